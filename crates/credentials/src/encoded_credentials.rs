@@ -1,0 +1,217 @@
+//! [`EncodedCredentials`]: an API key as one string, for `FLYTE_API_KEY` and `UNION_API_KEY`.
+
+use std::fmt;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use zeroize::Zeroizing;
+
+use crate::PlainSecret;
+
+/// The longest accepted encoded text, in bytes.
+pub const MAX_LENGTH: usize = 4096;
+
+/// Endpoint, client id, secret and organization of an API key, written as base64 of
+/// `endpoint:client_id:client_secret:organization` with the organization `None` when it is empty.
+///
+/// Public clients split at the first colons, so an endpoint with a port is lost on them; [`Self::decode`]
+/// reads from the right, where no part can hold a colon, and understands both.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncodedCredentials {
+    endpoint: String,
+    client_id: String,
+    client_secret: PlainSecret,
+    organization: String,
+}
+
+/// Why a text is no encoded credentials, or parts cannot be encoded. Never repeats the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidEncodedCredentials {
+    /// Longer than [`MAX_LENGTH`].
+    #[error("the encoded API key is longer than {MAX_LENGTH} characters")]
+    TooLong,
+    /// Not standard base64.
+    #[error("the encoded API key is not base64; was it copied whole, without line breaks?")]
+    NotBase64,
+    /// Not UTF-8 once decoded.
+    #[error("the encoded API key does not decode to text")]
+    NotText,
+    /// Fewer than four parts.
+    #[error("the encoded API key does not decode to endpoint:client_id:client_secret:organization")]
+    MissingPart,
+    /// The endpoint, the client id or the secret is empty.
+    #[error("the {0} in the encoded API key is empty")]
+    EmptyPart(&'static str),
+    /// A part other than the endpoint has a colon.
+    #[error("the {0} must not contain a colon: it separates the parts of an encoded API key")]
+    Colon(&'static str),
+}
+
+impl EncodedCredentials {
+    /// Puts the parts together. A scheme (`https://`, `http://`, `dns:///`) and a trailing `/` of the
+    /// endpoint are dropped, as the public class does; `None` as organization counts as empty.
+    ///
+    /// # Errors
+    /// When endpoint, client id or secret is empty, or a part other than the endpoint has a colon.
+    pub fn new(
+        endpoint: &str,
+        client_id: &str,
+        client_secret: PlainSecret,
+        organization: &str,
+    ) -> Result<Self, InvalidEncodedCredentials> {
+        let endpoint = bare_endpoint(endpoint);
+        for (name, part) in
+            [("endpoint", endpoint), ("client id", client_id), ("secret", client_secret.expose())]
+        {
+            if part.is_empty() {
+                return Err(InvalidEncodedCredentials::EmptyPart(name));
+            }
+        }
+        for (name, part) in
+            [("client id", client_id), ("secret", client_secret.expose()), ("organization", organization)]
+        {
+            if part.contains(':') {
+                return Err(InvalidEncodedCredentials::Colon(name));
+            }
+        }
+        let organization = if organization == "None" { "" } else { organization };
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            client_id: client_id.to_owned(),
+            client_secret,
+            organization: organization.to_owned(),
+        })
+    }
+
+    /// Reads an encoded API key; white space around it is ignored.
+    ///
+    /// # Errors
+    /// When it is over-long, not base64, not text, or lacks a part.
+    pub fn decode(encoded: &str) -> Result<Self, InvalidEncodedCredentials> {
+        let encoded = encoded.trim();
+        if encoded.len() > MAX_LENGTH {
+            return Err(InvalidEncodedCredentials::TooLong);
+        }
+        let bytes = Zeroizing::new(
+            BASE64_STANDARD.decode(encoded).map_err(|_| InvalidEncodedCredentials::NotBase64)?,
+        );
+        let text = std::str::from_utf8(&bytes).map_err(|_| InvalidEncodedCredentials::NotText)?;
+        let mut parts = text.rsplitn(4, ':');
+        let (Some(organization), Some(secret), Some(client_id), Some(endpoint)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(InvalidEncodedCredentials::MissingPart);
+        };
+        Self::new(endpoint, client_id, PlainSecret::new(secret), organization)
+    }
+
+    /// The one string for `FLYTE_API_KEY`. It holds the secret, so it is a secret as well.
+    pub fn encode(&self) -> PlainSecret {
+        let organization = if self.organization.is_empty() { "None" } else { &self.organization };
+        let plain = Zeroizing::new(format!(
+            "{}:{}:{}:{organization}",
+            self.endpoint,
+            self.client_id,
+            self.client_secret.expose()
+        ));
+        PlainSecret::new(BASE64_STANDARD.encode(plain.as_bytes()))
+    }
+
+    /// Host, or host and port, without a scheme.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The client id; of any server's making, so not necessarily a [`crate::ClientId`].
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The secret.
+    pub fn client_secret(&self) -> &PlainSecret {
+        &self.client_secret
+    }
+
+    /// The organization; empty when the key names none.
+    pub fn organization(&self) -> &str {
+        &self.organization
+    }
+}
+
+impl fmt::Debug for EncodedCredentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EncodedCredentials")
+            .field("endpoint", &self.endpoint)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The endpoint without scheme and trailing slash, as the public class writes it into a key.
+pub fn bare_endpoint(endpoint: &str) -> &str {
+    let bare = ["https://", "http://", "dns:///"]
+        .iter()
+        .find_map(|scheme| endpoint.strip_prefix(scheme))
+        .unwrap_or(endpoint);
+    bare.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(text: &str) -> String {
+        BASE64_STANDARD.encode(text)
+    }
+
+    #[test]
+    fn a_port_in_the_endpoint_is_no_trouble() {
+        let decoded = EncodedCredentials::decode(&encode("localhost:18443:ci:s3cret:None")).unwrap();
+        assert_eq!(decoded.endpoint(), "localhost:18443");
+        assert_eq!(decoded.client_id(), "ci");
+        assert_eq!(decoded.client_secret().expose(), "s3cret");
+        assert_eq!(decoded.organization(), "");
+    }
+
+    #[test]
+    fn an_ipv6_endpoint_is_no_trouble() {
+        let decoded = EncodedCredentials::decode(&encode("[::1]:8443:ci:s3cret:acme")).unwrap();
+        assert_eq!(decoded.endpoint(), "[::1]:8443");
+        assert_eq!(decoded.organization(), "acme");
+    }
+
+    #[test]
+    fn what_is_malformed_says_how() {
+        use InvalidEncodedCredentials as Invalid;
+        assert_eq!(EncodedCredentials::decode("not base64!"), Err(Invalid::NotBase64));
+        assert_eq!(EncodedCredentials::decode(&encode("a:b:c")), Err(Invalid::MissingPart));
+        assert_eq!(EncodedCredentials::decode(&encode("h::s:None")), Err(Invalid::EmptyPart("client id")));
+        assert_eq!(EncodedCredentials::decode(&BASE64_STANDARD.encode([0xff; 8])), Err(Invalid::NotText));
+        assert_eq!(EncodedCredentials::decode(&"A".repeat(4100)), Err(Invalid::TooLong));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let decoded = EncodedCredentials::decode(&encode("h:ci:s3cret:None")).unwrap();
+        assert!(!format!("{decoded:?}").contains("s3cret"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_itself(
+            endpoint in "[a-z0-9.-]{1,30}(:[0-9]{1,5})?", id in "[A-Za-z0-9._-]{1,40}",
+            secret in "[A-Za-z0-9_]{1,60}", organization in "[a-z0-9-]{0,20}",
+        ) {
+            let key = EncodedCredentials::new(&endpoint, &id, PlainSecret::new(secret), &organization).unwrap();
+            prop_assert_eq!(EncodedCredentials::decode(key.encode().expose()).unwrap(), key);
+        }
+
+        #[test]
+        fn no_text_makes_the_decoder_panic(text in ".{0,200}") {
+            let _ = EncodedCredentials::decode(&text);
+            let _ = EncodedCredentials::decode(&encode(&text));
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Access tokens as signed JWTs: RFC 7515 compact serialization, header `typ` `at+jwt` (RFC 9068 section 2.1).
+//!
+//! Only what we issue is accepted: three parts, strict base64url, one of our algorithms, and a header of
+//! `alg`, `typ` and `kid` alone, so that `crit`, `jku`, `jwk` or `x5u` never get a meaning.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
+    rand::SystemRandom,
+    rsa::{KeySize, PublicEncryptingKey, PublicKeyComponents},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
+        RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+    },
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+/// The longest accepted token, in bytes.
+pub const MAX_LENGTH: usize = 8192;
+
+const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+
+/// How tokens are signed (RFC 7518 section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 and a 2048 bit key.
+    RS256,
+}
+
+impl Algorithm {
+    /// The name in a JWT header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ES256 => "ES256",
+            Self::RS256 => "RS256",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The text names no algorithm of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no signing algorithm; they are ES256 and RS256")]
+pub struct UnknownAlgorithm;
+
+impl std::str::FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
+        [Self::ES256, Self::RS256].into_iter().find(|a| a.as_str() == text).ok_or(UnknownAlgorithm)
+    }
+}
+
+/// A JOSE header as we write it, and all that we read.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header<'a> {
+    alg: Algorithm,
+    #[serde(borrow)]
+    typ: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    kid: std::borrow::Cow<'a, str>,
+}
+
+/// A public key as JWK (RFC 7517 section 4), with `use` `sig`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwk {
+    /// `EC` or `RSA`.
+    pub kty: String,
+    /// Always `sig`.
+    #[serde(rename = "use")]
+    pub key_use: String,
+    /// The algorithm, as in a header.
+    pub alg: String,
+    /// The key's id, as in a header.
+    pub kid: String,
+    /// `P-256`, of an EC key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub crv: Option<String>,
+    /// base64url of the x coordinate, of an EC key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub x: Option<String>,
+    /// base64url of the y coordinate, of an EC key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub y: Option<String>,
+    /// base64url of the modulus, of an RSA key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub n: Option<String>,
+    /// base64url of the exponent, of an RSA key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub e: Option<String>,
+}
+
+/// The private key could not be made, read or used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signing key is unusable")]
+pub struct UnusableKey;
+
+enum Pair {
+    Ecdsa(EcdsaKeyPair),
+    Rsa(Box<RsaKeyPair>),
+}
+
+/// A key that signs access tokens; parsed once, used for every token. `Debug` prints the key id alone.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    kid: String,
+    /// The encoded header and the dot behind it: the same for every token of this key.
+    header: String,
+    pair: Pair,
+    /// aws-lc-rs draws nonces itself; its signature asks for a source all the same.
+    nonce: SystemRandom,
+}
+
+impl SigningKey {
+    /// Makes a new private key, as PKCS#8 DER.
+    ///
+    /// # Errors
+    /// When the cryptographic library cannot make one.
+    pub fn generate(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, UnusableKey> {
+        let document = match algorithm {
+            Algorithm::ES256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+                .and_then(|pair| Ok(pair.to_pkcs8v1()?.as_ref().to_vec())),
+            Algorithm::RS256 => RsaKeyPair::generate(KeySize::Rsa2048)
+                .and_then(|pair| Ok(AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec())),
+        };
+        document.map(Zeroizing::new).map_err(|_| UnusableKey)
+    }
+
+    /// Reads a private key from PKCS#8 DER.
+    ///
+    /// # Errors
+    /// When the bytes are no key of that algorithm.
+    pub fn from_pkcs8(algorithm: Algorithm, kid: &str, der: &[u8]) -> Result<Self, UnusableKey> {
+        let pair = match algorithm {
+            Algorithm::ES256 => Pair::Ecdsa(
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(|_| UnusableKey)?,
+            ),
+            Algorithm::RS256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(|_| UnusableKey)?)),
+        };
+        let header = Header { alg: algorithm, typ: ACCESS_TOKEN_TYPE.into(), kid: kid.into() };
+        let mut encoded = BASE64URL.encode(serde_json::to_vec(&header).map_err(|_| UnusableKey)?);
+        encoded.push('.');
+        #[expect(clippy::disallowed_methods, reason = "a nonce of ECDSA must never be repeatable")]
+        let nonce = SystemRandom::new();
+        Ok(Self { algorithm, kid: kid.to_owned(), header: encoded, pair, nonce })
+    }
+
+    /// The key's id, the header's `kid`.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The algorithm it signs with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Signs the claims: `header.claims.signature`.
+    ///
+    /// # Errors
+    /// When the claims cannot be written as JSON or the library refuses to sign.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, UnusableKey> {
+        let mut token = String::with_capacity(768);
+        token.push_str(&self.header);
+        BASE64URL.encode_string(serde_json::to_vec(claims).map_err(|_| UnusableKey)?, &mut token);
+        let encoded = match &self.pair {
+            Pair::Ecdsa(pair) => {
+                BASE64URL.encode(pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?)
+            }
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &self.nonce, token.as_bytes(), &mut signature)
+                    .map_err(|_| UnusableKey)?;
+                BASE64URL.encode(signature)
+            }
+        };
+        token.push('.');
+        token.push_str(&encoded);
+        Ok(token)
+    }
+
+    /// The public half, to verify with.
+    ///
+    /// # Errors
+    /// When the library cannot read its own public key.
+    pub fn verifying_key(&self) -> Result<VerifyingKey, UnusableKey> {
+        VerifyingKey::from_jwk(&self.jwk())
+    }
+
+    /// The public half, to publish.
+    pub fn jwk(&self) -> Jwk {
+        let mut jwk = Jwk {
+            kty: String::new(),
+            key_use: "sig".to_owned(),
+            alg: self.algorithm.as_str().to_owned(),
+            kid: self.kid.clone(),
+            crv: None,
+            x: None,
+            y: None,
+            n: None,
+            e: None,
+        };
+        match &self.pair {
+            Pair::Ecdsa(pair) => {
+                // An uncompressed point: 0x04, then 32 bytes of x and of y (SEC 1 section 2.3.3).
+                let point = pair.public_key().as_ref();
+                "EC".clone_into(&mut jwk.kty);
+                jwk.crv = Some("P-256".to_owned());
+                jwk.x = Some(BASE64URL.encode(&point[1..33]));
+                jwk.y = Some(BASE64URL.encode(&point[33..65]));
+            }
+            Pair::Rsa(pair) => {
+                let public = pair.public_key();
+                "RSA".clone_into(&mut jwk.kty);
+                jwk.n = Some(BASE64URL.encode(public.modulus().big_endian_without_leading_zero()));
+                jwk.e = Some(BASE64URL.encode(public.exponent().big_endian_without_leading_zero()));
+            }
+        }
+        jwk
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SigningKey({})", self.kid)
+    }
+}
+
+/// A key that verifies access tokens.
+#[derive(Debug)]
+pub struct VerifyingKey {
+    algorithm: Algorithm,
+    kid: String,
+    public: ParsedPublicKey,
+}
+
+impl VerifyingKey {
+    /// Reads a published key.
+    ///
+    /// # Errors
+    /// When it is no complete key of one of our algorithms.
+    pub fn from_jwk(jwk: &Jwk) -> Result<Self, UnusableKey> {
+        let algorithm: Algorithm = jwk.alg.parse().map_err(|_| UnusableKey)?;
+        let part = |part: &Option<String>| {
+            BASE64URL.decode(part.as_deref().ok_or(UnusableKey)?).map_err(|_| UnusableKey)
+        };
+        let public = match algorithm {
+            Algorithm::ES256 => {
+                let (x, y) = (part(&jwk.x)?, part(&jwk.y)?);
+                if jwk.crv.as_deref() != Some("P-256") || x.len() != 32 || y.len() != 32 {
+                    return Err(UnusableKey);
+                }
+                let point = [&[4], x.as_slice(), y.as_slice()].concat();
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            }
+            Algorithm::RS256 => {
+                let (n, e) = (part(&jwk.n)?, part(&jwk.e)?);
+                let components = PublicKeyComponents { n, e };
+                let key: PublicEncryptingKey = components.try_into().map_err(|_| UnusableKey)?;
+                let der = AsDer::<PublicKeyX509Der<'_>>::as_der(&key).map_err(|_| UnusableKey)?;
+                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der.as_ref())
+            }
+        }
+        .map_err(|_| UnusableKey)?;
+        Ok(Self { algorithm, kid: jwk.kid.clone(), public })
+    }
+
+    /// The key's id, the header's `kid`.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+}
+
+/// Why a token is none of ours. Never repeats the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidToken {
+    /// Not a compact JWS of at most [`MAX_LENGTH`] bytes with a header of ours.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Signed with a key that is not published (any more).
+    #[error("the token is signed with an unknown key")]
+    UnknownKey,
+    /// The signature does not fit.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// Before its `nbf`.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// At or after its `exp`.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// Checks form and signature of an access token and reads its claims. Dates are the caller's to check: only
+/// it knows the time.
+///
+/// # Errors
+/// [`InvalidToken`], by the first rule that the token breaks.
+pub fn verify<'k, C: DeserializeOwned>(
+    token: &str,
+    find_key: impl FnOnce(&str) -> Option<&'k VerifyingKey>,
+) -> Result<C, InvalidToken> {
+    let (signed, signature) = split(token)?;
+    let (header, claims) = signed.split_once('.').ok_or(InvalidToken::Malformed)?;
+    let decode = |part: &str| BASE64URL.decode(part).map_err(|_| InvalidToken::Malformed);
+    let header = decode(header)?;
+    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
+    if header.typ != ACCESS_TOKEN_TYPE {
+        return Err(InvalidToken::Malformed);
+    }
+    let key = find_key(&header.kid).ok_or(InvalidToken::UnknownKey)?;
+    // The key, not the header, says how to verify: otherwise a token could choose its own algorithm.
+    if key.algorithm != header.alg {
+        return Err(InvalidToken::BadSignature);
+    }
+    key.public.verify_sig(signed.as_bytes(), &decode(signature)?).map_err(|_| InvalidToken::BadSignature)?;
+    serde_json::from_slice(&decode(claims)?).map_err(|_| InvalidToken::Malformed)
+}
+
+fn split(token: &str) -> Result<(&str, &str), InvalidToken> {
+    if token.len() > MAX_LENGTH || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+        return Err(InvalidToken::Malformed);
+    }
+    token.rsplit_once('.').ok_or(InvalidToken::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn key(algorithm: Algorithm) -> SigningKey {
+        SigningKey::from_pkcs8(algorithm, "k1", &SigningKey::generate(algorithm).unwrap()).unwrap()
+    }
+
+    fn check(token: &str, key: &VerifyingKey) -> Result<Value, InvalidToken> {
+        verify(token, |kid| (kid == key.kid()).then_some(key))
+    }
+
+    #[test]
+    fn both_algorithms_sign_what_their_public_half_verifies() {
+        for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+            let key = key(algorithm);
+            let token = key.sign(&json!({"sub": "ci"})).unwrap();
+            assert_eq!(check(&token, &key.verifying_key().unwrap()).unwrap()["sub"], "ci");
+        }
+    }
+
+    #[test]
+    fn a_key_refuses_what_another_signed() {
+        let token = key(Algorithm::ES256).sign(&json!({})).unwrap();
+        let other = key(Algorithm::ES256).verifying_key().unwrap();
+        assert_eq!(check(&token, &other), Err(InvalidToken::BadSignature));
+    }
+
+    #[test]
+    fn a_header_of_another_kind_is_malformed() {
+        let key = key(Algorithm::ES256);
+        let public = key.verifying_key().unwrap();
+        let token = key.sign(&json!({})).unwrap();
+        let rest = token.split_once('.').unwrap().1;
+        for header in [
+            json!({"alg": "none", "typ": "at+jwt", "kid": "k1"}),
+            json!({"alg": "HS256", "typ": "at+jwt", "kid": "k1"}),
+            json!({"alg": "ES256", "typ": "JWT", "kid": "k1"}),
+            json!({"alg": "ES256", "typ": "at+jwt"}),
+            json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1", "crit": ["b64"], "b64": false}),
+            json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1", "jku": "https://evil.example/jwks"}),
+        ] {
+            let forged = format!("{}.{rest}", BASE64URL.encode(header.to_string()));
+            assert_eq!(check(&forged, &public), Err(InvalidToken::Malformed), "{header}");
+        }
+        let confused = json!({"alg": "RS256", "typ": "at+jwt", "kid": "k1"});
+        let forged = format!("{}.{rest}", BASE64URL.encode(confused.to_string()));
+        assert_eq!(check(&forged, &public), Err(InvalidToken::BadSignature));
+    }
+
+    #[test]
+    fn a_member_given_twice_is_malformed() {
+        let key = key(Algorithm::ES256);
+        let rest = key.sign(&json!({})).unwrap().split_once('.').unwrap().1.to_owned();
+        let header = r#"{"alg":"ES256","alg":"ES256","typ":"at+jwt","kid":"k1"}"#;
+        let forged = format!("{}.{rest}", BASE64URL.encode(header));
+        assert_eq!(check(&forged, &key.verifying_key().unwrap()), Err(InvalidToken::Malformed));
+    }
+
+    #[test]
+    fn an_over_long_token_is_malformed() {
+        let key = key(Algorithm::ES256);
+        let token = key.sign(&json!({"pad": "x".repeat(MAX_LENGTH)})).unwrap();
+        assert_eq!(check(&token, &key.verifying_key().unwrap()), Err(InvalidToken::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_noticed(at in 0_usize..200, with in "[A-Za-z0-9_-]") {
+            let key = key(Algorithm::ES256);
+            let token = key.sign(&json!({"sub": "ci", "n": 1})).unwrap();
+            let at = at % token.len();
+            prop_assume!(token.as_bytes()[at] != b'.' && token[at..=at] != with);
+            let mut changed = token.clone();
+            changed.replace_range(at..=at, &with);
+            prop_assert!(check(&changed, &key.verifying_key().unwrap()).is_err());
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,300}") {
+            let _ = check(&text, &key(Algorithm::ES256).verifying_key().unwrap());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What both sides of Gatekey parse: client ids, secrets, encoded credentials, tokens. No I/O.
+//!
+//! # Layout
+//! - [`client_id`]: what names an API key, and how a name becomes one.
+//! - [`secret`]: what proves an API key.
+//! - [`encoded_credentials`]: endpoint, client id, secret and organization in one base64 string.
+//! - [`role`]: what a key may do.
+//! - [`claims`] and [`jwt`]: access tokens (RFC 9068), signed and verified.
+//!
+//! ```
+//! use gatekey_credentials::{ClientId, EncodedCredentials};
+//!
+//! let client_id = ClientId::derive_from_name("CI Pipeline")?;
+//! assert_eq!(client_id.as_str(), "ci-pipeline");
+//!
+//! let decoded = EncodedCredentials::decode("bG9jYWxob3N0Ojg0NDM6Y2k6c2VjcmV0Ok5vbmU=")?;
+//! assert_eq!(decoded.endpoint(), "localhost:8443");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod claims;
+pub mod client_id;
+pub mod encoded_credentials;
+pub mod jwt;
+pub mod role;
+pub mod secret;
+
+pub use claims::AccessTokenClaims;
+pub use client_id::ClientId;
+pub use encoded_credentials::EncodedCredentials;
+pub use role::Role;
+pub use secret::{PlainSecret, Secret};

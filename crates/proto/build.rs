@@ -1,0 +1,33 @@
+//! Compiles `proto/` with protox, so that no protoc is needed, and generates messages and services.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const FILES: [&str; 10] = [
+    "common/list.proto",
+    "identity/enums.proto",
+    "identity/app_definition.proto",
+    "identity/app_payload.proto",
+    "identity/app_service.proto",
+    "flyteidl2/auth/auth_service.proto",
+    "flyteidl2/auth/identity.proto",
+    "flyteidl/service/auth.proto",
+    "flyteidl/service/identity.proto",
+    "gatekey/v1/api_key.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("compiled.bin");
+    let mut compiler = protox::Compiler::new([&root])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    fs::write(&descriptors, compiler.encode_file_descriptor_set())?;
+    connectrpc_build::Config::new()
+        .files(&FILES)
+        .descriptor_set(&descriptors)
+        .include_file("_connectrpc.rs")
+        .emit_descriptor_set("descriptors.bin")
+        .gate_client_feature(true)
+        .compile()?;
+    println!("cargo:rerun-if-changed={}", root.display());
+    Ok(())
+}
