@@ -27,7 +27,7 @@ pub enum InvalidClientId {
     #[error("may hold only A-Z a-z 0-9 . _ -, not {0:?}")]
     Character(char),
     /// The text has punctuation alone.
-    #[error("must hold at least one letter or digit")]
+    #[error("must hold at least one letter or digit; choose a name with one of A-Z a-z 0-9")]
     NoLetterOrDigit,
     /// A name from which nothing is left once its other characters are replaced.
     #[error(

@@ -40,7 +40,8 @@ impl Secret {
             let mut remainder = 0_u32;
             for digit in digits.iter_mut() {
                 let value = remainder << 8 | u32::from(*digit);
-                *digit = u8::try_from(value / 62).expect("remainder is below 62, so the quotient is below 256");
+                *digit =
+                    u8::try_from(value / 62).expect("remainder is below 62, so the quotient is below 256");
                 remainder = value % 62;
             }
             *slot = ALPHABET[remainder as usize];

@@ -1,0 +1,409 @@
+//! [`ApiKeys`]: the use cases of API keys. Who may call them is decided before, at the border.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+use gatekey_credentials::{ClientId, Role, Secret, client_id::InvalidClientId};
+use serde::Serialize;
+
+use crate::{
+    ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
+    StoreError, StoredSecret, Timestamp,
+    api_key::{DEFAULT_REDIRECT_URI, MAX_SECRETS, label_rule},
+    error::Violation,
+    ledger::{Action, NewEntry},
+    list::{ListKeys, Page},
+    store::{Created, Replay, Rotated, Rotation, Switch},
+};
+
+/// How long a repeated Create is known.
+pub const REPLAY_WINDOW: Duration = Duration::from_secs(600);
+/// How often a Create may be repeated.
+pub const REPLAY_LIMIT: u32 = 3;
+/// The longest grace of a rotation.
+pub const MAX_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// What to create.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreateApiKey {
+    /// Empty derives it from the client name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub client_id: String,
+    /// An empty client name defaults to the client id.
+    pub application: Application,
+    /// `None` for a key that may only look at and rotate itself.
+    pub role: Option<Role>,
+    /// In the future.
+    pub expires_at: Option<Timestamp>,
+    /// Of the first secret.
+    pub secret_label: String,
+}
+
+/// What [`ApiKeys::rotate_secret`] does.
+#[derive(Debug, Clone, Default)]
+pub struct RotateSecret {
+    /// How long the other secrets stay valid; zero retires them at once and kills the key's tokens.
+    pub grace: Duration,
+    /// Of the new secret.
+    pub label: String,
+    /// Of the new secret, in the future.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key with a secret of it, to be shown this once.
+#[derive(Debug)]
+pub struct WithSecret {
+    /// The key.
+    pub key: ApiKey,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// The use cases of API keys.
+#[derive(Clone)]
+pub struct ApiKeys {
+    store: Arc<dyn Store>,
+    root_key: Arc<RootKey>,
+    organization: Organization,
+    env: Env,
+}
+
+impl ApiKeys {
+    /// Over a store.
+    pub fn new(store: Arc<dyn Store>, root_key: Arc<RootKey>, organization: Organization, env: Env) -> Self {
+        Self { store, root_key, organization, env }
+    }
+
+    /// Creates a key with its first secret. The same call by the same caller within ten minutes, at most
+    /// three times, gives the key a further secret instead of failing: the first answer may have been lost.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] when the client id is taken.
+    pub async fn create(&self, caller: &Caller, mut create: CreateApiKey) -> Result<WithSecret, Error> {
+        let now = self.env.now();
+        let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
+        let digest = digest::digest(&digest::SHA256, &request);
+        let mut broken = Vec::new();
+        let client_id = if create.client_id.is_empty() {
+            if create.application.client_name.is_empty() {
+                return Err(Error::invalid("client_name", "must not be empty"));
+            }
+            ClientId::derive_from_name(&create.application.client_name)
+                .map_err(|rule| Violation { field: "client_name", rule: rule.to_string() })
+        } else {
+            create
+                .client_id
+                .parse()
+                .map_err(|rule: InvalidClientId| Violation { field: "client_id", rule: rule.to_string() })
+        };
+        let client_id = match client_id {
+            Ok(client_id) => Some(client_id),
+            Err(violation) => {
+                broken.push(violation);
+                None
+            }
+        };
+        if create.application.client_name.is_empty() {
+            create.application.client_name.clone_from(&create.client_id);
+        }
+        if create.application.redirect_uris.is_empty() {
+            create.application.redirect_uris.push(DEFAULT_REDIRECT_URI.to_owned());
+        }
+        gather(create.application.validate(), &mut broken)?;
+        check_label(&create.secret_label, &mut broken);
+        check_future("expires_at", create.expires_at, now, &mut broken);
+        let Some(client_id) = client_id.filter(|_| broken.is_empty()) else {
+            return Err(Error::Invalid(broken));
+        };
+        let key_id = KeyId::generate(&self.env);
+        let (secret, stored) = self.new_secret(create.secret_label, None, now);
+        let role = create.role.map_or("none", Role::as_str);
+        let entry = |action| {
+            let detail = format!("key_id={key_id} role={role}");
+            NewEntry::new(now, caller, action, &client_id, detail)
+        };
+        let replay = Replay {
+            actor: caller.actor.to_string(),
+            request_id: caller.request_id.clone(),
+            digest: digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"),
+            since: now.before(REPLAY_WINDOW),
+            limit: REPLAY_LIMIT,
+            entry: NewEntry::new(
+                now,
+                caller,
+                Action::CreateReplay,
+                &client_id,
+                format!("secret={}", stored.id),
+            ),
+        };
+        let key = ApiKey {
+            key_id,
+            client_id: client_id.clone(),
+            organization: self.organization.name().to_owned(),
+            role: create.role,
+            application: create.application,
+            created_at: now,
+            updated_at: now,
+            expires_at: create.expires_at,
+            disabled_at: None,
+            epoch: 1,
+            secrets: vec![stored],
+        };
+        match self.store.create_key(key, replay, entry(Action::Create)).await {
+            Ok(Created::New(key) | Created::Replayed(key)) => Ok(WithSecret { key: *key, secret }),
+            Err(StoreError::Conflict) => Err(Error::AlreadyExists(client_id)),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Corrupt(_))) => Err(error.into()),
+        }
+    }
+
+    /// The key of a client id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, [`Error::Invalid`] when none can be called so.
+    pub async fn get(&self, client_id: &str) -> Result<ApiKey, Error> {
+        let client_id = parse_client_id(client_id)?;
+        self.store.find_key(&client_id).await?.ok_or_else(|| not_found(&client_id))
+    }
+
+    /// One page of keys.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the page token is not of this list.
+    pub async fn list(&self, list: &ListKeys) -> Result<Page, Error> {
+        let selection = list.selection(&self.root_key)?;
+        let page_size = list.page_size();
+        let mut keys = self.store.list_keys(selection, page_size + 1).await?;
+        let more = keys.len() > page_size;
+        keys.truncate(page_size);
+        let next_page_token = match keys.last() {
+            Some(last) if more => list.token_after(&self.root_key, last),
+            Some(_) | None => String::new(),
+        };
+        Ok(Page { keys, next_page_token })
+    }
+
+    /// Changes what a patch names. The secrets stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with each broken rule, [`Error::NotFound`].
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        patch: ApiKeyPatch,
+    ) -> Result<ApiKey, Error> {
+        let now = self.env.now();
+        let client_id = parse_client_id(client_id)?;
+        // Rules look at one field each, so a patched key is valid when the patch is.
+        let mut probe = Application::named("unchanged");
+        if let Some(client_name) = &patch.client_name {
+            probe.client_name.clone_from(client_name);
+        }
+        if let Some(redirect_uris) = &patch.redirect_uris {
+            probe.redirect_uris.clone_from(redirect_uris);
+        }
+        if let Some(contacts) = &patch.contacts {
+            probe.contacts.clone_from(contacts);
+        }
+        if let Some(grant_types) = &patch.grant_types {
+            probe.grant_types.clone_from(grant_types);
+        }
+        if let Some(response_types) = &patch.response_types {
+            probe.response_types.clone_from(response_types);
+        }
+        for (field, change) in [
+            (&mut probe.logo_uri, &patch.logo_uri),
+            (&mut probe.client_uri, &patch.client_uri),
+            (&mut probe.policy_uri, &patch.policy_uri),
+            (&mut probe.tos_uri, &patch.tos_uri),
+            (&mut probe.jwks_uri, &patch.jwks_uri),
+        ] {
+            if let Some(change) = change {
+                field.clone_from(change);
+            }
+        }
+        let mut broken = Vec::new();
+        gather(probe.validate(), &mut broken)?;
+        check_future("expires_at", patch.expires_at.flatten(), now, &mut broken);
+        if !broken.is_empty() {
+            return Err(Error::Invalid(broken));
+        }
+        let detail = format!("fields={}", patch.changed_fields().join(","));
+        let entry = NewEntry::new(now, caller, Action::Update, &client_id, detail);
+        self.store.update_key(&client_id, patch, entry).await?.ok_or_else(|| not_found(&client_id))
+    }
+
+    /// Deletes a key for good; its tokens die at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete(&self, caller: &Caller, client_id: &str) -> Result<(), Error> {
+        let client_id = parse_client_id(client_id)?;
+        let entry = NewEntry::new(self.env.now(), caller, Action::Delete, &client_id, "");
+        self.store.delete_key(&client_id, entry).await?.ok_or_else(|| not_found(&client_id))?;
+        Ok(())
+    }
+
+    /// Gives a key a new secret and retires the others after a grace.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a grace beyond 90 days, an expiry that is past, or an over-long label;
+    /// [`Error::Precondition`] when the key would have more than ten secrets; [`Error::NotFound`].
+    pub async fn rotate_secret(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        rotate: RotateSecret,
+    ) -> Result<WithSecret, Error> {
+        let now = self.env.now();
+        let client_id = parse_client_id(client_id)?;
+        let mut broken = Vec::new();
+        if rotate.grace > MAX_GRACE {
+            broken.push(Violation { field: "grace", rule: "must be at most 90 days".to_owned() });
+        }
+        check_label(&rotate.label, &mut broken);
+        check_future("expires_at", rotate.expires_at, now, &mut broken);
+        if !broken.is_empty() {
+            return Err(Error::Invalid(broken));
+        }
+        let (secret, stored) = self.new_secret(rotate.label, rotate.expires_at, now);
+        let detail = format!("secret={} grace={}s", stored.id, rotate.grace.as_secs());
+        let entry = NewEntry::new(now, caller, Action::RotateSecret, &client_id, detail);
+        let rotation = Rotation {
+            secret: stored,
+            retire_others_at: now.after(rotate.grace),
+            raise_epoch: rotate.grace.is_zero(),
+            max_secrets: MAX_SECRETS,
+        };
+        match self.store.rotate_secret(&client_id, rotation, entry).await? {
+            Rotated::Done(key) => Ok(WithSecret { key: *key, secret }),
+            Rotated::TooManySecrets => Err(Error::Precondition(format!(
+                "API key {client_id} has {MAX_SECRETS} secrets already; retire one first, or rotate with a grace of 0"
+            ))),
+            Rotated::Absent => Err(not_found(&client_id)),
+        }
+    }
+
+    /// Ends one secret at once, and with it the tokens that it fetched.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::SecretNotFound`].
+    pub async fn retire_secret(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        secret_id: &str,
+    ) -> Result<ApiKey, Error> {
+        let key = self.get(client_id).await?;
+        let absent =
+            || Error::SecretNotFound { client_id: key.client_id.clone(), secret_id: bounded(secret_id) };
+        let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
+        let detail = format!("secret={secret_id}");
+        let entry = NewEntry::new(self.env.now(), caller, Action::RetireSecret, &key.client_id, detail);
+        self.store.retire_secret(&key.client_id, secret_id, entry).await?.ok_or_else(absent)
+    }
+
+    /// Refuses a key and its tokens until it is enabled.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn disable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
+        let now = self.env.now();
+        self.switch(caller, client_id, Switch::Disable(now), now).await
+    }
+
+    /// Accepts a disabled key again; tokens from before stay dead.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn enable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
+        let now = self.env.now();
+        self.switch(caller, client_id, Switch::Enable(now), now).await
+    }
+
+    async fn switch(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        switch: Switch,
+        now: Timestamp,
+    ) -> Result<ApiKey, Error> {
+        let client_id = parse_client_id(client_id)?;
+        let action = match switch {
+            Switch::Disable(_) => Action::Disable,
+            Switch::Enable(_) => Action::Enable,
+        };
+        let entry = NewEntry::new(now, caller, action, &client_id, "");
+        self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
+    }
+
+    /// Records that a known caller was refused.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_refusal(&self, caller: &Caller, target: &str, reason: &str) -> Result<(), Error> {
+        let entry = NewEntry::new(self.env.now(), caller, Action::Refuse, bounded(target), reason);
+        Ok(self.store.append_entry(entry).await?)
+    }
+
+    fn new_secret(
+        &self,
+        label: String,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> (Secret, StoredSecret) {
+        let secret = Secret::from_random(&self.env.random());
+        let stored = StoredSecret {
+            id: SecretId::generate(&self.env),
+            label,
+            hash: self.root_key.hash_secret(secret.expose()),
+            created_at: now,
+            not_before: now,
+            expires_at,
+            last_used_at: None,
+        };
+        (secret, stored)
+    }
+}
+
+fn parse_client_id(client_id: &str) -> Result<ClientId, Error> {
+    client_id.parse().map_err(|rule: InvalidClientId| Error::invalid("client_id", rule.to_string()))
+}
+
+fn not_found(client_id: &ClientId) -> Error {
+    Error::NotFound(client_id.to_string())
+}
+
+/// As much of outside text as may be repeated to the caller or stored.
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+fn gather(checked: Result<(), Error>, broken: &mut Vec<Violation>) -> Result<(), Error> {
+    match checked {
+        Err(Error::Invalid(violations)) => {
+            broken.extend(violations);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn check_label(label: &str, broken: &mut Vec<Violation>) {
+    if let Some(rule) = label_rule(label) {
+        broken.push(Violation { field: "secret_label", rule });
+    }
+}
+
+fn check_future(
+    field: &'static str,
+    instant: Option<Timestamp>,
+    now: Timestamp,
+    broken: &mut Vec<Violation>,
+) {
+    if let Some(instant) = instant
+        && (instant <= now || instant > Timestamp::MAX)
+    {
+        broken.push(Violation { field, rule: "must be in the future, and before the year 10000".to_owned() });
+    }
+}

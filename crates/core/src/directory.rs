@@ -1,0 +1,155 @@
+//! [`Directory`]: every key's hot facts in memory, fed by the store's changes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use gatekey_credentials::{ClientId, Role};
+
+use crate::{
+    ApiKey, KeyId, SecretHash, SecretId, Timestamp,
+    api_key::GrantType,
+    store::{Change, ChangeObserver, DeniedToken},
+};
+
+/// What tokens and authentication need to know of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Its client id.
+    pub client_id: ClientId,
+    /// Its key id.
+    pub key_id: KeyId,
+    /// What it may do.
+    pub role: Option<Role>,
+    /// What tokens must carry.
+    pub epoch: u64,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Refused until enabled.
+    pub disabled: bool,
+    /// Whether it may use the client credentials grant.
+    pub client_credentials: bool,
+    /// What proves it.
+    pub secrets: Box<[SecretFacts]>,
+}
+
+/// What authentication needs to know of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretFacts {
+    /// Its id.
+    pub id: SecretId,
+    /// What it is compared with.
+    pub hash: SecretHash,
+    /// Refused before.
+    pub not_before: Timestamp,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl SecretFacts {
+    /// Whether the secret is within its dates.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.not_before <= now && self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+}
+
+impl KeyFacts {
+    /// Whether the key is enabled and within its dates.
+    pub fn is_usable_at(&self, now: Timestamp) -> bool {
+        !self.disabled && self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    /// The secret of that id, if it is still within its dates.
+    pub fn valid_secret(&self, id: SecretId, now: Timestamp) -> Option<&SecretFacts> {
+        self.secrets.iter().find(|secret| secret.id == id && secret.is_valid_at(now))
+    }
+}
+
+impl From<&ApiKey> for KeyFacts {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            client_id: key.client_id.clone(),
+            key_id: key.key_id,
+            role: key.role,
+            epoch: key.epoch,
+            expires_at: key.expires_at,
+            disabled: key.disabled_at.is_some(),
+            client_credentials: key.application.grant_types.contains(&GrantType::ClientCredentials),
+            secrets: key
+                .secrets
+                .iter()
+                .map(|secret| SecretFacts {
+                    id: secret.id,
+                    hash: secret.hash,
+                    not_before: secret.not_before,
+                    expires_at: secret.expires_at,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Every key's facts and the deny-list.
+#[derive(Debug, Default)]
+pub struct Directory {
+    keys: RwLock<HashMap<ClientId, Arc<KeyFacts>>>,
+    denials: RwLock<HashMap<KeyId, HashMap<String, Timestamp>>>,
+}
+
+impl Directory {
+    /// The facts of the key of that client id; any text may be asked for.
+    pub fn find(&self, client_id: &str) -> Option<Arc<KeyFacts>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(client_id).cloned()
+    }
+
+    /// Whether a token was revoked one by one.
+    pub fn is_denied(&self, key_id: KeyId, jti: &str) -> bool {
+        let denials = self.denials.read().unwrap_or_else(PoisonError::into_inner);
+        denials.get(&key_id).is_some_and(|of_key| of_key.contains_key(jti))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is no key at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets denials of tokens that have expired.
+    pub fn forget_expired(&self, now: Timestamp) {
+        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        denials.retain(|_, of_key| {
+            of_key.retain(|_, expires_at| now < *expires_at);
+            !of_key.is_empty()
+        });
+    }
+}
+
+impl ChangeObserver for Directory {
+    fn observe(&self, changes: &[Change]) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            match change {
+                Change::KeyPut(key) => {
+                    keys.insert(key.client_id.clone(), Arc::new(KeyFacts::from(&**key)));
+                }
+                Change::KeyDeleted { client_id, key_id } => {
+                    keys.remove(client_id);
+                    denials.remove(key_id);
+                }
+                Change::TokenDenied(DeniedToken { jti, key_id, expires_at }) => {
+                    denials.entry(*key_id).or_default().insert(jti.clone(), *expires_at);
+                }
+                Change::DenialsDropped(key_id) => {
+                    denials.remove(key_id);
+                }
+                Change::SigningKeys(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Random identifiers: [`KeyId`] and [`SecretId`].
+
+use std::{fmt, str::FromStr};
+
+use crate::Env;
+
+/// The text is no identifier of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no identifier: {0} lower-case hexadecimal digits")]
+pub struct InvalidId(usize);
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; $bytes]);
+
+        impl $name {
+            /// Draws a new one.
+            pub fn generate(env: &Env) -> Self {
+                Self(env.random())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let invalid = InvalidId($bytes * 2);
+                let mut bytes = [0; $bytes];
+                if text.len() != $bytes * 2 {
+                    return Err(invalid);
+                }
+                for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+                    let digit = |digit: u8| match digit {
+                        b'0'..=b'9' => Ok(digit - b'0'),
+                        b'a'..=b'f' => Ok(digit - b'a' + 10),
+                        _ => Err(invalid),
+                    };
+                    *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+                }
+                Ok(Self(bytes))
+            }
+        }
+    };
+}
+
+random_id! {
+    /// Identifies an API key for good: a key deleted and made again under its client id has another.
+    KeyId, 16
+}
+
+random_id! {
+    /// Identifies one secret of a key; not secret itself.
+    SecretId, 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_parses_from_what_it_prints() {
+        let id = KeyId::generate(&Env::system());
+        assert_eq!(id.to_string().parse::<KeyId>(), Ok(id));
+        assert!(
+            id.to_string().to_uppercase().parse::<KeyId>().is_err()
+                || !id.to_string().contains(char::is_alphabetic)
+        );
+        assert!("".parse::<SecretId>().is_err());
+        assert!("zz00000000000000".parse::<SecretId>().is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! [`KeyRing`]: the signing keys in memory, fed by the store's changes.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use gatekey_credentials::jwt::{Algorithm, Jwk, SigningKey, VerifyingKey};
+
+use crate::{
+    Caller, Env, RootKey, Store, Timestamp,
+    id::SecretId,
+    ledger::{Action, NewEntry},
+    store::{Change, ChangeObserver, SealedSigningKey, StoreError},
+};
+
+/// Why there is no usable signing key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The private key is sealed under another root key.
+    #[error(transparent)]
+    Sealed(#[from] crate::root_key::CannotOpen),
+    /// The private key cannot be made or read.
+    #[error(transparent)]
+    Key(#[from] gatekey_credentials::jwt::UnusableKey),
+}
+
+#[derive(Default)]
+struct Ring {
+    signing: Option<Arc<SigningKey>>,
+    published: Vec<Published>,
+}
+
+struct Published {
+    key: VerifyingKey,
+    jwk: Jwk,
+    until: Option<Timestamp>,
+}
+
+/// The key that signs, and those whose tokens may still be about.
+pub struct KeyRing {
+    root_key: Arc<RootKey>,
+    ring: ArcSwap<Ring>,
+}
+
+impl KeyRing {
+    /// An empty ring, to be fed.
+    pub fn new(root_key: Arc<RootKey>) -> Self {
+        Self { root_key, ring: ArcSwap::default() }
+    }
+
+    /// The key that signs; `None` before the first is made.
+    pub fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        self.ring.load().signing.clone()
+    }
+
+    /// What verifiers should know now (RFC 7517 section 5).
+    pub fn jwks(&self, now: Timestamp) -> Vec<Jwk> {
+        let ring = self.ring.load();
+        ring.published.iter().filter(|key| key.is_published_at(now)).map(|key| key.jwk.clone()).collect()
+    }
+
+    /// Verifies a token and reads its claims. Dates are the caller's to check.
+    ///
+    /// # Errors
+    /// See [`gatekey_credentials::jwt::verify`].
+    pub fn verify<C: serde::de::DeserializeOwned>(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<C, gatekey_credentials::jwt::InvalidToken> {
+        let ring = self.ring.load();
+        gatekey_credentials::jwt::verify(token, |kid| {
+            let mut keys = ring.published.iter().filter(|key| key.is_published_at(now));
+            keys.find(|published| published.key.kid() == kid).map(|published| &published.key)
+        })
+    }
+
+    /// Makes a key that signs from now on; the others stay published as long as their tokens may live.
+    ///
+    /// # Errors
+    /// When the key cannot be made or stored; then everything is as before.
+    pub async fn rotate(
+        &self,
+        store: &dyn Store,
+        env: &Env,
+        algorithm: Algorithm,
+        token_lifetime: Duration,
+        caller: &Caller,
+    ) -> Result<String, KeyRingError> {
+        let now = env.now();
+        let kid = SecretId::generate(env).to_string();
+        let private = SigningKey::generate(algorithm)?;
+        let key = SealedSigningKey {
+            sealed: self.root_key.seal(env, &sealing_name(&kid), &private),
+            kid: kid.clone(),
+            algorithm,
+            created_at: now,
+            published_until: None,
+        };
+        let entry = NewEntry::new(now, caller, Action::RotateSigningKey, &kid, algorithm.as_str());
+        // A minute more than a token lives, for tokens signed while the change was on its way.
+        let until = now.after(token_lifetime + Duration::from_secs(60));
+        store.rotate_signing_key(key, until, entry).await?;
+        Ok(kid)
+    }
+
+    /// Checks that the stored keys open under this root key, and makes one of that algorithm unless it signs
+    /// already.
+    ///
+    /// # Errors
+    /// When stored keys do not open, or a key cannot be made or stored.
+    pub async fn ensure(
+        &self,
+        store: &dyn Store,
+        env: &Env,
+        algorithm: Algorithm,
+        token_lifetime: Duration,
+        caller: &Caller,
+    ) -> Result<(), KeyRingError> {
+        self.take(&store.signing_keys().await?)?;
+        if self.signing_key().is_none_or(|key| key.algorithm() != algorithm) {
+            self.rotate(store, env, algorithm, token_lifetime, caller).await?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, stored: &[SealedSigningKey]) -> Result<(), KeyRingError> {
+        let mut ring = Ring::default();
+        for sealed in stored {
+            let private = self.root_key.open(&sealing_name(&sealed.kid), &sealed.sealed)?;
+            let key = SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?;
+            ring.published.push(Published {
+                key: key.verifying_key()?,
+                jwk: key.jwk(),
+                until: sealed.published_until,
+            });
+            if sealed.published_until.is_none() {
+                ring.signing = Some(Arc::new(key));
+            }
+        }
+        self.ring.store(Arc::new(ring));
+        Ok(())
+    }
+}
+
+impl Published {
+    fn is_published_at(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl ChangeObserver for KeyRing {
+    fn observe(&self, changes: &[Change]) {
+        for change in changes {
+            if let Change::SigningKeys(stored) = change
+                && let Err(error) = self.take(stored)
+            {
+                tracing::error!(%error, "signing keys could not be read; the earlier ones stay in use");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyRing")
+    }
+}
+
+fn sealing_name(kid: &str) -> String {
+    format!("signing key {kid}")
+}

@@ -1,0 +1,325 @@
+//! [`Tokens`]: authenticate a key, issue, verify, introspect and revoke its access tokens.
+//!
+//! No token has a row: what kills one is its dates, its key's state and epoch, the secret that fetched it, or
+//! the deny-list, all of them in memory.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
+
+use crate::{
+    Caller, Directory, Env, KeyRing, LastUsed, RootKey, SecretId, Store, StoreError, Timestamp,
+    directory::{KeyFacts, SecretFacts},
+    ledger::{Action, NewEntry},
+    store::DeniedToken,
+};
+
+/// The scope of a key that has a role: all that its role allows.
+pub const SCOPE_ALL: &str = "all";
+/// How far `iat` and `nbf` are dated back, for verifiers whose clock is late.
+const BACKDATED: i64 = 5;
+/// Live denials of one key, beyond which its epoch is raised instead.
+pub const MAX_DENIALS: usize = 1000;
+
+/// Why no token was given, or a token request was refused; by the names of RFC 6749 section 5.2.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The request lacks something, says something twice, or is malformed.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The key did not prove itself, whatever the reason.
+    #[error("client authentication failed")]
+    InvalidClient,
+    /// The key may not use the grant, or the token is not its own.
+    #[error("{0}")]
+    UnauthorizedClient(String),
+    /// The server does not know the grant.
+    #[error("grant_type must be client_credentials")]
+    UnsupportedGrantType,
+    /// The scope is malformed or unknown.
+    #[error("{0}")]
+    InvalidScope(String),
+    /// The resource or audience is not one of the server's (RFC 8707 section 2).
+    #[error("{0}")]
+    InvalidTarget(String),
+    /// The store is unavailable; the same call may succeed later.
+    #[error("the server is temporarily unavailable, try again")]
+    Unavailable(#[source] StoreError),
+    /// A fault of ours; the cause is for the log.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenRefusal {
+    /// Malformed, wrongly signed or out of its dates.
+    #[error(transparent)]
+    Invalid(#[from] InvalidToken),
+    /// Of another issuer than this server.
+    #[error("the token is of another issuer")]
+    Issuer,
+    /// Its key is gone, disabled, expired, or had its tokens killed.
+    #[error("the token's key was deleted, disabled or rotated, or has expired")]
+    Key,
+    /// The secret that fetched it is no longer valid.
+    #[error("the secret that fetched the token was retired or has expired")]
+    Secret,
+    /// It was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+}
+
+/// What every token of the server has in common.
+#[derive(Debug, Clone)]
+pub struct TokenPolicy {
+    /// The public URL.
+    pub issuer: String,
+    /// Whom tokens may be for; the first is the default.
+    pub audiences: Vec<String>,
+    /// How long a token lives at most.
+    pub lifetime: Duration,
+    /// Whom the server serves.
+    pub organization: String,
+}
+
+/// A key that has proven itself with one of its secrets.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedKey {
+    /// The key.
+    pub facts: Arc<KeyFacts>,
+    /// The secret.
+    pub secret: SecretFacts,
+}
+
+/// A token of ours that is in force, with its key as it is now.
+#[derive(Debug, Clone)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: AccessTokenClaims,
+    /// The key that fetched it.
+    pub facts: Arc<KeyFacts>,
+}
+
+/// A token just issued. `Debug` does not print the token.
+pub struct IssuedToken {
+    /// The JWT.
+    pub access_token: String,
+    /// Seconds until it expires.
+    pub expires_in: i64,
+    /// The granted scopes, separated by blanks.
+    pub scope: String,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "IssuedToken({} s)", self.expires_in)
+    }
+}
+
+/// Authenticates keys; issues, verifies, introspects and revokes their tokens.
+pub struct Tokens {
+    policy: TokenPolicy,
+    directory: Arc<Directory>,
+    key_ring: Arc<KeyRing>,
+    last_used: Arc<LastUsed>,
+    store: Arc<dyn Store>,
+    root_key: Arc<RootKey>,
+    env: Env,
+}
+
+impl Tokens {
+    /// Over what is held in memory; the store is for revocations alone.
+    pub fn new(
+        policy: TokenPolicy,
+        directory: Arc<Directory>,
+        key_ring: Arc<KeyRing>,
+        last_used: Arc<LastUsed>,
+        store: Arc<dyn Store>,
+        root_key: Arc<RootKey>,
+        env: Env,
+    ) -> Self {
+        Self { policy, directory, key_ring, last_used, store, root_key, env }
+    }
+
+    /// What every token has in common.
+    pub fn policy(&self) -> &TokenPolicy {
+        &self.policy
+    }
+
+    /// Checks a key's secret. An unknown key costs the same work as a wrong secret.
+    ///
+    /// # Errors
+    /// [`TokenError::InvalidClient`] whatever is wrong: unknown, disabled or expired key, wrong, retired or
+    /// expired secret.
+    pub fn authenticate(&self, client_id: &str, secret: &str) -> Result<AuthenticatedKey, TokenError> {
+        let now = self.env.now();
+        let given = self.root_key.hash_secret(secret);
+        let facts = self.directory.find(client_id);
+        let secrets = facts.as_ref().map_or(&[][..], |facts| &facts.secrets);
+        // Every secret is compared, so that the time taken does not tell which one fitted.
+        let mut fitting = None;
+        for candidate in secrets {
+            if candidate.hash.matches(&given) && candidate.is_valid_at(now) {
+                fitting = Some(*candidate);
+            }
+        }
+        match (facts, fitting) {
+            (Some(facts), Some(secret)) if facts.is_usable_at(now) => Ok(AuthenticatedKey { facts, secret }),
+            (Some(_) | None, Some(_) | None) => Err(TokenError::InvalidClient),
+        }
+    }
+
+    /// Issues a token to a key that has proven itself (RFC 6749 section 4.4). An empty scope asks for all
+    /// that the key may have; no audience asks for the server's first.
+    ///
+    /// # Errors
+    /// [`TokenError::UnauthorizedClient`] when the key may not use the grant, [`TokenError::InvalidScope`],
+    /// [`TokenError::InvalidTarget`].
+    pub fn issue(
+        &self,
+        key: &AuthenticatedKey,
+        scope: &str,
+        audiences: &[String],
+    ) -> Result<IssuedToken, TokenError> {
+        if !key.facts.client_credentials {
+            let reason = "this API key may not use the client_credentials grant";
+            return Err(TokenError::UnauthorizedClient(reason.to_owned()));
+        }
+        let scopes = Self::grant_scopes(&key.facts, scope)?;
+        let aud = self.grant_audiences(audiences)?;
+        let now = self.env.now();
+        let ends = [Some(now.after(self.policy.lifetime)), key.facts.expires_at, key.secret.expires_at];
+        let exp = ends.into_iter().flatten().min().unwrap_or(now).as_seconds();
+        let scope = scopes.join(" ");
+        let claims = AccessTokenClaims {
+            iss: self.policy.issuer.clone(),
+            sub: key.facts.client_id.to_string(),
+            client_id: key.facts.client_id.to_string(),
+            aud,
+            exp,
+            iat: now.as_seconds() - BACKDATED,
+            nbf: now.as_seconds() - BACKDATED,
+            jti: format!("{}.{}", key.secret.id, BASE64URL.encode(self.env.random::<16>())),
+            scope: scope.clone(),
+            scp: scopes,
+            org: self.policy.organization.clone(),
+            epoch: key.facts.epoch,
+            key: key.facts.key_id.to_string(),
+        };
+        let signing_key =
+            self.key_ring.signing_key().ok_or_else(|| TokenError::Internal("no signing key".into()))?;
+        let access_token = signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;
+        self.last_used.note(key.secret.id, now);
+        Ok(IssuedToken { access_token, expires_in: exp - now.as_seconds(), scope })
+    }
+
+    /// Checks that a token is ours and in force now.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`], by the first rule that it breaks.
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        let now = self.env.now();
+        let claims: AccessTokenClaims = self.key_ring.verify(token, now)?;
+        if claims.iss != self.policy.issuer {
+            return Err(TokenRefusal::Issuer);
+        }
+        if claims.nbf > now.as_seconds() {
+            return Err(InvalidToken::NotYetValid.into());
+        }
+        if claims.exp <= now.as_seconds() {
+            return Err(InvalidToken::Expired.into());
+        }
+        let facts = self
+            .directory
+            .find(&claims.client_id)
+            .filter(|facts| facts.key_id.to_string() == claims.key && facts.epoch == claims.epoch)
+            .filter(|facts| facts.is_usable_at(now))
+            .ok_or(TokenRefusal::Key)?;
+        let secret_id = claims.jti.split('.').next().and_then(|id| id.parse::<SecretId>().ok());
+        if secret_id.and_then(|id| facts.valid_secret(id, now)).is_none() {
+            return Err(TokenRefusal::Secret);
+        }
+        if self.directory.is_denied(facts.key_id, &claims.jti) {
+            return Err(TokenRefusal::Revoked);
+        }
+        Ok(VerifiedToken { claims, facts })
+    }
+
+    /// What a key may learn of a token (RFC 7662 section 2.2): its own tokens, or every token when its role is
+    /// admin or verifier. `None` for a token that is not in force or not to be told about.
+    pub fn introspect(&self, asking: &KeyFacts, token: &str) -> Option<VerifiedToken> {
+        let verified = self.verify(token).ok()?;
+        let may = verified.facts.key_id == asking.key_id
+            || matches!(asking.role, Some(Role::Admin | Role::Verifier));
+        may.then_some(verified)
+    }
+
+    /// Revokes a token of the key that asks (RFC 7009). A token that is not in force needs no revoking.
+    ///
+    /// # Errors
+    /// [`TokenError::UnauthorizedClient`] when the token is another key's, [`TokenError::Unavailable`] when
+    /// the revocation could not be stored.
+    pub async fn revoke(&self, caller: &Caller, asking: &KeyFacts, token: &str) -> Result<(), TokenError> {
+        let Ok(VerifiedToken { claims, facts }) = self.verify(token) else { return Ok(()) };
+        if facts.key_id != asking.key_id {
+            let reason = "the token was issued to another API key";
+            return Err(TokenError::UnauthorizedClient(reason.to_owned()));
+        }
+        let entry = NewEntry::new(
+            self.env.now(),
+            caller,
+            Action::RevokeToken,
+            &facts.client_id,
+            format!("jti={}", claims.jti),
+        );
+        let denied = DeniedToken {
+            jti: claims.jti,
+            key_id: facts.key_id,
+            expires_at: Timestamp::from_seconds(claims.exp),
+        };
+        match self.store.revoke_token(&facts.client_id, denied, MAX_DENIALS, entry).await {
+            Ok(_) => Ok(()),
+            Err(error @ StoreError::Unavailable(_)) => Err(TokenError::Unavailable(error)),
+            Err(error @ (StoreError::Conflict | StoreError::Corrupt(_))) => {
+                Err(TokenError::Internal(Box::new(error)))
+            }
+        }
+    }
+
+    fn grant_scopes(facts: &KeyFacts, asked: &str) -> Result<Vec<String>, TokenError> {
+        if asked.split_ascii_whitespace().any(|scope| scope != SCOPE_ALL) {
+            return Err(TokenError::InvalidScope(format!("the only scope here is {SCOPE_ALL}")));
+        }
+        // RFC 6749 section 3.3 lets the server grant less than was asked, if it says so.
+        Ok(facts.role.iter().map(|_| SCOPE_ALL.to_owned()).collect())
+    }
+
+    fn grant_audiences(&self, asked: &[String]) -> Result<Vec<String>, TokenError> {
+        if asked.is_empty() {
+            return Ok(self.policy.audiences.first().cloned().into_iter().collect());
+        }
+        let mut granted: Vec<String> = Vec::new();
+        for audience in asked {
+            let same = |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
+            let known = self.policy.audiences.iter().find(same).ok_or_else(|| {
+                TokenError::InvalidTarget(format!(
+                    "resource and audience must be one of: {}",
+                    self.policy.audiences.join(" ")
+                ))
+            })?;
+            if !granted.contains(known) {
+                granted.push(known.clone());
+            }
+        }
+        Ok(granted)
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tokens")
+    }
+}
