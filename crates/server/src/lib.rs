@@ -1,1 +1,28 @@
-//! stub
+//! Gatekey's server as a library: an axum application over the use cases of `gatekey-core`.
+//!
+//! # Layout
+//! - [`app`]: the state that every handler shares, and the router.
+//! - [`config`]: what an administrator can set, and how it is checked.
+//! - [`call`]: who calls and under which name; the request log.
+//! - [`authenticate`]: credential to principal.
+//! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery services, with the
+//!   table of who may call what.
+//! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
+//! - [`tls`]: certificates, of a file or of a private CA.
+//! - [`serve`]: accepts connections and drains them.
+//! - [`control`]: local administration while the server runs.
+//! - [`maintenance`]: what happens by the clock.
+
+pub mod app;
+pub mod authenticate;
+pub mod call;
+pub mod config;
+pub mod control;
+pub mod maintenance;
+pub mod oauth;
+pub mod rpc;
+pub mod serve;
+pub mod tls;
+
+pub use app::App;
+pub use config::Config;

@@ -1,0 +1,161 @@
+//! [`App`]: the state that every handler shares, and the router.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use gatekey_core::{
+    ApiKeys, Directory, Env, KeyRing, LastUsed, Organization, RootKey, Store, Tokens,
+    store::{ChangeObserver, Observers},
+    tokens::TokenPolicy,
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{Config, authenticate, call, oauth, rpc};
+
+/// What every handler shares. Cloning is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+/// The parts of an [`App`].
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The use cases of keys.
+    pub api_keys: ApiKeys,
+    /// Authenticates keys and deals with tokens.
+    pub tokens: Tokens,
+    /// The signing keys.
+    pub key_ring: Arc<KeyRing>,
+    /// Every key's hot facts.
+    pub directory: Arc<Directory>,
+    /// Uses of secrets since the last flush.
+    pub last_used: Arc<LastUsed>,
+    /// Whom the server serves.
+    pub organization: Organization,
+    /// Where keys are kept.
+    pub store: Arc<dyn Store>,
+    /// The one key outside the database.
+    pub root_key: Arc<RootKey>,
+    /// Time and randomness.
+    pub env: Env,
+}
+
+/// What is held in memory, to be given to the store as its observer before there is an [`App`].
+#[derive(Clone)]
+pub struct Memory {
+    /// Every key's hot facts.
+    pub directory: Arc<Directory>,
+    /// The signing keys.
+    pub key_ring: Arc<KeyRing>,
+}
+
+impl Memory {
+    /// Empty, to be fed.
+    pub fn new(root_key: Arc<RootKey>) -> Self {
+        Self { directory: Arc::default(), key_ring: Arc::new(KeyRing::new(root_key)) }
+    }
+
+    /// Both, as the store's observer.
+    pub fn observer(&self) -> Arc<dyn ChangeObserver> {
+        Arc::new(Observers(vec![self.directory.clone(), self.key_ring.clone()]))
+    }
+}
+
+impl App {
+    /// Puts an application together. The memory must be the store's observer.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        memory: Memory,
+        root_key: Arc<RootKey>,
+        env: Env,
+    ) -> Self {
+        let organization = Organization::new(&config.organization, config.public_host());
+        let Memory { directory, key_ring } = memory;
+        let last_used = Arc::<LastUsed>::default();
+        let policy = TokenPolicy {
+            issuer: config.issuer().to_owned(),
+            audiences: config.audiences.clone(),
+            lifetime: config.token_lifetime,
+            organization: config.organization.clone(),
+        };
+        let tokens = Tokens::new(
+            policy,
+            directory.clone(),
+            key_ring.clone(),
+            last_used.clone(),
+            store.clone(),
+            root_key.clone(),
+            env.clone(),
+        );
+        let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
+        Self(Arc::new(Shared {
+            config,
+            api_keys,
+            tokens,
+            key_ring,
+            directory,
+            last_used,
+            organization,
+            store,
+            root_key,
+            env,
+        }))
+    }
+
+    /// Every route, with the layers that each request passes.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .merge(oauth::routes())
+            .merge(rpc::routes(self))
+            .fallback(not_found)
+            .layer(middleware::from_fn_with_state(self.clone(), authenticate::middleware))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(no_store))
+            .layer(middleware::from_fn_with_state(self.clone(), call::middleware))
+            .with_state(self.clone())
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// Nothing of this server may be kept by a cache unless its handler says so (RFC 6749 section 5.1).
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -> Response {
+    if rpc::is_rpc(&method, &headers) {
+        return rpc::unimplemented(&headers);
+    }
+    let document = format!("{}/.well-known/oauth-authorization-server", app.config.issuer());
+    let body = serde_json::json!({ "error": "not_found", "error_description": format!("nothing is served at this path; what is served is listed at {document}") });
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
+fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!(panic = text, "a handler panicked");
+    let body =
+        serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
+    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+}

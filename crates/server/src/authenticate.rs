@@ -1,0 +1,102 @@
+//! Credential to [`Principal`]: who is calling.
+//!
+//! A refused credential does not end a request here: the login metadata must stay open to a client whose token
+//! has just expired. Whoever needs a key asks the principal.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
+};
+use gatekey_core::{
+    Actor,
+    tokens::{TokenRefusal, VerifiedToken},
+};
+
+use crate::App;
+
+/// Who is calling; in every request's extensions, and in the response's for the log.
+#[derive(Debug, Clone)]
+pub enum Principal {
+    /// No credential was sent.
+    Nobody,
+    /// A key, by a token in force.
+    Key(Box<VerifiedToken>),
+    /// The credential was refused.
+    Refused(Refusal),
+}
+
+/// Why a credential was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Several credentials, which may contradict each other.
+    #[error("more than one credential was sent")]
+    Several,
+    /// Not `Bearer` and a token (RFC 6750 section 2.1).
+    #[error("the credential is not a Bearer token")]
+    NotBearer,
+    /// The token is not in force.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+}
+
+impl Principal {
+    /// The key that calls.
+    ///
+    /// # Errors
+    /// Why there is none, as a clause for the caller.
+    pub fn key(&self) -> Result<&VerifiedToken, String> {
+        match self {
+            Self::Key(token) => Ok(token),
+            Self::Nobody => Err("no credential was sent".to_owned()),
+            Self::Refused(refusal) => Err(refusal.to_string()),
+        }
+    }
+}
+
+/// The key, as the ledger names it.
+pub fn actor(token: &VerifiedToken) -> Actor {
+    Actor::Key { client_id: token.facts.client_id.clone(), key_id: token.facts.key_id }
+}
+
+/// Finds out who is calling.
+pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let principal = match bearer_token(&app, request.headers()) {
+        Ok(None) => Principal::Nobody,
+        Ok(Some(token)) => match app.tokens.verify(token) {
+            Ok(verified) => Principal::Key(Box::new(verified)),
+            Err(refusal) => Principal::Refused(refusal.into()),
+        },
+        Err(refusal) => Principal::Refused(refusal),
+    };
+    if let Principal::Refused(refusal) = &principal {
+        tracing::debug!(%refusal, "a credential was refused");
+    }
+    request.extensions_mut().insert(principal.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(principal);
+    response
+}
+
+/// The one Bearer token, from `authorization` or the advertised header. `Basic` in `authorization` is for the
+/// OAuth endpoints and no principal.
+fn bearer_token<'h>(app: &App, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refusal> {
+    let advertised = app.config.authorization_metadata_key.as_str();
+    let mut values = headers.get_all(header::AUTHORIZATION).iter().collect::<Vec<_>>();
+    if advertised != header::AUTHORIZATION.as_str() {
+        values.extend(headers.get_all(advertised).iter());
+    }
+    // The same credential in both headers says nothing contradictory.
+    values.dedup();
+    let value = match values.as_slice() {
+        [] => return Ok(None),
+        [value] => value.to_str().map_err(|_| Refusal::NotBearer)?,
+        _ => return Err(Refusal::Several),
+    };
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("basic") => Ok(None),
+        Some(_) | None => Err(Refusal::NotBearer),
+    }
+}

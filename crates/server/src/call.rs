@@ -1,0 +1,99 @@
+//! [`Call`]: a request's name and origin; and the log line that each request leaves.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use gatekey_core::{Actor, Caller};
+
+use crate::{App, authenticate::Principal};
+
+/// The header that names a call.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest name of a call that is taken over from its caller.
+const MAX_REQUEST_ID: usize = 128;
+/// As much of what a client calls itself as is kept.
+const MAX_USER_AGENT: usize = 200;
+
+/// A request's name and origin; in every request's extensions.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The caller's `x-request-id`, or a random one.
+    pub request_id: String,
+    /// The address of the peer, or of whom a trusted proxy speaks for.
+    pub peer: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: String,
+}
+
+impl Call {
+    /// The call, as the ledger records it.
+    pub fn by(&self, actor: Actor) -> Caller {
+        Caller {
+            actor,
+            request_id: self.request_id.clone(),
+            peer: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+}
+
+/// Names the call, passes it on, and logs one line about it. Neither query nor headers are logged: they may
+/// hold what they should not.
+pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = std::time::Instant::now();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
+    let peer = peer.map(|peer| forwarded_for(&app, peer, request.headers()));
+    let request_id = given_request_id(request.headers())
+        .unwrap_or_else(|| BASE64_URL_SAFE_NO_PAD.encode(app.env.random::<16>()));
+    let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let user_agent = user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect();
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(256).collect();
+    let version = request.version();
+    request.extensions_mut().insert(Call { request_id: request_id.clone(), peer, user_agent });
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let client_id = match response.extensions().get::<Principal>() {
+        Some(Principal::Key(token)) => token.facts.client_id.as_str(),
+        Some(Principal::Nobody | Principal::Refused(_)) | None => "",
+    };
+    tracing::info!(
+        target: "gatekey::request",
+        request_id,
+        %method,
+        path,
+        ?version,
+        status = response.status().as_u16(),
+        grpc_status = response.headers().get("grpc-status").and_then(|value| value.to_str().ok()),
+        client_id,
+        peer = peer.map(tracing::field::display),
+        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+/// The last address in `X-Forwarded-For`, when a trusted proxy sent it: earlier ones are anybody's word.
+fn forwarded_for(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if !app.config.trusted_proxies.contains(&peer) {
+        return peer;
+    }
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let address = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    address.unwrap_or(peer)
+}
+
+fn given_request_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let usable =
+        (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    usable.then(|| text.to_owned())
+}

@@ -1,0 +1,333 @@
+//! [`Config`]: what an administrator can set.
+//!
+//! [`Settings`] is what was said, in a file or on the command line; [`Config`] is what follows from it, checked.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use gatekey_core::redirect_uri;
+use gatekey_credentials::jwt::Algorithm;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Where the server listens when nobody says.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
+/// How long a token lives when nobody says.
+pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// The longest a token may live.
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Address and port to listen on; port 0 picks a free one. Default `127.0.0.1:8443`.
+    pub listen: Option<SocketAddr>,
+    /// The URL that clients use: scheme, host, and a port unless it is the scheme's own. It is the issuer of
+    /// every token. Default: the address listened on.
+    pub public_url: Option<String>,
+    /// The server's certificate chain, PEM. Default: one of a private CA.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of `tls_cert`, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Plain HTTP: on a loopback address, or behind `trusted_proxies`. Default false.
+    pub plaintext: Option<bool>,
+    /// Addresses of proxies that end TLS in front: with `plaintext` beyond loopback only they may connect,
+    /// and their `X-Forwarded-For` is believed.
+    pub trusted_proxies: Option<Vec<IpAddr>>,
+    /// Whom the server serves. Default: no name.
+    pub organization: Option<String>,
+    /// Seconds that a token lives, 60 to 86,400. Default 3,600.
+    pub token_lifetime_seconds: Option<u64>,
+    /// `ES256` or `RS256`; AWS's load balancer verifies RS256 only. Default `ES256`.
+    pub signing_algorithm: Option<Algorithm>,
+    /// Whom tokens may be for; the first is the default. Default: the public URL alone.
+    pub audiences: Option<Vec<String>>,
+    /// The header that clients are told to send their token in. Default `authorization`.
+    pub authorization_metadata_key: Option<String>,
+    /// The root key's file. Default `root.key` in the data directory.
+    pub root_key_file: Option<PathBuf>,
+}
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {rule}")]
+pub struct InvalidSetting {
+    /// The setting, as the file names it.
+    pub setting: &'static str,
+    /// The rule, as a clause that follows the setting's name.
+    pub rule: String,
+}
+
+/// How connections are secured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// With a certificate of the server's own private CA.
+    PrivateCa,
+    /// With a certificate from files.
+    Files {
+        /// The chain, PEM.
+        cert: PathBuf,
+        /// The private key, PEM.
+        key: PathBuf,
+    },
+    /// Not at all.
+    Plaintext,
+}
+
+/// The configuration of a server, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The URL that clients use.
+    pub public_url: Url,
+    /// How connections are secured.
+    pub tls: TlsMode,
+    /// Who may say for whom a request is.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Whom the server serves; may be empty.
+    pub organization: String,
+    /// How long a token lives.
+    pub token_lifetime: Duration,
+    /// How tokens are signed.
+    pub signing_algorithm: Algorithm,
+    /// Whom tokens may be for; never empty.
+    pub audiences: Vec<String>,
+    /// The header that clients are told to send their token in.
+    pub authorization_metadata_key: String,
+    issuer: String,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When the text is not TOML or names an unknown setting; the message has line and column.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// These settings, and the others where these say nothing. Certificate, key and plaintext go together.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let own_tls = self.tls_cert.is_some() || self.tls_key.is_some() || self.plaintext.is_some();
+        let tls = if own_tls { &self } else { &other };
+        Self {
+            tls_cert: tls.tls_cert.clone(),
+            tls_key: tls.tls_key.clone(),
+            plaintext: tls.plaintext,
+            listen: self.listen.or(other.listen),
+            public_url: self.public_url.or(other.public_url),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
+            organization: self.organization.or(other.organization),
+            token_lifetime_seconds: self.token_lifetime_seconds.or(other.token_lifetime_seconds),
+            signing_algorithm: self.signing_algorithm.or(other.signing_algorithm),
+            audiences: self.audiences.or(other.audiences),
+            authorization_metadata_key: self.authorization_metadata_key.or(other.authorization_metadata_key),
+            root_key_file: self.root_key_file.or(other.root_key_file),
+        }
+    }
+
+    /// Where the root key is.
+    pub fn root_key_path(&self, data_dir: &Path) -> PathBuf {
+        self.root_key_file.clone().unwrap_or_else(|| data_dir.join("root.key"))
+    }
+
+    /// Where to listen.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| DEFAULT_LISTEN.parse().expect("the default is an address"))
+    }
+
+    /// Checks everything. With port 0 the address must be the one that was given in the end.
+    ///
+    /// # Errors
+    /// Each setting that cannot be.
+    pub fn resolve(self, listening: SocketAddr) -> Result<Config, Vec<InvalidSetting>> {
+        let mut broken = Vec::new();
+        let mut refuse = |setting, rule: &str| {
+            broken.push(InvalidSetting { setting, rule: rule.to_owned() });
+        };
+        let plaintext = self.plaintext.unwrap_or(false);
+        let trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        let tls = match (self.tls_cert, self.tls_key, plaintext) {
+            (None, None, false) => TlsMode::PrivateCa,
+            (Some(cert), Some(key), false) => TlsMode::Files { cert, key },
+            (None, None, true) => TlsMode::Plaintext,
+            (Some(_), None, false) => {
+                refuse("tls_cert", "needs tls_key beside it");
+                TlsMode::PrivateCa
+            }
+            (None, Some(_), false) => {
+                refuse("tls_key", "needs tls_cert beside it");
+                TlsMode::PrivateCa
+            }
+            (Some(_), _, true) | (_, Some(_), true) => {
+                refuse("plaintext", "excludes tls_cert and tls_key");
+                TlsMode::Plaintext
+            }
+        };
+        if tls == TlsMode::Plaintext && !listening.ip().is_loopback() && trusted_proxies.is_empty() {
+            let rule = "beyond a loopback address would send secrets in the clear; listen on 127.0.0.1, use TLS, or \
+                        name the proxy that ends TLS in front in trusted_proxies";
+            refuse("plaintext", rule);
+        }
+        let given = self.public_url.unwrap_or_else(|| default_public_url(listening, &tls));
+        let public_url = match parse_public_url(&given) {
+            Ok(url) => url,
+            Err(rule) => {
+                refuse("public_url", rule);
+                Url::parse("https://localhost").expect("this is a URL")
+            }
+        };
+        let organization = self.organization.unwrap_or_default();
+        if organization.len() > 63
+            || !organization
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        {
+            refuse("organization", "may hold only A-Z a-z 0-9 . _ -, at most 63 of them");
+        }
+        let token_lifetime = self.token_lifetime_seconds.map_or(DEFAULT_TOKEN_LIFETIME, Duration::from_secs);
+        if token_lifetime < Duration::from_secs(60) || token_lifetime > MAX_TOKEN_LIFETIME {
+            refuse("token_lifetime_seconds", "must be from 60 to 86400");
+        }
+        let issuer = public_url.as_str().trim_end_matches('/').to_owned();
+        let audiences = self.audiences.unwrap_or_else(|| vec![issuer.clone()]);
+        if audiences.is_empty()
+            || audiences
+                .iter()
+                .any(|audience| audience.is_empty() || audience.chars().any(char::is_whitespace))
+        {
+            refuse("audiences", "must name at least one audience, none of them empty or with blanks");
+        }
+        let authorization_metadata_key =
+            self.authorization_metadata_key.unwrap_or_else(|| "authorization".to_owned());
+        let is_header = !authorization_metadata_key.is_empty()
+            && authorization_metadata_key
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if !is_header {
+            refuse(
+                "authorization_metadata_key",
+                "must be a header's name in lower case; clients fail on an empty one",
+            );
+        }
+        if !broken.is_empty() {
+            return Err(broken);
+        }
+        Ok(Config {
+            listen: listening,
+            public_url,
+            tls,
+            trusted_proxies,
+            organization,
+            token_lifetime,
+            signing_algorithm: self.signing_algorithm.unwrap_or(Algorithm::ES256),
+            audiences,
+            authorization_metadata_key,
+            issuer,
+        })
+    }
+}
+
+impl Config {
+    /// The public URL without a slash at the end: the issuer of every token.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The public host, without brackets around an IPv6 address.
+    pub fn public_host(&self) -> &str {
+        self.public_url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// Host, and port unless it is the scheme's own: how encoded credentials name the server.
+    pub fn endpoint(&self) -> &str {
+        self.issuer.split_once("://").map_or(&self.issuer, |(_, endpoint)| endpoint)
+    }
+
+    /// The absolute URL of a path of this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+}
+
+fn default_public_url(listening: SocketAddr, tls: &TlsMode) -> String {
+    let (scheme, own_port) = if *tls == TlsMode::Plaintext { ("http", 80) } else { ("https", 443) };
+    let host = match listening.ip() {
+        address if address.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let port = listening.port();
+    if port == own_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+}
+
+fn parse_public_url(text: &str) -> Result<Url, &'static str> {
+    let rule = "must be an absolute URL with scheme and host alone, such as https://keys.example.com";
+    let url = Url::parse(text).map_err(|_| rule)?;
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.has_host();
+    if !bare || !matches!(url.scheme(), "https" | "http") {
+        return Err(rule);
+    }
+    if url.scheme() == "http" && redirect_uri::validate(text).is_err() {
+        return Err("must use https; http is for localhost, 127.0.0.1 and [::1] alone");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(toml: &str, listening: &str) -> Result<Config, Vec<InvalidSetting>> {
+        Settings::from_toml(toml).unwrap().resolve(listening.parse().unwrap())
+    }
+
+    fn broken(toml: &str, listening: &str) -> Vec<&'static str> {
+        resolve(toml, listening).unwrap_err().into_iter().map(|broken| broken.setting).collect()
+    }
+
+    #[test]
+    fn the_public_url_follows_from_the_address() {
+        assert_eq!(resolve("", "127.0.0.1:8443").unwrap().issuer(), "https://127.0.0.1:8443");
+        assert_eq!(resolve("", "127.0.0.1:443").unwrap().endpoint(), "127.0.0.1");
+        assert_eq!(resolve("", "0.0.0.0:8443").unwrap().endpoint(), "localhost:8443");
+        assert_eq!(resolve("plaintext = true", "127.0.0.1:80").unwrap().issuer(), "http://127.0.0.1");
+    }
+
+    #[test]
+    fn plaintext_beyond_loopback_needs_a_trusted_proxy() {
+        assert_eq!(broken("plaintext = true", "0.0.0.0:8080"), ["plaintext"]);
+        let config = r#"
+            plaintext = true
+            trusted_proxies = ["10.0.0.7"]
+            public_url = "https://keys.example.com"
+        "#;
+        assert!(resolve(config, "0.0.0.0:8080").is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        assert_eq!(broken(r#"tls_cert = "c.pem""#, "127.0.0.1:1"), ["tls_cert"]);
+        assert_eq!(broken(r#"public_url = "https://h/path""#, "127.0.0.1:1"), ["public_url"]);
+        assert_eq!(broken(r#"public_url = "http://keys.example.com""#, "127.0.0.1:1"), ["public_url"]);
+        assert_eq!(broken(r#"organization = "a:b""#, "127.0.0.1:1"), ["organization"]);
+        assert_eq!(broken("token_lifetime_seconds = 1", "127.0.0.1:1"), ["token_lifetime_seconds"]);
+        assert_eq!(broken("audiences = []", "127.0.0.1:1"), ["audiences"]);
+        assert_eq!(
+            broken(r#"authorization_metadata_key = """#, "127.0.0.1:1"),
+            ["authorization_metadata_key"]
+        );
+        assert!(Settings::from_toml("lisen = 1").is_err());
+    }
+}

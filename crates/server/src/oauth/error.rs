@@ -1,0 +1,78 @@
+//! The one renderer of OAuth errors: RFC 6749 section 5.2, always JSON, never cached.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use gatekey_core::tokens::TokenError;
+use serde_json::json;
+
+/// An error on its way to the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum OAuthError {
+    /// By the names of RFC 6749 section 5.2.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The request body is larger than an endpoint of OAuth needs.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// A Bearer token is needed and none in force was sent (RFC 6750 section 3.1).
+    #[error("{0}")]
+    Bearer(String),
+}
+
+impl OAuthError {
+    /// `invalid_request` with what is wrong.
+    pub fn invalid_request(description: impl Into<String>) -> Self {
+        Self::Token(TokenError::InvalidRequest(description.into()))
+    }
+}
+
+const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
+const CHALLENGE_BEARER: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, code) = match &self {
+            Self::Token(error) => match error {
+                TokenError::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+                TokenError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
+                TokenError::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
+                TokenError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+                TokenError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
+                TokenError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
+                TokenError::Unavailable(cause) => {
+                    tracing::error!(%cause, "the store is unavailable");
+                    (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                }
+                TokenError::Internal(cause) => {
+                    tracing::error!(%cause, "an OAuth request failed");
+                    (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
+                }
+            },
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::Bearer(_) => (StatusCode::UNAUTHORIZED, "invalid_token"),
+        };
+        let challenge = match &self {
+            Self::Bearer(_) => Some(CHALLENGE_BEARER),
+            Self::Token(_) | Self::TooLarge(_) => {
+                (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
+            }
+        };
+        let body = json!({ "error": code, "error_description": self.to_string() });
+        let mut response = (status, Json(body)).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+/// A method that the endpoint does not have.
+pub async fn method_not_allowed() -> Response {
+    let body = json!({ "error": "invalid_request", "error_description": "this endpoint takes POST alone" });
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], Json(body)).into_response()
+}

@@ -1,0 +1,134 @@
+//! [`Form`]: a request body as RFC 6749 appendix B has it, with nothing left to interpretation.
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, Request},
+    http::header,
+};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::error::OAuthError;
+
+/// Bytes of a body; a token request has a few hundred, a token to introspect at most 8,192.
+pub const MAX_BODY: usize = 16 * 1024;
+/// Parameters of a body.
+const MAX_PARAMETERS: usize = 32;
+
+/// The parameters of a form. None but `resource` (RFC 8707 section 2) occurs twice; an empty one counts as
+/// absent (RFC 6749 section 3.2).
+pub struct Form(Vec<(String, Zeroizing<String>)>);
+
+impl Form {
+    /// Reads a form.
+    ///
+    /// # Errors
+    /// `invalid_request` for bytes that are no form, a parameter given twice, or too many of them.
+    pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
+        if !body.is_ascii() {
+            return Err(OAuthError::invalid_request(
+                "the request body is not form encoded: it holds bytes beyond ASCII",
+            ));
+        }
+        let mut parameters: Vec<(String, Zeroizing<String>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            if parameters.len() == MAX_PARAMETERS {
+                return Err(OAuthError::invalid_request(format!("more than {MAX_PARAMETERS} parameters")));
+            }
+            // The decoder writes this character for bytes that are no text.
+            if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
+                return Err(OAuthError::invalid_request("a parameter does not decode to UTF-8"));
+            }
+            if value.chars().any(char::is_control) {
+                let name = shown(&name);
+                return Err(OAuthError::invalid_request(format!(
+                    "parameter {name} holds control characters"
+                )));
+            }
+            if name != "resource" && parameters.iter().any(|(known, _)| *known == name) {
+                return Err(OAuthError::invalid_request(format!(
+                    "parameter {} is given twice",
+                    shown(&name)
+                )));
+            }
+            parameters.push((name.into_owned(), Zeroizing::new(value.into_owned())));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter that is there and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The values of a parameter that may occur several times.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.0.iter().filter(move |(known, _)| known == name);
+        values.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a parameter that must be there.
+    ///
+    /// # Errors
+    /// `invalid_request` naming it.
+    pub fn require(&self, name: &str) -> Result<&str, OAuthError> {
+        self.get(name).ok_or_else(|| OAuthError::invalid_request(format!("parameter {name} is missing")))
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Form {
+    type Rejection = OAuthError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, OAuthError> {
+        if request.uri().query().is_some() {
+            // Secrets in a URL end up in logs (RFC 6749 section 2.3.1).
+            return Err(OAuthError::invalid_request("parameters belong into the body, not into the URL"));
+        }
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let description = "content-type must be application/x-www-form-urlencoded";
+            return Err(OAuthError::invalid_request(description));
+        }
+        let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            if too_large {
+                OAuthError::TooLarge(MAX_BODY)
+            } else {
+                OAuthError::invalid_request("the request body did not arrive whole")
+            }
+        })?;
+        Self::parse(&body)
+    }
+}
+
+/// As much of an outside name as an answer may repeat.
+fn shown(name: &str) -> String {
+    name.chars().filter(char::is_ascii_graphic).take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_parameter_counts_as_absent() {
+        assert_eq!(Form::parse(b"scope=&audience=").unwrap().get("scope"), None);
+    }
+
+    #[test]
+    fn a_parameter_given_twice_is_refused_except_for_resource() {
+        assert!(Form::parse(b"scope=all&scope=all").is_err());
+        assert!(Form::parse(b"scope=&scope=all").is_err());
+        assert_eq!(Form::parse(b"resource=a&resource=b").unwrap().all("resource").count(), 2);
+    }
+
+    #[test]
+    fn bytes_that_are_no_form_are_refused() {
+        assert!(Form::parse(b"scope=\xff").is_err());
+        assert!(Form::parse(b"scope=%ff").is_err());
+        assert!(Form::parse(b"scope=a%00b").is_err());
+        assert!(Form::parse("a&".repeat(40).as_bytes()).is_err());
+    }
+}

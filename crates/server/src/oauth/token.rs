@@ -1,0 +1,41 @@
+//! The token endpoint: `client_credentials` (RFC 6749 section 4.4), read in the order of the RFC.
+
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use gatekey_core::tokens::{IssuedToken, TokenError};
+use serde::Serialize;
+
+use super::{client_authentication, error::OAuthError, form::Form};
+use crate::App;
+
+/// RFC 6749 section 5.1. Public clients fail without `expires_in`.
+#[derive(Serialize)]
+struct TokenResponse<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: i64,
+    scope: &'a str,
+}
+
+/// Exchanges a key's secret for a token. The body's limit, its type and its parameters were checked by
+/// [`Form`]; the answer's `no-store` is every answer's.
+pub async fn handle(State(app): State<App>, headers: HeaderMap, form: Form) -> Result<Response, OAuthError> {
+    let key = client_authentication::authenticate(&app, &headers, &form)?;
+    if form.require("grant_type")? != "client_credentials" {
+        return Err(TokenError::UnsupportedGrantType.into());
+    }
+    let audiences = requested_audiences(&form);
+    let IssuedToken { access_token, expires_in, scope } =
+        app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences)?;
+    let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
+    Ok(Json(body).into_response())
+}
+
+/// RFC 8707 `resource`, and `audience` as Flyte's clients call it.
+fn requested_audiences(form: &Form) -> Vec<String> {
+    form.all("resource").chain(form.all("audience")).map(str::to_owned).collect()
+}

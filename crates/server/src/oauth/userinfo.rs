@@ -1,0 +1,73 @@
+//! Who is calling (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
+
+use axum::{Extension, Json, extract::State};
+use gatekey_core::tokens::VerifiedToken;
+use serde_json::{Value, json};
+
+use super::error::OAuthError;
+use crate::{App, authenticate::Principal};
+
+/// What is told of the key that calls.
+pub struct UserInfo {
+    /// The client id.
+    pub subject: String,
+    /// The client name, as it is stored now.
+    pub name: String,
+    /// A name of this server's organization, for the serverless path of the public class.
+    pub user_handle: String,
+    /// What the key may do.
+    pub role: Option<gatekey_credentials::Role>,
+}
+
+impl UserInfo {
+    /// Of a verified token's key.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the key has just been deleted.
+    pub async fn of(app: &App, token: &VerifiedToken) -> Result<Self, gatekey_core::Error> {
+        let key = app.api_keys.get(&token.facts.client_id.to_string()).await?;
+        Ok(Self {
+            subject: key.client_id.to_string(),
+            name: key.application.client_name,
+            user_handle: app.organization.user_handle().to_owned(),
+            role: key.role,
+        })
+    }
+}
+
+/// `/oauth2/userinfo`.
+pub async fn handle(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Json<Value>, OAuthError> {
+    let info = read(&app, &principal).await?;
+    Ok(Json(json!({
+        "sub": info.subject,
+        "name": info.name,
+        "preferred_username": info.subject,
+        "userhandle": info.user_handle,
+        "role": info.role,
+    })))
+}
+
+/// `/me`, with the field names of `flyteidl.service.UserInfoResponse`.
+pub async fn me(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Json<Value>, OAuthError> {
+    let info = read(&app, &principal).await?;
+    Ok(Json(json!({
+        "subject": info.subject,
+        "name": info.name,
+        "preferred_username": info.subject,
+        "additional_claims": { "userhandle": info.user_handle, "role": info.role },
+    })))
+}
+
+async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> {
+    let token = principal.key().map_err(OAuthError::Bearer)?;
+    UserInfo::of(app, token).await.map_err(|error| match error {
+        gatekey_core::Error::NotFound(_) => OAuthError::Bearer("the token's key was deleted".to_owned()),
+        other => OAuthError::Token(gatekey_core::tokens::TokenError::Internal(Box::new(other))),
+    })
+}

@@ -1,0 +1,140 @@
+//! `gatekey.v1.ApiKeyService`: what the public wire cannot say.
+
+use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
+use gatekey_core::{Error, api_keys::WithSecret, list::ListKeys};
+use gatekey_credentials::{EncodedCredentials, PlainSecret};
+use gatekey_proto::gatekey::v1::{
+    ApiKeyService, CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, DisableRequest,
+    DisableResponse, EnableRequest, EnableResponse, GetRequest, GetResponse, ListRequest, ListResponse,
+    RetireSecretRequest, RetireSecretResponse, RotateSecretRequest, RotateSecretResponse, UpdateRequest,
+    UpdateResponse,
+};
+
+use super::{authorize, caller, convert::api_key, error::render};
+use crate::App;
+
+/// The service.
+pub struct ApiKeys(pub App);
+
+impl ApiKeys {
+    fn encode(&self, created: &WithSecret) -> Result<String, Error> {
+        let secret = PlainSecret::from(&created.secret);
+        let client_id = created.key.client_id.as_str();
+        let encoded =
+            EncodedCredentials::new(self.0.config.endpoint(), client_id, secret, &self.0.config.organization)
+                .map_err(|error| Error::Internal(error.into()))?;
+        Ok(encoded.encode().expose().to_owned())
+    }
+}
+
+impl ApiKeyService for ApiKeys {
+    async fn create(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, CreateRequest>,
+    ) -> ServiceResult<CreateResponse> {
+        let create = api_key::create(request.to_owned_message()).map_err(render)?;
+        let created = self.0.api_keys.create(&caller(&context)?, create).await.map_err(render)?;
+        Response::ok(CreateResponse {
+            encoded_credentials: self.encode(&created).map_err(render)?,
+            client_secret: created.secret.expose().to_owned(),
+            api_key: api_key::from_key(&created.key).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn get(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, GetRequest>,
+    ) -> ServiceResult<GetResponse> {
+        authorize::admin_or_self(&self.0, &context, request.client_id).await?;
+        let key = self.0.api_keys.get(request.client_id).await.map_err(render)?;
+        Response::ok(GetResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+    }
+
+    async fn list(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, ListRequest>,
+    ) -> ServiceResult<ListResponse> {
+        let query = ListKeys {
+            limit: request.page_size as usize,
+            page_token: request.page_token.to_owned(),
+            ..ListKeys::default()
+        };
+        let page = self.0.api_keys.list(&query).await.map_err(render)?;
+        Response::ok(ListResponse {
+            api_keys: page.keys.iter().map(api_key::from_key).collect(),
+            next_page_token: page.next_page_token,
+            ..Default::default()
+        })
+    }
+
+    async fn update(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, UpdateRequest>,
+    ) -> ServiceResult<UpdateResponse> {
+        let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
+        let key = self.0.api_keys.update(&caller(&context)?, &client_id, patch).await.map_err(render)?;
+        Response::ok(UpdateResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+    }
+
+    async fn delete(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, DeleteRequest>,
+    ) -> ServiceResult<DeleteResponse> {
+        self.0.api_keys.delete(&caller(&context)?, request.client_id).await.map_err(render)?;
+        Response::ok(DeleteResponse::default())
+    }
+
+    async fn rotate_secret(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, RotateSecretRequest>,
+    ) -> ServiceResult<RotateSecretResponse> {
+        let request = request.to_owned_message();
+        authorize::admin_or_self(&self.0, &context, &request.client_id).await?;
+        let client_id = request.client_id.clone();
+        let rotate = api_key::rotate(request).map_err(render)?;
+        let rotated =
+            self.0.api_keys.rotate_secret(&caller(&context)?, &client_id, rotate).await.map_err(render)?;
+        Response::ok(RotateSecretResponse {
+            encoded_credentials: self.encode(&rotated).map_err(render)?,
+            client_secret: rotated.secret.expose().to_owned(),
+            api_key: api_key::from_key(&rotated.key).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn retire_secret(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, RetireSecretRequest>,
+    ) -> ServiceResult<RetireSecretResponse> {
+        let caller = caller(&context)?;
+        let key = self.0.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
+        let key = key.map_err(render)?;
+        Response::ok(RetireSecretResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+    }
+
+    async fn disable(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, DisableRequest>,
+    ) -> ServiceResult<DisableResponse> {
+        let key = self.0.api_keys.disable(&caller(&context)?, request.client_id).await.map_err(render)?;
+        Response::ok(DisableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+    }
+
+    async fn enable(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, EnableRequest>,
+    ) -> ServiceResult<EnableResponse> {
+        let key = self.0.api_keys.enable(&caller(&context)?, request.client_id).await.map_err(render)?;
+        Response::ok(EnableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+    }
+}

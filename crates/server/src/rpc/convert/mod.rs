@@ -1,0 +1,24 @@
+//! The border between generated messages and the domain, one file a message family.
+
+pub mod api_key;
+pub mod app;
+pub mod list;
+pub mod timestamp;
+
+use buffa::{EnumValue, Enumeration};
+use gatekey_core::Error;
+
+/// A known value of an enum.
+fn known<E: Enumeration>(field: &'static str, value: EnumValue<E>) -> Result<E, Error> {
+    match value {
+        EnumValue::Known(known) => Ok(known),
+        EnumValue::Unknown(number) => {
+            Err(Error::invalid(field, format!("has the unknown enum number {number}")))
+        }
+    }
+}
+
+/// Known values of a repeated enum.
+fn all_known<E: Enumeration>(field: &'static str, values: Vec<EnumValue<E>>) -> Result<Vec<E>, Error> {
+    values.into_iter().map(|value| known(field, value)).collect()
+}

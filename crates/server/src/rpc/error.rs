@@ -1,0 +1,67 @@
+//! The one renderer of RPC errors.
+
+use std::sync::Arc;
+
+use connectrpc::ConnectError;
+use gatekey_core::Error;
+
+/// UNAUTHENTICATED: what makes public clients log in and call again.
+pub fn unauthenticated(reason: impl std::fmt::Display) -> ConnectError {
+    ConnectError::unauthenticated(format!("unauthenticated: {reason}"))
+}
+
+/// A use case's error on its way to the caller; the private cause goes to the log alone.
+pub fn render(error: Error) -> ConnectError {
+    let message = without_login_words(error.to_string());
+    match error {
+        Error::Invalid(_) => ConnectError::invalid_argument(message),
+        Error::NotFound(_) | Error::SecretNotFound { .. } | Error::UnknownOrganization(_) => {
+            ConnectError::not_found(message)
+        }
+        Error::AlreadyExists(_) => ConnectError::already_exists(message),
+        Error::Precondition(_) => ConnectError::failed_precondition(message),
+        Error::Forbidden(_) => ConnectError::permission_denied(message),
+        Error::Unavailable(cause) => {
+            let cause: Arc<dyn std::error::Error + Send + Sync> = Arc::new(cause);
+            tracing::error!(%cause, source = cause.source().map(tracing::field::display), "the store is unavailable");
+            ConnectError::unavailable(message)
+        }
+        Error::Internal(cause) => {
+            tracing::error!(%cause, source = cause.source().map(tracing::field::display), "a call failed");
+            ConnectError::internal(message)
+        }
+    }
+}
+
+/// Breaks up two words that make flyte 2.12 log in again whatever the code is, also within echoed names.
+fn without_login_words(message: String) -> String {
+    let lower = message.to_ascii_lowercase();
+    let mut cuts: Vec<usize> = ["unauthorized", "unauthenticated"]
+        .iter()
+        .flat_map(|word| lower.match_indices(word).map(|(at, _)| at + "un".len()))
+        .collect();
+    cuts.sort_unstable();
+    let mut message = message;
+    for cut in cuts.into_iter().rev() {
+        message.insert(cut, '\u{2011}');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_but_unauthenticated_has_the_words_that_start_a_login() {
+        let rendered = render(Error::NotFound("my-Unauthorized-unauthenticated-key".to_owned()));
+        let message = rendered.message.clone().unwrap_or_default().to_lowercase();
+        assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
+    }
+
+    #[test]
+    fn an_internal_cause_stays_inside() {
+        let rendered = render(Error::Internal("disk /dev/sda1 is on fire".into()));
+        assert_eq!(rendered.message.as_deref(), Some("internal error"));
+    }
+}

@@ -1,0 +1,66 @@
+//! `IdentityService`: who is calling, under the names of both generations of Flyte.
+
+use buffa_types::google::protobuf::{Struct, Value};
+use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult};
+use gatekey_core::Error;
+use gatekey_proto::{flyteidl, flyteidl2};
+
+use super::error::{render, unauthenticated};
+use crate::{App, oauth::userinfo::UserInfo};
+
+/// `flyteidl2.auth.IdentityService`.
+pub struct Identity2(pub App);
+
+/// `flyteidl.service.IdentityService`.
+pub struct Identity1(pub App);
+
+async fn read(app: &App, context: &RequestContext) -> Result<UserInfo, ConnectError> {
+    UserInfo::of(app, super::token(context)?).await.map_err(|error| match error {
+        Error::NotFound(_) => unauthenticated("the token's key was deleted"),
+        other => render(other),
+    })
+}
+
+/// What the messages have no field for.
+fn additional_claims(info: &UserInfo) -> Struct {
+    let mut claims = Struct::default();
+    claims.fields.insert("userhandle".into(), Value::from(info.user_handle.clone()));
+    if let Some(role) = info.role {
+        claims.fields.insert("role".into(), Value::from(role.as_str().to_owned()));
+    }
+    claims
+}
+
+impl flyteidl2::auth::IdentityService for Identity2 {
+    async fn user_info(
+        &self,
+        context: RequestContext,
+        _request: ServiceRequest<'_, flyteidl2::auth::UserInfoRequest>,
+    ) -> ServiceResult<flyteidl2::auth::UserInfoResponse> {
+        let info = read(&self.0, &context).await?;
+        Response::ok(flyteidl2::auth::UserInfoResponse {
+            additional_claims: additional_claims(&info).into(),
+            preferred_username: info.subject.clone(),
+            subject: info.subject,
+            name: info.name,
+            ..Default::default()
+        })
+    }
+}
+
+impl flyteidl::service::IdentityService for Identity1 {
+    async fn user_info(
+        &self,
+        context: RequestContext,
+        _request: ServiceRequest<'_, flyteidl::service::UserInfoRequest>,
+    ) -> ServiceResult<flyteidl::service::UserInfoResponse> {
+        let info = read(&self.0, &context).await?;
+        Response::ok(flyteidl::service::UserInfoResponse {
+            additional_claims: additional_claims(&info).into(),
+            preferred_username: info.subject.clone(),
+            subject: info.subject,
+            name: info.name,
+            ..Default::default()
+        })
+    }
+}

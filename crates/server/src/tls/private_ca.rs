@@ -1,0 +1,196 @@
+//! [`PrivateCa`]: the certificate authority of a server that was given no certificate.
+//!
+//! Its certificate is constrained to the server's own names, so that trusting it trusts nothing else. CA and
+//! leaf pass `openssl verify -x509_strict` and Python 3.13's default context.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use gatekey_core::{Env, RootKey, Store, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType,
+    SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::TlsError;
+
+/// The name under which the CA is sealed in the store.
+const SEALED_NAME: &str = "private ca";
+const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The longest that clients accept of a leaf is 398 days; renewal comes long before.
+const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How long before its end the leaf should be renewed.
+pub const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What is sealed in the store.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    common_name: String,
+    names: BTreeSet<String>,
+    certificate: String,
+    private_key: Zeroizing<String>,
+    ends_at: Timestamp,
+}
+
+/// The certificate authority of this server.
+pub struct PrivateCa {
+    names: BTreeSet<String>,
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A leaf of the CA, to serve with.
+pub struct Leaf {
+    /// The leaf alone: clients have the CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: PrivateKeyDer<'static>,
+    /// When it ends.
+    pub ends_at: Timestamp,
+}
+
+impl PrivateCa {
+    /// The stored CA, or a new one when there is none, when it ends within the life of a leaf, or when it is
+    /// not for all of these host names and addresses.
+    ///
+    /// # Errors
+    /// When the store fails or the stored CA does not open under the root key.
+    pub async fn ensure(
+        store: &dyn Store,
+        root_key: &RootKey,
+        env: &Env,
+        names: BTreeSet<String>,
+    ) -> Result<Self, TlsError> {
+        if let Some(sealed) = store.find_sealed(SEALED_NAME).await? {
+            let opened = root_key.open(SEALED_NAME, &sealed)?;
+            let stored: Sealed = serde_json::from_slice(&opened).map_err(|_| TlsError::Corrupt)?;
+            if stored.names.is_superset(&names) && env.now().after(LEAF_LIFETIME) < stored.ends_at {
+                return Self::open(&stored);
+            }
+            tracing::warn!(
+                "the server's names have changed or its private CA is about to end: clients must trust the new ca.pem"
+            );
+        }
+        let made = Self::make(env, names)?;
+        let plain = Zeroizing::new(serde_json::to_vec(&made).map_err(|_| TlsError::Corrupt)?);
+        store.put_sealed(SEALED_NAME, root_key.seal(env, SEALED_NAME, &plain)).await?;
+        Self::open(&made)
+    }
+
+    /// The CA's certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Signs a leaf for all names of the CA.
+    ///
+    /// # Errors
+    /// When the cryptographic library refuses.
+    pub fn issue_leaf(&self, env: &Env) -> Result<Leaf, TlsError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let now = env.now();
+        let ends_at = now.after(LEAF_LIFETIME);
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished_name("Gatekey server");
+        params.subject_alt_names =
+            self.names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
+        params.serial_number = Some(serial_number(env));
+        // A client whose clock is a little late should not refuse a new server.
+        params.not_before = date(now.before(Duration::from_secs(3600)));
+        params.not_after = date(ends_at);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Leaf {
+            chain: vec![certificate.der().clone()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            ends_at,
+        })
+    }
+
+    fn make(env: &Env, names: BTreeSet<String>) -> Result<Sealed, TlsError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let now = env.now();
+        let ends_at = now.after(CA_LIFETIME);
+        let serial_number = serial_number(env);
+        // Two CAs of two data directories must not share a subject, or a trust store holds them for one.
+        let tag: String = serial_number.to_bytes()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let common_name = format!("Gatekey private CA {tag}");
+        let mut params = ca_params(&common_name);
+        params.serial_number = Some(serial_number);
+        params.not_before = date(now.before(Duration::from_secs(3600)));
+        params.not_after = date(ends_at);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: names.iter().map(|name| subtree(name)).collect(),
+            excluded_subtrees: Vec::new(),
+        });
+        let certificate = params.self_signed(&key)?;
+        Ok(Sealed {
+            common_name,
+            names,
+            certificate: certificate.pem(),
+            private_key: Zeroizing::new(key.serialize_pem()),
+            ends_at,
+        })
+    }
+
+    fn open(sealed: &Sealed) -> Result<Self, TlsError> {
+        let key = KeyPair::from_pem(&sealed.private_key)?;
+        Ok(Self {
+            names: sealed.names.clone(),
+            certificate: sealed.certificate.clone(),
+            issuer: Issuer::new(ca_params(&sealed.common_name), key),
+        })
+    }
+}
+
+/// What a CA's certificate and its leaves' references to it have in common.
+fn ca_params(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = distinguished_name(common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn distinguished_name(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "Gatekey");
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn alternative_name(name: &str) -> Result<SanType, rcgen::Error> {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => Ok(SanType::DnsName(name.to_owned().try_into()?)),
+    }
+}
+
+fn subtree(name: &str) -> GeneralSubtree {
+    match name.parse::<IpAddr>() {
+        Ok(address) => {
+            let prefix = if address.is_ipv4() { 32 } else { 128 };
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
+        }
+        Err(_) => GeneralSubtree::DnsName(name.to_owned()),
+    }
+}
+
+fn serial_number(env: &Env) -> SerialNumber {
+    let mut bytes: [u8; 16] = env.random();
+    // Positive and without a leading zero byte, as RFC 5280 section 4.1.2.2 wants it.
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&bytes)
+}
+
+fn date(instant: Timestamp) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(instant.as_seconds())
+        .expect("an instant before the year 10000 is a date")
+}
