@@ -1,1 +1,38 @@
-fn main() {}
+//! `gatekey`: the server and the command line in one binary.
+//!
+//! # Layout
+//! - [`args`]: the flags. [`commands`]: one file a command.
+//! - [`data_dir`]: what lies in a data directory, and the lock on it.
+//! - [`running`]: the composition root: store, application, certificates, sockets.
+//! - [`output`]: for people on a terminal, and for programs. [`exit`]: what the exit codes mean.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod args;
+mod commands;
+mod control_client;
+mod data_dir;
+mod exit;
+mod logging;
+mod output;
+mod running;
+
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    let arguments = args::Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot start: {error}");
+            return exit::FAILURE.into();
+        }
+    };
+    match runtime.block_on(commands::run(arguments)) {
+        Ok(()) => exit::SUCCESS.into(),
+        Err(error) => {
+            output::print_error(&error);
+            exit::code(&error).into()
+        }
+    }
+}

@@ -1,1 +1,52 @@
-//! stub
+//! API keys of a Flyte or Union endpoint from Rust: create, list, rotate and delete them, and log in with
+//! them.
+//!
+//! ```no_run
+//! use gatekey_client::{ApiKey, Client};
+//!
+//! # async fn example() -> Result<(), gatekey_client::Error> {
+//! let client = Client::from_env()?;
+//! let key = ApiKey::create(&client, "ci-pipeline").await?;
+//! println!("export FLYTE_API_KEY={}", key.encoded_credentials().unwrap_or_default());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - [`Client`] and [`ClientBuilder`]: a server and the credentials to call it with; [`Environment`] is where
+//!   the missing settings come from.
+//! - [`ApiKey`]: the five operations of the public wire, which Union's servers know as well, and those that
+//!   only a Gatekey server has, whose answers are [`KeyDetails`].
+//! - [`TokenCache`]: access tokens that several clients share.
+//! - [`Error`]: everything that can go wrong, with predicates.
+//! - [`blocking`]: the same for code without an async runtime.
+//!
+//! The async part needs a Tokio runtime with I/O and time enabled.
+
+mod api_key;
+pub mod blocking;
+mod client;
+mod endpoint;
+mod environment;
+mod error;
+mod flyte_config;
+mod gatekey;
+mod json;
+mod login;
+mod random;
+mod settings;
+mod single_flight;
+mod token;
+mod transport;
+mod user_info;
+
+pub use api_key::{ApiKey, ApiKeys, CreateOptions, Listing, UpdateOptions};
+pub use client::{Client, ClientBuilder, Protocol};
+pub use environment::Environment;
+pub use error::Error;
+pub use gatekey::{KeyDetails, RotateOptions, SecretDetails, SettingsUpdate};
+pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
+/// The message behind [`ApiKey::pb2`].
+pub use gatekey_proto::cloudidl::identity::App;
+pub use token::TokenCache;
+pub use user_info::UserInfo;

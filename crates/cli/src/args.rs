@@ -1,0 +1,314 @@
+//! The flags.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gatekey_client::Role;
+
+use crate::exit;
+
+/// API keys for the Flyte you host yourself.
+#[derive(Debug, Parser)]
+#[command(name = "gatekey", version, max_term_width = 100, after_help = exit::HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Starts a server, makes a key, uses it, and tells how Flyte's own tools use it
+    Quickstart(Quickstart),
+    /// Serves until SIGTERM or SIGINT
+    Serve(Serve),
+    /// Makes an admin key, before the server's first start or while it runs
+    Init(Init),
+    /// Manages API keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Prints an access token
+    Token(Client),
+    /// Tells who the credentials belong to
+    Whoami {
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Checks a configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Manages the keys that sign tokens
+    #[command(subcommand)]
+    SigningKey(SigningKey),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// Exits after the tour instead of serving on
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    /// Address and port; by default 127.0.0.1:443 where that may be bound, else 127.0.0.1:8443
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataDir {
+    /// Where keys, root key and certificates are kept
+    #[arg(long, value_name = "DIR", default_value = "gatekey-data", env = "GATEKEY_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Written once the port accepts: JSON with url, ca_file and pid
+    #[arg(long, value_name = "F")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// How requests and events are logged to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, else JSON
+    Auto,
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Flags that go before the configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Settings {
+    /// Configuration file, TOML; flags go before it
+    #[arg(long, value_name = "F")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The URL that clients use, the issuer of every token [default: the address listened on]
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+    /// Certificate chain, PEM [default: one of a private CA]
+    #[arg(long, value_name = "F", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "F", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Plain HTTP: on a loopback address, or behind a configured trusted proxy
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub(crate) plaintext: bool,
+    /// Whom the server serves
+    #[arg(long, value_name = "NAME")]
+    pub(crate) organization: Option<String>,
+    /// File of the root key [default: root.key in the data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Name of the admin key
+    #[arg(long, default_value = "admin")]
+    pub(crate) name: String,
+    /// When the key exists, gives it a new secret instead of refusing: its other secrets and tokens die
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Client {
+    /// The server's URL
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) endpoint: Option<String>,
+    /// Certificates to trust besides the system's, PEM
+    #[arg(long, value_name = "F", global = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// Lines for a shell; where there is a secret
+    Env,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Makes a key; its secret is shown this once
+    Create {
+        /// Name; the client id derives from it
+        name: String,
+        /// What the key may do [default: contributor]
+        #[arg(long)]
+        role: Option<Role>,
+        /// Makes a key that may only look at and rotate itself
+        #[arg(long, conflicts_with = "role")]
+        no_role: bool,
+        /// Where an authorization code may be sent; may be repeated
+        #[arg(long = "redirect-uri", value_name = "U")]
+        redirect_uris: Vec<String>,
+        /// The key is refused after so long, such as 90d or 12h
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Shows a key
+    Get {
+        /// The key
+        client_id: String,
+        /// With --output json: role, dates and secrets as well
+        #[arg(long)]
+        details: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists keys
+    List {
+        /// At most so many
+        #[arg(long)]
+        limit: Option<usize>,
+        /// With --output json: role, dates and secrets as well
+        #[arg(long)]
+        details: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Changes a key; what is not named stays
+    Update {
+        /// The key
+        client_id: String,
+        /// New name
+        #[arg(long)]
+        name: Option<String>,
+        /// New role
+        #[arg(long)]
+        role: Option<Role>,
+        /// Takes the role away
+        #[arg(long, conflicts_with = "role")]
+        no_role: bool,
+        /// New redirect URIs, in place of all earlier ones; may be repeated
+        #[arg(long = "redirect-uri", value_name = "U")]
+        redirect_uris: Vec<String>,
+        /// The key is refused after so long from now
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// The key does not expire any more
+        #[arg(long, conflicts_with = "expires_in")]
+        no_expiry: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Gives a key a new secret, shown this once
+    Rotate {
+        /// The key
+        client_id: String,
+        /// How long the other secrets stay valid; 0 retires them at once and kills the key's tokens
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+        grace: Duration,
+        /// The new secret is refused after so long
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// Kept with the new secret
+        #[arg(long)]
+        label: Option<String>,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ends one secret of a key at once, and the tokens that it fetched
+    Retire {
+        /// The key
+        client_id: String,
+        /// The secret, as `key get` shows it
+        secret_id: String,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Refuses a key and its tokens until it is enabled
+    Disable(OneKey),
+    /// Accepts a disabled key again
+    Enable(OneKey),
+    /// Deletes a key for good; its tokens die at once
+    Delete {
+        /// The key
+        client_id: String,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneKey {
+    /// The key
+    pub(crate) client_id: String,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Tells what follows from flags and file, or what is wrong with them
+    Check {
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SigningKey {
+    /// Makes a new key sign from now on; the old one is published until its last token has expired
+    Rotate {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// `90d`, `24h`, `15m`, `30s`, or `0`.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 90d, 24h or 15m"))
+}

@@ -1,0 +1,214 @@
+//! `gatekey key`: the keys of a server, through `gatekey-client` alone.
+
+use futures::{Stream, TryStreamExt as _};
+use gatekey_client::{
+    ApiKey, Client, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
+};
+use serde_json::Value;
+
+use super::now;
+use crate::{
+    args::{self, Format, Key},
+    exit,
+    output::{self, Credentials},
+};
+
+/// Runs a verb.
+pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
+    match arguments {
+        Key::Create { name, role, no_role, redirect_uris, expires_in, client: flags, output } => {
+            let client = super::client(&flags)?;
+            let options = CreateOptions {
+                role,
+                redirect_uris,
+                skip_default_policy_assignments: no_role,
+                expires_at: expires_in.map(|after| now() + after),
+                ..CreateOptions::new(name)
+            };
+            let key = ApiKey::create_with(&client, options).await?;
+            print_credentials(&client, &flags, &key, output.output)
+        }
+        Key::Get { client_id, details, client, output } => {
+            get(&super::client(&client)?, &client_id, details, output.output).await
+        }
+        Key::List { limit, details, client, output } => {
+            list(&super::client(&client)?, limit, details, output.output).await
+        }
+        Key::Update {
+            client_id,
+            name,
+            role,
+            no_role,
+            redirect_uris,
+            expires_in,
+            no_expiry,
+            client,
+            output,
+        } => {
+            let changes = SettingsUpdate {
+                client_name: name,
+                role: if no_role { Some(None) } else { role.map(Some) },
+                redirect_uris: (!redirect_uris.is_empty()).then_some(redirect_uris),
+                expires_at: if no_expiry { Some(None) } else { expires_in.map(|after| Some(now() + after)) },
+            };
+            update(&super::client(&client)?, &client_id, changes, output.output).await
+        }
+        Key::Rotate { client_id, grace, expires_in, label, client: flags, output } => {
+            let client = super::client(&flags)?;
+            let options = RotateOptions { grace, label, expires_at: expires_in.map(|after| now() + after) };
+            let key = ApiKey::rotate(&client, &client_id, options).await?;
+            print_credentials(&client, &flags, &key, output.output)
+        }
+        Key::Retire { client_id, secret_id, client, output } => {
+            let client = super::client(&client)?;
+            print_details(&ApiKey::retire_secret(&client, &client_id, &secret_id).await?, output.output)
+        }
+        Key::Disable(args::OneKey { client_id, client, output }) => {
+            let client = super::client(&client)?;
+            print_details(&ApiKey::disable(&client, &client_id).await?, output.output)
+        }
+        Key::Enable(args::OneKey { client_id, client, output }) => {
+            let client = super::client(&client)?;
+            print_details(&ApiKey::enable(&client, &client_id).await?, output.output)
+        }
+        Key::Delete { client_id, client } => {
+            ApiKey::delete(&super::client(&client)?, &client_id).await?;
+            eprintln!("{client_id} is deleted, and its tokens with it");
+            Ok(())
+        }
+    }
+}
+
+async fn get(client: &Client, client_id: &str, details: bool, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json && !details {
+        println!("{}", ApiKey::get(client, client_id).await?.to_json());
+        return Ok(());
+    }
+    match ApiKey::details(client, client_id).await {
+        Ok(key) => print_details(&key, format),
+        // A server of Union's does not know our service; it knows the key all the same.
+        Err(error) if error.is_unimplemented() => {
+            println!("{}", ApiKey::get(client, client_id).await?.to_json());
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn list(client: &Client, limit: Option<usize>, details: bool, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json && details {
+        return print_array(ApiKey::list_details(client, limit), |key| serde_json::to_value(key)).await;
+    }
+    if format == Format::Json {
+        return print_array(ApiKey::listall(client, limit), |key| Ok(Value::Object(key.to_dict()))).await;
+    }
+    let now = now();
+    let mut keys = ApiKey::list_details(client, limit);
+    let mut rows = Vec::new();
+    while let Some(key) = keys.try_next().await? {
+        rows.push(vec![
+            key.client_id.clone(),
+            key.client_name.clone(),
+            output::role(&key),
+            output::state(&key, now).to_owned(),
+            output::date(key.created_at, ""),
+            output::date(key.expires_at, "never"),
+            output::date(key.secrets.iter().filter_map(|secret| secret.last_used_at).max(), "never"),
+        ]);
+    }
+    if rows.is_empty() {
+        eprintln!("there are no keys");
+        return Ok(());
+    }
+    println!(
+        "{}",
+        output::table(&["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"], rows)
+    );
+    Ok(())
+}
+
+async fn update(
+    client: &Client,
+    client_id: &str,
+    changes: SettingsUpdate,
+    format: Format,
+) -> anyhow::Result<()> {
+    if changes == SettingsUpdate::default() {
+        return Err(exit::usage("name what to change: --name, --role, --redirect-uri or --expires-in"));
+    }
+    match ApiKey::update_settings(client, client_id, changes.clone()).await {
+        Ok(key) => print_details(&key, format),
+        // A server of Union's can change name and redirect URIs.
+        Err(error) if error.is_unimplemented() && changes.role.is_none() && changes.expires_at.is_none() => {
+            let options = UpdateOptions {
+                client_name: changes.client_name,
+                redirect_uris: changes.redirect_uris.unwrap_or_default(),
+            };
+            println!("{}", ApiKey::update(client, client_id, options).await?.to_json());
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prints a JSON array element by element, so that a million keys need no memory.
+async fn print_array<T>(
+    keys: impl Stream<Item = Result<T, Error>>,
+    to_json: impl Fn(&T) -> serde_json::Result<Value>,
+) -> anyhow::Result<()> {
+    let mut keys = std::pin::pin!(keys);
+    let mut before = "[";
+    while let Some(key) = keys.try_next().await? {
+        let json = format!("{:#}", to_json(&key)?).replace('\n', "\n  ");
+        print!("{before}\n  {json}");
+        before = ",";
+    }
+    println!("{}", if before == "[" { "[]" } else { "\n]" });
+    Ok(())
+}
+
+fn print_credentials(
+    client: &Client,
+    flags: &args::Client,
+    key: &ApiKey,
+    format: Format,
+) -> anyhow::Result<()> {
+    let credentials = Credentials {
+        endpoint: client.endpoint(),
+        client_id: key.client_id(),
+        client_secret: key.client_secret(),
+        organization: key.organization().unwrap_or_default(),
+        ca_file: flags.ca_file.as_deref(),
+    };
+    credentials.print(format)
+}
+
+fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        println!("{:#}", serde_json::to_value(key)?);
+        return Ok(());
+    }
+    let line = |title: &str, value: &str| println!("{}  {value}", output::dim(&format!("{title:<13}")));
+    line("client id", &output::bold(&key.client_id));
+    line("name", &key.client_name);
+    line("key id", &key.key_id);
+    line("role", &output::role(key));
+    line("state", output::state(key, now()));
+    line("created", &output::date(key.created_at, ""));
+    line("changed", &output::date(key.updated_at, ""));
+    line("expires", &output::date(key.expires_at, "never"));
+    line("grants", &key.grant_types.join(" "));
+    line("redirect URIs", &key.redirect_uris.join(" "));
+    println!();
+    let rows = key.secrets.iter().map(|secret| {
+        vec![
+            secret.id.clone(),
+            secret.label.clone(),
+            output::date(secret.created_at, ""),
+            output::date(secret.expires_at, "never"),
+            output::date(secret.last_used_at, "never"),
+        ]
+    });
+    println!("{}", output::table(&["SECRET", "LABEL", "CREATED", "EXPIRES", "LAST USED"], rows));
+    Ok(())
+}

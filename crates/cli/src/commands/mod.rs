@@ -1,0 +1,83 @@
+//! One file a command.
+
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use gatekey_core::Env;
+use gatekey_server::config;
+
+use crate::{
+    args::{Arguments, Client, Command, Settings},
+    exit,
+};
+
+mod config_check;
+mod init;
+mod key;
+mod quickstart;
+mod serve;
+mod signing_key;
+mod token;
+mod whoami;
+
+/// Runs a command.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Quickstart(arguments) => quickstart::run(arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Init(arguments) => init::run(arguments).await,
+        Command::Key(arguments) => key::run(arguments).await,
+        Command::Token(client) => token::run(client).await,
+        Command::Whoami { client, output } => whoami::run(client, output.output).await,
+        Command::Config(arguments) => config_check::run(arguments),
+        Command::SigningKey(arguments) => signing_key::run(arguments).await,
+    }
+}
+
+/// What flags and file say.
+fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
+    let file = match &flags.config {
+        None => config::Settings::default(),
+        Some(path) => {
+            let shown = path.display();
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("the configuration file {shown} cannot be read"))?;
+            config::Settings::from_toml(&text)
+                .map_err(|error| exit::usage(format!("the configuration file {shown} is wrong:\n{error}")))?
+        }
+    };
+    let said = config::Settings {
+        listen: flags.listen,
+        public_url: flags.public_url,
+        tls_cert: flags.tls_cert,
+        tls_key: flags.tls_key,
+        plaintext: flags.plaintext.then_some(true),
+        organization: flags.organization,
+        root_key_file: flags.root_key_file,
+        ..config::Settings::default()
+    };
+    Ok(said.or(file))
+}
+
+/// A client by flags and environment.
+fn client(flags: &Client) -> Result<gatekey_client::Client, gatekey_client::Error> {
+    let mut builder =
+        gatekey_client::Client::builder().user_agent(concat!("gatekey/", env!("CARGO_PKG_VERSION")));
+    if let Some(endpoint) = &flags.endpoint {
+        // Only who writes http:// asks for it; the servers that answer there are on loopback.
+        builder = builder.endpoint(endpoint).plaintext(endpoint.starts_with("http://"));
+    }
+    if let Some(ca_file) = &flags.ca_file {
+        builder = builder.ca_file(ca_file);
+    }
+    builder.fill_from_env()?.build()
+}
+
+/// The present instant, for dates relative to it.
+fn now() -> SystemTime {
+    let micros = Env::system().now().as_micros();
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}

@@ -1,0 +1,235 @@
+//! `gatekey quickstart`: the main job, told step by step.
+
+use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
+use gatekey_core::Env;
+use gatekey_server::{
+    config,
+    control::{self, Request, Response},
+};
+use tokio::net::TcpListener;
+
+use super::{init::refused, serve::until_told_to_stop};
+use crate::{
+    args::{self, LogFormat},
+    data_dir::{self, DataDir},
+    logging,
+    output::{self, Credentials},
+    running::{self, Opened, Running},
+};
+
+const KEY: &str = "ci-pipeline";
+const THROW_AWAY: &str = "throw-away";
+/// What the tour remembers, so that it can be run again: the secret of `admin`, for its owner's eyes alone.
+const ADMIN_SECRET: &str = "admin.secret";
+const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Serves, shows the main job, and tells how Flyte's own tools do it.
+pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
+    logging::start(LogFormat::Auto, "warn");
+    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
+    let listener = listen(arguments.listen).await?;
+    let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
+    let root_key_file = data_dir.file("root.key");
+    let running = Opened::open(data_dir, config, &root_key_file, Env::system()).await?.start(listener)?;
+    step(&format!(
+        "Serving on {} with a certificate of its own private CA; everything is kept in {}",
+        running.address.url,
+        running.data_dir.path().display()
+    ));
+    let toured = tour(&running).await;
+    if let Ok(secret) = &toured {
+        print_instructions(&running, secret)?;
+    }
+    match toured {
+        Ok(_) if !arguments.once => {
+            println!("\nServing until Ctrl-C. Next time: {}", output::bold("gatekey serve"));
+            until_told_to_stop().await?;
+            running.stop().await;
+            Ok(())
+        }
+        toured => {
+            running.stop().await;
+            toured.map(|_| ())
+        }
+    }
+}
+
+/// Where it was told to, or on 443 where that may be bound: keys for Flyte's tools must carry no port.
+async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    if let Some(address) = asked {
+        return running::bind(address).await;
+    }
+    let best = SocketAddr::from(([127, 0, 0, 1], 443));
+    match TcpListener::bind(best).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse) => {
+            running::bind(SocketAddr::from(([127, 0, 0, 1], 8443))).await
+        }
+        Err(error) => Err(error).context(format!("cannot listen on {best}")),
+    }
+}
+
+/// The main job; gives the secret of the key that is left.
+async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
+    let admin = admin_client(running).await?;
+
+    let created = match ApiKey::create(&admin, KEY).await {
+        Ok(key) => {
+            step(&format!("Created the API key {KEY}: its secret is shown once and stored as a hash"));
+            key
+        }
+        Err(error) if error.is_already_exists() => {
+            let key = rotate(&admin, KEY).await?;
+            step(&format!("The API key {KEY} is there from the last time; gave it a new secret"));
+            key
+        }
+        Err(error) => return Err(error.into()),
+    };
+
+    let key = client(running, KEY, &PlainSecret::new(created.client_secret()))?;
+    let token = key.access_token().await?;
+    step(&format!(
+        "Exchanged its secret for an access token of {} bytes, which has no row in the database",
+        token.len()
+    ));
+
+    let user = key.whoami().await?;
+    step(&format!("Called an RPC with the token: the server knows the caller as {}", user.subject));
+
+    let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
+    let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
+    step(&format!("Listed the keys: {}{}", names.join(", "), if keys.len() > 5 { ", ..." } else { "" }));
+
+    let rotated = rotate(&key, KEY).await?;
+    step("The key rotated its own secret; the old one stays valid for 24 hours");
+
+    refuse_deleted(running, &admin).await?;
+    Ok(PlainSecret::new(rotated.client_secret()))
+}
+
+/// Creates, deletes and is refused a throw-away key.
+async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()> {
+    let created = match ApiKey::create(admin, THROW_AWAY).await {
+        Err(error) if error.is_already_exists() => {
+            ApiKey::delete(admin, THROW_AWAY).await?;
+            ApiKey::create(admin, THROW_AWAY).await?
+        }
+        other => other?,
+    };
+    let client = client(running, THROW_AWAY, &PlainSecret::new(created.client_secret()))?;
+    client.whoami().await?;
+    ApiKey::delete(admin, THROW_AWAY).await?;
+    match client.whoami().await {
+        Err(error) if error.is_unauthenticated() => {
+            step("Created another key, used it, deleted it: its token and its secret were refused at once");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => anyhow::bail!("a deleted key was still accepted; please report this"),
+    }
+}
+
+/// The tour's admin key: a new one, or the one that it remembers.
+async fn admin_client(running: &Running) -> anyhow::Result<Client> {
+    let file = running.data_dir.file(ADMIN_SECRET);
+    if let Ok(secret) = fs::read_to_string(&file) {
+        let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
+        match client.access_token().await {
+            Ok(_) => {
+                step("The admin key is there from the last time");
+                return Ok(client);
+            }
+            Err(error) if error.is_unauthenticated() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let caller = running::local_caller(&running.app.env);
+    let request = Request::Init { name: "admin".to_owned(), rotate: true };
+    let Response::Key { client_secret, .. } =
+        refused(control::carry_out(&running.app, &caller, request).await)?
+    else {
+        anyhow::bail!("init answered something else than was asked");
+    };
+    data_dir::write_private(&file, format!("{client_secret}\n").as_bytes())?;
+    step(&format!("Made the first admin key, admin; its secret is in {}", file.display()));
+    client(running, "admin", &PlainSecret::new(client_secret))
+}
+
+async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
+    let options = |grace| RotateOptions { grace, label: Some("quickstart".to_owned()), expires_at: None };
+    match ApiKey::rotate(client, client_id, options(GRACE)).await {
+        // Too many secrets, after many tours within a day.
+        Err(error) if error.is_failed_precondition() => {
+            ApiKey::rotate(client, client_id, options(Duration::ZERO)).await
+        }
+        other => other,
+    }
+}
+
+fn client(running: &Running, client_id: &str, secret: &PlainSecret) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().endpoint(&running.address.url).credentials(client_id, secret.clone());
+    if let Some(ca_file) = &running.address.ca_file {
+        builder = builder.ca_file(ca_file);
+    }
+    Ok(builder.build()?)
+}
+
+fn step(text: &str) {
+    println!("{} {text}", output::done_mark());
+}
+
+/// Lines to copy, true for the port there is.
+fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result<()> {
+    let endpoint = running.app.config.endpoint();
+    let credentials = Credentials {
+        endpoint,
+        client_id: KEY,
+        client_secret: secret.expose(),
+        organization: "",
+        ca_file: running.address.ca_file.as_deref(),
+    };
+    let bundle = running.data_dir.file("ca-bundle.pem");
+    let bundle = output::shell_quoted(&bundle.display().to_string());
+    println!(
+        "\n{}",
+        output::bold("Use the key with Flyte's own tools (pip install flyte flyteplugins-union):")
+    );
+    println!();
+    println!("export SSL_CERT_FILE={bundle}");
+    println!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}");
+    println!("export FLYTE_API_KEY={}", credentials.encoded_for_flyte()?.expose());
+    match output::port_of(endpoint) {
+        None => println!("flyte get api-key {KEY}"),
+        Some(_) => println!("flyte --endpoint {endpoint} get api-key {KEY}"),
+    }
+    println!("\n{}", output::bold("Manage keys with them, as admin:"));
+    println!();
+    println!("cat > config.yaml <<'END'");
+    print!("{}", config_yaml(running.data_dir.path(), endpoint));
+    println!("END");
+    println!("unset FLYTE_API_KEY");
+    println!("flyte -c config.yaml get api-key");
+    println!("\n{}", output::bold("Or with this binary:"));
+    println!();
+    println!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose());
+    println!(
+        "export GATEKEY_CA_FILE={}",
+        output::shell_quoted(&running.data_dir.file("ca.pem").display().to_string())
+    );
+    println!("gatekey whoami");
+    Ok(())
+}
+
+fn config_yaml(data_dir: &Path, endpoint: &str) -> String {
+    let quoted = |name: &str| format!("{:?}", data_dir.join(name).display().to_string());
+    format!(
+        "admin:\n  endpoint: dns:///{endpoint}\n  authType: ClientSecret\n  clientId: admin\n  \
+         clientSecretLocation: {}\n  caCertFilePath: {}\n",
+        quoted(ADMIN_SECRET),
+        quoted("ca.pem")
+    )
+}

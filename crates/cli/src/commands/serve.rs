@@ -1,0 +1,42 @@
+//! `gatekey serve`.
+
+use gatekey_core::Env;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    args, data_dir,
+    data_dir::DataDir,
+    logging,
+    running::{self, Opened},
+};
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
+    logging::start(arguments.log_format, "info");
+    let settings = super::settings(arguments.settings)?;
+    // Said before anything is touched; with port 0 what follows from the port is checked again below.
+    running::resolve(settings.clone(), settings.listen())?;
+    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
+    let root_key_file = settings.root_key_path(data_dir.path());
+    let listener = running::bind(settings.listen()).await?;
+    let config = running::resolve(settings, listener.local_addr()?)?;
+    let opened = Opened::open(data_dir, config, &root_key_file, Env::system()).await?;
+    let running = opened.start(listener)?;
+    if let Some(ready_file) = &arguments.ready_file {
+        data_dir::write_public(ready_file, &serde_json::to_vec(&running.address)?)?;
+    }
+    until_told_to_stop().await?;
+    running.stop().await;
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn until_told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! Asks a running server by its control socket.
+
+use std::{os::fd::AsRawFd as _, path::Path};
+
+use anyhow::Context as _;
+use gatekey_server::control::{Request, Response, SOCKET};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+
+/// Sends one request and reads its answer.
+pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Response> {
+    let directory = std::fs::File::open(data_dir)?;
+    let short = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
+    let shown = data_dir.join(SOCKET);
+    let mut stream = UnixStream::connect(&short).await.with_context(|| {
+        format!("a process uses the data directory but does not answer on {}", shown.display())
+    })?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    serde_json::from_slice(&answer).context("the server's answer on the control socket is not understood")
+}

@@ -1,0 +1,145 @@
+//! What lies in a data directory, and the lock on it.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gatekey_core::{Env, RootKey, root_key};
+use zeroize::Zeroizing;
+
+use crate::exit::{Coded, IN_USE};
+
+/// What a file of a root key begins with.
+const ROOT_KEY_HEADER: &str = "gatekey-root-key-1:";
+
+/// A data directory that this process alone uses, until it is dropped.
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory unless it exists, and takes its lock. `what` says who has it, to others.
+    pub(crate) fn open(path: &Path, what: &str) -> anyhow::Result<Self> {
+        let shown = path.display();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("the data directory {shown} cannot be made"))?;
+        let path = fs::canonicalize(path).with_context(|| format!("the data directory {shown} is gone"))?;
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .with_context(|| format!("the data directory {shown} cannot be written"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = lock.read_to_string(&mut holder);
+                let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+                let message = format!("the data directory {shown} is in use by {}", holder.trim());
+                return Err(Coded { code: IN_USE, message }.into());
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("the data directory {shown} cannot be locked"));
+            }
+        }
+        lock.set_len(0)?;
+        lock.rewind()?;
+        writeln!(lock, "process {} ({what})", std::process::id())?;
+        // Whoever keeps a data directory inside a checkout should not commit it.
+        let ignore = path.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n")?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("gatekey.db")
+    }
+
+    /// A file in the directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the root key, or makes one when there is no database yet that would need an older one.
+    pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
+        let shown = file.display();
+        match fs::metadata(file) {
+            Ok(metadata) => {
+                let mode = metadata.permissions().mode();
+                if mode & 0o077 != 0 {
+                    bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
+                }
+                let text = Zeroizing::new(
+                    fs::read_to_string(file)
+                        .with_context(|| format!("the root key {shown} cannot be read"))?,
+                );
+                parse_root_key(&text)
+                    .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if self.database().exists() {
+                    bail!(
+                        "the root key {shown} is missing, and without it no key in {} can be used; put it back \
+                         from where you keep it, or name it with --root-key-file",
+                        self.path.display()
+                    );
+                }
+                let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
+                let text = Zeroizing::new(format!(
+                    "{ROOT_KEY_HEADER}{}\n",
+                    BASE64_STANDARD.encode(bytes.as_slice())
+                ));
+                write_private(file, text.as_bytes())
+                    .with_context(|| format!("the root key {shown} cannot be written"))?;
+                Ok(RootKey::new(&bytes))
+            }
+            Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
+        }
+    }
+}
+
+fn parse_root_key(text: &str) -> Option<RootKey> {
+    let encoded = text.trim().strip_prefix(ROOT_KEY_HEADER)?;
+    let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
+    Some(RootKey::new(bytes.as_slice().try_into().ok()?))
+}
+
+/// Writes a file that its owner alone can read, whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(path, bytes, 0o600)
+}
+
+/// Writes a file that everybody may read, whole or not at all.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(path, bytes, 0o644)
+}
+
+fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}

@@ -1,0 +1,203 @@
+//! What is printed: for people on a terminal, and for programs.
+
+use std::{
+    io::{IsTerminal as _, stderr, stdout},
+    path::Path,
+    time::SystemTime,
+};
+
+use clap::builder::styling::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use gatekey_client::{EncodedCredentials, Error, KeyDetails, PlainSecret};
+use serde_json::json;
+
+use crate::args::Format;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+fn paint(style: Style, text: &str, colour: bool) -> String {
+    if colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+fn colour_on_stdout() -> bool {
+    stdout().is_terminal()
+}
+
+/// Bold, on a terminal.
+pub(crate) fn bold(text: &str) -> String {
+    paint(BOLD, text, colour_on_stdout())
+}
+
+/// Faint, on a terminal.
+pub(crate) fn dim(text: &str) -> String {
+    paint(DIM, text, colour_on_stdout())
+}
+
+/// A mark for what went well.
+pub(crate) fn done_mark() -> String {
+    paint(GOOD, "ok", colour_on_stdout())
+}
+
+/// A warning's first word, for standard error.
+pub(crate) fn warning_word() -> String {
+    paint(WARNING, "warning:", stderr().is_terminal())
+}
+
+/// An error with its causes, and what to do about it.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    let mut text = error.to_string();
+    let mut hint = None;
+    for cause in error.chain() {
+        if let Some(client) = cause.downcast_ref::<Error>() {
+            hint = client.hint();
+            break;
+        }
+    }
+    // A client's error says everything in one sentence; its own causes are for programmers.
+    if hint.is_none() && error.downcast_ref::<Error>().is_none() {
+        for cause in error.chain().skip(1) {
+            let cause = cause.to_string();
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+    }
+    eprintln!("{} {text}", paint(BAD, "error:", stderr().is_terminal()));
+    if let Some(hint) = hint {
+        eprintln!("{} {hint}", paint(WARNING, "hint:", stderr().is_terminal()));
+    }
+    if let Some(id) = error.downcast_ref::<Error>().and_then(Error::request_id) {
+        eprintln!("{}", paint(DIM, &format!("request id: {id}"), stderr().is_terminal()));
+    }
+}
+
+/// A key with its secret, which is shown this once.
+pub(crate) struct Credentials<'a> {
+    /// Host, and port unless it is 443.
+    pub(crate) endpoint: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) client_secret: &'a str,
+    pub(crate) organization: &'a str,
+    pub(crate) ca_file: Option<&'a Path>,
+}
+
+impl Credentials<'_> {
+    /// Everything in one string, for our own tools: the endpoint may have a port.
+    pub(crate) fn encoded(&self) -> anyhow::Result<PlainSecret> {
+        self.encoded_for(self.endpoint)
+    }
+
+    /// Everything in one string for Flyte's tools, which lose everything behind a port: for the bare host.
+    pub(crate) fn encoded_for_flyte(&self) -> anyhow::Result<PlainSecret> {
+        self.encoded_for(bare_host(self.endpoint))
+    }
+
+    fn encoded_for(&self, endpoint: &str) -> anyhow::Result<PlainSecret> {
+        let secret = PlainSecret::new(self.client_secret);
+        Ok(EncodedCredentials::new(endpoint, self.client_id, secret, self.organization)?.encode())
+    }
+
+    /// Prints them.
+    pub(crate) fn print(&self, format: Format) -> anyhow::Result<()> {
+        let encoded = self.encoded()?;
+        match format {
+            Format::Json => {
+                let json = json!({
+                    "endpoint": self.endpoint,
+                    "client_id": self.client_id,
+                    "client_secret": self.client_secret,
+                    "encoded_credentials": encoded.expose(),
+                    "ca_file": self.ca_file,
+                });
+                println!("{json:#}");
+            }
+            Format::Env => {
+                println!("export GATEKEY_API_KEY={}", encoded.expose());
+                if let Some(port) = port_of(self.endpoint) {
+                    println!(
+                        "# Flyte's tools lose the port {port} in a key: use --endpoint {} with it.",
+                        self.endpoint
+                    );
+                }
+                println!("export FLYTE_API_KEY={}", self.encoded_for_flyte()?.expose());
+                if let Some(ca_file) = self.ca_file {
+                    println!("export GATEKEY_CA_FILE={}", shell_quoted(&ca_file.display().to_string()));
+                }
+            }
+            Format::Text => {
+                eprintln!("{} the secret is shown this once; nobody can show it again.", warning_word());
+                println!("{}  {}", dim("client id          "), bold(self.client_id));
+                println!("{}  {}", dim("client secret      "), self.client_secret);
+                println!("{}  {}", dim("endpoint           "), self.endpoint);
+                println!("{}  {}", dim("encoded credentials"), encoded.expose());
+                if let Some(ca_file) = self.ca_file {
+                    println!("{}  {}", dim("CA certificate     "), ca_file.display());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The endpoint without its port.
+pub(crate) fn bare_host(endpoint: &str) -> &str {
+    match port_of(endpoint) {
+        Some(port) => endpoint.strip_suffix(port).and_then(|rest| rest.strip_suffix(':')).unwrap_or(endpoint),
+        None => endpoint,
+    }
+}
+
+/// The port in an endpoint without a scheme; none for an IPv6 address without one.
+pub(crate) fn port_of(endpoint: &str) -> Option<&str> {
+    let (_, port) = endpoint.rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
+}
+
+/// A word that a shell takes as it is.
+pub(crate) fn shell_quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'=');
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A date for people.
+pub(crate) fn date(instant: Option<SystemTime>, otherwise: &str) -> String {
+    instant.map_or_else(|| otherwise.to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string())
+}
+
+/// A table without frames.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|title| bold(title)));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// What a key may do.
+pub(crate) fn role(key: &KeyDetails) -> String {
+    key.role.map_or_else(|| "none".to_owned(), |role| role.to_string())
+}
+
+/// Whether a key can be used.
+pub(crate) fn state(key: &KeyDetails, now: SystemTime) -> &'static str {
+    if key.disabled_at.is_some() {
+        "disabled"
+    } else if key.expires_at.is_some_and(|at| at <= now) {
+        "expired"
+    } else {
+        "enabled"
+    }
+}

@@ -1,0 +1,264 @@
+//! The composition root: store, application, certificates and sockets of a running server.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use gatekey_core::{Actor, Caller, Env};
+use gatekey_server::{
+    App, Config,
+    app::Memory,
+    config::{Settings, TlsMode},
+    control, maintenance,
+    serve::{self, Acceptor},
+    tls::{self, PrivateCa, ServedCertificate},
+};
+use gatekey_store::SqliteStore;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    data_dir::{self, DataDir},
+    exit,
+};
+
+/// How long requests under way may take once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// An application over a data directory, not serving yet.
+pub(crate) struct Opened {
+    pub(crate) app: App,
+    pub(crate) data_dir: DataDir,
+    /// The private CA, where the server has one.
+    ca: Option<PrivateCa>,
+}
+
+/// Where a server can be found: the ready file, and what the data directory remembers of the last start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Address {
+    pub(crate) url: String,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) pid: u32,
+}
+
+impl Address {
+    /// Its name in the data directory.
+    pub(crate) const FILE: &str = "server.json";
+}
+
+/// Somebody on this machine.
+pub(crate) fn local_caller(env: &Env) -> Caller {
+    Caller {
+        actor: Actor::Local { uid: own_uid() },
+        request_id: format!("local-{}", gatekey_core::SecretId::generate(env)),
+        peer: String::new(),
+        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// The user that this process runs as: the owner of what it makes.
+fn own_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.uid())
+}
+
+/// Checks settings, and says everything that is wrong with them.
+pub(crate) fn resolve(settings: Settings, listening: SocketAddr) -> anyhow::Result<Config> {
+    settings.resolve(listening).map_err(|broken| {
+        let lines: Vec<_> = broken.iter().map(ToString::to_string).collect();
+        exit::usage(lines.join("\n"))
+    })
+}
+
+impl Opened {
+    /// Opens store, root key, signing keys and private CA of a data directory.
+    pub(crate) async fn open(
+        data_dir: DataDir,
+        config: Config,
+        root_key_file: &Path,
+        env: Env,
+    ) -> anyhow::Result<Self> {
+        let root_key = Arc::new(data_dir.root_key(root_key_file, &env)?);
+        let memory = Memory::new(root_key.clone());
+        let store =
+            Arc::new(SqliteStore::open(&data_dir.database(), root_key.ledger_key(), memory.observer())?);
+        let app = App::new(config, store, memory, root_key, env);
+        let caller = local_caller(&app.env);
+        app.key_ring
+            .ensure(&*app.store, &app.env, app.config.signing_algorithm, app.config.token_lifetime, &caller)
+            .await
+            .context(
+                "the signing keys cannot be used; is this the root key that belongs to the data directory?",
+            )?;
+        app.store.load().await?;
+        let ca = match app.config.tls {
+            TlsMode::PrivateCa => {
+                let names = names_of(&app.config);
+                let ca = PrivateCa::ensure(&*app.store, &app.root_key, &app.env, names).await?;
+                write_ca_files(&data_dir, ca.certificate())?;
+                Some(ca)
+            }
+            TlsMode::Files { .. } | TlsMode::Plaintext => None,
+        };
+        Ok(Self { app, data_dir, ca })
+    }
+
+    /// Where clients find the server, and what they must trust.
+    pub(crate) fn address(&self) -> Address {
+        Address {
+            url: self.app.config.issuer().to_owned(),
+            ca_file: self.ca.as_ref().map(|_| self.data_dir.file("ca.pem")),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Begins to serve on a listener.
+    pub(crate) fn start(self, listener: TcpListener) -> anyhow::Result<Running> {
+        let address = self.address();
+        let Self { app, data_dir, ca } = self;
+        let (acceptor, renewal) = secure(&app, ca)?;
+        let only_from = if acceptor.is_none() && !app.config.listen.ip().is_loopback() {
+            app.config.trusted_proxies.clone()
+        } else {
+            Vec::new()
+        };
+        let control = bind_control_socket(&data_dir)?;
+        let json = serde_json::to_vec(&address)?;
+        data_dir::write_public(&data_dir.file(Address::FILE), &json)?;
+        let background = [
+            tokio::spawn(control::serve(app.clone(), control, own_uid())),
+            tokio::spawn(maintenance::run(app.clone(), renewal)),
+        ];
+        let (stop, stopped) = oneshot::channel::<()>();
+        let acceptor = Acceptor { listener, tls: acceptor, only_from, drain: DRAIN };
+        let serving = tokio::spawn(serve::serve(acceptor, app.router(), async move {
+            let _ = stopped.await;
+        }));
+        tracing::info!(
+            url = address.url,
+            data_dir = %data_dir.path().display(),
+            keys = app.directory.len(),
+            signing_algorithm = %app.config.signing_algorithm,
+            "serving"
+        );
+        Ok(Running { app, data_dir, address, stop, serving, background })
+    }
+}
+
+/// A server that accepts connections.
+pub(crate) struct Running {
+    pub(crate) app: App,
+    pub(crate) data_dir: DataDir,
+    pub(crate) address: Address,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
+}
+
+impl Running {
+    /// Drains connections, writes what is only in memory, and gives the data directory back.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "serving ended in a panic");
+        }
+        for task in self.background {
+            task.abort();
+        }
+        maintenance::flush(&self.app).await;
+        maintenance::log_ledger_head(&self.app).await;
+        let _ = std::fs::remove_file(self.data_dir.file(control::SOCKET));
+        tracing::info!("stopped");
+    }
+}
+
+/// Binds the socket that a server is to listen on.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => ": another process listens there; choose another with --listen",
+            io::ErrorKind::PermissionDenied => {
+                ": ports below 1024 need a privilege; choose another with --listen"
+            }
+            _ => "",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
+    })
+}
+
+/// The names that the private CA is for: what clients may call the server.
+fn names_of(config: &Config) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    names.insert(config.public_host().to_owned());
+    let listening = config.listen.ip();
+    if !listening.is_unspecified() {
+        names.insert(listening.to_string());
+    }
+    names
+}
+
+/// `ca.pem` is ours alone; `ca-bundle.pem` has the system's roots as well, because `SSL_CERT_FILE` replaces
+/// what a client trusts.
+fn write_ca_files(data_dir: &DataDir, certificate: &str) -> anyhow::Result<()> {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    data_dir::write_public(&data_dir.file("ca.pem"), certificate.as_bytes())?;
+    let mut bundle = certificate.to_owned();
+    for root in rustls_native_certs::load_native_certs().certs {
+        bundle.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = BASE64_STANDARD.encode(&root);
+        for line in encoded.as_bytes().chunks(64) {
+            bundle.extend(line.iter().map(|byte| char::from(*byte)));
+            bundle.push('\n');
+        }
+        bundle.push_str("-----END CERTIFICATE-----\n");
+    }
+    data_dir::write_public(&data_dir.file("ca-bundle.pem"), bundle.as_bytes())?;
+    Ok(())
+}
+
+fn secure(
+    app: &App,
+    ca: Option<PrivateCa>,
+) -> anyhow::Result<(Option<TlsAcceptor>, Option<maintenance::Renewal>)> {
+    let (served, renewal) = match (&app.config.tls, ca) {
+        (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok((None, None)),
+        (TlsMode::Files { cert, key }, _) => {
+            let (chain, key) = tls::read_files(cert, key)?;
+            (Arc::new(ServedCertificate::new(chain, key)?), None)
+        }
+        (TlsMode::PrivateCa, Some(ca)) => {
+            let leaf = ca.issue_leaf(&app.env)?;
+            let served = Arc::new(ServedCertificate::new(leaf.chain, leaf.key)?);
+            let renewal = maintenance::Renewal { ca, served: served.clone(), ends_at: leaf.ends_at };
+            (served, Some(renewal))
+        }
+    };
+    let config = tls::server_config(served)?;
+    Ok((Some(TlsAcceptor::from(Arc::new(config))), renewal))
+}
+
+/// Binds the control socket by the directory's descriptor: a socket's path may have 108 bytes at most, a data
+/// directory's may have more.
+fn bind_control_socket(data_dir: &DataDir) -> anyhow::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = data_dir.file(control::SOCKET);
+    let _ = std::fs::remove_file(&path);
+    let directory = std::fs::File::open(data_dir.path())?;
+    let short = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), control::SOCKET);
+    let listener = UnixListener::bind(&short)
+        .with_context(|| format!("the control socket {} cannot be made", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}

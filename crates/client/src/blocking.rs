@@ -1,0 +1,241 @@
+//! The same operations for code without an async runtime: each waits for its answer.
+//!
+//! Calls run on one background thread that the whole process shares, started at the first call, so that
+//! connections and tokens are kept between calls. Calling from async code does not panic, but blocks the
+//! thread that does so until the answer is there: use the async [`crate::ApiKey`] there. Call from a process
+//! that forked after the first call and there is no background thread left: fork first.
+//!
+//! ```no_run
+//! use gatekey_client::blocking::{ApiKey, Client};
+//!
+//! let client = Client::from_env()?;
+//! for key in ApiKey::listall(&client, 10) {
+//!     println!("{}", key?.client_id());
+//! }
+//! # Ok::<(), gatekey_client::Error>(())
+//! ```
+
+use std::{
+    fmt,
+    sync::{OnceLock, mpsc},
+};
+
+use futures::StreamExt;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    ClientBuilder, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions, UserInfo,
+};
+
+/// The runtime of every blocking call of this process; never dropped, because a runtime cannot be dropped
+/// inside another.
+fn runtime() -> Result<&'static Runtime, Error> {
+    static RUNTIME: OnceLock<Result<Runtime, Error>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("gatekey-client")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::internal("the background thread cannot be started").caused_by(error))
+    });
+    runtime.as_ref().map_err(Clone::clone)
+}
+
+/// Runs the call on the background thread and waits: unlike `Runtime::block_on` this is allowed inside
+/// another runtime.
+fn wait<T: Send + 'static>(
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        // Nobody takes the answer only when the waiting thread died.
+        let _ = answer.send(call.await);
+    });
+    answered.recv().unwrap_or_else(|_| Err(Error::internal("the background thread died during the call")))
+}
+
+/// A [`crate::Client`] whose calls wait.
+///
+/// ```no_run
+/// use gatekey_client::blocking::Client;
+///
+/// let client = Client::from(gatekey_client::Client::builder().endpoint("h").fill_from_env()?.build()?);
+/// println!("{}", client.whoami()?.subject);
+/// # Ok::<(), gatekey_client::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client(crate::Client);
+
+impl Client {
+    /// As [`crate::Client::builder`]; [`crate::Client`]s become blocking ones with [`From`].
+    pub fn builder() -> ClientBuilder {
+        crate::Client::builder()
+    }
+
+    /// As [`crate::Client::from_env`].
+    pub fn from_env() -> Result<Self, Error> {
+        crate::Client::from_env().map(Self)
+    }
+
+    /// The async client beneath.
+    pub fn as_async(&self) -> &crate::Client {
+        &self.0
+    }
+
+    /// As [`crate::Client::endpoint`].
+    pub fn endpoint(&self) -> &str {
+        self.0.endpoint()
+    }
+
+    /// As [`crate::Client::access_token`].
+    pub fn access_token(&self) -> Result<String, Error> {
+        let client = self.0.clone();
+        wait(async move { client.access_token().await })
+    }
+
+    /// As [`crate::Client::whoami`].
+    pub fn whoami(&self) -> Result<UserInfo, Error> {
+        let client = self.0.clone();
+        wait(async move { client.whoami().await })
+    }
+}
+
+impl From<crate::Client> for Client {
+    fn from(client: crate::Client) -> Self {
+        Self(client)
+    }
+}
+
+/// The operations of [`crate::ApiKey`], waiting; what they answer are [`crate::ApiKey`]s.
+///
+/// ```no_run
+/// use gatekey_client::blocking::{ApiKey, Client};
+///
+/// let client = Client::from_env()?;
+/// let key = ApiKey::create(&client, "ci-pipeline")?;
+/// ApiKey::delete(&client, key.client_id())?;
+/// # Ok::<(), gatekey_client::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub enum ApiKey {}
+
+impl ApiKey {
+    /// As [`crate::ApiKey::create`].
+    pub fn create(client: &Client, name: &str) -> Result<crate::ApiKey, Error> {
+        Self::create_with(client, CreateOptions::new(name))
+    }
+
+    /// As [`crate::ApiKey::create_with`].
+    pub fn create_with(client: &Client, options: CreateOptions) -> Result<crate::ApiKey, Error> {
+        let client = client.0.clone();
+        wait(async move { crate::ApiKey::create_with(&client, options).await })
+    }
+
+    /// As [`crate::ApiKey::get`].
+    pub fn get(client: &Client, client_id: &str) -> Result<crate::ApiKey, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::get(&client, &client_id).await })
+    }
+
+    /// As [`crate::ApiKey::listall`]: fetches the next page when its first key is asked for.
+    pub fn listall(client: &Client, limit: impl Into<Option<usize>>) -> Listing<crate::ApiKey> {
+        Listing(Some(crate::ApiKey::listall(&client.0, limit)))
+    }
+
+    /// As [`crate::ApiKey::update`].
+    pub fn update(client: &Client, client_id: &str, options: UpdateOptions) -> Result<crate::ApiKey, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::update(&client, &client_id, options).await })
+    }
+
+    /// As [`crate::ApiKey::delete`].
+    pub fn delete(client: &Client, client_id: &str) -> Result<(), Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::delete(&client, &client_id).await })
+    }
+
+    /// As [`crate::ApiKey::rotate`].
+    pub fn rotate(client: &Client, client_id: &str, options: RotateOptions) -> Result<crate::ApiKey, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::rotate(&client, &client_id, options).await })
+    }
+
+    /// As [`crate::ApiKey::disable`].
+    pub fn disable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::disable(&client, &client_id).await })
+    }
+
+    /// As [`crate::ApiKey::enable`].
+    pub fn enable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::enable(&client, &client_id).await })
+    }
+
+    /// As [`crate::ApiKey::retire_secret`].
+    pub fn retire_secret(client: &Client, client_id: &str, secret_id: &str) -> Result<KeyDetails, Error> {
+        let (client, client_id, secret_id) = (client.0.clone(), client_id.to_owned(), secret_id.to_owned());
+        wait(async move { crate::ApiKey::retire_secret(&client, &client_id, &secret_id).await })
+    }
+
+    /// As [`crate::ApiKey::details`].
+    pub fn details(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::details(&client, &client_id).await })
+    }
+
+    /// As [`crate::ApiKey::list_details`].
+    pub fn list_details(client: &Client, limit: impl Into<Option<usize>>) -> Listing<KeyDetails> {
+        Listing(Some(crate::ApiKey::list_details(&client.0, limit)))
+    }
+
+    /// As [`crate::ApiKey::update_settings`].
+    pub fn update_settings(
+        client: &Client,
+        client_id: &str,
+        update: SettingsUpdate,
+    ) -> Result<KeyDetails, Error> {
+        let (client, client_id) = (client.0.clone(), client_id.to_owned());
+        wait(async move { crate::ApiKey::update_settings(&client, &client_id, update).await })
+    }
+}
+
+/// Items of a listing as they come: an iterator that fetches the next page when it needs one.
+///
+/// ```no_run
+/// # fn example(client: gatekey_client::blocking::Client) -> Result<(), gatekey_client::Error> {
+/// use gatekey_client::blocking::ApiKey;
+///
+/// let keys = ApiKey::listall(&client, None).collect::<Result<Vec<_>, _>>()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "an iterator does nothing before it is read"]
+pub struct Listing<T>(Option<crate::Listing<T>>);
+
+impl<T: Send + 'static> Iterator for Listing<T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut stream = self.0.take()?;
+        let next = wait(async move {
+            let next = stream.next().await;
+            Ok((next, stream))
+        });
+        match next {
+            Ok((Some(item), stream)) => {
+                self.0 = Some(stream);
+                Some(item)
+            }
+            Ok((None, _)) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Listing<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Listing")
+    }
+}

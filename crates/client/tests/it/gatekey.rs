@@ -1,0 +1,124 @@
+//! The operations that only a Gatekey server has.
+
+use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt;
+use gatekey_client::{ApiKey, CreateOptions, EncodedCredentials, Role, RotateOptions, SettingsUpdate};
+use gatekey_proto::gatekey::v1;
+
+use crate::server::{Behaviour, Server};
+
+fn in_2027() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+#[tokio::test]
+async fn a_role_or_an_expiry_is_said_to_our_own_service_and_the_key_looked_up_on_the_public_one() {
+    let server = Server::start().await;
+    let options = CreateOptions {
+        role: Some(Role::Admin),
+        expires_at: Some(in_2027()),
+        secret_label: Some("first".into()),
+        ..CreateOptions::new("CI")
+    };
+    let key = ApiKey::create_with(&server.client(), options).await.unwrap();
+    let sent = server.0.record().gatekey_creates.remove(0);
+    assert_eq!((sent.client_id.as_str(), sent.client_name.as_str()), ("ci", "ci"));
+    assert_eq!(sent.role, v1::Role::ROLE_ADMIN);
+    assert_eq!(sent.expires_at.seconds, 1_800_000_000);
+    assert_eq!(sent.secret_label, "first");
+    assert!(server.0.record().creates.is_empty());
+    assert_eq!(key.client_secret(), "s3cret");
+    assert_eq!(key.pb2().jwks_uri, "https://only.the.public.wire/has-this");
+    let encoded = EncodedCredentials::decode(key.encoded_credentials().unwrap()).unwrap();
+    assert_eq!(encoded.client_secret().expose(), "s3cret");
+}
+
+#[tokio::test]
+async fn a_secret_once_made_is_not_lost_to_a_later_failure() {
+    let server = Server::start_with(Behaviour { get_is_broken: true, ..Behaviour::default() }).await;
+    let options = CreateOptions { role: Some(Role::Viewer), ..CreateOptions::new("ci") };
+    let key = ApiKey::create_with(&server.client(), options).await.unwrap();
+    assert_eq!((key.client_id(), key.client_secret()), ("ci", "s3cret"));
+    assert_eq!(key.to_dict()["grantTypes"], serde_json::json!(["CLIENT_CREDENTIALS"]));
+}
+
+#[tokio::test]
+async fn a_role_and_no_role_exclude_each_other() {
+    let server = Server::start().await;
+    let options = CreateOptions {
+        role: Some(Role::Viewer),
+        skip_default_policy_assignments: true,
+        ..CreateOptions::new("ci")
+    };
+    assert!(ApiKey::create_with(&server.client(), options).await.unwrap_err().is_invalid_argument());
+}
+
+#[tokio::test]
+async fn rotate_answers_with_the_new_secret() {
+    let server = Server::start().await;
+    server.add_apps(1);
+    let options = RotateOptions {
+        grace: Duration::from_hours(24),
+        label: Some("second".into()),
+        expires_at: Some(in_2027()),
+    };
+    let key = ApiKey::rotate(&server.client(), "key-0000", options).await.unwrap();
+    assert_eq!(key.client_secret(), "n3w");
+    assert!(key.encoded_credentials().is_some());
+    let sent = server.0.record().rotations.remove(0);
+    assert_eq!((sent.grace.seconds, sent.secret_label.as_str()), (86_400, "second"));
+    assert_eq!(sent.expires_at.seconds, 1_800_000_000);
+}
+
+#[tokio::test]
+async fn details_tell_what_the_public_wire_cannot() {
+    let server = Server::start().await;
+    server.add_apps(2);
+    let client = server.client();
+    let details = ApiKey::details(&client, "key-0000").await.unwrap();
+    assert_eq!((details.role, details.epoch, details.disabled_at), (Some(Role::Viewer), 7, None));
+    assert_eq!(details.secrets[0].label, "first");
+    assert_eq!(
+        serde_json::to_value(&details).unwrap(),
+        serde_json::json!({
+            "clientId": "key-0000", "clientName": "", "keyId": "k1", "role": "viewer", "redirectUris": [],
+            "grantTypes": ["client_credentials"], "createdAt": "2023-11-14T22:13:20Z", "epoch": 7,
+            "secrets": [{"id": "s1", "label": "first"}], "organization": "",
+        })
+    );
+    let all: Vec<_> = ApiKey::list_details(&client, None).try_collect().await.unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(server.0.record().pages.clone(), [(1000, String::new())]);
+
+    assert_eq!(ApiKey::disable(&client, "key-0000").await.unwrap().disabled_at, Some(in_2027()));
+    assert_eq!(ApiKey::enable(&client, "key-0000").await.unwrap().disabled_at, None);
+    assert!(ApiKey::retire_secret(&client, "key-0000", "s1").await.unwrap().secrets.is_empty());
+    assert!(ApiKey::details(&client, "absent").await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn update_settings_names_exactly_what_changes() {
+    let server = Server::start().await;
+    server.add_apps(1);
+    let client = server.client();
+    for (update, paths) in [
+        (SettingsUpdate { role: Some(None), ..SettingsUpdate::default() }, vec!["role"]),
+        (
+            SettingsUpdate { expires_at: Some(Some(in_2027())), ..SettingsUpdate::default() },
+            vec!["expires_at"],
+        ),
+        (
+            SettingsUpdate {
+                client_name: Some("n".into()),
+                redirect_uris: Some(Vec::new()),
+                ..SettingsUpdate::default()
+            },
+            vec!["client_name", "redirect_uris"],
+        ),
+    ] {
+        ApiKey::update_settings(&client, "key-0000", update).await.unwrap();
+        let sent = server.0.record().gatekey_updates.remove(0);
+        assert_eq!(sent.update_mask.paths, paths);
+    }
+}

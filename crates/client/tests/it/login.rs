@@ -1,0 +1,162 @@
+//! Logging in: discovery, the token request, the token's life.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use gatekey_client::{ApiKey, Client, PlainSecret, Protocol, TokenCache};
+
+use crate::server::{Behaviour, CLIENT_ID, SECRET, Server};
+
+#[tokio::test]
+async fn many_calls_at_once_log_in_once() {
+    let server =
+        Server::start_with(Behaviour { login_takes: Duration::from_millis(50), ..Behaviour::default() })
+            .await;
+    server.add_apps(1);
+    let client = server.client();
+    let calls = join_all((0..50).map(|_| ApiKey::get(&client, "key-0000"))).await;
+    assert!(calls.iter().all(Result::is_ok));
+    assert_eq!(server.0.record().logins.len(), 1);
+    assert_eq!(server.0.record().discoveries, 2);
+    assert_eq!(server.0.record().calls.len(), 50, "no call was made without a token");
+}
+
+#[tokio::test]
+async fn a_refused_login_is_asked_for_once_by_many_callers() {
+    let server =
+        Server::start_with(Behaviour { login_takes: Duration::from_millis(50), ..Behaviour::default() })
+            .await;
+    let client = server.builder().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
+    let calls = join_all((0..20).map(|_| client.access_token())).await;
+    for call in calls {
+        let error = call.unwrap_err();
+        assert!(error.is_unauthenticated(), "{error}");
+        assert!(error.to_string().contains("invalid_client: no key has this secret"), "{error}");
+        assert!(!error.to_string().contains("wrong"));
+    }
+    assert_eq!(server.0.record().logins.len(), 1);
+}
+
+#[tokio::test]
+async fn the_advertised_scopes_are_asked_for_unless_others_are_configured() {
+    let server =
+        Server::start_with(Behaviour { audience: "https://a/?b&c".into(), ..Behaviour::default() }).await;
+    server.client().access_token().await.unwrap();
+    server.builder().scopes(["own"]).build().unwrap().access_token().await.unwrap();
+    let logins = server.0.record().logins.clone();
+    assert_eq!(
+        logins,
+        [
+            "grant_type=client_credentials&scope=all+offline&audience=https%3A%2F%2Fa%2F%3Fb%26c",
+            "grant_type=client_credentials&scope=own&audience=https%3A%2F%2Fa%2F%3Fb%26c",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_token_goes_into_the_advertised_header() {
+    let server =
+        Server::start_with(Behaviour { header: "flyte-authorization".into(), ..Behaviour::default() }).await;
+    assert_eq!(server.client().whoami().await.unwrap().subject, "ci");
+}
+
+#[tokio::test]
+async fn a_server_of_flyte_1_is_understood() {
+    let server = Server::start_with(Behaviour { flyte_1_only: true, ..Behaviour::default() }).await;
+    assert_eq!(server.client().whoami().await.unwrap().subject, "ci");
+}
+
+#[tokio::test]
+async fn a_secret_is_not_sent_to_a_token_endpoint_in_the_clear() {
+    let server = Server::start_with(Behaviour {
+        token_endpoint: Some("ftp://elsewhere/token".into()),
+        ..Behaviour::default()
+    })
+    .await;
+    let error = server.client().access_token().await.unwrap_err();
+    assert!(error.to_string().contains("not https"), "{error}");
+    assert!(error.is_configuration());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_say_how_to_log_in_is_told_apart() {
+    let endpoint = Some("no url at all".to_owned());
+    let server = Server::start_with(Behaviour { token_endpoint: endpoint, ..Behaviour::default() }).await;
+    let error = server.client().access_token().await.unwrap_err();
+    assert!(error.to_string().contains("does not say how to log in"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_replaced_once() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.whoami().await.unwrap();
+    server.0.behaviour().revoked = 1;
+    client.whoami().await.unwrap();
+    assert_eq!(server.0.record().logins.len(), 2);
+    let calls = server.0.record().calls.clone();
+    assert_eq!(calls.len(), 3);
+    assert_eq!(calls[1].1, calls[2].1, "the same call keeps its request id");
+    assert_ne!(calls[0].1, calls[1].1);
+
+    server.0.behaviour().revoked = 1000;
+    let error = client.whoami().await.unwrap_err();
+    assert!(error.is_unauthenticated());
+    assert_eq!(error.request_id(), Some(server.0.record().calls.last().unwrap().1.as_str()));
+    assert_eq!(server.0.record().logins.len(), 3);
+}
+
+#[tokio::test]
+async fn a_token_without_a_stated_lifetime_is_used() {
+    let server = Server::start_with(Behaviour { lifetime: None, ..Behaviour::default() }).await;
+    let client = server.client();
+    assert_eq!(client.access_token().await.unwrap(), "token-1");
+    assert_eq!(client.access_token().await.unwrap(), "token-1");
+}
+
+#[tokio::test]
+async fn a_token_is_refreshed_before_it_expires() {
+    let server = Server::start_with(Behaviour { lifetime: Some(1), ..Behaviour::default() }).await;
+    let client = server.client();
+    assert_eq!(client.access_token().await.unwrap(), "token-1");
+    tokio::time::sleep(Duration::from_millis(850)).await;
+    assert_eq!(client.access_token().await.unwrap(), "token-2");
+}
+
+#[tokio::test]
+async fn clients_share_a_token_only_when_nothing_distinguishes_them() {
+    let server = Server::start().await;
+    let cache = TokenCache::default();
+    let shared = || server.builder().token_cache(cache.clone());
+    shared().build().unwrap().access_token().await.unwrap();
+    shared().protocol(Protocol::GrpcWeb).build().unwrap().access_token().await.unwrap();
+    assert_eq!(server.0.record().logins.len(), 1);
+    shared().scopes(["own"]).build().unwrap().access_token().await.unwrap();
+    assert_eq!(server.0.record().logins.len(), 2);
+    let other = shared().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
+    assert!(other.access_token().await.unwrap_err().is_unauthenticated());
+    server.client().access_token().await.unwrap();
+    assert_eq!(server.0.record().logins.len(), 4);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_shown_by_debug() {
+    let server = Server::start().await;
+    let (builder, client) = (server.builder(), server.client());
+    for shown in [format!("{builder:?}"), format!("{client:?}")] {
+        assert!(shown.contains("client!+ID") && !shown.contains(SECRET), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn every_protocol_carries_the_same_calls() {
+    let server = Server::start().await;
+    for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
+        let client: Client = server.builder().protocol(protocol).user_agent("test/1").build().unwrap();
+        assert_eq!(client.whoami().await.unwrap().additional_claims["level"], 3.0, "{protocol:?}");
+        let error = ApiKey::get(&client, "absent").await.unwrap_err();
+        assert!(error.is_not_found(), "{protocol:?}: {error}");
+        assert_eq!(error.to_string(), "could not get API key \"absent\": there is no such API key");
+    }
+    assert!(server.0.record().user_agents.iter().all(|agent| agent == "test/1"));
+}

@@ -1,0 +1,82 @@
+//! Trust: whose certificates are believed, and what is said when not.
+
+use std::sync::Arc;
+
+use gatekey_client::{Client, PlainSecret};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpListener;
+
+use crate::server::{Behaviour, CLIENT_ID, SECRET, Server};
+
+/// A server with a certificate from a CA of its own, and that CA in PEM.
+async fn start() -> (Server, String) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &authority).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![leaf.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let token_endpoint = Some(format!("https://{address}/token"));
+    let server = Server::new(address, Behaviour { token_endpoint, ..Behaviour::default() });
+    let serving = connectrpc::axum::serve_tls(listener, server.router(), Arc::new(tls));
+    tokio::spawn(serving.into_future());
+    (server, authority.pem())
+}
+
+fn builder(server: &Server) -> gatekey_client::ClientBuilder {
+    Client::builder().endpoint(&server.endpoint()).credentials(CLIENT_ID, PlainSecret::new(SECRET)).retries(0)
+}
+
+#[tokio::test]
+async fn a_private_ca_serves_calls_and_logins_on_every_protocol() {
+    use gatekey_client::Protocol;
+    let (server, ca) = start().await;
+    for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
+        let client = builder(&server).ca_pem(ca.clone()).protocol(protocol).build().unwrap();
+        assert_eq!(client.whoami().await.unwrap().subject, "ci", "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_ca_may_come_from_a_file() {
+    let (server, ca) = start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    std::fs::write(&path, ca).unwrap();
+    assert_eq!(builder(&server).ca_file(path).build().unwrap().whoami().await.unwrap().subject, "ci");
+    let error = builder(&server).ca_file(directory.path().join("absent.pem")).build().unwrap_err();
+    assert!(error.is_configuration() && error.to_string().contains("absent.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_ca_is_said_to_be_the_cause() {
+    let (server, _) = start().await;
+    let error = builder(&server).build().unwrap().whoami().await.unwrap_err();
+    assert!(error.is_unavailable());
+    let said = error.to_string();
+    assert!(said.contains("the certificate of https://127.0.0.1:"), "{said}");
+    assert!(said.contains("is not trusted") && said.contains("GATEKEY_CA_FILE"), "{said}");
+    assert!(error.hint().is_some());
+}
+
+#[tokio::test]
+async fn a_server_in_the_clear_is_not_spoken_to_by_default() {
+    let server = Server::start().await;
+    let error = builder(&server).build().unwrap().whoami().await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("no TLS connection"), "{said}");
+    assert!(server.0.record().logins.is_empty());
+}

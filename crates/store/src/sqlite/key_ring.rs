@@ -1,0 +1,63 @@
+//! Signing keys, sealed.
+
+use gatekey_core::{
+    Timestamp,
+    ledger::NewEntry,
+    store::{Change, SealedSigningKey},
+};
+use rusqlite::{Connection, params};
+
+use super::{
+    failure::Failure,
+    rows::{Columns, micros},
+    writer::Writing,
+};
+
+pub(super) fn rotate(
+    writing: &mut Writing<'_>,
+    key: &SealedSigningKey,
+    others_published_until: Timestamp,
+    entry: &NewEntry,
+) -> Result<(), Failure> {
+    // A key retired earlier keeps its earlier date: it has signed nothing since.
+    writing
+        .connection()
+        .prepare_cached("UPDATE signing_key SET published_until = ?1 WHERE published_until IS NULL")?
+        .execute([others_published_until.as_micros()])?;
+    let mut insert = writing.connection().prepare_cached(
+        "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![
+        key.kid,
+        key.algorithm.as_str(),
+        key.sealed,
+        key.created_at.as_micros(),
+        micros(key.published_until)
+    ])?;
+    drop(insert);
+    writing.enter(entry)?;
+    let keys = all(writing.connection())?;
+    writing.changed(Change::SigningKeys(keys));
+    Ok(())
+}
+
+/// Every signing key, in the order in which they were made.
+pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT kid, algorithm, sealed, created_at, published_until FROM signing_key ORDER BY position",
+    )?;
+    let mut rows = select.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let columns = Columns::new("signing_key", row);
+        keys.push(SealedSigningKey {
+            kid: columns.string(0)?,
+            algorithm: columns.parsed(1)?,
+            sealed: columns.bytes(2)?.to_vec(),
+            created_at: columns.instant(3)?,
+            published_until: columns.optional_instant(4)?,
+        });
+    }
+    Ok(keys)
+}

@@ -1,0 +1,260 @@
+//! Lists: one statement for the keys of a page and one for their secrets, whatever the depth.
+
+use std::collections::HashMap;
+
+use gatekey_core::{
+    ApiKey,
+    list::{Cursor, Field, Filter, Order, Selection},
+};
+use rusqlite::{Connection, params_from_iter, types::Value};
+
+use super::{
+    api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
+    failure::Failure,
+    rows::{Columns, json, micros},
+};
+
+/// At most so many keys of a selection, in its order, after its cursor.
+pub(super) fn page(
+    connection: &Connection,
+    selection: &Selection,
+    limit: usize,
+) -> Result<Vec<ApiKey>, Failure> {
+    let (statement, values) = statement(selection, limit);
+    let mut select = connection.prepare_cached(&statement)?;
+    let mut rows = select.query(params_from_iter(values))?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        keys.push(api_keys::key(row)?);
+    }
+    add_secrets(connection, &mut keys)?;
+    Ok(keys)
+}
+
+/// The client ids travel as one JSON array, so that pages of every size share a prepared statement.
+fn secrets_statement() -> String {
+    format!(
+        "SELECT {SECRET_COLUMNS} FROM secret WHERE client_id IN (SELECT value FROM json_each(?1)) \
+         ORDER BY client_id, position"
+    )
+}
+
+fn add_secrets(connection: &Connection, keys: &mut [ApiKey]) -> Result<(), Failure> {
+    let client_ids: Vec<String> = keys.iter().map(|key| key.client_id.to_string()).collect();
+    let mut places: HashMap<String, &mut ApiKey> =
+        keys.iter_mut().map(|key| (key.client_id.to_string(), key)).collect();
+    let mut select = connection.prepare_cached(&secrets_statement())?;
+    let mut rows = select.query([json(&client_ids)])?;
+    while let Some(row) = rows.next()? {
+        let owner = Columns::new("secret", row).text(0)?;
+        if let Some(key) = places.get_mut(owner) {
+            key.secrets.push(api_keys::secret(row)?);
+        }
+    }
+    Ok(())
+}
+
+/// The statement of a selection and its values. Text of the caller's never becomes a part of the statement.
+fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    for filter in &selection.filters {
+        conditions.push(condition(filter, &mut values));
+    }
+    if let Some(cursor) = &selection.after {
+        conditions.push(after(selection.order, cursor, &mut values));
+    }
+    let conditions =
+        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let direction = if selection.order.descending { "DESC" } else { "ASC" };
+    let order = match selection.order.field {
+        Field::ClientId => format!("client_id {direction}"),
+        field @ (Field::ClientName | Field::CreatedAt) => {
+            format!("{} {direction}, client_id {direction}", column(field))
+        }
+    };
+    values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+    (format!("SELECT {KEY_COLUMNS} FROM api_key{conditions} ORDER BY {order} LIMIT ?"), values)
+}
+
+fn condition(filter: &Filter, values: &mut Vec<Value>) -> String {
+    match filter {
+        Filter::In(field, wanted) => {
+            values.extend(wanted.iter().cloned().map(Value::Text));
+            // Equality with one value leaves the index in its order; with several SQLite has to sort.
+            match wanted.len() {
+                1 => format!("{} = ?", column(*field)),
+                many => format!("{} IN ({})", column(*field), vec!["?"; many].join(", ")),
+            }
+        }
+        Filter::Contains(field, part) => {
+            values.push(Value::Text(part.clone()));
+            // Not LIKE, which takes upper and lower case for the same and has wildcards.
+            format!("instr({}, ?) > 0", column(*field))
+        }
+    }
+}
+
+/// A row value comparison, which is one seek in the order's index.
+fn after(order: Order, cursor: &Cursor, values: &mut Vec<Value>) -> String {
+    let beyond = if order.descending { '<' } else { '>' };
+    let client_id = Value::Text(cursor.client_id.clone());
+    let value = match order.field {
+        Field::ClientId => {
+            values.push(client_id);
+            return format!("client_id {beyond} ?");
+        }
+        Field::ClientName => Value::Text(cursor.text.clone()),
+        Field::CreatedAt => micros(cursor.instant).into(),
+    };
+    values.extend([value, client_id]);
+    format!("({}, client_id) {beyond} (?, ?)", column(order.field))
+}
+
+fn column(field: Field) -> &'static str {
+    match field {
+        Field::ClientId => "client_id",
+        Field::ClientName => "client_name",
+        Field::CreatedAt => "created_at",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_core::Timestamp;
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::sqlite::migrations;
+
+    const FIELDS: [Field; 3] = [Field::ClientId, Field::ClientName, Field::CreatedAt];
+
+    fn orders() -> impl Iterator<Item = Order> {
+        FIELDS.into_iter().flat_map(|field| [true, false].map(|descending| Order { field, descending }))
+    }
+
+    fn cursor(number: i64) -> Cursor {
+        Cursor {
+            text: format!("Key {number:06}"),
+            instant: Some(Timestamp::from_micros(number)),
+            client_id: format!("key-{number:06}"),
+        }
+    }
+
+    fn database(keys: i64) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection).unwrap();
+        connection
+            .execute(
+                "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+                 INSERT INTO api_key
+                 SELECT printf('key-%06d', n), printf('%032x', n), '', NULL, printf('Key %06d', n), '[]', '',
+                        '', 'web', '[]', '', '', '', '', '', 'client_secret_basic', 'none', n, n, NULL, NULL, 1
+                 FROM n",
+                [keys],
+            )
+            .unwrap();
+        connection
+            .execute(
+                "INSERT INTO secret SELECT client_id, 1, substr(key_id, 17), '', 1, zeroblob(32), 1, 1, NULL,
+                 NULL FROM api_key",
+                [],
+            )
+            .unwrap();
+        connection
+    }
+
+    fn plan(connection: &Connection, selection: &Selection) -> String {
+        let (statement, values) = statement(selection, 100);
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let steps = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
+    }
+
+    #[test]
+    fn every_order_seeks_in_its_index_and_sorts_nothing() {
+        let connection = database(0);
+        for order in orders() {
+            for after in [None, Some(cursor(1))] {
+                let selection = Selection { filters: Vec::new(), order, after };
+                let plan = plan(&connection, &selection);
+                let index = match order.field {
+                    Field::ClientId => "PRIMARY KEY",
+                    Field::ClientName => "INDEX api_key_by_client_name",
+                    Field::CreatedAt => "INDEX api_key_by_created_at",
+                };
+                assert!(!plan.contains("TEMP B-TREE"), "{order:?}: {plan}");
+                if selection.after.is_some() {
+                    assert!(plan.contains(&format!("SEARCH api_key USING {index}")), "{order:?}: {plan}");
+                } else if order.field != Field::ClientId {
+                    // The table itself lies in the order of client ids.
+                    assert!(plan.contains(&format!("SCAN api_key USING {index}")), "{order:?}: {plan}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn filters_never_cost_the_order_its_index() {
+        let connection = database(0);
+        for order in orders() {
+            let filters = vec![Filter::Contains(Field::ClientName, "deploy".to_owned())];
+            let plan = plan(&connection, &Selection { filters, order, after: Some(cursor(1)) });
+            assert!(!plan.contains("TEMP B-TREE"), "{order:?}: {plan}");
+        }
+        // Many keys may share a name, so its equality must go on seeking by client id.
+        let filters = vec![Filter::In(Field::ClientName, vec!["ci".to_owned()])];
+        let plan = plan(&connection, &Selection { filters, order: Order::default(), after: Some(cursor(1)) });
+        assert!(plan.contains("api_key_by_client_name (client_name=? AND client_id>?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
+    #[test]
+    fn a_page_costs_the_same_steps_at_any_depth() {
+        let connection = database(20_000);
+        for order in orders() {
+            let cost = |after| {
+                let selection = Selection { filters: Vec::new(), order, after };
+                let (statement, values) = statement(&selection, 100);
+                let mut select = connection.prepare(&statement).unwrap();
+                let mut rows = select.query(params_from_iter(values)).unwrap();
+                let mut count = 0;
+                while rows.next().unwrap().is_some() {
+                    count += 1;
+                }
+                drop(rows);
+                assert_eq!(count, 100);
+                select.get_status(StatementStatus::VmStep)
+            };
+            let first = cost(None);
+            let depths = [1000, 10_000, 19_000].map(|depth| {
+                let from = if order.descending { 20_000 - depth } else { depth };
+                cost(Some(cursor(from)))
+            });
+            assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "{order:?}: {depths:?} steps");
+            // The comparison with the cursor is the whole difference.
+            assert!(depths[0] * 10 <= first * 12, "{order:?}: {first} steps at first, {depths:?} later");
+        }
+    }
+
+    #[test]
+    fn a_page_takes_two_statements_however_many_keys_it_has() {
+        let connection = database(300);
+        // A statement that is prepared for one page serves all: none is made for each key.
+        for limit in [1, 2, 100, 300] {
+            let keys = page(&connection, &Selection::default(), limit).unwrap();
+            assert_eq!(keys.len(), limit);
+            assert!(keys.iter().all(|key| key.secrets.len() == 1));
+        }
+        let runs = |statement: &str| {
+            let select = connection.prepare_cached(statement).unwrap();
+            select.get_status(StatementStatus::Run)
+        };
+        assert_eq!(runs(&statement(&Selection::default(), 1).0), 4);
+        assert_eq!(runs(&secrets_statement()), 4);
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", secrets_statement())).unwrap();
+        let steps = explain.query_map(["[]"], |row| row.get::<_, String>(3)).unwrap();
+        let plan: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
+        assert!(plan.iter().any(|step| step.starts_with("SEARCH secret USING PRIMARY KEY")), "{plan:?}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Telling the observer all there is, in batches: no moment holds every key twice.
+
+use gatekey_core::{
+    ApiKey, StoredSecret,
+    store::{Change, ChangeObserver, DeniedToken},
+};
+use rusqlite::{Connection, Rows};
+
+use super::{
+    api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
+    failure::Failure,
+    key_ring,
+    rows::Columns,
+};
+
+/// Changes told at once.
+const BATCH: usize = 1000;
+
+/// Tells everything that a read transaction sees.
+pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Result<(), Failure> {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut tell = |change| {
+        batch.push(change);
+        if batch.len() == BATCH {
+            observer.observe(&batch);
+            batch.clear();
+        }
+    };
+    each_key(connection, |key| tell(Change::KeyPut(Box::new(key))))?;
+    each_denial(connection, |denied| tell(Change::TokenDenied(denied)))?;
+    tell(Change::SigningKeys(key_ring::all(connection)?));
+    if !batch.is_empty() {
+        observer.observe(&batch);
+    }
+    Ok(())
+}
+
+/// Walks keys and secrets side by side: both tables lie in the order of client ids.
+fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
+    let mut keys = connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
+    let mut keys = keys.query([])?;
+    let mut secrets =
+        connection.prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
+    let mut secrets = Secrets { rows: secrets.query([])?, next: None };
+    secrets.advance()?;
+    while let Some(row) = keys.next()? {
+        let mut key = api_keys::key(row)?;
+        while let Some(secret) = secrets.take_of(key.client_id.as_str())? {
+            key.secrets.push(secret);
+        }
+        take(key);
+    }
+    match secrets.next {
+        None => Ok(()),
+        Some(_) => Err(Failure::Corrupt("secret.client_id names no key".to_owned())),
+    }
+}
+
+/// The secrets, one looked ahead.
+struct Secrets<'statement> {
+    rows: Rows<'statement>,
+    next: Option<(String, StoredSecret)>,
+}
+
+impl Secrets<'_> {
+    fn take_of(&mut self, client_id: &str) -> Result<Option<StoredSecret>, Failure> {
+        let Some((_, secret)) = self.next.take_if(|(owner, _)| owner == client_id) else { return Ok(None) };
+        self.advance()?;
+        Ok(Some(secret))
+    }
+
+    fn advance(&mut self) -> Result<(), Failure> {
+        self.next = match self.rows.next()? {
+            Some(row) => Some((Columns::new("secret", row).string(0)?, api_keys::secret(row)?)),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+fn each_denial(connection: &Connection, mut take: impl FnMut(DeniedToken)) -> Result<(), Failure> {
+    let mut select = connection
+        .prepare("SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let columns = Columns::new("denial", row);
+        take(DeniedToken {
+            jti: columns.string(0)?,
+            expires_at: columns.instant(1)?,
+            key_id: Columns::new("api_key", row).parsed(2)?,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The embedded store: SQLite in one file, in WAL mode with `synchronous=FULL`.
+//!
+//! # Layout
+//! - `open`, `connection`, `migrations`: from a path to a database of the right schema.
+//! - `writer`: the thread that owns the writing connection and commits calls in groups.
+//! - `reader`: the read connections.
+//! - `api_keys`, `list`, `tokens`, `key_ring`, `sealed`, `ledger`, `load`, `purge`: the statements, by idea.
+//! - `rows`, `failure`: columns and errors.
+
+mod api_keys;
+mod connection;
+mod failure;
+mod key_ring;
+mod ledger;
+mod list;
+mod load;
+mod migrations;
+mod open;
+mod purge;
+mod reader;
+mod rows;
+mod sealed;
+mod tokens;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use gatekey_core::{
+    ApiKey, ApiKeyPatch, KeyId, LedgerKey, SecretId, Store, StoreError, Timestamp,
+    ledger::{LedgerEntry, LedgerHead, NewEntry},
+    list::Selection,
+    store::{
+        ChangeObserver, Created, DeniedToken, Replay, Revoked, Rotated, Rotation, SealedSigningKey, Switch,
+    },
+};
+use gatekey_credentials::ClientId;
+
+pub use open::OpenError;
+use reader::Readers;
+use writer::Writer;
+
+/// Keys in an SQLite file.
+///
+/// Dropping it finishes the calls that are under way, which blocks for about one commit.
+pub struct SqliteStore {
+    // Closed before the writer: the last connection to close tidies the log away, and a reader may not.
+    readers: Readers,
+    writer: Writer,
+    observer: Arc<dyn ChangeObserver>,
+}
+
+impl SqliteStore {
+    /// Opens the database of that path, made first when there is none, and brought to the schema of this
+    /// version. The ledger is chained under the key; the observer is told of every change from then on, and
+    /// of what there is by [`Store::load`].
+    ///
+    /// One process at a time: another one's changes would not reach the observer. Who composes the server
+    /// keeps a second one away.
+    ///
+    /// # Errors
+    /// When the file is not ours, of a newer version, damaged or out of reach; then it stays as it was.
+    pub fn open(
+        path: &Path,
+        ledger_key: LedgerKey,
+        observer: Arc<dyn ChangeObserver>,
+    ) -> Result<Self, OpenError> {
+        let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+        // Absolute, because SQLite takes a name that begins with "file:" for a URI.
+        let path = std::path::absolute(path).map_err(io_error)?;
+        let connection = open::open(&path)?;
+        let readers = Readers::new(path.clone());
+        let writer = Writer::start(path, connection, ledger_key, Arc::clone(&observer)).map_err(io_error)?;
+        Ok(Self { readers, writer, observer })
+    }
+
+    /// How many transactions the writer has committed, to see that calls share them.
+    #[doc(hidden)]
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
+    /// Lets the file grow to so many pages, as if the disk were full there.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        self.writer
+            .alone(move |connection| {
+                Ok(connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SqliteStore")
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn load(&self) -> Result<(), StoreError> {
+        let observer = Arc::clone(&self.observer);
+        // On the writer's thread: what is told must not be older than a change told before.
+        self.writer
+            .alone(move |connection| {
+                reader::in_transaction(connection, |connection| load::load(connection, &*observer))
+            })
+            .await
+    }
+
+    async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError> {
+        self.writer.write(move |writing| api_keys::create(writing, key, &replay, &entry)).await
+    }
+
+    async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.readers.read(move |connection| api_keys::find(connection, &client_id)).await
+    }
+
+    async fn list_keys(&self, selection: Selection, limit: usize) -> Result<Vec<ApiKey>, StoreError> {
+        self.readers.read(move |connection| list::page(connection, &selection, limit)).await
+    }
+
+    async fn update_key(
+        &self,
+        client_id: &ClientId,
+        patch: ApiKeyPatch,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.writer.write(move |writing| api_keys::update(writing, &client_id, patch, &entry)).await
+    }
+
+    async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError> {
+        let client_id = client_id.clone();
+        self.writer.write(move |writing| api_keys::delete(writing, &client_id, &entry)).await
+    }
+
+    async fn rotate_secret(
+        &self,
+        client_id: &ClientId,
+        rotation: Rotation,
+        entry: NewEntry,
+    ) -> Result<Rotated, StoreError> {
+        let client_id = client_id.clone();
+        self.writer.write(move |writing| api_keys::rotate_secret(writing, &client_id, rotation, &entry)).await
+    }
+
+    async fn retire_secret(
+        &self,
+        client_id: &ClientId,
+        secret_id: SecretId,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.writer
+            .write(move |writing| api_keys::retire_secret(writing, &client_id, secret_id, &entry))
+            .await
+    }
+
+    async fn switch_key(
+        &self,
+        client_id: &ClientId,
+        switch: Switch,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.writer.write(move |writing| api_keys::switch(writing, &client_id, switch, &entry)).await
+    }
+
+    async fn record_last_used(&self, uses: Vec<(SecretId, Timestamp)>) -> Result<(), StoreError> {
+        self.writer.write(move |writing| api_keys::record_last_used(writing, &uses)).await
+    }
+
+    async fn revoke_token(
+        &self,
+        client_id: &ClientId,
+        token: DeniedToken,
+        max_denials: usize,
+        entry: NewEntry,
+    ) -> Result<Revoked, StoreError> {
+        let client_id = client_id.clone();
+        self.writer
+            .write(move |writing| tokens::revoke(writing, &client_id, token, max_denials, &entry))
+            .await
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        key: SealedSigningKey,
+        others_published_until: Timestamp,
+        entry: NewEntry,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .write(move |writing| key_ring::rotate(writing, &key, others_published_until, &entry))
+            .await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
+        self.readers.read(key_ring::all).await
+    }
+
+    async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = name.to_owned();
+        self.readers.read(move |connection| sealed::find(connection, &name)).await
+    }
+
+    async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.writer.write(move |writing| sealed::put(writing.connection(), &name, &sealed)).await
+    }
+
+    async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError> {
+        self.writer.write(move |writing| writing.enter(&entry)).await
+    }
+
+    async fn ledger_entries(&self, after: i64, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.readers.read(move |connection| ledger::entries(connection, after, limit)).await
+    }
+
+    async fn ledger_head(&self) -> Result<LedgerHead, StoreError> {
+        self.readers.read(ledger::head).await
+    }
+
+    async fn purge(
+        &self,
+        now: Timestamp,
+        replays_before: Timestamp,
+        secrets_before: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.writer.write(move |writing| purge::purge(writing, now, replays_before, secrets_before)).await
+    }
+}

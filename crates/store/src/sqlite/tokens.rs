@@ -1,0 +1,61 @@
+//! The deny-list.
+
+use gatekey_core::{
+    ledger::NewEntry,
+    store::{Change, DeniedToken, Revoked},
+};
+use gatekey_credentials::ClientId;
+use rusqlite::{Connection, params};
+
+use super::{api_keys, failure::Failure, rows::Columns, writer::Writing};
+
+pub(super) fn revoke(
+    writing: &mut Writing<'_>,
+    client_id: &ClientId,
+    token: DeniedToken,
+    max_denials: usize,
+    entry: &NewEntry,
+) -> Result<Revoked, Failure> {
+    // A key made again under the client id is another key, whose tokens these are not.
+    let key = api_keys::find(writing.connection(), client_id)?.filter(|key| key.key_id == token.key_id);
+    let Some(mut key) = key else { return Ok(Revoked::Absent) };
+    let (is_denied, live) = count(writing.connection(), client_id, &token, entry)?;
+    if is_denied {
+        writing.enter(entry)?;
+        return Ok(Revoked::Denied);
+    }
+    if live >= max_denials {
+        api_keys::finish_change_with_new_epoch(writing, &mut key, entry)?;
+        return Ok(Revoked::EpochRaised);
+    }
+    writing
+        .connection()
+        .prepare_cached("INSERT INTO denial (client_id, jti, expires_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![client_id.as_str(), token.jti, token.expires_at.as_micros()])?;
+    writing.enter(entry)?;
+    writing.changed(Change::TokenDenied(token));
+    Ok(Revoked::Denied)
+}
+
+/// Whether a token is denied already, and how many live denials its key has.
+fn count(
+    connection: &Connection,
+    client_id: &ClientId,
+    token: &DeniedToken,
+    entry: &NewEntry,
+) -> Result<(bool, usize), Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM denial WHERE client_id = ?1 AND jti = ?2),
+                (SELECT count(*) FROM denial WHERE client_id = ?1 AND expires_at > ?3)",
+    )?;
+    let counted = select.query_row(params![client_id.as_str(), token.jti, entry.at.as_micros()], |row| {
+        let columns = Columns::new("denial", row);
+        Ok(columns.integer::<u8>(0).and_then(|is_denied| Ok((is_denied != 0, columns.integer(1)?))))
+    });
+    counted?
+}
+
+pub(super) fn drop_denials(connection: &Connection, client_id: &ClientId) -> Result<(), Failure> {
+    connection.prepare_cached("DELETE FROM denial WHERE client_id = ?1")?.execute([client_id.as_str()])?;
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! [`World`]: a store under test, with everything that a call needs and a mirror of what it told.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gatekey_core::{
+    ApiKey, Application, Env, KeyId, LedgerKey, RootKey, SecretHash, SecretId, Store, StoreError,
+    StoredSecret, Timestamp,
+    env::{Clock, Entropy},
+    ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
+    store::{Change, ChangeObserver, Created, DeniedToken, Replay, Rotated, Rotation, SealedSigningKey},
+};
+use gatekey_credentials::{ClientId, Role};
+use gatekey_store::SqliteStore;
+use tempfile::TempDir;
+
+/// When every test begins: 2026-01-01T00:00:00Z.
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
+
+/// So many seconds after the beginning.
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    NOW.after(Duration::from_secs(seconds))
+}
+
+pub(crate) fn client_id(text: &str) -> ClientId {
+    text.parse().unwrap()
+}
+
+pub(crate) fn ledger_key() -> LedgerKey {
+    RootKey::new(&[1; 32]).ledger_key()
+}
+
+/// Makes a store over the same stored data as often as it is asked.
+pub(crate) trait Backend: Send + Sync {
+    fn open(&self, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store>;
+}
+
+/// The embedded store, in a file of its own.
+pub(crate) struct SqliteFile(TempDir);
+
+impl Default for SqliteFile {
+    fn default() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl SqliteFile {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path().join("gatekey.db")
+    }
+
+    pub(crate) fn open_sqlite(&self, observer: Arc<dyn ChangeObserver>) -> SqliteStore {
+        SqliteStore::open(&self.path(), ledger_key(), observer).unwrap()
+    }
+}
+
+impl Backend for SqliteFile {
+    fn open(&self, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
+        Arc::new(self.open_sqlite(observer))
+    }
+}
+
+/// What an observer knows from the changes alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) keys: HashMap<ClientId, ApiKey>,
+    pub(crate) denials: HashMap<KeyId, HashMap<String, Timestamp>>,
+    pub(crate) signing_keys: Vec<SealedSigningKey>,
+}
+
+#[derive(Default)]
+pub(crate) struct Mirror {
+    known: Mutex<Known>,
+    changes: AtomicU64,
+}
+
+impl Mirror {
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap()
+    }
+
+    /// How many changes it was told of.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn key(&self, id: &str) -> Option<ApiKey> {
+        self.known().keys.get(&client_id(id)).cloned()
+    }
+
+    pub(crate) fn denials(&self, key_id: KeyId) -> usize {
+        self.known().denials.get(&key_id).map_or(0, HashMap::len)
+    }
+}
+
+impl ChangeObserver for Mirror {
+    fn observe(&self, changes: &[Change]) {
+        let mut known = self.known();
+        for change in changes {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+            match change.clone() {
+                Change::KeyPut(key) => {
+                    known.keys.insert(key.client_id.clone(), *key);
+                }
+                Change::KeyDeleted { client_id, key_id } => {
+                    let gone = known.keys.remove(&client_id);
+                    assert_eq!(gone.map(|key| key.key_id), Some(key_id), "a key that was never told of");
+                    known.denials.remove(&key_id);
+                }
+                Change::TokenDenied(DeniedToken { jti, key_id, expires_at }) => {
+                    known.denials.entry(key_id).or_default().insert(jti, expires_at);
+                }
+                Change::DenialsDropped(key_id) => {
+                    known.denials.remove(&key_id);
+                }
+                Change::SigningKeys(keys) => known.signing_keys = keys,
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Entropy for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            // SplitMix64: different in every bit from one number to the next, and the same in every run.
+            let mut mixed = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// A store under test.
+pub(crate) struct World {
+    backend: Box<dyn Backend>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) mirror: Arc<Mirror>,
+    env: Env,
+    /// Denials that expired before are forgotten by the store without a word.
+    pub(crate) purged_at: Timestamp,
+}
+
+impl World {
+    pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
+        let mirror = Arc::new(Mirror::default());
+        let store = backend.open(mirror.clone());
+        let env = Env::new(Arc::new(Stopped), Arc::new(Counter::default()));
+        Self { backend, store, mirror, env, purged_at: Timestamp::from_seconds(0) }
+    }
+
+    /// Closes the store and opens it again, as a restarted server does.
+    pub(crate) async fn reopen(&mut self) {
+        let mirror = Arc::new(Mirror::default());
+        // Any store will do while the old one is closed: a closed one is dropped before the new one is made.
+        let closed = std::mem::replace(&mut self.store, Arc::new(Closed));
+        drop(closed);
+        self.store = self.backend.open(mirror.clone());
+        self.store.load().await.unwrap();
+        self.mirror = mirror;
+    }
+
+    /// A second handle on the same data, as another process has it.
+    pub(crate) fn open_beside(&self, mirror: Arc<Mirror>) -> Arc<dyn Store> {
+        self.backend.open(mirror)
+    }
+
+    /// What must hold after every test: the ledger verifies, and the observer knows what is stored.
+    pub(crate) async fn check(&mut self) {
+        self.verified_ledger().await;
+        let told = self.comparable();
+        self.reopen().await;
+        assert_eq!(told, self.comparable(), "what the observer was told (left) is not what is stored (right)");
+    }
+
+    fn comparable(&self) -> Known {
+        let mut known = self.mirror.known().clone();
+        for key in known.keys.values_mut() {
+            assert!(!key.secrets.is_empty(), "a key without a secret");
+            // Last uses come from the observers' side, and are told to none.
+            key.secrets.iter_mut().for_each(|secret| secret.last_used_at = None);
+        }
+        for of_key in known.denials.values_mut() {
+            of_key.retain(|_, expires_at| *expires_at > self.purged_at);
+        }
+        known.denials.retain(|_, of_key| !of_key.is_empty());
+        known
+    }
+
+    /// Every entry of the ledger, which verifies up to its head.
+    pub(crate) async fn verified_ledger(&self) -> Vec<LedgerEntry> {
+        let mut entries: Vec<LedgerEntry> = Vec::new();
+        loop {
+            let after = entries.last().map_or(0, |entry| entry.sequence);
+            let page = self.store.ledger_entries(after, 100).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            entries.extend(page);
+        }
+        let head = verify_chain(&ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+        assert_eq!(head, self.store.ledger_head().await.unwrap());
+        entries
+    }
+
+    /// The targets of the ledger's entries, in order.
+    pub(crate) async fn ledger_targets(&self) -> Vec<String> {
+        self.verified_ledger().await.into_iter().map(|entry| entry.entry.target).collect()
+    }
+
+    pub(crate) fn secret(&self, label: &str) -> StoredSecret {
+        StoredSecret {
+            id: SecretId::generate(&self.env),
+            label: label.to_owned(),
+            hash: SecretHash { pepper_version: 1, mac: self.env.random() },
+            created_at: NOW,
+            not_before: NOW,
+            expires_at: None,
+            last_used_at: None,
+        }
+    }
+
+    /// A key with one secret.
+    pub(crate) fn key(&self, id: &str) -> ApiKey {
+        ApiKey {
+            key_id: KeyId::generate(&self.env),
+            client_id: client_id(id),
+            organization: String::new(),
+            role: Some(Role::Contributor),
+            application: Application::named(id),
+            created_at: NOW,
+            updated_at: NOW,
+            expires_at: None,
+            disabled_at: None,
+            epoch: 1,
+            secrets: vec![self.secret("first")],
+        }
+    }
+
+    /// Creates a key, by a call of its own.
+    pub(crate) async fn create(&self, id: &str) -> ApiKey {
+        self.create_key(self.key(id)).await.unwrap()
+    }
+
+    /// Creates that key, by a call of its own.
+    pub(crate) async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError> {
+        let call = self.call(&key.key_id.to_string());
+        let entry = entry(key.created_at, key.client_id.as_str());
+        match self.store.create_key(key, call, entry).await? {
+            Created::New(key) => Ok(*key),
+            Created::Replayed(key) => panic!("{} was taken for a repetition", key.client_id),
+        }
+    }
+
+    /// A call that creates.
+    pub(crate) fn call(&self, request_id: &str) -> Replay {
+        Replay {
+            actor: "local:uid=0".to_owned(),
+            request_id: request_id.to_owned(),
+            digest: [7; 32],
+            since: NOW.before(Duration::from_secs(600)),
+            limit: 3,
+            entry: entry(NOW, "repeated"),
+        }
+    }
+
+    /// A rotation at that moment, with a grace for the others.
+    pub(crate) fn rotation(&self, at: Timestamp, grace: u64) -> Rotation {
+        let secret = StoredSecret { created_at: at, not_before: at, ..self.secret("rotated") };
+        let retire_others_at = at.after(Duration::from_secs(grace));
+        Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10 }
+    }
+
+    pub(crate) async fn rotate(&self, id: &str, rotation: Rotation) -> Rotated {
+        let entry = entry(rotation.secret.created_at, id);
+        self.store.rotate_secret(&client_id(id), rotation, entry).await.unwrap()
+    }
+
+    pub(crate) async fn find(&self, id: &str) -> Option<ApiKey> {
+        self.store.find_key(&client_id(id)).await.unwrap()
+    }
+
+    pub(crate) async fn purge(&mut self, now: Timestamp, replays: Timestamp, secrets: Timestamp) {
+        self.store.purge(now, replays, secrets).await.unwrap();
+        self.purged_at = self.purged_at.max(now);
+    }
+}
+
+/// An entry about a target.
+pub(crate) fn entry(at: Timestamp, target: &str) -> NewEntry {
+    NewEntry {
+        at,
+        actor: "local:uid=0".to_owned(),
+        action: "test".to_owned(),
+        target: target.to_owned(),
+        detail: "a=b; c=\"d\"".to_owned(),
+        request_id: "request-1".to_owned(),
+        peer: "127.0.0.1".to_owned(),
+        user_agent: "test/1.0 (ключ; 🔑)".to_owned(),
+    }
+}
+
+/// A token of a key that lives for some seconds.
+pub(crate) fn token(key: &ApiKey, jti: &str, seconds: u64) -> DeniedToken {
+    DeniedToken { jti: jti.to_owned(), key_id: key.key_id, expires_at: later(seconds) }
+}
