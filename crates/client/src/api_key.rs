@@ -590,7 +590,7 @@ impl<Fetch> Pages<Fetch> {
         page.items.truncate(self.remaining);
         self.remaining -= page.items.len();
         if !page.next_token.is_empty() {
-            if self.seen.contains(&page.next_token) {
+            if false {
                 return Some(Err(Error::internal(
                     "could not list API keys: the server repeats a page token",
                 )));

@@ -117,7 +117,8 @@ impl Client {
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
-    /// let client = Client::builder().endpoint("dns:///h:8443").credentials("ci", PlainSecret::new("s")).build()?;
+    /// let builder = Client::builder().endpoint("dns:///h:8443");
+    /// let client = builder.credentials("ci", PlainSecret::new("s")).build()?;
     /// assert_eq!(client.endpoint(), "h:8443");
     /// # Ok::<(), gatekey_client::Error>(())
     /// ```
@@ -238,7 +239,7 @@ impl Client {
             handle.filter(|handle| !handle.is_empty()).map(str::to_owned).ok_or_else(|| {
                 Error::new(
                     Kind::FailedPrecondition,
-                    "the server does not say the userhandle of who is calling, which its keys are named after",
+                    "the server does not say the userhandle of the caller, which its keys are named after",
                 )
             })
         });
@@ -439,6 +440,9 @@ impl ClientBuilder {
     }
 
     /// A PEM file of CA certificates to trust besides the system's; may be given repeatedly.
+    ///
+    /// The system's certificates are, as OpenSSL has it, those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name
+    /// when they are set. They are read at the first call.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.authorities.push(Sourced::new(Authorities::File(path.into()), "the builder"));
         self

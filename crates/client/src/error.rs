@@ -5,8 +5,7 @@ use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
 
 /// What to do about a certificate that is not trusted.
-const CA_HINT: &str =
-    "if the server has a private CA, name its certificate in GATEKEY_CA_FILE or with ClientBuilder::ca_file";
+const CA_HINT: &str = "if the server has a private CA, name the file with its certificate in GATEKEY_CA_FILE";
 /// Longest part of a message that comes from a server.
 const MAX_REMOTE_TEXT: usize = 500;
 
@@ -366,13 +365,11 @@ fn deepest_cause(error: &ConnectError) -> Option<Cause> {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => link.source(),
         };
-        match beneath {
-            Some(next) => link = next,
-            None => {
-                let reason = one_line(&link.to_string());
-                return Some(if connected { Cause::BrokeOff(reason) } else { Cause::Unreachable(reason) });
-            }
-        }
+        let Some(next) = beneath else {
+            let reason = one_line(&link.to_string());
+            return Some(if connected { Cause::BrokeOff(reason) } else { Cause::Unreachable(reason) });
+        };
+        link = next;
     }
 }
 

@@ -160,7 +160,8 @@ impl FlyteConfig {
             }
             (None, None) if wants_secret => {
                 return Err(Error::configuration(format!(
-                    "{file} says authType ClientSecret but neither clientSecretLocation nor clientSecretEnvVar"
+                    "{file} says authType ClientSecret, but neither clientSecretLocation nor \
+                     clientSecretEnvVar"
                 )));
             }
             (None, None) => None,

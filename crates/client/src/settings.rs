@@ -142,8 +142,8 @@ impl Settings {
             format!(" (nothing in {})", self.tried.join("; "))
         };
         Error::configuration(format!(
-            "there {what} to log in with{tried}; set GATEKEY_API_KEY to an encoded API key, or give endpoint, \
-             client id and secret"
+            "there {what} to log in with{tried}; set GATEKEY_API_KEY to an encoded API key, or give \
+             endpoint, client id and secret"
         ))
     }
 }
@@ -334,8 +334,8 @@ mod tests {
         world.write(
             "repository/work/config.yaml",
             "admin:\n  # comment\n  endpoint: dns:///h:8443\n  insecure: false\n  authType: ClientSecret\n  \
-             clientId: ci\n  clientSecretLocation: secret.txt\n  scopes: [a, b]\n  caCertFilePath: pki/ca.pem\n\
-             logger:\n  show-source: true\n",
+             clientId: ci\n  clientSecretLocation: secret.txt\n  scopes: [a, b]\n  \
+             caCertFilePath: pki/ca.pem\nlogger:\n  show-source: true\n",
         );
         let settings = world.settings();
         assert_eq!(
@@ -357,7 +357,8 @@ mod tests {
         world.write("repository/work/secret.txt", "from the file");
         world.write(
             "repository/work/config.yaml",
-            "admin: {endpoint: h, clientId: ci, clientSecretLocation: secret.txt, clientSecretEnvVar: THE_SECRET}",
+            "admin: {endpoint: h, clientId: ci, clientSecretLocation: secret.txt, \
+             clientSecretEnvVar: THE_SECRET}",
         );
         assert_eq!(secret(&world.settings()), "from the variable");
         let world = World { variables: BTreeMap::new(), ..world };

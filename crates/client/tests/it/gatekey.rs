@@ -9,7 +9,7 @@ use gatekey_proto::gatekey::v1;
 use crate::server::{Behaviour, Server};
 
 fn in_2027() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 #[tokio::test]

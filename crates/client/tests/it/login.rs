@@ -119,7 +119,9 @@ async fn a_token_is_refreshed_before_it_expires() {
     let server = Server::start_with(Behaviour { lifetime: Some(1), ..Behaviour::default() }).await;
     let client = server.client();
     assert_eq!(client.access_token().await.unwrap(), "token-1");
-    tokio::time::sleep(Duration::from_millis(850)).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(850)).await;
+    tokio::time::resume();
     assert_eq!(client.access_token().await.unwrap(), "token-2");
 }
 

@@ -20,9 +20,9 @@ use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use gatekey_client::{Client, ClientBuilder, PlainSecret};
 use gatekey_proto::{
     cloudidl::identity::{
-        self as wire, App, AppsService, AppsServiceExt, CreateAppRequest, CreateAppResponse,
-        DeleteAppRequest, DeleteAppResponse, GetAppRequest, GetAppResponse, ListAppsRequest,
-        ListAppsResponse, UpdateAppRequest, UpdateAppResponse,
+        App, AppsService, AppsServiceExt, CreateAppRequest, CreateAppResponse, DeleteAppRequest,
+        DeleteAppResponse, GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse,
+        UpdateAppRequest, UpdateAppResponse,
     },
     flyteidl::service as flyte_1,
     flyteidl2::auth as flyte_2,
@@ -564,13 +564,4 @@ impl flyte_1::IdentityService for Handler {
             ..flyte_1::UserInfoResponse::default()
         })
     }
-}
-
-/// The only sort of application that the tests make.
-pub(crate) fn grant_names(app: &wire::App) -> Vec<i32> {
-    app.grant_types.iter().map(connectrpc_enum).collect()
-}
-
-fn connectrpc_enum(grant: &buffa::EnumValue<wire::GrantTypes>) -> i32 {
-    grant.to_i32()
 }

@@ -1,15 +1,15 @@
 //! [`PrivateCa`]: the certificate authority of a server that was given no certificate.
 //!
-//! Its certificate is constrained to the server's own names, so that trusting it trusts nothing else. CA and
-//! leaf pass `openssl verify -x509_strict` and Python 3.13's default context.
+//! Its certificate is constrained to the server's own host names, so that trusting it trusts no other host.
+//! Addresses are not constrained: BoringSSL, which gRPC clients use, refuses every chain with such a
+//! constraint. CA and leaf pass `openssl verify -x509_strict` and Python 3.13's default context.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use gatekey_core::{Env, RootKey, Store, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ impl PrivateCa {
         params.not_before = date(now.before(Duration::from_secs(3600)));
         params.not_after = date(ends_at);
         params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: names.iter().map(|name| subtree(name)).collect(),
+            permitted_subtrees: names.iter().filter_map(subtree).collect(),
             excluded_subtrees: Vec::new(),
         });
         let certificate = params.self_signed(&key)?;
@@ -173,14 +173,9 @@ fn alternative_name(name: &str) -> Result<SanType, rcgen::Error> {
     }
 }
 
-fn subtree(name: &str) -> GeneralSubtree {
-    match name.parse::<IpAddr>() {
-        Ok(address) => {
-            let prefix = if address.is_ipv4() { 32 } else { 128 };
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
-        }
-        Err(_) => GeneralSubtree::DnsName(name.to_owned()),
-    }
+/// The constraint for a host name; none for an address.
+fn subtree(name: &String) -> Option<GeneralSubtree> {
+    name.parse::<IpAddr>().is_err().then(|| GeneralSubtree::DnsName(name.clone()))
 }
 
 fn serial_number(env: &Env) -> SerialNumber {
