@@ -133,7 +133,8 @@ impl Entropy for Counter {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64: different in every bit from one number to the next, and the same in every run.
-            let mut mixed = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut mixed =
+                self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
@@ -152,7 +153,8 @@ impl Clock for Stopped {
 /// A store under test.
 pub(crate) struct World {
     backend: Box<dyn Backend>,
-    pub(crate) store: Arc<dyn Store>,
+    /// Absent only while it is closed.
+    store: Option<Arc<dyn Store>>,
     pub(crate) mirror: Arc<Mirror>,
     env: Env,
     /// Denials that expired before are forgotten by the store without a word.
@@ -162,25 +164,21 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
         let mirror = Arc::new(Mirror::default());
-        let store = backend.open(mirror.clone());
+        let store = Some(backend.open(mirror.clone()));
         let env = Env::new(Arc::new(Stopped), Arc::new(Counter::default()));
         Self { backend, store, mirror, env, purged_at: Timestamp::from_seconds(0) }
     }
 
     /// Closes the store and opens it again, as a restarted server does.
     pub(crate) async fn reopen(&mut self) {
-        let mirror = Arc::new(Mirror::default());
-        // Any store will do while the old one is closed: a closed one is dropped before the new one is made.
-        let closed = std::mem::replace(&mut self.store, Arc::new(Closed));
-        drop(closed);
-        self.store = self.backend.open(mirror.clone());
-        self.store.load().await.unwrap();
-        self.mirror = mirror;
+        self.store = None;
+        self.mirror = Arc::new(Mirror::default());
+        self.store = Some(self.backend.open(self.mirror.clone()));
+        self.store().load().await.unwrap();
     }
 
-    /// A second handle on the same data, as another process has it.
-    pub(crate) fn open_beside(&self, mirror: Arc<Mirror>) -> Arc<dyn Store> {
-        self.backend.open(mirror)
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.store.as_ref().unwrap()
     }
 
     /// What must hold after every test: the ledger verifies, and the observer knows what is stored.
@@ -188,7 +186,11 @@ impl World {
         self.verified_ledger().await;
         let told = self.comparable();
         self.reopen().await;
-        assert_eq!(told, self.comparable(), "what the observer was told (left) is not what is stored (right)");
+        assert_eq!(
+            told,
+            self.comparable(),
+            "what the observer was told (left) is not what is stored (right)"
+        );
     }
 
     fn comparable(&self) -> Known {
@@ -210,14 +212,14 @@ impl World {
         let mut entries: Vec<LedgerEntry> = Vec::new();
         loop {
             let after = entries.last().map_or(0, |entry| entry.sequence);
-            let page = self.store.ledger_entries(after, 100).await.unwrap();
+            let page = self.store().ledger_entries(after, 100).await.unwrap();
             if page.is_empty() {
                 break;
             }
             entries.extend(page);
         }
         let head = verify_chain(&ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
-        assert_eq!(head, self.store.ledger_head().await.unwrap());
+        assert_eq!(head, self.store().ledger_head().await.unwrap());
         entries
     }
 
@@ -264,7 +266,7 @@ impl World {
     pub(crate) async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError> {
         let call = self.call(&key.key_id.to_string());
         let entry = entry(key.created_at, key.client_id.as_str());
-        match self.store.create_key(key, call, entry).await? {
+        match self.store().create_key(key, call, entry).await? {
             Created::New(key) => Ok(*key),
             Created::Replayed(key) => panic!("{} was taken for a repetition", key.client_id),
         }
@@ -291,15 +293,15 @@ impl World {
 
     pub(crate) async fn rotate(&self, id: &str, rotation: Rotation) -> Rotated {
         let entry = entry(rotation.secret.created_at, id);
-        self.store.rotate_secret(&client_id(id), rotation, entry).await.unwrap()
+        self.store().rotate_secret(&client_id(id), rotation, entry).await.unwrap()
     }
 
     pub(crate) async fn find(&self, id: &str) -> Option<ApiKey> {
-        self.store.find_key(&client_id(id)).await.unwrap()
+        self.store().find_key(&client_id(id)).await.unwrap()
     }
 
     pub(crate) async fn purge(&mut self, now: Timestamp, replays: Timestamp, secrets: Timestamp) {
-        self.store.purge(now, replays, secrets).await.unwrap();
+        self.store().purge(now, replays, secrets).await.unwrap();
         self.purged_at = self.purged_at.max(now);
     }
 }

@@ -1,0 +1,23 @@
+//! The main job, in the order of a newcomer.
+
+use serde_json::json;
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn a_created_key_gets_a_token_and_is_refused_once_deleted() {
+    let server = Server::start();
+    let admin = server.token(&server.init()).await;
+    let http = server.http();
+    let key = http.create(&admin, "ci").await;
+    let token = server.token(&key).await;
+    assert_eq!(
+        http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await.json()["subject"],
+        "ci"
+    );
+    let body = json!({ "clientId": "ci" });
+    let deleted = http.connect_json("/cloudidl.identity.AppsService/Delete", &admin, &body).await;
+    assert_eq!(deleted.status, 200);
+    assert_eq!(http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await.status, 401);
+    assert_eq!(http.token(&key, &[]).await.status, 401);
+}

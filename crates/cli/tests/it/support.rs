@@ -1,0 +1,336 @@
+//! A server of its own for each test, and callers that speak to it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The binary under test.
+pub(crate) const GATEKEY: &str = env!("CARGO_BIN_EXE_gatekey");
+
+/// How long a server may take to say that it serves; only a hang gets there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary, with no setting of this process's environment that it would read.
+pub(crate) fn gatekey() -> Command {
+    let mut command = Command::new(GATEKEY);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    gatekey().args(arguments).output().expect("the binary runs")
+}
+
+/// A running server on a port of its own, with a data directory of its own. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// `https://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    /// The data directory.
+    pub(crate) data_dir: PathBuf,
+    log: Arc<Mutex<Vec<Value>>>,
+    reader: Option<JoinHandle<()>>,
+    /// Dropped last; `None` when somebody else keeps the directory.
+    _directory: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a server with the defaults.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more flags.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        let mut server = Self::start_on(&data_dir, flags);
+        server._directory = Some(directory);
+        server
+    }
+
+    /// Starts a server on a data directory that outlives it.
+    pub(crate) fn start_on(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut child = gatekey()
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+            .arg(data_dir)
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (ready, serving) = mpsc::channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "text": line }));
+                if line["message"] == "serving" {
+                    let _ = ready.send(line["url"].as_str().unwrap().to_owned());
+                }
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let url = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the server does not serve; it said: {:#?}", log.lock().unwrap())
+        });
+        Self { child, url, data_dir: data_dir.to_owned(), log, reader: Some(reader), _directory: None }
+    }
+
+    /// The log lines so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Host and port.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    /// The private CA's certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.data_dir.join("ca.pem")
+    }
+
+    /// Makes an admin key by `gatekey init` while the server runs.
+    pub(crate) fn init(&self) -> Credentials {
+        self.init_named("admin")
+    }
+
+    /// Makes an admin key of that name.
+    pub(crate) fn init_named(&self, name: &str) -> Credentials {
+        let data_dir = self.data_dir.to_str().unwrap();
+        let output = run(&["init", "--data-dir", data_dir, "--name", name, "--output", "json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        Credentials {
+            client_id: json["client_id"].as_str().unwrap().to_owned(),
+            client_secret: json["client_secret"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A caller that trusts the server's CA.
+    pub(crate) fn http(&self) -> Http {
+        Http::new(&self.url, Some(&self.ca_file()))
+    }
+
+    /// An access token of a key.
+    pub(crate) async fn token(&self, key: &Credentials) -> String {
+        let answer = self.http().token(key, &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The binary, as a client of this server with a key's credentials.
+    pub(crate) fn as_client(&self, key: &Credentials) -> Command {
+        let mut command = gatekey();
+        command.env("GATEKEY_API_KEY", key.encoded(self.endpoint())).env("GATEKEY_CA_FILE", self.ca_file());
+        command
+    }
+
+    /// A client of our own crate.
+    pub(crate) fn client(&self, key: &Credentials) -> gatekey_client::Client {
+        gatekey_client::Client::builder()
+            .endpoint(&self.url)
+            .ca_file(self.ca_file())
+            .credentials(&key.client_id, gatekey_client::PlainSecret::new(&key.client_secret))
+            .build()
+            .unwrap()
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the server without warning.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+
+    /// Asks the server to stop and waits until it has.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let killed = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let status = self.child.wait().unwrap();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        status
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A client id and its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+}
+
+impl Credentials {
+    /// As one string.
+    pub(crate) fn encoded(&self, endpoint: &str) -> String {
+        let secret = gatekey_client::PlainSecret::new(&self.client_secret);
+        let encoded = gatekey_client::EncodedCredentials::new(endpoint, &self.client_id, secret, "").unwrap();
+        encoded.encode().expose().to_owned()
+    }
+
+    /// As HTTP Basic.
+    pub(crate) fn basic(&self) -> String {
+        basic(&self.client_id, &self.client_secret)
+    }
+}
+
+/// HTTP Basic of a user and a password that need no form encoding.
+pub(crate) fn basic(user: &str, password: &str) -> String {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// Speaks HTTP/1.1 or HTTP/2 over TLS, as the server offers.
+#[derive(Clone)]
+pub(crate) struct Http {
+    url: String,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
+}
+
+impl Answer {
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    /// A header as text; empty when absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Http {
+    /// A caller of a URL that trusts one CA, or speaks plain HTTP.
+    pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Self {
+        let mut roots = RootCertStore::empty();
+        if let Some(ca_file) = ca_file {
+            roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().build();
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self { url: url.to_owned(), client }
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (parts, body) = self.client.request(request).await.expect("the server answers").into_parts();
+        let collected = body.collect().await.expect("the answer arrives whole");
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers }
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Method::GET, path, headers, Bytes::new()).await
+    }
+
+    /// POST of an encoded form.
+    pub(crate) async fn form(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut all = vec![(header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded")];
+        all.extend(headers);
+        self.send(Method::POST, path, &all, body.to_owned()).await
+    }
+
+    /// POST of a Connect call in JSON, with a token unless it is empty.
+    pub(crate) async fn connect_json(&self, procedure: &str, token: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let mut headers = vec![("content-type", "application/json"), ("connect-protocol-version", "1")];
+        if !token.is_empty() {
+            headers.push(("authorization", &bearer));
+        }
+        self.send(Method::POST, procedure, &headers, body.to_string()).await
+    }
+
+    /// A token request with Basic authentication and more parameters.
+    pub(crate) async fn token(&self, key: &Credentials, parameters: &[(&str, &str)]) -> Answer {
+        let mut body = "grant_type=client_credentials".to_owned();
+        for (name, value) in parameters {
+            body.push_str(&format!("&{name}={value}"));
+        }
+        self.form("/oauth2/token", &[("authorization", &key.basic())], &body).await
+    }
+
+    /// Makes a key over the public wire, and gives its credentials.
+    pub(crate) async fn create(&self, admin_token: &str, name: &str) -> Credentials {
+        let body = json!({ "clientId": name, "clientName": name });
+        let answer = self.connect_json("/cloudidl.identity.AppsService/Create", admin_token, &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let app = &answer.json()["app"];
+        Credentials {
+            client_id: app["clientId"].as_str().unwrap().to_owned(),
+            client_secret: app["clientSecret"].as_str().unwrap().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Updating, disabling, enabling and deleting keys.
+
+use gatekey_core::{
+    ApiKeyPatch,
+    api_key::{ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod},
+    store::Switch,
+};
+use gatekey_credentials::Role;
+
+use crate::world::{NOW, World, client_id, entry, later, token};
+
+for_each_store!(
+    an_update_changes_what_it_names_and_keeps_the_rest,
+    an_update_can_change_every_field,
+    a_role_and_an_expiry_can_be_taken_away,
+    an_update_touches_no_secret_and_kills_no_token,
+    a_change_of_an_absent_key_is_none_and_leaves_no_trace,
+    disabling_kills_the_tokens_of_a_key,
+    enabling_revives_no_token,
+    what_is_so_already_stays_and_is_entered_all_the_same,
+    a_deleted_key_is_gone_with_all_that_was_its,
+    a_client_id_used_again_is_another_key,
+);
+
+fn everything() -> ApiKeyPatch {
+    ApiKeyPatch {
+        client_name: Some("O'Reilly".to_owned()),
+        redirect_uris: Some(vec!["https://b.example/".to_owned()]),
+        response_types: Some(vec![ResponseType::IdToken]),
+        grant_types: Some(vec![GrantType::RefreshToken]),
+        application_type: Some(ApplicationType::Native),
+        contacts: Some(vec!["a@b.example".to_owned(), "c@b.example".to_owned()]),
+        logo_uri: Some("https://b.example/1".to_owned()),
+        client_uri: Some("https://b.example/2".to_owned()),
+        policy_uri: Some("https://b.example/3".to_owned()),
+        tos_uri: Some("https://b.example/4".to_owned()),
+        jwks_uri: Some("https://b.example/5".to_owned()),
+        token_endpoint_auth_method: Some(TokenEndpointAuthMethod::ClientSecretPost),
+        role: Some(Some(Role::Verifier)),
+        expires_at: Some(Some(later(9))),
+    }
+}
+
+async fn an_update_changes_what_it_names_and_keeps_the_rest(world: &mut World) {
+    let mut key = world.create("ci").await;
+    let patch = ApiKeyPatch { contacts: Some(vec!["a@b.example".to_owned()]), ..ApiKeyPatch::default() };
+    let updated = world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap();
+    key.application.contacts = vec!["a@b.example".to_owned()];
+    key.updated_at = later(5);
+    assert_eq!(updated.as_ref(), Some(&key));
+    assert_eq!(world.find("ci").await, updated);
+    assert_eq!(world.mirror.key("ci"), updated);
+}
+
+async fn an_update_can_change_every_field(world: &mut World) {
+    let mut key = world.create("ci").await;
+    let other = world.create("other").await;
+    let updated =
+        world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
+    everything().apply(&mut key, later(5));
+    assert_eq!(updated, Some(key.clone()));
+    assert_eq!(world.find("ci").await, Some(key));
+    assert_eq!(world.find("other").await, Some(other));
+}
+
+async fn a_role_and_an_expiry_can_be_taken_away(world: &mut World) {
+    let key = world.create("ci").await;
+    world.store().update_key(&key.client_id, everything(), entry(NOW, "ci")).await.unwrap();
+    let patch = ApiKeyPatch { role: Some(None), expires_at: Some(None), ..ApiKeyPatch::default() };
+    world.store().update_key(&key.client_id, patch, entry(NOW, "ci")).await.unwrap();
+    let key = world.find("ci").await.unwrap();
+    assert_eq!((key.role, key.expires_at), (None, None));
+}
+
+async fn an_update_touches_no_secret_and_kills_no_token(world: &mut World) {
+    let key = world.create("ci").await;
+    let updated =
+        world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
+    let updated = updated.unwrap();
+    assert_eq!((updated.epoch, updated.secrets), (key.epoch, key.secrets));
+}
+
+async fn a_change_of_an_absent_key_is_none_and_leaves_no_trace(world: &mut World) {
+    let absent = client_id("absent");
+    let store = world.store();
+    assert_eq!(store.update_key(&absent, everything(), entry(NOW, "absent")).await.unwrap(), None);
+    for switch in [Switch::Disable(NOW), Switch::Enable(NOW)] {
+        assert_eq!(store.switch_key(&absent, switch, entry(NOW, "absent")).await.unwrap(), None);
+    }
+    assert_eq!(store.delete_key(&absent, entry(NOW, "absent")).await.unwrap(), None);
+    assert!(world.ledger_targets().await.is_empty());
+    assert_eq!(world.mirror.changes(), 0);
+}
+
+async fn disabling_kills_the_tokens_of_a_key(world: &mut World) {
+    let key = world.create("ci").await;
+    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(world.mirror.denials(key.key_id), 1);
+    let switch = Switch::Disable(later(4));
+    let disabled = world.store().switch_key(&key.client_id, switch, entry(later(5), "ci")).await.unwrap();
+    let disabled = disabled.unwrap();
+    assert_eq!(disabled.disabled_at, Some(later(4)));
+    assert_eq!((disabled.epoch, disabled.updated_at), (key.epoch + 1, later(5)));
+    assert_eq!(world.find("ci").await, Some(disabled));
+    assert_eq!(world.mirror.denials(key.key_id), 0, "the new epoch refuses what was denied one by one");
+}
+
+async fn enabling_revives_no_token(world: &mut World) {
+    let key = world.create("ci").await;
+    world.store().switch_key(&key.client_id, Switch::Disable(NOW), entry(NOW, "ci")).await.unwrap();
+    let switch = Switch::Enable(later(7));
+    let enabled = world.store().switch_key(&key.client_id, switch, entry(later(7), "ci")).await.unwrap();
+    let enabled = enabled.unwrap();
+    assert_eq!((enabled.disabled_at, enabled.epoch, enabled.updated_at), (None, key.epoch + 1, later(7)));
+    assert_eq!(world.find("ci").await, Some(enabled));
+}
+
+async fn what_is_so_already_stays_and_is_entered_all_the_same(world: &mut World) {
+    let key = world.create("ci").await;
+    let store = world.store();
+    let same =
+        store.switch_key(&key.client_id, Switch::Enable(later(1)), entry(later(1), "on")).await.unwrap();
+    assert_eq!(same, Some(key.clone()));
+    let off =
+        store.switch_key(&key.client_id, Switch::Disable(later(2)), entry(later(2), "off")).await.unwrap();
+    let same =
+        store.switch_key(&key.client_id, Switch::Disable(later(3)), entry(later(3), "off")).await.unwrap();
+    assert_eq!(same, off, "disabled since the first time, and no further epoch");
+    assert_eq!(world.find("ci").await, off);
+    assert_eq!(world.ledger_targets().await, ["ci", "on", "off", "off"]);
+}
+
+async fn a_deleted_key_is_gone_with_all_that_was_its(world: &mut World) {
+    let key = world.create("ci").await;
+    let other = world.create("other").await;
+    for key in [&key, &other] {
+        let denied = token(key, "a", 60);
+        world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, "revoked")).await.unwrap();
+    }
+    let deleted = world.store().delete_key(&key.client_id, entry(NOW, "deleted")).await.unwrap();
+    assert_eq!(deleted, Some(key.key_id));
+    assert_eq!(world.find("ci").await, None);
+    assert_eq!(world.mirror.key("ci"), None);
+    assert_eq!(world.find("other").await, Some(other));
+    // A restarted server learns of nothing that was the key's.
+    world.reopen().await;
+    assert_eq!(world.mirror.known().keys.len(), 1);
+    assert_eq!(world.mirror.denials(key.key_id), 0);
+    assert_eq!(world.ledger_targets().await.last().map(String::as_str), Some("deleted"));
+    assert_eq!(world.store().delete_key(&key.client_id, entry(NOW, "again")).await.unwrap(), None);
+}
+
+async fn a_client_id_used_again_is_another_key(world: &mut World) {
+    let first = world.create("ci").await;
+    world.store().delete_key(&first.client_id, entry(NOW, "ci")).await.unwrap();
+    let second = world.create("ci").await;
+    assert_ne!(first.key_id, second.key_id);
+    assert_eq!(world.find("ci").await, Some(second.clone()));
+    assert_eq!(second.secrets.len(), 1);
+}

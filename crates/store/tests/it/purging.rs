@@ -1,0 +1,99 @@
+//! Forgetting what has had its time.
+
+use gatekey_core::{
+    StoreError,
+    store::{Created, Rotated, SealedSigningKey},
+};
+use gatekey_credentials::jwt::Algorithm;
+
+use crate::world::{NOW, World, entry, later, token};
+
+for_each_store!(
+    denials_of_expired_tokens_are_forgotten,
+    creates_that_cannot_be_repeated_any_more_are_forgotten,
+    signing_keys_no_longer_published_are_forgotten,
+    secrets_long_expired_are_forgotten_and_the_observer_told,
+    the_last_secret_of_a_key_is_kept_however_old,
+    a_purge_of_nothing_changes_nothing,
+);
+
+const EPOCH: gatekey_core::Timestamp = gatekey_core::Timestamp::from_seconds(0);
+
+async fn denials_of_expired_tokens_are_forgotten(world: &mut World) {
+    let key = world.create("ci").await;
+    for (jti, seconds) in [("a", 10), ("b", 20)] {
+        let denied = token(&key, jti, seconds);
+        world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, jti)).await.unwrap();
+    }
+    world.purge(later(10), EPOCH, EPOCH).await;
+    world.reopen().await;
+    let known = world.mirror.known();
+    assert_eq!(known.denials[&key.key_id].keys().collect::<Vec<_>>(), ["b"]);
+}
+
+async fn creates_that_cannot_be_repeated_any_more_are_forgotten(world: &mut World) {
+    let create = async |world: &World| {
+        world.store().create_key(world.key("ci"), world.call("request"), entry(NOW, "ci")).await
+    };
+    assert!(matches!(create(world).await, Ok(Created::New(_))));
+    world.purge(NOW, NOW, EPOCH).await;
+    assert!(matches!(create(world).await, Ok(Created::Replayed(_))));
+    world.purge(NOW, later(1), EPOCH).await;
+    assert!(matches!(create(world).await, Err(StoreError::Conflict)));
+}
+
+async fn signing_keys_no_longer_published_are_forgotten(world: &mut World) {
+    for (kid, until) in [("one", 0), ("two", 50), ("three", 60)] {
+        let key = SealedSigningKey {
+            kid: kid.to_owned(),
+            algorithm: Algorithm::ES256,
+            sealed: vec![1],
+            created_at: NOW,
+            published_until: None,
+        };
+        world.store().rotate_signing_key(key, later(until), entry(NOW, kid)).await.unwrap();
+    }
+    world.purge(later(50), EPOCH, EPOCH).await;
+    let left = world.store().signing_keys().await.unwrap();
+    assert_eq!(left.iter().map(|key| &*key.kid).collect::<Vec<_>>(), ["two", "three"]);
+    assert_eq!(world.mirror.known().signing_keys, left);
+}
+
+async fn secrets_long_expired_are_forgotten_and_the_observer_told(world: &mut World) {
+    world.create("ci").await;
+    let other = world.create("other").await;
+    for grace in [10, 20] {
+        let rotated = world.rotate("ci", world.rotation(NOW, grace)).await;
+        assert!(matches!(rotated, Rotated::Done(_)));
+    }
+    let before = world.find("ci").await.unwrap();
+    world.purge(later(30), EPOCH, later(10)).await;
+    assert_eq!(world.find("ci").await.as_ref(), Some(&before), "what expires at 10 did not expire before");
+    world.purge(later(30), EPOCH, later(20)).await;
+    let after = world.find("ci").await.unwrap();
+    assert_eq!(after.secrets, before.secrets[1..]);
+    assert_eq!(after.updated_at, before.updated_at, "nobody changed the key");
+    assert_eq!(world.mirror.key("ci"), Some(after));
+    assert_eq!(world.find("other").await, Some(other));
+}
+
+async fn the_last_secret_of_a_key_is_kept_however_old(world: &mut World) {
+    let key = world.create("ci").await;
+    world.rotate("ci", world.rotation(NOW, 10)).await;
+    let newest = world.find("ci").await.unwrap().secrets[1].id;
+    for secret in [key.secrets[0].id, newest] {
+        world.store().retire_secret(&key.client_id, secret, entry(later(5), "ci")).await.unwrap();
+    }
+    world.purge(later(100), EPOCH, later(100)).await;
+    let left = world.find("ci").await.unwrap().secrets;
+    assert_eq!(left.iter().map(|secret| secret.id).collect::<Vec<_>>(), [newest]);
+}
+
+async fn a_purge_of_nothing_changes_nothing(world: &mut World) {
+    let key = world.create("ci").await;
+    let told = world.mirror.changes();
+    world.purge(later(1000), later(1000), later(1000)).await;
+    assert_eq!(world.find("ci").await, Some(key));
+    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.ledger_targets().await, ["ci"]);
+}

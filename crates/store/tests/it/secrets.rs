@@ -1,0 +1,169 @@
+//! Several dated secrets of a key: rotating, retiring, and when they were last used.
+
+use gatekey_core::{
+    SecretId,
+    store::{Rotated, Rotation},
+};
+
+use crate::world::{NOW, World, client_id, entry, later, token};
+
+for_each_store!(
+    a_rotation_with_grace_keeps_the_old_secret_until_then,
+    a_rotation_without_grace_ends_the_others_and_kills_the_tokens,
+    a_rotation_never_prolongs_a_secret,
+    secrets_stay_in_the_order_of_creation,
+    a_rotation_beyond_the_most_secrets_changes_nothing,
+    secrets_that_end_with_the_rotation_do_not_count,
+    a_rotation_of_an_absent_key_is_absent,
+    a_retired_secret_ends_at_once_and_the_others_go_on,
+    a_secret_that_has_expired_keeps_its_date_when_it_is_retired,
+    an_absent_secret_is_none_and_leaves_no_trace,
+    a_last_use_is_kept_and_an_earlier_one_changes_nothing,
+    a_use_of_a_secret_that_is_gone_is_no_failure,
+    a_last_use_is_neither_entered_nor_told,
+);
+
+fn done(rotated: Rotated) -> gatekey_core::ApiKey {
+    match rotated {
+        Rotated::Done(key) => *key,
+        Rotated::TooManySecrets | Rotated::Absent => panic!("{rotated:?}"),
+    }
+}
+
+async fn a_rotation_with_grace_keeps_the_old_secret_until_then(world: &mut World) {
+    let key = world.create("ci").await;
+    let denied = token(&key, "a", 600);
+    world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, "ci")).await.unwrap();
+    let rotation = world.rotation(later(10), 100);
+    let rotated = done(world.rotate("ci", rotation.clone()).await);
+    assert_eq!(rotated.secrets.len(), 2);
+    assert!(rotated.secrets[0].is_valid_at(later(109)));
+    assert!(!rotated.secrets[0].is_valid_at(later(110)));
+    assert_eq!(rotated.secrets[1], rotation.secret);
+    assert_eq!((rotated.epoch, rotated.updated_at), (key.epoch, later(10)));
+    assert_eq!(world.find("ci").await, Some(rotated));
+    assert_eq!(world.mirror.denials(key.key_id), 1, "the epoch is the same, so the denial is needed");
+}
+
+async fn a_rotation_without_grace_ends_the_others_and_kills_the_tokens(world: &mut World) {
+    let key = world.create("ci").await;
+    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    let rotated = done(world.rotate("ci", world.rotation(later(10), 0)).await);
+    assert!(!rotated.secrets[0].is_valid_at(later(10)));
+    assert!(rotated.secrets[1].is_valid_at(later(10)));
+    assert_eq!(rotated.epoch, key.epoch + 1);
+    assert_eq!(world.find("ci").await, Some(rotated));
+    assert_eq!(world.mirror.denials(key.key_id), 0);
+}
+
+async fn a_rotation_never_prolongs_a_secret(world: &mut World) {
+    world.create("ci").await;
+    done(world.rotate("ci", world.rotation(later(0), 50)).await);
+    let rotated = done(world.rotate("ci", world.rotation(later(10), 1000)).await);
+    let ends: Vec<_> = rotated.secrets.iter().map(|secret| secret.expires_at).collect();
+    assert_eq!(ends, [Some(later(50)), Some(later(1010)), None]);
+    assert_eq!(world.find("ci").await, Some(rotated));
+}
+
+async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
+    world.create("ci").await;
+    for label in ["b", "a", "c", "B", "0"] {
+        let mut rotation = world.rotation(NOW, 600);
+        label.clone_into(&mut rotation.secret.label);
+        done(world.rotate("ci", rotation).await);
+    }
+    let labels = |key: gatekey_core::ApiKey| -> Vec<String> {
+        key.secrets.into_iter().map(|secret| secret.label).collect()
+    };
+    let expected = ["first", "b", "a", "c", "B", "0"];
+    assert_eq!(labels(world.find("ci").await.unwrap()), expected);
+    world.reopen().await;
+    assert_eq!(labels(world.mirror.key("ci").unwrap()), expected);
+    let listed = world.store().list_keys(gatekey_core::list::Selection::default(), 9).await.unwrap();
+    assert_eq!(labels(listed.into_iter().next().unwrap()), expected);
+}
+
+async fn a_rotation_beyond_the_most_secrets_changes_nothing(world: &mut World) {
+    world.create("ci").await;
+    let key = done(world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(NOW, 600) }).await);
+    let told = world.mirror.changes();
+    let refused = world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(later(1), 60) }).await;
+    assert_eq!(refused, Rotated::TooManySecrets);
+    assert_eq!(world.find("ci").await, Some(key));
+    assert_eq!(world.ledger_targets().await.len(), 2);
+    assert_eq!(world.mirror.changes(), told);
+}
+
+async fn secrets_that_end_with_the_rotation_do_not_count(world: &mut World) {
+    world.create("ci").await;
+    done(world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(NOW, 600) }).await);
+    let rotated = world.rotate("ci", Rotation { max_secrets: 1, ..world.rotation(later(1), 0) }).await;
+    let key = done(rotated);
+    assert_eq!(key.secrets.len(), 3);
+    assert_eq!(key.secrets.iter().filter(|secret| secret.is_valid_at(later(1))).count(), 1);
+}
+
+async fn a_rotation_of_an_absent_key_is_absent(world: &mut World) {
+    assert_eq!(world.rotate("absent", world.rotation(NOW, 0)).await, Rotated::Absent);
+    assert!(world.ledger_targets().await.is_empty());
+}
+
+async fn a_retired_secret_ends_at_once_and_the_others_go_on(world: &mut World) {
+    let key = world.create("ci").await;
+    done(world.rotate("ci", world.rotation(NOW, 600)).await);
+    let first = key.secrets[0].id;
+    let retired = world.store().retire_secret(&key.client_id, first, entry(later(5), "ci")).await.unwrap();
+    let retired = retired.unwrap();
+    assert_eq!(retired.secrets[0].expires_at, Some(later(5)));
+    assert!(retired.secrets[1].is_valid_at(later(5)));
+    assert_eq!((retired.epoch, retired.updated_at), (key.epoch, later(5)));
+    assert_eq!(world.find("ci").await, Some(retired));
+}
+
+async fn a_secret_that_has_expired_keeps_its_date_when_it_is_retired(world: &mut World) {
+    let key = world.create("ci").await;
+    let first = key.secrets[0].id;
+    for at in [later(5), later(50)] {
+        let retired = world.store().retire_secret(&key.client_id, first, entry(at, "ci")).await.unwrap();
+        assert_eq!(retired.unwrap().secrets[0].expires_at, Some(later(5)));
+    }
+    assert_eq!(world.ledger_targets().await.len(), 3);
+}
+
+async fn an_absent_secret_is_none_and_leaves_no_trace(world: &mut World) {
+    let key = world.create("ci").await;
+    let other = world.create("other").await;
+    for (id, secret) in [("ci", other.secrets[0].id), ("absent", key.secrets[0].id)] {
+        let retired = world.store().retire_secret(&client_id(id), secret, entry(NOW, "none")).await.unwrap();
+        assert_eq!(retired, None, "{id}");
+    }
+    assert_eq!(world.find("other").await, Some(other));
+    assert_eq!(world.ledger_targets().await, ["ci", "other"]);
+}
+
+async fn a_last_use_is_kept_and_an_earlier_one_changes_nothing(world: &mut World) {
+    let (one, two) = (world.create("one").await.secrets[0].id, world.create("two").await.secrets[0].id);
+    let last_used = async |id: &str| world.find(id).await.unwrap().secrets[0].last_used_at;
+    assert_eq!(last_used("one").await, None);
+    world.store().record_last_used(vec![(one, later(9)), (two, later(3))]).await.unwrap();
+    assert_eq!((last_used("one").await, last_used("two").await), (Some(later(9)), Some(later(3))));
+    world.store().record_last_used(vec![(one, later(8)), (two, later(4))]).await.unwrap();
+    assert_eq!((last_used("one").await, last_used("two").await), (Some(later(9)), Some(later(4))));
+}
+
+async fn a_use_of_a_secret_that_is_gone_is_no_failure(world: &mut World) {
+    let id = world.create("ci").await.secrets[0].id;
+    let gone: SecretId = "00000000000000ff".parse().unwrap();
+    world.store().record_last_used(vec![(gone, NOW), (id, NOW)]).await.unwrap();
+    assert_eq!(world.find("ci").await.unwrap().secrets[0].last_used_at, Some(NOW));
+    world.store().record_last_used(Vec::new()).await.unwrap();
+}
+
+async fn a_last_use_is_neither_entered_nor_told(world: &mut World) {
+    let key = world.create("ci").await;
+    let told = world.mirror.changes();
+    world.store().record_last_used(vec![(key.secrets[0].id, later(1))]).await.unwrap();
+    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.ledger_targets().await.len(), 1);
+    assert_eq!(world.find("ci").await.unwrap().updated_at, key.updated_at);
+}

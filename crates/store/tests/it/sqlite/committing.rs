@@ -1,0 +1,110 @@
+//! Commits in groups, and the moment at which the observer is told.
+
+use std::sync::{
+    Arc, Mutex,
+    mpsc::{Receiver, Sender, channel},
+};
+
+use futures::future::{join, join_all};
+use gatekey_core::{
+    Store,
+    store::{Change, ChangeObserver},
+};
+use rusqlite::Connection;
+
+use crate::world::{Backend, Mirror, NOW, SqliteFile, World, entry};
+
+/// Tells when it is called and then waits, the first time.
+struct Gate(Mutex<Option<(Sender<()>, Receiver<()>)>>);
+
+impl ChangeObserver for Gate {
+    fn observe(&self, _: &[Change]) {
+        if let Some((reached, open)) = self.0.lock().unwrap().take() {
+            reached.send(()).unwrap();
+            open.recv().unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_queued_meanwhile_shares_one_commit() {
+    let world = World::new(Box::new(SqliteFile::default()));
+    let file = SqliteFile::default();
+    let ((reached, is_reached), (open, is_open)) = (channel(), channel());
+    let gate = Gate(Mutex::new(Some((reached, is_open))));
+    let store = file.open_sqlite(Arc::new(gate));
+    let create = |number: usize| {
+        let id = format!("key-{number:03}");
+        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id))
+    };
+    let others = async {
+        // While the first commit is being told of, everyone else arrives.
+        tokio::task::block_in_place(|| is_reached.recv().unwrap());
+        let others = join_all((1..=200).map(create));
+        let release = async { open.send(()).unwrap() };
+        join(others, release).await.0
+    };
+    let (first, others) = join(create(0), others).await;
+    first.unwrap();
+    assert!(others.iter().all(Result::is_ok));
+    assert_eq!(store.commits(), 2);
+    assert_eq!(store.ledger_head().await.unwrap().sequence, 201);
+}
+
+/// Looks for each key in the file at the moment it is told of it.
+struct Looks {
+    file: Arc<SqliteFile>,
+    seen: Mutex<usize>,
+}
+
+impl ChangeObserver for Looks {
+    fn observe(&self, changes: &[Change]) {
+        for change in changes {
+            let Change::KeyPut(key) = change else { panic!("{change:?}") };
+            let reader = Connection::open(self.file.path()).unwrap();
+            let count: usize = reader
+                .query_row(
+                    "SELECT count(*) FROM api_key WHERE client_id = ?1",
+                    [key.client_id.as_str()],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(count, 1, "told of {} before its commit", key.client_id);
+            *self.seen.lock().unwrap() += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_observer_is_told_after_the_commit_and_before_the_caller() {
+    let world = World::new(Box::new(SqliteFile::default()));
+    let file = Arc::new(SqliteFile::default());
+    let observer = Arc::new(Looks { file: Arc::clone(&file), seen: Mutex::new(0) });
+    let store = file.open_sqlite(observer.clone());
+    for number in 1..=5 {
+        let id = format!("key-{number}");
+        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id)).await.unwrap();
+        assert_eq!(*observer.seen.lock().unwrap(), number);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
+    let file = SqliteFile::default();
+    drop(file.open(Arc::new(Mirror::default())));
+    let reader = Connection::open(file.path()).unwrap();
+    let mode: String = reader.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    // FULL is each connection's own setting: what a copy of file and log holds shows that it was written.
+    let store = file.open(Arc::new(Mirror::default()));
+    let world = World::new(Box::new(SqliteFile::default()));
+    store.create_key(world.key("ci"), world.call("1"), entry(NOW, "ci")).await.unwrap();
+    let copy = SqliteFile::default();
+    for suffix in ["", "-wal"] {
+        let name = |file: &SqliteFile| format!("{}{suffix}", file.path().display());
+        std::fs::copy(name(&file), name(&copy)).unwrap();
+    }
+    let mirror = Arc::new(Mirror::default());
+    copy.open(mirror.clone()).load().await.unwrap();
+    assert!(mirror.key("ci").is_some());
+}

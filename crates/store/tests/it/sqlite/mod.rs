@@ -1,0 +1,5 @@
+//! What holds for the embedded store alone.
+
+mod committing;
+mod faults;
+mod opening;

@@ -1,0 +1,216 @@
+//! Opening files: ours, new ones, and everything else.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gatekey_core::{Store, store::ChangeObserver};
+use gatekey_store::{OpenError, SqliteStore};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::world::{Mirror, NOW, SqliteFile, World, entry, ledger_key};
+
+fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+    let observer: Arc<dyn ChangeObserver> = Arc::new(Mirror::default());
+    SqliteStore::open(path, ledger_key(), observer)
+}
+
+fn refusal(path: &Path) -> OpenError {
+    match open(path) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error,
+    }
+}
+
+/// The files of a directory with all that is in them.
+fn contents(directory: &TempDir) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// A directory with a database of ours that holds a few keys.
+async fn ours() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gatekey.db");
+    let world = World::new(Box::new(SqliteFile::default()));
+    let store = open(&path).unwrap();
+    for number in 0..50 {
+        let id = format!("key-{number}");
+        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id)).await.unwrap();
+    }
+    (directory, path)
+}
+
+#[tokio::test]
+async fn a_new_database_is_whole_private_and_alone_in_its_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gatekey.db");
+    drop(open(&path).unwrap());
+    assert_eq!(contents(&directory).into_keys().collect::<Vec<_>>(), [path.clone()]);
+    let connection = Connection::open(&path).unwrap();
+    let pragma = |name: &str| -> i64 {
+        connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
+    assert_eq!(pragma("user_version"), 1);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_database_and_its_log_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (directory, path) = ours().await;
+    // As a careless copy leaves it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open(&path).unwrap();
+    store.append_entry(entry(NOW, "log")).await.unwrap();
+    let names = fs::read_dir(directory.path()).unwrap();
+    let modes: Vec<_> = names
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name(), file.metadata().unwrap().permissions().mode() & 0o777))
+        .collect();
+    assert!(modes.len() > 1, "{modes:?}");
+    assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_unchanged() {
+    for application_id in [0, 0x1234] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gatekey.db");
+        let foreign = Connection::open(&path).unwrap();
+        foreign
+            .execute_batch(&format!("PRAGMA application_id = {application_id}; CREATE TABLE api_key (x)"))
+            .unwrap();
+        drop(foreign);
+        let before = contents(&directory);
+        let refusal = refusal(&path);
+        assert!(matches!(refusal, OpenError::Foreign { application_id: id, .. } if id == application_id));
+        assert!(refusal.to_string().contains("another program"), "{refusal}");
+        assert_eq!(contents(&directory), before);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_unchanged() {
+    let (directory, path) = ours().await;
+    let newer = Connection::open(&path).unwrap();
+    newer.execute_batch("PRAGMA user_version = 7; ALTER TABLE api_key ADD COLUMN colour TEXT").unwrap();
+    drop(newer);
+    let before = contents(&directory);
+    let refusal = refusal(&path);
+    assert!(matches!(refusal, OpenError::Newer { found: 7, known: 1, .. }), "{refusal}");
+    assert!(refusal.to_string().contains("run that version"), "{refusal}");
+    assert_eq!(contents(&directory), before);
+}
+
+#[tokio::test]
+async fn a_newer_database_whose_version_is_only_in_its_log_is_refused_with_its_log_kept() {
+    let (directory, path) = ours().await;
+    let newer = Connection::open(&path).unwrap();
+    newer.execute_batch("PRAGMA user_version = 7").unwrap();
+    let log = directory.path().join("gatekey.db-wal");
+    // As after a crash: file and log as they are while the writer is still there.
+    let crashed = tempfile::tempdir().unwrap();
+    let crashed_path = crashed.path().join("gatekey.db");
+    fs::copy(&path, &crashed_path).unwrap();
+    fs::copy(&log, crashed.path().join("gatekey.db-wal")).unwrap();
+    drop(newer);
+    let before = contents(&crashed);
+    assert!(matches!(refusal(&crashed_path), OpenError::Newer { found: 7, .. }));
+    let after = contents(&crashed);
+    assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_unchanged() {
+    let longer = "x".repeat(10_000);
+    for text in ["secret notes", "SQLite format 2\0", "SQLite format 3", &longer] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gatekey.db");
+        fs::write(&path, text).unwrap();
+        let refusal = refusal(&path);
+        assert!(matches!(refusal, OpenError::NotADatabase { .. }), "{refusal}");
+        assert_eq!(fs::read(&path).unwrap(), text.as_bytes());
+        assert_eq!(contents(&directory).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_database_is_refused_unchanged() {
+    let (directory, path) = ours().await;
+    let whole = fs::read(&path).unwrap();
+    for length in [0, 16, 50, 99, 100, 4095, 4096, 10_000, whole.len() - 4096, whole.len() - 1] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let before = contents(&directory);
+        let refusal = refusal(&path);
+        assert!(matches!(refusal, OpenError::Damaged { .. }), "{length} bytes: {refusal}");
+        assert!(refusal.to_string().contains("restore a backup"), "{refusal}");
+        assert_eq!(contents(&directory), before, "{length} bytes");
+    }
+    fs::write(&path, &whole).unwrap();
+    open(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_with_a_damaged_header_is_refused_unchanged() {
+    let (directory, path) = ours().await;
+    let whole = fs::read(&path).unwrap();
+    // The page size, the file format, the schema's version, the root of the schema.
+    for damaged in [16..18, 21..24, 60..64, 100..4096] {
+        let mut bytes = whole.clone();
+        bytes[damaged.clone()].fill(0xff);
+        fs::write(&path, &bytes).unwrap();
+        let refusal = refusal(&path);
+        assert!(matches!(refusal, OpenError::Damaged { .. }), "{damaged:?}: {refusal:?}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{damaged:?}");
+        for (file, bytes) in contents(&directory) {
+            assert!(file == path || bytes.is_empty(), "{damaged:?} left {}", file.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_database_is_refused_unchanged() {
+    for suffix in ["-wal", "-journal"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gatekey.db");
+        fs::write(directory.path().join(format!("gatekey.db{suffix}")), "the last changes").unwrap();
+        let before = contents(&directory);
+        let refusal = refusal(&path);
+        assert!(matches!(refusal, OpenError::Leftover { .. }), "{refusal}");
+        assert_eq!(contents(&directory), before);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_told_with_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let refusal = refusal(&directory.path().join("absent").join("gatekey.db"));
+    assert!(matches!(refusal, OpenError::Io { .. }), "{refusal:?}");
+    assert!(refusal.to_string().contains("absent"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_draft_that_a_crash_left_is_no_hindrance() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gatekey.db");
+    let draft = directory.path().join(format!("gatekey.db.new-{}", std::process::id()));
+    fs::write(&draft, "half a database").unwrap();
+    open(&path).unwrap().load().await.unwrap();
+    assert!(!draft.exists());
+}
+
+#[tokio::test]
+async fn names_that_sqlite_reads_specially_are_just_names() {
+    for name in ["file:memory?mode=memory", ":memory:", "what?.db", "a#b.db", "пусто.db"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        open(&path).unwrap();
+        assert!(path.exists(), "{name}");
+    }
+}
