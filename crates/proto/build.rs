@@ -1,5 +1,7 @@
 //! Compiles `proto/` with protox, so that no protoc is needed, and generates messages and services.
 
+#![expect(clippy::disallowed_methods, reason = "cargo speaks to a build script by its environment")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 const FILES: [&str; 10] = [

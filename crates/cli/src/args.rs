@@ -68,7 +68,7 @@ pub(crate) struct Serve {
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Written once the port accepts: JSON with url, ca_file and pid
+    /// Written once the port accepts: JSON with url, `ca_file` and pid
     #[arg(long, value_name = "F")]
     pub(crate) ready_file: Option<PathBuf>,
     /// How requests and events are logged to standard error

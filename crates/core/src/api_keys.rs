@@ -17,11 +17,11 @@ use crate::{
 };
 
 /// How long a repeated Create is known.
-pub const REPLAY_WINDOW: Duration = Duration::from_secs(600);
+pub const REPLAY_WINDOW: Duration = Duration::from_mins(10);
 /// How often a Create may be repeated.
 pub const REPLAY_LIMIT: u32 = 3;
 /// The longest grace of a rotation.
-pub const MAX_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
+pub const MAX_GRACE: Duration = Duration::from_hours(2160);
 
 /// What to create.
 #[derive(Debug, Clone, Serialize)]

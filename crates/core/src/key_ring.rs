@@ -101,7 +101,7 @@ impl KeyRing {
         };
         let entry = NewEntry::new(now, caller, Action::RotateSigningKey, &kid, algorithm.as_str());
         // A minute more than a token lives, for tokens signed while the change was on its way.
-        let until = now.after(token_lifetime + Duration::from_secs(60));
+        let until = now.after(token_lifetime + Duration::from_mins(1));
         store.rotate_signing_key(key, until, entry).await?;
         Ok(kid)
     }

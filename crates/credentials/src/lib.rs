@@ -4,6 +4,7 @@
 //! - [`client_id`]: what names an API key, and how a name becomes one.
 //! - [`secret`]: what proves an API key.
 //! - [`encoded_credentials`]: endpoint, client id, secret and organization in one base64 string.
+//! - [`detection`]: how to find leaked secrets.
 //! - [`role`]: what a key may do.
 //! - [`claims`] and [`jwt`]: access tokens (RFC 9068), signed and verified.
 //!
@@ -20,6 +21,7 @@
 
 pub mod claims;
 pub mod client_id;
+pub mod detection;
 pub mod encoded_credentials;
 pub mod jwt;
 pub mod role;

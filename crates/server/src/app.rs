@@ -1,6 +1,6 @@
 //! [`App`]: the state that every handler shares, and the router.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::{
     Router,
@@ -44,6 +44,8 @@ pub struct Shared {
     pub root_key: Arc<RootKey>,
     /// Time and randomness.
     pub env: Env,
+    /// Calls that lacked a credential in force since the last hour: counted, never stored.
+    pub unauthenticated_calls: AtomicU64,
 }
 
 /// What is held in memory, to be given to the store as its observer before there is an [`App`].
@@ -106,6 +108,7 @@ impl App {
             store,
             root_key,
             env,
+            unauthenticated_calls: AtomicU64::new(0),
         }))
     }
 

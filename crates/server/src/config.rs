@@ -16,9 +16,9 @@ use url::Url;
 /// Where the server listens when nobody says.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
 /// How long a token lives when nobody says.
-pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// The longest a token may live.
-pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +192,7 @@ impl Settings {
             refuse("organization", "may hold only A-Z a-z 0-9 . _ -, at most 63 of them");
         }
         let token_lifetime = self.token_lifetime_seconds.map_or(DEFAULT_TOKEN_LIFETIME, Duration::from_secs);
-        if token_lifetime < Duration::from_secs(60) || token_lifetime > MAX_TOKEN_LIFETIME {
+        if token_lifetime < Duration::from_mins(1) || token_lifetime > MAX_TOKEN_LIFETIME {
             refuse("token_lifetime_seconds", "must be from 60 to 86400");
         }
         let issuer = public_url.as_str().trim_end_matches('/').to_owned();

@@ -1,6 +1,9 @@
 //! What happens by the clock: uses are written, the past is forgotten, the ledger's head is logged.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
@@ -13,9 +16,9 @@ use crate::{
 /// How often uses of secrets are written.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How often the past is forgotten and the head logged.
-const HOURLY: Duration = Duration::from_secs(3600);
+const HOURLY: Duration = Duration::from_hours(1);
 /// How long secrets are kept for the record once they have expired.
-const KEEP_EXPIRED_SECRETS: Duration = Duration::from_secs(30 * 24 * 3600);
+const KEEP_EXPIRED_SECRETS: Duration = Duration::from_hours(720);
 
 /// A certificate of the private CA, to be renewed in time.
 pub struct Renewal {
@@ -60,6 +63,8 @@ pub async fn hourly(app: &App) {
     if let Err(error) = purged {
         tracing::warn!(%error, "what has had its time could not be removed; it is tried again in an hour");
     }
+    let calls = app.unauthenticated_calls.swap(0, Ordering::Relaxed);
+    tracing::info!(calls, "calls without a credential in force since the last hour");
     log_ledger_head(app).await;
 }
 

@@ -32,7 +32,7 @@ const MAX_HEADER_BYTES: u32 = 32 * 1024;
 /// Headers of an HTTP/1.1 request.
 const MAX_HEADERS: usize = 100;
 /// After so long without a sign of life an HTTP/2 client is asked for one.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
 /// What a server needs to accept connections.
 pub struct Acceptor {

@@ -25,7 +25,7 @@ const KEY: &str = "ci-pipeline";
 const THROW_AWAY: &str = "throw-away";
 /// What the tour remembers, so that it can be run again: the secret of `admin`, for its owner's eyes alone.
 const ADMIN_SECRET: &str = "admin.secret";
-const GRACE: Duration = Duration::from_secs(24 * 3600);
+const GRACE: Duration = Duration::from_hours(24);
 
 /// Serves, shows the main job, and tells how Flyte's own tools do it.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 pub(crate) const GATEKEY: &str = env!("CARGO_BIN_EXE_gatekey");
 
 /// How long a server may take to say that it serves; only a hang gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary, with no setting of this process's environment that it would read.
 pub(crate) fn gatekey() -> Command {

@@ -92,7 +92,7 @@ impl<S: Sync> FromRequest<S> for Form {
         }
         let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
             let too_large = std::error::Error::source(&error)
-                .is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+                .is_some_and(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
             if too_large {
                 OAuthError::TooLarge(MAX_BODY)
             } else {

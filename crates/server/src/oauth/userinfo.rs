@@ -25,7 +25,7 @@ impl UserInfo {
     /// # Errors
     /// When the store cannot be read or the key has just been deleted.
     pub async fn of(app: &App, token: &VerifiedToken) -> Result<Self, gatekey_core::Error> {
-        let key = app.api_keys.get(&token.facts.client_id.to_string()).await?;
+        let key = app.api_keys.get(token.facts.client_id.as_ref()).await?;
         Ok(Self {
             subject: key.client_id.to_string(),
             name: key.application.client_name,

@@ -3,6 +3,8 @@
 //! It is applied as middleware, before a body is read, so it covers unary and streaming calls alike; what it
 //! lacks is denied.
 
+use std::sync::atomic::Ordering;
+
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -77,7 +79,11 @@ pub async fn middleware(State(app): State<App>, request: Request, next: Next) ->
     };
     let principal = request.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
     let refusal = match (principal.key(), needed) {
-        (Err(reason), _) => error::unauthenticated(reason),
+        (Err(reason), _) => {
+            // Every public client begins with such a call, so it is no event for the ledger.
+            app.unauthenticated_calls.fetch_add(1, Ordering::Relaxed);
+            error::unauthenticated(reason)
+        }
         (Ok(_), None) => return next.run(request).await,
         (Ok(token), Some(role)) if token.facts.role == Some(role) => return next.run(request).await,
         (Ok(token), Some(role)) => {
@@ -94,7 +100,7 @@ pub async fn middleware(State(app): State<App>, request: Request, next: Next) ->
 /// Refuses a key that asks about another without being an admin.
 ///
 /// # Errors
-/// PERMISSION_DENIED, also when the other key does not exist: who may not ask learns nothing.
+/// `PERMISSION_DENIED`, also when the other key does not exist: who may not ask learns nothing.
 pub async fn admin_or_self(app: &App, context: &RequestContext, client_id: &str) -> Result<(), ConnectError> {
     let token = super::token(context)?;
     if token.facts.role == Some(Role::Admin) || token.facts.client_id.as_str() == client_id {

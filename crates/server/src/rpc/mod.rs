@@ -38,7 +38,7 @@ pub mod identity;
 const MAX_REQUEST: usize = 1 << 20;
 /// How long a call may take when its caller sets no deadline, and at most.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
-const MAX_DEADLINE: Duration = Duration::from_secs(60);
+const MAX_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Every service on one connectrpc router.
 pub fn router(app: &App) -> connectrpc::Router {

@@ -1,7 +1,7 @@
 //! [`PrivateCa`]: the certificate authority of a server that was given no certificate.
 //!
 //! Its certificate is constrained to the server's own host names, so that trusting it trusts no other host.
-//! Addresses are not constrained: BoringSSL, which gRPC clients use, refuses every chain with such a
+//! Addresses are not constrained: `BoringSSL`, which gRPC clients use, refuses every chain with such a
 //! constraint. CA and leaf pass `openssl verify -x509_strict` and Python 3.13's default context.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
@@ -19,11 +19,11 @@ use super::TlsError;
 
 /// The name under which the CA is sealed in the store.
 const SEALED_NAME: &str = "private ca";
-const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const CA_LIFETIME: Duration = Duration::from_hours(87600);
 /// The longest that clients accept of a leaf is 398 days; renewal comes long before.
-const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+const LEAF_LIFETIME: Duration = Duration::from_hours(2160);
 /// How long before its end the leaf should be renewed.
-pub const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const RENEW_BEFORE: Duration = Duration::from_hours(720);
 
 /// What is sealed in the store.
 #[derive(Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl PrivateCa {
             self.names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.serial_number = Some(serial_number(env));
         // A client whose clock is a little late should not refuse a new server.
-        params.not_before = date(now.before(Duration::from_secs(3600)));
+        params.not_before = date(now.before(Duration::from_hours(1)));
         params.not_after = date(ends_at);
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
@@ -123,7 +123,7 @@ impl PrivateCa {
         let common_name = format!("Gatekey private CA {tag}");
         let mut params = ca_params(&common_name);
         params.serial_number = Some(serial_number);
-        params.not_before = date(now.before(Duration::from_secs(3600)));
+        params.not_before = date(now.before(Duration::from_hours(1)));
         params.not_after = date(ends_at);
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: names.iter().filter_map(subtree).collect(),

@@ -96,6 +96,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     let log = log_length(path)?;
     check_header(path, log)?;
+    for part in ["", "-wal", "-shm"] {
+        make_private(&with_suffix(path, part))?;
+    }
     let refused = |source| sqlite_error(path, source);
     let mut connection = connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
     // Closing moves the log into the file. Not before we know that we understand what is in it.
@@ -109,7 +112,6 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         // The header must bear the new version, or an older program would look only once it is inside.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refused)?;
     }
-    make_private(path)?;
     Ok(connection)
 }
 
@@ -214,18 +216,19 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| io_error(directory, source))
 }
 
-/// Hashes of secrets and sealed keys are nobody else's business. SQLite gives its log the same mode.
+/// Hashes of secrets and sealed keys are nobody else's business. Files that SQLite makes later take their mode
+/// from the database.
 #[cfg(unix)]
 fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
     let private = fs::metadata(path).and_then(|metadata| {
-        if metadata.permissions().mode() & 0o077 == 0 {
-            Ok(())
-        } else {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        }
+        let exposed = metadata.permissions().mode() & 0o077 != 0;
+        if exposed { fs::set_permissions(path, fs::Permissions::from_mode(0o600)) } else { Ok(()) }
     });
-    private.map_err(|source| io_error(path, source))
+    match private {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 #[cfg(not(unix))]

@@ -48,8 +48,11 @@ enum Job {
     /// A change, which may share its transaction.
     Change(Box<dyn Call>),
     /// Something that wants the connection for itself, between two transactions.
-    Alone(Box<dyn FnOnce(Result<&Connection, Lost>) + Send>),
+    Alone(Alone),
 }
+
+/// Takes the connection, or why there is none.
+type Alone = Box<dyn FnOnce(Result<&Connection, Lost>) + Send>;
 
 /// A call in two steps: what it does in the transaction, and its answer after the commit.
 trait Call: Send {

@@ -9,7 +9,7 @@ use gatekey_core::{
 };
 use gatekey_credentials::Role;
 
-use crate::world::{NOW, World, client_id, entry, later};
+use crate::world::{NOW, World, client_id, entry, later, new_call, new_key, new_secret};
 
 for_each_store!(
     a_created_key_is_found_as_it_was_given,
@@ -29,15 +29,15 @@ for_each_store!(
 const HOSTILE: &str = "it's \"quoted\" -- %_\\ [\"x\"] ключ 🔑 e\u{301}";
 
 async fn repeat(world: &World, id: &str, call: Replay) -> Result<Created, StoreError> {
-    let mut key = world.key(id);
-    key.secrets[0].label = "repeated".to_owned();
+    let mut key = new_key(id);
+    "repeated".clone_into(&mut key.secrets[0].label);
     world.store().create_key(key, call, entry(NOW, "created again")).await
 }
 
 async fn a_created_key_is_found_as_it_was_given(world: &mut World) {
     let plain = world.create("plain").await;
     assert_eq!(world.find("plain").await, Some(plain.clone()));
-    let mut second = world.secret("second");
+    let mut second = new_secret("second");
     second.expires_at = Some(later(60));
     second.last_used_at = Some(later(5));
     second.hash.pepper_version = u32::MAX;
@@ -69,8 +69,8 @@ async fn a_created_key_is_found_as_it_was_given(world: &mut World) {
         expires_at: Some(later(3600)),
         disabled_at: Some(later(1)),
         epoch: u64::try_from(i64::MAX).unwrap(),
-        secrets: vec![world.secret(HOSTILE), second],
-        ..world.key("Full.Key_-1")
+        secrets: vec![new_secret(HOSTILE), second],
+        ..new_key("Full.Key_-1")
     };
     let created = world.create_key(full.clone()).await.unwrap();
     assert_eq!(created, full);
@@ -84,12 +84,12 @@ async fn a_created_key_is_found_as_it_was_given(world: &mut World) {
             consent_method: ConsentMethod::None,
             ..full.application
         },
-        ..world.key("bare")
+        ..new_key("bare")
     };
     world.create_key(bare.clone()).await.unwrap();
     assert_eq!(world.find("bare").await, Some(bare));
     for role in Role::ALL {
-        let key = ApiKey { role: Some(role), ..world.key(role.as_str()) };
+        let key = ApiKey { role: Some(role), ..new_key(role.as_str()) };
         world.create_key(key.clone()).await.unwrap();
         assert_eq!(world.find(role.as_str()).await, Some(key));
     }
@@ -110,14 +110,14 @@ async fn client_ids_that_differ_in_case_are_different_keys(world: &mut World) {
 async fn a_taken_client_id_is_a_conflict_and_leaves_no_trace(world: &mut World) {
     let key = world.create("ci").await;
     let told = world.mirror.changes();
-    assert!(matches!(world.create_key(world.key("ci")).await, Err(StoreError::Conflict)));
+    assert!(matches!(world.create_key(new_key("ci")).await, Err(StoreError::Conflict)));
     assert_eq!(world.find("ci").await, Some(key));
     assert_eq!(world.ledger_targets().await, ["ci"]);
     assert_eq!(world.mirror.changes(), told);
 }
 
 async fn the_same_call_again_adds_a_secret_to_the_key(world: &mut World) {
-    let call = Replay { entry: entry(later(30), "repeated"), ..world.call("request") };
+    let call = Replay { entry: entry(later(30), "repeated"), ..new_call("request") };
     let first = repeat(world, "ci", call.clone()).await.unwrap();
     let Created::New(first) = first else { panic!("{first:?}") };
     let again = repeat(world, "ci", call).await.unwrap();
@@ -131,25 +131,25 @@ async fn the_same_call_again_adds_a_secret_to_the_key(world: &mut World) {
 
 async fn a_repeated_create_is_entered_as_such(world: &mut World) {
     for _ in 0..2 {
-        repeat(world, "ci", world.call("request")).await.unwrap();
+        repeat(world, "ci", new_call("request")).await.unwrap();
     }
     assert_eq!(world.ledger_targets().await, ["created again", "repeated"]);
 }
 
 async fn a_create_may_be_repeated_as_often_as_the_limit_says(world: &mut World) {
     for times in 0..=3 {
-        let created = repeat(world, "ci", world.call("request")).await.unwrap();
+        let created = repeat(world, "ci", new_call("request")).await.unwrap();
         let (Created::New(key) | Created::Replayed(key)) = created;
         assert_eq!(key.secrets.len(), times + 1);
     }
-    let refused = repeat(world, "ci", world.call("request")).await;
+    let refused = repeat(world, "ci", new_call("request")).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
     assert_eq!(world.find("ci").await.unwrap().secrets.len(), 4);
     assert_eq!(world.ledger_targets().await.len(), 4);
 }
 
 async fn a_call_that_differs_in_anything_is_no_repetition(world: &mut World) {
-    let call = world.call("request");
+    let call = new_call("request");
     repeat(world, "ci", call.clone()).await.unwrap();
     for other in [
         Replay { actor: "local:uid=1".to_owned(), ..call.clone() },
@@ -165,24 +165,24 @@ async fn a_call_that_differs_in_anything_is_no_repetition(world: &mut World) {
 }
 
 async fn a_create_of_long_ago_cannot_be_repeated(world: &mut World) {
-    repeat(world, "ci", world.call("request")).await.unwrap();
-    let late = Replay { since: NOW.after(Duration::from_micros(1)), ..world.call("request") };
+    repeat(world, "ci", new_call("request")).await.unwrap();
+    let late = Replay { since: NOW.after(Duration::from_micros(1)), ..new_call("request") };
     assert!(matches!(repeat(world, "ci", late).await, Err(StoreError::Conflict)));
-    let in_time = Replay { since: NOW, ..world.call("request") };
+    let in_time = Replay { since: NOW, ..new_call("request") };
     assert!(matches!(repeat(world, "ci", in_time).await, Ok(Created::Replayed(_))));
 }
 
 async fn a_key_made_again_by_another_call_is_a_conflict_for_the_first(world: &mut World) {
-    repeat(world, "ci", world.call("first")).await.unwrap();
+    repeat(world, "ci", new_call("first")).await.unwrap();
     world.store().delete_key(&client_id("ci"), entry(NOW, "ci")).await.unwrap();
-    repeat(world, "ci", world.call("second")).await.unwrap();
-    let refused = repeat(world, "ci", world.call("first")).await;
+    repeat(world, "ci", new_call("second")).await.unwrap();
+    let refused = repeat(world, "ci", new_call("first")).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
     assert_eq!(world.find("ci").await.unwrap().secrets.len(), 1);
 }
 
 async fn a_create_can_still_be_repeated_after_a_restart(world: &mut World) {
-    repeat(world, "ci", world.call("request")).await.unwrap();
+    repeat(world, "ci", new_call("request")).await.unwrap();
     world.reopen().await;
-    assert!(matches!(repeat(world, "ci", world.call("request")).await, Ok(Created::Replayed(_))));
+    assert!(matches!(repeat(world, "ci", new_call("request")).await, Ok(Created::Replayed(_))));
 }

@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, task::Context};
 use futures::task::noop_waker;
 use gatekey_core::{Store, list::Selection};
 
-use crate::world::{NOW, World, entry, token};
+use crate::world::{NOW, World, entry, new_call, new_key, rotation_at, token};
 
 for_each_store!(
     everything_survives_reopening,
@@ -22,13 +22,13 @@ fn begin_and_drop<T>(call: impl Future<Output = T>) {
 }
 
 fn begin_create(world: &World, store: &Arc<dyn Store>, id: &str) {
-    begin_and_drop(store.create_key(world.key(id), world.call(id), entry(NOW, id)));
+    begin_and_drop(store.create_key(new_key(id), new_call(id), entry(NOW, id)));
 }
 
 async fn everything_survives_reopening(world: &mut World) {
     for id in ["a", "b", "c"] {
         let key = world.create(id).await;
-        world.rotate(id, world.rotation(NOW, 60)).await;
+        world.rotate(id, rotation_at(NOW, 60)).await;
         let denied = token(&key, "jti", 60);
         world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, id)).await.unwrap();
         world.store().record_last_used(vec![(key.secrets[0].id, NOW)]).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_load_beside_writes_tells_no_older_facts_than_they_did(world: &mut Wor
     });
     for number in 0..20 {
         let id = format!("key-{number}");
-        world.rotate(&id, world.rotation(NOW, 0)).await;
+        world.rotate(&id, rotation_at(NOW, 0)).await;
         assert_eq!(world.mirror.key(&id).unwrap().epoch, 2);
     }
     loads.await.unwrap();
@@ -84,9 +84,9 @@ async fn a_load_beside_writes_tells_no_older_facts_than_they_did(world: &mut Wor
 
 async fn a_load_tells_more_keys_than_a_batch_holds(world: &mut World) {
     let calls = (0..2500).map(|number| {
-        let key = world.key(&format!("key-{number:04}"));
+        let key = new_key(&format!("key-{number:04}"));
         let id = key.client_id.to_string();
-        world.store().create_key(key, world.call(&id), entry(NOW, &id))
+        world.store().create_key(key, new_call(&id), entry(NOW, &id))
     });
     futures::future::try_join_all(calls).await.unwrap();
     let told = world.mirror.known().clone();

@@ -8,7 +8,7 @@ use gatekey_core::{
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::world::{NOW, World, entry, later};
+use crate::world::{NOW, World, entry, later, new_key, rotation_at};
 
 for_each_store!(
     an_empty_store_lists_nothing,
@@ -47,7 +47,7 @@ async fn client_ids(world: &World, selection: Selection) -> Vec<String> {
 }
 
 async fn create_named(world: &World, id: &str, name: &str, created_at: Timestamp) {
-    let mut key = world.key(id);
+    let mut key = new_key(id);
     name.clone_into(&mut key.application.client_name);
     key.created_at = created_at;
     world.create_key(key).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_filter_takes_as_many_values_as_may_be_asked_for(world: &mut World) {
 async fn a_listed_key_is_the_key_that_is_found(world: &mut World) {
     for id in ["a", "b", "c"] {
         world.create(id).await;
-        world.rotate(id, world.rotation(NOW, 60)).await;
+        world.rotate(id, rotation_at(NOW, 60)).await;
     }
     let listed = world.store().list_keys(Selection::default(), 2).await.unwrap();
     assert_eq!(Some(&listed[0]), world.find("a").await.as_ref());
@@ -237,8 +237,8 @@ async fn pages_put_together_are_the_list_whatever_the_keys_and_the_selection(wor
         .collect();
     let mut keys = Vec::new();
     for (number, id) in ids.iter().enumerate() {
-        let mut key = world.key(id);
-        key.application.client_name = ["a", "ab", "A", "bé", "aA"][number % 5].to_owned();
+        let mut key = new_key(id);
+        ["a", "ab", "A", "bé", "aA"][number % 5].clone_into(&mut key.application.client_name);
         key.created_at = later(number as u64 % 4);
         keys.push(world.create_key(key).await.unwrap());
     }

@@ -7,6 +7,8 @@
 //!   `races`: the rules, by idea.
 //! - `sqlite`: what holds for the embedded store alone.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 /// Runs tests, each an `async fn(&mut World)`, for every store.
 macro_rules! for_each_store {
     ($($test:ident),* $(,)?) => {

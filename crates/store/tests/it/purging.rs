@@ -6,7 +6,7 @@ use gatekey_core::{
 };
 use gatekey_credentials::jwt::Algorithm;
 
-use crate::world::{NOW, World, entry, later, token};
+use crate::world::{NOW, World, entry, later, new_call, new_key, rotation_at, token};
 
 for_each_store!(
     denials_of_expired_tokens_are_forgotten,
@@ -33,7 +33,7 @@ async fn denials_of_expired_tokens_are_forgotten(world: &mut World) {
 
 async fn creates_that_cannot_be_repeated_any_more_are_forgotten(world: &mut World) {
     let create = async |world: &World| {
-        world.store().create_key(world.key("ci"), world.call("request"), entry(NOW, "ci")).await
+        world.store().create_key(new_key("ci"), new_call("request"), entry(NOW, "ci")).await
     };
     assert!(matches!(create(world).await, Ok(Created::New(_))));
     world.purge(NOW, NOW, EPOCH).await;
@@ -63,7 +63,7 @@ async fn secrets_long_expired_are_forgotten_and_the_observer_told(world: &mut Wo
     world.create("ci").await;
     let other = world.create("other").await;
     for grace in [10, 20] {
-        let rotated = world.rotate("ci", world.rotation(NOW, grace)).await;
+        let rotated = world.rotate("ci", rotation_at(NOW, grace)).await;
         assert!(matches!(rotated, Rotated::Done(_)));
     }
     let before = world.find("ci").await.unwrap();
@@ -79,7 +79,7 @@ async fn secrets_long_expired_are_forgotten_and_the_observer_told(world: &mut Wo
 
 async fn the_last_secret_of_a_key_is_kept_however_old(world: &mut World) {
     let key = world.create("ci").await;
-    world.rotate("ci", world.rotation(NOW, 10)).await;
+    world.rotate("ci", rotation_at(NOW, 10)).await;
     let newest = world.find("ci").await.unwrap().secrets[1].id;
     for secret in [key.secrets[0].id, newest] {
         world.store().retire_secret(&key.client_id, secret, entry(later(5), "ci")).await.unwrap();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use gatekey_core::{
-    ApiKey, Store, StoreError,
+    ApiKey, StoreError,
     store::{Created, Revoked, Rotated, Rotation, Switch},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::sync::Barrier;
 
-use crate::world::{NOW, SqliteFile, World, client_id, entry, later, token};
+use crate::world::{NOW, SqliteFile, World, client_id, entry, later, new_call, new_key, rotation_at, token};
 
 for_each_store!(
     of_two_creates_of_a_client_id_one_wins,
@@ -44,14 +44,14 @@ fn create(
     key: ApiKey,
     request_id: &str,
 ) -> impl Future<Output = Result<Created, StoreError>> + Send + 'static {
-    let (store, call, entry) = (Arc::clone(world.store()), world.call(request_id), entry(NOW, request_id));
+    let (store, call, entry) = (Arc::clone(world.store()), new_call(request_id), entry(NOW, request_id));
     async move { store.create_key(key, call, entry).await }
 }
 
 async fn of_two_creates_of_a_client_id_one_wins(world: &mut World) {
     for round in 0..10 {
         let id = format!("ci-{round}");
-        let calls = ["one", "two"].map(|request| create(world, world.key(&id), request)).into();
+        let calls = ["one", "two"].map(|request| create(world, new_key(&id), request)).into();
         let outcomes = together(calls).await;
         let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
         let [Ok(Created::New(key))] = &won[..] else { panic!("{won:?}") };
@@ -62,7 +62,7 @@ async fn of_two_creates_of_a_client_id_one_wins(world: &mut World) {
 }
 
 async fn the_same_create_at_the_same_time_makes_one_key_with_as_many_secrets(world: &mut World) {
-    let calls = (0..6).map(|_| create(world, world.key("ci"), "same")).collect();
+    let calls = (0..6).map(|_| create(world, new_key("ci"), "same")).collect();
     let outcomes = together(calls).await;
     let new = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::New(_)))).count();
     let repeated = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::Replayed(_)))).count();
@@ -78,7 +78,7 @@ fn rotate(world: &World, rotation: Rotation) -> impl Future<Output = Rotated> + 
 
 async fn rotations_at_the_same_time_all_count(world: &mut World) {
     world.create("ci").await;
-    let calls = (0..64).map(|_| rotate(world, world.rotation(NOW, 0))).collect();
+    let calls = (0..64).map(|_| rotate(world, rotation_at(NOW, 0))).collect();
     let outcomes = together(calls).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Rotated::Done(_))));
     let key = world.find("ci").await.unwrap();
@@ -90,7 +90,7 @@ async fn rotations_at_the_same_time_all_count(world: &mut World) {
 
 async fn rotations_at_the_same_time_stop_at_the_most_secrets(world: &mut World) {
     world.create("ci").await;
-    let calls = (0..64).map(|_| rotate(world, world.rotation(NOW, 600))).collect();
+    let calls = (0..64).map(|_| rotate(world, rotation_at(NOW, 600))).collect();
     let outcomes = together(calls).await;
     let done = outcomes.iter().filter(|outcome| matches!(outcome, Rotated::Done(_))).count();
     assert_eq!(done, 9);
@@ -114,7 +114,7 @@ async fn revocations_at_the_same_time_raise_the_epoch_once(world: &mut World) {
 async fn a_rotation_and_a_deletion_leave_no_half_of_either(world: &mut World) {
     for _ in 0..10 {
         world.create("ci").await;
-        let rotation = rotate(world, world.rotation(NOW, 600));
+        let rotation = rotate(world, rotation_at(NOW, 600));
         let store = Arc::clone(world.store());
         let deletion =
             async move { store.delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap() };
@@ -136,7 +136,7 @@ async fn reads_beside_writes_see_keys_whole(world: &mut World) {
         }
     });
     for _ in 0..50 {
-        world.rotate("ci", world.rotation(NOW, 0)).await;
+        world.rotate("ci", rotation_at(NOW, 0)).await;
     }
     reads.await.unwrap();
 }
@@ -179,14 +179,14 @@ async fn take(world: &mut World, step: &Step, number: u64) {
     let name = |id: &u8| client_id(&format!("key-{id}"));
     match step {
         Step::Create(id, request) => {
-            let (key, call) = (world.key(name(id).as_str()), world.call(&request.to_string()));
+            let (key, call) = (new_key(name(id).as_str()), new_call(&request.to_string()));
             match store.create_key(key, call, entry(at, "create")).await {
                 Ok(_) | Err(StoreError::Conflict) => {}
                 Err(error) => panic!("{error}"),
             }
         }
         Step::Rotate(id, grace) => {
-            world.rotate(name(id).as_str(), world.rotation(at, *grace)).await;
+            world.rotate(name(id).as_str(), rotation_at(at, *grace)).await;
         }
         Step::Retire(id) => {
             if let Some(key) = world.find(name(id).as_str()).await {

@@ -5,7 +5,7 @@ use gatekey_core::{
     store::{Rotated, Rotation},
 };
 
-use crate::world::{NOW, World, client_id, entry, later, token};
+use crate::world::{NOW, World, client_id, entry, later, rotation_at, token};
 
 for_each_store!(
     a_rotation_with_grace_keeps_the_old_secret_until_then,
@@ -34,7 +34,7 @@ async fn a_rotation_with_grace_keeps_the_old_secret_until_then(world: &mut World
     let key = world.create("ci").await;
     let denied = token(&key, "a", 600);
     world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, "ci")).await.unwrap();
-    let rotation = world.rotation(later(10), 100);
+    let rotation = rotation_at(later(10), 100);
     let rotated = done(world.rotate("ci", rotation.clone()).await);
     assert_eq!(rotated.secrets.len(), 2);
     assert!(rotated.secrets[0].is_valid_at(later(109)));
@@ -48,7 +48,7 @@ async fn a_rotation_with_grace_keeps_the_old_secret_until_then(world: &mut World
 async fn a_rotation_without_grace_ends_the_others_and_kills_the_tokens(world: &mut World) {
     let key = world.create("ci").await;
     world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
-    let rotated = done(world.rotate("ci", world.rotation(later(10), 0)).await);
+    let rotated = done(world.rotate("ci", rotation_at(later(10), 0)).await);
     assert!(!rotated.secrets[0].is_valid_at(later(10)));
     assert!(rotated.secrets[1].is_valid_at(later(10)));
     assert_eq!(rotated.epoch, key.epoch + 1);
@@ -58,8 +58,8 @@ async fn a_rotation_without_grace_ends_the_others_and_kills_the_tokens(world: &m
 
 async fn a_rotation_never_prolongs_a_secret(world: &mut World) {
     world.create("ci").await;
-    done(world.rotate("ci", world.rotation(later(0), 50)).await);
-    let rotated = done(world.rotate("ci", world.rotation(later(10), 1000)).await);
+    done(world.rotate("ci", rotation_at(later(0), 50)).await);
+    let rotated = done(world.rotate("ci", rotation_at(later(10), 1000)).await);
     let ends: Vec<_> = rotated.secrets.iter().map(|secret| secret.expires_at).collect();
     assert_eq!(ends, [Some(later(50)), Some(later(1010)), None]);
     assert_eq!(world.find("ci").await, Some(rotated));
@@ -68,7 +68,7 @@ async fn a_rotation_never_prolongs_a_secret(world: &mut World) {
 async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
     world.create("ci").await;
     for label in ["b", "a", "c", "B", "0"] {
-        let mut rotation = world.rotation(NOW, 600);
+        let mut rotation = rotation_at(NOW, 600);
         label.clone_into(&mut rotation.secret.label);
         done(world.rotate("ci", rotation).await);
     }
@@ -85,9 +85,9 @@ async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
 
 async fn a_rotation_beyond_the_most_secrets_changes_nothing(world: &mut World) {
     world.create("ci").await;
-    let key = done(world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(NOW, 600) }).await);
+    let key = done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
     let told = world.mirror.changes();
-    let refused = world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(later(1), 60) }).await;
+    let refused = world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(later(1), 60) }).await;
     assert_eq!(refused, Rotated::TooManySecrets);
     assert_eq!(world.find("ci").await, Some(key));
     assert_eq!(world.ledger_targets().await.len(), 2);
@@ -96,21 +96,21 @@ async fn a_rotation_beyond_the_most_secrets_changes_nothing(world: &mut World) {
 
 async fn secrets_that_end_with_the_rotation_do_not_count(world: &mut World) {
     world.create("ci").await;
-    done(world.rotate("ci", Rotation { max_secrets: 2, ..world.rotation(NOW, 600) }).await);
-    let rotated = world.rotate("ci", Rotation { max_secrets: 1, ..world.rotation(later(1), 0) }).await;
+    done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
+    let rotated = world.rotate("ci", Rotation { max_secrets: 1, ..rotation_at(later(1), 0) }).await;
     let key = done(rotated);
     assert_eq!(key.secrets.len(), 3);
     assert_eq!(key.secrets.iter().filter(|secret| secret.is_valid_at(later(1))).count(), 1);
 }
 
 async fn a_rotation_of_an_absent_key_is_absent(world: &mut World) {
-    assert_eq!(world.rotate("absent", world.rotation(NOW, 0)).await, Rotated::Absent);
+    assert_eq!(world.rotate("absent", rotation_at(NOW, 0)).await, Rotated::Absent);
     assert!(world.ledger_targets().await.is_empty());
 }
 
 async fn a_retired_secret_ends_at_once_and_the_others_go_on(world: &mut World) {
     let key = world.create("ci").await;
-    done(world.rotate("ci", world.rotation(NOW, 600)).await);
+    done(world.rotate("ci", rotation_at(NOW, 600)).await);
     let first = key.secrets[0].id;
     let retired = world.store().retire_secret(&key.client_id, first, entry(later(5), "ci")).await.unwrap();
     let retired = retired.unwrap();

@@ -2,7 +2,7 @@
 
 use gatekey_core::store::Revoked;
 
-use crate::world::{NOW, World, client_id, entry, later, token};
+use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 
 for_each_store!(
     a_revoked_token_is_denied_from_then_on,
@@ -76,7 +76,7 @@ async fn denials_of_other_keys_do_not_count(world: &mut World) {
 }
 
 async fn a_token_of_an_absent_key_is_absent(world: &mut World) {
-    let absent = world.key("absent");
+    let absent = new_key("absent");
     assert_eq!(revoke(world, &absent, "a", 60, 0).await, Revoked::Absent);
     assert!(world.ledger_targets().await.is_empty());
     assert_eq!(world.mirror.changes(), 0);

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, LazyLock, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -150,13 +150,15 @@ impl Clock for Stopped {
     }
 }
 
+/// Where ids come from: no two the same in a run.
+static ENV: LazyLock<Env> = LazyLock::new(|| Env::new(Arc::new(Stopped), Arc::new(Counter::default())));
+
 /// A store under test.
 pub(crate) struct World {
     backend: Box<dyn Backend>,
     /// Absent only while it is closed.
     store: Option<Arc<dyn Store>>,
     pub(crate) mirror: Arc<Mirror>,
-    env: Env,
     /// Denials that expired before are forgotten by the store without a word.
     pub(crate) purged_at: Timestamp,
 }
@@ -165,8 +167,7 @@ impl World {
     pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
         let mirror = Arc::new(Mirror::default());
         let store = Some(backend.open(mirror.clone()));
-        let env = Env::new(Arc::new(Stopped), Arc::new(Counter::default()));
-        Self { backend, store, mirror, env, purged_at: Timestamp::from_seconds(0) }
+        Self { backend, store, mirror, purged_at: Timestamp::from_seconds(0) }
     }
 
     /// Closes the store and opens it again, as a restarted server does.
@@ -228,67 +229,19 @@ impl World {
         self.verified_ledger().await.into_iter().map(|entry| entry.entry.target).collect()
     }
 
-    pub(crate) fn secret(&self, label: &str) -> StoredSecret {
-        StoredSecret {
-            id: SecretId::generate(&self.env),
-            label: label.to_owned(),
-            hash: SecretHash { pepper_version: 1, mac: self.env.random() },
-            created_at: NOW,
-            not_before: NOW,
-            expires_at: None,
-            last_used_at: None,
-        }
-    }
-
-    /// A key with one secret.
-    pub(crate) fn key(&self, id: &str) -> ApiKey {
-        ApiKey {
-            key_id: KeyId::generate(&self.env),
-            client_id: client_id(id),
-            organization: String::new(),
-            role: Some(Role::Contributor),
-            application: Application::named(id),
-            created_at: NOW,
-            updated_at: NOW,
-            expires_at: None,
-            disabled_at: None,
-            epoch: 1,
-            secrets: vec![self.secret("first")],
-        }
-    }
-
     /// Creates a key, by a call of its own.
     pub(crate) async fn create(&self, id: &str) -> ApiKey {
-        self.create_key(self.key(id)).await.unwrap()
+        self.create_key(new_key(id)).await.unwrap()
     }
 
     /// Creates that key, by a call of its own.
     pub(crate) async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError> {
-        let call = self.call(&key.key_id.to_string());
+        let call = new_call(&key.key_id.to_string());
         let entry = entry(key.created_at, key.client_id.as_str());
         match self.store().create_key(key, call, entry).await? {
             Created::New(key) => Ok(*key),
             Created::Replayed(key) => panic!("{} was taken for a repetition", key.client_id),
         }
-    }
-
-    /// A call that creates.
-    pub(crate) fn call(&self, request_id: &str) -> Replay {
-        Replay {
-            actor: "local:uid=0".to_owned(),
-            request_id: request_id.to_owned(),
-            digest: [7; 32],
-            since: NOW.before(Duration::from_secs(600)),
-            limit: 3,
-            entry: entry(NOW, "repeated"),
-        }
-    }
-
-    /// A rotation at that moment, with a grace for the others.
-    pub(crate) fn rotation(&self, at: Timestamp, grace: u64) -> Rotation {
-        let secret = StoredSecret { created_at: at, not_before: at, ..self.secret("rotated") };
-        let retire_others_at = at.after(Duration::from_secs(grace));
-        Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10 }
     }
 
     pub(crate) async fn rotate(&self, id: &str, rotation: Rotation) -> Rotated {
@@ -304,6 +257,55 @@ impl World {
         self.store().purge(now, replays, secrets).await.unwrap();
         self.purged_at = self.purged_at.max(now);
     }
+}
+
+/// A secret that is in force from the beginning on.
+pub(crate) fn new_secret(label: &str) -> StoredSecret {
+    StoredSecret {
+        id: SecretId::generate(&ENV),
+        label: label.to_owned(),
+        hash: SecretHash { pepper_version: 1, mac: ENV.random() },
+        created_at: NOW,
+        not_before: NOW,
+        expires_at: None,
+        last_used_at: None,
+    }
+}
+
+/// A key with one secret.
+pub(crate) fn new_key(id: &str) -> ApiKey {
+    ApiKey {
+        key_id: KeyId::generate(&ENV),
+        client_id: client_id(id),
+        organization: String::new(),
+        role: Some(Role::Contributor),
+        application: Application::named(id),
+        created_at: NOW,
+        updated_at: NOW,
+        expires_at: None,
+        disabled_at: None,
+        epoch: 1,
+        secrets: vec![new_secret("first")],
+    }
+}
+
+/// A call that creates.
+pub(crate) fn new_call(request_id: &str) -> Replay {
+    Replay {
+        actor: "local:uid=0".to_owned(),
+        request_id: request_id.to_owned(),
+        digest: [7; 32],
+        since: NOW.before(Duration::from_mins(10)),
+        limit: 3,
+        entry: entry(NOW, "repeated"),
+    }
+}
+
+/// A rotation at that moment, with a grace for the others.
+pub(crate) fn rotation_at(at: Timestamp, grace: u64) -> Rotation {
+    let secret = StoredSecret { created_at: at, not_before: at, ..new_secret("rotated") };
+    let retire_others_at = at.after(Duration::from_secs(grace));
+    Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10 }
 }
 
 /// An entry about a target.

@@ -103,7 +103,7 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
     Ok((key.client_id, patch))
 }
 
-/// How RotateSecret rotates.
+/// How `RotateSecret` rotates.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a negative grace or an expiry that is no instant.

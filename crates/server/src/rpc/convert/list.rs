@@ -11,8 +11,8 @@ use super::known;
 /// What List asks for.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming what is not supported: raw filters, functions but EQUAL, VALUE_IN and CONTAINS,
-/// fields but client_id and client_name (and client_id_issued_at to sort by), more than one order.
+/// [`Error::Invalid`] naming what is not supported: raw filters, functions but EQUAL, `VALUE_IN` and CONTAINS,
+/// fields but `client_id` and `client_name` (and `client_id_issued_at` to sort by), more than one order.
 pub fn query(request: wire::ListRequest) -> Result<ListKeys, Error> {
     if !request.raw_filters.is_empty() {
         return Err(Error::invalid("raw_filters", "are not supported; use filters"));

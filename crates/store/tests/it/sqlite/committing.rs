@@ -12,7 +12,7 @@ use gatekey_core::{
 };
 use rusqlite::Connection;
 
-use crate::world::{Backend, Mirror, NOW, SqliteFile, World, entry};
+use crate::world::{Backend, Mirror, NOW, SqliteFile, entry, new_call, new_key};
 
 /// Tells when it is called and then waits, the first time.
 struct Gate(Mutex<Option<(Sender<()>, Receiver<()>)>>);
@@ -28,14 +28,13 @@ impl ChangeObserver for Gate {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_queued_meanwhile_shares_one_commit() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = SqliteFile::default();
     let ((reached, is_reached), (open, is_open)) = (channel(), channel());
     let gate = Gate(Mutex::new(Some((reached, is_open))));
     let store = file.open_sqlite(Arc::new(gate));
     let create = |number: usize| {
         let id = format!("key-{number:03}");
-        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id))
+        store.create_key(new_key(&id), new_call(&id), entry(NOW, &id))
     };
     let others = async {
         // While the first commit is being told of, everyone else arrives.
@@ -62,7 +61,7 @@ impl ChangeObserver for Looks {
         for change in changes {
             let Change::KeyPut(key) = change else { panic!("{change:?}") };
             let reader = Connection::open(self.file.path()).unwrap();
-            let count: usize = reader
+            let count: i64 = reader
                 .query_row(
                     "SELECT count(*) FROM api_key WHERE client_id = ?1",
                     [key.client_id.as_str()],
@@ -77,13 +76,12 @@ impl ChangeObserver for Looks {
 
 #[tokio::test]
 async fn the_observer_is_told_after_the_commit_and_before_the_caller() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = Arc::new(SqliteFile::default());
     let observer = Arc::new(Looks { file: Arc::clone(&file), seen: Mutex::new(0) });
     let store = file.open_sqlite(observer.clone());
     for number in 1..=5 {
         let id = format!("key-{number}");
-        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id)).await.unwrap();
+        store.create_key(new_key(&id), new_call(&id), entry(NOW, &id)).await.unwrap();
         assert_eq!(*observer.seen.lock().unwrap(), number);
     }
 }
@@ -97,8 +95,7 @@ async fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
     assert_eq!(mode, "wal");
     // FULL is each connection's own setting: what a copy of file and log holds shows that it was written.
     let store = file.open(Arc::new(Mirror::default()));
-    let world = World::new(Box::new(SqliteFile::default()));
-    store.create_key(world.key("ci"), world.call("1"), entry(NOW, "ci")).await.unwrap();
+    store.create_key(new_key("ci"), new_call("1"), entry(NOW, "ci")).await.unwrap();
     let copy = SqliteFile::default();
     for suffix in ["", "-wal"] {
         let name = |file: &SqliteFile| format!("{}{suffix}", file.path().display());

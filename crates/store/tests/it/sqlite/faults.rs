@@ -5,18 +5,17 @@ use std::sync::Arc;
 use gatekey_core::{ApiKeyPatch, Store, StoreError, list::Selection};
 use rusqlite::Connection;
 
-use crate::world::{Mirror, NOW, SqliteFile, World, client_id, entry};
+use crate::world::{Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key};
 
 #[tokio::test]
 async fn a_full_disk_is_unavailable_and_recovery_needs_no_restart() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = SqliteFile::default();
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
     let create = async |id: &str| {
-        let mut key = world.key(id);
+        let mut key = new_key(id);
         key.application.contacts = vec!["x".repeat(2000); 20];
-        store.create_key(key, world.call(id), entry(NOW, id)).await
+        store.create_key(key, new_call(id), entry(NOW, id)).await
     };
     create("first").await.unwrap();
     store.limit_pages(1).await.unwrap();
@@ -37,16 +36,15 @@ async fn a_full_disk_is_unavailable_and_recovery_needs_no_restart() {
 
 #[tokio::test]
 async fn calls_that_share_a_batch_with_one_that_finds_the_disk_full_are_answered_too() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = SqliteFile::default();
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
     store.limit_pages(1).await.unwrap();
     let calls = (0..100).map(|number| {
         let id = format!("key-{number}");
-        let mut key = world.key(&id);
+        let mut key = new_key(&id);
         key.application.contacts = vec!["x".repeat(if number % 3 == 0 { 3000 } else { 1 }); 10];
-        store.create_key(key, world.call(&id), entry(NOW, &id))
+        store.create_key(key, new_call(&id), entry(NOW, &id))
     });
     let outcomes = futures::future::join_all(calls).await;
     let created = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -81,10 +79,9 @@ async fn what_cannot_be_read_is_corrupt_and_named() {
         ("signing_key", "algorithm", "'HS256'"),
         ("ledger", "link", "x'00'"),
     ] {
-        let world = World::new(Box::new(SqliteFile::default()));
         let file = SqliteFile::default();
         let store = file.open_sqlite(Arc::new(Mirror::default()));
-        store.create_key(world.key("ci"), world.call("1"), entry(NOW, "ci")).await.unwrap();
+        store.create_key(new_key("ci"), new_call("1"), entry(NOW, "ci")).await.unwrap();
         let damage = Connection::open(file.path()).unwrap();
         damage
             .execute_batch(&format!(
@@ -108,11 +105,10 @@ async fn what_cannot_be_read_is_corrupt_and_named() {
 
 #[tokio::test]
 async fn a_change_of_a_key_that_cannot_be_read_changes_nothing() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     for id in ["ci", "whole"] {
-        store.create_key(world.key(id), world.call(id), entry(NOW, id)).await.unwrap();
+        store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
     let damage = Connection::open(file.path()).unwrap();
     damage.execute("UPDATE api_key SET role = 'emperor' WHERE client_id = 'ci'", []).unwrap();
@@ -127,11 +123,10 @@ async fn a_change_of_a_key_that_cannot_be_read_changes_nothing() {
 
 #[tokio::test]
 async fn the_ledger_takes_no_change_of_the_past() {
-    let world = World::new(Box::new(SqliteFile::default()));
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     for id in ["a", "b"] {
-        store.create_key(world.key(id), world.call(id), entry(NOW, id)).await.unwrap();
+        store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
     let hand = Connection::open(file.path()).unwrap();
     let row = "'', '', '', '', '', '', '', x''";

@@ -12,7 +12,7 @@ use gatekey_store::{OpenError, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{Mirror, NOW, SqliteFile, World, entry, ledger_key};
+use crate::world::{Mirror, NOW, SqliteFile, entry, ledger_key, new_call, new_key};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let observer: Arc<dyn ChangeObserver> = Arc::new(Mirror::default());
@@ -36,11 +36,10 @@ fn contents(directory: &TempDir) -> BTreeMap<PathBuf, Vec<u8>> {
 async fn ours() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gatekey.db");
-    let world = World::new(Box::new(SqliteFile::default()));
     let store = open(&path).unwrap();
     for number in 0..50 {
         let id = format!("key-{number}");
-        store.create_key(world.key(&id), world.call(&id), entry(NOW, &id)).await.unwrap();
+        store.create_key(new_key(&id), new_call(&id), entry(NOW, &id)).await.unwrap();
     }
     (directory, path)
 }
@@ -50,7 +49,7 @@ async fn a_new_database_is_whole_private_and_alone_in_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gatekey.db");
     drop(open(&path).unwrap());
-    assert_eq!(contents(&directory).into_keys().collect::<Vec<_>>(), [path.clone()]);
+    assert!(contents(&directory).into_keys().eq([path.clone()]));
     let connection = Connection::open(&path).unwrap();
     let pragma = |name: &str| -> i64 {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()

@@ -1,0 +1,109 @@
+//! How to find leaked secrets: [`PATTERNS`] for scanners, and [`find`] for programs.
+//!
+//! What leaks is mostly `FLYTE_API_KEY`, which is base64, where `:gk_` looks different at each of three
+//! alignments. A pattern alone gives false alarms; the checksum of a decoded match tells a secret from a
+//! look-alike without asking the server.
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+use crate::{Secret, encoded_credentials, secret};
+
+/// Regular expressions for scanners: a secret as it is, then base64 of `:gk_` with 0, 1 and 2 bytes before it
+/// in its group of three, and the rest of the secret behind it.
+pub const PATTERNS: [&str; 4] = [
+    r"\bgk_[A-Za-z0-9]{37}\b",
+    r"OmdrX[w-z0-9+/][A-Za-z0-9+/]{48}",
+    r"[DTjz]pna1[89][A-Za-z0-9+/]{48}",
+    r"[AEIMQUYcgkosw048]6Z2tf[A-Za-z0-9+/]{48}",
+];
+
+/// Accepts what was cut out of a longer text: padding may be missing, last bits may be anything.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Every secret of ours in a text, plain or within base64, whose checksum is right.
+///
+/// ```
+/// use gatekey_credentials::{Secret, detection};
+///
+/// let secret = Secret::from_random(&[7; 23]);
+/// let log = format!("export TOKEN={}", secret.expose());
+/// assert_eq!(detection::find(&log).len(), 1);
+/// ```
+pub fn find(text: &str) -> Vec<Secret> {
+    let mut found = plain(text.as_bytes());
+    for run in text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/'))) {
+        if run.len() < secret::LENGTH || run.len() > encoded_credentials::MAX_LENGTH * 4 {
+            continue;
+        }
+        // A run may begin anywhere within base64, so each of the four alignments is tried.
+        for start in 0..4 {
+            let cut = &run[start..];
+            // A single character more than whole groups decodes to nothing.
+            let cut = if cut.len() % 4 == 1 { &cut[..cut.len() - 1] } else { cut };
+            if let Ok(bytes) = LENIENT.decode(cut) {
+                found.extend(plain(&bytes));
+            }
+        }
+    }
+    found
+}
+
+fn plain(bytes: &[u8]) -> Vec<Secret> {
+    bytes
+        .windows(secret::LENGTH)
+        .filter(|window| window.starts_with(secret::PREFIX.as_bytes()))
+        .filter_map(|window| std::str::from_utf8(window).ok()?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::BASE64_STANDARD;
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    fn patterns() -> Vec<Regex> {
+        PATTERNS.iter().map(|pattern| Regex::new(pattern).unwrap()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_leaked_key_is_found_at_every_alignment(
+            random: [u8; secret::RANDOM_BYTES], endpoint in "[a-z.]{1,20}", before in "[ ='\"]{0,3}",
+        ) {
+            let secret = Secret::from_random(&random);
+            let encoded = BASE64_STANDARD.encode(format!("{endpoint}:ci:{}:None", secret.expose()));
+            let leak = format!("FLYTE_API_KEY={before}{encoded}\n");
+            prop_assert!(find(&leak).iter().any(|found| found.expose() == secret.expose()));
+            prop_assert!(patterns()[1..].iter().any(|pattern| pattern.is_match(&leak)), "{leak}");
+        }
+
+        #[test]
+        fn a_plain_secret_is_found(random: [u8; secret::RANDOM_BYTES]) {
+            let secret = Secret::from_random(&random);
+            let leak = format!("password: {};", secret.expose());
+            prop_assert_eq!(find(&leak).len(), 1);
+            prop_assert!(patterns()[0].is_match(&leak));
+        }
+
+        #[test]
+        fn no_text_makes_the_search_panic(text in ".{0,300}") {
+            let _ = find(&text);
+        }
+    }
+
+    #[test]
+    fn a_look_alike_is_not_taken_for_a_secret() {
+        assert!(find(&format!("gk_{}", "A".repeat(37))).is_empty());
+    }
+}
