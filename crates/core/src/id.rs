@@ -1,4 +1,4 @@
-//! Random identifiers: [`KeyId`] and [`SecretId`].
+//! Random identifiers: [`KeyId`] and [`SecretId`]; and how bytes are shown.
 
 use std::{fmt, str::FromStr};
 
@@ -8,6 +8,15 @@ use crate::Env;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no identifier: {0} lower-case hexadecimal digits")]
 pub struct InvalidId(usize);
+
+/// Prints bytes as lower-case hexadecimal digits.
+pub struct Hex<'b>(pub &'b [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
 
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
@@ -24,7 +33,7 @@ macro_rules! random_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+                Hex(&self.0).fmt(formatter)
             }
         }
 

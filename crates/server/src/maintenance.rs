@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW};
+use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW, id::Hex};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
@@ -72,8 +72,7 @@ pub async fn hourly(app: &App) {
 pub async fn log_ledger_head(app: &App) {
     match app.store.ledger_head().await {
         Ok(head) => {
-            let link: String = head.link.iter().map(|byte| format!("{byte:02x}")).collect();
-            tracing::info!(sequence = head.sequence, link, "ledger head");
+            tracing::info!(sequence = head.sequence, link = %Hex(&head.link), "ledger head");
         }
         Err(error) => tracing::warn!(%error, "the ledger's head could not be read"),
     }

@@ -50,7 +50,7 @@ impl AppsService for Apps {
         let create = app::create(request).map_err(render)?;
         let created = self.0.api_keys.create(&caller(&context)?, create).await.map_err(render)?;
         let mut app = app::from_key(&created.key, &organization);
-        app.client_secret = created.secret.expose().to_owned();
+        created.secret.expose().clone_into(&mut app.client_secret);
         Response::ok(CreateAppResponse { app: app.into(), ..Default::default() })
     }
 

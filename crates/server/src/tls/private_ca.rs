@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use gatekey_core::{Env, RootKey, Store, Timestamp};
+use gatekey_core::{Env, RootKey, Store, Timestamp, id::Hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
@@ -119,14 +119,13 @@ impl PrivateCa {
         let ends_at = now.after(CA_LIFETIME);
         let serial_number = serial_number(env);
         // Two CAs of two data directories must not share a subject, or a trust store holds them for one.
-        let tag: String = serial_number.to_bytes()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let common_name = format!("Gatekey private CA {tag}");
+        let common_name = format!("Gatekey private CA {}", Hex(&serial_number.to_bytes()[..4]));
         let mut params = ca_params(&common_name);
         params.serial_number = Some(serial_number);
         params.not_before = date(now.before(Duration::from_hours(1)));
         params.not_after = date(ends_at);
         params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: names.iter().filter_map(subtree).collect(),
+            permitted_subtrees: names.iter().filter_map(|name| subtree(name)).collect(),
             excluded_subtrees: Vec::new(),
         });
         let certificate = params.self_signed(&key)?;
@@ -174,8 +173,8 @@ fn alternative_name(name: &str) -> Result<SanType, rcgen::Error> {
 }
 
 /// The constraint for a host name; none for an address.
-fn subtree(name: &String) -> Option<GeneralSubtree> {
-    name.parse::<IpAddr>().is_err().then(|| GeneralSubtree::DnsName(name.clone()))
+fn subtree(name: &str) -> Option<GeneralSubtree> {
+    name.parse::<IpAddr>().is_err().then(|| GeneralSubtree::DnsName(name.to_owned()))
 }
 
 fn serial_number(env: &Env) -> SerialNumber {

@@ -21,7 +21,7 @@ fn begin_and_drop<T>(call: impl Future<Output = T>) {
     let _ = call.as_mut().poll(&mut Context::from_waker(&noop_waker()));
 }
 
-fn begin_create(world: &World, store: &Arc<dyn Store>, id: &str) {
+fn begin_create(store: &Arc<dyn Store>, id: &str) {
     begin_and_drop(store.create_key(new_key(id), new_call(id), entry(NOW, id)));
 }
 
@@ -45,7 +45,7 @@ async fn everything_survives_reopening(world: &mut World) {
 }
 
 async fn a_dropped_future_does_not_cancel_its_commit(world: &mut World) {
-    begin_create(world, world.store(), "dropped");
+    begin_create(world.store(), "dropped");
     // Calls keep their order, so that this one's answer comes after the other's commit.
     world.create("next").await;
     assert!(world.find("dropped").await.is_some());
@@ -56,7 +56,7 @@ async fn a_dropped_future_does_not_cancel_its_commit(world: &mut World) {
 async fn a_dropped_store_finishes_what_was_begun(world: &mut World) {
     let ids: Vec<String> = (0..50).map(|number| format!("key-{number:02}")).collect();
     for id in &ids {
-        begin_create(world, world.store(), id);
+        begin_create(world.store(), id);
     }
     world.reopen().await;
     assert_eq!(world.ledger_targets().await, ids);

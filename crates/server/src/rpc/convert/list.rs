@@ -27,7 +27,7 @@ pub fn query(request: wire::ListRequest) -> Result<ListKeys, Error> {
     }
     Ok(ListKeys {
         filters: request.filters.into_iter().map(filter).collect::<Result<_, _>>()?,
-        order: sorts.pop().map(order).transpose()?.unwrap_or_default(),
+        order: sorts.first().map(order).transpose()?.unwrap_or_default(),
         limit: request.limit as usize,
         page_token: request.token,
     })
@@ -67,7 +67,7 @@ fn filter(filter: wire::Filter) -> Result<Filter, Error> {
     }
 }
 
-fn order(sort: wire::Sort) -> Result<Order, Error> {
+fn order(sort: &wire::Sort) -> Result<Order, Error> {
     let field = match sort.key.as_str() {
         "client_id" => Field::ClientId,
         "client_name" => Field::ClientName,

@@ -12,7 +12,7 @@ use gatekey_store::{OpenError, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{Mirror, NOW, SqliteFile, entry, ledger_key, new_call, new_key};
+use crate::world::{Mirror, NOW, entry, ledger_key, new_call, new_key};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let observer: Arc<dyn ChangeObserver> = Arc::new(Mirror::default());
