@@ -236,11 +236,11 @@ fn secure(
         (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok((None, None)),
         (TlsMode::Files { cert, key }, _) => {
             let (chain, key) = tls::read_files(cert, key)?;
-            (Arc::new(ServedCertificate::new(chain, key)?), None)
+            (Arc::new(ServedCertificate::new(chain, &key)?), None)
         }
         (TlsMode::PrivateCa, Some(ca)) => {
             let leaf = ca.issue_leaf(&app.env)?;
-            let served = Arc::new(ServedCertificate::new(leaf.chain, leaf.key)?);
+            let served = Arc::new(ServedCertificate::new(leaf.chain, &leaf.key)?);
             let renewal = maintenance::Renewal { ca, served: served.clone(), ends_at: leaf.ends_at };
             (served, Some(renewal))
         }

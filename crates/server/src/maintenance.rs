@@ -83,7 +83,7 @@ fn renew(app: &App, renewal: &mut Renewal) {
         return;
     }
     let renewed = renewal.ca.issue_leaf(&app.env).and_then(|leaf| {
-        renewal.served.replace(leaf.chain, leaf.key)?;
+        renewal.served.replace(leaf.chain, &leaf.key)?;
         renewal.ends_at = leaf.ends_at;
         Ok(())
     });

@@ -26,7 +26,7 @@ mod whoami;
 /// Runs a command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
-        Command::Quickstart(arguments) => quickstart::run(arguments).await,
+        Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Init(arguments) => init::run(arguments).await,
         Command::Key(arguments) => key::run(arguments).await,

@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         running.address.url,
         running.data_dir.path().display()
     ));
-    let toured = tour(&running).await;
+    let toured = Box::pin(tour(&running)).await;
     if let Ok(secret) = &toured {
         print_instructions(&running, secret)?;
     }

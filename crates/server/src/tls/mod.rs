@@ -60,7 +60,7 @@ impl ServedCertificate {
     ///
     /// # Errors
     /// When they do not fit.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         Ok(Self(ArcSwap::from_pointee(certified(chain, key)?)))
     }
 
@@ -71,7 +71,7 @@ impl ServedCertificate {
     pub fn replace(
         &self,
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'static>,
     ) -> Result<(), TlsError> {
         self.0.store(Arc::new(certified(chain, key)?));
         Ok(())
@@ -86,9 +86,9 @@ impl ResolvesServerCert for ServedCertificate {
 
 fn certified(
     chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    key: &PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, TlsError> {
-    let key = aws_lc_rs::sign::any_supported_type(&key)?;
+    let key = aws_lc_rs::sign::any_supported_type(key)?;
     let certified = CertifiedKey::new(chain, key);
     certified.keys_match()?;
     Ok(certified)
