@@ -45,7 +45,7 @@ pub(crate) struct Opened {
     ca: Option<PrivateCa>,
 }
 
-/// Where a server can be found: the ready file, and what the data directory remembers of the last start.
+/// Where a server can be found: the ready file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) url: String,
@@ -53,9 +53,33 @@ pub(crate) struct Address {
     pub(crate) pid: u32,
 }
 
-impl Address {
+/// What a data directory remembers of the server's last start: keys made while it is down are for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastStart {
+    #[serde(flatten)]
+    pub(crate) address: Address,
+    pub(crate) organization: String,
+}
+
+impl LastStart {
     /// Its name in the data directory.
     pub(crate) const FILE: &str = "server.json";
+
+    /// Of a data directory; `None` before the first start.
+    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(data_dir.join(Self::FILE)).ok()?).ok()
+    }
+}
+
+/// What an application is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve: signing key and private CA become what the configuration says.
+    Serve,
+    /// To administer before the first start: a private CA is made, for clients to trust.
+    AdministerNew,
+    /// To administer what has served before: nothing but what is asked for changes.
+    Administer,
 }
 
 /// Somebody on this machine.
@@ -89,6 +113,7 @@ impl Opened {
         config: Config,
         root_key_file: &Path,
         env: Env,
+        purpose: Purpose,
     ) -> anyhow::Result<Self> {
         let root_key = Arc::new(data_dir.root_key(root_key_file, &env)?);
         let memory = Memory::new(root_key.clone());
@@ -96,21 +121,22 @@ impl Opened {
             Arc::new(SqliteStore::open(&data_dir.database(), root_key.ledger_key(), memory.observer())?);
         let app = App::new(config, store, memory, root_key, env);
         let caller = local_caller(&app.env);
+        let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
         app.key_ring
-            .ensure(&*app.store, &app.env, app.config.signing_algorithm, app.config.token_lifetime, &caller)
+            .ensure(&*app.store, &app.env, algorithm, app.config.token_lifetime, &caller)
             .await
             .context(
                 "the signing keys cannot be used; is this the root key that belongs to the data directory?",
             )?;
         app.store.load().await?;
         let ca = match app.config.tls {
-            TlsMode::PrivateCa => {
+            TlsMode::PrivateCa if purpose != Purpose::Administer => {
                 let names = names_of(&app.config);
                 let ca = PrivateCa::ensure(&*app.store, &app.root_key, &app.env, names).await?;
                 write_ca_files(&data_dir, ca.certificate())?;
                 Some(ca)
             }
-            TlsMode::Files { .. } | TlsMode::Plaintext => None,
+            TlsMode::PrivateCa | TlsMode::Files { .. } | TlsMode::Plaintext => None,
         };
         Ok(Self { app, data_dir, ca })
     }
@@ -135,8 +161,8 @@ impl Opened {
             Vec::new()
         };
         let control = bind_control_socket(&data_dir)?;
-        let json = serde_json::to_vec(&address)?;
-        data_dir::write_public(&data_dir.file(Address::FILE), &json)?;
+        let start = LastStart { address: address.clone(), organization: app.config.organization.clone() };
+        data_dir::write_public(&data_dir.file(LastStart::FILE), &serde_json::to_vec(&start)?)?;
         let background = [
             tokio::spawn(control::serve(app.clone(), control, own_uid())),
             tokio::spawn(maintenance::run(app.clone(), renewal)),
@@ -148,6 +174,7 @@ impl Opened {
         }));
         tracing::info!(
             url = address.url,
+            listen = %app.config.listen,
             data_dir = %data_dir.path().display(),
             keys = app.directory.len(),
             signing_algorithm = %app.config.signing_algorithm,

@@ -106,8 +106,8 @@ impl KeyRing {
         Ok(kid)
     }
 
-    /// Checks that the stored keys open under this root key, and makes one of that algorithm unless it signs
-    /// already.
+    /// Checks that the stored keys open under this root key, and makes one unless one of that algorithm signs
+    /// already; without an algorithm any will do, and ES256 is made.
     ///
     /// # Errors
     /// When stored keys do not open, or a key cannot be made or stored.
@@ -115,12 +115,14 @@ impl KeyRing {
         &self,
         store: &dyn Store,
         env: &Env,
-        algorithm: Algorithm,
+        algorithm: Option<Algorithm>,
         token_lifetime: Duration,
         caller: &Caller,
     ) -> Result<(), KeyRingError> {
         self.take(&store.signing_keys().await?)?;
-        if self.signing_key().is_none_or(|key| key.algorithm() != algorithm) {
+        let fits = |key: Arc<SigningKey>| algorithm.is_none_or(|algorithm| key.algorithm() == algorithm);
+        if !self.signing_key().is_some_and(fits) {
+            let algorithm = algorithm.unwrap_or(Algorithm::ES256);
             self.rotate(store, env, algorithm, token_lifetime, caller).await?;
         }
         Ok(())

@@ -14,9 +14,9 @@ use gatekey_core::{
     tokens::{TokenRefusal, VerifiedToken},
 };
 
-use crate::App;
+use crate::{App, call::CallingKey};
 
-/// Who is calling; in every request's extensions, and in the response's for the log.
+/// Who is calling; in every request's extensions.
 #[derive(Debug, Clone)]
 pub enum Principal {
     /// No credential was sent.
@@ -73,9 +73,15 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     if let Principal::Refused(refusal) = &principal {
         tracing::debug!(%refusal, "a credential was refused");
     }
-    request.extensions_mut().insert(principal.clone());
+    let calling = match &principal {
+        Principal::Key(token) => Some(CallingKey(token.facts.client_id.clone())),
+        Principal::Nobody | Principal::Refused(_) => None,
+    };
+    request.extensions_mut().insert(principal);
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(principal);
+    if let Some(calling) = calling {
+        response.extensions_mut().insert(calling);
+    }
     response
 }
 

@@ -10,8 +10,9 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gatekey_core::{Actor, Caller};
+use gatekey_credentials::ClientId;
 
-use crate::{App, authenticate::Principal};
+use crate::App;
 
 /// The header that names a call.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +31,10 @@ pub struct Call {
     /// What the client calls itself.
     pub user_agent: String,
 }
+
+/// The key that calls; put into a response's extensions for the log.
+#[derive(Debug, Clone)]
+pub struct CallingKey(pub ClientId);
 
 impl Call {
     /// The call, as the ledger records it.
@@ -61,10 +66,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    let client_id = match response.extensions().get::<Principal>() {
-        Some(Principal::Key(token)) => token.facts.client_id.as_str(),
-        Some(Principal::Nobody | Principal::Refused(_)) | None => "",
-    };
+    let client_id = response.extensions().get::<CallingKey>().map_or("", |key| key.0.as_str());
     tracing::info!(
         target: "gatekey::request",
         request_id,

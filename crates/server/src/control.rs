@@ -17,7 +17,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::{App, Config};
+use crate::App;
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -83,9 +83,10 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
             },
         },
         Request::RotateSigningKey => {
-            let Config { signing_algorithm, token_lifetime, .. } = &app.config;
             let ring = &app.key_ring;
-            match ring.rotate(&*app.store, &app.env, *signing_algorithm, *token_lifetime, caller).await {
+            // What signs now is what is configured: a start sees to that.
+            let algorithm = ring.signing_key().map_or(app.config.signing_algorithm, |key| key.algorithm());
+            match ring.rotate(&*app.store, &app.env, algorithm, app.config.token_lifetime, caller).await {
                 Ok(kid) => Response::SigningKey { kid },
                 Err(error) => Response::Error { message: error.to_string(), exists: false },
             }

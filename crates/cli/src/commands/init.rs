@@ -1,7 +1,8 @@
 //! `gatekey init`: the first admin key, and the way back for who lost the last one.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::{
     config,
@@ -15,7 +16,7 @@ use crate::{
     exit::{self, Coded},
     logging,
     output::Credentials,
-    running::{self, Address, Opened},
+    running::{self, Address, LastStart, Opened, Purpose},
 };
 
 /// Makes an admin key, by the server when one runs on the data directory, else by itself.
@@ -47,32 +48,32 @@ pub(crate) async fn administer(
         Ok(data_dir) => data_dir,
         Err(error) if error.downcast_ref::<Coded>().is_some_and(|coded| coded.code == exit::IN_USE) => {
             let response = control_client::ask(path, request).await?;
-            return Ok((response, serde_json::from_slice(&fs::read(path.join(Address::FILE))?)?));
+            let start = LastStart::read(path).context("server.json of the running server cannot be read")?;
+            return Ok((response, start.address));
         }
         Err(error) => return Err(error),
     };
-    // The public URL of the last start, unless another is named: keys made now are for that server.
-    let remembered = fs::read(data_dir.file(Address::FILE)).ok();
-    let remembered = remembered.and_then(|json| serde_json::from_slice::<Address>(&json).ok());
+    // Keys made now are for the server as it was last started, unless another URL is named.
     let said = settings.public_url.is_some() || settings.listen.is_some();
-    let settings = match remembered.filter(|_| !said) {
-        Some(address) => {
-            let plaintext = address.url.starts_with("http://").then_some(true);
-            settings.or(config::Settings {
-                public_url: Some(address.url),
-                plaintext,
-                ..config::Settings::default()
-            })
-        }
+    let last_start = LastStart::read(data_dir.path()).filter(|_| !said);
+    let settings = match &last_start {
+        Some(LastStart { address, organization }) => settings.or(config::Settings {
+            public_url: Some(address.url.clone()),
+            plaintext: address.url.starts_with("http://").then_some(true),
+            organization: Some(organization.clone()),
+            ..config::Settings::default()
+        }),
         None => settings,
     };
+    let purpose = if last_start.is_some() { Purpose::Administer } else { Purpose::AdministerNew };
     let root_key_file = settings.root_key_path(data_dir.path());
     let listen = settings.listen();
     let config = running::resolve(settings, listen)?;
-    let opened = Opened::open(data_dir, config, &root_key_file, Env::system()).await?;
+    let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), purpose).await?;
     let caller = running::local_caller(&opened.app.env);
     let response = control::carry_out(&opened.app, &caller, request.clone()).await;
-    Ok((response, opened.address()))
+    let address = last_start.map_or_else(|| opened.address(), |start| start.address);
+    Ok((response, address))
 }
 
 /// The answer, unless it is a refusal.

@@ -18,7 +18,7 @@ use crate::{
     data_dir::{self, DataDir},
     logging,
     output::{self, Credentials},
-    running::{self, Opened, Running},
+    running::{self, Opened, Purpose, Running},
 };
 
 const KEY: &str = "ci-pipeline";
@@ -34,7 +34,9 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let listener = listen(arguments.listen).await?;
     let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
     let root_key_file = data_dir.file("root.key");
-    let running = Opened::open(data_dir, config, &root_key_file, Env::system()).await?.start(listener)?;
+    let running = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve)
+        .await?
+        .start(listener)?;
     step(&format!(
         "Serving on {} with a certificate of its own private CA; everything is kept in {}",
         running.address.url,

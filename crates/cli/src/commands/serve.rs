@@ -7,7 +7,7 @@ use crate::{
     args, data_dir,
     data_dir::DataDir,
     logging,
-    running::{self, Opened},
+    running::{self, Opened, Purpose},
 };
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -20,7 +20,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let root_key_file = settings.root_key_path(data_dir.path());
     let listener = running::bind(settings.listen()).await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
-    let opened = Opened::open(data_dir, config, &root_key_file, Env::system()).await?;
+    let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve).await?;
     let running = opened.start(listener)?;
     if let Some(ready_file) = &arguments.ready_file {
         data_dir::write_public(ready_file, &serde_json::to_vec(&running.address)?)?;

@@ -10,7 +10,7 @@ use gatekey_core::tokens::{IssuedToken, TokenError};
 use serde::Serialize;
 
 use super::{client_authentication, error::OAuthError, form::Form};
-use crate::App;
+use crate::{App, call::CallingKey};
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
 #[derive(Serialize)]
@@ -32,7 +32,9 @@ pub async fn handle(State(app): State<App>, headers: HeaderMap, form: Form) -> R
     let IssuedToken { access_token, expires_in, scope } =
         app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences)?;
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
-    Ok(Json(body).into_response())
+    let mut response = Json(body).into_response();
+    response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));
+    Ok(response)
 }
 
 /// RFC 8707 `resource`, and `audience` as Flyte's clients call it.
