@@ -31,8 +31,8 @@ Exit codes:
   6  the server cannot be reached or does not answer now
   7  another process uses the data directory
 
-Clients find server and credentials in --endpoint and --ca-file, then GATEKEY_API_KEY (may hold a port),
-FLYTE_API_KEY or UNION_API_KEY and GATEKEY_CA_FILE, then Flyte's config.yaml files.";
+Clients find server and credentials in --endpoint and --ca-file, then GATEKEY_API_KEY (may hold
+a port), FLYTE_API_KEY or UNION_API_KEY and GATEKEY_CA_FILE, then Flyte's config.yaml files.";
 
 /// An error with an exit code of its own.
 #[derive(Debug, thiserror::Error)]

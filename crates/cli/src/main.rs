@@ -6,7 +6,15 @@
 //! - [`running`]: the composition root: store, application, certificates, sockets.
 //! - [`output`]: for people on a terminal, and for programs. [`exit`]: what the exit codes mean.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+/// Prints a line to standard output; fails, rather than panics, when nobody reads any more.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout(), $($text)*)
+    }};
+}
 
 mod args;
 mod commands;
@@ -30,6 +38,8 @@ fn main() -> std::process::ExitCode {
     };
     match runtime.block_on(commands::run(arguments)) {
         Ok(()) => exit::SUCCESS.into(),
+        // Whoever reads has had enough, as `head` does; that is no failure.
+        Err(error) if output::nobody_reads(&error) => exit::SUCCESS.into(),
         Err(error) => {
             output::print_error(&error);
             exit::code(&error).into()

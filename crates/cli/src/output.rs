@@ -1,7 +1,7 @@
 //! What is printed: for people on a terminal, and for programs.
 
 use std::{
-    io::{IsTerminal as _, stderr, stdout},
+    io::{self, IsTerminal as _, stderr, stdout},
     path::Path,
     time::SystemTime,
 };
@@ -47,6 +47,11 @@ pub(crate) fn warning_word() -> String {
     paint(WARNING, "warning:", stderr().is_terminal())
 }
 
+/// Whether an error is that standard output was closed by its reader.
+pub(crate) fn nobody_reads(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// An error with its causes, and what to do about it.
 pub(crate) fn print_error(error: &anyhow::Error) {
     let mut text = error.to_string();
@@ -67,7 +72,7 @@ pub(crate) fn print_error(error: &anyhow::Error) {
         }
     }
     eprintln!("{} {text}", paint(BAD, "error:", stderr().is_terminal()));
-    if let Some(hint) = hint {
+    if let Some(hint) = hint.filter(|hint| !text.contains(hint)) {
         eprintln!("{} {hint}", paint(WARNING, "hint:", stderr().is_terminal()));
     }
     if let Some(id) = error.downcast_ref::<Error>().and_then(Error::request_id) {
@@ -113,29 +118,29 @@ impl Credentials<'_> {
                     "encoded_credentials": encoded.expose(),
                     "ca_file": self.ca_file,
                 });
-                println!("{json:#}");
+                say!("{json:#}")?;
             }
             Format::Env => {
-                println!("export GATEKEY_API_KEY={}", encoded.expose());
+                say!("export GATEKEY_API_KEY={}", encoded.expose())?;
                 if let Some(port) = port_of(self.endpoint) {
-                    println!(
+                    say!(
                         "# Flyte's tools lose the port {port} in a key: use --endpoint {} with it.",
                         self.endpoint
-                    );
+                    )?;
                 }
-                println!("export FLYTE_API_KEY={}", self.encoded_for_flyte()?.expose());
+                say!("export FLYTE_API_KEY={}", self.encoded_for_flyte()?.expose())?;
                 if let Some(ca_file) = self.ca_file {
-                    println!("export GATEKEY_CA_FILE={}", shell_quoted(&ca_file.display().to_string()));
+                    say!("export GATEKEY_CA_FILE={}", shell_quoted(&ca_file.display().to_string()))?;
                 }
             }
             Format::Text => {
                 eprintln!("{} the secret is shown this once; nobody can show it again.", warning_word());
-                println!("{}  {}", dim("client id          "), bold(self.client_id));
-                println!("{}  {}", dim("client secret      "), self.client_secret);
-                println!("{}  {}", dim("endpoint           "), self.endpoint);
-                println!("{}  {}", dim("encoded credentials"), encoded.expose());
+                say!("{}  {}", dim("client id          "), bold(self.client_id))?;
+                say!("{}  {}", dim("client secret      "), self.client_secret)?;
+                say!("{}  {}", dim("endpoint           "), self.endpoint)?;
+                say!("{}  {}", dim("encoded credentials"), encoded.expose())?;
                 if let Some(ca_file) = self.ca_file {
-                    println!("{}  {}", dim("CA certificate     "), ca_file.display());
+                    say!("{}  {}", dim("CA certificate     "), ca_file.display())?;
                 }
             }
         }

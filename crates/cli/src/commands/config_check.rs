@@ -8,13 +8,13 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     let settings = super::settings(settings)?;
     let listen = settings.listen();
     let config = running::resolve(settings, listen)?;
-    println!("listen                      {}", config.listen);
-    println!("public_url                  {}", config.issuer());
-    println!("tls                         {:?}", config.tls);
-    println!("organization                {:?}", config.organization);
-    println!("token_lifetime_seconds      {}", config.token_lifetime.as_secs());
-    println!("signing_algorithm           {}", config.signing_algorithm);
-    println!("audiences                   {}", config.audiences.join(" "));
-    println!("authorization_metadata_key  {}", config.authorization_metadata_key);
+    say!("listen                      {}", config.listen)?;
+    say!("public_url                  {}", config.issuer())?;
+    say!("tls                         {:?}", config.tls)?;
+    say!("organization                {:?}", config.organization)?;
+    say!("token_lifetime_seconds      {}", config.token_lifetime.as_secs())?;
+    say!("signing_algorithm           {}", config.signing_algorithm)?;
+    say!("audiences                   {}", config.audiences.join(" "))?;
+    say!("authorization_metadata_key  {}", config.authorization_metadata_key)?;
     Ok(())
 }

@@ -1,5 +1,10 @@
 //! `gatekey key`: the keys of a server, through `gatekey-client` alone.
 
+use std::{
+    io::{Write as _, stdout},
+    path::PathBuf,
+};
+
 use futures::{Stream, TryStreamExt as _};
 use gatekey_client::{
     ApiKey, Client, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
@@ -81,14 +86,14 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
 
 async fn get(client: &Client, client_id: &str, details: bool, format: Format) -> anyhow::Result<()> {
     if format == Format::Json && !details {
-        println!("{}", ApiKey::get(client, client_id).await?.to_json());
+        say!("{}", ApiKey::get(client, client_id).await?.to_json())?;
         return Ok(());
     }
     match ApiKey::details(client, client_id).await {
         Ok(key) => print_details(&key, format),
         // A server of Union's does not know our service; it knows the key all the same.
         Err(error) if error.is_unimplemented() => {
-            println!("{}", ApiKey::get(client, client_id).await?.to_json());
+            say!("{}", ApiKey::get(client, client_id).await?.to_json())?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -120,10 +125,10 @@ async fn list(client: &Client, limit: Option<usize>, details: bool, format: Form
         eprintln!("there are no keys");
         return Ok(());
     }
-    println!(
+    say!(
         "{}",
         output::table(&["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"], rows)
-    );
+    )?;
     Ok(())
 }
 
@@ -144,7 +149,7 @@ async fn update(
                 client_name: changes.client_name,
                 redirect_uris: changes.redirect_uris.unwrap_or_default(),
             };
-            println!("{}", ApiKey::update(client, client_id, options).await?.to_json());
+            say!("{}", ApiKey::update(client, client_id, options).await?.to_json())?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -160,10 +165,10 @@ async fn print_array<T>(
     let mut before = "[";
     while let Some(key) = keys.try_next().await? {
         let json = format!("{:#}", to_json(&key)?).replace('\n', "\n  ");
-        print!("{before}\n  {json}");
+        write!(stdout(), "{before}\n  {json}")?;
         before = ",";
     }
-    println!("{}", if before == "[" { "[]" } else { "\n]" });
+    say!("{}", if before == "[" { "[]" } else { "\n]" })?;
     Ok(())
 }
 
@@ -173,33 +178,38 @@ fn print_credentials(
     key: &ApiKey,
     format: Format,
 ) -> anyhow::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the client has read the same variable")]
+    let trusted = flags.ca_file.clone().or_else(|| std::env::var_os("GATEKEY_CA_FILE").map(PathBuf::from));
     let credentials = Credentials {
         endpoint: client.endpoint(),
         client_id: key.client_id(),
         client_secret: key.client_secret(),
         organization: key.organization().unwrap_or_default(),
-        ca_file: flags.ca_file.as_deref(),
+        ca_file: trusted.as_deref().filter(|path| !path.as_os_str().is_empty()),
     };
     credentials.print(format)
 }
 
 fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
-        println!("{:#}", serde_json::to_value(key)?);
+        say!("{:#}", serde_json::to_value(key)?)?;
         return Ok(());
     }
-    let line = |title: &str, value: &str| println!("{}  {value}", output::dim(&format!("{title:<13}")));
-    line("client id", &output::bold(&key.client_id));
-    line("name", &key.client_name);
-    line("key id", &key.key_id);
-    line("role", &output::role(key));
-    line("state", output::state(key, now()));
-    line("created", &output::date(key.created_at, ""));
-    line("changed", &output::date(key.updated_at, ""));
-    line("expires", &output::date(key.expires_at, "never"));
-    line("grants", &key.grant_types.join(" "));
-    line("redirect URIs", &key.redirect_uris.join(" "));
-    println!();
+    for (title, value) in [
+        ("client id", output::bold(&key.client_id)),
+        ("name", key.client_name.clone()),
+        ("key id", key.key_id.clone()),
+        ("role", output::role(key)),
+        ("state", output::state(key, now()).to_owned()),
+        ("created", output::date(key.created_at, "")),
+        ("changed", output::date(key.updated_at, "")),
+        ("expires", output::date(key.expires_at, "never")),
+        ("grants", key.grant_types.join(" ")),
+        ("redirect URIs", key.redirect_uris.join(" ")),
+    ] {
+        say!("{}  {value}", output::dim(&format!("{title:<13}")))?;
+    }
+    say!()?;
     let rows = key.secrets.iter().map(|secret| {
         vec![
             secret.id.clone(),
@@ -209,6 +219,6 @@ fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
             output::date(secret.last_used_at, "never"),
         ]
     });
-    println!("{}", output::table(&["SECRET", "LABEL", "CREATED", "EXPIRES", "LAST USED"], rows));
+    say!("{}", output::table(&["SECRET", "LABEL", "CREATED", "EXPIRES", "LAST USED"], rows))?;
     Ok(())
 }

@@ -41,14 +41,20 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         "Serving on {} with a certificate of its own private CA; everything is kept in {}",
         running.address.url,
         running.data_dir.path().display()
-    ));
+    ))?;
     let toured = Box::pin(tour(&running)).await;
     if let Ok(secret) = &toured {
         print_instructions(&running, secret)?;
     }
     match toured {
         Ok(_) if !arguments.once => {
-            println!("\nServing until Ctrl-C. Next time: {}", output::bold("gatekey serve"));
+            let next = format!(
+                "{} serve --data-dir {} --listen {}",
+                program(),
+                output::shell_quoted(&running.data_dir.path().display().to_string()),
+                running.app.config.listen
+            );
+            say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
             until_told_to_stop().await?;
             running.stop().await;
             Ok(())
@@ -81,12 +87,12 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
 
     let created = match ApiKey::create(&admin, KEY).await {
         Ok(key) => {
-            step(&format!("Created the API key {KEY}: its secret is shown once and stored as a hash"));
+            step(&format!("Created the API key {KEY}: its secret is shown once and stored as a hash"))?;
             key
         }
         Err(error) if error.is_already_exists() => {
             let key = rotate(&admin, KEY).await?;
-            step(&format!("The API key {KEY} is there from the last time; gave it a new secret"));
+            step(&format!("The API key {KEY} is there from the last time; gave it a new secret"))?;
             key
         }
         Err(error) => return Err(error.into()),
@@ -97,17 +103,17 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
     step(&format!(
         "Exchanged its secret for an access token of {} bytes, which has no row in the database",
         token.len()
-    ));
+    ))?;
 
     let user = key.whoami().await?;
-    step(&format!("Called an RPC with the token: the server knows the caller as {}", user.subject));
+    step(&format!("Called an RPC with the token: the server knows the caller as {}", user.subject))?;
 
     let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
     let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
-    step(&format!("Listed the keys: {}{}", names.join(", "), if keys.len() > 5 { ", ..." } else { "" }));
+    step(&format!("Listed the keys: {}{}", names.join(", "), if keys.len() > 5 { ", ..." } else { "" }))?;
 
     let rotated = rotate(&key, KEY).await?;
-    step("The key rotated its own secret; the old one stays valid for 24 hours");
+    step("The key rotated its own secret; the old one stays valid for 24 hours")?;
 
     refuse_deleted(running, &admin).await?;
     Ok(PlainSecret::new(rotated.client_secret()))
@@ -127,7 +133,7 @@ async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()>
     ApiKey::delete(admin, THROW_AWAY).await?;
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
-            step("Created another key, used it, deleted it: its token and its secret were refused at once");
+            step("Created another key, used it, deleted it: its token and its secret were refused at once")?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -142,7 +148,7 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
         let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
         match client.access_token().await {
             Ok(_) => {
-                step("The admin key is there from the last time");
+                step("The admin key is there from the last time")?;
                 return Ok(client);
             }
             Err(error) if error.is_unauthenticated() => {}
@@ -157,7 +163,7 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
         anyhow::bail!("init answered something else than was asked");
     };
     data_dir::write_private(&file, format!("{client_secret}\n").as_bytes())?;
-    step(&format!("Made the first admin key, admin; its secret is in {}", file.display()));
+    step(&format!("Made the first admin key, admin; its secret is in {}", file.display()))?;
     client(running, "admin", &PlainSecret::new(client_secret))
 }
 
@@ -180,8 +186,8 @@ fn client(running: &Running, client_id: &str, secret: &PlainSecret) -> anyhow::R
     Ok(builder.build()?)
 }
 
-fn step(text: &str) {
-    println!("{} {text}", output::done_mark());
+fn step(text: &str) -> io::Result<()> {
+    say!("{} {text}", output::done_mark())
 }
 
 /// Lines to copy, true for the port there is.
@@ -196,41 +202,44 @@ fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result
     };
     let bundle = running.data_dir.file("ca-bundle.pem");
     let bundle = output::shell_quoted(&bundle.display().to_string());
-    println!(
-        "\n{}",
-        output::bold("Use the key with Flyte's own tools (pip install flyte flyteplugins-union):")
-    );
-    println!();
-    println!("export SSL_CERT_FILE={bundle}");
-    println!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}");
-    println!("export FLYTE_API_KEY={}", credentials.encoded_for_flyte()?.expose());
+    say!("\n{}", output::bold("Use the key with Flyte's own tools (pip install flyte flyteplugins-union):"))?;
+    say!()?;
+    say!("export SSL_CERT_FILE={bundle}")?;
+    say!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}")?;
+    say!("export FLYTE_API_KEY={}", credentials.encoded_for_flyte()?.expose())?;
     match output::port_of(endpoint) {
-        None => println!("flyte get api-key {KEY}"),
-        Some(_) => println!("flyte --endpoint {endpoint} get api-key {KEY}"),
+        None => say!("flyte get api-key {KEY}")?,
+        Some(_) => say!("flyte --endpoint {endpoint} get api-key {KEY}")?,
     }
-    println!("\n{}", output::bold("Manage keys with them, as admin:"));
-    println!();
-    println!("cat > config.yaml <<'END'");
-    print!("{}", config_yaml(running.data_dir.path(), endpoint));
-    println!("END");
-    println!("unset FLYTE_API_KEY");
-    println!("flyte -c config.yaml get api-key");
-    println!("\n{}", output::bold("Or with this binary:"));
-    println!();
-    println!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose());
-    println!(
+    say!("\n{}", output::bold("Manage keys with them, as admin:"))?;
+    say!()?;
+    say!("cat > config.yaml <<'END'")?;
+    say!("{}", config_yaml(running.data_dir.path(), endpoint))?;
+    say!("END")?;
+    say!("unset FLYTE_API_KEY")?;
+    say!("flyte -c config.yaml get api-key")?;
+    say!("\n{}", output::bold("Or with this binary:"))?;
+    say!()?;
+    say!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose())?;
+    say!(
         "export GATEKEY_CA_FILE={}",
         output::shell_quoted(&running.data_dir.file("ca.pem").display().to_string())
-    );
-    println!("gatekey whoami");
+    )?;
+    say!("{} whoami", program())?;
     Ok(())
+}
+
+/// This program, as it was called: it need not be on PATH.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_else(|| "gatekey".to_owned());
+    output::shell_quoted(&called)
 }
 
 fn config_yaml(data_dir: &Path, endpoint: &str) -> String {
     let quoted = |name: &str| format!("{:?}", data_dir.join(name).display().to_string());
     format!(
         "admin:\n  endpoint: dns:///{endpoint}\n  authType: ClientSecret\n  clientId: admin\n  \
-         clientSecretLocation: {}\n  caCertFilePath: {}\n",
+         clientSecretLocation: {}\n  caCertFilePath: {}",
         quoted(ADMIN_SECRET),
         quoted("ca.pem")
     )

@@ -15,7 +15,7 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let settings = super::settings(settings)?;
     let (response, _) = administer(&data_dir.data_dir, settings, &Request::RotateSigningKey).await?;
     if let Response::SigningKey { kid } = refused(response)? {
-        println!("{kid}");
+        say!("{kid}")?;
     }
     Ok(())
 }

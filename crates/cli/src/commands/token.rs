@@ -4,6 +4,6 @@ use crate::args::Client;
 
 /// Prints an access token, and nothing else, on standard output.
 pub(crate) async fn run(flags: Client) -> anyhow::Result<()> {
-    println!("{}", super::client(&flags)?.access_token().await?);
+    say!("{}", super::client(&flags)?.access_token().await?)?;
     Ok(())
 }

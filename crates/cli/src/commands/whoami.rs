@@ -10,15 +10,15 @@ pub(crate) async fn run(flags: Client, format: Format) -> anyhow::Result<()> {
     let client = super::client(&flags)?;
     let user = client.whoami().await?;
     match format {
-        Format::Json => println!("{:#}", serde_json::to_value(&user)?),
+        Format::Json => say!("{:#}", serde_json::to_value(&user)?)?,
         Format::Text | Format::Env => {
-            println!("{}  {}", output::dim("subject "), output::bold(&user.subject));
-            println!("{}  {}", output::dim("name    "), user.name);
+            say!("{}  {}", output::dim("subject   "), output::bold(&user.subject))?;
+            say!("{}  {}", output::dim("name      "), user.name)?;
             for (claim, value) in &user.additional_claims {
                 let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                println!("{}  {value}", output::dim(&format!("{claim:<8}")));
+                say!("{}  {value}", output::dim(&format!("{claim:<10}")))?;
             }
-            println!("{}  {}", output::dim("endpoint"), client.url());
+            say!("{}  {}", output::dim("endpoint  "), client.url())?;
         }
     }
     Ok(())
