@@ -590,7 +590,7 @@ impl<Fetch> Pages<Fetch> {
         page.items.truncate(self.remaining);
         self.remaining -= page.items.len();
         if !page.next_token.is_empty() {
-            if false {
+            if self.seen.contains(&page.next_token) {
                 return Some(Err(Error::internal(
                     "could not list API keys: the server repeats a page token",
                 )));

@@ -125,6 +125,11 @@ async fn update_preserves_every_field_that_it_does_not_change() {
         ..App::default()
     };
     assert_eq!(sent, app);
+
+    let options = UpdateOptions { redirect_uris: vec!["https://new/cb".into()], ..UpdateOptions::default() };
+    ApiKey::update(&server.client(), "ci", options).await.unwrap();
+    let sent = server.0.record().updates.remove(0);
+    assert_eq!((sent.client_name.as_str(), sent.redirect_uris), ("ci", vec!["https://new/cb".to_owned()]));
 }
 
 #[tokio::test]
@@ -169,9 +174,17 @@ async fn listall_fetches_a_page_only_when_it_is_needed() {
 async fn listall_stops_when_the_server_repeats_a_page_token() {
     let server = Server::start_with(Behaviour { repeats_page_token: true, ..Behaviour::default() }).await;
     server.add_apps(1);
-    let items: Vec<_> = ApiKey::listall(&server.client(), None).collect().await;
+    let items: Vec<_> = ApiKey::listall(&server.client(), None).take(10).collect().await;
     assert!(items.len() <= 2 && items.last().unwrap().is_err());
     assert_eq!(server.0.record().pages.len(), 2);
+}
+
+#[tokio::test]
+async fn listall_keeps_to_the_limit_when_the_server_sends_more() {
+    let server = Server::start_with(Behaviour { ignores_limit: true, ..Behaviour::default() }).await;
+    server.add_apps(5);
+    let keys: Vec<ApiKey> = ApiKey::listall(&server.client(), 3).try_collect().await.unwrap();
+    assert_eq!(keys.len(), 3);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub(crate) const SECRET: &str = "SECRET?%G";
 const BASIC: &str = "client%21%2BID:SECRET%3F%25G";
 
 /// How the server behaves; tests change it while it runs.
+#[expect(clippy::struct_excessive_bools, reason = "each is one fault that a test switches on")]
 pub(crate) struct Behaviour {
     pub(crate) lifetime: Option<u64>,
     pub(crate) scopes: Vec<String>,
@@ -53,6 +54,8 @@ pub(crate) struct Behaviour {
     pub(crate) flyte_1_only: bool,
     /// Answers every page with the same page token.
     pub(crate) repeats_page_token: bool,
+    /// Sends more keys in a page than were asked for.
+    pub(crate) ignores_limit: bool,
     /// Of the caller, in `additional_claims`.
     pub(crate) user_handle: String,
     /// AppsService/Get answers INTERNAL.
@@ -74,6 +77,7 @@ impl Default for Behaviour {
             login_takes: Duration::ZERO,
             flyte_1_only: false,
             repeats_page_token: false,
+            ignores_limit: false,
             user_handle: String::new(),
             get_is_broken: false,
             revoked: 0,
@@ -332,6 +336,7 @@ impl AppsService for Handler {
 
 impl Handler {
     fn page(&self, limit: u32, after: &str) -> (Vec<App>, String) {
+        let limit = if self.0.behaviour().ignores_limit { u32::MAX } else { limit };
         let apps = self.0.apps();
         let rest: Vec<_> = apps.values().filter(|app| app.client_id.as_str() > after).collect();
         let page: Vec<App> = rest.iter().take(limit as usize).map(|app| (*app).clone()).collect();
