@@ -50,3 +50,8 @@ pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 pub use gatekey_proto::cloudidl::identity::App;
 pub use token::TokenCache;
 pub use user_info::UserInfo;
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
