@@ -104,20 +104,42 @@ impl Connection {
             ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the server closed the connection");
             let Some(head) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
             let text = std::str::from_utf8(&self.buffer[..head])?;
-            let length = content_length(text)?;
-            if self.buffer.len() < head + 4 + length {
+            let body = head + 4;
+            let end = match content_length(text)? {
+                Some(length) => body + length,
+                // The chunks of an answer to an RPC; the last one is empty.
+                None if self.buffer.ends_with(b"0\r\n\r\n") => dechunk(&mut self.buffer, body)?,
+                None => continue,
+            };
+            if self.buffer.len() < end {
                 continue;
             }
-            if !text.starts_with("HTTP/1.1 200") {
+            if !self.buffer.starts_with(b"HTTP/1.1 200") {
                 bail!("not 200: {}", String::from_utf8_lossy(&self.buffer));
             }
-            return Ok(&self.buffer[head + 4..head + 4 + length]);
+            return Ok(&self.buffer[body..end]);
         }
     }
 }
 
-fn content_length(head: &str) -> anyhow::Result<usize> {
+/// Joins the chunks that begin at `body`, in place; gives the end of what they hold.
+fn dechunk(buffer: &mut Vec<u8>, body: usize) -> anyhow::Result<usize> {
+    let mut rest = buffer.split_off(body);
+    loop {
+        let line = rest.windows(2).position(|bytes| bytes == b"\r\n").context("a chunk has a length")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line])?, 16)?;
+        if length == 0 {
+            return Ok(buffer.len());
+        }
+        ensure!(rest.len() >= line + 4 + length, "a chunk is whole");
+        buffer.extend_from_slice(&rest[line + 2..line + 2 + length]);
+        rest.drain(..line + 4 + length);
+    }
+}
+
+/// `None` for an answer in chunks.
+fn content_length(head: &str) -> anyhow::Result<Option<usize>> {
     let mut lines = head.lines().filter_map(|line| line.split_once(':'));
     let found = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    Ok(found.context("an answer has a content-length")?.1.trim().parse()?)
+    Ok(found.map(|(_, length)| length.trim().parse()).transpose()?)
 }

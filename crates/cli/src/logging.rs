@@ -1,15 +1,30 @@
 //! Where log lines go: standard error, as text for people or JSON for programs.
 
-use std::io::{IsTerminal as _, stderr};
+use std::{
+    io::{self, IsTerminal as _, Write as _, stderr},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::args::LogFormat;
 
-/// Starts logging. The filter is that of `GATEKEY_LOG`, by default `info`.
-pub(crate) fn start(format: LogFormat, default_level: &str) {
+/// How long a line may wait for others.
+const LATEST: Duration = Duration::from_millis(100);
+/// Bytes that do not wait for more.
+const FULL: usize = 64 * 1024;
+
+/// Starts logging. The filter is that of `GATEKEY_LOG`, by default `info`. What is logged is whole once the
+/// guard is dropped.
+pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     let filter = EnvFilter::try_from_env("GATEKEY_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
-    let builder = fmt().with_env_filter(filter).with_writer(stderr);
+    let lines = Lines::default();
+    let guard = Guard(lines.clone());
+    let background = lines.clone();
+    // Without the thread, lines are written once there are many of them, and at the end.
+    let _ = std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_on());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let text = match format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Text => true,
@@ -21,4 +36,66 @@ pub(crate) fn start(format: LogFormat, default_level: &str) {
     } else {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };
+    guard
+}
+
+/// Writes what is left when dropped.
+pub(crate) struct Guard(Lines);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.write_out();
+    }
+}
+
+/// Lines on their way to standard error. A write a line would cost a request more than its token's signature
+/// does in system calls and wake-ups, so lines wait for one another, for a tenth of a second at most.
+#[derive(Clone, Default)]
+struct Lines(Arc<(Mutex<Vec<u8>>, Condvar)>);
+
+impl Lines {
+    /// Writes lines whenever there are some, for as long as the process lives.
+    fn write_on(&self) {
+        let (waiting, some) = &*self.0;
+        loop {
+            let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = some.wait_while(waiting, |waiting| waiting.is_empty());
+            let first = first.unwrap_or_else(PoisonError::into_inner);
+            drop(some.wait_timeout_while(first, LATEST, |waiting| waiting.len() < FULL));
+            self.write_out();
+        }
+    }
+
+    fn write_out(&self) {
+        let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = std::mem::take(&mut *waiting);
+        // Writing while holding the lock keeps lines in order, and slows requests down when nobody reads,
+        // rather than filling the memory.
+        let _ = stderr().write_all(&lines);
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let (waiting, some) = &*self.0;
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend_from_slice(line);
+        // The thread sleeps only while there is nothing, or less than is worth a write.
+        if waiting.len() == line.len() || waiting.len() >= FULL {
+            some.notify_one();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
 }

@@ -14,7 +14,18 @@ pub struct Hex<'b>(pub &'b [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        // By hand, and in one piece: ids are printed into every token.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for chunk in self.0.chunks(32) {
+            for (pair, byte) in text.chunks_exact_mut(2).zip(chunk) {
+                pair[0] = DIGITS[usize::from(byte >> 4)];
+                pair[1] = DIGITS[usize::from(byte & 15)];
+            }
+            let text = std::str::from_utf8(&text[..chunk.len() * 2]).map_err(|_| fmt::Error)?;
+            formatter.write_str(text)?;
+        }
+        Ok(())
     }
 }
 
@@ -79,6 +90,13 @@ random_id! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_shown_as_two_digits_each() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let expected = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        assert_eq!(Hex(&bytes).to_string(), expected);
+    }
 
     #[test]
     fn an_id_parses_from_what_it_prints() {

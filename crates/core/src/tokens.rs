@@ -235,7 +235,7 @@ impl Tokens {
         let facts = self
             .directory
             .find(&claims.client_id)
-            .filter(|facts| facts.key_id.to_string() == claims.key && facts.epoch == claims.epoch)
+            .filter(|facts| claims.key.parse() == Ok(facts.key_id) && facts.epoch == claims.epoch)
             .filter(|facts| facts.is_usable_at(now))
             .ok_or(TokenRefusal::Key)?;
         let secret_id = claims.jti.split('.').next().and_then(|id| id.parse::<SecretId>().ok());

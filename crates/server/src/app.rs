@@ -4,9 +4,9 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::{
     Router,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
+    extract::State,
+    http::{HeaderMap, Method, StatusCode},
+    middleware,
     response::{IntoResponse, Response},
 };
 use gatekey_core::{
@@ -16,7 +16,7 @@ use gatekey_core::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{Config, authenticate, call, oauth, rpc};
+use crate::{Config, call, oauth, rpc};
 
 /// What every handler shares. Cloning is cheap.
 #[derive(Clone)]
@@ -115,12 +115,10 @@ impl App {
     /// Every route, with the layers that each request passes.
     pub fn router(&self) -> Router {
         Router::new()
-            .merge(oauth::routes())
+            .merge(oauth::routes(self))
             .merge(rpc::routes(self))
             .fallback(not_found)
-            .layer(middleware::from_fn_with_state(self.clone(), authenticate::middleware))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn(no_store))
             .layer(middleware::from_fn_with_state(self.clone(), call::middleware))
             .with_state(self.clone())
     }
@@ -132,13 +130,6 @@ impl std::ops::Deref for App {
     fn deref(&self) -> &Shared {
         &self.0
     }
-}
-
-/// Nothing of this server may be kept by a cache unless its handler says so (RFC 6749 section 5.1).
-async fn no_store(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -> Response {

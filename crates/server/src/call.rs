@@ -49,7 +49,8 @@ impl Call {
 }
 
 /// Names the call, passes it on, and logs one line about it. Neither query nor headers are logged: they may
-/// hold what they should not.
+/// hold what they should not. No answer may be kept by a cache unless its handler says so (RFC 6749 section
+/// 5.1).
 pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = std::time::Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
@@ -63,6 +64,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let version = request.version();
     request.extensions_mut().insert(Call { request_id: request_id.clone(), peer, user_agent });
     let mut response = next.run(request).await;
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

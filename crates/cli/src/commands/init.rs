@@ -21,7 +21,7 @@ use crate::{
 
 /// Makes an admin key, by the server when one runs on the data directory, else by itself.
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
-    logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, "warn");
     let path = arguments.data_dir.data_dir;
     let request = Request::Init { name: arguments.name, rotate: arguments.rotate };
     let (response, address) = administer(&path, super::settings(arguments.settings)?, &request).await?;

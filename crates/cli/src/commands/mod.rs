@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::config;
 
@@ -43,8 +42,9 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         None => config::Settings::default(),
         Some(path) => {
             let shown = path.display();
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("the configuration file {shown} cannot be read"))?;
+            let text = fs::read_to_string(path).map_err(|error| {
+                exit::usage(format!("the configuration file {shown} cannot be read: {error}"))
+            })?;
             config::Settings::from_toml(&text)
                 .map_err(|error| exit::usage(format!("the configuration file {shown} is wrong:\n{error}")))?
         }

@@ -12,7 +12,7 @@ use gatekey_server::{
 };
 use tokio::net::TcpListener;
 
-use super::{init::refused, serve::until_told_to_stop};
+use super::{init::refused, serve::StopSignals};
 use crate::{
     args::{self, LogFormat},
     data_dir::{self, DataDir},
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_hours(24);
 
 /// Serves, shows the main job, and tells how Flyte's own tools do it.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
-    logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, "warn");
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
     let listener = listen(arguments.listen).await?;
     let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
@@ -54,8 +54,9 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
                 output::shell_quoted(&running.data_dir.path().display().to_string()),
                 running.app.config.listen
             );
+            let signals = StopSignals::catch()?;
             say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
-            until_told_to_stop().await?;
+            signals.wait().await;
             running.stop().await;
             Ok(())
         }

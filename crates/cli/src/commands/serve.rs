@@ -1,7 +1,7 @@
 //! `gatekey serve`.
 
 use gatekey_core::Env;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     args, data_dir,
@@ -12,7 +12,7 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
-    logging::start(arguments.log_format, "info");
+    let _logging = logging::start(arguments.log_format, "info");
     let settings = super::settings(arguments.settings)?;
     // Said before anything is touched; with port 0 what follows from the port is checked again below.
     running::resolve(settings.clone(), settings.listen())?;
@@ -21,22 +21,33 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let listener = running::bind(settings.listen()).await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
     let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve).await?;
+    let signals = StopSignals::catch()?;
     let running = opened.start(listener)?;
     if let Some(ready_file) = &arguments.ready_file {
         data_dir::write_public(ready_file, &serde_json::to_vec(&running.address)?)?;
     }
-    until_told_to_stop().await?;
+    signals.wait().await;
     running.stop().await;
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub(crate) async fn until_told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT: caught before anybody is told that the server serves, so that none of them kills it.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Catches them from now on.
+    pub(crate) fn catch() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for one of them.
+    pub(crate) async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Makes a new key sign.
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
-    logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, "warn");
     let SigningKey::Rotate { data_dir, settings } = arguments;
     let settings = super::settings(settings)?;
     let (response, _) = administer(&data_dir.data_dir, settings, &Request::RotateSigningKey).await?;

@@ -18,8 +18,13 @@ pub enum OAuthError {
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
     /// A Bearer token is needed and none in force was sent (RFC 6750 section 3.1).
-    #[error("{0}")]
-    Bearer(String),
+    #[error("{reason}")]
+    Bearer {
+        /// Why, as a clause for the caller.
+        reason: String,
+        /// Whether any credential was sent: who sent none is told of no error in the challenge.
+        sent: bool,
+    },
 }
 
 impl OAuthError {
@@ -30,7 +35,8 @@ impl OAuthError {
 }
 
 const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
-const CHALLENGE_BEARER: HeaderValue =
+const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
+const CHALLENGE_INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
 
 impl IntoResponse for OAuthError {
@@ -53,10 +59,11 @@ impl IntoResponse for OAuthError {
                 }
             },
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
-            Self::Bearer(_) => (StatusCode::UNAUTHORIZED, "invalid_token"),
+            Self::Bearer { .. } => (StatusCode::UNAUTHORIZED, "invalid_token"),
         };
         let challenge = match &self {
-            Self::Bearer(_) => Some(CHALLENGE_BEARER),
+            Self::Bearer { sent: false, .. } => Some(CHALLENGE_BEARER),
+            Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
             Self::Token(_) | Self::TooLarge(_) => {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
             }

@@ -6,11 +6,11 @@
 //! be), [`client_authentication`] (RFC 6749 section 2.3) and [`error`] (the one renderer).
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{get, post},
 };
 
-use crate::App;
+use crate::{App, authenticate};
 
 pub mod client_authentication;
 pub mod error;
@@ -44,16 +44,19 @@ pub mod path {
     pub const ME: &str = "/me";
 }
 
-/// The OAuth routes.
-pub fn routes() -> Router<App> {
-    Router::new()
-        .route(path::TOKEN, post(token::handle).fallback(error::method_not_allowed))
+/// The OAuth routes. Those that take a Bearer token have the middleware that reads one.
+pub fn routes(app: &App) -> Router<App> {
+    let with_token = Router::new()
         .route(path::INTROSPECT, post(introspect::handle).fallback(error::method_not_allowed))
-        .route(path::REVOKE, post(revoke::handle).fallback(error::method_not_allowed))
-        .route(path::JWKS, get(jwks::handle))
         .route(path::USERINFO, get(userinfo::handle).post(userinfo::handle))
         .route(path::ME, get(userinfo::me))
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware));
+    Router::new()
+        .route(path::TOKEN, post(token::handle).fallback(error::method_not_allowed))
+        .route(path::REVOKE, post(revoke::handle).fallback(error::method_not_allowed))
+        .route(path::JWKS, get(jwks::handle))
         .route(path::AUTHORIZATION_SERVER, get(metadata::authorization_server))
         .route(path::OPENID_CONFIGURATION, get(metadata::openid_configuration))
         .route(path::FLYTE_CLIENT, get(metadata::flyte_client))
+        .merge(with_token)
 }

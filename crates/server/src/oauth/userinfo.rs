@@ -65,9 +65,12 @@ pub async fn me(
 }
 
 async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> {
-    let token = principal.key().map_err(OAuthError::Bearer)?;
+    let sent = !matches!(principal, Principal::Nobody);
+    let token = principal.key().map_err(|reason| OAuthError::Bearer { reason, sent })?;
     UserInfo::of(app, token).await.map_err(|error| match error {
-        gatekey_core::Error::NotFound(_) => OAuthError::Bearer("the token's key was deleted".to_owned()),
+        gatekey_core::Error::NotFound(_) => {
+            OAuthError::Bearer { reason: "the token's key was deleted".to_owned(), sent }
+        }
         other => OAuthError::Token(gatekey_core::tokens::TokenError::Internal(Box::new(other))),
     })
 }

@@ -22,7 +22,7 @@ use gatekey_core::{Caller, tokens::VerifiedToken};
 
 use crate::{
     App,
-    authenticate::{Principal, actor},
+    authenticate::{self, Principal, actor},
     call::Call,
 };
 
@@ -75,6 +75,7 @@ pub fn routes(app: &App) -> Router<App> {
             routes.route_service(&format!("/{name}/{{method}}"), service.clone())
         })
         .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware))
 }
 
 fn service_names(router: &connectrpc::Router) -> BTreeSet<String> {
