@@ -260,28 +260,32 @@ pub struct ApiKeyPatch {
 
 impl ApiKeyPatch {
     /// Puts the changes into a key. The store calls it inside its transaction.
-    pub fn apply(self, key: &mut ApiKey, at: Timestamp) {
-        fn set<T>(field: &mut T, change: Option<T>) {
-            if let Some(change) = change {
-                *field = change;
-            }
-        }
-        let application = &mut key.application;
-        set(&mut application.client_name, self.client_name);
-        set(&mut application.redirect_uris, self.redirect_uris);
-        set(&mut application.response_types, self.response_types);
-        set(&mut application.grant_types, self.grant_types);
-        set(&mut application.application_type, self.application_type);
-        set(&mut application.contacts, self.contacts);
-        set(&mut application.logo_uri, self.logo_uri);
-        set(&mut application.client_uri, self.client_uri);
-        set(&mut application.policy_uri, self.policy_uri);
-        set(&mut application.tos_uri, self.tos_uri);
-        set(&mut application.jwks_uri, self.jwks_uri);
-        set(&mut application.token_endpoint_auth_method, self.token_endpoint_auth_method);
-        set(&mut key.role, self.role);
-        set(&mut key.expires_at, self.expires_at);
+    pub fn apply(&self, key: &mut ApiKey, at: Timestamp) {
+        self.apply_to_application(&mut key.application);
+        set(&mut key.role, self.role.as_ref());
+        set(&mut key.expires_at, self.expires_at.as_ref());
         key.updated_at = at;
+    }
+
+    /// Puts the changes into the descriptive part alone.
+    pub fn apply_to_application(&self, application: &mut Application) {
+        set(&mut application.client_name, self.client_name.as_ref());
+        set(&mut application.redirect_uris, self.redirect_uris.as_ref());
+        set(&mut application.response_types, self.response_types.as_ref());
+        set(&mut application.grant_types, self.grant_types.as_ref());
+        set(&mut application.application_type, self.application_type.as_ref());
+        set(&mut application.contacts, self.contacts.as_ref());
+        set(&mut application.logo_uri, self.logo_uri.as_ref());
+        set(&mut application.client_uri, self.client_uri.as_ref());
+        set(&mut application.policy_uri, self.policy_uri.as_ref());
+        set(&mut application.tos_uri, self.tos_uri.as_ref());
+        set(&mut application.jwks_uri, self.jwks_uri.as_ref());
+        set(&mut application.token_endpoint_auth_method, self.token_endpoint_auth_method.as_ref());
+    }
+
+    /// Whether the change takes a key's role away: its tokens say `all`, which it then may not have.
+    pub fn takes_role_from(&self, key: &ApiKey) -> bool {
+        key.role.is_some() && self.role == Some(None)
     }
 
     /// The fields that change, for the ledger.
@@ -305,6 +309,12 @@ impl ApiKeyPatch {
         .into_iter()
         .filter_map(|(field, changes)| changes.then_some(field))
         .collect()
+    }
+}
+
+fn set<T: Clone>(field: &mut T, change: Option<&T>) {
+    if let Some(change) = change {
+        field.clone_from(change);
     }
 }
 

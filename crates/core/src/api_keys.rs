@@ -13,6 +13,7 @@ use crate::{
     error::Violation,
     ledger::{Action, NewEntry},
     list::{ListKeys, Page},
+    refusals::Refusals,
     store::{Created, Replay, Rotated, Rotation, Switch},
 };
 
@@ -48,6 +49,8 @@ pub struct RotateSecret {
     pub label: String,
     /// Of the new secret, in the future.
     pub expires_at: Option<Timestamp>,
+    /// The key that is meant, where a key rotates itself.
+    pub only_key: Option<KeyId>,
 }
 
 /// A key with a secret of it, to be shown this once.
@@ -66,12 +69,13 @@ pub struct ApiKeys {
     root_key: Arc<RootKey>,
     organization: Organization,
     env: Env,
+    refusals: Arc<Refusals>,
 }
 
 impl ApiKeys {
     /// Over a store.
     pub fn new(store: Arc<dyn Store>, root_key: Arc<RootKey>, organization: Organization, env: Env) -> Self {
-        Self { store, root_key, organization, env }
+        Self { store, root_key, organization, env, refusals: Arc::default() }
     }
 
     /// Creates a key with its first secret. The same call by the same caller within ten minutes, at most
@@ -196,39 +200,18 @@ impl ApiKeys {
         let client_id = parse_client_id(client_id)?;
         // Rules look at one field each, so a patched key is valid when the patch is.
         let mut probe = Application::named("unchanged");
-        if let Some(client_name) = &patch.client_name {
-            probe.client_name.clone_from(client_name);
-        }
-        if let Some(redirect_uris) = &patch.redirect_uris {
-            probe.redirect_uris.clone_from(redirect_uris);
-        }
-        if let Some(contacts) = &patch.contacts {
-            probe.contacts.clone_from(contacts);
-        }
-        if let Some(grant_types) = &patch.grant_types {
-            probe.grant_types.clone_from(grant_types);
-        }
-        if let Some(response_types) = &patch.response_types {
-            probe.response_types.clone_from(response_types);
-        }
-        for (field, change) in [
-            (&mut probe.logo_uri, &patch.logo_uri),
-            (&mut probe.client_uri, &patch.client_uri),
-            (&mut probe.policy_uri, &patch.policy_uri),
-            (&mut probe.tos_uri, &patch.tos_uri),
-            (&mut probe.jwks_uri, &patch.jwks_uri),
-        ] {
-            if let Some(change) = change {
-                field.clone_from(change);
-            }
-        }
+        patch.apply_to_application(&mut probe);
         let mut broken = Vec::new();
         gather(probe.validate(), &mut broken)?;
         check_future("expires_at", patch.expires_at.flatten(), now, &mut broken);
         if !broken.is_empty() {
             return Err(Error::Invalid(broken));
         }
-        let detail = format!("fields={}", patch.changed_fields().join(","));
+        let mut detail = format!("fields={}", patch.changed_fields().join(","));
+        if let Some(role) = patch.role {
+            detail.push_str(" role=");
+            detail.push_str(role.map_or("none", Role::as_str));
+        }
         let entry = NewEntry::new(now, caller, Action::Update, &client_id, detail);
         self.store.update_key(&client_id, patch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
@@ -274,6 +257,7 @@ impl ApiKeys {
             retire_others_at: now.after(rotate.grace),
             raise_epoch: rotate.grace.is_zero(),
             max_secrets: MAX_SECRETS,
+            only_key: rotate.only_key,
         };
         match self.store.rotate_secret(&client_id, rotation, entry).await? {
             Rotated::Done(key) => Ok(WithSecret { key: *key, secret }),
@@ -337,12 +321,19 @@ impl ApiKeys {
         self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
-    /// Records that a known caller was refused.
+    /// Records that a known caller was refused; the same refusal within a minute is only counted.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn record_refusal(&self, caller: &Caller, target: &str, reason: &str) -> Result<(), Error> {
-        let entry = NewEntry::new(self.env.now(), caller, Action::Refuse, bounded(target), reason);
+        let (now, target) = (self.env.now(), bounded(target));
+        let noted = self.refusals.note(now, &caller.actor.to_string(), &target, reason);
+        let Some(since) = noted else { return Ok(()) };
+        let mut detail = reason.to_owned();
+        if since > 0 {
+            detail = format!("{detail} ({since} more since the last entry)");
+        }
+        let entry = NewEntry::new(now, caller, Action::Refuse, target, detail);
         Ok(self.store.append_entry(entry).await?)
     }
 

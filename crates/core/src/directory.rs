@@ -76,9 +76,11 @@ impl From<&ApiKey> for KeyFacts {
             expires_at: key.expires_at,
             disabled: key.disabled_at.is_some(),
             client_credentials: key.application.grant_types.contains(&GrantType::ClientCredentials),
+            // Those that had expired when the key was last changed can prove nothing any more.
             secrets: key
                 .secrets
                 .iter()
+                .filter(|secret| secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at))
                 .map(|secret| SecretFacts {
                     id: secret.id,
                     hash: secret.hash,

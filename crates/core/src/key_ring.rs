@@ -12,6 +12,9 @@ use crate::{
     store::{Change, ChangeObserver, SealedSigningKey, StoreError},
 };
 
+/// The longest that a token may live, by any configuration: so long a key stays published that signs no more.
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
+
 /// Why there is no usable signing key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
@@ -86,7 +89,6 @@ impl KeyRing {
         store: &dyn Store,
         env: &Env,
         algorithm: Algorithm,
-        token_lifetime: Duration,
         caller: &Caller,
     ) -> Result<String, KeyRingError> {
         let now = env.now();
@@ -100,8 +102,9 @@ impl KeyRing {
             published_until: None,
         };
         let entry = NewEntry::new(now, caller, Action::RotateSigningKey, &kid, algorithm.as_str());
-        // A minute more than a token lives, for tokens signed while the change was on its way.
-        let until = now.after(token_lifetime + Duration::from_mins(1));
+        // The lifetime configured now says nothing of tokens signed before it was changed; and a minute more for
+        // tokens signed while the change was on its way.
+        let until = now.after(MAX_TOKEN_LIFETIME + Duration::from_mins(1));
         store.rotate_signing_key(key, until, entry).await?;
         Ok(kid)
     }
@@ -116,14 +119,13 @@ impl KeyRing {
         store: &dyn Store,
         env: &Env,
         algorithm: Option<Algorithm>,
-        token_lifetime: Duration,
         caller: &Caller,
     ) -> Result<(), KeyRingError> {
         self.take(&store.signing_keys().await?)?;
         let fits = |key: Arc<SigningKey>| algorithm.is_none_or(|algorithm| key.algorithm() == algorithm);
         if !self.signing_key().is_some_and(fits) {
             let algorithm = algorithm.unwrap_or(Algorithm::ES256);
-            self.rotate(store, env, algorithm, token_lifetime, caller).await?;
+            self.rotate(store, env, algorithm, caller).await?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! - [`directory`], [`key_ring`]: what is held in memory, fed by the store's changes.
 //! - [`store`]: the one trait behind which keys are kept.
 //! - [`ledger`]: the chained record of changes and refusals.
+//! - `refusals`: the same refusal is one entry a minute.
 //! - [`list`]: filters, order and page tokens.
 //! - [`root_key`]: the one key outside the database and all that is derived from it.
 //! - [`env`]: time and randomness as arguments.
@@ -23,6 +24,7 @@ pub mod ledger;
 pub mod list;
 pub mod organization;
 pub mod redirect_uri;
+mod refusals;
 pub mod root_key;
 pub mod store;
 pub mod tokens;

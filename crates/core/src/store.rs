@@ -115,8 +115,11 @@ pub struct Rotation {
     pub retire_others_at: Timestamp,
     /// Whether every earlier token dies.
     pub raise_epoch: bool,
-    /// The most secrets not expired at `secret.created_at` that the key may then have.
+    /// The most secrets not expired at `secret.created_at` that the key may then have; of those expired as many
+    /// are kept for the record, the newest.
     pub max_secrets: usize,
+    /// The key that is meant, where a key rotates itself: another under the same client id counts as absent.
+    pub only_key: Option<KeyId>,
 }
 
 /// What became of [`Store::rotate_secret`].

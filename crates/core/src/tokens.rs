@@ -61,6 +61,9 @@ pub enum TokenRefusal {
     /// Of another issuer than this server.
     #[error("the token is of another issuer")]
     Issuer,
+    /// For somebody else than this server.
+    #[error("the token is for another audience")]
+    Audience,
     /// Its key is gone, disabled, expired, or had its tokens killed.
     #[error("the token's key was deleted, disabled or rotated, or has expired")]
     Key,
@@ -193,6 +196,10 @@ impl Tokens {
         let now = self.env.now();
         let ends = [Some(now.after(self.policy.lifetime)), key.facts.expires_at, key.secret.expires_at];
         let exp = ends.into_iter().flatten().min().unwrap_or(now).as_seconds();
+        if exp <= now.as_seconds() {
+            // Less than a second is left of the key or the secret, and a token counts whole ones.
+            return Err(TokenError::InvalidClient);
+        }
         let scope = scopes.join(" ");
         let claims = AccessTokenClaims {
             iss: self.policy.issuer.clone(),
@@ -216,16 +223,38 @@ impl Tokens {
         Ok(IssuedToken { access_token, expires_in: exp - now.as_seconds(), scope })
     }
 
-    /// Checks that a token is ours and in force now.
+    /// Checks that a token is ours, in force now, and for this server (RFC 9068 section 4): what our own
+    /// endpoints accept.
     ///
     /// # Errors
     /// [`TokenRefusal`], by the first rule that it breaks.
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        let verified = self.verify_for_anybody(token)?;
+        let ours = |audience: &String| {
+            *audience == self.policy.issuer || self.policy.audiences.first() == Some(audience)
+        };
+        if verified.claims.aud.iter().any(ours) { Ok(verified) } else { Err(TokenRefusal::Audience) }
+    }
+
+    /// Checks again, at the end of a long request, that a token verified at its beginning is in force.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`], by the first rule that it breaks now.
+    pub fn verify_again(&self, token: &VerifiedToken) -> Result<VerifiedToken, TokenRefusal> {
+        self.in_force(token.claims.clone(), self.env.now())
+    }
+
+    /// Checks that a token is ours and in force now, whomever it is for.
+    fn verify_for_anybody(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         let now = self.env.now();
         let claims: AccessTokenClaims = self.key_ring.verify(token, now)?;
         if claims.iss != self.policy.issuer {
             return Err(TokenRefusal::Issuer);
         }
+        self.in_force(claims, now)
+    }
+
+    fn in_force(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<VerifiedToken, TokenRefusal> {
         if claims.nbf > now.as_seconds() {
             return Err(InvalidToken::NotYetValid.into());
         }
@@ -251,7 +280,7 @@ impl Tokens {
     /// What a key may learn of a token (RFC 7662 section 2.2): its own tokens, or every token when its role is
     /// admin or verifier. `None` for a token that is not in force or not to be told about.
     pub fn introspect(&self, asking: &KeyFacts, token: &str) -> Option<VerifiedToken> {
-        let verified = self.verify(token).ok()?;
+        let verified = self.verify_for_anybody(token).ok()?;
         let may = verified.facts.key_id == asking.key_id
             || matches!(asking.role, Some(Role::Admin | Role::Verifier));
         may.then_some(verified)
@@ -263,7 +292,9 @@ impl Tokens {
     /// [`TokenError::UnauthorizedClient`] when the token is another key's, [`TokenError::Unavailable`] when
     /// the revocation could not be stored.
     pub async fn revoke(&self, caller: &Caller, asking: &KeyFacts, token: &str) -> Result<(), TokenError> {
-        let Ok(VerifiedToken { claims, facts }) = self.verify(token) else { return Ok(()) };
+        let Ok(VerifiedToken { claims, facts }) = self.verify_for_anybody(token) else {
+            return Ok(());
+        };
         if facts.key_id != asking.key_id {
             let reason = "the token was issued to another API key";
             return Err(TokenError::UnauthorizedClient(reason.to_owned()));

@@ -40,15 +40,15 @@ pub(super) fn create(
         insert_secret(writing.connection(), &key.client_id, secret)?;
     }
     let mut remember = writing.connection().prepare_cached(
-        "INSERT INTO replay (client_id, actor, request_id, digest, created_at, repeats)
+        "INSERT INTO replay (created_at, client_id, actor, request_id, digest, repeats)
          VALUES (?1, ?2, ?3, ?4, ?5, 0)",
     )?;
     remember.execute(params![
+        key.created_at.as_micros(),
         key.client_id.as_str(),
         replay.actor,
         replay.request_id,
-        replay.digest,
-        entry.at.as_micros()
+        replay.digest
     ])?;
     drop(remember);
     writing.enter(entry)?;
@@ -66,10 +66,11 @@ fn repeat(
 ) -> Result<Created, Failure> {
     let mut count = writing.connection().prepare_cached(
         "UPDATE replay SET repeats = repeats + 1
-         WHERE client_id = ?1 AND actor = ?2 AND request_id = ?3 AND digest = ?4 AND created_at >= ?5
-           AND repeats < ?6",
+         WHERE created_at = ?1 AND client_id = ?2 AND actor = ?3 AND request_id = ?4 AND digest = ?5
+           AND created_at >= ?6 AND repeats < ?7",
     )?;
     let known = count.execute(params![
+        key.created_at.as_micros(),
         key.client_id.as_str(),
         replay.actor,
         replay.request_id,
@@ -92,13 +93,18 @@ fn repeat(
 pub(super) fn update(
     writing: &mut Writing<'_>,
     client_id: &ClientId,
-    patch: ApiKeyPatch,
+    patch: &ApiKeyPatch,
     entry: &NewEntry,
 ) -> Result<Option<ApiKey>, Failure> {
     let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(None) };
+    let loses_role = patch.takes_role_from(&key);
     patch.apply(&mut key, entry.at);
     put_application(writing.connection(), &key)?;
-    finish_change(writing, &mut key, entry)?;
+    if loses_role {
+        finish_change_with_new_epoch(writing, &mut key, entry)?;
+    } else {
+        finish_change(writing, &mut key, entry)?;
+    }
     Ok(Some(key))
 }
 
@@ -108,11 +114,15 @@ pub(super) fn delete(
     entry: &NewEntry,
 ) -> Result<Option<KeyId>, Failure> {
     let Some(key) = find(writing.connection(), client_id)? else { return Ok(None) };
-    // Secrets, denials and the creating call follow by the foreign keys' cascades.
+    // Secrets and denials follow by the foreign keys' cascades.
     writing
         .connection()
         .prepare_cached("DELETE FROM api_key WHERE client_id = ?1")?
         .execute([client_id.as_str()])?;
+    writing
+        .connection()
+        .prepare_cached("DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2")?
+        .execute(params![key.created_at.as_micros(), client_id.as_str()])?;
     writing.enter(entry)?;
     writing.changed(Change::KeyDeleted { client_id: key.client_id, key_id: key.key_id });
     Ok(Some(key.key_id))
@@ -124,20 +134,36 @@ pub(super) fn rotate_secret(
     rotation: Rotation,
     entry: &NewEntry,
 ) -> Result<Rotated, Failure> {
-    let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(Rotated::Absent) };
-    let Rotation { secret, retire_others_at, raise_epoch, max_secrets } = rotation;
+    let Rotation { secret, retire_others_at, raise_epoch, max_secrets, only_key } = rotation;
+    let key = find(writing.connection(), client_id)?;
+    let Some(mut key) = key.filter(|key| only_key.is_none_or(|only_key| key.key_id == only_key)) else {
+        return Ok(Rotated::Absent);
+    };
+    let mut dated = Vec::new();
     for other in &mut key.secrets {
+        let before = other.expires_at;
         end_by(other, retire_others_at);
+        if other.expires_at != before {
+            dated.push(other.clone());
+        }
     }
     let now = secret.created_at;
-    let others = key.secrets.iter().filter(|other| other.expires_at.is_none_or(|at| now < at)).count();
-    let new = usize::from(secret.expires_at.is_none_or(|at| now < at));
-    if others + new > max_secrets {
+    let has_expired = |secret: &StoredSecret| secret.expires_at.is_some_and(|at| at <= now);
+    let expired = key.secrets.iter().filter(|other| has_expired(other)).count();
+    if key.secrets.len() - expired + usize::from(!has_expired(&secret)) > max_secrets {
         return Ok(Rotated::TooManySecrets);
     }
-    for other in &key.secrets {
+    for other in &dated {
         put_expiry(writing.connection(), other)?;
     }
+    // A key that rotates itself every minute must not grow by it.
+    let surplus: Vec<SecretId> =
+        key.secrets.iter().filter(|other| has_expired(other)).map(|other| other.id).collect();
+    let surplus = &surplus[..expired.saturating_sub(max_secrets)];
+    for forgotten in surplus {
+        forget_secret(writing.connection(), *forgotten)?;
+    }
+    key.secrets.retain(|other| !surplus.contains(&other.id));
     insert_secret(writing.connection(), client_id, &secret)?;
     key.secrets.push(secret);
     if raise_epoch {
@@ -390,6 +416,11 @@ fn insert_secret(
 
 fn end_by(secret: &mut StoredSecret, at: Timestamp) {
     secret.expires_at = Some(secret.expires_at.map_or(at, |expires_at| expires_at.min(at)));
+}
+
+fn forget_secret(connection: &Connection, secret_id: SecretId) -> Result<(), Failure> {
+    connection.prepare_cached("DELETE FROM secret WHERE secret_id = ?1")?.execute([secret_id.to_string()])?;
+    Ok(())
 }
 
 fn put_expiry(connection: &Connection, secret: &StoredSecret) -> Result<(), Failure> {

@@ -149,8 +149,8 @@ mod tests {
                 "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
                  INSERT INTO api_key
                  SELECT printf('key-%06d', n), printf('%032x', n), '', NULL, printf('Key %06d', n), '[]', '',
-                        '', 'web', '[]', '', '', '', '', '', 'client_secret_basic', 'none', n, n, NULL, NULL, 1
-                 FROM n",
+                        '', 'web', '[]', '', '', '', '', '', 'client_secret_basic', 'none', n, n, NULL,
+                        NULL, 1 FROM n",
                 [keys],
             )
             .unwrap();

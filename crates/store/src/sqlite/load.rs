@@ -1,4 +1,4 @@
-//! Telling the observer all there is, in batches: no moment holds every key twice.
+//! Telling the observer all there is, in batches, so that the keys are never in memory all at once.
 
 use gatekey_core::{
     ApiKey, StoredSecret,
@@ -13,8 +13,8 @@ use super::{
     rows::Columns,
 };
 
-/// Changes told at once.
-const BATCH: usize = 1000;
+/// Changes told at once: few enough that a key is still in the processor's cache when it is told.
+const BATCH: usize = 256;
 
 /// Tells everything that a read transaction sees.
 pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(),
     let mut keys = keys.query([])?;
     let mut secrets =
         connection.prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
-    let mut secrets = Secrets { rows: secrets.query([])?, next: None };
+    let mut secrets = Secrets { rows: secrets.query([])?, owner: String::new(), next: None };
     secrets.advance()?;
     while let Some(row) = keys.next()? {
         let mut key = api_keys::key(row)?;
@@ -59,21 +59,27 @@ fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(),
 /// The secrets, one looked ahead.
 struct Secrets<'statement> {
     rows: Rows<'statement>,
-    next: Option<(String, StoredSecret)>,
+    /// Whose the next one is.
+    owner: String,
+    next: Option<StoredSecret>,
 }
 
 impl Secrets<'_> {
     fn take_of(&mut self, client_id: &str) -> Result<Option<StoredSecret>, Failure> {
-        let Some((_, secret)) = self.next.take_if(|(owner, _)| owner == client_id) else { return Ok(None) };
+        if self.owner != client_id {
+            return Ok(None);
+        }
+        let secret = self.next.take();
         self.advance()?;
-        Ok(Some(secret))
+        Ok(secret)
     }
 
     fn advance(&mut self) -> Result<(), Failure> {
-        self.next = match self.rows.next()? {
-            Some(row) => Some((Columns::new("secret", row).string(0)?, api_keys::secret(row)?)),
-            None => None,
-        };
+        self.owner.clear();
+        if let Some(row) = self.rows.next()? {
+            self.owner.push_str(Columns::new("secret", row).text(0)?);
+            self.next = Some(api_keys::secret(row)?);
+        }
         Ok(())
     }
 }

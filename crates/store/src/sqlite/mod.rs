@@ -129,7 +129,7 @@ impl Store for SqliteStore {
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
-        self.writer.write(move |writing| api_keys::update(writing, &client_id, patch, &entry)).await
+        self.writer.write(move |writing| api_keys::update(writing, &client_id, &patch, &entry)).await
     }
 
     async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError> {

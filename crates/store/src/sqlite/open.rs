@@ -25,8 +25,8 @@ pub enum OpenError {
     },
     /// The file is a database of another program.
     #[error(
-        "{} is a database of another program (application id {application_id:#010x}); move it away, or choose \
-         another data directory", .path.display()
+        "{} is a database of another program (application id {application_id:#010x}); move it away, or \
+         choose another data directory", .path.display()
     )]
     Foreign {
         /// The file.
@@ -216,8 +216,8 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| io_error(directory, source))
 }
 
-/// Hashes of secrets and sealed keys are nobody else's business. Files that SQLite makes later take their mode
-/// from the database.
+/// Hashes of secrets and sealed keys are nobody else's business. Files that SQLite makes later take their
+/// mode from the database.
 #[cfg(unix)]
 fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;

@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     collections::VecDeque,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{
@@ -36,8 +37,8 @@ const BATCH: usize = 256;
 
 /// The handle of the writer thread. Dropping it finishes what is queued and joins the thread.
 pub(super) struct Writer {
-    /// Unbounded, so that a call is on its way as soon as it is made, whatever becomes of its future; how many
-    /// calls are made at once is bounded by the server's limit on requests.
+    /// Unbounded, so that a call is on its way as soon as it is made, whatever becomes of its future; how
+    /// many calls are made at once is bounded by the server's limit on requests.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     commits: Arc<AtomicU64>,
@@ -153,12 +154,11 @@ where
     }
 
     fn answer(self: Box<Self>, outcome: Result<(), Lost>) {
-        let answer = match (self.result, outcome) {
-            // A call's own failure says more than that of the transaction.
-            (Some(Err(failure)), Ok(()) | Err(_)) => Err(failure.into()),
-            (Some(Ok(result)), Ok(())) => Ok(result),
-            (Some(Ok(_)) | None, Err(lost)) => Err(lost.into()),
-            (None, Ok(())) => Err(Lost::because(&"it was never begun").into()),
+        let answer = match outcome {
+            Ok(()) => self.result.unwrap_or(Err(Failure::Panicked)).map_err(StoreError::from),
+            // Whatever the call found may have been the work of others in the lost transaction: a client id
+            // that was taken there is free.
+            Err(lost) => Err(lost.into()),
         };
         // Nobody listens any more when the caller went away; the change stands all the same.
         let _ = self.reply.send(answer);
@@ -255,29 +255,27 @@ impl Worker {
         while let Ok(first) = queue.recv() {
             let mut jobs = VecDeque::from([first]);
             jobs.extend(queue.try_iter().take(BATCH - 1));
-            // A panic drops the jobs at hand, which answers their callers; the others must go on.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work_off(jobs))) {
-                self.connection = None;
-                tracing::error!(panic = panic_text(&*panic), "the store's writer panicked and goes on");
-            }
-        }
-    }
-
-    fn work_off(&mut self, jobs: VecDeque<Job>) {
-        let mut batch = VecDeque::new();
-        for job in jobs {
-            match job {
-                Job::Change(call) => batch.push_back(call),
-                Job::Alone(work) => {
-                    self.commit(std::mem::take(&mut batch));
-                    match self.connection() {
-                        Ok(connection) => work(Ok(connection)),
-                        Err(lost) => work(Err(lost)),
+            let mut batch = VecDeque::new();
+            for job in jobs {
+                match job {
+                    Job::Change(call) => batch.push_back(call),
+                    Job::Alone(work) => {
+                        self.guarded(|worker| worker.commit(mem::take(&mut batch)));
+                        self.guarded(|worker| work(worker.connection()));
                     }
                 }
             }
+            self.guarded(|worker| worker.commit(batch));
         }
-        self.commit(batch);
+    }
+
+    /// Survives a panic. The jobs at hand are dropped by it, which answers their callers; the others go on.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
+            // It may be in the middle of a transaction.
+            self.connection = None;
+            tracing::error!(panic = panic_text(&*panic), "the store's writer panicked and goes on");
+        }
     }
 
     /// Commits calls in one transaction; in more than one only when SQLite gives one up on the way.
@@ -530,14 +528,16 @@ mod tests {
             writing.connection().execute_batch("ROLLBACK")?;
             Err(Failure::Panicked)
         };
-        let calls = futures::future::join3(
+        let calls = futures::future::join4(
             writer.write(mark(1, Ok(()))),
+            writer.write(mark(2, Err(Failure::Conflict))),
             writer.write(losing),
             writer.write(mark(3, Ok(()))),
         );
         let release = async { drop(release) };
-        let ((before, losing, after), ()) = futures::future::join(calls, release).await;
+        let ((before, conflict, losing, after), ()) = futures::future::join(calls, release).await;
         assert!(matches!(before, Err(StoreError::Unavailable(_))));
+        assert!(matches!(conflict, Err(StoreError::Unavailable(_))), "what it clashed with may be lost");
         assert!(matches!(losing, Err(StoreError::Unavailable(_))));
         after.unwrap();
         let entries = writer.alone(|connection| ledger::entries(connection, 0, 10)).await.unwrap();

@@ -14,6 +14,7 @@ for_each_store!(
     an_update_can_change_every_field,
     a_role_and_an_expiry_can_be_taken_away,
     an_update_touches_no_secret_and_kills_no_token,
+    taking_the_role_away_kills_the_tokens_of_a_key,
     a_change_of_an_absent_key_is_none_and_leaves_no_trace,
     disabling_kills_the_tokens_of_a_key,
     enabling_revives_no_token,
@@ -78,6 +79,20 @@ async fn an_update_touches_no_secret_and_kills_no_token(world: &mut World) {
         world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
     let updated = updated.unwrap();
     assert_eq!((updated.epoch, updated.secrets), (key.epoch, key.secrets));
+}
+
+async fn taking_the_role_away_kills_the_tokens_of_a_key(world: &mut World) {
+    let key = world.create("ci").await;
+    let change = async |role| {
+        let patch = ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
+        world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap().unwrap()
+    };
+    assert_eq!(change(Some(Role::Viewer)).await.epoch, key.epoch, "a role is looked up at each use");
+    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(change(None).await.epoch, key.epoch + 1, "its tokens say `all`");
+    assert_eq!(world.mirror.denials(key.key_id), 0);
+    assert_eq!(change(None).await.epoch, key.epoch + 1, "there was none to take");
+    assert_eq!(change(Some(Role::Admin)).await.epoch, key.epoch + 1);
 }
 
 async fn a_change_of_an_absent_key_is_none_and_leaves_no_trace(world: &mut World) {

@@ -69,6 +69,7 @@ async fn pages(world: &World, selection: &Selection, size: usize) -> Vec<String>
     loop {
         let page = world.store().list_keys(selection.clone(), size).await.unwrap();
         assert!(page.len() <= size);
+        assert!(client_ids.len() < 1000, "the pages go in circles");
         client_ids.extend(page.iter().map(|key| key.client_id.to_string()));
         match page.last() {
             Some(last) if page.len() == size => selection.after = Some(cursor_after(selection.order, last)),

@@ -78,7 +78,8 @@ fn rotate(world: &World, rotation: Rotation) -> impl Future<Output = Rotated> + 
 
 async fn rotations_at_the_same_time_all_count(world: &mut World) {
     world.create("ci").await;
-    let calls = (0..64).map(|_| rotate(world, rotation_at(NOW, 0))).collect();
+    let rotation = || Rotation { max_secrets: 100, ..rotation_at(NOW, 0) };
+    let calls = (0..64).map(|_| rotate(world, rotation())).collect();
     let outcomes = together(calls).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Rotated::Done(_))));
     let key = world.find("ci").await.unwrap();
@@ -136,7 +137,7 @@ async fn reads_beside_writes_see_keys_whole(world: &mut World) {
         }
     });
     for _ in 0..50 {
-        world.rotate("ci", rotation_at(NOW, 0)).await;
+        world.rotate("ci", Rotation { max_secrets: 100, ..rotation_at(NOW, 0) }).await;
     }
     reads.await.unwrap();
 }

@@ -14,6 +14,8 @@ for_each_store!(
     secrets_stay_in_the_order_of_creation,
     a_rotation_beyond_the_most_secrets_changes_nothing,
     secrets_that_end_with_the_rotation_do_not_count,
+    of_the_expired_secrets_a_rotation_keeps_the_newest_for_the_record,
+    a_rotation_of_a_key_that_was_made_again_meanwhile_is_absent,
     a_rotation_of_an_absent_key_is_absent,
     a_retired_secret_ends_at_once_and_the_others_go_on,
     a_secret_that_has_expired_keeps_its_date_when_it_is_retired,
@@ -99,8 +101,32 @@ async fn secrets_that_end_with_the_rotation_do_not_count(world: &mut World) {
     done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
     let rotated = world.rotate("ci", Rotation { max_secrets: 1, ..rotation_at(later(1), 0) }).await;
     let key = done(rotated);
-    assert_eq!(key.secrets.len(), 3);
-    assert_eq!(key.secrets.iter().filter(|secret| secret.is_valid_at(later(1))).count(), 1);
+    let valid: Vec<_> = key.secrets.iter().filter(|secret| secret.is_valid_at(later(1))).collect();
+    assert_eq!(valid, [key.secrets.last().unwrap()]);
+}
+
+async fn of_the_expired_secrets_a_rotation_keeps_the_newest_for_the_record(world: &mut World) {
+    world.create("ci").await;
+    let mut given = Vec::new();
+    for minute in 0..6 {
+        let rotation = Rotation { max_secrets: 3, ..rotation_at(later(minute * 60), 0) };
+        given.push(rotation.secret.id);
+        let key = done(world.rotate("ci", rotation).await);
+        assert!(key.secrets.len() <= 4, "three for the record and the new one");
+    }
+    let kept: Vec<_> = world.find("ci").await.unwrap().secrets.iter().map(|secret| secret.id).collect();
+    assert_eq!(kept, given[2..]);
+}
+
+async fn a_rotation_of_a_key_that_was_made_again_meanwhile_is_absent(world: &mut World) {
+    let earlier = world.create("ci").await;
+    world.store().delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap();
+    let key = world.create("ci").await;
+    let meant = |key_id| Rotation { only_key: Some(key_id), ..rotation_at(NOW, 60) };
+    assert_eq!(world.rotate("ci", meant(earlier.key_id)).await, Rotated::Absent);
+    assert_eq!(world.find("ci").await, Some(key.clone()));
+    assert_eq!(world.ledger_targets().await, ["ci", "deleted", "ci"]);
+    done(world.rotate("ci", meant(key.key_id)).await);
 }
 
 async fn a_rotation_of_an_absent_key_is_absent(world: &mut World) {

@@ -305,7 +305,7 @@ pub(crate) fn new_call(request_id: &str) -> Replay {
 pub(crate) fn rotation_at(at: Timestamp, grace: u64) -> Rotation {
     let secret = StoredSecret { created_at: at, not_before: at, ..new_secret("rotated") };
     let retire_others_at = at.after(Duration::from_secs(grace));
-    Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10 }
+    Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10, only_key: None }
 }
 
 /// An entry about a target.
