@@ -17,11 +17,14 @@ const FILES: [&str; 10] = [
     "gatekey/v1/api_key.proto",
 ];
 
+/// Served by a crate that does not publish its descriptors; compiled for reflection, not generated.
+const DESCRIBED: [&str; 1] = ["grpc/health/v1/health.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("compiled.bin");
     let mut compiler = protox::Compiler::new([&root])?;
-    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES.iter().chain(&DESCRIBED))?;
     fs::write(&descriptors, compiler.encode_file_descriptor_set())?;
     connectrpc_build::Config::new()
         .files(&FILES)

@@ -1,6 +1,9 @@
 //! [`App`]: the state that every handler shares, and the router.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use axum::{
     Router,
@@ -10,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_core::{
-    ApiKeys, Directory, Env, KeyRing, LastUsed, Organization, RootKey, Store, Tokens,
+    ApiKeys, Caller, Directory, Env, KeyRing, LastUsed, Organization, RootKey, Store, Tokens,
     store::{ChangeObserver, Observers},
     tokens::TokenPolicy,
 };
@@ -110,6 +113,20 @@ impl App {
             env,
             unauthenticated_calls: AtomicU64::new(0),
         }))
+    }
+
+    /// Counts a call that lacked a credential in force. Every public client begins with one, so it is no event
+    /// for the ledger.
+    pub fn count_unauthenticated(&self) {
+        self.unauthenticated_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters into the ledger that a known caller was refused. That it cannot be entered changes nothing for
+    /// the caller.
+    pub async fn record_refusal(&self, caller: &Caller, target: &str, reason: &str) {
+        if let Err(error) = self.api_keys.record_refusal(caller, target, reason).await {
+            tracing::error!(%error, target, "a refusal could not be entered into the ledger");
+        }
     }
 
     /// Every route, with the layers that each request passes.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::redirect_uri;
+use gatekey_core::{key_ring::MAX_TOKEN_LIFETIME, redirect_uri};
 use gatekey_credentials::jwt::Algorithm;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -17,8 +17,6 @@ use url::Url;
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
 /// How long a token lives when nobody says.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
-/// The longest a token may live.
-pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 /// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +181,9 @@ impl Settings {
                 Url::parse("https://localhost").expect("this is a URL")
             }
         };
+        if public_url.scheme() == "http" && tls != TlsMode::Plaintext {
+            refuse("public_url", "says http, but the server speaks TLS; say https, or set plaintext");
+        }
         let organization = self.organization.unwrap_or_default();
         if organization.len() > 63
             || !organization

@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
 };
+use zeroize::Zeroizing;
 
 use crate::App;
 
@@ -38,8 +39,8 @@ pub enum Request {
     RotateSigningKey,
 }
 
-/// What is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is answered. No `Debug`: it may hold a secret.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Response {
     /// A key with its secret.
@@ -49,7 +50,7 @@ pub enum Response {
         /// Its client id.
         client_id: String,
         /// Its secret.
-        client_secret: String,
+        client_secret: Zeroizing<String>,
         /// Whom the server serves.
         organization: String,
     },
@@ -62,9 +63,23 @@ pub enum Response {
     Error {
         /// Why, for people.
         message: String,
-        /// Whether a key of that name exists already.
-        exists: bool,
+        /// What kind of refusal or failure.
+        kind: ErrorKind,
     },
+}
+
+/// Kinds of refusals and failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// A key of that name exists already.
+    Exists,
+    /// The name is wrong.
+    Invalid,
+    /// The store is unavailable.
+    Unavailable,
+    /// Anything else.
+    Failed,
 }
 
 /// Carries a request out, on the socket's behalf or before the server's first start.
@@ -74,21 +89,31 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
             Ok(WithSecret { key, secret }) => Response::Key {
                 endpoint: app.config.endpoint().to_owned(),
                 client_id: key.client_id.to_string(),
-                client_secret: secret.expose().to_owned(),
+                client_secret: Zeroizing::new(secret.expose().to_owned()),
                 organization: app.config.organization.clone(),
             },
-            Err(error) => Response::Error {
-                exists: matches!(error, Error::AlreadyExists(_)),
-                message: error.to_string(),
-            },
+            Err(error) => {
+                let kind = match &error {
+                    Error::AlreadyExists(_) => ErrorKind::Exists,
+                    Error::Invalid(_) => ErrorKind::Invalid,
+                    Error::Unavailable(_) => ErrorKind::Unavailable,
+                    Error::NotFound(_)
+                    | Error::SecretNotFound { .. }
+                    | Error::Precondition(_)
+                    | Error::UnknownOrganization(_)
+                    | Error::Forbidden(_)
+                    | Error::Internal(_) => ErrorKind::Failed,
+                };
+                Response::Error { message: error.to_string(), kind }
+            }
         },
         Request::RotateSigningKey => {
             let ring = &app.key_ring;
             // What signs now is what is configured: a start sees to that.
             let algorithm = ring.signing_key().map_or(app.config.signing_algorithm, |key| key.algorithm());
-            match ring.rotate(&*app.store, &app.env, algorithm, app.config.token_lifetime, caller).await {
+            match ring.rotate(&*app.store, &app.env, algorithm, caller).await {
                 Ok(kid) => Response::SigningKey { kid },
-                Err(error) => Response::Error { message: error.to_string(), exists: false },
+                Err(error) => Response::Error { message: error.to_string(), kind: ErrorKind::Failed },
             }
         }
     }
@@ -106,6 +131,9 @@ async fn init(app: &App, caller: &Caller, name: &str, rotate: bool) -> Result<Wi
     match app.api_keys.create(caller, create).await {
         Err(Error::AlreadyExists(client_id)) if rotate => {
             let client_id = client_id.as_str();
+            // The earlier secrets die first: whoever else has one must never hold an enabled admin.
+            let rotate = RotateSecret { label: "init".to_owned(), ..RotateSecret::default() };
+            let rotated = app.api_keys.rotate_secret(caller, client_id, rotate).await?;
             let patch = ApiKeyPatch {
                 role: Some(Some(Role::Admin)),
                 expires_at: Some(None),
@@ -113,8 +141,7 @@ async fn init(app: &App, caller: &Caller, name: &str, rotate: bool) -> Result<Wi
             };
             app.api_keys.update(caller, client_id, patch).await?;
             app.api_keys.enable(caller, client_id).await?;
-            let rotate = RotateSecret { label: "init".to_owned(), ..RotateSecret::default() };
-            app.api_keys.rotate_secret(caller, client_id, rotate).await
+            Ok(rotated)
         }
         other => other,
     }
@@ -147,7 +174,7 @@ async fn answer(app: &App, stream: UnixStream, own_uid: u32) -> io::Result<()> {
         tracing::warn!(uid, "refused local administration to another user");
         Response::Error {
             message: "only the server's own user and root may administer it".to_owned(),
-            exists: false,
+            kind: ErrorKind::Failed,
         }
     } else {
         let mut line = String::new();
@@ -162,12 +189,13 @@ async fn answer(app: &App, stream: UnixStream, own_uid: u32) -> io::Result<()> {
                 };
                 carry_out(app, &caller, request).await
             }
-            Err(error) => {
-                Response::Error { message: format!("the request is malformed: {error}"), exists: false }
-            }
+            Err(error) => Response::Error {
+                message: format!("the request is malformed: {error}"),
+                kind: ErrorKind::Failed,
+            },
         }
     };
-    let mut line = serde_json::to_vec(&response)?;
+    let mut line = Zeroizing::new(serde_json::to_vec(&response)?);
     line.push(b'\n');
     write.write_all(&line).await?;
     write.shutdown().await

@@ -32,6 +32,7 @@ pub struct Renewal {
 
 /// Runs until its task is dropped. Call [`flush`] after that.
 pub async fn run(app: App, mut renewal: Option<Renewal>) {
+    log_ledger_head(&app).await;
     let mut flushes = interval(FLUSH);
     flushes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut hours = interval_at(Instant::now() + HOURLY, HOURLY);
@@ -63,13 +64,13 @@ pub async fn hourly(app: &App) {
     if let Err(error) = purged {
         tracing::warn!(%error, "what has had its time could not be removed; it is tried again in an hour");
     }
-    let calls = app.unauthenticated_calls.swap(0, Ordering::Relaxed);
-    tracing::info!(calls, "calls without a credential in force since the last hour");
     log_ledger_head(app).await;
 }
 
-/// Logs the ledger's head.
+/// Logs the ledger's head, and how many calls had no credential in force since the last time.
 pub async fn log_ledger_head(app: &App) {
+    let calls = app.unauthenticated_calls.swap(0, Ordering::Relaxed);
+    tracing::info!(calls, "calls without a credential in force");
     match app.store.ledger_head().await {
         Ok(head) => {
             tracing::info!(sequence = head.sequence, link = %Hex(&head.link), "ledger head");

@@ -21,8 +21,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-/// Connections at the same time; more wait in the kernel's queue.
+/// Connections at the same time, where the process may have as many descriptors; more wait in the kernel's
+/// queue.
 const MAX_CONNECTIONS: usize = 10_000;
+/// Descriptors that connections leave to the database, to logs and to local administration.
+const OTHER_DESCRIPTORS: usize = 64;
 /// How long a client may take over its TLS handshake, and over the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at the same time on one HTTP/2 connection.
@@ -63,9 +66,11 @@ pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Out
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(Duration::from_secs(20));
-    let builder = Arc::new(builder);
+    // Which protocol a connection speaks is known before it is served: by ALPN, or by its first bytes. A
+    // builder for both would wait for those bytes without a limit.
+    let protocols = Arc::new(Protocols { http1: builder.clone().http1_only(), http2: builder.http2_only() });
     let graceful = Arc::new(GracefulShutdown::new());
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(most_connections()));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
@@ -87,14 +92,22 @@ pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Out
         // Nagle's algorithm holds small answers back; a server of small answers gains nothing from it.
         let _ = stream.set_nodelay(true);
         let router = router.clone();
-        let connection = Connection { builder: builder.clone(), watcher: graceful.watcher(), router, peer };
+        let connection =
+            Connection { protocols: protocols.clone(), watcher: graceful.watcher(), router, peer };
         let tls = tls.clone();
         tokio::spawn(async move {
             let _permit = permit;
             match tls {
-                None => connection.serve(stream).await,
+                None => match timeout(HANDSHAKE_TIMEOUT, begins_http2(&stream)).await {
+                    Ok(Ok(http2)) => connection.serve(stream, http2).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "connection lost"),
+                    Err(_) => tracing::debug!(%peer, "connection said nothing"),
+                },
                 Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => connection.serve(stream).await,
+                    Ok(Ok(stream)) => {
+                        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        connection.serve(stream, http2).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 },
@@ -110,6 +123,31 @@ pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Out
     }
 }
 
+/// As many as the process has descriptors for.
+fn most_connections() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    soft.map_or(MAX_CONNECTIONS, |soft| soft.saturating_sub(OTHER_DESCRIPTORS).clamp(1, MAX_CONNECTIONS))
+}
+
+/// Whether a connection in the clear begins with the preface of HTTP/2 (RFC 9113 section 3.4).
+async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let known = stream.peek(&mut first).await?;
+        if known == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if known == PREFACE.len() || !PREFACE.starts_with(&first[..known]) {
+            return Ok(first == PREFACE);
+        }
+        // Peeking does not wait for more than there is.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
@@ -119,16 +157,21 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
+struct Protocols {
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+}
+
 struct Connection {
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    protocols: Arc<Protocols>,
     watcher: hyper_util::server::graceful::Watcher,
     router: Router,
     peer: SocketAddr,
 }
 
 impl Connection {
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { builder, watcher, router, peer } = self;
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
+        let Self { protocols, watcher, router, peer } = self;
         let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let router = router.clone();
@@ -137,6 +180,7 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
+        let builder = if http2 { &protocols.http2 } else { &protocols.http1 };
         let connection =
             builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
         if let Err(error) = watcher.watch(connection).await {

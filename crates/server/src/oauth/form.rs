@@ -1,10 +1,13 @@
 //! [`Form`]: a request body as RFC 6749 appendix B has it, with nothing left to interpretation.
 
+use std::time::Duration;
+
 use axum::{
     body::to_bytes,
     extract::{FromRequest, Request},
     http::header,
 };
+use tokio::time::timeout;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -12,6 +15,8 @@ use super::error::OAuthError;
 
 /// Bytes of a body; a token request has a few hundred, a token to introspect at most 8,192.
 pub const MAX_BODY: usize = 16 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parameters of a body.
 const MAX_PARAMETERS: usize = 32;
 
@@ -90,7 +95,11 @@ impl<S: Sync> FromRequest<S> for Form {
             let description = "content-type must be application/x-www-form-urlencoded";
             return Err(OAuthError::invalid_request(description));
         }
-        let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|error| {
+        let arrived = timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY)).await;
+        let arrived = arrived.map_err(|_| {
+            OAuthError::invalid_request("the request body took longer than ten seconds to arrive")
+        })?;
+        let body = arrived.map_err(|error| {
             let too_large = std::error::Error::source(&error)
                 .is_some_and(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
             if too_large {
@@ -105,7 +114,8 @@ impl<S: Sync> FromRequest<S> for Form {
 
 /// As much of an outside name as an answer may repeat.
 fn shown(name: &str) -> String {
-    name.chars().filter(char::is_ascii_graphic).take(40).collect()
+    // RFC 6749 section 5.2 has no quotes and backslashes in a description.
+    name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(40).collect()
 }
 
 #[cfg(test)]

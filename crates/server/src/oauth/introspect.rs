@@ -21,7 +21,7 @@ pub async fn handle(
                 let description = "two authentications at once: a Bearer token and client_secret in the body";
                 return Err(OAuthError::invalid_request(description));
             }
-            token.facts.clone()
+            app.tokens.verify_again(token).map_err(|_| TokenError::InvalidClient)?.facts
         }
         Principal::Refused(_) => return Err(TokenError::InvalidClient.into()),
         Principal::Nobody => client_authentication::authenticate(&app, &headers, &form)?.facts,

@@ -4,11 +4,15 @@ use axum::{
     Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
 };
-use gatekey_core::Actor;
+use gatekey_core::tokens::TokenError;
 
-use super::{client_authentication, error::OAuthError, form::Form};
-use crate::{App, call::Call};
+use super::{client_authentication, error::OAuthError, form::Form, path};
+use crate::{
+    App,
+    call::{Call, CallingKey},
+};
 
 /// Revokes a token. A token that is not in force is no error (RFC 7009 section 2.2).
 pub async fn handle(
@@ -16,9 +20,15 @@ pub async fn handle(
     Extension(call): Extension<Call>,
     headers: HeaderMap,
     form: Form,
-) -> Result<StatusCode, OAuthError> {
+) -> Result<Response, OAuthError> {
     let key = client_authentication::authenticate(&app, &headers, &form)?;
-    let actor = Actor::Key { client_id: key.facts.client_id.clone(), key_id: key.facts.key_id };
-    app.tokens.revoke(&call.by(actor), &key.facts, form.require("token")?).await?;
-    Ok(StatusCode::OK)
+    let caller = call.by(client_authentication::actor(&key));
+    let revoked = app.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
+    if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {
+        app.record_refusal(&caller, path::REVOKE, &refusal.to_string()).await;
+    }
+    revoked?;
+    let mut response = StatusCode::OK.into_response();
+    response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));
+    Ok(response)
 }

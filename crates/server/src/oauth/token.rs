@@ -1,7 +1,7 @@
 //! The token endpoint: `client_credentials` (RFC 6749 section 4.4), read in the order of the RFC.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
@@ -9,8 +9,16 @@ use axum::{
 use gatekey_core::tokens::{IssuedToken, TokenError};
 use serde::Serialize;
 
-use super::{client_authentication, error::OAuthError, form::Form};
-use crate::{App, call::CallingKey};
+use super::{
+    client_authentication::{self, actor as key_actor},
+    error::OAuthError,
+    form::Form,
+    path,
+};
+use crate::{
+    App,
+    call::{Call, CallingKey},
+};
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
 #[derive(Serialize)]
@@ -23,14 +31,22 @@ struct TokenResponse<'a> {
 
 /// Exchanges a key's secret for a token. The body's limit, its type and its parameters were checked by
 /// [`Form`]; the answer's `no-store` is every answer's.
-pub async fn handle(State(app): State<App>, headers: HeaderMap, form: Form) -> Result<Response, OAuthError> {
+pub async fn handle(
+    State(app): State<App>,
+    Extension(call): Extension<Call>,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, OAuthError> {
     let key = client_authentication::authenticate(&app, &headers, &form)?;
     if form.require("grant_type")? != "client_credentials" {
         return Err(TokenError::UnsupportedGrantType.into());
     }
     let audiences = requested_audiences(&form);
-    let IssuedToken { access_token, expires_in, scope } =
-        app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences)?;
+    let issued = app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences);
+    if let Err(refusal) = &issued {
+        app.record_refusal(&call.by(key_actor(&key)), path::TOKEN, &refusal.to_string()).await;
+    }
+    let IssuedToken { access_token, expires_in, scope } = issued?;
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
     let mut response = Json(body).into_response();
     response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));

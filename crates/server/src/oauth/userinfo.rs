@@ -1,7 +1,7 @@
 //! Who is calling (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
 
 use axum::{Extension, Json, extract::State};
-use gatekey_core::tokens::VerifiedToken;
+use gatekey_core::tokens::{TokenError, VerifiedToken};
 use serde_json::{Value, json};
 
 use super::error::OAuthError;
@@ -66,11 +66,15 @@ pub async fn me(
 
 async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> {
     let sent = !matches!(principal, Principal::Nobody);
-    let token = principal.key().map_err(|reason| OAuthError::Bearer { reason, sent })?;
+    let token = principal.key().map_err(|reason| {
+        app.count_unauthenticated();
+        OAuthError::Bearer { reason, sent }
+    })?;
     UserInfo::of(app, token).await.map_err(|error| match error {
         gatekey_core::Error::NotFound(_) => {
             OAuthError::Bearer { reason: "the token's key was deleted".to_owned(), sent }
         }
-        other => OAuthError::Token(gatekey_core::tokens::TokenError::Internal(Box::new(other))),
+        gatekey_core::Error::Unavailable(cause) => TokenError::Unavailable(cause).into(),
+        other => TokenError::Internal(Box::new(other)).into(),
     })
 }

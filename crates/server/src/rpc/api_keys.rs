@@ -10,7 +10,7 @@ use gatekey_proto::gatekey::v1::{
     UpdateResponse,
 };
 
-use super::{authorize, caller, convert::api_key, error::render};
+use super::{authorize, convert::api_key, error::render};
 use crate::App;
 
 /// The service.
@@ -33,8 +33,9 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, CreateRequest>,
     ) -> ServiceResult<CreateResponse> {
+        let caller = authorize::admin(&self.0, &context).await?;
         let create = api_key::create(request.to_owned_message()).map_err(render)?;
-        let created = self.0.api_keys.create(&caller(&context)?, create).await.map_err(render)?;
+        let created = self.0.api_keys.create(&caller, create).await.map_err(render)?;
         Response::ok(CreateResponse {
             encoded_credentials: self.encode(&created).map_err(render)?,
             client_secret: created.secret.expose().to_owned(),
@@ -55,9 +56,10 @@ impl ApiKeyService for ApiKeys {
 
     async fn list(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, ListRequest>,
     ) -> ServiceResult<ListResponse> {
+        authorize::admin(&self.0, &context).await?;
         let query = ListKeys {
             limit: request.page_size as usize,
             page_token: request.page_token.to_owned(),
@@ -76,8 +78,9 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
+        let caller = authorize::admin(&self.0, &context).await?;
         let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
-        let key = self.0.api_keys.update(&caller(&context)?, &client_id, patch).await.map_err(render)?;
+        let key = self.0.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
         Response::ok(UpdateResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 
@@ -86,7 +89,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DeleteRequest>,
     ) -> ServiceResult<DeleteResponse> {
-        self.0.api_keys.delete(&caller(&context)?, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.0, &context).await?;
+        self.0.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DeleteResponse::default())
     }
 
@@ -96,11 +100,12 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, RotateSecretRequest>,
     ) -> ServiceResult<RotateSecretResponse> {
         let request = request.to_owned_message();
-        authorize::admin_or_self(&self.0, &context, &request.client_id).await?;
+        let granted = authorize::admin_or_self(&self.0, &context, &request.client_id).await?;
         let client_id = request.client_id.clone();
-        let rotate = api_key::rotate(request).map_err(render)?;
+        let mut rotate = api_key::rotate(request).map_err(render)?;
+        rotate.only_key = granted.only_key;
         let rotated =
-            self.0.api_keys.rotate_secret(&caller(&context)?, &client_id, rotate).await.map_err(render)?;
+            self.0.api_keys.rotate_secret(&granted.caller, &client_id, rotate).await.map_err(render)?;
         Response::ok(RotateSecretResponse {
             encoded_credentials: self.encode(&rotated).map_err(render)?,
             client_secret: rotated.secret.expose().to_owned(),
@@ -114,7 +119,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, RetireSecretRequest>,
     ) -> ServiceResult<RetireSecretResponse> {
-        let caller = caller(&context)?;
+        let caller = authorize::admin(&self.0, &context).await?;
         let key = self.0.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
         let key = key.map_err(render)?;
         Response::ok(RetireSecretResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
@@ -125,7 +130,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DisableRequest>,
     ) -> ServiceResult<DisableResponse> {
-        let key = self.0.api_keys.disable(&caller(&context)?, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.0, &context).await?;
+        let key = self.0.api_keys.disable(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DisableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 
@@ -134,7 +140,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, EnableRequest>,
     ) -> ServiceResult<EnableResponse> {
-        let key = self.0.api_keys.enable(&caller(&context)?, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.0, &context).await?;
+        let key = self.0.api_keys.enable(&caller, request.client_id).await.map_err(render)?;
         Response::ok(EnableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 }

@@ -8,7 +8,7 @@ use gatekey_proto::cloudidl::identity::{
 };
 
 use super::{
-    authorize, caller,
+    authorize,
     convert::{app, list},
     error::render,
 };
@@ -39,16 +39,19 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, CreateAppRequest>,
     ) -> ServiceResult<CreateAppResponse> {
+        let caller = authorize::admin(&self.0, &context).await?;
         let request = request.to_owned_message();
         if let Err(Error::UnknownOrganization(name)) =
             self.check_organization(&context, &request.organization)
         {
             // Not NOT_FOUND: there is nothing to be found yet.
-            return Err(render(Error::Forbidden(format!("organization {name:?} is not served here"))));
+            let reason = format!("organization {name:?} is not served here");
+            self.0.record_refusal(&caller, context.path().unwrap_or_default(), &reason).await;
+            return Err(render(Error::Forbidden(reason)));
         }
         let organization = request.organization.clone();
         let create = app::create(request).map_err(render)?;
-        let created = self.0.api_keys.create(&caller(&context)?, create).await.map_err(render)?;
+        let created = self.0.api_keys.create(&caller, create).await.map_err(render)?;
         let mut app = app::from_key(&created.key, &organization);
         created.secret.expose().clone_into(&mut app.client_secret);
         Response::ok(CreateAppResponse { app: app.into(), ..Default::default() })
@@ -59,8 +62,8 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, GetAppRequest>,
     ) -> ServiceResult<GetAppResponse> {
-        self.check_organization(&context, request.organization).map_err(render)?;
         authorize::admin_or_self(&self.0, &context, request.client_id).await?;
+        self.check_organization(&context, request.organization).map_err(render)?;
         let key = self.0.api_keys.get(request.client_id).await.map_err(render)?;
         let app = app::from_key(&key, request.organization);
         Response::ok(GetAppResponse { app: app.into(), ..Default::default() })
@@ -71,11 +74,12 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, UpdateAppRequest>,
     ) -> ServiceResult<UpdateAppResponse> {
+        let caller = authorize::admin(&self.0, &context).await?;
         let request = request.to_owned_message();
         self.check_organization(&context, &request.organization).map_err(render)?;
         let (client_id, organization) = (request.client_id.clone(), request.organization.clone());
         let patch = app::patch(request).map_err(render)?;
-        let key = self.0.api_keys.update(&caller(&context)?, &client_id, patch).await.map_err(render)?;
+        let key = self.0.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
         Response::ok(UpdateAppResponse {
             app: app::from_key(&key, &organization).into(),
             ..Default::default()
@@ -87,8 +91,9 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, DeleteAppRequest>,
     ) -> ServiceResult<DeleteAppResponse> {
+        let caller = authorize::admin(&self.0, &context).await?;
         self.check_organization(&context, request.organization).map_err(render)?;
-        self.0.api_keys.delete(&caller(&context)?, request.client_id).await.map_err(render)?;
+        self.0.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DeleteAppResponse::default())
     }
 
@@ -97,6 +102,7 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, ListAppsRequest>,
     ) -> ServiceResult<ListAppsResponse> {
+        authorize::admin(&self.0, &context).await?;
         let request = request.to_owned_message();
         self.check_organization(&context, &request.organization).map_err(render)?;
         let query = list::query(request.request.into_option().unwrap_or_default()).map_err(render)?;

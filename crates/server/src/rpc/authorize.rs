@@ -1,18 +1,21 @@
 //! The one table of who may call what.
 //!
 //! It is applied as middleware, before a body is read, so it covers unary and streaming calls alike; what it
-//! lacks is denied.
+//! lacks is denied. Handlers get their caller from here alone, checked once more when the body has arrived.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::{
+    body::to_bytes,
     extract::{Request, State},
+    http::Version,
     middleware::Next,
     response::Response,
 };
 use connectrpc::{ConnectError, RequestContext};
-use gatekey_core::tokens::VerifiedToken;
+use gatekey_core::{Caller, Error, KeyId, tokens::VerifiedToken};
 use gatekey_credentials::Role;
+use tokio::time::timeout;
 
 use super::{error, render};
 use crate::{
@@ -66,55 +69,123 @@ pub fn access(procedure: &str) -> Option<Access> {
     TABLE.iter().find(|(known, _)| *known == procedure).map(|(_, access)| *access)
 }
 
-/// Lets a call through to its handler, or refuses it in the shape of its protocol.
+/// The procedures whose requests are empty or nearly so.
+pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
+    let small = |access: &Access| matches!(access, Access::Anonymous | Access::Authenticated);
+    TABLE.iter().filter(move |(_, access)| small(access)).map(|(procedure, _)| *procedure)
+}
+
+/// How much of a refused request's body is read: HTTP/1.1 cannot go on with the connection otherwise.
+const DRAINED: usize = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Lets a call through to its handler, or refuses it in the shape of its protocol before its body is read. The
+/// handler asks again, by [`admin`], [`admin_or_self`] or [`authenticated`]: while a body arrives, a key may go.
 pub async fn middleware(State(app): State<App>, request: Request, next: Next) -> Response {
     let procedure = request.uri().path();
     let Some(access) = access(procedure) else {
         return super::unimplemented(request.headers());
     };
-    let needed = match access {
-        Access::Anonymous => return next.run(request).await,
-        Access::Authenticated | Access::AdminOrSelf => None,
-        Access::Admin => Some(Role::Admin),
-    };
     let principal = request.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
-    let refusal = match (principal.key(), needed) {
-        (Err(reason), _) => {
-            // Every public client begins with such a call, so it is no event for the ledger.
-            app.unauthenticated_calls.fetch_add(1, Ordering::Relaxed);
-            error::unauthenticated(reason)
-        }
-        (Ok(_), None) => return next.run(request).await,
-        (Ok(token), Some(role)) if token.facts.role == Some(role) => return next.run(request).await,
-        (Ok(token), Some(role)) => {
-            let reason = format!("role {role} is needed");
-            if let Some(call) = request.extensions().get::<Call>() {
-                record_refusal(&app, call, token, procedure, &reason).await;
+    let refusal = match access {
+        Access::Anonymous => None,
+        Access::Authenticated | Access::AdminOrSelf => refuse_nobody(&app, principal).err(),
+        Access::Admin => match refuse_nobody(&app, principal) {
+            Err(refusal) => Some(refusal),
+            Ok(token) => {
+                let call = request.extensions().get::<Call>();
+                refuse_all_but_admin(&app, call, token, procedure, NOT_ADMIN).await.err()
             }
-            ConnectError::permission_denied(format!("permission denied: {reason}"))
-        }
+        },
     };
-    render(refusal, request.headers())
+    let Some(refusal) = refusal else { return next.run(request).await };
+    let (parts, body) = request.into_parts();
+    if parts.version < Version::HTTP_2 {
+        let _ = timeout(DRAIN_TIME, to_bytes(body, DRAINED)).await;
+    }
+    render(refusal, &parts.headers)
 }
 
-/// Refuses a key that asks about another without being an admin.
+const NOT_ADMIN: &str = "role admin is needed";
+const NOT_ADMIN_OR_SELF: &str = "role admin is needed for any key but one's own";
+
+/// The key that calls, as it is now.
 ///
 /// # Errors
-/// `PERMISSION_DENIED`, also when the other key does not exist: who may not ask learns nothing.
-pub async fn admin_or_self(app: &App, context: &RequestContext, client_id: &str) -> Result<(), ConnectError> {
-    let token = super::token(context)?;
-    if token.facts.role == Some(Role::Admin) || token.facts.client_id.as_str() == client_id {
-        return Ok(());
-    }
-    let reason = "role admin is needed for any key but one's own";
-    if let Some(call) = context.extensions().get::<Call>() {
-        record_refusal(app, call, token, context.path().unwrap_or_default(), reason).await;
-    }
-    Err(ConnectError::permission_denied(format!("permission denied: {reason}")))
+/// UNAUTHENTICATED when there is none, or its token is not in force any more.
+pub fn authenticated(app: &App, context: &RequestContext) -> Result<VerifiedToken, ConnectError> {
+    let principal = context.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
+    let token = refuse_nobody(app, principal)?;
+    app.tokens.verify_again(token).map_err(error::unauthenticated)
 }
 
-async fn record_refusal(app: &App, call: &Call, token: &VerifiedToken, procedure: &str, reason: &str) {
-    if let Err(error) = app.api_keys.record_refusal(&call.by(actor(token)), procedure, reason).await {
-        tracing::error!(%error, procedure, "a refusal could not be entered into the ledger");
+/// The caller of a procedure for admins.
+///
+/// # Errors
+/// UNAUTHENTICATED, or `PERMISSION_DENIED` when it is no admin now.
+pub async fn admin(app: &App, context: &RequestContext) -> Result<Caller, ConnectError> {
+    let (token, call) = (authenticated(app, context)?, call(context)?);
+    let procedure = context.path().unwrap_or_default();
+    refuse_all_but_admin(app, Some(call), &token, procedure, NOT_ADMIN).await?;
+    Ok(call.by(actor(&token)))
+}
+
+/// Who may do something to one key.
+#[derive(Debug)]
+pub struct Granted {
+    /// Who calls.
+    pub caller: Caller,
+    /// Set when it is the key itself: the right is to that key, not to its name.
+    pub only_key: Option<KeyId>,
+}
+
+/// The caller of a procedure for admins and for the key itself.
+///
+/// # Errors
+/// UNAUTHENTICATED, or `PERMISSION_DENIED`, also when the key asked for does not exist: who may not ask learns
+/// nothing.
+pub async fn admin_or_self(
+    app: &App,
+    context: &RequestContext,
+    client_id: &str,
+) -> Result<Granted, ConnectError> {
+    let (token, call) = (authenticated(app, context)?, call(context)?);
+    let caller = call.by(actor(&token));
+    if token.facts.role == Some(Role::Admin) {
+        return Ok(Granted { caller, only_key: None });
     }
+    if token.facts.client_id.as_str() == client_id {
+        return Ok(Granted { caller, only_key: Some(token.facts.key_id) });
+    }
+    let procedure = context.path().unwrap_or_default();
+    refuse_all_but_admin(app, Some(call), &token, procedure, NOT_ADMIN_OR_SELF).await?;
+    Ok(Granted { caller, only_key: None })
+}
+
+fn call(context: &RequestContext) -> Result<&Call, ConnectError> {
+    context.extensions().get::<Call>().ok_or_else(|| ConnectError::internal("internal error"))
+}
+
+fn refuse_nobody<'p>(app: &App, principal: &'p Principal) -> Result<&'p VerifiedToken, ConnectError> {
+    principal.key().map_err(|reason| {
+        app.count_unauthenticated();
+        error::unauthenticated(reason)
+    })
+}
+
+async fn refuse_all_but_admin(
+    app: &App,
+    call: Option<&Call>,
+    token: &VerifiedToken,
+    procedure: &str,
+    reason: &str,
+) -> Result<(), ConnectError> {
+    if token.facts.role == Some(Role::Admin) {
+        return Ok(());
+    }
+    if let Some(call) = call {
+        app.record_refusal(&call.by(actor(token)), procedure, reason).await;
+    }
+    Err(error::render(Error::Forbidden(reason.to_owned())))
 }

@@ -34,16 +34,15 @@ pub fn render(error: Error) -> ConnectError {
 }
 
 /// Breaks up two words that make flyte 2.12 log in again whatever the code is, also within echoed names.
-fn without_login_words(message: String) -> String {
+fn without_login_words(mut message: String) -> String {
     let lower = message.to_ascii_lowercase();
     let mut cuts: Vec<usize> = ["unauthorized", "unauthenticated"]
         .iter()
         .flat_map(|word| lower.match_indices(word).map(|(at, _)| at + "un".len()))
         .collect();
     cuts.sort_unstable();
-    let mut message = message;
     for cut in cuts.into_iter().rev() {
-        message.insert(cut, '\u{2011}');
+        message.insert(cut, '-');
     }
     message
 }

@@ -15,7 +15,8 @@ pub struct Identity2(pub App);
 pub struct Identity1(pub App);
 
 async fn read(app: &App, context: &RequestContext) -> Result<UserInfo, ConnectError> {
-    UserInfo::of(app, super::token(context)?).await.map_err(|error| match error {
+    let token = super::authorize::authenticated(app, context)?;
+    UserInfo::of(app, &token).await.map_err(|error| match error {
         Error::NotFound(_) => unauthenticated("the token's key was deleted"),
         other => render(other),
     })

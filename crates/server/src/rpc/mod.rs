@@ -17,14 +17,9 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits, RequestContext};
-use gatekey_core::{Caller, tokens::VerifiedToken};
+use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits};
 
-use crate::{
-    App,
-    authenticate::{self, Principal, actor},
-    call::Call,
-};
+use crate::{App, authenticate};
 
 pub mod api_keys;
 pub mod apps;
@@ -36,9 +31,11 @@ pub mod identity;
 
 /// Bytes of a request, compressed or not. The largest legal one, fifty redirect URIs, has a tenth of it.
 const MAX_REQUEST: usize = 1 << 20;
+/// Bytes of a request that has nothing to say, so that whoever needs no role cannot fill the memory.
+const SMALL_REQUEST: usize = 16 * 1024;
 /// How long a call may take when its caller sets no deadline, and at most.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(15);
-const MAX_DEADLINE: Duration = Duration::from_mins(1);
+const MAX_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every service on one connectrpc router.
 pub fn router(app: &App) -> connectrpc::Router {
@@ -53,14 +50,21 @@ pub fn router(app: &App) -> connectrpc::Router {
     let reflector =
         connectrpc_reflection::Reflector::from_descriptor_set_bytes(gatekey_proto::DESCRIPTOR_SET)
             .expect("the build writes a valid descriptor set")
-            .with_services(services.iter().cloned().chain(["grpc.health.v1.Health".to_owned()]));
+            .with_services(services.iter().map(String::as_str).chain([
+                connectrpc_health::HEALTH_SERVICE_NAME,
+                connectrpc_reflection::SERVER_REFLECTION_SERVICE_NAME,
+                connectrpc_reflection::SERVER_REFLECTION_V1ALPHA_SERVICE_NAME,
+            ]));
     let (router, _health) = connectrpc_health::install_static(router, services);
     connectrpc_reflection::install(router, reflector)
 }
 
 /// The services as routes, behind the table of who may call what.
 pub fn routes(app: &App) -> Router<App> {
-    let router = router(app);
+    let small =
+        Limits::default().with_max_request_body_size(SMALL_REQUEST).with_max_message_size(SMALL_REQUEST);
+    let router = authorize::with_small_requests()
+        .fold(router(app), |router, procedure| router.with_route_limits(procedure, small));
     let services = service_names(&router);
     let service = ConnectRpcService::new(router)
         .with_limits(
@@ -104,18 +108,4 @@ pub fn unimplemented(headers: &HeaderMap) -> Response {
 /// An error in the shape of the protocol that the request speaks.
 fn render(error: ConnectError, headers: &HeaderMap) -> Response {
     error.into_http_response(headers).map(Body::new).into_response()
-}
-
-/// The key that calls, where the table admits keys alone.
-fn token(context: &RequestContext) -> Result<&VerifiedToken, ConnectError> {
-    let principal = context.extensions().get::<Principal>();
-    let key = principal.map_or_else(|| Err("no credential was sent".to_owned()), Principal::key);
-    key.map_err(error::unauthenticated)
-}
-
-/// The key that calls, as the ledger records it.
-fn caller(context: &RequestContext) -> Result<Caller, ConnectError> {
-    let call = context.extensions().get::<Call>();
-    let call = call.ok_or_else(|| ConnectError::internal("internal error"))?;
-    Ok(call.by(actor(token(context)?)))
 }

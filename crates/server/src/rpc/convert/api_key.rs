@@ -114,6 +114,7 @@ pub fn rotate(request: wire::RotateSecretRequest) -> Result<RotateSecret, Error>
         grace: grace.transpose()?.unwrap_or_default(),
         label: request.secret_label,
         expires_at: expires_at.transpose()?,
+        only_key: None,
     })
 }
 
