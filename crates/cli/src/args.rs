@@ -310,5 +310,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 90d, 24h or 15m"))
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write 90d, 24h or 15m"))?;
+    if duration > LONGEST {
+        return Err("is longer than a thousand years; leave it out for never".to_owned());
+    }
+    Ok(duration)
 }
+
+/// Longer than anybody means, and short enough to be added to today.
+const LONGEST: Duration = Duration::from_hours(1000 * 366 * 24);

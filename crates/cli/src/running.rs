@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// How long requests under way may take once the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(20);
 
 /// An application over a data directory, not serving yet.
 pub(crate) struct Opened {
@@ -122,12 +122,9 @@ impl Opened {
         let app = App::new(config, store, memory, root_key, env);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
-        app.key_ring
-            .ensure(&*app.store, &app.env, algorithm, app.config.token_lifetime, &caller)
-            .await
-            .context(
-                "the signing keys cannot be used; is this the root key that belongs to the data directory?",
-            )?;
+        app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.context(
+            "the signing keys cannot be used; is this the root key that belongs to the data directory?",
+        )?;
         app.store.load().await?;
         let ca = match app.config.tls {
             TlsMode::PrivateCa if purpose != Purpose::Administer => {
@@ -236,21 +233,24 @@ fn names_of(config: &Config) -> BTreeSet<String> {
     names
 }
 
+/// Where systems keep the roots that they trust, as one file.
+const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 /// `ca.pem` is ours alone; `ca-bundle.pem` has the system's roots as well, because `SSL_CERT_FILE` replaces
-/// what a client trusts.
+/// what a client trusts. That variable may name an earlier bundle of ours, so it is not asked for the roots.
 fn write_ca_files(data_dir: &DataDir, certificate: &str) -> anyhow::Result<()> {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
     data_dir::write_public(&data_dir.file("ca.pem"), certificate.as_bytes())?;
-    let mut bundle = certificate.to_owned();
-    for root in rustls_native_certs::load_native_certs().certs {
-        bundle.push_str("-----BEGIN CERTIFICATE-----\n");
-        let encoded = BASE64_STANDARD.encode(&root);
-        for line in encoded.as_bytes().chunks(64) {
-            bundle.extend(line.iter().map(|byte| char::from(*byte)));
-            bundle.push('\n');
-        }
-        bundle.push_str("-----END CERTIFICATE-----\n");
+    let system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    if system.is_none() {
+        tracing::warn!("no roots of the system were found: ca-bundle.pem holds this server's CA alone");
     }
+    let bundle = format!("{certificate}{}", system.unwrap_or_default());
     data_dir::write_public(&data_dir.file("ca-bundle.pem"), bundle.as_bytes())?;
     Ok(())
 }

@@ -1,13 +1,23 @@
 //! `gatekey config check`.
 
+use gatekey_server::{config::TlsMode, tls};
+
 use crate::{args::Config, running};
 
-/// Tells what follows from flags and file. Touches nothing.
+/// Tells what follows from flags and file. Reads certificate files, and touches nothing.
 pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     let Config::Check { settings } = arguments;
     let settings = super::settings(settings)?;
     let listen = settings.listen();
+    let root_key_file = settings.root_key_file.clone();
     let config = running::resolve(settings, listen)?;
+    if let TlsMode::Files { cert, key } = &config.tls {
+        let (chain, key) = tls::read_files(cert, key)?;
+        tls::ServedCertificate::new(chain, &key)?;
+    }
+    let proxies: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    let root_key_file = root_key_file
+        .map_or_else(|| "root.key in the data directory".to_owned(), |path| path.display().to_string());
     say!("listen                      {}", config.listen)?;
     say!("public_url                  {}", config.issuer())?;
     say!("tls                         {:?}", config.tls)?;
@@ -16,5 +26,7 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     say!("signing_algorithm           {}", config.signing_algorithm)?;
     say!("audiences                   {}", config.audiences.join(" "))?;
     say!("authorization_metadata_key  {}", config.authorization_metadata_key)?;
+    say!("trusted_proxies             {}", proxies.join(" "))?;
+    say!("root_key_file               {root_key_file}")?;
     Ok(())
 }

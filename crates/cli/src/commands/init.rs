@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::{
     config,
-    control::{self, Request, Response},
+    control::{self, ErrorKind, Request, Response},
 };
 
 use crate::{
@@ -44,7 +44,11 @@ pub(crate) async fn administer(
     settings: config::Settings,
     request: &Request,
 ) -> anyhow::Result<(Response, Address)> {
-    let data_dir = match DataDir::open(path, "gatekey init") {
+    let what = match request {
+        Request::Init { .. } => "gatekey init",
+        Request::RotateSigningKey => "gatekey signing-key rotate",
+    };
+    let data_dir = match DataDir::open(path, what) {
         Ok(data_dir) => data_dir,
         Err(error) if error.downcast_ref::<Coded>().is_some_and(|coded| coded.code == exit::IN_USE) => {
             let response = control_client::ask(path, request).await?;
@@ -78,12 +82,14 @@ pub(crate) async fn administer(
 
 /// The answer, unless it is a refusal.
 pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
-    match response {
-        Response::Error { message, exists: true } => {
-            let message = format!("{message}, or give it a new secret with --rotate");
-            Err(Coded { code: exit::ALREADY_EXISTS, message }.into())
+    let Response::Error { message, kind } = response else { return Ok(response) };
+    let (code, message) = match kind {
+        ErrorKind::Exists => {
+            (exit::ALREADY_EXISTS, format!("{message}, or give it a new secret with --rotate"))
         }
-        Response::Error { message, exists: false } => Err(Coded { code: exit::FAILURE, message }.into()),
-        answer @ (Response::Key { .. } | Response::SigningKey { .. }) => Ok(answer),
-    }
+        ErrorKind::Invalid => (exit::USAGE, message),
+        ErrorKind::Unavailable => (exit::UNAVAILABLE, message),
+        ErrorKind::Failed => (exit::FAILURE, message),
+    };
+    Err(Coded { code, message }.into())
 }

@@ -11,18 +11,21 @@ use gatekey_server::{
     control::{self, Request, Response},
 };
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
-use super::{init::refused, serve::StopSignals};
+use super::{
+    init::refused,
+    serve::{StopSignals, stop},
+};
 use crate::{
     args::{self, LogFormat},
     data_dir::{self, DataDir},
-    logging,
+    exit, logging,
     output::{self, Credentials},
     running::{self, Opened, Purpose, Running},
 };
 
 const KEY: &str = "ci-pipeline";
-const THROW_AWAY: &str = "throw-away";
 /// What the tour remembers, so that it can be run again: the secret of `admin`, for its owner's eyes alone.
 const ADMIN_SECRET: &str = "admin.secret";
 const GRACE: Duration = Duration::from_hours(24);
@@ -31,6 +34,13 @@ const GRACE: Duration = Duration::from_hours(24);
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
+    if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
+        let message = format!(
+            "{} is in use already, and not by quickstart; name another with --data-dir, or run gatekey serve",
+            data_dir.path().display()
+        );
+        return Err(exit::usage(message));
+    }
     let listener = listen(arguments.listen).await?;
     let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
     let root_key_file = data_dir.file("root.key");
@@ -54,10 +64,10 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
                 output::shell_quoted(&running.data_dir.path().display().to_string()),
                 running.app.config.listen
             );
-            let signals = StopSignals::catch()?;
+            let mut signals = StopSignals::catch()?;
             say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
             signals.wait().await;
-            running.stop().await;
+            stop(running, signals).await;
             Ok(())
         }
         toured => {
@@ -122,16 +132,12 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
 
 /// Creates, deletes and is refused a throw-away key.
 async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()> {
-    let created = match ApiKey::create(admin, THROW_AWAY).await {
-        Err(error) if error.is_already_exists() => {
-            ApiKey::delete(admin, THROW_AWAY).await?;
-            ApiKey::create(admin, THROW_AWAY).await?
-        }
-        other => other?,
-    };
-    let client = client(running, THROW_AWAY, &PlainSecret::new(created.client_secret()))?;
+    // A name of its own, for there may be keys of any other.
+    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&running.app.env));
+    let created = ApiKey::create(admin, &name).await?;
+    let client = client(running, &name, &PlainSecret::new(created.client_secret()))?;
     client.whoami().await?;
-    ApiKey::delete(admin, THROW_AWAY).await?;
+    ApiKey::delete(admin, &name).await?;
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
             step("Created another key, used it, deleted it: its token and its secret were refused at once")?;
@@ -145,7 +151,7 @@ async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()>
 /// The tour's admin key: a new one, or the one that it remembers.
 async fn admin_client(running: &Running) -> anyhow::Result<Client> {
     let file = running.data_dir.file(ADMIN_SECRET);
-    if let Ok(secret) = fs::read_to_string(&file) {
+    if let Ok(secret) = fs::read_to_string(&file).map(Zeroizing::new) {
         let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
         match client.access_token().await {
             Ok(_) => {
@@ -163,9 +169,9 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
     else {
         anyhow::bail!("init answered something else than was asked");
     };
-    data_dir::write_private(&file, format!("{client_secret}\n").as_bytes())?;
+    data_dir::write_private(&file, client_secret.as_bytes())?;
     step(&format!("Made the first admin key, admin; its secret is in {}", file.display()))?;
-    client(running, "admin", &PlainSecret::new(client_secret))
+    client(running, "admin", &PlainSecret::new(client_secret.as_str()))
 }
 
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {

@@ -1,5 +1,8 @@
 //! `gatekey serve`.
 
+use std::io::ErrorKind;
+
+use anyhow::Context as _;
 use gatekey_core::Env;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,7 +10,7 @@ use crate::{
     args, data_dir,
     data_dir::DataDir,
     logging,
-    running::{self, Opened, Purpose},
+    running::{self, Opened, Purpose, Running},
 };
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -18,17 +21,33 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     running::resolve(settings.clone(), settings.listen())?;
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
     let root_key_file = settings.root_key_path(data_dir.path());
+    if let Some(ready_file) = &arguments.ready_file
+        && let Err(error) = std::fs::remove_file(ready_file)
+        && error.kind() != ErrorKind::NotFound
+    {
+        let shown = ready_file.display();
+        return Err(error)
+            .with_context(|| format!("the ready file {shown} of an earlier run cannot be removed"));
+    }
     let listener = running::bind(settings.listen()).await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
     let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve).await?;
-    let signals = StopSignals::catch()?;
+    let mut signals = StopSignals::catch()?;
     let running = opened.start(listener)?;
     if let Some(ready_file) = &arguments.ready_file {
         data_dir::write_public(ready_file, &serde_json::to_vec(&running.address)?)?;
     }
     signals.wait().await;
-    running.stop().await;
+    stop(running, signals).await;
     Ok(())
+}
+
+/// Drains, unless told to stop once more.
+pub(crate) async fn stop(running: Running, mut signals: StopSignals) {
+    tokio::select! {
+        () = running.stop() => {}
+        () = signals.wait() => tracing::warn!("told to stop once more: requests under way are dropped"),
+    }
 }
 
 /// SIGTERM and SIGINT: caught before anybody is told that the server serves, so that none of them kills it.
@@ -44,7 +63,7 @@ impl StopSignals {
     }
 
     /// Waits for one of them.
-    pub(crate) async fn wait(mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
