@@ -262,8 +262,12 @@ fn secure(
     let (served, renewal) = match (&app.config.tls, ca) {
         (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok((None, None)),
         (TlsMode::Files { cert, key }, _) => {
-            let (chain, key) = tls::read_files(cert, key)?;
-            (Arc::new(ServedCertificate::new(chain, &key)?), None)
+            let (chain, private_key) = tls::read_files(cert, key)?;
+            let served = ServedCertificate::new(chain, &private_key).with_context(|| {
+                let (cert, key) = (cert.display(), key.display());
+                format!("the certificate in {cert} and the private key in {key} cannot be used together")
+            })?;
+            (Arc::new(served), None)
         }
         (TlsMode::PrivateCa, Some(ca)) => {
             let leaf = ca.issue_leaf(&app.env)?;

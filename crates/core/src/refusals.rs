@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn the_same_refusal_is_entered_once_a_minute_and_the_others_are_counted() {
         let refusals = Refusals::default();
-        let at = |seconds| Timestamp::from_seconds(1_000_000 + seconds);
+        let at = |seconds: i64| Timestamp::from_seconds(1_000_000 + seconds);
         assert_eq!(refusals.note(at(0), "ci", "Create", "role"), Some(0));
         assert_eq!(refusals.note(at(1), "ci", "Create", "role"), None);
         assert_eq!(refusals.note(at(2), "ci", "Delete", "role"), Some(0));

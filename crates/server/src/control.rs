@@ -177,9 +177,9 @@ async fn answer(app: &App, stream: UnixStream, own_uid: u32) -> io::Result<()> {
             kind: ErrorKind::Failed,
         }
     } else {
-        let mut line = String::new();
-        BufReader::new(read.take(MAX_LINE)).read_line(&mut line).await?;
-        match serde_json::from_str(&line) {
+        let mut line = Vec::new();
+        BufReader::new(read.take(MAX_LINE)).read_until(b'\n', &mut line).await?;
+        match serde_json::from_slice(&line) {
             Ok(request) => {
                 let caller = Caller {
                     actor: Actor::Local { uid },

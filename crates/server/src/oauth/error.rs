@@ -78,8 +78,23 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// A method that the endpoint does not have.
-pub async fn method_not_allowed() -> Response {
-    let body = json!({ "error": "invalid_request", "error_description": "this endpoint takes POST alone" });
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")], Json(body)).into_response()
+/// A method that an endpoint of POST does not have.
+pub async fn only_post() -> Response {
+    method_not_allowed("POST")
+}
+
+/// A method that an endpoint of GET does not have.
+pub async fn only_get() -> Response {
+    method_not_allowed("GET, HEAD")
+}
+
+/// A method that the user info endpoint does not have (OpenID Connect Core section 5.3.1).
+pub async fn only_get_and_post() -> Response {
+    method_not_allowed("GET, HEAD, POST")
+}
+
+fn method_not_allowed(allowed: &'static str) -> Response {
+    let description = format!("this endpoint takes {allowed} alone");
+    let body = json!({ "error": "invalid_request", "error_description": description });
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], Json(body)).into_response()
 }

@@ -47,16 +47,19 @@ pub mod path {
 /// The OAuth routes. Those that take a Bearer token have the middleware that reads one.
 pub fn routes(app: &App) -> Router<App> {
     let with_token = Router::new()
-        .route(path::INTROSPECT, post(introspect::handle).fallback(error::method_not_allowed))
-        .route(path::USERINFO, get(userinfo::handle).post(userinfo::handle))
-        .route(path::ME, get(userinfo::me))
+        .route(path::INTROSPECT, post(introspect::handle).fallback(error::only_post))
+        .route(
+            path::USERINFO,
+            get(userinfo::handle).post(userinfo::handle).fallback(error::only_get_and_post),
+        )
+        .route(path::ME, get(userinfo::me).fallback(error::only_get))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware));
     Router::new()
-        .route(path::TOKEN, post(token::handle).fallback(error::method_not_allowed))
-        .route(path::REVOKE, post(revoke::handle).fallback(error::method_not_allowed))
-        .route(path::JWKS, get(jwks::handle))
-        .route(path::AUTHORIZATION_SERVER, get(metadata::authorization_server))
-        .route(path::OPENID_CONFIGURATION, get(metadata::openid_configuration))
-        .route(path::FLYTE_CLIENT, get(metadata::flyte_client))
+        .route(path::TOKEN, post(token::handle).fallback(error::only_post))
+        .route(path::REVOKE, post(revoke::handle).fallback(error::only_post))
+        .route(path::JWKS, get(jwks::handle).fallback(error::only_get))
+        .route(path::AUTHORIZATION_SERVER, get(metadata::authorization_server).fallback(error::only_get))
+        .route(path::OPENID_CONFIGURATION, get(metadata::openid_configuration).fallback(error::only_get))
+        .route(path::FLYTE_CLIENT, get(metadata::flyte_client).fallback(error::only_get))
         .merge(with_token)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connectrpc::ConnectError;
+use connectrpc::{ConnectError, ErrorCode};
 use gatekey_core::Error;
 
 /// UNAUTHENTICATED: what makes public clients log in and call again.
@@ -31,6 +31,19 @@ pub fn render(error: Error) -> ConnectError {
             ConnectError::internal(message)
         }
     }
+}
+
+/// The longest message, in characters: gRPC carries it in a header.
+const MAX_MESSAGE: usize = 2000;
+
+/// Holds errors of connectrpc's own making to the same rules: that of a message which cannot be decoded repeats
+/// what it could not read.
+pub fn tame(mut error: ConnectError) -> ConnectError {
+    if error.code != ErrorCode::Unauthenticated {
+        let bounded = |message: String| message.chars().take(MAX_MESSAGE).collect::<String>();
+        error.message = error.message.map(bounded).map(without_login_words);
+    }
+    error
 }
 
 /// Breaks up two words that make flyte 2.12 log in again whatever the code is, also within echoed names.

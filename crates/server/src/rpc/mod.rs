@@ -17,7 +17,7 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
 };
-use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits};
+use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
 
 use crate::{App, authenticate};
 
@@ -72,7 +72,10 @@ pub fn routes(app: &App) -> Router<App> {
         )
         .with_deadline_policy(
             DeadlinePolicy::new().with_default_timeout(DEFAULT_DEADLINE).with_max(MAX_DEADLINE),
-        );
+        )
+        .with_interceptor(unary_interceptor(|request, next| {
+            Box::pin(async move { next.run(request).await.map_err(error::tame) })
+        }));
     services
         .iter()
         .fold(Router::new(), |routes, name| {
