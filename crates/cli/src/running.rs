@@ -255,20 +255,22 @@ fn write_ca_files(data_dir: &DataDir, certificate: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A certificate and its private key from files.
+pub(crate) fn certificate(cert: &Path, key: &Path) -> anyhow::Result<ServedCertificate> {
+    let (chain, private_key) = tls::read_files(cert, key)?;
+    ServedCertificate::new(chain, &private_key).with_context(|| {
+        let (cert, key) = (cert.display(), key.display());
+        format!("the certificate in {cert} and the private key in {key} cannot be used together")
+    })
+}
+
 fn secure(
     app: &App,
     ca: Option<PrivateCa>,
 ) -> anyhow::Result<(Option<TlsAcceptor>, Option<maintenance::Renewal>)> {
     let (served, renewal) = match (&app.config.tls, ca) {
         (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok((None, None)),
-        (TlsMode::Files { cert, key }, _) => {
-            let (chain, private_key) = tls::read_files(cert, key)?;
-            let served = ServedCertificate::new(chain, &private_key).with_context(|| {
-                let (cert, key) = (cert.display(), key.display());
-                format!("the certificate in {cert} and the private key in {key} cannot be used together")
-            })?;
-            (Arc::new(served), None)
-        }
+        (TlsMode::Files { cert, key }, _) => (Arc::new(certificate(cert, key)?), None),
         (TlsMode::PrivateCa, Some(ca)) => {
             let leaf = ca.issue_leaf(&app.env)?;
             let served = Arc::new(ServedCertificate::new(leaf.chain, &leaf.key)?);

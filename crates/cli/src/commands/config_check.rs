@@ -1,6 +1,6 @@
 //! `gatekey config check`.
 
-use gatekey_server::{config::TlsMode, tls};
+use gatekey_server::config::TlsMode;
 
 use crate::{args::Config, running};
 
@@ -12,8 +12,7 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     let root_key_file = settings.root_key_file.clone();
     let config = running::resolve(settings, listen)?;
     if let TlsMode::Files { cert, key } = &config.tls {
-        let (chain, key) = tls::read_files(cert, key)?;
-        tls::ServedCertificate::new(chain, &key)?;
+        running::certificate(cert, key)?;
     }
     let proxies: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     let root_key_file = root_key_file

@@ -2,5 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
 
+mod abuse;
+mod bad_input;
+mod command_line;
+mod crash;
+mod ledger;
+mod oauth;
+mod raw;
+mod rpc;
 mod smoke;
 mod support;
+mod tls;
+mod world;

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -47,9 +47,13 @@ pub(crate) struct Server {
     child: Child,
     /// `https://127.0.0.1:PORT`.
     pub(crate) url: String,
+    /// Where it listens, whatever its public URL is: `https://127.0.0.1:PORT`.
+    pub(crate) reached_at: String,
     /// The data directory.
     pub(crate) data_dir: PathBuf,
     log: Arc<Mutex<Vec<Value>>>,
+    /// Told of each line of the log.
+    logged: Arc<Condvar>,
     reader: Option<JoinHandle<()>>,
     /// Dropped last; `None` when somebody else keeps the directory.
     _directory: Option<TempDir>,
@@ -72,37 +76,65 @@ impl Server {
 
     /// Starts a server on a data directory that outlives it.
     pub(crate) fn start_on(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_in(data_dir, flags, &[])
+    }
+
+    /// Starts a server on a data directory that outlives it, with variables in its environment.
+    pub(crate) fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = gatekey()
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
             .arg(data_dir)
             .args(flags)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
         let log = Arc::new(Mutex::new(Vec::new()));
+        let logged = Arc::new(Condvar::new());
         let (ready, serving) = mpsc::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = log.clone();
+        let (kept, note) = (log.clone(), logged.clone());
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "text": line }));
                 if line["message"] == "serving" {
-                    let _ = ready.send(line["url"].as_str().unwrap().to_owned());
+                    let scheme = line["url"].as_str().unwrap().split_once("://").unwrap().0.to_owned();
+                    let reached_at = format!("{scheme}://{}", line["listen"].as_str().unwrap());
+                    let _ = ready.send((line["url"].as_str().unwrap().to_owned(), reached_at));
                 }
                 kept.lock().unwrap().push(line);
+                note.notify_all();
             }
         });
-        let url = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let (url, reached_at) = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("the server does not serve; it said: {:#?}", log.lock().unwrap())
         });
-        Self { child, url, data_dir: data_dir.to_owned(), log, reader: Some(reader), _directory: None }
+        Self {
+            child,
+            url,
+            reached_at,
+            data_dir: data_dir.to_owned(),
+            log,
+            logged,
+            reader: Some(reader),
+            _directory: None,
+        }
     }
 
     /// The log lines so far.
     pub(crate) fn log(&self) -> Vec<Value> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a log line with that message.
+    pub(crate) fn wait_for_log(&self, message: &str) {
+        let missing =
+            |lines: &mut Vec<Value>| !lines.iter().any(|line| line["message"].as_str() == Some(message));
+        let log = self.log.lock().unwrap();
+        let (log, waited) = self.logged.wait_timeout_while(log, PATIENCE, missing).unwrap();
+        assert!(!waited.timed_out(), "the server never said {message:?}: {log:#?}");
     }
 
     /// Host and port.
@@ -134,7 +166,7 @@ impl Server {
 
     /// A caller that trusts the server's CA.
     pub(crate) fn http(&self) -> Http {
-        Http::new(&self.url, Some(&self.ca_file()))
+        Http::new(&self.reached_at, Some(&self.ca_file()))
     }
 
     /// An access token of a key.
@@ -179,6 +211,11 @@ impl Server {
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let killed = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(killed.success());
+        self.wait()
+    }
+
+    /// Waits until the server has stopped by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
@@ -220,6 +257,20 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }
 
+/// How a client does TLS that trusts one CA.
+pub(crate) fn trusting(ca_file: Option<&Path>) -> rustls::ClientConfig {
+    let mut roots = RootCertStore::empty();
+    if let Some(ca_file) = ca_file {
+        roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 /// Speaks HTTP/1.1 or HTTP/2 over TLS, as the server offers.
 #[derive(Clone)]
 pub(crate) struct Http {
@@ -256,19 +307,15 @@ impl Answer {
 impl Http {
     /// A caller of a URL that trusts one CA, or speaks plain HTTP.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Self {
-        let mut roots = RootCertStore::empty();
-        if let Some(ca_file) = ca_file {
-            roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
+        let client = Client::builder(TokioExecutor::new()).build(connector.enable_all_versions().build());
+        Self { url: url.to_owned(), client }
+    }
+
+    /// The same, with HTTP/1.1 alone.
+    pub(crate) fn over_http1(url: &str, ca_file: Option<&Path>) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
+        let client = Client::builder(TokioExecutor::new()).build(connector.enable_http1().build());
         Self { url: url.to_owned(), client }
     }
 
@@ -280,15 +327,26 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("the server answers")
+    }
+
+    /// Sends a request and reads the whole answer, if there is one.
+    pub(crate) async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let (parts, body) = self.client.request(request).await.expect("the server answers").into_parts();
-        let collected = body.collect().await.expect("the answer arrives whole");
+        let (parts, body) = self.client.request(request).await?.into_parts();
+        let collected = body.collect().await?;
         let trailers = collected.trailers().cloned().unwrap_or_default();
-        Answer { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers }
+        Ok(Answer { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers })
     }
 
     /// GET.

@@ -1,0 +1,49 @@
+//! The command line, as people and scripts use it: one rule a test.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+mod clients;
+mod data_dir;
+mod init;
+mod keys;
+mod quickstart;
+mod secrecy;
+mod serving;
+
+/// Standard output of a run that must succeed.
+fn said(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {stderr}", output.status.code());
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Standard output of a run that must succeed, as JSON.
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&said(output)).unwrap()
+}
+
+/// Standard error of a run that must fail with that code and print nothing else.
+fn fails(output: &Output, code: i32) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    stderr
+}
+
+/// Runs a command with words that hold no blanks.
+fn with(command: &mut Command, words: &str) -> Output {
+    command.args(words.split_whitespace()).output().unwrap()
+}
+
+/// The rows of `title  value` lines.
+fn value_of<'t>(text: &'t str, title: &str) -> &'t str {
+    let line = text.lines().find(|line| line.starts_with(title));
+    line.unwrap_or_else(|| panic!("no {title} in {text}"))[title.len()..].trim()
+}
+
+/// Replaces a secret and everything that holds it or changes from run to run, after a look at its shape.
+fn assert_secret(text: &str) {
+    assert!(text.parse::<gatekey_credentials::Secret>().is_ok(), "no secret of ours: {text}");
+}

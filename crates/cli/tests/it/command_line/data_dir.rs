@@ -1,0 +1,171 @@
+//! What lies in a data directory, and who may use it.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::Path,
+    process::Output,
+};
+
+use super::{fails, json, said};
+use crate::support::{Server, run};
+
+fn serve(data_dir: &Path, flags: &[&str]) -> Output {
+    run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()], flags].concat())
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A directory in which a server has been, and its root key's file.
+fn used() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let output = run(&["init", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(output.status.success());
+    let root_key = data_dir.join("root.key");
+    (directory, data_dir, root_key)
+}
+
+#[tokio::test]
+async fn everything_in_it_is_for_its_owner_alone() {
+    let server = Server::start();
+    server.token(&server.init()).await;
+    assert_eq!(mode(&server.data_dir), 0o700);
+    let mut private = Vec::new();
+    for file in fs::read_dir(&server.data_dir).unwrap().map(Result::unwrap) {
+        let name = file.file_name().into_string().unwrap();
+        match &*name {
+            // What clients need, and what says nothing.
+            "ca.pem" | "ca-bundle.pem" | "server.json" | ".gitignore" => {}
+            _ => {
+                assert_eq!(mode(&file.path()), 0o600, "{name}");
+                private.push(name);
+            }
+        }
+    }
+    private.sort();
+    let expected = ["control.sock", "gatekey.db", "gatekey.db-shm", "gatekey.db-wal", "lock", "root.key"];
+    assert_eq!(private, expected);
+    assert!(fs::metadata(server.data_dir.join("control.sock")).unwrap().file_type().is_socket());
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_ever_committed() {
+    let server = Server::start();
+    assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "*\n");
+}
+
+#[tokio::test]
+async fn a_gitignore_of_ones_own_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(".gitignore"), "mine\n").unwrap();
+    let server = Server::start_on(directory.path(), &[]);
+    assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "mine\n");
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_and_told_who_has_it() {
+    let server = Server::start();
+    let said = fails(&serve(&server.data_dir, &[]), 7);
+    assert!(said.contains("is in use by process") && said.contains("(gatekey serve)"), "{said}");
+    assert!(said.contains(&server.pid().to_string()), "{said}");
+    server.token(&server.init()).await;
+}
+
+#[tokio::test]
+async fn it_can_be_used_again_after_its_server_was_killed() {
+    let mut server = Server::start();
+    let admin = server.init();
+    server.kill();
+    let server = Server::start_on(&server.data_dir, &[]);
+    server.token(&admin).await;
+}
+
+#[test]
+fn a_missing_root_key_is_not_replaced() {
+    let (_directory, data_dir, root_key) = used();
+    fs::remove_file(&root_key).unwrap();
+    let said = fails(&serve(&data_dir, &[]), 1);
+    assert!(said.contains("is missing") && said.contains("--root-key-file"), "{said}");
+    assert!(!root_key.exists());
+}
+
+#[test]
+fn a_root_key_that_others_can_read_is_refused_with_what_to_do() {
+    let (_directory, data_dir, root_key) = used();
+    for exposed in [0o640, 0o604, 0o660, 0o644] {
+        fs::set_permissions(&root_key, fs::Permissions::from_mode(exposed)).unwrap();
+        let said = fails(&serve(&data_dir, &[]), 1);
+        let root_key = root_key.canonicalize().unwrap();
+        assert!(said.contains(&format!("chmod 600 {}", root_key.display())), "{exposed:o}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_root_key_is_refused_without_being_shown() {
+    let (_directory, data_dir, root_key) = used();
+    let good = fs::read_to_string(&root_key).unwrap();
+    for junk in ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")] {
+        fs::write(&root_key, junk).unwrap();
+        let said = fails(&serve(&data_dir, &[]), 1);
+        assert!(said.contains("is no root key") && !said.contains("junk"), "{said}");
+    }
+}
+
+#[test]
+fn the_root_key_of_another_directory_is_refused() {
+    let (_directory, data_dir, root_key) = used();
+    let (_other, _, other_key) = used();
+    fs::copy(other_key, root_key).unwrap();
+    let said = fails(&serve(&data_dir, &[]), 1);
+    assert!(said.contains("root key that belongs to the data directory"), "{said}");
+}
+
+#[tokio::test]
+async fn the_root_key_may_lie_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, root_key) = (directory.path().join("data"), directory.path().join("elsewhere.key"));
+    let flags = ["--root-key-file", root_key.to_str().unwrap()];
+    let mut server = Server::start_on(&data_dir, &flags);
+    assert_eq!(mode(&root_key), 0o600);
+    assert!(!data_dir.join("root.key").exists());
+    let made = json(&run(&["init", "--data-dir", data_dir.to_str().unwrap(), "--output", "json"]));
+    assert_eq!(made["client_id"], "admin");
+    assert!(server.terminate().success());
+    let said = fails(&serve(&data_dir, &[]), 1);
+    assert!(said.contains("is missing"), "{said}");
+    Server::start_on(&data_dir, &flags);
+}
+
+#[test]
+fn a_database_of_something_else_is_refused_and_left_as_it_was() {
+    let (_directory, data_dir, _) = used();
+    let database = data_dir.join("gatekey.db");
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(data_dir.join(format!("gatekey.db{suffix}")));
+    }
+    fs::write(&database, "a letter to my mother").unwrap();
+    let said = fails(&serve(&data_dir, &[]), 1);
+    assert!(said.contains("gatekey.db"), "{said}");
+    assert_eq!(fs::read_to_string(&database).unwrap(), "a letter to my mother");
+}
+
+#[test]
+fn a_path_that_is_no_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let said = fails(&serve(&file, &[]), 1);
+    assert!(said.contains("data directory") && said.contains("file"), "{said}");
+}
+
+#[test]
+fn the_directory_may_be_named_in_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let output = crate::support::gatekey().env("GATEKEY_DATA_DIR", &data_dir).arg("init").output().unwrap();
+    said(&output);
+    assert!(data_dir.join("gatekey.db").exists());
+}

@@ -1,0 +1,59 @@
+//! Bytes over TLS, for what no HTTP client would send.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::support::Server;
+
+/// Host and port that a server listens on.
+pub(crate) fn address(server: &Server) -> &str {
+    server.reached_at.split_once("://").unwrap().1
+}
+
+/// A TLS connection with a choice of versions and application protocols.
+pub(crate) async fn connect_with(
+    server: &Server,
+    ca_file: &Path,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(address(server)).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// A connection that is meant for HTTP/1.1.
+pub(crate) async fn connect(server: &Server) -> TlsStream<TcpStream> {
+    connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["http/1.1"]).await.unwrap()
+}
+
+/// Sends bytes on a connection of their own, and reads until the server closes it.
+pub(crate) async fn exchange(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = connect(server).await;
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.flush().await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,211 @@
+//! A server with an admin, and what tests of it have in common.
+
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
+};
+use gatekey_core::{Directory, Env, RootKey};
+use gatekey_store::SqliteStore;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Credentials, Http, Server};
+
+/// A public URL, so that tokens outlive the port of a server that is started again.
+pub(crate) const PUBLIC_URL: &str = "https://keys.example.com";
+
+/// A running server and its first admin.
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) http: Http,
+    pub(crate) admin: Credentials,
+    pub(crate) admin_token: String,
+    flags: Vec<String>,
+    /// Dropped after the server.
+    directory: TempDir,
+}
+
+impl World {
+    /// With the defaults.
+    pub(crate) async fn start() -> Self {
+        Self::with_flags(&[]).await
+    }
+
+    /// With more flags.
+    pub(crate) async fn with_flags(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    /// With a configuration file.
+    pub(crate) async fn configured(toml: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("gatekey.toml");
+        fs::write(&file, toml).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        Self::start_in(directory, &["--config", &file]).await
+    }
+
+    /// With a public URL that stays the same when it is started again.
+    pub(crate) async fn lasting() -> Self {
+        Self::with_flags(&["--public-url", PUBLIC_URL]).await
+    }
+
+    async fn start_in(directory: TempDir, flags: &[&str]) -> Self {
+        let server = Server::start_on(&directory.path().join("data"), flags);
+        let (http, admin) = (server.http(), server.init());
+        let admin_token = server.token(&admin).await;
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self { server, http, admin, admin_token, flags, directory }
+    }
+
+    /// Stops the server in peace and starts it again.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.server.terminate().success());
+        self.start_again();
+    }
+
+    /// Kills the server and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.server.kill();
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
+        let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
+        self.server = Server::start_on(&self.directory.path().join("data"), &flags);
+        self.http = self.server.http();
+    }
+
+    /// A contributor, made over the public wire.
+    pub(crate) async fn key(&self, name: &str) -> Credentials {
+        self.http.create(&self.admin_token, name).await
+    }
+
+    /// A key made by our own service; the body names more than the client id.
+    pub(crate) async fn key_with(&self, name: &str, mut body: Value) -> Credentials {
+        body["clientId"] = json!(name);
+        let created = self.admin("Create", body).await;
+        Credentials {
+            client_id: name.to_owned(),
+            client_secret: created["clientSecret"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A call of our own service as admin, which must succeed.
+    pub(crate) async fn admin(&self, method: &str, body: Value) -> Value {
+        let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
+        let answer = self.http.connect_json(&procedure, &self.admin_token, &body).await;
+        assert_eq!(answer.status, 200, "{method} {body}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Rotates a key's secret, and gives the new one.
+    pub(crate) async fn rotate(&self, key: &Credentials, mut body: Value) -> Credentials {
+        body["clientId"] = json!(key.client_id);
+        let rotated = self.admin("RotateSecret", body).await;
+        Credentials {
+            client_id: key.client_id.clone(),
+            client_secret: rotated["clientSecret"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A token of a key.
+    pub(crate) async fn token(&self, key: &Credentials) -> String {
+        let answer = self.http.token(key, &[]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Whether a token is in force: everywhere or nowhere.
+    pub(crate) async fn lives(&self, token: &str) -> bool {
+        let alive = self.introspected(token).await;
+        let bearer = format!("Bearer {token}");
+        let me = self.http.get("/me", &[("authorization", &bearer)]).await;
+        let rpc = "/flyteidl2.auth.IdentityService/UserInfo";
+        let rpc = self.http.connect_json(rpc, token, &json!({})).await;
+        // It may die of its age between the questions; then all of them say so from now on.
+        if alive && (me.status, rpc.status) != (StatusCode::OK, StatusCode::OK) {
+            assert!(!self.introspected(token).await, "/me: {}, the RPC: {}", me.text(), rpc.text());
+            return false;
+        }
+        let (status, code) = if alive { (200, Value::Null) } else { (401, json!("unauthenticated")) };
+        assert_eq!(me.status, status, "introspection says {alive}, /me: {}", me.text());
+        assert_eq!(rpc.status, status, "introspection says {alive}, the RPC: {}", rpc.text());
+        assert_eq!(rpc.json()["code"], code);
+        alive
+    }
+
+    /// Waits until a token dies of its age.
+    pub(crate) async fn dies(&self, token: &str) {
+        eventually("the token dies", async || !self.lives(token).await).await;
+    }
+
+    async fn introspected(&self, token: &str) -> bool {
+        self.introspect(&self.admin, token).await["active"].as_bool().unwrap()
+    }
+
+    /// What introspection tells somebody about a token.
+    pub(crate) async fn introspect(&self, asking: &Credentials, token: &str) -> Value {
+        let headers = [("authorization", &*asking.basic())];
+        let answer = self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+}
+
+/// Asks again and again until the answer is yes; only what never comes takes long.
+pub(crate) async fn eventually(what: &str, mut asked: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !asked().await {
+        assert!(started.elapsed() < Duration::from_secs(60), "this never came: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whole seconds since 1970.
+pub(crate) fn now() -> i64 {
+    Env::system().now().as_seconds()
+}
+
+/// An instant ahead, as protobuf's JSON has it.
+pub(crate) fn in_future(ahead: Duration) -> String {
+    let micros = u64::try_from(Env::system().now().as_micros()).unwrap();
+    let at: SystemTime = UNIX_EPOCH + Duration::from_micros(micros) + ahead;
+    humantime::format_rfc3339_micros(at).to_string()
+}
+
+/// A token's header and claims, unverified.
+pub(crate) fn decoded(token: &str) -> (Value, Value) {
+    let mut parts = token.split('.').map(|part| BASE64URL.decode(part).unwrap());
+    let (header, claims) = (parts.next().unwrap(), parts.next().unwrap());
+    (serde_json::from_slice(&header).unwrap(), serde_json::from_slice(&claims).unwrap())
+}
+
+/// The root key of a data directory.
+pub(crate) fn root_key(data_dir: &Path) -> RootKey {
+    let text = fs::read_to_string(data_dir.join("root.key")).unwrap();
+    let encoded = text.trim().strip_prefix("gatekey-root-key-1:").unwrap();
+    RootKey::new(&BASE64_STANDARD.decode(encoded).unwrap().try_into().unwrap())
+}
+
+/// The store of a data directory as it is on the disk, opened from a copy; and the root key.
+pub(crate) fn copied_store(data_dir: &Path) -> (SqliteStore, RootKey, TempDir) {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["gatekey.db", "gatekey.db-wal"] {
+        if data_dir.join(name).exists() {
+            fs::copy(data_dir.join(name), copy.path().join(name)).unwrap();
+        }
+    }
+    let root_key = root_key(data_dir);
+    let observer = Arc::<Directory>::default();
+    let store = SqliteStore::open(&copy.path().join("gatekey.db"), root_key.ledger_key(), observer).unwrap();
+    (store, root_key, copy)
+}
