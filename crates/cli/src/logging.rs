@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use gatekey_server::call::{RequestLine, RequestLog};
+use serde::Serialize;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::args::LogFormat;
@@ -20,8 +22,7 @@ const FULL: usize = 64 * 1024;
 pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     let filter = EnvFilter::try_from_env("GATEKEY_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
     let lines = Lines::default();
-    let guard = Guard(lines.clone());
-    let background = lines.clone();
+    let (background, guarded) = (lines.clone(), lines.clone());
     // Without the thread, lines are written once there are many of them, and at the end.
     let _ = std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_on());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
@@ -36,15 +37,76 @@ pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     } else {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };
-    guard
+    Guard { lines: guarded, text }
 }
 
 /// Writes what is left when dropped.
-pub(crate) struct Guard(Lines);
+pub(crate) struct Guard {
+    lines: Lines,
+    text: bool,
+}
+
+impl Guard {
+    /// Where request lines go: beside everything else that is logged, in the same form.
+    pub(crate) fn request_log(&self) -> Arc<dyn RequestLog> {
+        if self.text { Arc::new(AsEvents) } else { Arc::new(AsJson(self.lines.clone())) }
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.write_out();
+        self.lines.write_out();
+    }
+}
+
+/// Request lines for people.
+struct AsEvents;
+
+impl RequestLog for AsEvents {
+    fn log(&self, line: &RequestLine<'_>) {
+        tracing::info!(
+            target: "gatekey::request",
+            request_id = line.request_id,
+            method = line.method,
+            path = line.path,
+            version = ?line.version,
+            status = line.status,
+            grpc_status = line.grpc_status,
+            client_id = line.client_id,
+            peer = line.peer.map(tracing::field::display),
+            duration_us = line.duration_us,
+            "request"
+        );
+    }
+}
+
+/// Request lines for programs, of the same shape as the events around them.
+struct AsJson(Lines);
+
+impl RequestLog for AsJson {
+    fn log(&self, line: &RequestLine<'_>) {
+        #[derive(Serialize)]
+        struct Event<'l> {
+            timestamp: String,
+            level: &'static str,
+            message: &'static str,
+            #[serde(flatten)]
+            line: &'l RequestLine<'l>,
+            target: &'static str,
+        }
+        if !tracing::enabled!(target: "gatekey::request", tracing::Level::INFO) {
+            return;
+        }
+        let event = Event {
+            timestamp: humantime::format_rfc3339_micros(crate::commands::now()).to_string(),
+            level: "INFO",
+            message: "request",
+            line,
+            target: "gatekey::request",
+        };
+        let Ok(mut text) = serde_json::to_vec(&event) else { return };
+        text.push(b'\n');
+        let _ = self.0.clone().write_all(&text);
     }
 }
 

@@ -15,6 +15,7 @@ use gatekey_core::{Actor, Caller, Env};
 use gatekey_server::{
     App, Config,
     app::Memory,
+    call::RequestLog,
     config::{Settings, TlsMode},
     control, maintenance,
     serve::{self, Acceptor},
@@ -114,12 +115,13 @@ impl Opened {
         root_key_file: &Path,
         env: Env,
         purpose: Purpose,
+        request_log: Arc<dyn RequestLog>,
     ) -> anyhow::Result<Self> {
         let root_key = Arc::new(data_dir.root_key(root_key_file, &env)?);
         let memory = Memory::new(root_key.clone());
         let store =
             Arc::new(SqliteStore::open(&data_dir.database(), root_key.ledger_key(), memory.observer())?);
-        let app = App::new(config, store, memory, root_key, env);
+        let app = App::new(config, store, memory, root_key, env, request_log);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
         app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.context(

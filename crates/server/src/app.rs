@@ -19,7 +19,11 @@ use gatekey_core::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{Config, call, oauth, rpc};
+use crate::{
+    Config,
+    call::{self, RequestLog},
+    oauth, rpc,
+};
 
 /// What every handler shares. Cloning is cheap.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub struct Shared {
     pub root_key: Arc<RootKey>,
     /// Time and randomness.
     pub env: Env,
+    /// Takes a line for each request.
+    pub request_log: Arc<dyn RequestLog>,
     /// Calls that lacked a credential in force since the last hour: counted, never stored.
     pub unauthenticated_calls: AtomicU64,
 }
@@ -80,6 +86,7 @@ impl App {
         memory: Memory,
         root_key: Arc<RootKey>,
         env: Env,
+        request_log: Arc<dyn RequestLog>,
     ) -> Self {
         let organization = Organization::new(&config.organization, config.public_host());
         let Memory { directory, key_ring } = memory;
@@ -111,6 +118,7 @@ impl App {
             store,
             root_key,
             env,
+            request_log,
             unauthenticated_calls: AtomicU64::new(0),
         }))
     }

@@ -1,10 +1,11 @@
 //! `gatekey init`: the first admin key, and the way back for who lost the last one.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::{
+    call::NoRequestLog,
     config,
     control::{self, ErrorKind, Request, Response},
 };
@@ -73,7 +74,9 @@ pub(crate) async fn administer(
     let root_key_file = settings.root_key_path(data_dir.path());
     let listen = settings.listen();
     let config = running::resolve(settings, listen)?;
-    let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), purpose).await?;
+    let opened =
+        Opened::open(data_dir, config, &root_key_file, Env::system(), purpose, Arc::new(NoRequestLog))
+            .await?;
     let caller = running::local_caller(&opened.app.env);
     let response = control::carry_out(&opened.app, &caller, request.clone()).await;
     let address = last_start.map_or_else(|| opened.address(), |start| start.address);

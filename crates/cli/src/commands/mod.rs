@@ -77,7 +77,7 @@ fn client(flags: &Client) -> Result<gatekey_client::Client, gatekey_client::Erro
 }
 
 /// The present instant, for dates relative to it.
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     let micros = Env::system().now().as_micros();
     UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }

@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_hours(24);
 
 /// Serves, shows the main job, and tells how Flyte's own tools do it.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let logging = logging::start(LogFormat::Auto, "warn");
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
     if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
         let message = format!(
@@ -44,9 +44,10 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let listener = listen(arguments.listen).await?;
     let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
     let root_key_file = data_dir.file("root.key");
-    let running = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve)
-        .await?
-        .start(listener)?;
+    let running =
+        Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
+            .await?
+            .start(listener)?;
     step(&format!(
         "Serving on {} with a certificate of its own private CA; everything is kept in {}",
         running.address.url,

@@ -15,7 +15,7 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
-    let _logging = logging::start(arguments.log_format, "info");
+    let logging = logging::start(arguments.log_format, "info");
     let settings = super::settings(arguments.settings)?;
     // Said before anything is touched; with port 0 what follows from the port is checked again below.
     running::resolve(settings.clone(), settings.listen())?;
@@ -31,7 +31,9 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     }
     let listener = running::bind(settings.listen()).await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
-    let opened = Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve).await?;
+    let opened =
+        Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
+            .await?;
     let mut signals = StopSignals::catch()?;
     let running = opened.start(listener)?;
     if let Some(ready_file) = &arguments.ready_file {

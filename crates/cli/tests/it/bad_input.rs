@@ -345,7 +345,7 @@ async fn a_panic_is_nowhere_to_be_had() {
         world.http.get(&path, &[]).await;
     }
     world.administer(b"\xff\n");
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     let bad = |line: &&Value| line["level"] == "ERROR" || line.to_string().contains("panick");
     assert_eq!(world.server.log().iter().find(bad), None);
 }

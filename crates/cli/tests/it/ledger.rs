@@ -253,7 +253,7 @@ async fn no_secret_and_no_token_is_ever_written_down() {
 async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
     let mut world = World::lasting().await;
     world.key("a").await;
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     let log = world.server.log();
     let logged = log.iter().rfind(|line| line["message"] == "ledger head").unwrap();
     let (store, _, _copy) = copied_store(&world.server.data_dir);

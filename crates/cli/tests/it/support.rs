@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -214,6 +214,19 @@ impl Server {
         self.wait()
     }
 
+    /// As [`Self::terminate`], while this side's connections answer: a server that drains asks HTTP/2 clients
+    /// whether they have seen its farewell.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(asked.success());
+        let started = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "the server does not stop: {:#?}", self.log());
+            tokio::task::yield_now().await;
+        }
+        self.wait()
+    }
+
     /// Waits until the server has stopped by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
@@ -271,6 +284,14 @@ pub(crate) fn trusting(ca_file: Option<&Path>) -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
+/// Connections on which a request does not wait for the acknowledgement of the one before.
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp
+}
+
 /// Speaks HTTP/1.1 or HTTP/2 over TLS, as the server offers.
 #[derive(Clone)]
 pub(crate) struct Http {
@@ -308,14 +329,16 @@ impl Http {
     /// A caller of a URL that trusts one CA, or speaks plain HTTP.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Self {
         let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
-        let client = Client::builder(TokioExecutor::new()).build(connector.enable_all_versions().build());
+        let client = Client::builder(TokioExecutor::new())
+            .build(connector.enable_all_versions().wrap_connector(tcp()));
         Self { url: url.to_owned(), client }
     }
 
     /// The same, with HTTP/1.1 alone.
     pub(crate) fn over_http1(url: &str, ca_file: Option<&Path>) -> Self {
         let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
-        let client = Client::builder(TokioExecutor::new()).build(connector.enable_http1().build());
+        let client =
+            Client::builder(TokioExecutor::new()).build(connector.enable_http1().wrap_connector(tcp()));
         Self { url: url.to_owned(), client }
     }
 

@@ -90,7 +90,7 @@ async fn a_token_can_be_had_over_http1_and_over_http2() {
     let http1 = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
     assert_eq!(http1.token(&world.admin, &[]).await.status, 200);
     assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     let lines = || world.server.log().into_iter().filter(|line| line["path"] == "/oauth2/token");
     let versions: Vec<_> = lines().map(|line| line["version"].as_str().unwrap().to_owned()).collect();
     assert!(versions.contains(&"HTTP/1.1".to_owned()) && versions.contains(&"HTTP/2.0".to_owned()));
@@ -138,7 +138,7 @@ async fn init_names_no_ca_where_there_is_none_running_or_not() {
     let data_dir = server.data_dir.to_str().unwrap().to_owned();
     for (running, name) in [(true, "a"), (false, "b")] {
         if !running {
-            assert!(server.terminate().success());
+            assert!(server.stop().await.success());
         }
         let output = run(&["init", "--data-dir", &data_dir, "--name", name, "--output", "json"]);
         let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -196,7 +196,7 @@ async fn the_private_ca_stays_over_restarts() {
     let mut world = World::lasting().await;
     let before = fs::read(world.server.ca_file()).unwrap();
     // A caller that has read it before the restart.
-    world.restart();
+    world.restart().await;
     assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);
     world.kill_and_restart();
     assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);

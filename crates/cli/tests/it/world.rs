@@ -67,8 +67,8 @@ impl World {
     }
 
     /// Stops the server in peace and starts it again.
-    pub(crate) fn restart(&mut self) {
-        assert!(self.server.terminate().success());
+    pub(crate) async fn restart(&mut self) {
+        assert!(self.server.stop().await.success());
         self.start_again();
     }
 

@@ -198,7 +198,7 @@ mod tests {
     use gatekey_store::SqliteStore;
 
     use super::*;
-    use crate::{app::Memory, config::Settings};
+    use crate::{app::Memory, call::NoRequestLog, config::Settings};
 
     #[tokio::test]
     async fn the_table_has_every_method_that_is_routed_and_nothing_else() {
@@ -208,7 +208,7 @@ mod tests {
         let database = directory.path().join("gatekey.db");
         let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
         let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, Env::system());
+        let app = App::new(config, Arc::new(store), memory, root_key, Env::system(), Arc::new(NoRequestLog));
         let router = super::super::router(&app);
         let routed: BTreeSet<String> = router.methods().map(|method| format!("/{method}")).collect();
         let known: BTreeSet<String> = TABLE.iter().map(|(procedure, _)| (*procedure).to_owned()).collect();

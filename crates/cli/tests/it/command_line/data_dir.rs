@@ -133,7 +133,7 @@ async fn the_root_key_may_lie_elsewhere() {
     assert!(!data_dir.join("root.key").exists());
     let made = json(&run(&["init", "--data-dir", data_dir.to_str().unwrap(), "--output", "json"]));
     assert_eq!(made["client_id"], "admin");
-    assert!(server.terminate().success());
+    assert!(server.stop().await.success());
     let said = fails(&serve(&data_dir, &[]), 1);
     assert!(said.contains("is missing"), "{said}");
     Server::start_on(&data_dir, &flags);

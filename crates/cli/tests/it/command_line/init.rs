@@ -150,7 +150,7 @@ fn the_public_url_may_be_named_before_the_first_start() {
 async fn the_public_url_of_the_last_start_is_remembered() {
     let mut world = World::lasting().await;
     let running = json(&init(&world.server.data_dir, &["--name", "a", "--output", "json"]));
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     let stopped = json(&init(&world.server.data_dir, &["--name", "b", "--output", "json"]));
     for made in [running, stopped] {
         assert_eq!(made["endpoint"], "keys.example.com");

@@ -77,7 +77,7 @@ async fn no_secret_and_no_token_is_in_the_log_however_much_is_logged() {
     let data_dir = directory.path().join("data");
     let mut server = Server::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
     let handed = Handed::out(&server).await;
-    assert!(server.terminate().success());
+    assert!(server.stop().await.success());
     let lines = server.log();
     assert!(lines.iter().any(|line| line["level"] == "TRACE"), "there is little to look at");
     for line in lines {
@@ -95,7 +95,7 @@ async fn no_secret_and_no_token_is_on_the_disk() {
     let mut seen = 0;
     for stopped in [false, true] {
         if stopped {
-            assert!(server.terminate().success());
+            assert!(server.stop().await.success());
         }
         for file in fs::read_dir(&server.data_dir).unwrap().map(Result::unwrap) {
             if file.file_name() == "control.sock" {

@@ -109,7 +109,7 @@ fn a_ready_file_of_an_earlier_run_is_gone_when_the_server_cannot_start() {
 async fn nobody_gets_in_once_the_server_is_told_to_stop() {
     let mut world = World::start().await;
     let address = raw::address(&world.server).to_owned();
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
     assert!(!world.server.data_dir.join("control.sock").exists());
     let last = world.server.log().pop().unwrap();
@@ -121,7 +121,7 @@ async fn when_a_secret_was_last_used_is_written_before_the_server_stops() {
     let mut world = World::lasting().await;
     let key = world.key("ci").await;
     world.token(&key).await;
-    world.restart();
+    world.restart().await;
     let told = world.admin("Get", json!({ "clientId": "ci" })).await;
     assert!(told["apiKey"]["secrets"][0]["lastUsedAt"].is_string(), "{told}");
 }
@@ -144,7 +144,7 @@ async fn each_request_leaves_one_line_with_its_name() {
     let calls = format!("Bearer {}", world.admin_token);
     let known = [("authorization", &*calls), ("x-request-id", "known")];
     world.http.get("/me", &known).await;
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
 
     let lines = world.server.log();
     let requests: Vec<_> = lines.iter().filter(|line| line["target"] == "gatekey::request").collect();

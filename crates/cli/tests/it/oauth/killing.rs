@@ -164,7 +164,7 @@ async fn a_token_issued_before_a_restart_works_after_it() {
     let mut world = World::lasting().await;
     let key = world.key("ci").await;
     let token = world.token(&key).await;
-    world.restart();
+    world.restart().await;
     assert!(world.lives(&token).await);
     world.kill_and_restart();
     assert!(world.lives(&token).await);

@@ -90,7 +90,7 @@ async fn a_revocation_survives_restart_and_kill_9() {
     let (first, second, sibling) =
         (world.token(&key).await, world.token(&key).await, world.token(&key).await);
     assert_eq!(world.revoke(&key, &first).await.status, 200);
-    world.restart();
+    world.restart().await;
     assert!(!world.lives(&first).await);
     assert_eq!(world.revoke(&key, &second).await.status, 200);
     world.kill_and_restart();

@@ -52,7 +52,7 @@ async fn a_rotation_survives_kill_9() {
 async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
     let mut world = World::lasting().await;
     let old = world.admin_token.clone();
-    assert!(world.server.terminate().success());
+    assert!(world.server.stop().await.success());
     let kid_of_new = rotate(&world);
     world.kill_and_restart();
     assert!(world.lives(&old).await);
@@ -69,7 +69,7 @@ async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_l
     let mut server = crate::support::Server::start_on(&data_dir, &["--public-url", crate::world::PUBLIC_URL]);
     let admin = server.init();
     let old = server.token(&admin).await;
-    assert!(server.terminate().success());
+    assert!(server.stop().await.success());
     let server = crate::support::Server::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
     let new = server.token(&admin).await;
     assert_eq!((&decoded(&old).0["alg"], &decoded(&new).0["alg"]), (&"ES256".into(), &"RS256".into()));
