@@ -188,8 +188,8 @@ async fn ten_thousand_parameters_are_refused() {
     assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (413, &json!("invalid_request")));
     let said = invalid_request(&world.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
     assert!(said.contains("given twice") || said.contains("32 parameters"), "{said}");
-    let distinct: String = (0..33).map(|number| format!("p{number}&")).collect();
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], &distinct).await);
+    let distinct: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
+    let said = invalid_request(&world.http.form("/oauth2/token", &[], &distinct.join("&")).await);
     assert!(said.contains("more than 32 parameters"), "{said}");
     let resources = format!("{GRANT}&{}", "resource=&".repeat(40));
     let said = invalid_request(&world.http.form("/oauth2/token", &[], &resources).await);
@@ -262,7 +262,7 @@ async fn a_body_over_the_limit_is_refused_before_it_has_arrived() {
     let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\n\
                 content-type: application/x-www-form-urlencoded\r\ncontent-length: 99999999\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&[b'a'; 17 * 1024]).await.unwrap();
+    stream.write_all(&b"a".repeat(17 * 1024)).await.unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
@@ -289,7 +289,9 @@ async fn a_client_that_hangs_up_half_way_harms_nobody() {
 #[tokio::test]
 async fn plain_http_and_noise_on_the_tls_port_harm_nobody() {
     let world = World::start().await;
-    for bytes in [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], &[0; 100], &[0xff; 20_000], b"\x16\x03\x01"] {
+    for bytes in
+        [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], &[0; 100], &b"\xff".repeat(20_000), b"\x16\x03\x01"]
+    {
         let mut stream = tokio::net::TcpStream::connect(raw::address(&world.server)).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;
@@ -370,7 +372,7 @@ async fn the_control_socket_says_what_is_wrong_with_a_request() {
         assert!(answer["message"].as_str().unwrap().contains("malformed"), "{answer}");
     }
     // More than a line may have: the answer may get lost in the reset of the connection.
-    let endless = world.administer(&[b'{'; 100_000]);
+    let endless = world.administer(&b"{".repeat(100_000));
     assert!(endless.is_null() || endless["result"] == "error", "{endless}");
     let listed = world.admin("List", json!({})).await;
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 1, "nothing was made");

@@ -109,7 +109,7 @@ async fn ledger(data_dir: &Path) -> Arc<BTreeMap<String, LedgerEntry>> {
     Arc::new(entries)
 }
 
-/// SplitMix64: the same numbers for the same seed.
+/// `SplitMix64`: the same numbers for the same seed.
 struct Random(u64);
 
 impl Random {

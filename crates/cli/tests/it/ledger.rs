@@ -2,6 +2,7 @@
 
 use gatekey_core::{
     Store as _,
+    id::Hex,
     ledger::{LedgerHead, NewEntry, verify_chain},
 };
 use http::Method;
@@ -259,8 +260,7 @@ async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
     let (store, _, _copy) = copied_store(&world.server.data_dir);
     let head = store.ledger_head().await.unwrap();
     assert_eq!(logged["sequence"], head.sequence);
-    let link: String = head.link.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(logged["link"], link);
+    assert_eq!(logged["link"], Hex(&head.link).to_string());
     world.kill_and_restart();
     world.key("b").await;
     let targets: Vec<_> = world.ledger().await.into_iter().map(|entry| entry.target).collect();

@@ -56,7 +56,7 @@ pub(crate) struct Server {
     logged: Arc<Condvar>,
     reader: Option<JoinHandle<()>>,
     /// Dropped last; `None` when somebody else keeps the directory.
-    _directory: Option<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Server {
@@ -70,7 +70,7 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("data");
         let mut server = Self::start_on(&data_dir, flags);
-        server._directory = Some(directory);
+        server.directory = Some(directory);
         server
     }
 
@@ -119,7 +119,7 @@ impl Server {
             log,
             logged,
             reader: Some(reader),
-            _directory: None,
+            directory: None,
         }
     }
 
@@ -398,7 +398,7 @@ impl Http {
     pub(crate) async fn token(&self, key: &Credentials, parameters: &[(&str, &str)]) -> Answer {
         let mut body = "grant_type=client_credentials".to_owned();
         for (name, value) in parameters {
-            body.push_str(&format!("&{name}={value}"));
+            body.extend(["&", name, "=", value]);
         }
         self.form("/oauth2/token", &[("authorization", &key.basic())], &body).await
     }

@@ -39,6 +39,7 @@ async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
     assert_eq!(http.get("/oauth2/jwks", &[]).await.status, 200);
     // Told to stop as soon as anybody knows that it serves, it stops in peace.
     stop("TERM", child.id());
+    eventually("the server stops", async || child.try_wait().unwrap().is_some()).await;
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
@@ -232,11 +233,12 @@ async fn flags_go_before_the_configuration_file() {
 fn a_good_configuration_is_told_with_what_follows_from_it() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("gatekey.toml");
-    fs::write(
-        &config,
-        "token_lifetime_seconds = 60\nsigning_algorithm = \"RS256\"\naudiences = [\"https://a.example\", \"b\"]",
-    )
-    .unwrap();
+    let toml = r#"
+        token_lifetime_seconds = 60
+        signing_algorithm = "RS256"
+        audiences = ["https://a.example", "b"]
+    "#;
+    fs::write(&config, toml).unwrap();
     let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
     for (setting, value) in [
         ("listen", "127.0.0.1:8443"),

@@ -91,10 +91,8 @@ async fn another_role_is_the_right_of_tokens_that_are_out_as_well() {
     assert_eq!(world.http.connect_json(list, &token, &json!({})).await.status, 200);
     let update = json!({ "apiKey": { "clientId": "second", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     world.admin("Update", update).await;
-    assert!(!world.lives(&token).await, "it says scope all, which the key may not have any more");
-    let token = world.token(&key).await;
     assert_eq!(world.http.connect_json(list, &token, &json!({})).await.status, 403);
-    assert_eq!(world.introspect(&world.admin, &token).await["scope"], "");
+    assert!(world.lives(&token).await, "the token itself is still good");
 }
 
 #[tokio::test]

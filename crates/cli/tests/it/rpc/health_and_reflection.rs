@@ -130,6 +130,19 @@ async fn reflection_lists_every_service_without_a_credential() {
 }
 
 #[tokio::test]
+async fn both_versions_of_reflection_answer() {
+    let world = World::start().await;
+    // ServerReflectionRequest.list_services is field 7.
+    let question = &b"\0\0\0\0\x02\x3a\0"[..];
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+        let answer = world.http.send(http::Method::POST, &path, &headers, question).await;
+        assert!(answer.text().contains("gatekey.v1.ApiKeyService"), "{version}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn reflection_describes_messages_and_refuses_what_it_does_not_know() {
     let world = World::start().await;
     let questions = ["cloudidl.identity.App", "gatekey.v1.ApiKey", "no.such.Message"];

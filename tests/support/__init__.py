@@ -1,0 +1,1 @@
+"""Helpers of the suites in the folders beside this one."""
