@@ -98,7 +98,7 @@ impl RequestLog for AsJson {
             return;
         }
         let event = Event {
-            timestamp: humantime::format_rfc3339_micros(crate::commands::now()).to_string(),
+            timestamp: humantime::format_rfc3339_micros(crate::clock::now()).to_string(),
             level: "INFO",
             message: "request",
             line,

@@ -17,6 +17,7 @@ macro_rules! say {
 }
 
 mod args;
+mod clock;
 mod commands;
 mod control_client;
 mod data_dir;

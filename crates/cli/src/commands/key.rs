@@ -11,9 +11,9 @@ use gatekey_client::{
 };
 use serde_json::Value;
 
-use super::now;
 use crate::{
     args::{self, Format, Key},
+    clock::now,
     exit,
     output::{self, Credentials},
 };

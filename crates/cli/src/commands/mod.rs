@@ -1,11 +1,7 @@
 //! One file a command.
 
-use std::{
-    fs,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::fs;
 
-use gatekey_core::Env;
 use gatekey_server::config;
 
 use crate::{
@@ -74,10 +70,4 @@ fn client(flags: &Client) -> Result<gatekey_client::Client, gatekey_client::Erro
         builder = builder.ca_file(ca_file);
     }
     builder.fill_from_env()?.build()
-}
-
-/// The present instant, for dates relative to it.
-pub(crate) fn now() -> SystemTime {
-    let micros = Env::system().now().as_micros();
-    UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
 }
