@@ -77,9 +77,8 @@ def test_its_lines_work_when_it_ran_before_on_the_same_directory(tmp_path: Path)
         assert_all_said(run_as_copied(printed))
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:443", "127.0.0.1:0"])
-def test_its_lines_work_with_the_command_it_names_for_next_time(tmp_path: Path, listen: str) -> None:
-    with quickstart("--data-dir", tmp_path / "data", "--listen", listen) as printed:
+def test_its_lines_work_with_the_command_it_names_for_next_time(tmp_path: Path) -> None:
+    with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:443") as printed:
         pass
     _, _, next_time = printed.rpartition("Next time: ")
 

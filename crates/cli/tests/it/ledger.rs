@@ -184,6 +184,37 @@ async fn a_refused_revocation_of_another_keys_token_is_an_entry() {
 }
 
 #[tokio::test]
+async fn a_refused_token_request_of_a_known_key_is_an_entry() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    for (number, parameter) in ["scope=more", "resource=https://evil.example"].iter().enumerate() {
+        let request_id = format!("refused-{number}");
+        let headers = [("authorization", &*key.basic()), ("x-request-id", &request_id)];
+        let body = format!("grant_type=client_credentials&{parameter}");
+        assert_eq!(world.http.form("/oauth2/token", &headers, &body).await.status, 400);
+        let entry = world.entry(&request_id).await;
+        assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
+        assert_eq!((&*entry.action, &*entry.target), ("refuse", "/oauth2/token"));
+        assert!(!entry.detail.contains("more") && !entry.detail.contains("evil"), "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_refusal_again_is_only_counted() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.ledger().await.len();
+    for number in 0..20 {
+        let list = format!("{APPS}/List");
+        let answer = world.named(&format!("again-{number}"), &token, &list, &json!({})).await;
+        assert_eq!(answer.status, 403);
+    }
+    assert_eq!(world.ledger().await.len(), before + 1, "a refused caller cannot fill the ledger");
+    assert_eq!(world.entry("again-0").await.action, "refuse");
+}
+
+#[tokio::test]
 async fn a_call_of_nobody_leaves_nothing() {
     let world = World::start().await;
     let before = world.ledger().await;

@@ -124,13 +124,10 @@ impl World {
     }
 }
 
-/// Stops a server and gives its whole log. Its clients live meanwhile: it would wait for them in vain else.
+/// Stops a server and gives its whole log.
 async fn log_to_the_end(mut server: Server) -> Vec<Value> {
-    let stopped = tokio::task::spawn_blocking(move || {
-        assert!(server.terminate().success());
-        server.log()
-    });
-    stopped.await.unwrap()
+    assert!(server.stop().await.success());
+    server.log()
 }
 
 /// The client id and secret in an answer that shows a secret.

@@ -339,13 +339,12 @@ async fn a_secrets_label_is_kept_and_at_most_two_hundred_characters_long() {
     }
 }
 
-/// On two threads, so that clients live while the server waits for them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn when_a_secret_was_last_used_is_known_after_a_restart() {
     let mut world = World::lasting().await;
     let key = world.key("ci").await;
     world.token(&key).await;
-    world.restart();
+    world.restart().await;
     let secret = world.shown("ci").await["secrets"][0].clone();
     assert!(secret["lastUsedAt"].as_str() >= secret["createdAt"].as_str(), "{secret}");
     assert!(world.secret_works(&key).await);
