@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use connectrpc::compression::CompressionRegistry;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::{client_ids, refused};
@@ -74,6 +76,31 @@ async fn a_page_has_a_hundred_keys_by_default_and_a_thousand_at_most() {
         request["pageToken"] = json!(token);
     }
     assert_eq!(listed[1..], whole, "beside the admin");
+}
+
+#[tokio::test]
+async fn a_long_answer_is_packed_for_who_can_unpack_it() {
+    let world = World::start().await;
+    world.create_all((0..30).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let bearer = format!("Bearer {}", world.admin_token);
+    let path = "/cloudidl.identity.AppsService/List";
+    for (accepted, packed) in [("gzip, identity", "gzip"), ("identity", ""), ("br", "")] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", &*bearer),
+            ("accept-encoding", accepted),
+        ];
+        let answer = world.http.send(Method::POST, path, &headers, "{}").await;
+        assert_eq!(answer.header("content-encoding"), packed, "{accepted}");
+        let body = match packed {
+            "" => answer.body,
+            encoding => {
+                CompressionRegistry::default().decompress_with_limit(encoding, answer.body, 1 << 20).unwrap()
+            }
+        };
+        let listed: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(client_ids(&listed).len(), 31, "{accepted}");
+    }
 }
 
 #[tokio::test]

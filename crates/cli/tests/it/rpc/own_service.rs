@@ -66,6 +66,27 @@ async fn no_token_outlives_its_key_or_the_secret_that_fetched_it() {
 }
 
 #[tokio::test]
+async fn the_public_wire_shows_when_the_newest_secret_or_its_key_expires() {
+    let world = World::start().await;
+    let shown = async || {
+        let got = world.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
+        got["app"]["clientSecretExpiresAt"].clone()
+    };
+    world.create_key(json!({ "clientId": "ci" })).await;
+    assert_eq!(shown().await, Value::Null);
+    let rotate = json!({ "clientId": "ci", "expiresAt": "2998-01-01T00:00:00Z" });
+    world.keys("RotateSecret", rotate).await.unwrap();
+    assert_eq!(shown().await, "2998-01-01T00:00:00Z");
+    for (key, expected) in
+        [("2999-01-01T00:00:00Z", "2998-01-01T00:00:00Z"), ("2997-01-01T00:00:00Z", "2997-01-01T00:00:00Z")]
+    {
+        let update = json!({ "apiKey": { "clientId": "ci", "expiresAt": key }, "updateMask": "expiresAt" });
+        world.keys("Update", update).await.unwrap();
+        assert_eq!(shown().await, expected);
+    }
+}
+
+#[tokio::test]
 async fn update_changes_what_the_mask_names_alone() {
     let world = World::start().await;
     let expires_at = in_future(Duration::from_mins(15));
