@@ -9,13 +9,19 @@ use tokio::{
     net::UnixStream,
 };
 
+use crate::exit::{Coded, IN_USE};
+
 /// Sends one request and reads its answer.
 pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Response> {
     let directory = std::fs::File::open(data_dir)?;
     let short = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
     let shown = data_dir.join(SOCKET);
-    let mut stream = UnixStream::connect(&short).await.with_context(|| {
-        format!("a process uses the data directory but does not answer on {}", shown.display())
+    let mut stream = UnixStream::connect(&short).await.map_err(|error| {
+        let message = format!(
+            "a process uses the data directory but does not answer on {}: {error}; if it is just starting, try again",
+            shown.display()
+        );
+        Coded { code: IN_USE, message }
     })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -43,7 +43,13 @@ pub async fn handle(
     }
     let audiences = requested_audiences(&form);
     let issued = app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences);
-    if let Err(refusal) = &issued {
+    if let Err(
+        refusal @ (TokenError::UnauthorizedClient(_)
+        | TokenError::InvalidScope(_)
+        | TokenError::InvalidTarget(_)
+        | TokenError::InvalidClient),
+    ) = &issued
+    {
         app.record_refusal(&call.by(key_actor(&key)), path::TOKEN, &refusal.to_string()).await;
     }
     let IssuedToken { access_token, expires_in, scope } = issued?;
