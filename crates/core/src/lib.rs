@@ -10,7 +10,7 @@
 //! - `refusals`: the same refusal is one entry a minute.
 //! - [`list`]: filters, order and page tokens.
 //! - [`root_key`]: the one key outside the database and all that is derived from it.
-//! - [`env`]: time and randomness as arguments.
+//! - [`mod@env`]: time and randomness as arguments.
 
 pub mod api_key;
 pub mod api_keys;
