@@ -110,8 +110,8 @@ impl RequestLog for AsJson {
     }
 }
 
-/// Lines on their way to standard error. A write a line would cost a request more than its token's signature
-/// does in system calls and wake-ups, so lines wait for one another, for a tenth of a second at most.
+/// Lines on their way to standard error. A write a line would cost every request a system call and a wake-up
+/// of the reader, so lines wait for one another, for a tenth of a second at most.
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Vec<u8>>, Condvar)>);
 

@@ -8,7 +8,7 @@ use std::{
 use gatekey_credentials::{ClientId, Role};
 
 use crate::{
-    ApiKey, KeyId, SecretHash, SecretId, Timestamp,
+    Actor, ApiKey, KeyId, SecretHash, SecretId, Timestamp,
     api_key::GrantType,
     store::{Change, ChangeObserver, DeniedToken},
 };
@@ -55,6 +55,11 @@ impl SecretFacts {
 }
 
 impl KeyFacts {
+    /// The key, as the ledger names it.
+    pub fn actor(&self) -> Actor {
+        Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id }
+    }
+
     /// Whether the key is enabled and within its dates.
     pub fn is_usable_at(&self, now: Timestamp) -> bool {
         !self.disabled && self.expires_at.is_none_or(|expires_at| now < expires_at)

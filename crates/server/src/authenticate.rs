@@ -9,10 +9,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use gatekey_core::{
-    Actor,
-    tokens::{TokenRefusal, VerifiedToken},
-};
+use gatekey_core::tokens::{TokenRefusal, VerifiedToken};
 
 use crate::{App, call::CallingKey};
 
@@ -53,11 +50,6 @@ impl Principal {
             Self::Refused(refusal) => Err(refusal.to_string()),
         }
     }
-}
-
-/// The key, as the ledger names it.
-pub fn actor(token: &VerifiedToken) -> Actor {
-    Actor::Key { client_id: token.facts.client_id.clone(), key_id: token.facts.key_id }
 }
 
 /// Finds out who is calling.

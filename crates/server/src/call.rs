@@ -63,8 +63,8 @@ fn as_debug<S: Serializer>(value: &impl std::fmt::Debug, serializer: S) -> Resul
     serializer.collect_str(&format_args!("{value:?}"))
 }
 
-/// Takes a line for each request. Not a `tracing` event: its general way of writing a dozen fields costs a
-/// request a third of its token's signature.
+/// Takes a line for each request. Not a `tracing` event: its general way of writing a dozen fields is a
+/// notable part of what a token costs.
 pub trait RequestLog: Send + Sync {
     /// Takes one line. Must not block for long.
     fn log(&self, line: &RequestLine<'_>);

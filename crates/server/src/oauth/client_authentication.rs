@@ -2,10 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gatekey_core::{
-    Actor,
-    tokens::{AuthenticatedKey, TokenError},
-};
+use gatekey_core::tokens::{AuthenticatedKey, TokenError};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -26,11 +23,6 @@ pub struct ClientCredentials {
 pub fn authenticate(app: &App, headers: &HeaderMap, form: &Form) -> Result<AuthenticatedKey, OAuthError> {
     let credentials = read(headers, form)?.ok_or(TokenError::InvalidClient)?;
     Ok(app.tokens.authenticate(&credentials.client_id, &credentials.client_secret)?)
-}
-
-/// The key that has proven itself, as the ledger names it.
-pub fn actor(key: &AuthenticatedKey) -> Actor {
-    Actor::Key { client_id: key.facts.client_id.clone(), key_id: key.facts.key_id }
 }
 
 /// Reads the credentials; `None` when there are none.

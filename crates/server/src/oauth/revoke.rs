@@ -22,7 +22,7 @@ pub async fn handle(
     form: Form,
 ) -> Result<Response, OAuthError> {
     let key = client_authentication::authenticate(&app, &headers, &form)?;
-    let caller = call.by(client_authentication::actor(&key));
+    let caller = call.by(key.facts.actor());
     let revoked = app.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
     if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {
         app.record_refusal(&caller, path::REVOKE, &refusal.to_string()).await;

@@ -9,12 +9,7 @@ use axum::{
 use gatekey_core::tokens::{IssuedToken, TokenError};
 use serde::Serialize;
 
-use super::{
-    client_authentication::{self, actor as key_actor},
-    error::OAuthError,
-    form::Form,
-    path,
-};
+use super::{client_authentication, error::OAuthError, form::Form, path};
 use crate::{
     App,
     call::{Call, CallingKey},
@@ -50,7 +45,7 @@ pub async fn handle(
         | TokenError::InvalidClient),
     ) = &issued
     {
-        app.record_refusal(&call.by(key_actor(&key)), path::TOKEN, &refusal.to_string()).await;
+        app.record_refusal(&call.by(key.facts.actor()), path::TOKEN, &refusal.to_string()).await;
     }
     let IssuedToken { access_token, expires_in, scope } = issued?;
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };

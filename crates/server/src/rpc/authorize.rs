@@ -18,11 +18,7 @@ use gatekey_credentials::Role;
 use tokio::time::timeout;
 
 use super::{error, render};
-use crate::{
-    App,
-    authenticate::{Principal, actor},
-    call::Call,
-};
+use crate::{App, authenticate::Principal, call::Call};
 
 /// Who may call a procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +124,7 @@ pub async fn admin(app: &App, context: &RequestContext) -> Result<Caller, Connec
     let (token, call) = (authenticated(app, context)?, call(context)?);
     let procedure = context.path().unwrap_or_default();
     refuse_all_but_admin(app, Some(call), &token, procedure, NOT_ADMIN).await?;
-    Ok(call.by(actor(&token)))
+    Ok(call.by(token.facts.actor()))
 }
 
 /// Who may do something to one key.
@@ -151,7 +147,7 @@ pub async fn admin_or_self(
     client_id: &str,
 ) -> Result<Granted, ConnectError> {
     let (token, call) = (authenticated(app, context)?, call(context)?);
-    let caller = call.by(actor(&token));
+    let caller = call.by(token.facts.actor());
     if token.facts.role == Some(Role::Admin) {
         return Ok(Granted { caller, only_key: None });
     }
@@ -185,7 +181,7 @@ async fn refuse_all_but_admin(
         return Ok(());
     }
     if let Some(call) = call {
-        app.record_refusal(&call.by(actor(token)), procedure, reason).await;
+        app.record_refusal(&call.by(token.facts.actor()), procedure, reason).await;
     }
     Err(error::render(Error::Forbidden(reason.to_owned())))
 }
