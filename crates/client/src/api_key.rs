@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashSet,
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::SystemTime,
+    vec,
 };
 
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -270,7 +271,7 @@ impl ApiKey {
             let client = client.clone();
             async move { Self::page(&client, page_size, page_token).await }
         });
-        Listing(pages.items().boxed())
+        Listing::new(pages.follow())
     }
 
     async fn page(client: &Client, page_size: u32, page_token: String) -> Result<Page<Self>, Error> {
@@ -432,11 +433,8 @@ impl ApiKey {
     /// # }
     /// ```
     pub fn to_dict(&self) -> Map<String, Value> {
-        match serde_json::to_value(&self.pb2) {
-            Ok(Value::Object(fields)) => fields,
-            // A message is an object, and its dates were checked when it came.
-            Ok(_) | Err(_) => Map::new(),
-        }
+        // The dates, which alone can fail, were checked when the message came.
+        json::to_dict(&self.pb2).unwrap_or_default()
     }
 
     /// The message as proto3 JSON text: what protobuf's `MessageToJson` prints, to the character.
@@ -447,7 +445,7 @@ impl ApiKey {
     /// # }
     /// ```
     pub fn to_json(&self) -> String {
-        // As above: this cannot fail.
+        // As above.
         json::to_json(&self.pb2).unwrap_or_else(|_| "{}".to_owned())
     }
 
@@ -515,13 +513,54 @@ pub type ApiKeys = Listing<ApiKey>;
 /// # }
 /// ```
 #[must_use = "a stream does nothing before it is read"]
-pub struct Listing<T>(pub(crate) BoxStream<'static, Result<T, Error>>);
+pub struct Listing<T> {
+    pages: BoxStream<'static, Result<Vec<T>, Error>>,
+    /// What came with the last page and was not asked for yet.
+    ready: vec::IntoIter<T>,
+}
+
+impl<T> Listing<T> {
+    pub(crate) fn new(pages: impl Stream<Item = Result<Vec<T>, Error>> + Send + 'static) -> Self {
+        Self { pages: pages.boxed(), ready: Vec::new().into_iter() }
+    }
+
+    /// What is left of the page at hand, else the next page from the server; none at the end. A server may
+    /// send an empty page in between.
+    ///
+    /// ```no_run
+    /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
+    /// let mut keys = gatekey_client::ApiKey::listall(&client, None);
+    /// while let Some(page) = keys.next_page().await {
+    ///     println!("{} more", page?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_page(&mut self) -> Option<Result<Vec<T>, Error>> {
+        if self.ready.len() > 0 {
+            return Some(Ok(mem::take(&mut self.ready).collect()));
+        }
+        self.pages.next().await
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<T> Unpin for Listing<T> {}
 
 impl<T> Stream for Listing<T> {
     type Item = Result<T, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_next_unpin(context)
+        loop {
+            if let Some(item) = self.ready.next() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            match ready!(self.pages.poll_next_unpin(context)) {
+                Some(Ok(items)) => self.ready = items.into_iter(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }
 
@@ -554,20 +593,14 @@ impl<Fetch> Pages<Fetch> {
         Self { remaining, page_size, token: Some(String::new()), seen: HashSet::new(), fetch }
     }
 
-    pub(crate) fn items<T, F>(self) -> impl Stream<Item = Result<T, Error>>
+    pub(crate) fn follow<T, F>(self) -> impl Stream<Item = Result<Vec<T>, Error>>
     where
         Fetch: Fn(u32, String) -> F,
         F: Future<Output = Result<Page<T>, Error>>,
     {
-        let pages = futures::stream::unfold(self, |mut pages| async {
+        futures::stream::unfold(self, |mut pages| async {
             let items = pages.next().await?;
             Some((items, pages))
-        });
-        pages.flat_map(|items| {
-            futures::stream::iter(match items {
-                Ok(items) => items.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error)],
-            })
         })
     }
 

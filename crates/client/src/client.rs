@@ -500,6 +500,19 @@ impl ClientBuilder {
         self
     }
 
+    /// Names a place that was looked at before and held nothing, for the message when something is missing; may
+    /// be given repeatedly.
+    ///
+    /// ```
+    /// # use gatekey_client::Client;
+    /// let error = Client::builder().tried("the form").build().unwrap_err();
+    /// assert!(error.to_string().contains("nothing in the form"));
+    /// ```
+    pub fn tried(mut self, place: impl Into<String>) -> Self {
+        self.settings.tried.push(place.into());
+        self
+    }
+
     /// Completes from the process's environment what was not set, field by field, in this order:
     ///
     /// 1. `GATEKEY_ENDPOINT`: the endpoint.

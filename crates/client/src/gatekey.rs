@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use buffa::EnumValue;
 use buffa_types::google::protobuf::{FieldMask, Timestamp};
-use futures::StreamExt;
 use gatekey_credentials::Role;
 use gatekey_proto::{
     cloudidl::identity::{App, GrantTypes, ResponseTypes, TokenEndpointAuthMethod},
@@ -314,7 +313,7 @@ impl ApiKey {
             let client = client.clone();
             async move { KeyDetails::page(&client, page_size, page_token).await }
         });
-        Listing(pages.items().boxed())
+        Listing::new(pages.follow())
     }
 
     /// Changes name, role, redirect URIs or expiry of a key, and nothing else. Needs a Gatekey server.

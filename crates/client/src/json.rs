@@ -2,16 +2,53 @@
 
 use std::io;
 
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter};
+use gatekey_proto::cloudidl::identity::App;
+use serde_json::{
+    Map, Value,
+    ser::{Formatter, PrettyFormatter},
+};
 
-/// What `MessageToJson` prints for a message: two blanks of indentation, fields in the order of their
-/// numbers, everything but printable ASCII escaped.
-pub(crate) fn to_json(message: &impl Serialize) -> Result<String, serde_json::Error> {
+use crate::{Error, error::Kind};
+
+/// What protobuf's `MessageToDict` gives for a message: names in camelCase, unset fields left out.
+///
+/// # Errors
+/// [`is_invalid_argument`](Error::is_invalid_argument) when a date is before the year 1 or after 9999, which
+/// JSON cannot say (`google.protobuf.Timestamp`).
+///
+/// ```
+/// let app = gatekey_client::App { client_id: "ci".into(), ..Default::default() };
+/// assert_eq!(gatekey_client::json::to_dict(&app)?["clientId"], "ci");
+/// # Ok::<(), gatekey_client::Error>(())
+/// ```
+pub fn to_dict(app: &App) -> Result<Map<String, Value>, Error> {
+    match serde_json::to_value(app).map_err(date_out_of_range)? {
+        Value::Object(fields) => Ok(fields),
+        other => unreachable!("a message is an object, not {other}"),
+    }
+}
+
+/// What protobuf's `MessageToJson` prints for a message: two blanks of indentation, fields in the order of
+/// their numbers, everything but printable ASCII escaped.
+///
+/// # Errors
+/// As [`to_dict`].
+///
+/// ```
+/// let app = gatekey_client::App { client_id: "ci".into(), ..Default::default() };
+/// assert_eq!(gatekey_client::json::to_json(&app)?, "{\n  \"clientId\": \"ci\"\n}");
+/// # Ok::<(), gatekey_client::Error>(())
+/// ```
+pub fn to_json(app: &App) -> Result<String, Error> {
     let mut text = Vec::new();
     let formatter = AsciiFormatter(PrettyFormatter::with_indent(b"  "));
-    message.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    serde::Serialize::serialize(app, &mut serde_json::Serializer::with_formatter(&mut text, formatter))
+        .map_err(date_out_of_range)?;
     Ok(String::from_utf8(text).expect("every byte written is ASCII"))
+}
+
+fn date_out_of_range(error: serde_json::Error) -> Error {
+    Error::new(Kind::InvalidArgument, "the API key has a date that JSON cannot say").caused_by(error)
 }
 
 /// Pretty-prints, and escapes as Python's `json.dumps` does by default.

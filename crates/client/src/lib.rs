@@ -19,6 +19,7 @@
 //!   only a Gatekey server has, whose answers are [`KeyDetails`].
 //! - [`TokenCache`]: access tokens that several clients share.
 //! - [`Error`]: everything that can go wrong, with predicates.
+//! - [`json`]: keys as JSON, as protobuf for Python writes it.
 //! - [`blocking`]: the same for code without an async runtime.
 //!
 //! The async part needs a Tokio runtime with I/O and time enabled.
@@ -31,7 +32,7 @@ mod environment;
 mod error;
 mod flyte_config;
 mod gatekey;
-mod json;
+pub mod json;
 mod login;
 mod random;
 mod settings;

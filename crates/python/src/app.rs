@@ -1,0 +1,74 @@
+//! [`App`]: the message of a key, read and shown without protobuf's library for Python.
+
+use buffa::Message;
+use gatekey_client::{ApiKey, json};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
+use zeroize::Zeroize;
+
+use crate::{error, json as python_json};
+
+/// A `cloudidl.identity.App`. Its copy of the secret is cleared when it goes.
+#[pyclass(frozen, eq, module = "gatekey._native")]
+#[derive(PartialEq)]
+pub(crate) struct App(gatekey_client::App);
+
+impl From<&ApiKey> for App {
+    fn from(key: &ApiKey) -> Self {
+        Self(key.pb2().clone())
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.0.client_secret.zeroize();
+    }
+}
+
+#[pymethods]
+impl App {
+    /// Reads a serialized message.
+    #[staticmethod]
+    fn from_wire(wire: &[u8]) -> PyResult<Self> {
+        let app = gatekey_client::App::decode_from_slice(wire);
+        app.map(Self).map_err(|error| PyValueError::new_err(format!("no cloudidl.identity.App: {error}")))
+    }
+
+    /// The message serialized.
+    fn wire<'py>(&self, python: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(python, &self.0.encode_to_vec())
+    }
+
+    #[getter]
+    fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    #[getter]
+    fn client_name(&self) -> &str {
+        &self.0.client_name
+    }
+
+    #[getter]
+    fn client_secret(&self) -> &str {
+        &self.0.client_secret
+    }
+
+    /// What protobuf's `MessageToDict` gives.
+    fn to_dict<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let members = json::to_dict(&self.0).map_err(|error| error::exception(python, &error))?;
+        python_json::dict(python, members)
+    }
+
+    /// What protobuf's `MessageToJson` prints.
+    fn to_json(&self, python: Python<'_>) -> PyResult<String> {
+        json::to_json(&self.0).map_err(|error| error::exception(python, &error))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("App(client_id={:?})", self.0.client_id)
+    }
+}

@@ -1,0 +1,234 @@
+//! [`Client`]: a server and credentials, and the operations on keys.
+
+use std::{
+    path::PathBuf,
+    process,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use gatekey_client::{
+    ApiKey, ClientBuilder, CreateOptions, Error, PlainSecret, Role, RotateOptions, TokenCache, UpdateOptions,
+};
+use pyo3::{exceptions::PyValueError, prelude::*};
+
+use crate::{app::App, call::Call, details::KeyDetails, error, listing::Listing};
+
+/// A key as the façade makes its `ApiKey` of it: message, organization, encoded credentials.
+pub(crate) type Key = (App, Option<String>, Option<String>);
+
+pub(crate) fn key(key: &ApiKey) -> Key {
+    (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
+}
+
+/// A client, and the process whose runtime its connections live on.
+struct Connected {
+    process: u32,
+    client: gatekey_client::Client,
+}
+
+/// A server, and the credentials to call it with. Each method starts a call.
+#[pyclass(frozen, module = "gatekey._native")]
+pub(crate) struct Client {
+    builder: ClientBuilder,
+    connected: ArcSwap<Connected>,
+}
+
+impl Client {
+    fn connect(builder: &ClientBuilder) -> Result<Arc<Connected>, Error> {
+        // A cache of its own: the builder's may be locked for ever in a process that forked.
+        let client = builder.clone().token_cache(TokenCache::default()).build()?;
+        Ok(Arc::new(Connected { process: process::id(), client }))
+    }
+
+    /// The client of this process: one that forked makes a new one, for the connections are its parent's.
+    fn connected(&self, python: Python<'_>) -> PyResult<gatekey_client::Client> {
+        let current = self.connected.load();
+        if current.process == process::id() {
+            return Ok(current.client.clone());
+        }
+        let made = Self::connect(&self.builder).map_err(|error| error::exception(python, &error))?;
+        let client = made.client.clone();
+        // Not dropped: what it holds belongs to threads that this process does not have.
+        std::mem::forget(self.connected.swap(made));
+        Ok(client)
+    }
+}
+
+#[pymethods]
+impl Client {
+    /// Completes from the environment what is not given, unless `fill_from_env` is false. `tried` names places
+    /// that were looked at before and held nothing, for the message when something is missing.
+    #[new]
+    #[pyo3(signature = (
+        *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None, organization=None,
+        scopes=None, plaintext=false, timeout=None, retries=None, user_agent=None, tried=Vec::new(),
+        fill_from_env=true,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn new(
+        python: Python<'_>,
+        endpoint: Option<&str>,
+        api_key: Option<&str>,
+        client_id: Option<String>,
+        client_secret: Option<String>,
+        ca_file: Option<PathBuf>,
+        organization: Option<String>,
+        scopes: Option<Vec<String>>,
+        plaintext: bool,
+        timeout: Option<f64>,
+        retries: Option<u32>,
+        user_agent: Option<String>,
+        tried: Vec<String>,
+        fill_from_env: bool,
+    ) -> PyResult<Self> {
+        let mut builder = gatekey_client::Client::builder().plaintext(plaintext);
+        if let Some(endpoint) = endpoint {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(api_key) = api_key {
+            builder = builder.encoded_credentials(api_key);
+        }
+        match (client_id, client_secret) {
+            (Some(client_id), Some(client_secret)) => {
+                builder = builder.credentials(client_id, PlainSecret::new(client_secret));
+            }
+            (None, None) => {}
+            (Some(_), None) => return Err(PyValueError::new_err("client_id needs client_secret beside it")),
+            (None, Some(_)) => return Err(PyValueError::new_err("client_secret needs client_id beside it")),
+        }
+        if let Some(ca_file) = ca_file {
+            builder = builder.ca_file(ca_file);
+        }
+        if let Some(organization) = organization {
+            builder = builder.organization(organization);
+        }
+        if let Some(scopes) = scopes {
+            builder = builder.scopes(scopes);
+        }
+        if let Some(timeout) = timeout {
+            let timeout = Duration::try_from_secs_f64(timeout).ok().filter(|timeout| !timeout.is_zero());
+            let invalid = || PyValueError::new_err("timeout must be a positive number of seconds");
+            builder = builder.timeout(timeout.ok_or_else(invalid)?);
+        }
+        if let Some(retries) = retries {
+            builder = builder.retries(retries);
+        }
+        if let Some(user_agent) = user_agent {
+            builder = builder.user_agent(user_agent);
+        }
+        for place in tried {
+            builder = builder.tried(place);
+        }
+        let made = || {
+            let builder = if fill_from_env { builder.fill_from_env()? } else { builder };
+            let connected = Self::connect(&builder)?;
+            Ok(Self { builder, connected: ArcSwap::new(connected) })
+        };
+        made().map_err(|error: Error| error::exception(python, &error))
+    }
+
+    #[getter]
+    fn endpoint(&self) -> String {
+        self.connected.load().client.endpoint().to_owned()
+    }
+
+    #[getter]
+    fn client_id(&self) -> String {
+        self.connected.load().client.client_id().to_owned()
+    }
+
+    #[pyo3(signature = (
+        name, *, client_id=None, redirect_uris=Vec::new(), skip_default_policy_assignments=false, role=None,
+        expires_at=None, secret_label=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn create(
+        &self,
+        python: Python<'_>,
+        name: String,
+        client_id: Option<String>,
+        redirect_uris: Vec<String>,
+        skip_default_policy_assignments: bool,
+        role: Option<&str>,
+        expires_at: Option<SystemTime>,
+        secret_label: Option<String>,
+    ) -> PyResult<Call> {
+        let role = role.map(|text| {
+            text.parse::<Role>().map_err(|error| PyValueError::new_err(format!("{text:?} {error}")))
+        });
+        let options = CreateOptions {
+            name,
+            client_id,
+            redirect_uris,
+            skip_default_policy_assignments,
+            role: role.transpose()?,
+            expires_at,
+            secret_label,
+        };
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::create_with(&client, options).await }, |answer| key(&answer))
+    }
+
+    fn get(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::get(&client, &client_id).await }, |answer| key(&answer))
+    }
+
+    #[pyo3(signature = (*, limit))]
+    fn listall(&self, python: Python<'_>, limit: Option<usize>) -> PyResult<Listing> {
+        Ok(Listing::new(ApiKey::listall(&self.connected(python)?, limit)))
+    }
+
+    #[pyo3(signature = (client_id, *, client_name=None, redirect_uris=Vec::new()))]
+    fn update(
+        &self,
+        python: Python<'_>,
+        client_id: String,
+        client_name: Option<String>,
+        redirect_uris: Vec<String>,
+    ) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        let options = UpdateOptions { client_name, redirect_uris };
+        Call::start(async move { ApiKey::update(&client, &client_id, options).await }, |answer| key(&answer))
+    }
+
+    fn delete(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::delete(&client, &client_id).await }, |()| None::<u8>)
+    }
+
+    #[pyo3(signature = (client_id, *, grace, label=None, expires_at=None))]
+    fn rotate(
+        &self,
+        python: Python<'_>,
+        client_id: String,
+        grace: Duration,
+        label: Option<String>,
+        expires_at: Option<SystemTime>,
+    ) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        let options = RotateOptions { grace, label, expires_at };
+        Call::start(async move { ApiKey::rotate(&client, &client_id, options).await }, |answer| key(&answer))
+    }
+
+    fn disable(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::disable(&client, &client_id).await }, KeyDetails::from)
+    }
+
+    fn enable(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::enable(&client, &client_id).await }, KeyDetails::from)
+    }
+
+    fn details(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
+        let client = self.connected(python)?;
+        Call::start(async move { ApiKey::details(&client, &client_id).await }, KeyDetails::from)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Client of {:?} as {:?}>", self.endpoint(), self.client_id())
+    }
+}

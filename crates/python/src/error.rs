@@ -1,0 +1,19 @@
+//! Errors as exceptions: the classes are Python's, in `gatekey/errors.py`.
+
+use gatekey_client::Error;
+use pyo3::{prelude::*, sync::PyOnceLock};
+
+/// The exception for an error of the client: a `gatekey.Error` of the class that its code names.
+pub(crate) fn exception(python: Python<'_>, error: &Error) -> PyErr {
+    static OF_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let of_code = OF_CODE.get_or_try_init(python, || {
+        python.import("gatekey.errors")?.getattr("error_of_code").map(Bound::unbind)
+    });
+    let made = of_code.and_then(|of_code| {
+        of_code.call1(python, (error.code(), error.to_string(), error.request_id(), error.is_retryable()))
+    });
+    match made {
+        Ok(made) => PyErr::from_value(made.into_bound(python)),
+        Err(failure) => failure,
+    }
+}

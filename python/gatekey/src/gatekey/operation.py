@@ -1,0 +1,119 @@
+"""Operations in two forms: called they wait for the answer, and `.aio(...)` is awaited.
+
+Types are in `operation.pyi`: what they need would be imported at every start of Python.
+"""
+
+from __future__ import annotations
+
+
+class Pending:
+    """A call under way, and what its answer becomes."""
+
+    __slots__ = ("_call", "_convert")
+
+    def __init__(self, call, convert):
+        self._call = call
+        self._convert = convert
+
+    def wait(self):
+        return self._convert(self._call.wait())
+
+    async def answer(self):
+        # Here, not above: to import asyncio takes longer than a whole call.
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def settle():
+            if not done.done():
+                done.set_result(None)
+
+        self._call.add_done_callback(lambda: loop.call_soon_threadsafe(settle))
+        try:
+            await done
+        finally:
+            # Of use only when the awaiting task was cancelled.
+            self._call.cancel()
+        return self._convert(self._call.result())
+
+
+class _Bound:
+    """An operation of one class."""
+
+    def __init__(self, start, owner):
+        self._start = start
+        self._owner = owner
+        self.__name__ = start.__name__
+        self.__qualname__ = start.__qualname__
+        self.__doc__ = start.__doc__
+
+    @property
+    def __signature__(self):
+        import inspect
+
+        signature = inspect.signature(self._start)
+        # Without the class, and without what is pending, which nobody sees.
+        parameters = list(signature.parameters.values())[1:]
+        return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+
+    def __repr__(self):
+        return f"<operation {self.__qualname__}>"
+
+    def __eq__(self, other):
+        return type(other) is type(self) and (self._start, self._owner) == (other._start, other._owner)
+
+    def __hash__(self):
+        return hash((self._start, self._owner))
+
+    def __reduce__(self):
+        return getattr, (self._owner, self.__name__)
+
+
+class BoundOperation(_Bound):
+    def __call__(self, *args, **kwargs):
+        return self._start(self._owner, *args, **kwargs).wait()
+
+    async def aio(self, *args, **kwargs):
+        return await self._start(self._owner, *args, **kwargs).answer()
+
+
+class BoundListing(_Bound):
+    def __call__(self, *args, **kwargs):
+        next_page = self._start(self._owner, *args, **kwargs)
+        while (page := next_page().wait()) is not None:
+            yield from page
+
+    async def aio(self, *args, **kwargs):
+        next_page = self._start(self._owner, *args, **kwargs)
+        while (page := await next_page().answer()) is not None:
+            for item in page:
+                yield item
+
+
+class _Unbound:
+    """Found on a class, it is bound to it, as a class method is."""
+
+    def __init__(self, start):
+        self._start = start
+        self.__doc__ = start.__doc__
+
+
+class Operation(_Unbound):
+    def __get__(self, instance, owner):
+        return BoundOperation(self._start, owner)
+
+
+class Listing(_Unbound):
+    def __get__(self, instance, owner):
+        return BoundListing(self._start, owner)
+
+
+def operation(start):
+    """Makes an operation of a function that takes the class and starts a call."""
+    return Operation(start)
+
+
+def listing(start):
+    """Makes an operation of a function that takes the class and gives a function that starts the next page."""
+    return Listing(start)
