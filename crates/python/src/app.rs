@@ -2,11 +2,7 @@
 
 use buffa::Message;
 use gatekey_client::{ApiKey, json};
-use pyo3::{
-    exceptions::PyValueError,
-    prelude::*,
-    types::{PyBytes, PyDict},
-};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 use zeroize::Zeroize;
 
 use crate::{error, json as python_json};
@@ -58,9 +54,9 @@ impl App {
     }
 
     /// What protobuf's `MessageToDict` gives.
-    fn to_dict<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let members = json::to_dict(&self.0).map_err(|error| error::exception(python, &error))?;
-        python_json::dict(python, members)
+    fn to_dict<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // From the text, which has the members in the order of their numbers, as they have there.
+        python_json::loads(python, &self.to_json(python)?)
     }
 
     /// What protobuf's `MessageToJson` prints.

@@ -10,7 +10,10 @@ use gatekey_client::Error;
 use pyo3::{IntoPyObjectExt, exceptions::PyRuntimeError, prelude::*};
 use tokio::task::AbortHandle;
 
-use crate::{error, runtime};
+use crate::{
+    error, runtime,
+    waker::{Done, Waker},
+};
 
 /// How often a waiting thread looks whether Python has a signal for it, such as Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -20,8 +23,8 @@ type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 enum State {
     UnderWay {
-        /// Called without arguments, from the background thread, when the call is done.
-        on_done: Option<Py<PyAny>>,
+        /// Whom to tell when the call is done, and what.
+        wake: Option<(Arc<Done>, u64)>,
     },
     Done(Result<Answer, Error>),
     Taken,
@@ -40,13 +43,8 @@ impl Shared {
     fn settle(&self, outcome: Result<Answer, Error>) {
         let before = std::mem::replace(&mut *self.state(), State::Done(outcome));
         self.done.notify_all();
-        if let State::UnderWay { on_done: Some(on_done) } = before {
-            // While the interpreter shuts down nobody is left to be told.
-            Python::try_attach(|python| {
-                // An event loop that was closed in the meantime takes nothing any more, nor does anybody wait.
-                let _ = on_done.call0(python);
-                drop(on_done);
-            });
+        if let State::UnderWay { wake: Some((waker, id)) } = before {
+            waker.push(id);
         }
     }
 }
@@ -70,7 +68,7 @@ impl Call {
         P: for<'py> IntoPyObject<'py>,
     {
         let shared =
-            Arc::new(Shared { state: Mutex::new(State::UnderWay { on_done: None }), done: Condvar::new() });
+            Arc::new(Shared { state: Mutex::new(State::UnderWay { wake: None }), done: Condvar::new() });
         let settled = Arc::clone(&shared);
         let task = runtime::handle()?.spawn(async move {
             let outcome = operation.await;
@@ -122,16 +120,15 @@ impl Call {
         }
     }
 
-    /// Calls `callback` without arguments once the call is done: from the background thread, or at once when it
-    /// is done already.
-    fn add_done_callback(&self, python: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
+    /// Has the waker say `id` once the call is done, or at once when it is done already.
+    fn wake(&self, waker: &Waker, id: u64) {
         let mut state = self.shared.state();
-        if let State::UnderWay { on_done } = &mut *state {
-            *on_done = Some(callback);
-            return Ok(());
+        if let State::UnderWay { wake } = &mut *state {
+            *wake = Some((Arc::clone(&waker.done), id));
+        } else {
+            drop(state);
+            waker.done.push(id);
         }
-        drop(state);
-        callback.call0(python).map(drop)
     }
 
     /// The answer of a call that is done.

@@ -5,9 +5,9 @@
 //!
 //! # Layout
 //! - [`client`]: a server and credentials, and the operations on keys.
-//! - [`call`]: an operation under way; [`runtime`] is where it runs.
+//! - [`call`]: an operation under way; [`runtime`] is where it runs, [`waker`] tells an event loop that it is done.
 //! - [`listing`]: keys page by page.
-//! - [`app`], [`details`]: what the answers are made of; [`json`] turns JSON into Python's types.
+//! - [`app`], [`details`]: what the answers are made of; [`json`] makes Python's types of JSON.
 //! - [`error`]: errors as exceptions.
 
 mod app;
@@ -18,6 +18,7 @@ mod error;
 mod json;
 mod listing;
 mod runtime;
+mod waker;
 
 use pyo3::pymodule;
 
@@ -33,6 +34,7 @@ mod _native {
         client::Client,
         details::{KeyDetails, SecretDetails},
         listing::Listing,
+        waker::Waker,
     };
 
     #[pymodule_init]

@@ -26,11 +26,10 @@ class _DataclassFields:
     def __get__(self, instance: object, owner: type) -> dict[str, Any]:
         import dataclasses
 
-        optional = dataclasses.field(default=None)
-        twin = dataclasses.make_dataclass(
-            owner.__name__,
-            [("pb2", "App"), ("organization", "str | None", optional), ("encoded_credentials", "str | None", optional)],
-        )
+        optional = [
+            (name, "str | None", dataclasses.field(default=None)) for name in ("organization", "encoded_credentials")
+        ]
+        twin = dataclasses.make_dataclass(owner.__name__, [("pb2", "App"), *optional])
         return {field.name: field for field in dataclasses.fields(twin)}
 
 

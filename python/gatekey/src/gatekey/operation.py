@@ -20,18 +20,10 @@ class Pending:
 
     async def answer(self):
         # Here, not above: to import asyncio takes longer than a whole call.
-        import asyncio
+        from gatekey import event_loop
 
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-
-        def settle():
-            if not done.done():
-                done.set_result(None)
-
-        self._call.add_done_callback(lambda: loop.call_soon_threadsafe(settle))
         try:
-            await done
+            await event_loop.done(self._call)
         finally:
             # Of use only when the awaiting task was cancelled.
             self._call.cancel()
