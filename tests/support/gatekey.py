@@ -88,6 +88,8 @@ class Background:
         finally:
             self._process.kill()
             self._reader.join()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
 
 
 @contextmanager

@@ -5,8 +5,8 @@
     key = gatekey.ApiKey.create("ci-pipeline")
     print(f"export FLYTE_API_KEY={key.encoded_credentials}")
 
-`ApiKey` is the class documented as `flyteplugins.union.remote.ApiKey`. Where it finds its server and credentials is told
-at `gatekey.init`. All that can go wrong is a `gatekey.Error`.
+`ApiKey` is the class documented as `flyteplugins.union.remote.ApiKey`. Where it finds its server and credentials is
+told at `gatekey.init`. All that can go wrong is a `gatekey.Error`.
 """
 
 from gatekey._native import KeyDetails, SecretDetails, __version__

@@ -363,9 +363,7 @@ class ApiKey:
         if other.__class__ is not self.__class__:
             return NotImplemented
         assert isinstance(other, ApiKey)
-        mine, theirs = (
-            (key._message(), key.organization, key.encoded_credentials) for key in (self, other)
-        )
+        mine, theirs = ((key._message(), key.organization, key.encoded_credentials) for key in (self, other))
         return mine == theirs
 
     def __copy__(self) -> ApiKey:

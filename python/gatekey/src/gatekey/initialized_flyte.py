@@ -79,7 +79,9 @@ def _login(of_flyte: Any) -> Mapping[str, Any]:
         make = getattr(interceptor, "_get_authenticator", None)
         if make is None:
             continue
-        kept = dict(zip(make.__code__.co_freevars, (cell.cell_contents for cell in make.__closure__ or ()), strict=True))
+        kept = dict(
+            zip(make.__code__.co_freevars, (cell.cell_contents for cell in make.__closure__ or ()), strict=True)
+        )
         # The other authenticator, for a proxy in between, keeps its command beside.
         if "proxy_command" not in kept:
             return kept.get("kwargs", {})
