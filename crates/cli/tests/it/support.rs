@@ -164,9 +164,10 @@ impl Server {
         }
     }
 
-    /// A caller that trusts the server's CA.
+    /// A caller that trusts the server's CA, where it has one.
     pub(crate) fn http(&self) -> Http {
-        Http::new(&self.reached_at, Some(&self.ca_file()))
+        let ca_file = self.reached_at.starts_with("https:").then(|| self.ca_file());
+        Http::new(&self.reached_at, ca_file.as_deref())
     }
 
     /// An access token of a key.
