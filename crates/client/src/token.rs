@@ -257,10 +257,12 @@ fn read_lifetime(expires_in: Option<&Value>) -> Option<Duration> {
     (seconds >= 1.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME.as_secs_f64())))
 }
 
-/// The errors of RFC 6749 section 5.2, RFC 8707 section 2 and, for a busy server, section 4.1.2.1.
+/// The errors of RFC 6749 section 5.2, RFC 8707 section 2 and, for a busy server, section 4.1.2.1; and what Gatekey
+/// says to a wrong secret once it has said `invalid_client` too often.
 fn kind_of_error(code: &str) -> Option<Kind> {
-    const KINDS: [(&str, Kind); 9] = [
+    const KINDS: [(&str, Kind); 10] = [
         ("invalid_client", Kind::Unauthenticated),
+        ("slow_down", Kind::Unauthenticated),
         ("invalid_grant", Kind::Unauthenticated),
         ("unauthorized_client", Kind::PermissionDenied),
         ("invalid_request", Kind::InvalidArgument),

@@ -8,6 +8,7 @@
 //! - [`store`]: the one trait behind which keys are kept.
 //! - [`ledger`]: the chained record of changes and refusals.
 //! - `refusals`: the same refusal is one entry a minute.
+//! - `throttle`: how often secrets from one address may be wrong.
 //! - [`list`]: filters, order and page tokens.
 //! - [`root_key`]: the one key outside the database and all that is derived from it.
 //! - [`mod@env`]: time and randomness as arguments.
@@ -27,6 +28,7 @@ pub mod redirect_uri;
 mod refusals;
 pub mod root_key;
 pub mod store;
+mod throttle;
 pub mod tokens;
 
 pub use api_key::{ApiKey, ApiKeyPatch, Application, StoredSecret};

@@ -3,7 +3,7 @@
 //! No token has a row: what kills one is its dates, its key's state and epoch, the secret that fetched it, or
 //! the deny-list, all of them in memory.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
@@ -13,6 +13,7 @@ use crate::{
     directory::{KeyFacts, SecretFacts},
     ledger::{Action, NewEntry},
     store::DeniedToken,
+    throttle::{Throttle, Throttled},
 };
 
 /// The scope of a key that has a role: all that its role allows.
@@ -31,6 +32,19 @@ pub enum TokenError {
     /// The key did not prove itself, whatever the reason.
     #[error("client authentication failed")]
     InvalidClient,
+    /// The key did not prove itself, and neither did too many from the same address within the last minute. Of our
+    /// own making: what an HTTP server says to who asks too often (RFC 6585 section 4).
+    #[error(
+        "client authentication failed, too often from this address: the secret was checked and is wrong, and a right \
+         one is always accepted; try again in {} s",
+        retry_after.as_secs()
+    )]
+    TooManyFailures {
+        /// Until failures are let through again; whole seconds, at least one.
+        retry_after: Duration,
+        /// Whether it is the first failure too many of the address in this minute.
+        first: bool,
+    },
     /// The key may not use the grant, or the token is not its own.
     #[error("{0}")]
     UnauthorizedClient(String),
@@ -75,7 +89,7 @@ pub enum TokenRefusal {
     Revoked,
 }
 
-/// What every token of the server has in common.
+/// What is configured of authentication, and what every token of the server has in common.
 #[derive(Debug, Clone)]
 pub struct TokenPolicy {
     /// The public URL.
@@ -86,6 +100,9 @@ pub struct TokenPolicy {
     pub lifetime: Duration,
     /// Whom the server serves.
     pub organization: String,
+    /// How many failed authentications of one address a minute are told so without being told to wait; 0 for any
+    /// number.
+    pub failed_authentications_per_minute: u16,
 }
 
 /// A key that has proven itself with one of its secrets.
@@ -130,6 +147,7 @@ pub struct Tokens {
     last_used: Arc<LastUsed>,
     store: Arc<dyn Store>,
     root_key: Arc<RootKey>,
+    throttle: Throttle,
     env: Env,
 }
 
@@ -144,20 +162,27 @@ impl Tokens {
         root_key: Arc<RootKey>,
         env: Env,
     ) -> Self {
-        Self { policy, directory, key_ring, last_used, store, root_key, env }
+        let throttle = Throttle::new(policy.failed_authentications_per_minute, &env);
+        Self { policy, directory, key_ring, last_used, store, root_key, throttle, env }
     }
 
-    /// What every token has in common.
+    /// What is configured.
     pub fn policy(&self) -> &TokenPolicy {
         &self.policy
     }
 
-    /// Checks a key's secret. An unknown key costs the same work as a wrong secret.
+    /// Checks a key's secret. An unknown key costs the same work as a wrong secret. A right secret is accepted
+    /// however many wrong ones came from the same address.
     ///
     /// # Errors
     /// [`TokenError::InvalidClient`] whatever is wrong: unknown, disabled or expired key, wrong, retired or
-    /// expired secret.
-    pub fn authenticate(&self, client_id: &str, secret: &str) -> Result<AuthenticatedKey, TokenError> {
+    /// expired secret. [`TokenError::TooManyFailures`] instead, when that happens too often to one address.
+    pub fn authenticate(
+        &self,
+        client_id: &str,
+        secret: &str,
+        from: Option<IpAddr>,
+    ) -> Result<AuthenticatedKey, TokenError> {
         let now = self.env.now();
         let given = self.root_key.hash_secret(secret);
         let facts = self.directory.find(client_id);
@@ -171,7 +196,14 @@ impl Tokens {
         }
         match (facts, fitting) {
             (Some(facts), Some(secret)) if facts.is_usable_at(now) => Ok(AuthenticatedKey { facts, secret }),
-            (Some(_) | None, Some(_) | None) => Err(TokenError::InvalidClient),
+            (Some(_) | None, Some(_) | None) => {
+                Err(match from.and_then(|from| self.throttle.note(from, now)) {
+                    Some(Throttled { retry_after, first }) => {
+                        TokenError::TooManyFailures { retry_after, first }
+                    }
+                    None => TokenError::InvalidClient,
+                })
+            }
         }
     }
 

@@ -96,6 +96,7 @@ impl App {
             audiences: config.audiences.clone(),
             lifetime: config.token_lifetime,
             organization: config.organization.clone(),
+            failed_authentications_per_minute: config.failed_authentications_per_minute,
         };
         let tokens = Tokens::new(
             policy,

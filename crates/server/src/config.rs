@@ -18,6 +18,11 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
 /// How long a token lives when nobody says.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
+/// Failed authentications of one address a minute when nobody says: a client of Go's `x/oauth2` fails twice a login,
+/// first with the header and then with the body, so thirty of its logins.
+pub const DEFAULT_FAILED_AUTHENTICATIONS: u16 = 60;
+const MAX_FAILED_AUTHENTICATIONS: u16 = 10_000;
+
 /// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +51,9 @@ pub struct Settings {
     pub audiences: Option<Vec<String>>,
     /// The header that clients are told to send their token in. Default `authorization`.
     pub authorization_metadata_key: Option<String>,
+    /// Failed authentications of one address a minute before it is told to wait, 0 to 10,000; 0 for any number.
+    /// Default 60.
+    pub failed_authentications_per_minute: Option<u16>,
     /// The root key's file. Default `root.key` in the data directory.
     pub root_key_file: Option<PathBuf>,
 }
@@ -97,6 +105,8 @@ pub struct Config {
     pub audiences: Vec<String>,
     /// The header that clients are told to send their token in.
     pub authorization_metadata_key: String,
+    /// Failed authentications of one address a minute before it is told to wait; 0 for any number.
+    pub failed_authentications_per_minute: u16,
     issuer: String,
 }
 
@@ -126,6 +136,9 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.or(other.signing_algorithm),
             audiences: self.audiences.or(other.audiences),
             authorization_metadata_key: self.authorization_metadata_key.or(other.authorization_metadata_key),
+            failed_authentications_per_minute: self
+                .failed_authentications_per_minute
+                .or(other.failed_authentications_per_minute),
             root_key_file: self.root_key_file.or(other.root_key_file),
         }
     }
@@ -217,6 +230,11 @@ impl Settings {
                 "must be a header's name in lower case; clients fail on an empty one",
             );
         }
+        let failed_authentications_per_minute =
+            self.failed_authentications_per_minute.unwrap_or(DEFAULT_FAILED_AUTHENTICATIONS);
+        if failed_authentications_per_minute > MAX_FAILED_AUTHENTICATIONS {
+            refuse("failed_authentications_per_minute", "must be from 0 to 10000; 0 lets any number through");
+        }
         if !broken.is_empty() {
             return Err(broken);
         }
@@ -230,6 +248,7 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.unwrap_or(Algorithm::ES256),
             audiences,
             authorization_metadata_key,
+            failed_authentications_per_minute,
             issuer,
         })
     }
@@ -329,6 +348,8 @@ mod tests {
             broken(r#"authorization_metadata_key = """#, "127.0.0.1:1"),
             ["authorization_metadata_key"]
         );
+        let setting = "failed_authentications_per_minute";
+        assert_eq!(broken(&format!("{setting} = 10001"), "127.0.0.1:1"), [setting]);
         assert!(Settings::from_toml("lisen = 1").is_err());
     }
 }

@@ -17,15 +17,16 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     let proxies: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     let root_key_file = root_key_file
         .map_or_else(|| "root.key in the data directory".to_owned(), |path| path.display().to_string());
-    say!("listen                      {}", config.listen)?;
-    say!("public_url                  {}", config.issuer())?;
-    say!("tls                         {:?}", config.tls)?;
-    say!("organization                {:?}", config.organization)?;
-    say!("token_lifetime_seconds      {}", config.token_lifetime.as_secs())?;
-    say!("signing_algorithm           {}", config.signing_algorithm)?;
-    say!("audiences                   {}", config.audiences.join(" "))?;
-    say!("authorization_metadata_key  {}", config.authorization_metadata_key)?;
-    say!("trusted_proxies             {}", proxies.join(" "))?;
-    say!("root_key_file               {root_key_file}")?;
+    say!("listen                             {}", config.listen)?;
+    say!("public_url                         {}", config.issuer())?;
+    say!("tls                                {:?}", config.tls)?;
+    say!("organization                       {:?}", config.organization)?;
+    say!("token_lifetime_seconds             {}", config.token_lifetime.as_secs())?;
+    say!("signing_algorithm                  {}", config.signing_algorithm)?;
+    say!("audiences                          {}", config.audiences.join(" "))?;
+    say!("authorization_metadata_key         {}", config.authorization_metadata_key)?;
+    say!("failed_authentications_per_minute  {}", config.failed_authentications_per_minute)?;
+    say!("trusted_proxies                    {}", proxies.join(" "))?;
+    say!("root_key_file                      {root_key_file}")?;
     Ok(())
 }

@@ -177,3 +177,30 @@ async fn a_refusal_leaves_the_connection_usable() {
         assert!(answer.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&answer));
     }
 }
+
+/// Addresses that a server fetches for whoever names them reach what is behind its firewall: CVE-2020-10770.
+#[tokio::test]
+async fn no_address_in_a_key_is_ever_fetched() {
+    let world = World::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let app = json!({
+        "clientId": "lure", "logoUri": url, "clientUri": url, "policyUri": url, "tosUri": url, "jwksUri": url,
+        "redirectUris": [url],
+    });
+    let apps = "/cloudidl.identity.AppsService";
+    let created = world.http.connect_json(&format!("{apps}/Create"), &world.admin_token, &app).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    let key = Credentials {
+        client_id: "lure".to_owned(),
+        client_secret: created.json()["app"]["clientSecret"].as_str().unwrap().to_owned(),
+    };
+    let token = world.token(&key).await;
+    assert!(world.lives(&token).await);
+    for method in ["Get", "List", "Update", "Delete"] {
+        world.http.connect_json(&format!("{apps}/{method}"), &world.admin_token, &app).await;
+    }
+    let nobody = listener.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(nobody, Err(std::io::ErrorKind::WouldBlock));
+}

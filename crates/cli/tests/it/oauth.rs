@@ -18,6 +18,7 @@ mod lifetime;
 mod revocation;
 mod signing_keys;
 mod targets;
+mod throttling;
 mod token_endpoint;
 
 /// What every token request says.

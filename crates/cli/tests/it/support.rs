@@ -32,7 +32,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary, with no setting of this process's environment that it would read.
 pub(crate) fn gatekey() -> Command {
-    let mut command = Command::new(GATEKEY);
+    without_environment(GATEKEY)
+}
+
+fn without_environment(program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
     command
 }
@@ -81,7 +85,9 @@ impl Server {
 
     /// Starts a server on a data directory that outlives it, with variables in its environment.
     pub(crate) fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = gatekey()
+        // With the signal ignored, a write beyond a limit on files fails instead of killing the process.
+        let mut child = without_environment("/bin/sh")
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", GATEKEY])
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
             .arg(data_dir)
             .args(flags)
@@ -164,9 +170,10 @@ impl Server {
         }
     }
 
-    /// A caller that trusts the server's CA.
+    /// A caller that trusts the server's CA, where it has one.
     pub(crate) fn http(&self) -> Http {
-        Http::new(&self.reached_at, Some(&self.ca_file()))
+        let ca_file = self.reached_at.starts_with("https:").then(|| self.ca_file());
+        Http::new(&self.reached_at, ca_file.as_deref())
     }
 
     /// An access token of a key.
@@ -191,6 +198,15 @@ impl Server {
             .credentials(&key.client_id, gatekey_client::PlainSecret::new(&key.client_secret))
             .build()
             .unwrap()
+    }
+
+    /// Limits how large a file may become that the server writes, in bytes.
+    pub(crate) fn limit_files(&self, size: &str) {
+        let pid = self.pid().to_string();
+        // The soft limit alone, so that it can be lifted again.
+        let limit = format!("--fsize={size}:");
+        let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
+        assert!(limited.success());
     }
 
     /// The process.

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::{error::OAuthError, form::Form};
-use crate::App;
+use crate::{App, call::Call};
 
 /// A client id and a secret, as they were sent.
 pub struct ClientCredentials {
@@ -19,10 +19,21 @@ pub struct ClientCredentials {
 ///
 /// # Errors
 /// `invalid_request` for two methods at once or a malformed header, `invalid_client` when the key does not
-/// prove itself, whatever the reason.
-pub fn authenticate(app: &App, headers: &HeaderMap, form: &Form) -> Result<AuthenticatedKey, OAuthError> {
-    let credentials = read(headers, form)?.ok_or(TokenError::InvalidClient)?;
-    Ok(app.tokens.authenticate(&credentials.client_id, &credentials.client_secret)?)
+/// prove itself, whatever the reason; `slow_down` in its place when that happens too often to one address.
+pub fn authenticate(
+    app: &App,
+    call: &Call,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<AuthenticatedKey, OAuthError> {
+    let ClientCredentials { client_id, client_secret } =
+        read(headers, form)?.ok_or(TokenError::InvalidClient)?;
+    let authenticated = app.tokens.authenticate(&client_id, &client_secret, call.peer);
+    if let (Err(TokenError::TooManyFailures { first: true, .. }), Some(peer)) = (&authenticated, call.peer) {
+        let limit = app.config.failed_authentications_per_minute;
+        tracing::warn!(%peer, limit, "an address is throttled: its secrets are wrong too often");
+    }
+    Ok(authenticated?)
 }
 
 /// Reads the credentials; `None` when there are none.

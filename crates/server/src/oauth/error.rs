@@ -45,6 +45,10 @@ impl IntoResponse for OAuthError {
             Self::Token(error) => match error {
                 TokenError::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
                 TokenError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
+                // The RFC has a status of 401 alone for invalid_client, and no error for this. Of the registered
+                // ones `slow_down` (RFC 8628 section 3.5) says what to do; `temporarily_unavailable` would say that
+                // trying the same again may help.
+                TokenError::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
                 TokenError::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
                 TokenError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
                 TokenError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
@@ -68,11 +72,18 @@ impl IntoResponse for OAuthError {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
             }
         };
+        let retry_after = match &self {
+            Self::Token(TokenError::TooManyFailures { retry_after, .. }) => Some(retry_after.as_secs()),
+            Self::Token(_) | Self::TooLarge(_) | Self::Bearer { .. } => None,
+        };
         let body = json!({ "error": code, "error_description": self.to_string() });
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

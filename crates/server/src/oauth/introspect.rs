@@ -5,11 +5,12 @@ use gatekey_core::tokens::TokenError;
 use serde_json::{Value, json};
 
 use super::{client_authentication, error::OAuthError, form::Form};
-use crate::{App, authenticate::Principal};
+use crate::{App, authenticate::Principal, call::Call};
 
 /// Tells whether a token is in force and what it says. What the asker may not know is `{"active": false}`.
 pub async fn handle(
     State(app): State<App>,
+    Extension(call): Extension<Call>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     form: Form,
@@ -24,7 +25,7 @@ pub async fn handle(
             app.tokens.verify_again(token).map_err(|_| TokenError::InvalidClient)?.facts
         }
         Principal::Refused(_) => return Err(TokenError::InvalidClient.into()),
-        Principal::Nobody => client_authentication::authenticate(&app, &headers, &form)?.facts,
+        Principal::Nobody => client_authentication::authenticate(&app, &call, &headers, &form)?.facts,
     };
     let Some(token) = app.tokens.introspect(&asking, form.require("token")?) else {
         return Ok(Json(json!({ "active": false })));

@@ -21,7 +21,7 @@ pub async fn handle(
     headers: HeaderMap,
     form: Form,
 ) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &headers, &form)?;
+    let key = client_authentication::authenticate(&app, &call, &headers, &form)?;
     let caller = call.by(key.facts.actor());
     let revoked = app.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
     if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {

@@ -32,7 +32,7 @@ pub async fn handle(
     headers: HeaderMap,
     form: Form,
 ) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &headers, &form)?;
+    let key = client_authentication::authenticate(&app, &call, &headers, &form)?;
     if form.require("grant_type")? != "client_credentials" {
         return Err(TokenError::UnsupportedGrantType.into());
     }

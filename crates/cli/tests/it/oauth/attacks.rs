@@ -14,8 +14,11 @@ use gatekey_core::Store as _;
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
-use super::jwks;
-use crate::world::{PUBLIC_URL, World, copied_store, decoded, now};
+use super::{GRANT, jwks, refused};
+use crate::{
+    support::Credentials,
+    world::{PUBLIC_URL, World, copied_store, decoded, now},
+};
 
 fn encode(part: &Value) -> String {
     BASE64URL.encode(part.to_string())
@@ -75,6 +78,8 @@ fn without(value: &Value, name: &str) -> Value {
     value
 }
 
+/// `alg: none` (RFC 8725 section 2.1, CVE-2018-1000531), and signatures that are there and say nothing: of zeros they
+/// verified in Java (CVE-2022-21449).
 #[tokio::test]
 async fn a_token_without_a_signature_is_refused() {
     let world = World::start().await;
@@ -92,6 +97,7 @@ async fn a_token_without_a_signature_is_refused() {
     world.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
 }
 
+/// A public key taken for the secret of a MAC: CVE-2015-9235.
 #[tokio::test]
 async fn a_mac_with_the_public_key_is_refused() {
     let world = World::start().await;
@@ -146,6 +152,7 @@ async fn a_changed_byte_anywhere_is_refused() {
     }
 }
 
+/// Lax base64 lets one signature be written in several ways, and one revoked token be another.
 #[tokio::test]
 async fn another_spelling_of_the_same_signature_is_refused() {
     let world = World::start().await;
@@ -182,6 +189,8 @@ async fn an_insiders_copy_of_a_good_token_is_accepted() {
     assert!(world.lives(&insider.sign(&header, &claims)).await, "or the tests below prove nothing");
 }
 
+/// Keys that a token brings along (`jwk` in CVE-2018-0114, `jku`, `x5u`), extensions that are not understood (`crit`,
+/// RFC 7515 section 4.1.11), and tokens of another type (RFC 8725 section 3.11).
 #[tokio::test]
 async fn a_well_signed_token_with_another_header_is_refused() {
     let world = World::start().await;
@@ -265,4 +274,70 @@ async fn a_well_signed_token_of_over_8_kib_is_refused() {
     let (header, claims) = decoded(&world.admin_token);
     let padded = with(&claims, "pad", json!("x".repeat(8000)));
     world.refuses("over-long", &insider.sign(&header, &padded)).await;
+}
+
+/// One kind of credential in the place of another: in CVE-2026-101023 one sort of token passed for another one's
+/// rights.
+#[tokio::test]
+async fn no_credential_passes_for_another_kind() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let page = world.admin("List", json!({ "pageSize": 1 })).await;
+    let page_token = page["nextPageToken"].as_str().unwrap();
+    let kid = jwks(&world.http).await.remove(0).kid;
+    let (secret, token) = (&key.client_secret, world.token(&key).await);
+    let encoded = key.encoded(world.server.endpoint());
+    let jti = decoded(&token).1["jti"].as_str().unwrap().to_owned();
+    for no_token in [secret, &encoded, page_token, &kid, &jti, "ci", &key.basic()] {
+        world.refuses("as a token", no_token).await;
+    }
+    for no_secret in [&token, &encoded, page_token, &kid, &jti, "ci"] {
+        let other = Credentials { client_id: "ci".to_owned(), client_secret: no_secret.to_owned() };
+        refused(&world.ask(&other, GRANT).await, 401, "invalid_client");
+        let body = format!("{GRANT}&client_id=ci&client_secret={}", no_secret.replace('+', "%2B"));
+        refused(&world.http.form("/oauth2/token", &[], &body).await, 401, "invalid_client");
+    }
+    for grant in [
+        format!("grant_type=refresh_token&refresh_token={token}"),
+        format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion={token}"),
+        format!("grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}"),
+        format!("grant_type=authorization_code&code={token}"),
+    ] {
+        refused(&world.ask(&key, &grant).await, 400, "unsupported_grant_type");
+    }
+    let bearer = json!({ "token": token, "pageToken": token });
+    let listed = world.http.connect_json("/gatekey.v1.ApiKeyService/List", &world.admin_token, &bearer).await;
+    assert_eq!(listed.json()["code"], "invalid_argument", "{}", listed.text());
+}
+
+/// Audience injection at endpoints that have no use for one (update of the OAuth security BCP,
+/// `draft-wuertele-oauth-security-topics-update`).
+#[tokio::test]
+async fn an_audience_named_where_none_belongs_changes_nothing() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let told = world.introspect(&key, &token).await;
+    for parameter in ["audience", "resource", "aud", "issuer"] {
+        let injected = format!("{token}&{parameter}=https://evil.example");
+        assert_eq!(world.introspect(&key, &injected).await, told, "{parameter}");
+    }
+    let answer = world.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, String::new()));
+    assert!(!world.lives(&token).await);
+}
+
+/// A revocation whose storage fails must not be called done, as it was in `ory/fosite` (CVE-2020-15223).
+#[tokio::test]
+async fn a_revocation_that_cannot_be_stored_is_not_called_done() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    world.server.limit_files("0");
+    let answer = world.revoke(&key, &token).await;
+    refused(&answer, 503, "temporarily_unavailable");
+    assert!(world.lives(&token).await, "it was not revoked, and nobody was told so");
+    world.server.limit_files("unlimited");
+    assert_eq!(world.revoke(&key, &token).await.status, 200);
+    assert!(!world.lives(&token).await);
 }

@@ -164,6 +164,8 @@ async fn a_client_id_is_of_128_plain_characters_at_most() {
         ("a b", "may hold only"),
         ("a:b", "may hold only"),
         ("a/b", "may hold only"),
+        // What stands between issuer and subject of a person, whom no key may impersonate (RFC 9700 section 4.15).
+        ("idp|person", "may hold only"),
         ("a%41", "may hold only"),
         ("ключ", "may hold only"),
         ("a\u{0}", "may hold only"),

@@ -1,0 +1,207 @@
+//! [`Throttle`]: how often secrets from one address may be wrong within a minute.
+//!
+//! It is no defence against guessing, which the secrets' 184 random bits are, and a right secret is never asked
+//! for it: nobody can lock an owner out. It tells clients with a stale secret to slow down, and shows them to who
+//! runs the server.
+//!
+//! A table of a fixed size in place of a map: an attacker has as many addresses as it likes, and must neither fill
+//! the memory nor make anybody tidy it up.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+
+use crate::{Env, Timestamp};
+
+/// Addresses that are told apart: 128 KiB. Where two meet, the later one takes the earlier one's place.
+const SLOTS: usize = 1 << 14;
+const MINUTE: i64 = 60;
+
+/// Counts failed authentications by address, IPv6 by /64, in minutes that begin at another second for each.
+pub(crate) struct Throttle {
+    limit: u16,
+    /// Decides where an address is counted, so that nobody can choose whose place to take.
+    key: hmac::Key,
+    slots: Box<[AtomicU64]>,
+}
+
+/// An address failed more often than it may within a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Throttled {
+    /// Until the minute is over; at least a second.
+    pub(crate) retry_after: Duration,
+    /// Whether it is the first failure too many in this minute.
+    pub(crate) first: bool,
+}
+
+/// What a slot holds: whose it is (24 bits), in which minute (24 bits), and how many failures (16 bits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    owner: u64,
+    minute: u64,
+    failures: u16,
+}
+
+impl Throttle {
+    /// So many failures a minute are let through; 0 for any number.
+    pub(crate) fn new(limit: u16, env: &Env) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &env.random::<32>());
+        let slots = if limit == 0 { 0 } else { SLOTS };
+        Self { limit, key, slots: (0..slots).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Counts a failure, and says whether it is one too many.
+    pub(crate) fn note(&self, from: IpAddr, now: Timestamp) -> Option<Throttled> {
+        if self.limit == 0 {
+            return None;
+        }
+        let (place, fresh, left) = self.place(from, now);
+        let mut failures = 0;
+        let count = |held: u64| {
+            let held = Slot::unpack(held);
+            let known = held.owner == fresh.owner && held.minute == fresh.minute;
+            failures = if known { held.failures.saturating_add(1) } else { 1 };
+            Some(Slot { failures, ..fresh }.pack())
+        };
+        self.slots[place].fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
+        (failures > self.limit)
+            .then(|| Throttled { retry_after: Duration::from_secs(left), first: failures == self.limit + 1 })
+    }
+
+    /// Where an address is counted, with which owner and minute, and how many seconds are left of that.
+    fn place(&self, from: IpAddr, now: Timestamp) -> (usize, Slot, u64) {
+        let mac = hmac::sign(&self.key, &network(from));
+        let [high, low, offset, owner @ ..] =
+            *mac.as_ref().first_chunk::<6>().expect("HMAC-SHA-256 gives 32 bytes");
+        let owner = owner.into_iter().fold(0, |bits, byte| bits << 8 | u64::from(byte));
+        let second = now.as_seconds() + i64::from(offset) % MINUTE;
+        let minute = second.div_euclid(MINUTE).cast_unsigned() & Slot::MASK;
+        let left = (MINUTE - second.rem_euclid(MINUTE)).cast_unsigned();
+        (usize::from(u16::from_be_bytes([high, low])) % SLOTS, Slot { owner, minute, failures: 0 }, left)
+    }
+}
+
+impl Slot {
+    const MASK: u64 = (1 << 24) - 1;
+
+    fn pack(self) -> u64 {
+        self.owner << 40 | self.minute << 16 | u64::from(self.failures)
+    }
+
+    fn unpack(bits: u64) -> Self {
+        let [.., high, low] = bits.to_be_bytes();
+        Self { owner: bits >> 40, minute: bits >> 16 & Self::MASK, failures: u16::from_be_bytes([high, low]) }
+    }
+}
+
+/// What counts as one address: whoever has an IPv6 address has its /64 as well.
+fn network(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets()[..8].to_vec(),
+    }
+}
+
+impl fmt::Debug for Throttle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Throttle({} a minute)", self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    fn throttle(limit: u16) -> Throttle {
+        Throttle::new(limit, &Env::system())
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000 + second)
+    }
+
+    #[test]
+    fn the_limit_is_let_through_and_the_next_failure_told_when_to_come_again() {
+        let (throttle, from) = (throttle(3), address("192.0.2.1"));
+        let begin = (0..60).find(|second| throttle.place(from, at(*second)).2 == 60).unwrap();
+        for second in 0..3 {
+            assert_eq!(throttle.note(from, at(begin + second)), None);
+        }
+        let throttled = |first, seconds| Some(Throttled { retry_after: Duration::from_secs(seconds), first });
+        assert_eq!(throttle.note(from, at(begin + 10)), throttled(true, 50));
+        assert_eq!(throttle.note(from, at(begin + 59)), throttled(false, 1));
+        assert_eq!(throttle.note(from, at(begin + 60)), None);
+    }
+
+    #[test]
+    fn one_address_does_not_count_for_another() {
+        let throttle = throttle(1);
+        for last in 0..=255 {
+            assert_eq!(throttle.note(Ipv4Addr::new(198, 51, 100, last).into(), at(0)), None, "{last}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
+        let throttle = throttle(1);
+        assert_eq!(throttle.note(address("2001:db8:0:1::1"), at(0)), None);
+        assert!(throttle.note(address("2001:db8:0:1:ffff:ffff:ffff:ffff"), at(0)).is_some());
+        assert_eq!(throttle.note(address("2001:db8:0:2::1"), at(0)), None);
+    }
+
+    #[test]
+    fn an_ipv4_address_written_as_ipv6_is_the_same() {
+        let throttle = throttle(1);
+        assert_eq!(throttle.note(address("192.0.2.1"), at(0)), None);
+        assert!(throttle.note(address("::ffff:192.0.2.1"), at(0)).is_some());
+    }
+
+    #[test]
+    fn a_limit_of_0_lets_everything_through_and_takes_no_memory() {
+        let throttle = throttle(0);
+        for _ in 0..100_000 {
+            assert_eq!(throttle.note(address("192.0.2.1"), at(0)), None);
+        }
+        assert!(throttle.slots.is_empty());
+    }
+
+    #[test]
+    fn a_million_addresses_take_no_more_memory_than_one() {
+        let throttle = throttle(1);
+        for number in 0..1_000_000_u128 {
+            throttle.note(Ipv6Addr::from_bits(number << 64).into(), at(0));
+        }
+        assert_eq!(size_of_val(&*throttle.slots), 128 * 1024);
+    }
+
+    #[test]
+    fn the_count_does_not_run_over() {
+        let (throttle, from) = (throttle(10_000), address("192.0.2.1"));
+        for _ in 0..=u32::from(u16::MAX) {
+            throttle.note(from, at(0));
+        }
+        assert!(throttle.note(from, at(0)).is_some_and(|throttled| !throttled.first));
+    }
+
+    #[test]
+    fn a_slot_holds_what_was_put_into_it() {
+        for slot in [
+            Slot { owner: Slot::MASK, minute: 0, failures: u16::MAX },
+            Slot { owner: 0, minute: Slot::MASK, failures: 1 },
+            Slot { owner: 1, minute: 2, failures: 3 },
+        ] {
+            assert_eq!(Slot::unpack(slot.pack()), slot);
+        }
+    }
+}
