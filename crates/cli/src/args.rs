@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatekey_client::Role;
+use gatekey_core::ledger::LedgerHead;
 
 use crate::exit;
 
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Manages the keys that sign tokens
     #[command(subcommand)]
     SigningKey(SigningKey),
+    /// Shows who did what to which key: the chained record of changes and refusals
+    #[command(subcommand)]
+    Ledger(Ledger),
 }
 
 #[derive(Debug, Args)]
@@ -302,6 +306,63 @@ pub(crate) enum SigningKey {
         data_dir: DataDir,
         #[command(flatten)]
         settings: Settings,
+    },
+}
+
+/// Where the root key is, when nothing serves.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RootKey {
+    /// Configuration file, TOML; flags go before it
+    #[arg(long, value_name = "F")]
+    pub(crate) config: Option<PathBuf>,
+    /// File of the root key [default: root.key in the data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Lists the newest entries: when, who, what, to which key, from where, with which client
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Only what this key did, or what was done to it
+        #[arg(long, value_name = "CLIENT_ID")]
+        key: Option<String>,
+        /// Only what happened within this time, such as 24h
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        since: Option<Duration>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Walks the chain from the first entry; exits with 8 at the first that does not follow
+    Verify {
+        /// A head printed or logged earlier, SEQUENCE:LINK: the ledger must still hold it
+        #[arg(long, value_name = "HEAD")]
+        known_head: Option<LedgerHead>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Writes all entries, one JSON object a line
+    Export {
+        /// Where to; must not exist yet [default: standard output]
+        file: Option<PathBuf>,
+        /// Only entries after this sequence number
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+        after: i64,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
     },
 }
 

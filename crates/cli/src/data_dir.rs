@@ -12,8 +12,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_core::{Env, RootKey, root_key};
 use zeroize::Zeroizing;
 
-use crate::exit::{Coded, IN_USE};
+use crate::exit::{self, Coded, IN_USE};
 
+/// The database's name in a data directory.
+pub(crate) const DATABASE: &str = "gatekey.db";
 /// What a file of a root key begins with.
 const ROOT_KEY_HEADER: &str = "gatekey-root-key-1:";
 
@@ -67,7 +69,7 @@ impl DataDir {
 
     /// The database.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("gatekey.db")
+        self.path.join(DATABASE)
     }
 
     /// A file in the directory.
@@ -149,4 +151,54 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     // The name must last as long as what will depend on the file.
     File::open(directory)?.sync_all()
+}
+
+/// A new file that its owner alone can read, under another name until it is whole. Removed when dropped before.
+pub(crate) struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl NewFile {
+    /// Begins a file that must not exist yet.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        if path.symlink_metadata().is_ok() {
+            return Err(exit::usage(format!("{shown} exists already, and is not overwritten")));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", gatekey_core::KeyId::generate(&Env::system())));
+        let temporary = path.with_file_name(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+        let file = file.with_context(|| format!("{shown} cannot be written"))?;
+        Ok(Self { path: path.to_owned(), temporary, file })
+    }
+
+    /// Gives the file its name once all of it is on the disk.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        let shown = self.path.display();
+        self.file.flush().and_then(|()| self.file.sync_all())?;
+        // A link, unlike a rename, never takes the place of a file that somebody made meanwhile.
+        fs::hard_link(&self.temporary, &self.path).with_context(|| format!("{shown} cannot be written"))?;
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(())
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temporary);
+    }
 }

@@ -1,10 +1,11 @@
 //! The ledger: a stored, append-only, chained record of every change and of refusals of known callers.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use gatekey_credentials::ClientId;
+use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, LedgerKey, Timestamp};
+use crate::{KeyId, LedgerKey, Store, StoreError, Timestamp, id::Hex};
 
 /// Who calls, and from where: what the ledger records beside a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Action {
 }
 
 /// An entry before it has its place in the chain. Never holds a secret or a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
     /// When.
     pub at: Timestamp,
@@ -155,7 +156,7 @@ impl NewEntry {
 }
 
 /// An entry in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// 1 for the first, without gaps.
     pub sequence: i64,
@@ -165,8 +166,9 @@ pub struct LedgerEntry {
     pub link: [u8; 32],
 }
 
-/// The last entry's place and link: what to keep elsewhere to notice truncation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The last entry's place and link: what to keep elsewhere to notice truncation. Written `SEQUENCE:LINK`, the
+/// link as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerHead {
     /// 0 for an empty ledger.
     pub sequence: i64,
@@ -183,6 +185,34 @@ impl LedgerHead {
     pub fn follow(&self, key: &LedgerKey, entry: &NewEntry) -> Self {
         let sequence = self.sequence + 1;
         Self { sequence, link: key.link(&self.link, &entry.canonical(sequence)) }
+    }
+}
+
+impl fmt::Display for LedgerHead {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.sequence, Hex(&self.link))
+    }
+}
+
+/// The text is no head of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no head of a ledger: write SEQUENCE:LINK, the link as 64 hexadecimal digits")]
+pub struct InvalidHead;
+
+impl FromStr for LedgerHead {
+    type Err = InvalidHead;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
+        let (sequence, hex) = text.split_once(':').ok_or(InvalidHead)?;
+        let sequence = sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
+        let mut link = [0; 32];
+        if hex.len() != 2 * link.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidHead);
+        }
+        for (place, byte) in link.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).map_err(|_| InvalidHead)?;
+        }
+        Ok(Self { sequence, link })
     }
 }
 
@@ -207,4 +237,182 @@ pub fn verify_chain(
         }
     }
     Ok(head)
+}
+
+/// Why a ledger does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerFault {
+    /// An entry does not follow from the one before it.
+    #[error(transparent)]
+    Broken(#[from] BrokenChain),
+    /// An entry cannot be read.
+    #[error("entry {sequence} of the ledger cannot be read: {reason}")]
+    Unreadable {
+        /// Its place.
+        sequence: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The ledger ends before a head that was known.
+    #[error("the ledger ends at entry {0}, before the known head: it was truncated, or is another one")]
+    Truncated(i64),
+    /// The entry at the place of the known head is another one.
+    #[error("entry {0} of the ledger is not the known head: the ledger is another one")]
+    Another(i64),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Walks a ledger from its first entry, page by page.
+#[derive(Debug)]
+pub struct ChainCheck {
+    key: LedgerKey,
+    head: LedgerHead,
+    known: Option<LedgerHead>,
+}
+
+impl ChainCheck {
+    /// Begins before the first entry. A head known from elsewhere must be met on the way.
+    pub fn new(key: LedgerKey, known: Option<LedgerHead>) -> Self {
+        Self { key, head: LedgerHead::EMPTY, known }
+    }
+
+    /// The last entry that was checked.
+    pub fn head(&self) -> LedgerHead {
+        self.head
+    }
+
+    /// Checks the entries that come next.
+    ///
+    /// # Errors
+    /// At the first that does not follow, or is not the known head where that should be.
+    pub fn take(&mut self, entries: &[LedgerEntry]) -> Result<(), LedgerFault> {
+        self.head = verify_chain(&self.key, self.head, entries)?;
+        let Some(known) = self.known else { return Ok(()) };
+        match entries.iter().find(|entry| entry.sequence == known.sequence) {
+            Some(entry) if entry.link != known.link => Err(LedgerFault::Another(known.sequence)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Ends after the last entry, and gives the head.
+    ///
+    /// # Errors
+    /// When the known head lies beyond.
+    pub fn finish(self) -> Result<LedgerHead, LedgerFault> {
+        match self.known {
+            Some(known) if known.sequence > self.head.sequence => {
+                Err(LedgerFault::Truncated(self.head.sequence))
+            }
+            Some(_) | None => Ok(self.head),
+        }
+    }
+}
+
+/// Entries that are read at once.
+pub const PAGE: usize = 1000;
+
+/// Checks every entry of a store's ledger, and gives the head: its sequence number is how many there are.
+///
+/// # Errors
+/// At the first entry that does not hold, when a known head is not met, or when the store fails.
+pub async fn verify(
+    store: &dyn Store,
+    key: LedgerKey,
+    known: Option<LedgerHead>,
+) -> Result<LedgerHead, LedgerFault> {
+    let mut check = ChainCheck::new(key, known);
+    let mut limit = PAGE;
+    loop {
+        match store.ledger_entries(check.head().sequence, limit).await {
+            Ok(entries) if entries.is_empty() => return check.finish(),
+            Ok(entries) => check.take(&entries)?,
+            // One by one from here on, to name the entry.
+            Err(StoreError::Corrupt(_)) if limit > 1 => limit = 1,
+            Err(StoreError::Corrupt(reason)) => {
+                return Err(LedgerFault::Unreadable { sequence: check.head().sequence + 1, reason });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RootKey;
+
+    fn chain(length: u8) -> (LedgerKey, Vec<LedgerEntry>) {
+        let key = RootKey::new(&[1; 32]).ledger_key();
+        let mut head = LedgerHead::EMPTY;
+        let entries = (0..length).map(|number| {
+            let entry = NewEntry {
+                at: Timestamp::from_seconds(number.into()),
+                actor: "local:uid=0".to_owned(),
+                action: Action::Create.as_str().to_owned(),
+                target: format!("key-{number}"),
+                detail: String::new(),
+                request_id: String::new(),
+                peer: "127.0.0.1".to_owned(),
+                user_agent: "a test".to_owned(),
+            };
+            head = head.follow(&key, &entry);
+            LedgerEntry { sequence: head.sequence, entry, link: head.link }
+        });
+        let entries = entries.collect();
+        (key, entries)
+    }
+
+    fn check(
+        key: &LedgerKey,
+        entries: &[LedgerEntry],
+        known: Option<LedgerHead>,
+    ) -> Result<i64, LedgerFault> {
+        let mut check = ChainCheck::new(key.clone(), known);
+        for page in entries.chunks(2) {
+            check.take(page)?;
+        }
+        Ok(check.finish()?.sequence)
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_is_written() {
+        let head = LedgerHead { sequence: 7, link: [0xa5; 32] };
+        assert_eq!(head.to_string().parse(), Ok(head));
+        for junk in [
+            "",
+            "7",
+            "7:",
+            "x:00",
+            "-1:00",
+            &format!("7:{}", "g".repeat(64)),
+            &format!("7:{}", "é".repeat(32)),
+        ] {
+            assert_eq!(junk.parse::<LedgerHead>(), Err(InvalidHead), "{junk}");
+        }
+    }
+
+    #[test]
+    fn who_changes_address_or_client_of_an_entry_breaks_the_chain_there() {
+        let (key, entries) = chain(5);
+        assert_eq!(check(&key, &entries, None).unwrap(), 5);
+        let mut moved = entries.clone();
+        moved[2].entry.peer = "192.0.2.1".to_owned();
+        assert!(matches!(check(&key, &moved, None), Err(LedgerFault::Broken(BrokenChain(3)))));
+        let mut disguised = entries;
+        disguised[3].entry.user_agent = "another".to_owned();
+        assert!(matches!(check(&key, &disguised, None), Err(LedgerFault::Broken(BrokenChain(4)))));
+    }
+
+    #[test]
+    fn a_known_head_must_be_met() {
+        let (key, entries) = chain(5);
+        let head = |place: usize| LedgerHead { sequence: entries[place].sequence, link: entries[place].link };
+        assert_eq!(check(&key, &entries, Some(head(2))).unwrap(), 5);
+        assert_eq!(check(&key, &entries, Some(LedgerHead::EMPTY)).unwrap(), 5);
+        assert!(matches!(check(&key, &entries[..3], Some(head(4))), Err(LedgerFault::Truncated(3))));
+        let other = LedgerHead { link: [9; 32], ..head(2) };
+        assert!(matches!(check(&key, &entries, Some(other)), Err(LedgerFault::Another(3))));
+    }
 }

@@ -7,8 +7,9 @@
 use std::io;
 
 use gatekey_core::{
-    Actor, ApiKeyPatch, Application, Caller, Error,
+    Actor, ApiKeyPatch, Application, Caller, Error, StoreError,
     api_keys::{CreateApiKey, RotateSecret, WithSecret},
+    ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
 };
 use gatekey_credentials::Role;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,18 @@ pub enum Request {
     },
     /// Makes a new signing key sign from now on.
     RotateSigningKey,
+    /// Gives a page of the ledger: at most [`ledger::PAGE`] entries.
+    Ledger {
+        /// The sequence number after which it begins.
+        after: i64,
+        /// At most so many entries.
+        limit: usize,
+    },
+    /// Walks the ledger's chain from its first entry.
+    VerifyLedger {
+        /// A head that must be met on the way.
+        known: Option<LedgerHead>,
+    },
 }
 
 /// What is answered. No `Debug`: it may hold a secret.
@@ -59,6 +72,18 @@ pub enum Response {
         /// The header's `kid`.
         kid: String,
     },
+    /// A page of the ledger.
+    Ledger {
+        /// In their order.
+        entries: Vec<LedgerEntry>,
+        /// The sequence number of the ledger's last entry; 0 when it is empty.
+        last: i64,
+    },
+    /// The ledger holds.
+    LedgerVerified {
+        /// Its last entry, whose sequence number is how many there are.
+        head: LedgerHead,
+    },
     /// It was refused or failed.
     Error {
         /// Why, for people.
@@ -78,11 +103,19 @@ pub enum ErrorKind {
     Invalid,
     /// The store is unavailable.
     Unavailable,
+    /// The ledger does not hold.
+    BrokenLedger,
     /// Anything else.
     Failed,
 }
 
-/// Carries a request out, on the socket's behalf or before the server's first start.
+impl Response {
+    fn failed(error: &impl ToString) -> Self {
+        Self::Error { message: error.to_string(), kind: ErrorKind::Failed }
+    }
+}
+
+/// Carries a request out, on the socket's behalf or while nothing serves.
 pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response {
     match request {
         Request::Init { name, rotate } => match init(app, caller, &name, rotate).await {
@@ -113,10 +146,25 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
             let algorithm = ring.signing_key().map_or(app.config.signing_algorithm, |key| key.algorithm());
             match ring.rotate(&*app.store, &app.env, algorithm, caller).await {
                 Ok(kid) => Response::SigningKey { kid },
-                Err(error) => Response::Error { message: error.to_string(), kind: ErrorKind::Failed },
+                Err(error) => Response::failed(&error),
+            }
+        }
+        Request::Ledger { after, limit } => match ledger_page(app, after, limit.min(ledger::PAGE)).await {
+            Ok((entries, last)) => Response::Ledger { entries, last },
+            Err(error) => Response::failed(&error),
+        },
+        Request::VerifyLedger { known } => {
+            match ledger::verify(&*app.store, app.root_key.ledger_key(), known).await {
+                Ok(head) => Response::LedgerVerified { head },
+                Err(LedgerFault::Store(error)) => Response::failed(&error),
+                Err(fault) => Response::Error { message: fault.to_string(), kind: ErrorKind::BrokenLedger },
             }
         }
     }
+}
+
+async fn ledger_page(app: &App, after: i64, limit: usize) -> Result<(Vec<LedgerEntry>, i64), StoreError> {
+    Ok((app.store.ledger_entries(after, limit).await?, app.store.ledger_head().await?.sequence))
 }
 
 /// The way in, and the way back for who lost the last admin key.

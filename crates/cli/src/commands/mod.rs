@@ -5,13 +5,14 @@ use std::fs;
 use gatekey_server::config;
 
 use crate::{
-    args::{Arguments, Client, Command, Settings},
+    args::{Arguments, Client, Command, RootKey, Settings},
     exit,
 };
 
 mod config_check;
 mod init;
 mod key;
+mod ledger;
 mod quickstart;
 mod serve;
 mod signing_key;
@@ -29,6 +30,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config_check::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
+        Command::Ledger(arguments) => ledger::run(arguments).await,
     }
 }
 
@@ -56,6 +58,12 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         ..config::Settings::default()
     };
     Ok(said.or(file))
+}
+
+/// What flags and file say, of a command that needs the root key's place alone.
+fn settings_of(flags: RootKey) -> anyhow::Result<config::Settings> {
+    let RootKey { config, root_key_file } = flags;
+    settings(Settings { config, root_key_file, ..Settings::default() })
 }
 
 /// A client by flags and environment.
