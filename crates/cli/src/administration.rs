@@ -1,21 +1,23 @@
 //! Local administration of a data directory: by the server that runs on it, or directly.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::Context as _;
-use gatekey_core::Env;
+use anyhow::{Context as _, bail};
+use gatekey_core::{Env, Timestamp, backup::Passphrase};
 use gatekey_server::{
     call::NoRequestLog,
     config,
     control::{self, ErrorKind, Request, Response},
 };
+use tokio::io::AsyncReadExt as _;
 
 use crate::{
     control_client,
-    data_dir::{self, DataDir},
+    data_dir::{self, DataDir, NewFile},
     exit::{self, Coded},
     running::{self, Address, LastStart, Opened, Purpose},
 };
@@ -100,6 +102,50 @@ impl Administration {
             }
         };
         refused(response)
+    }
+}
+
+impl Administration {
+    /// Writes a backup to a file that is under way, and gives when the copy was taken.
+    ///
+    /// # Errors
+    /// When it cannot be taken or written, or does not arrive whole.
+    pub(crate) async fn back_up(
+        &self,
+        passphrase: Option<Passphrase>,
+        file: &mut NewFile,
+    ) -> anyhow::Result<Timestamp> {
+        match self {
+            Self::Itself(opened, _) => {
+                let caller = running::local_caller(&opened.app.env);
+                match control::back_up(&opened.app, &caller, passphrase).await {
+                    Ok(backup) => {
+                        let created_at = backup.created_at();
+                        backup.write(file)?;
+                        Ok(created_at)
+                    }
+                    Err(response) => Err(refused(*response).err().unwrap_or_else(misunderstood)),
+                }
+            }
+            Self::Server(path) => {
+                let request = Request::BackUp { passphrase };
+                let (response, mut stream) = control_client::ask_for_more(path, &request).await?;
+                let Response::Backup { length, created_at } = refused(response)? else {
+                    return Err(misunderstood());
+                };
+                let mut left = length;
+                let mut bytes = vec![0; 64 * 1024];
+                while left > 0 {
+                    let read = stream.read(&mut bytes).await?;
+                    if read == 0 {
+                        bail!("the server ended in the middle of the backup");
+                    }
+                    file.write_all(&bytes[..read])?;
+                    left = left.checked_sub(read as u64).context("more came than the server had said")?;
+                }
+                Ok(created_at)
+            }
+        }
     }
 }
 

@@ -45,6 +45,10 @@ pub(crate) enum Command {
     /// Shows who did what to which key: the chained record of changes and refusals
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Writes a backup, also while the server serves; the root key is not in it
+    Backup(Backup),
+    /// Puts a backup into a new data directory; every token from before is refused there
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]
@@ -364,6 +368,41 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         root_key: RootKey,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Where to; must not exist yet
+    pub(crate) file: PathBuf,
+    /// File of a passphrase that the backup is sealed under besides the root key
+    #[arg(long, value_name = "F")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) root_key: RootKey,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// The new data directory: absent, empty, or with the root key alone
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// File of the passphrase that the backup was sealed under
+    #[arg(long, value_name = "F")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// File of the root key that the backup was made under [default: root.key in the new data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+    /// The old data directory, if there is one still: tells what became of keys after the backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `90d`, `24h`, `15m`, `30s`, or `0`.

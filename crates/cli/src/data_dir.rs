@@ -85,38 +85,42 @@ impl DataDir {
     /// Reads the root key, or makes one when there is no database yet that would need an older one.
     pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
         let shown = file.display();
-        match fs::metadata(file) {
-            Ok(metadata) => {
-                let mode = metadata.permissions().mode();
-                if mode & 0o077 != 0 {
-                    bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
-                }
-                let text = Zeroizing::new(
-                    fs::read_to_string(file)
-                        .with_context(|| format!("the root key {shown} cannot be read"))?,
-                );
-                parse_root_key(&text)
-                    .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.database().exists() {
-                    bail!(
-                        "the root key {shown} is missing, and without it no key in {} can be used; put it back \
-                         from where you keep it, or name it with --root-key-file",
-                        self.path.display()
-                    );
-                }
-                let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
-                let text = Zeroizing::new(format!(
-                    "{ROOT_KEY_HEADER}{}\n",
-                    BASE64_STANDARD.encode(bytes.as_slice())
-                ));
-                write_private(file, text.as_bytes())
-                    .with_context(|| format!("the root key {shown} cannot be written"))?;
-                Ok(RootKey::new(&bytes))
-            }
-            Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
+        if let Some(root_key) = read_root_key(file)? {
+            return Ok(root_key);
         }
+        if self.database().exists() {
+            bail!(
+                "the root key {shown} is missing, and without it no key in {} can be used; put it back from where \
+                 you keep it, or name it with --root-key-file",
+                self.path.display()
+            );
+        }
+        let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
+        let text = Zeroizing::new(format!("{ROOT_KEY_HEADER}{}\n", BASE64_STANDARD.encode(bytes.as_slice())));
+        write_private(file, text.as_bytes())
+            .with_context(|| format!("the root key {shown} cannot be written"))?;
+        Ok(RootKey::new(&bytes))
+    }
+}
+
+/// Reads a root key; `None` when there is no such file.
+pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
+    let shown = file.display();
+    match fs::metadata(file) {
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
+            }
+            let text = Zeroizing::new(
+                fs::read_to_string(file).with_context(|| format!("the root key {shown} cannot be read"))?,
+            );
+            let root_key = parse_root_key(&text)
+                .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))?;
+            Ok(Some(root_key))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
     }
 }
 

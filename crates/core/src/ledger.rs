@@ -69,6 +69,10 @@ pub enum Action {
     RevokeToken,
     /// A new signing key signs from now on.
     RotateSigningKey,
+    /// A backup was taken.
+    BackUp,
+    /// A backup was restored here.
+    Restore,
     /// A known caller was refused.
     Refuse,
 }
@@ -87,6 +91,8 @@ impl Action {
             Self::Enable => "api_key.enable",
             Self::RevokeToken => "token.revoke",
             Self::RotateSigningKey => "signing_key.rotate",
+            Self::BackUp => "store.back_up",
+            Self::Restore => "store.restore",
             Self::Refuse => "refuse",
         }
     }
@@ -270,70 +276,77 @@ pub struct ChainCheck {
     key: LedgerKey,
     head: LedgerHead,
     known: Option<LedgerHead>,
-}
-
-impl ChainCheck {
-    /// Begins before the first entry. A head known from elsewhere must be met on the way.
-    pub fn new(key: LedgerKey, known: Option<LedgerHead>) -> Self {
-        Self { key, head: LedgerHead::EMPTY, known }
-    }
-
-    /// The last entry that was checked.
-    pub fn head(&self) -> LedgerHead {
-        self.head
-    }
-
-    /// Checks the entries that come next.
-    ///
-    /// # Errors
-    /// At the first that does not follow, or is not the known head where that should be.
-    pub fn take(&mut self, entries: &[LedgerEntry]) -> Result<(), LedgerFault> {
-        self.head = verify_chain(&self.key, self.head, entries)?;
-        let Some(known) = self.known else { return Ok(()) };
-        match entries.iter().find(|entry| entry.sequence == known.sequence) {
-            Some(entry) if entry.link != known.link => Err(LedgerFault::Another(known.sequence)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Ends after the last entry, and gives the head.
-    ///
-    /// # Errors
-    /// When the known head lies beyond.
-    pub fn finish(self) -> Result<LedgerHead, LedgerFault> {
-        match self.known {
-            Some(known) if known.sequence > self.head.sequence => {
-                Err(LedgerFault::Truncated(self.head.sequence))
-            }
-            Some(_) | None => Ok(self.head),
-        }
-    }
+    page: usize,
 }
 
 /// Entries that are read at once.
 pub const PAGE: usize = 1000;
 
-/// Checks every entry of a store's ledger, and gives the head: its sequence number is how many there are.
+impl ChainCheck {
+    /// Begins before the first entry. A head known from elsewhere must be met on the way.
+    pub fn new(key: LedgerKey, known: Option<LedgerHead>) -> Self {
+        Self { key, head: LedgerHead::EMPTY, known, page: PAGE }
+    }
+
+    /// Which entries to read next: those after a sequence number, and how many at most.
+    pub fn wanted(&self) -> (i64, usize) {
+        (self.head.sequence, self.page)
+    }
+
+    /// Takes in what was read, and gives the head once nothing is left: its sequence number is how many
+    /// entries there are.
+    ///
+    /// # Errors
+    /// At the first entry that cannot be read, does not follow, or is not the known head where that should be;
+    /// at the end when the known head lies beyond; and when the store fails.
+    pub fn take(
+        &mut self,
+        read: Result<Vec<LedgerEntry>, StoreError>,
+    ) -> Result<Option<LedgerHead>, LedgerFault> {
+        let entries = match read {
+            Ok(entries) => entries,
+            // One by one from here on, to name the entry.
+            Err(StoreError::Corrupt(_)) if self.page > 1 => {
+                self.page = 1;
+                return Ok(None);
+            }
+            Err(StoreError::Corrupt(reason)) => {
+                return Err(LedgerFault::Unreadable { sequence: self.head.sequence + 1, reason });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if entries.is_empty() {
+            return match self.known {
+                Some(known) if known.sequence > self.head.sequence => {
+                    Err(LedgerFault::Truncated(self.head.sequence))
+                }
+                Some(_) | None => Ok(Some(self.head)),
+            };
+        }
+        self.head = verify_chain(&self.key, self.head, &entries)?;
+        if let Some(known) = self.known
+            && entries.iter().any(|entry| entry.sequence == known.sequence && entry.link != known.link)
+        {
+            return Err(LedgerFault::Another(known.sequence));
+        }
+        Ok(None)
+    }
+}
+
+/// Checks every entry of a store's ledger, and gives the head.
 ///
 /// # Errors
-/// At the first entry that does not hold, when a known head is not met, or when the store fails.
+/// See [`ChainCheck::take`].
 pub async fn verify(
     store: &dyn Store,
     key: LedgerKey,
     known: Option<LedgerHead>,
 ) -> Result<LedgerHead, LedgerFault> {
     let mut check = ChainCheck::new(key, known);
-    let mut limit = PAGE;
     loop {
-        match store.ledger_entries(check.head().sequence, limit).await {
-            Ok(entries) if entries.is_empty() => return check.finish(),
-            Ok(entries) => check.take(&entries)?,
-            // One by one from here on, to name the entry.
-            Err(StoreError::Corrupt(_)) if limit > 1 => limit = 1,
-            Err(StoreError::Corrupt(reason)) => {
-                return Err(LedgerFault::Unreadable { sequence: check.head().sequence + 1, reason });
-            }
-            Err(error) => return Err(error.into()),
+        let (after, limit) = check.wanted();
+        if let Some(head) = check.take(store.ledger_entries(after, limit).await)? {
+            return Ok(head);
         }
     }
 }
@@ -371,9 +384,9 @@ mod tests {
     ) -> Result<i64, LedgerFault> {
         let mut check = ChainCheck::new(key.clone(), known);
         for page in entries.chunks(2) {
-            check.take(page)?;
+            assert_eq!(check.take(Ok(page.to_vec()))?, None);
         }
-        Ok(check.finish()?.sequence)
+        Ok(check.take(Ok(Vec::new()))?.unwrap().sequence)
     }
 
     #[test]

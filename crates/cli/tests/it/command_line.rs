@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+mod backup;
 mod clients;
 mod data_dir;
 mod init;
