@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatekey_client::Role;
+use gatekey_core::ledger::LedgerHead;
 
 use crate::exit;
 
@@ -41,6 +42,13 @@ pub(crate) enum Command {
     /// Manages the keys that sign tokens
     #[command(subcommand)]
     SigningKey(SigningKey),
+    /// Shows who did what to which key: the chained record of changes and refusals
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Writes a backup, also while the server serves; the root key is not in it
+    Backup(Backup),
+    /// Puts a backup into a new data directory; every token from before is refused there
+    Restore(Restore),
 }
 
 #[derive(Debug, Args)]
@@ -303,6 +311,98 @@ pub(crate) enum SigningKey {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+/// Where the root key is, when nothing serves.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RootKey {
+    /// Configuration file, TOML; flags go before it
+    #[arg(long, value_name = "F")]
+    pub(crate) config: Option<PathBuf>,
+    /// File of the root key [default: root.key in the data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Lists the newest entries: when, who, what, to which key, from where, with which client
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Only what this key did, or what was done to it
+        #[arg(long, value_name = "CLIENT_ID")]
+        key: Option<String>,
+        /// Only what happened within this time, such as 24h
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        since: Option<Duration>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Walks the chain from the first entry; exits with 8 at the first that does not follow
+    Verify {
+        /// A head printed or logged earlier, SEQUENCE:LINK: the ledger must still hold it
+        #[arg(long, value_name = "HEAD")]
+        known_head: Option<LedgerHead>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Writes all entries, one JSON object a line
+    Export {
+        /// Where to; must not exist yet [default: standard output]
+        file: Option<PathBuf>,
+        /// Only entries after this sequence number
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+        after: i64,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Where to; must not exist yet
+    pub(crate) file: PathBuf,
+    /// File of a passphrase that the backup is sealed under besides the root key
+    #[arg(long, value_name = "F")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) root_key: RootKey,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// The new data directory: absent, empty, or with the root key alone
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// File of the passphrase that the backup was sealed under
+    #[arg(long, value_name = "F")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// File of the root key that the backup was made under [default: root.key in the new data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+    /// The old data directory, if there is one still: tells what became of keys after the backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// `90d`, `24h`, `15m`, `30s`, or `0`.

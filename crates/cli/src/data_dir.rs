@@ -12,8 +12,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_core::{Env, RootKey, root_key};
 use zeroize::Zeroizing;
 
-use crate::exit::{Coded, IN_USE};
+use crate::exit::{self, Coded, IN_USE};
 
+/// The database's name in a data directory.
+pub(crate) const DATABASE: &str = "gatekey.db";
 /// What a file of a root key begins with.
 const ROOT_KEY_HEADER: &str = "gatekey-root-key-1:";
 
@@ -67,7 +69,7 @@ impl DataDir {
 
     /// The database.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("gatekey.db")
+        self.path.join(DATABASE)
     }
 
     /// A file in the directory.
@@ -83,38 +85,42 @@ impl DataDir {
     /// Reads the root key, or makes one when there is no database yet that would need an older one.
     pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
         let shown = file.display();
-        match fs::metadata(file) {
-            Ok(metadata) => {
-                let mode = metadata.permissions().mode();
-                if mode & 0o077 != 0 {
-                    bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
-                }
-                let text = Zeroizing::new(
-                    fs::read_to_string(file)
-                        .with_context(|| format!("the root key {shown} cannot be read"))?,
-                );
-                parse_root_key(&text)
-                    .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if self.database().exists() {
-                    bail!(
-                        "the root key {shown} is missing, and without it no key in {} can be used; put it back \
-                         from where you keep it, or name it with --root-key-file",
-                        self.path.display()
-                    );
-                }
-                let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
-                let text = Zeroizing::new(format!(
-                    "{ROOT_KEY_HEADER}{}\n",
-                    BASE64_STANDARD.encode(bytes.as_slice())
-                ));
-                write_private(file, text.as_bytes())
-                    .with_context(|| format!("the root key {shown} cannot be written"))?;
-                Ok(RootKey::new(&bytes))
-            }
-            Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
+        if let Some(root_key) = read_root_key(file)? {
+            return Ok(root_key);
         }
+        if self.database().exists() {
+            bail!(
+                "the root key {shown} is missing, and without it no key in {} can be used; put it back from where \
+                 you keep it, or name it with --root-key-file",
+                self.path.display()
+            );
+        }
+        let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
+        let text = Zeroizing::new(format!("{ROOT_KEY_HEADER}{}\n", BASE64_STANDARD.encode(bytes.as_slice())));
+        write_private(file, text.as_bytes())
+            .with_context(|| format!("the root key {shown} cannot be written"))?;
+        Ok(RootKey::new(&bytes))
+    }
+}
+
+/// Reads a root key; `None` when there is no such file.
+pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
+    let shown = file.display();
+    match fs::metadata(file) {
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
+            }
+            let text = Zeroizing::new(
+                fs::read_to_string(file).with_context(|| format!("the root key {shown} cannot be read"))?,
+            );
+            let root_key = parse_root_key(&text)
+                .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))?;
+            Ok(Some(root_key))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
     }
 }
 
@@ -149,4 +155,54 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     // The name must last as long as what will depend on the file.
     File::open(directory)?.sync_all()
+}
+
+/// A new file that its owner alone can read, under another name until it is whole. Removed when dropped before.
+pub(crate) struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl NewFile {
+    /// Begins a file that must not exist yet.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        if path.symlink_metadata().is_ok() {
+            return Err(exit::usage(format!("{shown} exists already, and is not overwritten")));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", gatekey_core::KeyId::generate(&Env::system())));
+        let temporary = path.with_file_name(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+        let file = file.with_context(|| format!("{shown} cannot be written"))?;
+        Ok(Self { path: path.to_owned(), temporary, file })
+    }
+
+    /// Gives the file its name once all of it is on the disk.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        let shown = self.path.display();
+        self.file.flush().and_then(|()| self.file.sync_all())?;
+        // A link, unlike a rename, never takes the place of a file that somebody made meanwhile.
+        fs::hard_link(&self.temporary, &self.path).with_context(|| format!("{shown} cannot be written"))?;
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(())
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temporary);
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) const REFUSED: u8 = 5;
 pub(crate) const UNAVAILABLE: u8 = 6;
 /// Another process uses the data directory.
 pub(crate) const IN_USE: u8 = 7;
+/// What was checked does not hold.
+pub(crate) const UNSOUND: u8 = 8;
 
 /// For `--help`.
 pub(crate) const HELP: &str = "\
@@ -30,6 +32,7 @@ Exit codes:
   5  the server refuses the credentials or the role
   6  the server cannot be reached or does not answer now
   7  another process uses the data directory
+  8  what was checked does not hold: a ledger is broken, a backup is damaged, a check failed
 
 Clients find server and credentials in --endpoint and --ca-file, then GATEKEY_API_KEY (may hold
 a port), FLYTE_API_KEY or UNION_API_KEY and GATEKEY_CA_FILE, then Flyte's config.yaml files.";

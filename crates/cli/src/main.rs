@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`args`]: the flags. [`commands`]: one file a command.
-//! - [`data_dir`]: what lies in a data directory, and the lock on it.
+//! - [`administration`]: of a data directory, by its server or directly. [`data_dir`]: what lies in a data directory, and the lock on it.
 //! - [`running`]: the composition root: store, application, certificates, sockets.
 //! - [`output`]: for people on a terminal, and for programs. [`exit`]: what the exit codes mean.
 
@@ -16,6 +16,7 @@ macro_rules! say {
     }};
 }
 
+mod administration;
 mod args;
 mod clock;
 mod commands;

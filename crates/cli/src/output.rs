@@ -191,6 +191,11 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
+/// Text of others with control characters made visible, so that it cannot steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// What a key may do.
 pub(crate) fn role(key: &KeyDetails) -> String {
     key.role.map_or_else(|| "none".to_owned(), |role| role.to_string())

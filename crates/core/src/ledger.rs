@@ -1,10 +1,11 @@
 //! The ledger: a stored, append-only, chained record of every change and of refusals of known callers.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use gatekey_credentials::ClientId;
+use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, LedgerKey, Timestamp};
+use crate::{KeyId, LedgerKey, Store, StoreError, Timestamp, id::Hex};
 
 /// Who calls, and from where: what the ledger records beside a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,10 @@ pub enum Action {
     RevokeToken,
     /// A new signing key signs from now on.
     RotateSigningKey,
+    /// A backup was taken.
+    BackUp,
+    /// A backup was restored here.
+    Restore,
     /// A known caller was refused.
     Refuse,
 }
@@ -86,13 +91,15 @@ impl Action {
             Self::Enable => "api_key.enable",
             Self::RevokeToken => "token.revoke",
             Self::RotateSigningKey => "signing_key.rotate",
+            Self::BackUp => "store.back_up",
+            Self::Restore => "store.restore",
             Self::Refuse => "refuse",
         }
     }
 }
 
 /// An entry before it has its place in the chain. Never holds a secret or a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
     /// When.
     pub at: Timestamp,
@@ -155,7 +162,7 @@ impl NewEntry {
 }
 
 /// An entry in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// 1 for the first, without gaps.
     pub sequence: i64,
@@ -165,8 +172,9 @@ pub struct LedgerEntry {
     pub link: [u8; 32],
 }
 
-/// The last entry's place and link: what to keep elsewhere to notice truncation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The last entry's place and link: what to keep elsewhere to notice truncation. Written `SEQUENCE:LINK`, the
+/// link as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerHead {
     /// 0 for an empty ledger.
     pub sequence: i64,
@@ -183,6 +191,34 @@ impl LedgerHead {
     pub fn follow(&self, key: &LedgerKey, entry: &NewEntry) -> Self {
         let sequence = self.sequence + 1;
         Self { sequence, link: key.link(&self.link, &entry.canonical(sequence)) }
+    }
+}
+
+impl fmt::Display for LedgerHead {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.sequence, Hex(&self.link))
+    }
+}
+
+/// The text is no head of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no head of a ledger: write SEQUENCE:LINK, the link as 64 hexadecimal digits")]
+pub struct InvalidHead;
+
+impl FromStr for LedgerHead {
+    type Err = InvalidHead;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
+        let (sequence, hex) = text.split_once(':').ok_or(InvalidHead)?;
+        let sequence = sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
+        let mut link = [0; 32];
+        if hex.len() != 2 * link.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidHead);
+        }
+        for (place, byte) in link.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).map_err(|_| InvalidHead)?;
+        }
+        Ok(Self { sequence, link })
     }
 }
 
@@ -207,4 +243,189 @@ pub fn verify_chain(
         }
     }
     Ok(head)
+}
+
+/// Why a ledger does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerFault {
+    /// An entry does not follow from the one before it.
+    #[error(transparent)]
+    Broken(#[from] BrokenChain),
+    /// An entry cannot be read.
+    #[error("entry {sequence} of the ledger cannot be read: {reason}")]
+    Unreadable {
+        /// Its place.
+        sequence: i64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The ledger ends before a head that was known.
+    #[error("the ledger ends at entry {0}, before the known head: it was truncated, or is another one")]
+    Truncated(i64),
+    /// The entry at the place of the known head is another one.
+    #[error("entry {0} of the ledger is not the known head: the ledger is another one")]
+    Another(i64),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Walks a ledger from its first entry, page by page.
+#[derive(Debug)]
+pub struct ChainCheck {
+    key: LedgerKey,
+    head: LedgerHead,
+    known: Option<LedgerHead>,
+    page: usize,
+}
+
+/// Entries that are read at once.
+pub const PAGE: usize = 1000;
+
+impl ChainCheck {
+    /// Begins before the first entry. A head known from elsewhere must be met on the way.
+    pub fn new(key: LedgerKey, known: Option<LedgerHead>) -> Self {
+        Self { key, head: LedgerHead::EMPTY, known, page: PAGE }
+    }
+
+    /// Which entries to read next: those after a sequence number, and how many at most.
+    pub fn wanted(&self) -> (i64, usize) {
+        (self.head.sequence, self.page)
+    }
+
+    /// Takes in what was read, and gives the head once nothing is left: its sequence number is how many
+    /// entries there are.
+    ///
+    /// # Errors
+    /// At the first entry that cannot be read, does not follow, or is not the known head where that should be;
+    /// at the end when the known head lies beyond; and when the store fails.
+    pub fn take(
+        &mut self,
+        read: Result<Vec<LedgerEntry>, StoreError>,
+    ) -> Result<Option<LedgerHead>, LedgerFault> {
+        let entries = match read {
+            Ok(entries) => entries,
+            // One by one from here on, to name the entry.
+            Err(StoreError::Corrupt(_)) if self.page > 1 => {
+                self.page = 1;
+                return Ok(None);
+            }
+            Err(StoreError::Corrupt(reason)) => {
+                return Err(LedgerFault::Unreadable { sequence: self.head.sequence + 1, reason });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if entries.is_empty() {
+            return match self.known {
+                Some(known) if known.sequence > self.head.sequence => {
+                    Err(LedgerFault::Truncated(self.head.sequence))
+                }
+                Some(_) | None => Ok(Some(self.head)),
+            };
+        }
+        self.head = verify_chain(&self.key, self.head, &entries)?;
+        if let Some(known) = self.known
+            && entries.iter().any(|entry| entry.sequence == known.sequence && entry.link != known.link)
+        {
+            return Err(LedgerFault::Another(known.sequence));
+        }
+        Ok(None)
+    }
+}
+
+/// Checks every entry of a store's ledger, and gives the head.
+///
+/// # Errors
+/// See [`ChainCheck::take`].
+pub async fn verify(
+    store: &dyn Store,
+    key: LedgerKey,
+    known: Option<LedgerHead>,
+) -> Result<LedgerHead, LedgerFault> {
+    let mut check = ChainCheck::new(key, known);
+    loop {
+        let (after, limit) = check.wanted();
+        if let Some(head) = check.take(store.ledger_entries(after, limit).await)? {
+            return Ok(head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RootKey;
+
+    fn chain(length: u8) -> (LedgerKey, Vec<LedgerEntry>) {
+        let key = RootKey::new(&[1; 32]).ledger_key();
+        let mut head = LedgerHead::EMPTY;
+        let entries = (0..length).map(|number| {
+            let entry = NewEntry {
+                at: Timestamp::from_seconds(number.into()),
+                actor: "local:uid=0".to_owned(),
+                action: Action::Create.as_str().to_owned(),
+                target: format!("key-{number}"),
+                detail: String::new(),
+                request_id: String::new(),
+                peer: "127.0.0.1".to_owned(),
+                user_agent: "a test".to_owned(),
+            };
+            head = head.follow(&key, &entry);
+            LedgerEntry { sequence: head.sequence, entry, link: head.link }
+        });
+        let entries = entries.collect();
+        (key, entries)
+    }
+
+    fn check(
+        key: &LedgerKey,
+        entries: &[LedgerEntry],
+        known: Option<LedgerHead>,
+    ) -> Result<i64, LedgerFault> {
+        let mut check = ChainCheck::new(key.clone(), known);
+        for page in entries.chunks(2) {
+            assert_eq!(check.take(Ok(page.to_vec()))?, None);
+        }
+        Ok(check.take(Ok(Vec::new()))?.unwrap().sequence)
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_is_written() {
+        let head = LedgerHead { sequence: 7, link: [0xa5; 32] };
+        assert_eq!(head.to_string().parse(), Ok(head));
+        for junk in [
+            "",
+            "7",
+            "7:",
+            "x:00",
+            "-1:00",
+            &format!("7:{}", "g".repeat(64)),
+            &format!("7:{}", "é".repeat(32)),
+        ] {
+            assert_eq!(junk.parse::<LedgerHead>(), Err(InvalidHead), "{junk}");
+        }
+    }
+
+    #[test]
+    fn who_changes_address_or_client_of_an_entry_breaks_the_chain_there() {
+        let (key, entries) = chain(5);
+        assert_eq!(check(&key, &entries, None).unwrap(), 5);
+        let mut moved = entries.clone();
+        moved[2].entry.peer = "192.0.2.1".to_owned();
+        assert!(matches!(check(&key, &moved, None), Err(LedgerFault::Broken(BrokenChain(3)))));
+        let mut disguised = entries;
+        disguised[3].entry.user_agent = "another".to_owned();
+        assert!(matches!(check(&key, &disguised, None), Err(LedgerFault::Broken(BrokenChain(4)))));
+    }
+
+    #[test]
+    fn a_known_head_must_be_met() {
+        let (key, entries) = chain(5);
+        let head = |place: usize| LedgerHead { sequence: entries[place].sequence, link: entries[place].link };
+        assert_eq!(check(&key, &entries, Some(head(2))).unwrap(), 5);
+        assert_eq!(check(&key, &entries, Some(LedgerHead::EMPTY)).unwrap(), 5);
+        assert!(matches!(check(&key, &entries[..3], Some(head(4))), Err(LedgerFault::Truncated(3))));
+        let other = LedgerHead { link: [9; 32], ..head(2) };
+        assert!(matches!(check(&key, &entries, Some(other)), Err(LedgerFault::Another(3))));
+    }
 }

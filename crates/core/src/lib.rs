@@ -9,12 +9,14 @@
 //! - [`ledger`]: the chained record of changes and refusals.
 //! - `refusals`: the same refusal is one entry a minute.
 //! - `throttle`: how often secrets from one address may be wrong.
+//! - [`backup`]: the form of a backup.
 //! - [`list`]: filters, order and page tokens.
 //! - [`root_key`]: the one key outside the database and all that is derived from it.
 //! - [`mod@env`]: time and randomness as arguments.
 
 pub mod api_key;
 pub mod api_keys;
+pub mod backup;
 pub mod directory;
 pub mod env;
 pub mod error;

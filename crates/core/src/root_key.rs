@@ -25,6 +25,7 @@ pub struct RootKey {
     ledger: hmac::Key,
     page_token: hmac::Key,
     sealing: LessSafeKey,
+    backup: Zeroizing<[u8; 32]>,
 }
 
 /// What a secret is compared with: HMAC-SHA-256 of the secret under a versioned pepper.
@@ -64,7 +65,13 @@ impl RootKey {
             ledger: mac(b"ledger 1"),
             page_token: mac(b"page token 1"),
             sealing: LessSafeKey::new(sealing),
+            backup: derive(b"backup 1"),
         }
+    }
+
+    /// What the keys of backups are derived from.
+    pub(crate) fn backup_key(&self) -> &[u8; 32] {
+        &self.backup
     }
 
     /// What to store of a secret.

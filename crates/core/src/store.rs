@@ -3,7 +3,7 @@
 //! A call once begun runs to its end, also when its future is dropped. Its [`Change`]s reach the observer
 //! after the commit and before the call answers, so whoever was told of a change finds it in the directory.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use async_trait::async_trait;
 use gatekey_credentials::{ClientId, jwt::Algorithm};
@@ -242,6 +242,10 @@ pub trait Store: Send + Sync {
 
     /// The last entry's place and link.
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError>;
+
+    /// A copy of all there is, as one moment had it: what was acknowledged before is in it. The file has no name
+    /// any more, and is gone once it is closed.
+    async fn snapshot(&self) -> Result<File, StoreError>;
 
     /// Forgets what has had its time: denials of expired tokens, creates that can no longer be repeated,
     /// signing keys no longer published, secrets that expired before `secrets_before`.

@@ -1,28 +1,33 @@
 //! Local administration while the server runs: a socket in the data directory, for the server's own user and
 //! root alone.
 //!
-//! One JSON object a line: a [`Request`], then a [`Response`]. Whoever can open the socket could read the root
+//! One JSON object a line: a [`Request`], then a [`Response`], which a backup follows as it is. Whoever can open the socket could read the root
 //! key beside it as well, so a request needs no further proof; the kernel tells who asks.
 
-use std::io;
+use std::{io, time::Duration};
 
 use gatekey_core::{
-    Actor, ApiKeyPatch, Application, Caller, Error,
+    Actor, ApiKeyPatch, Application, Caller, Error, StoreError, Timestamp,
     api_keys::{CreateApiKey, RotateSecret, WithSecret},
+    backup::Passphrase,
+    ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
 };
 use gatekey_credentials::Role;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
+    task,
 };
 use zeroize::Zeroizing;
 
-use crate::App;
+use crate::{App, backup::Backup};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
 const MAX_LINE: u64 = 64 * 1024;
+/// How long whoever fetches a backup may keep the server waiting.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +42,23 @@ pub enum Request {
     },
     /// Makes a new signing key sign from now on.
     RotateSigningKey,
+    /// Gives a page of the ledger: at most [`ledger::PAGE`] entries.
+    Ledger {
+        /// The sequence number after which it begins.
+        after: i64,
+        /// At most so many entries.
+        limit: usize,
+    },
+    /// Walks the ledger's chain from its first entry.
+    VerifyLedger {
+        /// A head that must be met on the way.
+        known: Option<LedgerHead>,
+    },
+    /// Takes a backup.
+    BackUp {
+        /// What it is sealed under besides the root key.
+        passphrase: Option<Passphrase>,
+    },
 }
 
 /// What is answered. No `Debug`: it may hold a secret.
@@ -59,6 +81,25 @@ pub enum Response {
         /// The header's `kid`.
         kid: String,
     },
+    /// A page of the ledger.
+    Ledger {
+        /// In their order.
+        entries: Vec<LedgerEntry>,
+        /// The sequence number of the ledger's last entry; 0 when it is empty.
+        last: i64,
+    },
+    /// The ledger holds.
+    LedgerVerified {
+        /// Its last entry, whose sequence number is how many there are.
+        head: LedgerHead,
+    },
+    /// A backup, which follows.
+    Backup {
+        /// Its bytes.
+        length: u64,
+        /// When the copy was taken.
+        created_at: Timestamp,
+    },
     /// It was refused or failed.
     Error {
         /// Why, for people.
@@ -78,13 +119,39 @@ pub enum ErrorKind {
     Invalid,
     /// The store is unavailable.
     Unavailable,
+    /// The ledger does not hold.
+    BrokenLedger,
     /// Anything else.
     Failed,
 }
 
-/// Carries a request out, on the socket's behalf or before the server's first start.
+impl Response {
+    /// Whoever administers the machine may know the causes.
+    fn failed(error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        Self::Error { message, kind: ErrorKind::Failed }
+    }
+}
+
+/// Takes a backup, on the socket's behalf or while nothing serves.
+///
+/// # Errors
+/// The response that says why there is none.
+pub async fn back_up(
+    app: &App,
+    caller: &Caller,
+    passphrase: Option<Passphrase>,
+) -> Result<Backup, Box<Response>> {
+    Backup::take(app, caller, passphrase).await.map_err(|error| Box::new(Response::failed(&error)))
+}
+
+/// Carries a request out, on the socket's behalf or while nothing serves. For a backup there is [`back_up`].
 pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response {
     match request {
+        Request::BackUp { .. } => {
+            Response::Error { message: "a backup needs somewhere to go".to_owned(), kind: ErrorKind::Failed }
+        }
         Request::Init { name, rotate } => match init(app, caller, &name, rotate).await {
             Ok(WithSecret { key, secret }) => Response::Key {
                 endpoint: app.config.endpoint().to_owned(),
@@ -113,10 +180,25 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
             let algorithm = ring.signing_key().map_or(app.config.signing_algorithm, |key| key.algorithm());
             match ring.rotate(&*app.store, &app.env, algorithm, caller).await {
                 Ok(kid) => Response::SigningKey { kid },
-                Err(error) => Response::Error { message: error.to_string(), kind: ErrorKind::Failed },
+                Err(error) => Response::failed(&error),
+            }
+        }
+        Request::Ledger { after, limit } => match ledger_page(app, after, limit.min(ledger::PAGE)).await {
+            Ok((entries, last)) => Response::Ledger { entries, last },
+            Err(error) => Response::failed(&error),
+        },
+        Request::VerifyLedger { known } => {
+            match ledger::verify(&*app.store, app.root_key.ledger_key(), known).await {
+                Ok(head) => Response::LedgerVerified { head },
+                Err(LedgerFault::Store(error)) => Response::failed(&error),
+                Err(fault) => Response::Error { message: fault.to_string(), kind: ErrorKind::BrokenLedger },
             }
         }
     }
+}
+
+async fn ledger_page(app: &App, after: i64, limit: usize) -> Result<(Vec<LedgerEntry>, i64), StoreError> {
+    Ok((app.store.ledger_entries(after, limit).await?, app.store.ledger_head().await?.sequence))
 }
 
 /// The way in, and the way back for who lost the last admin key.
@@ -167,36 +249,61 @@ pub async fn serve(app: App, listener: UnixListener, own_uid: u32) {
     }
 }
 
-async fn answer(app: &App, stream: UnixStream, own_uid: u32) -> io::Result<()> {
+async fn answer(app: &App, mut stream: UnixStream, own_uid: u32) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
-    let (read, mut write) = stream.into_split();
-    let response = if uid != own_uid && uid != 0 {
+    if uid != own_uid && uid != 0 {
         tracing::warn!(uid, "refused local administration to another user");
-        Response::Error {
+        let response = Response::Error {
             message: "only the server's own user and root may administer it".to_owned(),
             kind: ErrorKind::Failed,
-        }
-    } else {
-        let mut line = Vec::new();
-        BufReader::new(read.take(MAX_LINE)).read_until(b'\n', &mut line).await?;
-        match serde_json::from_slice(&line) {
-            Ok(request) => {
-                let caller = Caller {
-                    actor: Actor::Local { uid },
-                    request_id: format!("local-{}", gatekey_core::SecretId::generate(&app.env)),
-                    peer: String::new(),
-                    user_agent: "control socket".to_owned(),
-                };
-                carry_out(app, &caller, request).await
-            }
-            Err(error) => Response::Error {
-                message: format!("the request is malformed: {error}"),
-                kind: ErrorKind::Failed,
-            },
+        };
+        return respond(&mut stream, &response).await;
+    }
+    let mut line = Zeroizing::new(Vec::new());
+    BufReader::new((&mut stream).take(MAX_LINE)).read_until(b'\n', &mut line).await?;
+    let request = match serde_json::from_slice(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let message = format!("the request is malformed: {error}");
+            return respond(&mut stream, &Response::Error { message, kind: ErrorKind::Failed }).await;
         }
     };
-    let mut line = Zeroizing::new(serde_json::to_vec(&response)?);
+    let caller = Caller {
+        actor: Actor::Local { uid },
+        request_id: format!("local-{}", gatekey_core::SecretId::generate(&app.env)),
+        peer: String::new(),
+        user_agent: "control socket".to_owned(),
+    };
+    let response = match request {
+        Request::BackUp { passphrase } => match back_up(app, &caller, passphrase).await {
+            Ok(backup) => return send_backup(stream, backup).await,
+            Err(response) => *response,
+        },
+        request => carry_out(app, &caller, request).await,
+    };
+    respond(&mut stream, &response).await
+}
+
+async fn respond(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
+    write_line(stream, response).await?;
+    stream.shutdown().await
+}
+
+async fn write_line(stream: &mut UnixStream, response: &Response) -> io::Result<()> {
+    let mut line = Zeroizing::new(serde_json::to_vec(response)?);
     line.push(b'\n');
-    write.write_all(&line).await?;
-    write.shutdown().await
+    stream.write_all(&line).await
+}
+
+/// Sends a backup from a thread that may block.
+async fn send_backup(mut stream: UnixStream, backup: Backup) -> io::Result<()> {
+    let response = Response::Backup { length: backup.length(), created_at: backup.created_at() };
+    write_line(&mut stream, &response).await?;
+    let mut stream = stream.into_std()?;
+    let sent = task::spawn_blocking(move || {
+        stream.set_nonblocking(false)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        backup.write(&mut stream)
+    });
+    sent.await?
 }

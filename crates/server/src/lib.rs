@@ -10,11 +10,13 @@
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`tls`]: certificates, of a file or of a private CA.
 //! - [`serve`]: accepts connections and drains them.
+//! - [`backup`]: a copy of the store, sealed.
 //! - [`control`]: local administration while the server runs.
 //! - [`maintenance`]: what happens by the clock.
 
 pub mod app;
 pub mod authenticate;
+pub mod backup;
 pub mod call;
 pub mod config;
 pub mod control;

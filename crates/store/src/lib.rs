@@ -32,4 +32,4 @@
 mod names;
 pub mod sqlite;
 
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{Inspection, OpenError, SqliteStore};

@@ -2,17 +2,22 @@
 
 use std::fs;
 
+use gatekey_core::ledger::{ChainCheck, LedgerFault, LedgerHead};
 use gatekey_server::config;
+use gatekey_store::Inspection;
 
 use crate::{
-    args::{Arguments, Client, Command, Settings},
+    args::{Arguments, Client, Command, RootKey, Settings},
     exit,
 };
 
+mod backup;
 mod config_check;
 mod init;
 mod key;
+mod ledger;
 mod quickstart;
+mod restore;
 mod serve;
 mod signing_key;
 mod token;
@@ -29,6 +34,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config_check::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
+        Command::Backup(arguments) => backup::run(arguments).await,
+        Command::Restore(arguments) => restore::run(arguments).await,
+        Command::Ledger(arguments) => ledger::run(arguments).await,
     }
 }
 
@@ -56,6 +64,27 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         ..config::Settings::default()
     };
     Ok(said.or(file))
+}
+
+/// What flags and file say, of a command that needs the root key's place alone.
+fn settings_of(flags: RootKey) -> anyhow::Result<config::Settings> {
+    let RootKey { config, root_key_file } = flags;
+    settings(Settings { config, root_key_file, ..Settings::default() })
+}
+
+/// Walks the ledger of a database that is only looked at.
+fn verify_ledger(
+    inspection: &Inspection,
+    root_key: &gatekey_core::RootKey,
+    known: Option<LedgerHead>,
+) -> Result<LedgerHead, LedgerFault> {
+    let mut check = ChainCheck::new(root_key.ledger_key(), known);
+    loop {
+        let (after, limit) = check.wanted();
+        if let Some(head) = check.take(inspection.ledger_entries(after, limit))? {
+            return Ok(head);
+        }
+    }
 }
 
 /// A client by flags and environment.

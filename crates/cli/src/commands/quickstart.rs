@@ -13,11 +13,9 @@ use gatekey_server::{
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use super::{
-    init::refused,
-    serve::{StopSignals, stop},
-};
+use super::serve::{StopSignals, stop};
 use crate::{
+    administration::refused,
     args::{self, LogFormat},
     data_dir::{self, DataDir},
     exit, logging,

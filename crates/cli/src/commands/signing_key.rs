@@ -2,8 +2,8 @@
 
 use gatekey_server::control::{Request, Response};
 
-use super::init::{administer, refused};
 use crate::{
+    administration::{Administration, misunderstood},
     args::{LogFormat, SigningKey},
     logging,
 };
@@ -13,9 +13,11 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let SigningKey::Rotate { data_dir, settings } = arguments;
     let settings = super::settings(settings)?;
-    let (response, _) = administer(&data_dir.data_dir, settings, &Request::RotateSigningKey).await?;
-    if let Response::SigningKey { kid } = refused(response)? {
-        say!("{kid}")?;
-    }
+    let what = "gatekey signing-key rotate";
+    let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
+    let Response::SigningKey { kid } = administration.carry_out(Request::RotateSigningKey).await? else {
+        return Err(misunderstood());
+    };
+    say!("{kid}")?;
     Ok(())
 }

@@ -1,13 +1,18 @@
 //! The command line, as people and scripts use it: one rule a test.
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 
+mod backup;
 mod clients;
 mod data_dir;
 mod init;
 mod keys;
+mod ledger;
 mod quickstart;
 mod secrecy;
 mod serving;
@@ -46,4 +51,16 @@ fn value_of<'t>(text: &'t str, title: &str) -> &'t str {
 /// Replaces a secret and everything that holds it or changes from run to run, after a look at its shape.
 fn assert_secret(text: &str) {
     assert!(text.parse::<gatekey_credentials::Secret>().is_ok(), "no secret of ours: {text}");
+}
+
+/// Standard output as JSON lines of a run that must succeed.
+fn json_lines(output: &Output) -> Vec<Value> {
+    said(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Changes the database of a stopped server behind its back.
+fn tamper(data_dir: &Path, statements: &str) {
+    let database = rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap();
+    let unguarded = "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";
+    database.execute_batch(&format!("{unguarded}{statements}")).unwrap();
 }

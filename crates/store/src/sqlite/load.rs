@@ -36,7 +36,7 @@ pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Re
 }
 
 /// Walks keys and secrets side by side: both tables lie in the order of client ids.
-fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
+pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
     let mut keys = connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
     let mut keys = keys.query([])?;
     let mut secrets =

@@ -5,11 +5,13 @@
 //! - `writer`: the thread that owns the writing connection and commits calls in groups.
 //! - `reader`: the read connections.
 //! - `api_keys`, `list`, `tokens`, `key_ring`, `sealed`, `ledger`, `load`, `purge`: the statements, by idea.
+//! - `snapshot`: a copy while it is written to. [`inspection`]: a look at it that changes nothing.
 //! - `rows`, `failure`: columns and errors.
 
 mod api_keys;
 mod connection;
 mod failure;
+pub mod inspection;
 mod key_ring;
 mod ledger;
 mod list;
@@ -20,10 +22,16 @@ mod purge;
 mod reader;
 mod rows;
 mod sealed;
+mod snapshot;
 mod tokens;
 mod writer;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use gatekey_core::{
@@ -36,6 +44,7 @@ use gatekey_core::{
 };
 use gatekey_credentials::ClientId;
 
+pub use inspection::Inspection;
 pub use open::OpenError;
 use reader::Readers;
 use writer::Writer;
@@ -48,6 +57,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     observer: Arc<dyn ChangeObserver>,
+    path: PathBuf,
 }
 
 impl SqliteStore {
@@ -70,8 +80,19 @@ impl SqliteStore {
         let path = std::path::absolute(path).map_err(io_error)?;
         let connection = open::open(&path)?;
         let readers = Readers::new(path.clone());
-        let writer = Writer::start(path, connection, ledger_key, Arc::clone(&observer)).map_err(io_error)?;
-        Ok(Self { readers, writer, observer })
+        let writer =
+            Writer::start(path.clone(), connection, ledger_key, Arc::clone(&observer)).map_err(io_error)?;
+        Ok(Self { readers, writer, observer, path })
+    }
+
+    /// Kills every token of every key, for a database that was restored: a key's epoch becomes `least`, and one
+    /// more where it is that high already. Gives how many keys there are. The observer is told nothing: call it
+    /// before [`Store::load`].
+    ///
+    /// # Errors
+    /// When the change cannot be made; then nothing is changed.
+    pub async fn raise_epochs(&self, least: u64, entry: NewEntry) -> Result<usize, StoreError> {
+        self.writer.write(move |writing| api_keys::raise_epochs(writing, least, &entry)).await
     }
 
     /// How many transactions the writer has committed, to see that calls share them.
@@ -221,6 +242,12 @@ impl Store for SqliteStore {
 
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError> {
         self.readers.read(ledger::head).await
+    }
+
+    async fn snapshot(&self) -> Result<File, StoreError> {
+        let path = self.path.clone();
+        let taken = tokio::task::spawn_blocking(move || snapshot::take(&path)).await;
+        taken.unwrap_or_else(|ended| Err(StoreError::Unavailable(Box::new(ended))))
     }
 
     async fn purge(

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use super::{
     connection,
     migrations::{self, APPLICATION_ID},
+    snapshot,
 };
 
 /// Why a database was not opened. The message says what to do; the file is as it was.
@@ -96,6 +97,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     let log = log_length(path)?;
     check_header(path, log)?;
+    snapshot::clean(path).map_err(|source| io_error(path, source))?;
     for part in ["", "-wal", "-shm"] {
         make_private(&with_suffix(path, part))?;
     }
@@ -113,6 +115,36 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refused)?;
     }
     Ok(connection)
+}
+
+/// Opens the database of that path to look at it: nothing in it is changed, and while nobody uses it nothing is
+/// made beside it.
+pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
+    let path = &std::path::absolute(path).map_err(|source| io_error(path, source))?;
+    let log = with_suffix(path, "-wal");
+    let in_use = log.try_exists().map_err(|source| io_error(&log, source))?;
+    check_header(path, log_length(path)?)?;
+    let opened = if in_use {
+        connection::open_to_read(path)
+    } else {
+        // Read in the usual way, SQLite would make a log and an index of it.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        connection::open(Path::new(&immutable(path)), flags)
+    };
+    let connection = opened.map_err(|source| sqlite_error(path, source))?;
+    let version = migrations::version(&connection).map_err(|source| sqlite_error(path, source))?;
+    check_version(path, version)?;
+    Ok(connection)
+}
+
+/// A path as the URI of a file that nobody changes (<https://www.sqlite.org/uri.html>).
+fn immutable(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    let encoded = bytes.map(|byte| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(*byte).to_string(),
+        _ => format!("%{byte:02x}"),
+    });
+    format!("file:{}?immutable=1", encoded.collect::<String>())
 }
 
 /// Reads the header with our own eyes, because SQLite would make files of its own beside it

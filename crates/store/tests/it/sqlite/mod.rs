@@ -2,4 +2,5 @@
 
 mod committing;
 mod faults;
+mod inspecting;
 mod opening;

@@ -1,0 +1,170 @@
+//! Local administration of a data directory: by the server that runs on it, or directly.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use gatekey_core::{Env, Timestamp, backup::Passphrase};
+use gatekey_server::{
+    call::NoRequestLog,
+    config,
+    control::{self, ErrorKind, Request, Response},
+};
+use tokio::io::AsyncReadExt as _;
+
+use crate::{
+    control_client,
+    data_dir::{self, DataDir, NewFile},
+    exit::{self, Coded},
+    running::{self, Address, LastStart, Opened, Purpose},
+};
+
+/// Who carries requests out on a data directory.
+pub(crate) enum Administration {
+    /// The server that runs on the directory, asked over its control socket.
+    Server(PathBuf),
+    /// This process: nothing serves. Clients will find the server at that address.
+    Itself(Box<Opened>, Address),
+}
+
+impl Administration {
+    /// Of a data directory, which is made unless it exists. `what` says who has it, to others.
+    pub(crate) async fn open(path: &Path, settings: config::Settings, what: &str) -> anyhow::Result<Self> {
+        let data_dir = match DataDir::open(path, what) {
+            Ok(data_dir) => data_dir,
+            Err(error) if exit::code(&error) == exit::IN_USE => return Ok(Self::Server(path.to_owned())),
+            Err(error) => return Err(error),
+        };
+        // Keys made now are for the server as it was last started, unless another URL is named.
+        let said = settings.public_url.is_some() || settings.listen.is_some();
+        let last_start = LastStart::read(data_dir.path()).filter(|_| !said);
+        let settings = match &last_start {
+            Some(LastStart { address, organization }) => settings.or(config::Settings {
+                public_url: Some(address.url.clone()),
+                plaintext: address.url.starts_with("http://").then_some(true),
+                organization: Some(organization.clone()),
+                ..config::Settings::default()
+            }),
+            None => settings,
+        };
+        let purpose = if last_start.is_some() { Purpose::Administer } else { Purpose::AdministerNew };
+        let root_key_file = settings.root_key_path(data_dir.path());
+        let listen = settings.listen();
+        let config = running::resolve(settings, listen)?;
+        let opened =
+            Opened::open(data_dir, config, &root_key_file, Env::system(), purpose, Arc::new(NoRequestLog))
+                .await?;
+        let address = last_start.map_or_else(|| opened.address(), |start| start.address);
+        Ok(Self::Itself(Box::new(opened), address))
+    }
+
+    /// Of a data directory that has a database; nothing is made.
+    pub(crate) async fn of_existing(
+        path: &Path,
+        settings: config::Settings,
+        what: &str,
+    ) -> anyhow::Result<Self> {
+        if !path.join(data_dir::DATABASE).exists() {
+            let shown = path.display();
+            return Err(exit::usage(format!(
+                "there is no database of Gatekey in {shown}; name the data directory with --data-dir"
+            )));
+        }
+        Self::open(path, settings, what).await
+    }
+
+    /// Where clients find the server. A server that is just starting has not said so yet: ask it for something
+    /// first.
+    pub(crate) fn address(&self) -> anyhow::Result<Address> {
+        match self {
+            Self::Server(path) => {
+                let start =
+                    LastStart::read(path).context("server.json of the running server cannot be read")?;
+                Ok(start.address)
+            }
+            Self::Itself(_, address) => Ok(address.clone()),
+        }
+    }
+
+    /// Carries a request out.
+    ///
+    /// # Errors
+    /// Also when it is refused.
+    pub(crate) async fn carry_out(&self, request: Request) -> anyhow::Result<Response> {
+        let response = match self {
+            Self::Server(path) => control_client::ask(path, &request).await?,
+            Self::Itself(opened, _) => {
+                let caller = running::local_caller(&opened.app.env);
+                control::carry_out(&opened.app, &caller, request).await
+            }
+        };
+        refused(response)
+    }
+}
+
+impl Administration {
+    /// Writes a backup to a file that is under way, and gives when the copy was taken.
+    ///
+    /// # Errors
+    /// When it cannot be taken or written, or does not arrive whole.
+    pub(crate) async fn back_up(
+        &self,
+        passphrase: Option<Passphrase>,
+        file: &mut NewFile,
+    ) -> anyhow::Result<Timestamp> {
+        match self {
+            Self::Itself(opened, _) => {
+                let caller = running::local_caller(&opened.app.env);
+                match control::back_up(&opened.app, &caller, passphrase).await {
+                    Ok(backup) => {
+                        let created_at = backup.created_at();
+                        backup.write(file)?;
+                        Ok(created_at)
+                    }
+                    Err(response) => Err(refused(*response).err().unwrap_or_else(misunderstood)),
+                }
+            }
+            Self::Server(path) => {
+                let request = Request::BackUp { passphrase };
+                let (response, mut stream) = control_client::ask_for_more(path, &request).await?;
+                let Response::Backup { length, created_at } = refused(response)? else {
+                    return Err(misunderstood());
+                };
+                let mut left = length;
+                let mut bytes = vec![0; 64 * 1024];
+                while left > 0 {
+                    let read = stream.read(&mut bytes).await?;
+                    if read == 0 {
+                        bail!("the server ended in the middle of the backup");
+                    }
+                    file.write_all(&bytes[..read])?;
+                    left = left.checked_sub(read as u64).context("more came than the server had said")?;
+                }
+                Ok(created_at)
+            }
+        }
+    }
+}
+
+/// What is said to an answer that does not fit its request.
+pub(crate) fn misunderstood() -> anyhow::Error {
+    anyhow::anyhow!("the server answered something else than was asked; is it another version of gatekey?")
+}
+
+/// The answer, unless it is a refusal.
+pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
+    let Response::Error { message, kind } = response else { return Ok(response) };
+    let (code, message) = match kind {
+        ErrorKind::Exists => {
+            (exit::ALREADY_EXISTS, format!("{message}, or give it a new secret with --rotate"))
+        }
+        ErrorKind::Invalid => (exit::USAGE, message),
+        ErrorKind::Unavailable => (exit::UNAVAILABLE, message),
+        ErrorKind::BrokenLedger => (exit::UNSOUND, message),
+        ErrorKind::Failed => (exit::FAILURE, message),
+    };
+    Err(Coded { code, message }.into())
+}

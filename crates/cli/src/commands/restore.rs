@@ -1,0 +1,290 @@
+//! `gatekey restore`: a backup becomes a new data directory.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, BufWriter, Seek as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use gatekey_core::{
+    ApiKey, Directory, Env, KeyId, RootKey, Timestamp,
+    backup::{BackupError, Opener},
+    ledger::{Action, LedgerFault, NewEntry},
+};
+use gatekey_store::{Inspection, SqliteStore};
+use serde_json::json;
+
+use super::backup;
+use crate::{
+    args::{self, Format, LogFormat},
+    clock,
+    data_dir::{self, DataDir},
+    exit::{self, Coded},
+    logging, output, running,
+};
+
+/// What may lie in the new data directory beforehand.
+const ROOT_KEY: &str = "root.key";
+/// Client ids that people are shown of one kind; programs get all of them.
+const SHOWN: usize = 20;
+
+/// Checks a whole backup, and only then puts it into a new data directory.
+pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
+    let _logging = logging::start(LogFormat::Auto, "warn");
+    let passphrase = backup::passphrase(arguments.passphrase_file.as_deref())?;
+    let target = &arguments.data_dir;
+    refuse_used(target)?;
+    let root_key = root_key(&arguments)?;
+    let shown = arguments.file.display();
+    let file = File::open(&arguments.file)
+        .map_err(|error| exit::usage(format!("the backup {shown} cannot be read: {error}")))?;
+    let mut file = BufReader::new(file);
+    let refuse = |error: BackupError| refused(&error, &arguments.file);
+    let opener = Opener::new(&root_key, passphrase.as_ref(), &mut file).map_err(refuse)?;
+    // Once from beginning to end, so that nothing is written of a backup that turns out to be damaged.
+    opener.open(&mut file, &mut io::sink()).map_err(refuse)?;
+    let compared = arguments.compare.as_deref().map(keys_of).transpose()?;
+
+    let new = NewDirectory::make(target)?;
+    let staged = new.staging.join(data_dir::DATABASE);
+    file.rewind()?;
+    opener.skip_lines(&mut file).map_err(refuse)?;
+    let mut database =
+        BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?);
+    opener.open(&mut file, &mut database).map_err(refuse)?;
+    drop(database);
+    let broken = check(&staged, &root_key)?;
+    let comparison = match compared {
+        Some(old) => Some(Comparison::of(&keys_of(&new.staging)?, &old)),
+        None => None,
+    };
+    let created_at = opener.header().created_at;
+    let keys = kill_tokens(&staged, &root_key, created_at).await?;
+    new.finish()?;
+
+    let report = Report { keys, created_at, broken, comparison };
+    report.print(&arguments)
+}
+
+/// Refuses a directory in which there is something already.
+fn refuse_used(target: &Path) -> anyhow::Result<()> {
+    let entries = match fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let shown = target.display();
+            return Err(exit::usage(format!("the data directory {shown} cannot be read: {error}")));
+        }
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name != ROOT_KEY {
+            return Err(exit::usage(format!(
+                "there is {} in {} already; a backup is restored into a new or empty directory, which may hold the \
+                 root key alone",
+                name.display(),
+                target.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn root_key(arguments: &args::Restore) -> anyhow::Result<RootKey> {
+    let file = arguments.root_key_file.clone().unwrap_or_else(|| arguments.data_dir.join(ROOT_KEY));
+    data_dir::read_root_key(&file)?.ok_or_else(|| {
+        let shown = file.display();
+        exit::usage(format!(
+            "there is no root key {shown}; it is not in the backup: put it there, or name it with --root-key-file"
+        ))
+    })
+}
+
+fn refused(error: &BackupError, file: &Path) -> anyhow::Error {
+    let code = match error {
+        _ if error.is_damage() => exit::UNSOUND,
+        BackupError::AnotherRootKey | BackupError::NoPassphrase | BackupError::AnotherPassphrase => {
+            exit::USAGE
+        }
+        _ => exit::FAILURE,
+    };
+    Coded { code, message: format!("{} was not restored: {error}", file.display()) }.into()
+}
+
+/// A data directory under way, with a place where nobody looks for a database. What was made is removed when it
+/// is dropped before it is whole.
+struct NewDirectory {
+    data_dir: DataDir,
+    staging: PathBuf,
+    /// What to remove.
+    made: Vec<PathBuf>,
+    whole: bool,
+}
+
+impl NewDirectory {
+    fn make(target: &Path) -> anyhow::Result<Self> {
+        let existed = target.exists();
+        let data_dir = DataDir::open(target, "gatekey restore")?;
+        let staging = data_dir.file(&format!("restore-{}", KeyId::generate(&Env::system())));
+        let made = if existed {
+            vec![staging.clone(), data_dir.file("lock"), data_dir.file(".gitignore")]
+        } else {
+            vec![data_dir.path().to_owned()]
+        };
+        let new = Self { data_dir, staging, made, whole: false };
+        fs::create_dir(&new.staging)?;
+        Ok(new)
+    }
+
+    /// Puts the database where a server looks for it.
+    fn finish(mut self) -> anyhow::Result<()> {
+        File::open(self.staging.join(data_dir::DATABASE))?.sync_all()?;
+        fs::rename(self.staging.join(data_dir::DATABASE), self.data_dir.database())?;
+        File::open(self.data_dir.path())?.sync_all()?;
+        self.whole = true;
+        fs::remove_dir_all(&self.staging)?;
+        Ok(())
+    }
+}
+
+impl Drop for NewDirectory {
+    fn drop(&mut self) {
+        if self.whole {
+            return;
+        }
+        for path in &self.made {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// Refuses a damaged database; a ledger that was broken before the backup is told, and kept as it is.
+fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<LedgerFault>> {
+    let inspection = Inspection::open(database)?;
+    if let Some(fault) = inspection.faults(1)?.first() {
+        let message = format!("the database was damaged before it was backed up: {fault}");
+        return Err(Coded { code: exit::UNSOUND, message }.into());
+    }
+    Ok(super::verify_ledger(&inspection, root_key, None).err())
+}
+
+/// Raises every key's epoch beyond any that a token may carry, also one from after the backup: an epoch is raised
+/// by one at a time, and never a million times a second.
+async fn kill_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
+    let env = Env::system();
+    let store = SqliteStore::open(database, root_key.ledger_key(), Arc::<Directory>::default())?;
+    let now = env.now();
+    let detail = format!("backup of {}", clock::rfc_3339(created_at));
+    let entry = NewEntry::new(now, &running::local_caller(&env), Action::Restore, "store", detail);
+    let least = u64::try_from(now.as_micros()).context("the clock says that it is before 1970")?;
+    Ok(store.raise_epochs(least, entry).await?)
+}
+
+/// The keys of a data directory by client id.
+type Keys = BTreeMap<String, ApiKey>;
+
+fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
+    let shown = data_dir.display();
+    let unreadable = || format!("the keys in {shown} cannot be read, to compare them");
+    let inspection = Inspection::open(&data_dir.join(data_dir::DATABASE)).with_context(unreadable)?;
+    let mut keys = Keys::new();
+    let read = inspection.each_key(|key| drop(keys.insert(key.client_id.to_string(), key)));
+    read.with_context(unreadable)?;
+    Ok(keys)
+}
+
+/// What became of keys after the backup.
+struct Comparison {
+    /// They are not in the backup.
+    newer: Vec<String>,
+    /// They are in the backup, and usable again.
+    deleted: Vec<String>,
+    /// They are as they were before, with the secrets they had.
+    changed: Vec<String>,
+}
+
+impl Comparison {
+    fn of(backup: &Keys, old: &Keys) -> Self {
+        let same =
+            |one: &ApiKey, other: Option<&ApiKey>| other.is_some_and(|other| one.key_id == other.key_id);
+        let newer = old.iter().filter(|(id, key)| !same(key, backup.get(*id)));
+        let deleted = backup.iter().filter(|(id, key)| !same(key, old.get(*id)));
+        let changed = backup.iter().filter(|(id, key)| {
+            old.get(*id).is_some_and(|old| old.key_id == key.key_id && old.updated_at != key.updated_at)
+        });
+        Self { newer: ids(newer), deleted: ids(deleted), changed: ids(changed) }
+    }
+}
+
+fn ids<'k>(keys: impl Iterator<Item = (&'k String, &'k ApiKey)>) -> Vec<String> {
+    keys.map(|(client_id, _)| client_id.clone()).collect()
+}
+
+struct Report {
+    keys: usize,
+    created_at: Timestamp,
+    broken: Option<LedgerFault>,
+    comparison: Option<Comparison>,
+}
+
+impl Report {
+    fn print(&self, arguments: &args::Restore) -> anyhow::Result<()> {
+        let created_at = clock::rfc_3339(self.created_at);
+        let broken = self.broken.as_ref().map(ToString::to_string);
+        if arguments.output.output == Format::Json {
+            let compared = self.comparison.as_ref().map(|compared| {
+                json!({ "newer": compared.newer, "deleted": compared.deleted, "changed": compared.changed })
+            });
+            let json = json!({
+                "data_dir": arguments.data_dir,
+                "keys": self.keys,
+                "created_at": created_at,
+                "ledger_fault": broken,
+                "compared": compared,
+            });
+            say!("{json:#}")?;
+            return Ok(());
+        }
+        let target = arguments.data_dir.display();
+        say!("{} {} keys, as they were at {created_at}, are in {target}", output::done_mark(), self.keys)?;
+        say!("Every token from before is refused there; secrets that were valid then are valid.")?;
+        if let Some(broken) = broken {
+            eprintln!("{} {broken}, already in the backup", output::warning_word());
+        }
+        match &self.comparison {
+            None => say!(
+                "Keys deleted or disabled since are usable again, and keys made since are gone: --compare names them."
+            )?,
+            Some(compared) => {
+                named("made after the backup, not in it", &compared.newer)?;
+                named("deleted after the backup, usable again: delete them", &compared.deleted)?;
+                named(
+                    "changed after the backup, as before again: rotate or disable them",
+                    &compared.changed,
+                )?;
+            }
+        }
+        let root_key = arguments
+            .root_key_file
+            .as_ref()
+            .map(|file| format!(" --root-key-file {}", output::shell_quoted(&file.display().to_string())));
+        let target = output::shell_quoted(&target.to_string());
+        say!("Start it as before, with --data-dir {target}{}", root_key.unwrap_or_default())?;
+        Ok(())
+    }
+}
+
+fn named(what: &str, client_ids: &[String]) -> io::Result<()> {
+    let shown = client_ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+    match client_ids.len() {
+        0 => say!("{}  none", output::dim(what)),
+        count if count > SHOWN => {
+            say!("{}  {shown} and {} more, which --output json names", output::dim(what), count - SHOWN)
+        }
+        _ => say!("{}  {shown}", output::dim(what)),
+    }
+}

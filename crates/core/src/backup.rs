@@ -1,0 +1,442 @@
+//! The form of a backup: one file, sealed under the root key, and under a passphrase where there is one.
+//!
+//! A line that names the form, a line of JSON ([`Header`]), then the database in chunks of 64 KiB, each sealed
+//! with AES-256-GCM. Each backup has a key of its own: HKDF-SHA-256 (RFC 5869) of a key derived from the root key
+//! and, with a passphrase, of PBKDF2-HMAC-SHA-256 (RFC 8018 section 5.2) of that, both salted by the header. A
+//! chunk's nonce is its place and whether it is the last, so that none can be cut off, put in or moved; both
+//! lines are authenticated with every chunk.
+
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    num::NonZeroU32,
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    constant_time, hkdf, pbkdf2,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{Env, RootKey, Timestamp, id::Hex};
+
+/// The first line.
+const FORM: &str = "gatekey-backup-1\n";
+/// Bytes of the database in a chunk; the last may have fewer.
+const CHUNK: usize = 64 * 1024;
+const TAG: usize = 16;
+/// Bytes of the second line, at most.
+const LONGEST_HEADER: usize = 4096;
+/// Rounds of PBKDF2-HMAC-SHA-256 for a new backup, as the OWASP Password Storage Cheat Sheet asks for.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("it is not zero");
+/// More rounds than anybody needs: beyond, a crafted file could keep the machine busy for minutes.
+const MOST_ITERATIONS: u32 = 10_000_000;
+
+/// What a backup is sealed with beside the root key. No `Display`, a `Debug` that prints the type's name, zeroed
+/// when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Passphrase")
+    }
+}
+
+/// What a backup says in the clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// When the copy was taken: what was acknowledged before is in it.
+    pub created_at: Timestamp,
+    /// The version of the program that wrote it.
+    pub written_by: String,
+    /// Rounds of PBKDF2 where there is a passphrase.
+    pub iterations: Option<NonZeroU32>,
+    /// Makes the backup's key its own; 32 hexadecimal digits.
+    salt: String,
+    /// Tells whether a root key is the right one.
+    root_key_check: String,
+    /// Tells whether root key and passphrase are the right ones.
+    check: String,
+}
+
+/// Why a backup cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// It does not begin as one.
+    #[error("this is no backup of Gatekey")]
+    NotABackup,
+    /// It was sealed under another root key.
+    #[error("the backup was made under another root key; name the one that belongs to it")]
+    AnotherRootKey,
+    /// It needs a passphrase.
+    #[error("the backup is sealed under a passphrase; name the file that holds it")]
+    NoPassphrase,
+    /// It was sealed under another passphrase, or under none.
+    #[error("the backup was sealed under another passphrase")]
+    AnotherPassphrase,
+    /// It is truncated, or not as it was written.
+    #[error("the backup is damaged: {0}")]
+    Damaged(String),
+    /// It cannot be read, or what it holds cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl BackupError {
+    /// Whether the file itself is at fault, so that no other key will open it.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::NotABackup | Self::Damaged(_))
+    }
+}
+
+/// The keys of one backup.
+struct Keys {
+    root_key_check: String,
+    check: String,
+    sealing: LessSafeKey,
+}
+
+impl Keys {
+    /// Derives them. Takes a few tenths of a second with a passphrase.
+    fn derive(root_key: &RootKey, passphrase: Option<(&Passphrase, NonZeroU32)>, salt: &str) -> Self {
+        let mut material = Zeroizing::new(root_key.backup_key().to_vec());
+        let salted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes());
+        let root_key_check = checksum(&salted.extract(&material), b"root key check");
+        if let Some((passphrase, iterations)) = passphrase {
+            let mut stretched = Zeroizing::new([0; 32]);
+            let (salt, passphrase) = (salt.as_bytes(), passphrase.0.as_bytes());
+            pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, passphrase, stretched.as_mut());
+            material.extend_from_slice(stretched.as_ref());
+        }
+        let pseudorandom = salted.extract(&material);
+        let mut key = Zeroizing::new([0; 32]);
+        expand(&pseudorandom, b"sealing", &mut key);
+        let sealing = UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("AES-256 takes 32 bytes");
+        Self { root_key_check, check: checksum(&pseudorandom, b"check"), sealing: LessSafeKey::new(sealing) }
+    }
+}
+
+fn checksum(pseudorandom: &hkdf::Prk, purpose: &[u8]) -> String {
+    let mut bytes = [0; 32];
+    expand(pseudorandom, purpose, &mut bytes);
+    Hex(&bytes[..16]).to_string()
+}
+
+fn expand(pseudorandom: &hkdf::Prk, purpose: &[u8], key: &mut [u8; 32]) {
+    let expanded = pseudorandom.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key));
+    expanded.expect("HKDF-SHA-256 gives 32 bytes for any purpose");
+}
+
+/// The nonce of a chunk. Every backup has a key of its own, so a place is never used twice.
+fn nonce(place: u32, last: bool) -> Nonce {
+    let mut nonce = [0; NONCE_LEN];
+    nonce[..4].copy_from_slice(&place.to_be_bytes());
+    nonce[4] = u8::from(last);
+    Nonce::assume_unique_for_key(nonce)
+}
+
+/// Reads until the buffer is full or the input ends.
+fn fill(input: &mut impl Read, buffer: &mut Vec<u8>, length: usize) -> io::Result<()> {
+    buffer.clear();
+    input.take(length as u64).read_to_end(buffer)?;
+    Ok(())
+}
+
+/// Writes one backup.
+pub struct Sealer {
+    keys: Keys,
+    header: Header,
+    lines: Vec<u8>,
+}
+
+impl Sealer {
+    /// A backup with a key of its own. Takes a few tenths of a second with a passphrase.
+    pub fn new(
+        root_key: &RootKey,
+        passphrase: Option<&Passphrase>,
+        env: &Env,
+        created_at: Timestamp,
+        written_by: &str,
+    ) -> Self {
+        let salt = Hex(&env.random::<16>()).to_string();
+        let keys = Keys::derive(root_key, passphrase.map(|passphrase| (passphrase, ITERATIONS)), &salt);
+        let header = Header {
+            created_at,
+            written_by: written_by.to_owned(),
+            iterations: passphrase.map(|_| ITERATIONS),
+            salt,
+            root_key_check: keys.root_key_check.clone(),
+            check: keys.check.clone(),
+        };
+        let json = serde_json::to_string(&header).expect("a header is plain JSON");
+        Self { keys, header, lines: format!("{FORM}{json}\n").into_bytes() }
+    }
+
+    /// What the backup says in the clear.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Bytes of the backup of so many bytes.
+    pub fn sealed_length(&self, length: u64) -> u64 {
+        let chunks = length.div_ceil(CHUNK as u64).max(1);
+        self.lines.len() as u64 + length + chunks * TAG as u64
+    }
+
+    /// Writes the backup of everything that can be read from the input.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    pub fn seal(self, input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
+        output.write_all(&self.lines)?;
+        let (mut chunk, mut next) = (Vec::new(), Vec::new());
+        fill(input, &mut chunk, CHUNK)?;
+        for place in 0..=u32::MAX {
+            fill(input, &mut next, CHUNK)?;
+            let last = next.is_empty();
+            let sealed = self.keys.sealing.seal_in_place_append_tag(
+                nonce(place, last),
+                Aad::from(self.lines.as_slice()),
+                &mut chunk,
+            );
+            sealed.expect("AES-GCM seals 64 KiB");
+            output.write_all(&chunk)?;
+            if last {
+                return output.flush();
+            }
+            std::mem::swap(&mut chunk, &mut next);
+        }
+        Err(io::Error::other("a backup holds 256 TiB at most"))
+    }
+}
+
+/// Reads one backup.
+pub struct Opener {
+    keys: Keys,
+    header: Header,
+    lines: Vec<u8>,
+}
+
+impl Opener {
+    /// Reads the two lines and finds the key. Takes a few tenths of a second with a passphrase.
+    ///
+    /// # Errors
+    /// When the lines are not those of a backup, or root key or passphrase are other ones.
+    pub fn new(
+        root_key: &RootKey,
+        passphrase: Option<&Passphrase>,
+        input: &mut impl Read,
+    ) -> Result<Self, BackupError> {
+        let lines = read_lines(input)?;
+        let json = &lines[FORM.len()..];
+        let header: Header = serde_json::from_slice(json)
+            .map_err(|error| BackupError::Damaged(format!("its second line is not understood: {error}")))?;
+        if header.iterations.is_some_and(|iterations| iterations.get() > MOST_ITERATIONS) {
+            return Err(BackupError::Damaged(
+                "it asks for more rounds of PBKDF2 than there can be".to_owned(),
+            ));
+        }
+        let bare = Keys::derive(root_key, None, &header.salt);
+        let is = |one: &str, other: &str| {
+            constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+        };
+        if !is(&bare.root_key_check, &header.root_key_check) {
+            return Err(BackupError::AnotherRootKey);
+        }
+        let keys = match (passphrase, header.iterations) {
+            // A passphrase that is not needed does no harm.
+            (_, None) => bare,
+            (None, Some(_)) => return Err(BackupError::NoPassphrase),
+            (Some(passphrase), Some(iterations)) => {
+                Keys::derive(root_key, Some((passphrase, iterations)), &header.salt)
+            }
+        };
+        if !is(&keys.check, &header.check) {
+            return Err(if header.iterations.is_some() {
+                BackupError::AnotherPassphrase
+            } else {
+                BackupError::Damaged("its second line was changed".to_owned())
+            });
+        }
+        Ok(Self { keys, header, lines })
+    }
+
+    /// What the backup says in the clear; authentic once [`Self::open`] has succeeded.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Writes what the backup holds, reading from behind the two lines. Nothing of it counts before this has
+    /// succeeded.
+    ///
+    /// # Errors
+    /// When a chunk is not as it was written or the last is missing, or reading or writing fails.
+    pub fn open(&self, input: &mut impl Read, output: &mut impl Write) -> Result<(), BackupError> {
+        let (mut chunk, mut next) = (Vec::new(), Vec::new());
+        fill(input, &mut chunk, CHUNK + TAG)?;
+        for place in 0..=u32::MAX {
+            fill(input, &mut next, CHUNK + TAG)?;
+            let last = next.is_empty();
+            let aad = Aad::from(self.lines.as_slice());
+            let plain =
+                self.keys.sealing.open_in_place(nonce(place, last), aad, &mut chunk).map_err(|_| {
+                    BackupError::Damaged(if last {
+                        "it ends too early, or its last part was changed".to_owned()
+                    } else {
+                        format!(
+                            "something between byte {} and the 65,552 after it was changed",
+                            self.begins(place)
+                        )
+                    })
+                })?;
+            output.write_all(plain)?;
+            if last {
+                return Ok(output.flush()?);
+            }
+            std::mem::swap(&mut chunk, &mut next);
+        }
+        Err(BackupError::Damaged("it is longer than a backup can be".to_owned()))
+    }
+
+    /// Reads the two lines once more, so that [`Self::open`] can be called after a file was rewound.
+    ///
+    /// # Errors
+    /// When they are not what they were.
+    pub fn skip_lines(&self, input: &mut impl Read) -> Result<(), BackupError> {
+        let changed = || BackupError::Damaged("it was changed while it was read".to_owned());
+        if read_lines(input)? == self.lines { Ok(()) } else { Err(changed()) }
+    }
+
+    fn begins(&self, place: u32) -> u64 {
+        self.lines.len() as u64 + u64::from(place) * (CHUNK + TAG) as u64
+    }
+}
+
+/// The two lines, each with its end.
+fn read_lines(input: &mut impl Read) -> Result<Vec<u8>, BackupError> {
+    let mut lines = Vec::new();
+    fill(input, &mut lines, FORM.len())?;
+    if lines != FORM.as_bytes() {
+        return Err(BackupError::NotABackup);
+    }
+    let mut byte = [0];
+    while lines.len() < FORM.len() + LONGEST_HEADER {
+        if input.read(&mut byte)? == 0 {
+            break;
+        }
+        lines.extend(byte);
+        if byte == *b"\n" {
+            return Ok(lines);
+        }
+    }
+    Err(BackupError::Damaged("its second line does not end".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn root_key() -> RootKey {
+        RootKey::new(&[1; 32])
+    }
+
+    fn sealed(plain: &[u8], passphrase: Option<&Passphrase>) -> Vec<u8> {
+        let env = Env::system();
+        let sealer = Sealer::new(&root_key(), passphrase, &env, Timestamp::from_seconds(9), "a test");
+        let length = sealer.sealed_length(plain.len() as u64);
+        let mut backup = Vec::new();
+        sealer.seal(&mut &*plain, &mut backup).unwrap();
+        assert_eq!(backup.len() as u64, length);
+        backup
+    }
+
+    fn opened(
+        root_key: &RootKey,
+        passphrase: Option<&Passphrase>,
+        backup: &[u8],
+    ) -> Result<Vec<u8>, BackupError> {
+        let mut input = backup;
+        let opener = Opener::new(root_key, passphrase, &mut input)?;
+        let mut plain = Vec::new();
+        opener.open(&mut input, &mut plain)?;
+        Ok(plain)
+    }
+
+    #[test]
+    fn what_was_sealed_opens_whatever_its_length() {
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
+            let plain: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
+            assert_eq!(opened(&root_key(), None, &sealed(&plain, None)).unwrap(), plain, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_right_root_key_and_the_right_passphrase_are_both_needed() {
+        let passphrase = Passphrase::new("correct horse".to_owned());
+        let backup = sealed(b"all", Some(&passphrase));
+        assert_eq!(opened(&root_key(), Some(&passphrase), &backup).unwrap(), b"all");
+        assert!(matches!(opened(&root_key(), None, &backup), Err(BackupError::NoPassphrase)));
+        let wrong = Passphrase::new("battery staple".to_owned());
+        assert!(matches!(opened(&root_key(), Some(&wrong), &backup), Err(BackupError::AnotherPassphrase)));
+        let other = RootKey::new(&[2; 32]);
+        assert!(matches!(opened(&other, Some(&passphrase), &backup), Err(BackupError::AnotherRootKey)));
+    }
+
+    #[test]
+    fn two_backups_of_the_same_have_nothing_in_common() {
+        let (one, other) = (sealed(&[0; 64], None), sealed(&[0; 64], None));
+        assert_ne!(one[one.len() - 80..], other[other.len() - 80..]);
+    }
+
+    #[test]
+    fn a_truncated_backup_is_refused_wherever_it_ends() {
+        let backup = sealed(&vec![7; 2 * CHUNK + 100], None);
+        let edges = [CHUNK, CHUNK + TAG, 2 * (CHUNK + TAG)];
+        let begins = backup.len() - 2 * (CHUNK + TAG) - 100 - TAG;
+        let ends = (0..begins + 40).chain(edges.map(|edge| begins + edge)).chain([backup.len() - 1]);
+        for end in ends {
+            assert!(opened(&root_key(), None, &backup[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn moved_chunks_and_what_follows_the_last_are_refused() {
+        let backup = sealed(&vec![7; 3 * CHUNK], None);
+        let begins = backup.len() - 3 * (CHUNK + TAG);
+        let mut moved = backup.clone();
+        moved[begins..begins + 2 * (CHUNK + TAG)].rotate_left(CHUNK + TAG);
+        assert!(matches!(opened(&root_key(), None, &moved), Err(BackupError::Damaged(_))));
+        let longer = [&*backup, b"x"].concat();
+        assert!(matches!(opened(&root_key(), None, &longer), Err(BackupError::Damaged(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_changed_byte_is_noticed(at: prop::sample::Index, flip in 1..=u8::MAX) {
+            let mut backup = sealed(&[7; 1000], None);
+            let at = at.index(backup.len());
+            backup[at] ^= flip;
+            prop_assert!(opened(&root_key(), None, &backup).is_err(), "byte {}", at);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+            prop_assert!(opened(&root_key(), None, &bytes).is_err());
+            prop_assert!(opened(&root_key(), None, &[FORM.as_bytes(), &bytes].concat()).is_err());
+        }
+    }
+}
