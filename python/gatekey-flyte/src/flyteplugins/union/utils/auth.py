@@ -1,0 +1,15 @@
+"""API keys as one string, as Gatekey provides them."""
+
+from gatekey.flyte.auth import (
+    AppClientCredentials,
+    decode_app_client_credentials,
+    encode_app_client_credentials,
+    is_serverless_endpoint,
+)
+
+__all__ = [
+    "AppClientCredentials",
+    "decode_app_client_credentials",
+    "encode_app_client_credentials",
+    "is_serverless_endpoint",
+]

@@ -1,0 +1,315 @@
+"""The commands `flyte create|get|update|rotate|delete api-key`.
+
+For both generations of Flyte's command line, 2.0 and 2.1 on. Where flyteplugins-union has the command as well, options,
+output and exit codes are the same; what is more is said at the option.
+"""
+
+# Flyte and what it brings need not be there, and say little of their types.
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import gatekey
+import rich_click as click
+from gatekey.flyte import ownership
+from rich.markup import escape
+from rich.panel import Panel
+
+from flyte.cli import _common as common
+
+_JSON = ("json", "json-raw")
+
+
+class _Duration(click.ParamType):
+    """A time span such as `90d`, in days, hours, minutes and seconds, or `0`."""
+
+    name = "time"
+
+    _WRITTEN = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        written = self._WRITTEN.fullmatch("0s" if value == "0" else value)
+        if written is None:
+            raise click.BadParameter(f"{value!r} is no time span; write 90d, 24h or 15m", ctx, param)
+        days, hours, minutes, seconds = (int(number or 0) for number in written.groups())
+        try:
+            span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+            _ = _now() + span
+        except OverflowError:
+            raise click.BadParameter(f"{value!r} is too long; leave it out for never", ctx, param) from None
+        return span
+
+
+@click.command("api-key")
+@click.option("--name", type=str, required=True, help="Name of the key; its client id derives from it.")
+@click.option(
+    "--no-default-policies",
+    "skip_default_policy_assignments",
+    is_flag=True,
+    help="Attach no default policies; on a Gatekey server: give the key no role.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["admin", "contributor", "viewer", "verifier"]),
+    help="What the key may do. Needs a Gatekey server.",
+)
+@click.option(
+    "--expires-in",
+    type=_Duration(),
+    help="The key is refused after so long, such as 90d or 12h. Needs a Gatekey server.",
+)
+@click.pass_obj
+def create_api_key(
+    cfg: common.CLIConfig,
+    name: str,
+    skip_default_policy_assignments: bool,
+    role: str | None,
+    expires_in: timedelta | None,
+) -> None:
+    """
+    Create an API key for headless authentication.
+
+    Prints the key for the environment variable FLYTE_API_KEY, this once. With `flyte -of json`, the key is the field
+    encodedCredentials.
+
+    Examples:
+
+        $ flyte create api-key --name ci-pipeline
+
+        $ flyte create api-key --name dashboard --role viewer --expires-in 90d
+    """
+    with _calls(cfg):
+        key = gatekey.ApiKey.create(
+            name,
+            skip_default_policy_assignments=skip_default_policy_assignments,
+            role=role,
+            expires_at=None if expires_in is None else _now() + expires_in,
+        )
+    _show_secret(cfg, key, "API Key Created Successfully")
+
+
+@click.command("api-key")
+@click.argument("client-id", type=str, required=False)
+@click.option("--limit", type=click.IntRange(min=0), default=100, help="Maximum number of keys to list.")
+@click.pass_obj
+def get_api_key(cfg: common.CLIConfig, client_id: str | None, limit: int) -> None:
+    """
+    Get or list API keys.
+
+    With a CLIENT_ID, shows that key, else lists all keys.
+
+    Examples:
+
+        $ flyte get api-key --limit 10
+
+        $ flyte get api-key ci-pipeline
+    """
+    with _calls(cfg):
+        keys = list(gatekey.ApiKey.listall(limit=limit)) if client_id is None else [gatekey.ApiKey.get(client_id)]
+    # One key is shown whole whatever the format.
+    if client_id is not None or cfg.output_format in _JSON:
+        _show_json(cfg, keys)
+    elif keys:
+        common.get_console().print(common.format("API Keys", map(_Row, keys), cfg.output_format))
+    else:
+        common.get_console().print("[yellow]No API keys found.[/yellow]")
+
+
+@click.command("api-key")
+@click.argument("client-id", type=str)
+@click.option("--client-name", type=str, help="New name.")
+@click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    type=str,
+    multiple=True,
+    help="New redirect URI, in place of all earlier ones; may be repeated.",
+)
+@click.pass_obj
+def update_api_key(
+    cfg: common.CLIConfig, client_id: str, client_name: str | None, redirect_uris: tuple[str, ...]
+) -> None:
+    """
+    Change the name or the redirect URIs of an API key; what is not named stays.
+
+    Examples:
+
+        $ flyte update api-key ci-pipeline --client-name "Nightly builds"
+    """
+    if not client_name and not redirect_uris:
+        raise click.UsageError("Nothing to change: give --client-name or --redirect-uri.")
+    with _calls(cfg):
+        key = gatekey.ApiKey.update(client_id, client_name=client_name, redirect_uris=redirect_uris)
+    if cfg.output_format in _JSON:
+        _show_json(cfg, [key])
+    else:
+        _show_success("updated", client_id)
+
+
+@click.group("rotate")
+def rotate() -> None:
+    """
+    Give something a new secret.
+    """
+
+
+@rotate.command("api-key")
+@click.argument("client-id", type=str)
+@click.option(
+    "--grace",
+    type=_Duration(),
+    default="0",
+    show_default=True,
+    help="How long the other secrets stay valid, such as 24h; 0 retires them at once and kills the key's tokens.",
+)
+@click.option("--yes", is_flag=True, help="Skip the confirmation prompt, which there is without a grace.")
+@click.pass_obj
+def rotate_api_key(cfg: common.CLIConfig, client_id: str, grace: timedelta, yes: bool) -> None:
+    """
+    Give an API key a new secret, shown this once. Needs a Gatekey server.
+
+    Examples:
+
+        $ flyte rotate api-key ci-pipeline --grace 24h
+    """
+    if not grace and not yes:
+        question = f"All other secrets and the tokens of API key '{client_id}' end at once. Rotate it?"
+        click.confirm(question, abort=True)
+    with _calls(cfg):
+        key = gatekey.ApiKey.rotate(client_id, grace=grace)
+    _show_secret(cfg, key, "API Key Rotated Successfully")
+
+
+@click.command("api-key")
+@click.argument("client-id", type=str)
+@click.option("--yes", is_flag=True, help="Skip the confirmation prompt.")
+@click.pass_obj
+def delete_api_key(cfg: common.CLIConfig, client_id: str, yes: bool) -> None:
+    """
+    Delete an API key for good; on a Gatekey server its tokens die at once.
+
+    Examples:
+
+        $ flyte delete api-key ci-pipeline --yes
+    """
+    if not yes:
+        click.confirm(f"Are you sure you want to delete API key '{client_id}'?", abort=True)
+    with _calls(cfg):
+        gatekey.ApiKey.delete(client_id)
+    _show_success("deleted", client_id)
+
+
+_COMMANDS = {
+    "create": create_api_key,
+    "get": get_api_key,
+    "update": update_api_key,
+    "delete": delete_api_key,
+}
+
+
+def keep_api_key(group: click.Group) -> click.Group:
+    """A hook on Flyte's groups: gives them our command again.
+
+    Flyte adds commands in the order in which a directory is listed, so that of another package might have replaced
+    ours, on one machine and not on the next. Hooks come after all commands.
+    """
+    if group.name in _COMMANDS:
+        group.add_command(_COMMANDS[group.name], name="api-key")
+    return group
+
+
+@contextmanager
+def _calls(cfg: common.CLIConfig) -> Generator[None]:
+    """Says which server is meant and as whom, and makes one sentence of what goes wrong in calls to it."""
+    _warn_if_replaced()
+    try:
+        _init(cfg)
+        yield
+    except (gatekey.Error, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _init(cfg: common.CLIConfig) -> None:
+    api_key = os.environ.get("FLYTE_API_KEY")
+    if api_key:
+        # Not by way of Flyte, which cannot read a key whose endpoint has a port.
+        platform = cfg.config.platform
+        gatekey.init(
+            cfg.endpoint,
+            api_key=api_key,
+            ca_file=platform.ca_cert_file_path,
+            plaintext=bool(platform.insecure if cfg.insecure is None else cfg.insecure),
+        )
+        return
+    try:
+        # Keys are of no project or domain.
+        cfg.init(project="", domain="")
+    except Exception as error:
+        # Flyte has no class for all that may be wrong with its settings.
+        raise click.ClickException(f"Flyte cannot be initialized: {error}") from error
+
+
+def _warn_if_replaced() -> None:
+    if ownership.module(ownership.REMOTE).owner == ownership.THEIRS:
+        message = (
+            f"Warning: {ownership.REMOTE}.ApiKey is that of {ownership.THEIRS} here, not Gatekey's; "
+            "`python -m gatekey.flyte.ownership` tells how to change it."
+        )
+        click.echo(message, err=True)
+
+
+def _show_secret(cfg: common.CLIConfig, key: gatekey.ApiKey, title: str) -> None:
+    if cfg.output_format in _JSON:
+        _show_json(cfg, [key], encodedCredentials=key.encoded_credentials)
+        return
+    console = common.get_console()
+    sign = "" if console.options.ascii_only else "⚠️  "
+    told = (
+        f"[green bold]Client ID:[/green bold] {escape(key.client_id)}\n\n"
+        f"[yellow bold]{sign}The following API key will only be shown once. Be sure to keep it safe![/yellow bold]\n\n"
+        "Configure your headless CLI by setting the following environment variable:"
+    )
+    console.print(Panel.fit(told, title=f"[bold]{title}[/bold]", border_style="green"))
+    # Outside of the frame, which would break it into lines that nobody can copy.
+    click.echo(f'export FLYTE_API_KEY="{key.encoded_credentials}"')
+
+
+def _show_json(cfg: common.CLIConfig, keys: list[gatekey.ApiKey], **more: Any) -> None:
+    values = [{**key.to_dict(), **more} for key in keys]
+    if cfg.output_format == "json-raw":
+        click.echo(json.dumps(values))
+    else:
+        # What Flyte calls JSON is Python's notation, in colours. Names are free text, so nothing of it is markup.
+        console = common.get_console()
+        console.print(common.format("", values, "json"), markup=False, emoji=False, soft_wrap=True)
+
+
+def _show_success(verb: str, client_id: str) -> None:
+    console = common.get_console()
+    sign = "" if console.options.ascii_only else "[green]✓[/green] "
+    console.print(f"{sign}Successfully {verb} API key: [cyan]{escape(client_id)}[/cyan]", soft_wrap=True)
+
+
+class _Row:
+    """A key as a row of Flyte's tables, whose cells are markup."""
+
+    def __init__(self, key: gatekey.ApiKey) -> None:
+        self._key = key
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        for column, value in self._key.__rich_repr__():
+            yield column, escape(value)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
