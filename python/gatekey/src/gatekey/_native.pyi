@@ -5,6 +5,18 @@ from typing import Any, Generic, TypeVar, final
 _T = TypeVar("_T", covariant=True)
 _Key = tuple[App, str | None, str | None]
 
+__all__ = [
+    "DESCRIPTOR_SET",
+    "App",
+    "Call",
+    "Client",
+    "KeyDetails",
+    "Listing",
+    "SecretDetails",
+    "Waker",
+    "__version__",
+]
+
 __version__: str
 DESCRIPTOR_SET: bytes
 

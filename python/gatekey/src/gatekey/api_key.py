@@ -141,8 +141,9 @@ class ApiKey:
         return self._message().to_json()
 
     @operation
+    @classmethod
     def create(
-        cls: type[ApiKey],
+        cls,
         name: str,
         *,
         redirect_uris: Sequence[str] | None = None,
@@ -182,7 +183,8 @@ class ApiKey:
         return Pending(call, cls._from_answer)
 
     @operation
-    def get(cls: type[ApiKey], client_id: str) -> Pending[ApiKey]:
+    @classmethod
+    def get(cls, client_id: str) -> Pending[ApiKey]:
         """Looks a key up; it has no secret.
 
         Args:
@@ -198,7 +200,8 @@ class ApiKey:
         return Pending(client().get(client_id), cls._from_answer)
 
     @listing
-    def listall(cls: type[ApiKey], *, limit: int | None = 100) -> Callable[[], Pending[list[ApiKey] | None]]:
+    @classmethod
+    def listall(cls, *, limit: int | None = 100) -> Callable[[], Pending[list[ApiKey] | None]]:
         """Lists keys, page by page as they are asked for.
 
         Args:
@@ -218,8 +221,9 @@ class ApiKey:
         return lambda: Pending(keys.next_page(), cls._from_page)
 
     @operation
+    @classmethod
     def update(
-        cls: type[ApiKey],
+        cls,
         client_id: str,
         *,
         client_name: str | None = None,
@@ -246,7 +250,8 @@ class ApiKey:
         return Pending(call, cls._from_answer)
 
     @operation
-    def delete(cls: type[ApiKey], client_id: str) -> Pending[None]:
+    @classmethod
+    def delete(cls, client_id: str) -> Pending[None]:
         """Deletes a key for good; on a Gatekey server its tokens die at once.
 
         Args:
@@ -261,8 +266,9 @@ class ApiKey:
         return Pending(client().delete(client_id), _nothing)
 
     @operation
+    @classmethod
     def rotate(
-        cls: type[ApiKey],
+        cls,
         client_id: str,
         *,
         grace: timedelta | None = None,
@@ -298,7 +304,8 @@ class ApiKey:
         return Pending(call, cls._from_answer)
 
     @operation
-    def disable(cls: type[ApiKey], client_id: str) -> Pending[KeyDetails]:
+    @classmethod
+    def disable(cls, client_id: str) -> Pending[KeyDetails]:
         """Refuses a key and its tokens until it is enabled again.
 
         Args:
@@ -314,7 +321,8 @@ class ApiKey:
         return Pending(client().disable(client_id), _itself)
 
     @operation
-    def enable(cls: type[ApiKey], client_id: str) -> Pending[KeyDetails]:
+    @classmethod
+    def enable(cls, client_id: str) -> Pending[KeyDetails]:
         """Lets a disabled key in again; tokens from before stay dead.
 
         Args:
@@ -330,7 +338,8 @@ class ApiKey:
         return Pending(client().enable(client_id), _itself)
 
     @operation
-    def details(cls: type[ApiKey], client_id: str) -> Pending[KeyDetails]:
+    @classmethod
+    def details(cls, client_id: str) -> Pending[KeyDetails]:
         """Looks up everything that a Gatekey server knows about a key: role, dates, secrets and their last use.
 
         Args:

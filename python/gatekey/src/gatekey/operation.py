@@ -101,11 +101,11 @@ class Listing(_Unbound):
         return BoundListing(self._start, owner)
 
 
-def operation(start):
-    """Makes an operation of a function that takes the class and starts a call."""
-    return Operation(start)
+def operation(method):
+    """Makes an operation of a class method that starts a call."""
+    return Operation(method.__func__)
 
 
-def listing(start):
-    """Makes an operation of a function that takes the class and gives a function that starts the next page."""
-    return Listing(start)
+def listing(method):
+    """Makes an operation of a class method that gives a function, which starts the next page."""
+    return Listing(method.__func__)

@@ -1,0 +1,82 @@
+"""`ApiKey` in a notebook, whose kernel runs an event loop of its own all the time."""
+
+import textwrap
+
+import nbclient
+import nbformat
+import pytest
+
+from support.gatekey import Credentials
+
+
+def run_cells(*sources: str) -> list[str]:
+    """Runs cells in a kernel; gives what each printed or showed."""
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+
+    def shown(output: nbformat.NotebookNode) -> str:
+        return output["text"] if output["output_type"] == "stream" else output["data"]["text/plain"]
+
+    return ["".join(map(shown, cell["outputs"])).strip() for cell in cells]
+
+
+def test_a_call_waits_for_its_answer_in_a_cell(admin: Credentials, name: str) -> None:
+    _, created, listed = run_cells(
+        "from gatekey import ApiKey",
+        f"ApiKey.create(name={name!r}).client_id",
+        f"print({name!r} in [key.client_id for key in ApiKey.listall(limit=None)])",
+    )
+    assert (created, listed) == (repr(name), "True")
+
+
+def test_a_call_is_awaited_in_a_cell(admin: Credentials, name: str) -> None:
+    _, created, listed = run_cells(
+        "from gatekey import ApiKey",
+        f"(await ApiKey.create.aio({name!r})).client_id",
+        f"{name!r} in [key.client_id async for key in ApiKey.listall.aio(limit=None)]",
+    )
+    assert (created, listed) == (repr(name), "True")
+
+
+def test_both_forms_are_at_home_in_one_cell(admin: Credentials, name: str) -> None:
+    (shown,) = run_cells(
+        f"""
+        from gatekey import ApiKey
+        ApiKey.create({name!r})
+        (await ApiKey.get.aio({name!r})) == ApiKey.get({name!r})
+        """
+    )
+    assert shown == "True"
+
+
+@pytest.mark.parametrize("call", ["ApiKey.create({name!r})", "await ApiKey.create.aio({name!r})"])
+def test_a_cell_that_ends_with_a_new_key_does_not_show_its_secret(admin: Credentials, name: str, call: str) -> None:
+    _, shown = run_cells("from gatekey import ApiKey", call.format(name=name))
+    assert name in shown
+    assert "gk_" not in shown
+
+
+def test_an_interrupted_cell_leaves_the_kernel_good_for_the_next(admin: Credentials, name: str) -> None:
+    # The kernel's interrupt is a SIGINT.
+    _, shown = run_cells(
+        f"""
+        import os, signal, socket, threading
+        import gatekey
+        from gatekey import ApiKey
+        silence = socket.create_server(("127.0.0.1", 0))
+        gatekey.init("127.0.0.1:%d" % silence.getsockname()[1], client_id="ci", client_secret="s")
+
+        def interrupt():
+            silence.accept()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        try:
+            ApiKey.get({name!r})
+        except KeyboardInterrupt:
+            gatekey.settings._given = None
+        """,
+        f"ApiKey.create({name!r}).client_id",
+    )
+    assert shown == repr(name)

@@ -1,0 +1,39 @@
+"""Scripts in a Python of their own: what a process does from its start to its end."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from support.gatekey import PATIENCE_SECONDS
+
+
+def start_script(source: str, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Starts a script, with more environment variables. It is told where this folder's modules are."""
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_script(source: str, *, env: Mapping[str, str] | None = None) -> str:
+    """Runs a script that must end well; gives what it printed."""
+    with start_script(source, env=env) as process:
+        code, out, err = outcome(process)
+    assert (code, err) == (0, ""), f"the script ended with {code}:\n{out}{err}"
+    return out
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Waits for a script's end: its exit code, and what it printed in both ways."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, out, err

@@ -1,0 +1,100 @@
+"""Servers to call: a real one whose request log can be read, and one that never answers."""
+
+import json
+import socket
+import ssl
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.gatekey import BINARY, Background, Server, background
+
+# What a client does once for all its calls: it logs in.
+_LOGIN = ("/flyteidl2.auth.AuthMetadataService/", "/oauth2/token")
+
+
+@dataclass(frozen=True)
+class LoggedServer(Server):
+    """A running server, and the lines that it logs."""
+
+    process: Background = field(repr=False)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests that were logged since the last question, in their order."""
+        mark = uuid.uuid4().hex
+        self.fetch("/.well-known/oauth-authorization-server", request_id=mark)
+        lines = [json.loads(line) for line in self.process.lines_up_to(mark)[:-1]]
+        return [line for line in lines if line["message"] == "request"]
+
+    def calls(self) -> list[str]:
+        """The methods that were called since the last question, without the login."""
+        paths = [str(request["path"]) for request in self.requests()]
+        return [path.removeprefix("/cloudidl.identity.") for path in paths if not path.startswith(_LOGIN)]
+
+    def fetch(self, path: str, *, request_id: str = "test", body: object = None, token: str | None = None) -> Any:
+        """Sends a request of JSON; gives its answer."""
+        headers = {"content-type": "application/json", "x-request-id": request_id}
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=headers)
+        trusting = ssl.create_default_context(cafile=str(self.ca_file))
+        with urllib.request.urlopen(request, context=trusting) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def serve_and_log(data_dir: Path) -> Iterator[LoggedServer]:
+    """Runs a server on a port of its own."""
+    command = (BINARY, "serve", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--log-format", "json")
+    with background(*command) as process:
+        serving = json.loads(process.lines_up_to('"serving"')[-1])
+        yield LoggedServer(url=serving["url"], data_dir=data_dir, process=process)
+
+
+@dataclass(frozen=True)
+class SilentServer:
+    """Accepts connections and never answers."""
+
+    endpoint: str
+    accepted: threading.Semaphore
+
+    @property
+    def encoded_credentials(self) -> str:
+        """A key that leads here."""
+        from base64 import b64encode
+
+        return b64encode(f"{self.endpoint}:ci:gk_secret:None".encode()).decode()
+
+
+@contextmanager
+def serve_silence() -> Iterator[SilentServer]:
+    """Runs a server that never answers."""
+    kept = []
+    accepted = threading.Semaphore(0)
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                kept.append(connection)
+                accepted.release()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield SilentServer(f"127.0.0.1:{listener.getsockname()[1]}", accepted)
+        finally:
+            # A listener that is only closed keeps its accept waiting.
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
