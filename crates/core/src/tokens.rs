@@ -118,7 +118,7 @@ pub struct AuthenticatedKey {
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     /// What it says.
-    pub claims: AccessTokenClaims,
+    pub claims: Arc<AccessTokenClaims>,
     /// The key that fetched it.
     pub facts: Arc<KeyFacts>,
 }
@@ -273,20 +273,24 @@ impl Tokens {
     /// # Errors
     /// [`TokenRefusal`], by the first rule that it breaks now.
     pub fn verify_again(&self, token: &VerifiedToken) -> Result<VerifiedToken, TokenRefusal> {
-        self.in_force(token.claims.clone(), self.env.now())
+        self.in_force(Arc::clone(&token.claims), self.env.now())
     }
 
     /// Checks that a token is ours and in force now, whomever it is for.
     fn verify_for_anybody(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         let now = self.env.now();
-        let claims: AccessTokenClaims = self.key_ring.verify(token, now)?;
+        let claims = self.key_ring.verify(token, now)?;
         if claims.iss != self.policy.issuer {
             return Err(TokenRefusal::Issuer);
         }
         self.in_force(claims, now)
     }
 
-    fn in_force(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<VerifiedToken, TokenRefusal> {
+    fn in_force(
+        &self,
+        claims: Arc<AccessTokenClaims>,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenRefusal> {
         if claims.nbf > now.as_seconds() {
             return Err(InvalidToken::NotYetValid.into());
         }
@@ -339,7 +343,7 @@ impl Tokens {
             format!("jti={}", claims.jti),
         );
         let denied = DeniedToken {
-            jti: claims.jti,
+            jti: claims.jti.clone(),
             key_id: facts.key_id,
             expires_at: Timestamp::from_seconds(claims.exp),
         };

@@ -19,7 +19,7 @@ pub enum Principal {
     /// No credential was sent.
     Nobody,
     /// A key, by a token in force.
-    Key(Box<VerifiedToken>),
+    Key(VerifiedToken),
     /// The credential was refused.
     Refused(Refusal),
 }
@@ -57,7 +57,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let principal = match bearer_token(&app, request.headers()) {
         Ok(None) => Principal::Nobody,
         Ok(Some(token)) => match app.tokens.verify(token) {
-            Ok(verified) => Principal::Key(Box::new(verified)),
+            Ok(verified) => Principal::Key(verified),
             Err(refusal) => Principal::Refused(refusal.into()),
         },
         Err(refusal) => Principal::Refused(refusal),
