@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import gatekey
 import rich_click as click
-from gatekey.flyte import ownership
 from rich.markup import escape
 from rich.panel import Panel
 
+import gatekey
 from flyte.cli import _common as common
+from gatekey.flyte import ownership
 
 _JSON = ("json", "json-raw")
 

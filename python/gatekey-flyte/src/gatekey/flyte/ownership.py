@@ -160,6 +160,12 @@ def _advice(
     for name, found in modules.items():
         if found.owner == OURS:
             continue
+        if found.owner == THEIRS and _is_elsewhere(found, _SHARED_FILES[name]):
+            yield (
+                f"{name} is that of {THEIRS} in {found.file}, which hides what {OURS} has in another folder; to have "
+                "Gatekey's, install both into the same environment"
+            )
+            continue
         if found.owner == THEIRS:
             reason = f"{name} is that of {THEIRS}, which was installed after {OURS}"
         elif found.file is None:
@@ -175,6 +181,12 @@ def _advice(
         f"to have all of {THEIRS}'s own again: pip uninstall {OURS}, which takes the shared files away as well, and "
         f"then {_REINSTALL} {theirs}"
     )
+
+
+def _is_elsewhere(found: Module, path: str) -> bool:
+    """Whether a file is not the one that a reinstallation of ours would replace."""
+    ours = Path(str(importlib.metadata.distribution(OURS).locate_file(path)))
+    return found.file is not None and ours.resolve() != Path(found.file).resolve()
 
 
 def _pinned(distribution: str, version: str | None) -> str:
