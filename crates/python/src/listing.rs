@@ -1,9 +1,9 @@
 //! [`Listing`]: keys page by page.
 
-use std::sync::Arc;
+use std::{process, sync::Arc};
 
 use gatekey_client::ApiKey;
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -13,11 +13,15 @@ use crate::{
 
 /// The keys that a listing has not given yet; nothing is fetched before it is asked for.
 #[pyclass(frozen, module = "gatekey._native")]
-pub(crate) struct Listing(Arc<Mutex<gatekey_client::Listing<ApiKey>>>);
+pub(crate) struct Listing {
+    keys: Arc<Mutex<gatekey_client::Listing<ApiKey>>>,
+    /// Whose connections it uses.
+    process: u32,
+}
 
 impl Listing {
     pub(crate) fn new(listing: gatekey_client::Listing<ApiKey>) -> Self {
-        Self(Arc::new(Mutex::new(listing)))
+        Self { keys: Arc::new(Mutex::new(listing)), process: process::id() }
     }
 }
 
@@ -25,8 +29,11 @@ impl Listing {
 impl Listing {
     /// The next page, which may be empty; `None` at the end. Pages asked for at once come one after the other.
     fn next_page(&self) -> PyResult<Call> {
-        let listing = Arc::clone(&self.0);
-        let next = async move { listing.lock().await.next_page().await.transpose() };
+        if self.process != process::id() {
+            return Err(PyRuntimeError::new_err("the process forked while this listing was under way"));
+        }
+        let keys = Arc::clone(&self.keys);
+        let next = async move { keys.lock().await.next_page().await.transpose() };
         Call::start(next, |page| -> Option<Vec<Key>> { page.map(|keys| keys.iter().map(key).collect()) })
     }
 }

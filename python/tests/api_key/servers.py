@@ -1,5 +1,6 @@
 """Servers to call: a real one whose request log can be read, and one that never answers."""
 
+import base64
 import json
 import socket
 import ssl
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.gatekey import BINARY, Background, Server, background
+from support.gatekey import BINARY, PATIENCE_SECONDS, Background, Server, background
 
 # What a client does once for all its calls: it logs in.
 _LOGIN = ("/flyteidl2.auth.AuthMetadataService/", "/oauth2/token")
@@ -57,44 +58,57 @@ def serve_and_log(data_dir: Path) -> Iterator[LoggedServer]:
         yield LoggedServer(url=serving["url"], data_dir=data_dir, process=process)
 
 
-@dataclass(frozen=True)
 class SilentServer:
     """Accepts connections and never answers."""
 
-    endpoint: str
-    accepted: threading.Semaphore
+    def __init__(self, listener: socket.socket) -> None:
+        self.endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
+        # Counts the connections.
+        self.accepted = threading.Semaphore(0)
+        self._listener = listener
+        self._connections: list[socket.socket] = []
 
     @property
     def encoded_credentials(self) -> str:
         """A key that leads here."""
-        from base64 import b64encode
+        return base64.b64encode(f"{self.endpoint}:ci:gk_secret:None".encode()).decode()
 
-        return b64encode(f"{self.endpoint}:ci:gk_secret:None".encode()).decode()
+    def accept(self) -> None:
+        """Accepts connections until there is no listener any more."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self.accepted.release()
+
+    def hang_up(self) -> None:
+        """Ends all connections, and accepts no more."""
+        # A listener that is only closed keeps its accept waiting.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._connections:
+            connection.close()
+
+    def wait_for_hang_up(self) -> None:
+        """Returns once the client has ended all connections."""
+        for connection in self._connections:
+            connection.settimeout(PATIENCE_SECONDS)
+            while connection.recv(4096):
+                pass
 
 
 @contextmanager
 def serve_silence() -> Iterator[SilentServer]:
     """Runs a server that never answers."""
-    kept = []
-    accepted = threading.Semaphore(0)
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                kept.append(connection)
-                accepted.release()
-
-        thread = threading.Thread(target=accept)
+        server = SilentServer(listener)
+        thread = threading.Thread(target=server.accept)
         thread.start()
         try:
-            yield SilentServer(f"127.0.0.1:{listener.getsockname()[1]}", accepted)
+            yield server
         finally:
-            # A listener that is only closed keeps its accept waiting.
-            listener.shutdown(socket.SHUT_RDWR)
+            if listener.fileno() != -1:
+                server.hang_up()
             thread.join()
-            for connection in kept:
-                connection.close()

@@ -1,5 +1,7 @@
 """`create`, `get`, `update` and `delete`: called plainly and awaited, the same rules hold."""
 
+import base64
+
 import pytest
 
 import gatekey
@@ -68,3 +70,85 @@ def test_the_call_is_made_by_the_key_in_the_environment(
     calls.create(name)
     (create,) = (request for request in server.requests() if request["path"].endswith("/Create"))
     assert create["client_id"] == admin.client_id
+
+
+FIELDS_BESIDE = {
+    "contacts": ["ops@example.com", "dev@example.com"],
+    "logoUri": "https://example.com/logo.png",
+    "clientUri": "https://example.com",
+    "policyUri": "https://example.com/policy",
+    "tosUri": "https://example.com/tos",
+    "jwksUri": "https://example.com/jwks",
+    "applicationType": "NATIVE",
+    "grantTypes": ["CLIENT_CREDENTIALS"],
+}
+
+
+def test_update_keeps_everything_it_is_not_asked_to_change(
+    calls: Calls, server: LoggedServer, admin: Credentials, name: str
+) -> None:
+    calls.create(name, redirect_uris=["https://ci.example.com/callback"])
+    token = server.command(admin, "token").strip()
+    server.fetch("/cloudidl.identity.AppsService/Update", body={"clientId": name, **FIELDS_BESIDE}, token=token)
+    before = calls.get(name).to_dict()
+    assert {field: before[field] for field in FIELDS_BESIDE} == FIELDS_BESIDE
+
+    updated = calls.update(name, client_name="Nightly build")
+    assert updated.to_dict() == calls.get(name).to_dict() == {**before, "clientName": "Nightly build"}
+
+    updated = calls.update(name, redirect_uris=["https://other.example.com/callback"])
+    uris = {"redirectUris": ["https://other.example.com/callback"]}
+    assert updated.to_dict() == calls.get(name).to_dict() == {**before, "clientName": "Nightly build", **uris}
+
+
+def test_update_leaves_the_secret_valid(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = calls.create(name)
+    updated = calls.update(name, client_name="Nightly build")
+    assert (updated.client_secret, updated.encoded_credentials) == ("", None)
+
+    monkeypatch.setenv("FLYTE_API_KEY", key.encoded_credentials)
+    assert calls.details(name).client_name == "Nightly build"
+
+
+@pytest.mark.parametrize("nothing", [{}, {"client_name": "", "redirect_uris": []}, {"client_name": None}])
+def test_update_with_nothing_to_change_changes_nothing(calls: Calls, name: str, nothing: dict[str, object]) -> None:
+    before = calls.create(name, redirect_uris=["https://ci.example.com/callback"])
+    before.pb2.client_secret = ""
+    assert calls.update(name, **nothing).pb2 == before.pb2
+
+
+@pytest.mark.parametrize("uris", [("https://a.example.com/cb",), ["https://a.example.com/cb", "http://localhost:1/cb"]])
+def test_any_sequence_of_redirect_uris_is_taken(calls: Calls, name: str, uris: list[str]) -> None:
+    assert list(calls.create(name, redirect_uris=uris).pb2.redirect_uris) == list(uris)
+
+
+def test_a_bare_string_of_redirect_uris_is_refused(calls: Calls, name: str) -> None:
+    with pytest.raises((gatekey.InvalidArgumentError, TypeError)):
+        calls.create(name, redirect_uris="https://a.example.com/cb")
+
+
+def test_encoded_credentials_name_the_port(calls: Calls, server: LoggedServer, name: str) -> None:
+    key = calls.create(name)
+    decoded = base64.b64decode(key.encoded_credentials).decode().rsplit(":", 3)
+    assert decoded == [server.endpoint, name, key.client_secret, "None"]
+    assert ":" in server.endpoint
+
+
+def test_a_key_without_default_policies_has_no_role(calls: Calls, name: str) -> None:
+    calls.create(name, skip_default_policy_assignments=True)
+    assert calls.details(name).role is None
+
+
+def test_the_secret_is_in_the_answer_to_create_alone(calls: Calls, name: str) -> None:
+    secret = calls.create(name).client_secret
+    for key in (calls.get(name), *calls.listall(limit=None)):
+        assert (key.client_secret, key.encoded_credentials) == ("", None)
+        assert secret not in key.to_json()
+
+
+@pytest.mark.parametrize("client_id", ["", "no/such", "a b", "\u591c", "x" * 5000, "a\nb", "a\0b"])
+def test_any_text_may_be_asked_for(calls: Calls, client_id: str) -> None:
+    with pytest.raises((gatekey.NotFoundError, gatekey.InvalidArgumentError)) as caught:
+        calls.get(client_id)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000

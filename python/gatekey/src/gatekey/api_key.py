@@ -20,17 +20,27 @@ if TYPE_CHECKING:
     _Key = tuple[_App, str | None, str | None]
 
 
-class _DataclassFields:
-    """The fields of a dataclass, for those who ask: to import dataclasses takes as long as half a call."""
+class _OfDataclass:
+    """What makes a class a dataclass, for those who ask: to import dataclasses takes as long as half a call."""
 
-    def __get__(self, instance: object, owner: type) -> dict[str, Any]:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
         import dataclasses
 
-        optional = [
-            (name, "str | None", dataclasses.field(default=None)) for name in ("organization", "encoded_credentials")
-        ]
-        twin = dataclasses.make_dataclass(owner.__name__, [("pb2", "App"), *optional])
-        return {field.name: field for field in dataclasses.fields(twin)}
+        message = dataclasses.field(repr=False)
+        organization = dataclasses.field(default=None)
+        secret = dataclasses.field(default=None, repr=False)
+        twin = dataclasses.make_dataclass(
+            owner.__name__,
+            [
+                ("pb2", "App", message),
+                ("organization", "str | None", organization),
+                ("encoded_credentials", "str | None", secret),
+            ],
+        )
+        return getattr(twin, self._name)
 
 
 class ApiKey:
@@ -64,8 +74,9 @@ class ApiKey:
     _app: _App | None
     _pb2: App | Message | None
 
-    # For dataclasses.fields, replace and their like.
-    __dataclass_fields__ = _DataclassFields()
+    # For dataclasses.fields, replace and their like, and for dataclasses that derive from this class.
+    __dataclass_fields__ = _OfDataclass("__dataclass_fields__")
+    __dataclass_params__ = _OfDataclass("__dataclass_params__")
     __match_args__ = ("pb2", "organization", "encoded_credentials")
     # As for a dataclass that has no order and may change.
     __hash__ = None  # type: ignore[assignment]

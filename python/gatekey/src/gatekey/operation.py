@@ -71,16 +71,23 @@ class BoundOperation(_Bound):
 
 
 class BoundListing(_Bound):
+    # Wrong arguments are refused here; only what asks the server is a generator, and waits for the first item.
     def __call__(self, *args, **kwargs):
-        next_page = self._start(self._owner, *args, **kwargs)
-        while (page := next_page().wait()) is not None:
-            yield from page
+        return _items(self._start(self._owner, *args, **kwargs))
 
-    async def aio(self, *args, **kwargs):
-        next_page = self._start(self._owner, *args, **kwargs)
-        while (page := await next_page().answer()) is not None:
-            for item in page:
-                yield item
+    def aio(self, *args, **kwargs):
+        return _awaited_items(self._start(self._owner, *args, **kwargs))
+
+
+def _items(next_page):
+    while (page := next_page().wait()) is not None:
+        yield from page
+
+
+async def _awaited_items(next_page):
+    while (page := await next_page().answer()) is not None:
+        for item in page:
+            yield item
 
 
 class _Unbound:

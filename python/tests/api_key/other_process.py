@@ -1,0 +1,26 @@
+"""What other processes are asked to do: they find it by the name of this module."""
+
+import asyncio
+
+from google.protobuf.message import Message
+
+from gatekey import ApiKey
+
+
+def its_parts(key: ApiKey, message: Message) -> tuple[str, str, str, bool]:
+    """All that a key holds."""
+    return key.client_id, key.client_secret, key.to_json(), key.pb2 == message
+
+
+def look_up(client_id: str) -> str:
+    """A call."""
+    return ApiKey.get(client_id).client_id
+
+
+def look_up_awaited(client_id: str) -> str:
+    """A call in an event loop of its own."""
+
+    async def awaited() -> str:
+        return (await ApiKey.get.aio(client_id)).client_id
+
+    return asyncio.run(awaited())

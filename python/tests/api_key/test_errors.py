@@ -1,0 +1,152 @@
+"""Errors: one base class, a code, the request to look for in the log, a sentence, and no secret anywhere."""
+
+import io
+import logging
+import pickle
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.traceback import Traceback
+
+import gatekey
+from calls import Calls
+from servers import LoggedServer, SilentServer
+from support.gatekey import Credentials
+
+
+def never_answers(calls: Calls, silence: SilentServer) -> None:
+    gatekey.init(api_key=silence.encoded_credentials, timeout=0.2)
+    calls.get("ci")
+
+
+def is_not_there(calls: Calls, silence: SilentServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    gatekey.init(f"127.0.0.1:{port}", client_id="ci", client_secret="gk_secret", retries=0)
+    calls.get("ci")
+
+
+def is_refused(calls: Calls, silence: SilentServer) -> None:
+    gatekey.init(client_id="admin", client_secret="gk_secret")
+    calls.get("ci")
+
+
+def is_not_allowed(calls: Calls, silence: SilentServer) -> None:
+    calls.create("not-allowed")
+    gatekey.init(api_key=calls.rotate("not-allowed").encoded_credentials)
+    try:
+        calls.create("x")
+    finally:
+        gatekey.settings._given = None
+        calls.delete("not-allowed")
+
+
+def exists(calls: Calls, silence: SilentServer) -> None:
+    calls.create("admin")
+
+
+def is_missing(calls: Calls, silence: SilentServer) -> None:
+    calls.get("no-such-key")
+
+
+def breaks_a_rule(calls: Calls, silence: SilentServer) -> None:
+    calls.create("x", redirect_uris=["nonsense"])
+
+
+def has_a_bad_key(calls: Calls, silence: SilentServer) -> None:
+    gatekey.init(api_key="gk_secret")
+
+
+CASES: dict[Callable[..., None], tuple[type[gatekey.Error], str, bool]] = {
+    never_answers: (gatekey.DeadlineExceededError, "deadline_exceeded", True),
+    is_not_there: (gatekey.UnavailableError, "unavailable", True),
+    is_refused: (gatekey.UnauthenticatedError, "unauthenticated", False),
+    is_not_allowed: (gatekey.PermissionDeniedError, "permission_denied", False),
+    exists: (gatekey.AlreadyExistsError, "already_exists", False),
+    is_missing: (gatekey.NotFoundError, "not_found", False),
+    breaks_a_rule: (gatekey.InvalidArgumentError, "invalid_argument", False),
+    has_a_bad_key: (gatekey.ConfigurationError, "configuration", False),
+}
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.__name__)
+def failure(request: pytest.FixtureRequest, calls: Calls, silence: SilentServer) -> tuple[gatekey.Error, Any]:
+    """What one failing call raised, and what it should have."""
+    with pytest.raises(gatekey.Error) as caught:
+        request.param(calls, silence)
+    return caught.value, CASES[request.param]
+
+
+def test_each_has_its_class_and_code_and_says_whether_to_try_again(failure: tuple[gatekey.Error, Any]) -> None:
+    error, expected = failure
+    assert (type(error), error.code, error.is_retryable) == expected
+
+
+def test_each_is_one_sentence(failure: tuple[gatekey.Error, Any]) -> None:
+    said = str(failure[0])
+    assert said
+    assert "\n" not in said
+    assert not said.endswith(".")
+    assert not {"Error(", "Err(", "Some(", "{ "} & set(said.split(" "))
+
+
+def test_each_call_that_failed_can_be_found_in_the_log(
+    failure: tuple[gatekey.Error, Any], server: LoggedServer
+) -> None:
+    error, (_, code, _) = failure
+    logged = [request["request_id"] for request in server.requests()]
+    if code == "configuration":
+        assert error.request_id is None
+    else:
+        assert error.request_id
+    if code in ("permission_denied", "already_exists", "not_found", "invalid_argument"):
+        assert error.request_id in logged
+
+
+def test_each_survives_pickle(failure: tuple[gatekey.Error, Any]) -> None:
+    error = failure[0]
+    twin = pickle.loads(pickle.dumps(error))
+    assert type(twin) is type(error)
+    assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+def test_no_secret_is_in_an_error_nor_in_a_traceback_with_all_variables(
+    failure: tuple[gatekey.Error, Any], admin: Credentials
+) -> None:
+    error = failure[0]
+    # Without the variables of this folder, in which the tests' own secrets are.
+    folder = Path(__file__).parent
+    of_rich = io.StringIO()
+    options = {"show_locals": True, "locals_max_string": None, "suppress": [str(folder)]}
+    Console(file=of_rich, width=400).print(Traceback.from_exception(type(error), error, error.__traceback__, **options))
+    assert "locals" in of_rich.getvalue()
+    of_python = traceback.TracebackException.from_exception(error, capture_locals=True)
+    of_python.stack = traceback.StackSummary.from_list(
+        [frame for frame in of_python.stack if folder not in Path(frame.filename).parents]
+    )
+    for text in (str(error), repr(error), repr(vars(error)), of_rich.getvalue(), "".join(of_python.format())):
+        assert "gk_" not in text
+        assert admin.encoded_credentials not in text
+
+
+def test_nothing_of_a_secret_is_logged(calls: Calls, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        calls.create(name)
+        calls.rotate(name)
+    assert "gk_" not in caplog.text
+
+
+def test_an_error_that_the_server_did_not_explain_is_an_error_too() -> None:
+    error = gatekey.Error("could not get it")
+    assert (str(error), error.code, error.request_id, error.is_retryable) == (
+        "could not get it",
+        "unknown",
+        None,
+        False,
+    )
+    assert isinstance(error, Exception)

@@ -1,0 +1,137 @@
+"""Ctrl-C, and the end of the interpreter, while calls are under way: neither hangs nor crashes."""
+
+import signal
+
+import pytest
+
+from scripts import outcome, run_script, start_script
+from servers import SilentServer
+from support.gatekey import PATIENCE_SECONDS, Credentials
+
+BLOCKED = {
+    "plain": 'ApiKey.get("ci")',
+    "listed": "list(ApiKey.listall(limit=None))",
+    "aio": 'asyncio.run(ApiKey.get.aio("ci"))',
+}
+
+
+@pytest.mark.parametrize("form", BLOCKED)
+def test_ctrl_c_ends_a_call_that_waits_for_a_silent_server(silence: SilentServer, form: str) -> None:
+    with start_script(
+        f"""
+        import asyncio
+        from gatekey import ApiKey
+        try:
+            {BLOCKED[form]}
+        except KeyboardInterrupt:
+            print("interrupted")
+        """,
+        env={"FLYTE_API_KEY": silence.encoded_credentials},
+    ) as process:
+        assert silence.accepted.acquire(timeout=PATIENCE_SECONDS)
+        process.send_signal(signal.SIGINT)
+        # The call alone would have lasted for 30 s: so this is within a few.
+        out, err = process.communicate(timeout=15)
+    assert (process.returncode, out, err) == (0, "interrupted\n", "")
+
+
+@pytest.mark.parametrize("form", ["for _ in ApiKey.listall(limit=None): pass", "asyncio.run(awaited())"])
+def test_ctrl_c_ends_a_long_listing(admin: Credentials, form: str) -> None:
+    with start_script(
+        f"""
+        import asyncio
+        from gatekey import ApiKey
+
+        async def awaited():
+            async for _ in ApiKey.listall.aio(limit=None):
+                pass
+
+        ApiKey.get("admin")
+        try:
+            print("begins", flush=True)
+            while True:
+                {form}
+        except KeyboardInterrupt:
+            print("interrupted", ApiKey.get("admin").client_id)
+        """
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        process.send_signal(signal.SIGINT)
+        assert outcome(process) == (0, "interrupted admin\n", "")
+
+
+def test_ctrl_c_without_a_handler_ends_the_process_as_a_signal_does(silence: SilentServer) -> None:
+    env = {"FLYTE_API_KEY": silence.encoded_credentials}
+    with start_script("from gatekey import ApiKey; ApiKey.get('ci')", env=env) as process:
+        assert silence.accepted.acquire(timeout=PATIENCE_SECONDS)
+        process.send_signal(signal.SIGINT)
+        code, _, err = outcome(process)
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in err
+
+
+def test_a_signal_that_raises_nothing_does_not_end_a_call(admin: Credentials, silence: SilentServer) -> None:
+    printed = run_script(
+        f"""
+        import signal, time
+        import gatekey
+        signal.signal(signal.SIGALRM, lambda *_: print("rang"))
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        gatekey.init(api_key={silence.encoded_credentials!r}, timeout=0.5)
+        try:
+            gatekey.ApiKey.get("ci")
+        except gatekey.DeadlineExceededError:
+            print("late")
+        """
+    )
+    assert printed.split() == ["rang", "late"]
+
+
+@pytest.mark.parametrize("form", BLOCKED)
+def test_the_interpreter_ends_while_a_call_is_under_way(silence: SilentServer, form: str) -> None:
+    printed = run_script(
+        f"""
+        import asyncio, socket, threading, time
+        from gatekey import ApiKey
+        threading.Thread(target=lambda: {BLOCKED[form]}, daemon=True).start()
+        time.sleep(0.2)
+        print("ends")
+        """,
+        env={"FLYTE_API_KEY": silence.encoded_credentials},
+    )
+    assert printed == "ends\n"
+
+
+@pytest.mark.parametrize("form", ["plain", "aio"])
+def test_the_interpreter_ends_while_answers_come_in(admin: Credentials, form: str) -> None:
+    for _ in range(5):
+        printed = run_script(
+            f"""
+            import threading, time
+            from other_process import look_up, look_up_awaited
+            work = look_up if {form!r} == "plain" else look_up_awaited
+
+            def call_on_and_on():
+                while True:
+                    work("admin")
+
+            work("admin")
+            for _ in range(8):
+                threading.Thread(target=call_on_and_on, daemon=True).start()
+            print("ends")
+            """
+        )
+        assert printed == "ends\n"
+
+
+def test_an_exit_handler_may_call(admin: Credentials) -> None:
+    printed = run_script(
+        """
+        import atexit
+        from other_process import look_up
+        atexit.register(lambda: print(look_up("admin")))
+        print(look_up("admin"))
+        """
+    )
+    assert printed.split() == ["admin", "admin"]

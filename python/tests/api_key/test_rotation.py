@@ -1,0 +1,123 @@
+"""What only a Gatekey server can do: rotate, disable, enable, details, roles and dates."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+import gatekey
+from calls import Calls
+from gatekey import ApiKey
+
+
+def use(key: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a key the one that makes the calls."""
+    assert key.encoded_credentials
+    monkeypatch.setenv("FLYTE_API_KEY", key.encoded_credentials)
+
+
+def test_with_a_grace_the_old_secret_and_the_new_one_work(
+    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = calls.create(name)
+    new = calls.rotate(name, grace=timedelta(hours=1), label="next")
+    assert new.client_secret != old.client_secret
+    for key in (old, new):
+        use(key, monkeypatch)
+        assert [secret.label for secret in calls.details(name).secrets] == ["", "next"]
+
+
+def test_without_a_grace_the_old_secret_and_its_tokens_die(
+    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = calls.create(name)
+    with monkeypatch.context() as patch:
+        use(old, patch)
+        calls.details(name)  # A token is at hand now.
+    new = calls.rotate(name)
+
+    use(old, monkeypatch)
+    with pytest.raises(gatekey.UnauthenticatedError):
+        calls.details(name)
+    use(new, monkeypatch)
+    assert calls.details(name).client_id == name
+
+
+def test_a_key_may_rotate_itself(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(calls.create(name), monkeypatch)
+    use(calls.rotate(name), monkeypatch)
+    assert [secret.expires_at is None for secret in calls.details(name).secrets] == [False, True]
+
+
+def test_a_disabled_key_is_refused_until_it_is_enabled(
+    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = calls.create(name)
+    assert calls.disable(name).disabled_at is not None
+    with monkeypatch.context() as patch:
+        use(key, patch)
+        with pytest.raises(gatekey.UnauthenticatedError):
+            calls.details(name)
+    assert calls.enable(name).disabled_at is None
+    use(key, monkeypatch)
+    assert calls.details(name).client_id == name
+
+
+@pytest.mark.parametrize("role", ["admin", "contributor", "viewer", "verifier"])
+def test_a_key_has_the_role_it_was_made_with(calls: Calls, name: str, role: str) -> None:
+    calls.create(name, role=role)
+    assert calls.details(name).role == role
+
+
+def test_a_role_that_is_none_is_refused(calls: Calls, name: str) -> None:
+    with pytest.raises(ValueError, match="owner"):
+        calls.create(name, role="owner")
+
+
+def test_a_key_expires_when_it_was_told_to(calls: Calls, name: str) -> None:
+    expires_at = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
+    assert calls.create(name, expires_at=expires_at.astimezone(timezone(timedelta(hours=-9)))).client_id == name
+    details = calls.details(name)
+    assert details.expires_at == expires_at
+    assert details.expires_at.tzinfo is not None
+
+
+def test_a_new_secret_expires_when_it_was_told_to(calls: Calls, name: str) -> None:
+    calls.create(name)
+    expires_at = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
+    calls.rotate(name, grace=timedelta(minutes=1), expires_at=expires_at)
+    assert [secret.expires_at for secret in calls.details(name).secrets][-1] == expires_at
+
+
+def test_a_date_without_a_zone_is_refused(calls: Calls, name: str) -> None:
+    for operation in (calls.create, calls.rotate):
+        with pytest.raises(ValueError, match="time zone"):
+            operation(name, expires_at=datetime(2100, 1, 1))
+
+
+def test_a_date_that_is_past_is_refused(calls: Calls, name: str) -> None:
+    with pytest.raises(gatekey.InvalidArgumentError, match="expire"):
+        calls.create(name, expires_at=datetime(2000, 1, 1, tzinfo=timezone.utc))
+
+
+@pytest.mark.parametrize("grace", [timedelta(days=91), timedelta(seconds=-1)])
+def test_a_grace_out_of_range_is_refused(calls: Calls, name: str, grace: timedelta) -> None:
+    calls.create(name)
+    with pytest.raises((gatekey.InvalidArgumentError, ValueError)):
+        calls.rotate(name, grace=grace)
+
+
+def test_details_are_equal_when_they_say_the_same_and_show_no_secret(calls: Calls, name: str) -> None:
+    key = calls.create(name)
+    details = calls.details(name)
+    assert details == calls.details(name)
+    assert details != calls.disable(name)
+    assert details.secrets == calls.details(name).secrets
+    assert name in repr(details)
+    assert key.client_secret not in repr([details, details.secrets])
+    assert isinstance(details, gatekey.KeyDetails)
+    assert isinstance(details.secrets[0], gatekey.SecretDetails)
+
+
+def test_the_last_use_of_a_secret_is_told(calls: Calls, admin: object) -> None:
+    secrets = calls.details("admin").secrets
+    assert all(secret.created_at is not None for secret in secrets)
