@@ -1,4 +1,4 @@
-//! How to find leaked secrets: [`PATTERNS`] for scanners, and [`find`] for programs.
+//! How to find leaked secrets: [`PATTERNS`] for scanners, [`find`] and [`holds_credential`] for programs.
 //!
 //! What leaks is mostly `FLYTE_API_KEY`, which is base64, where `:gk_` looks different at each of three
 //! alignments. A pattern alone gives false alarms; the checksum of a decoded match tells a secret from a
@@ -8,6 +8,8 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+
+use percent_encoding::percent_decode_str;
 
 use crate::{Secret, encoded_credentials, secret};
 
@@ -56,6 +58,38 @@ pub fn find(text: &str) -> Vec<Secret> {
     found
 }
 
+/// Whether a text holds what lets somebody in: a secret of ours, plain or within base64, or the beginning of a JWT; also
+/// where the text writes bytes with percent signs, as URLs do (RFC 3986 section 2.1).
+///
+/// ```
+/// use gatekey_credentials::{Secret, detection};
+///
+/// let path = format!("/me/{}", Secret::from_random(&[7; 23]).expose());
+/// assert!(detection::holds_credential(&path));
+/// assert!(!detection::holds_credential("/gatekey.v1.ApiKeyService/RotateSecret"));
+/// ```
+pub fn holds_credential(text: &str) -> bool {
+    // Shorter than either.
+    if text.len() < JWT_HEADER {
+        return false;
+    }
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    holds_jwt(&decoded) || !find(&decoded).is_empty()
+}
+
+/// Characters of the shortest header of a JWT, `{"alg":"ES256"}`, in base64.
+const JWT_HEADER: usize = 20;
+
+/// JSON in base64 begins so; the header ends with a dot (RFC 7515 section 7.1).
+fn holds_jwt(text: &str) -> bool {
+    text.match_indices("eyJ").any(|(at, _)| {
+        let rest = text[at..].bytes();
+        let header =
+            rest.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).count();
+        header >= JWT_HEADER && text.as_bytes().get(at + header) == Some(&b'.')
+    })
+}
+
 fn plain(bytes: &[u8]) -> Vec<Secret> {
     bytes
         .windows(secret::LENGTH)
@@ -99,6 +133,26 @@ mod tests {
         #[test]
         fn no_text_makes_the_search_panic(text in ".{0,300}") {
             let _ = find(&text);
+        }
+    }
+
+    #[test]
+    fn a_credential_is_seen_in_every_spelling_of_a_url() {
+        let secret = Secret::from_random(&[9; 23]);
+        let secret = secret.expose();
+        let every_byte = secret.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
+        let encoded = BASE64_STANDARD.encode(format!("keys.example.com:ci:{secret}:None"));
+        let jwt = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln";
+        for text in
+            [secret, &every_byte, &encoded, &encoded.replace('=', "%3D"), jwt, "eyJhbGciOiJFUzI1NiJ9."]
+        {
+            assert!(holds_credential(&format!("/a/{text}/b")), "{text}");
+        }
+        let header = "eyJhbGciOiJFUzI1NiJ9";
+        for text in
+            ["", "/me", "eyJ", header, "flyte/2.12 python/3.12 gk_", "%", "%ff%fe", "3f2a9e0c-7d0b-4c1e-9a55"]
+        {
+            assert!(!holds_credential(text), "{text}");
         }
     }
 

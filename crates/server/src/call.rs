@@ -10,7 +10,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use gatekey_core::{Actor, Caller};
-use gatekey_credentials::ClientId;
+use gatekey_credentials::{ClientId, detection::holds_credential};
 use serde::{Serialize, Serializer};
 
 use crate::App;
@@ -21,6 +21,12 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 /// As much of what a client calls itself as is kept.
 const MAX_USER_AGENT: usize = 200;
+/// As much of a path as is logged.
+const MAX_PATH: usize = 256;
+/// What is logged in place of a text that holds a credential: people paste them where they do not belong.
+const REDACTED: &str = "[credential]";
+/// More characters than a secret has in any spelling.
+const MAX_SPELLED: usize = 256;
 
 /// A request's name and origin; in every request's extensions.
 #[derive(Debug, Clone)]
@@ -40,7 +46,7 @@ pub struct RequestLine<'r> {
     pub request_id: &'r str,
     /// `GET`, `POST`, ...
     pub method: &'r str,
-    /// The path, at most 256 characters of it, without a query.
+    /// The path, at most 256 characters of it, without a query and without credentials.
     pub path: &'r str,
     /// The protocol's version.
     #[serde(serialize_with = "as_debug")]
@@ -104,9 +110,9 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let request_id = given_request_id(request.headers())
         .unwrap_or_else(|| BASE64_URL_SAFE_NO_PAD.encode(app.env.random::<16>()));
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let user_agent = user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect();
+    let user_agent = without_credential(user_agent.unwrap_or_default(), MAX_USER_AGENT);
     let method = request.method().clone();
-    let path: String = request.uri().path().chars().take(256).collect();
+    let path = without_credential(request.uri().path(), MAX_PATH);
     let version = request.version();
     request.extensions_mut().insert(Call { request_id: request_id.clone(), peer, user_agent });
     let mut response = next.run(request).await;
@@ -139,9 +145,18 @@ fn forwarded_for(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     address.unwrap_or(peer)
 }
 
+/// As many characters of a text, or a mark in its place. It is looked at beyond its end, where what was begun may end.
+fn without_credential(text: &str, longest: usize) -> String {
+    let end = |length: usize| text.char_indices().nth(length).map_or(text.len(), |(at, _)| at);
+    if holds_credential(&text[..end(longest + MAX_SPELLED)]) {
+        return REDACTED.to_owned();
+    }
+    text[..end(longest)].to_owned()
+}
+
 fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(REQUEST_ID)?.to_str().ok()?;
     let usable =
         (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    usable.then(|| text.to_owned())
+    (usable && !holds_credential(text)).then(|| text.to_owned())
 }

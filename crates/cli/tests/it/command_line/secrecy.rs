@@ -2,12 +2,18 @@
 
 use std::fs;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
+};
+use gatekey_core::Store as _;
+use http::Method;
 use serde_json::json;
 
 use crate::{
-    support::{Credentials, Server},
-    world::World,
+    rpc::health_and_reflection::served_methods,
+    support::{Credentials, Http, Server},
+    world::{World, copied_store},
 };
 
 /// Everything that lets somebody in, and is handed out once.
@@ -160,5 +166,174 @@ async fn no_answer_but_create_and_rotate_shows_a_secret() {
         let answer = world.http.connect_json(&procedure, &world.admin_token, body).await;
         assert_eq!(answer.status, 200, "{procedure}: {}", answer.text());
         assert!(!answer.text().contains("gk_") && !answer.text().contains(&key.client_secret), "{procedure}");
+    }
+}
+
+/// Every byte as a URL writes it.
+fn url_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
+}
+
+/// A credential as it could be found: as it is, in base64 at each of its alignments and in both alphabets, and as a
+/// URL writes it.
+fn spellings(credential: &str) -> Vec<String> {
+    let mut spellings =
+        vec![credential.to_owned(), url_encoded(credential), url_encoded(credential).to_lowercase()];
+    for pad in ["", "x", "xx"] {
+        let padded = format!("{pad}{credential}");
+        for encoded in [BASE64_STANDARD.encode(&padded), BASE64URL.encode(&padded)] {
+            // Without what depends on its neighbours.
+            spellings.push(encoded[4..encoded.len() - 4].to_owned());
+        }
+    }
+    spellings
+}
+
+/// Sends one credential to one path, in every place where a request can hold it.
+async fn push(http: &Http, path: &str, credential: &str) {
+    let encoded = url_encoded(credential);
+    for query in [
+        format!("?access_token={credential}"),
+        format!("?{encoded}"),
+        format!("/{credential}"),
+        format!("/{encoded}"),
+    ] {
+        let _ = http.try_send(Method::GET, &format!("{path}{query}"), &[], "").await;
+        let _ = http
+            .try_send(Method::POST, &format!("{path}{query}"), &[("content-type", "application/json")], "{}")
+            .await;
+    }
+    for authorization in ["Bearer ", "Basic ", "bearer  ", ""] {
+        let value = format!("{authorization}{credential}");
+        let _ = http
+            .try_send(
+                Method::POST,
+                path,
+                &[("authorization", &value), ("content-type", "application/json")],
+                "{}",
+            )
+            .await;
+    }
+    for name in [
+        "x-request-id",
+        "user-agent",
+        "cookie",
+        "referer",
+        "origin",
+        "x-forwarded-for",
+        "content-type",
+        "accept",
+        "content-encoding",
+        "connect-timeout-ms",
+        "grpc-timeout",
+        "x-anything",
+        "traceparent",
+        "te",
+    ] {
+        let mut headers = vec![(name, credential)];
+        if name != "content-type" {
+            headers.push(("content-type", "application/json"));
+        }
+        let _ = http.try_send(Method::POST, path, &headers, "{}").await;
+    }
+    for body in [
+        json!({ "clientId": credential }).to_string(),
+        json!({ "clientId": "nobody", "organization": credential, "token": credential, "pageToken": credential }).to_string(),
+        json!({ "clientId": "nobody", "secretId": credential, "updateMask": credential }).to_string(),
+        json!({ credential: credential, "service": credential }).to_string(),
+        format!("{{\"{credential}"),
+        credential.to_owned(),
+    ] {
+        let _ = http.try_send(Method::POST, path, &[("content-type", "application/json")], body).await;
+    }
+    for content_type in ["application/proto", "application/grpc", "application/grpc-web+proto", "text/plain"]
+    {
+        let _ =
+            http.try_send(Method::POST, path, &[("content-type", content_type)], credential.to_owned()).await;
+    }
+    for body in [
+        format!("{encoded}={encoded}"),
+        format!("grant_type={encoded}&client_id={encoded}&client_secret={encoded}"),
+        format!("token={encoded}&token_type_hint={encoded}&scope={encoded}&audience={encoded}"),
+        format!("{encoded}=1&{encoded}=2"),
+    ] {
+        let _ = http
+            .try_send(Method::POST, path, &[("content-type", "application/x-www-form-urlencoded")], body)
+            .await;
+    }
+}
+
+/// Credentials where they do not belong, which is where people paste them, and where a server that echoes, logs or
+/// records what it was sent keeps them.
+#[tokio::test]
+async fn no_credential_comes_to_rest_wherever_it_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let mut server = Server::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
+    let (http, admin) = (server.http(), server.init());
+    let admin_token = server.token(&admin).await;
+    let key = http.create(&admin_token, "ci").await;
+    let token = server.token(&key).await;
+    let encoded = key.encoded(server.endpoint());
+    let credentials = [&key.client_secret, &token, &encoded];
+    // What streams would go on for ever.
+    let served = served_methods(&server).await.into_iter().filter(|(_, streams)| !streams);
+    let mut paths: Vec<_> = served.map(|(path, _)| path).collect();
+    for path in [
+        "/oauth2/token",
+        "/oauth2/introspect",
+        "/oauth2/revoke",
+        "/oauth2/jwks",
+        "/oauth2/userinfo",
+        "/me",
+        "/",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/config/v1/flyte_client",
+        "/gatekey.v1.ApiKeyService/Unknown",
+        "/no.such.Service/Method",
+    ] {
+        paths.push(path.to_owned());
+    }
+    for path in &paths {
+        futures::future::join_all(credentials.map(|credential| push(&http, path, credential))).await;
+    }
+    // Once more by somebody known, whose refusals are entered: named in the call, in what is asked, in who asks.
+    for (bearer, own) in [(&token, false), (&admin_token, true)] {
+        for path in paths.iter().filter(|path| path.contains("Service/") && !path.ends_with("/Create")) {
+            for credential in credentials {
+                let authorization = format!("Bearer {bearer}");
+                let headers = [
+                    ("authorization", &*authorization),
+                    ("content-type", "application/json"),
+                    ("x-request-id", credential),
+                    ("user-agent", credential),
+                ];
+                let body =
+                    json!({ "clientId": if own { "nobody" } else { credential }, "secretId": credential });
+                let _ = http.try_send(Method::POST, path, &headers, body.to_string()).await;
+            }
+        }
+    }
+    assert!(server.stop().await.success());
+    let log: Vec<_> = server.log().iter().map(ToString::to_string).collect();
+    let mut resting = vec![("the log".to_owned(), log.join("\n").into_bytes())];
+    assert!(resting[0].1.len() > 1 << 20, "there is little to look at");
+    for file in fs::read_dir(&data_dir).unwrap().map(Result::unwrap) {
+        resting.push((file.path().display().to_string(), fs::read(file.path()).unwrap()));
+    }
+    let (store, _, _copy) = copied_store(&data_dir);
+    let ledger = store.ledger_entries(0, 100_000).await.unwrap();
+    assert!(ledger.iter().any(|entry| entry.entry.action == "refuse"), "no refusal was entered");
+    resting.push(("the ledger".to_owned(), format!("{ledger:?}").into_bytes()));
+    // Of a token its signature, without which the rest is no credential; of an encoded key, its secret.
+    let signature = token.rsplit_once('.').unwrap().1;
+    for credential in [&key.client_secret, &admin.client_secret, signature] {
+        for spelling in spellings(credential) {
+            let finder = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&spelling);
+            let found: Vec<_> =
+                resting.iter().filter(|(_, bytes)| finder(bytes)).map(|(place, _)| place).collect();
+            assert!(found.is_empty(), "{spelling} is in {found:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ mod cases;
 mod changing;
 mod connect_get;
 mod creating;
-mod health_and_reflection;
+pub(crate) mod health_and_reflection;
 mod json;
 mod limits;
 mod listing;
