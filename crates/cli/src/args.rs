@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatekey_client::Role;
 use gatekey_core::ledger::LedgerHead;
+use gatekey_server::config::DEFAULT_ADMIN_LISTEN;
 
 use crate::exit;
 
@@ -121,6 +122,9 @@ pub(crate) struct Settings {
     /// File of the root key [default: root.key in the data directory]
     #[arg(long, value_name = "F")]
     pub(crate) root_key_file: Option<PathBuf>,
+    /// Answers /healthz, /readyz and /metrics there, in the clear; 127.0.0.1:9464 without an address
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN_LISTEN)]
+    pub(crate) admin_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

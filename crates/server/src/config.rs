@@ -15,6 +15,8 @@ use url::Url;
 
 /// Where the server listens when nobody says.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
+/// Where probes and Prometheus are answered when nobody says where.
+pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9464";
 /// How long a token lives when nobody says.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -48,6 +50,9 @@ pub struct Settings {
     pub authorization_metadata_key: Option<String>,
     /// The root key's file. Default `root.key` in the data directory.
     pub root_key_file: Option<PathBuf>,
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, in the clear; port 0 picks a free one.
+    /// Default: nowhere.
+    pub admin_listen: Option<SocketAddr>,
 }
 
 /// A setting that cannot be.
@@ -97,6 +102,8 @@ pub struct Config {
     pub audiences: Vec<String>,
     /// The header that clients are told to send their token in.
     pub authorization_metadata_key: String,
+    /// Where probes and Prometheus are answered; `None` for nowhere.
+    pub admin_listen: Option<SocketAddr>,
     issuer: String,
 }
 
@@ -127,6 +134,7 @@ impl Settings {
             audiences: self.audiences.or(other.audiences),
             authorization_metadata_key: self.authorization_metadata_key.or(other.authorization_metadata_key),
             root_key_file: self.root_key_file.or(other.root_key_file),
+            admin_listen: self.admin_listen.or(other.admin_listen),
         }
     }
 
@@ -217,6 +225,9 @@ impl Settings {
                 "must be a header's name in lower case; clients fail on an empty one",
             );
         }
+        if self.admin_listen.is_some_and(|admin| admin == listening && admin.port() != 0) {
+            refuse("admin_listen", "must be another address than listen");
+        }
         if !broken.is_empty() {
             return Err(broken);
         }
@@ -230,6 +241,7 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.unwrap_or(Algorithm::ES256),
             audiences,
             authorization_metadata_key,
+            admin_listen: self.admin_listen,
             issuer,
         })
     }
@@ -329,6 +341,7 @@ mod tests {
             broken(r#"authorization_metadata_key = """#, "127.0.0.1:1"),
             ["authorization_metadata_key"]
         );
+        assert_eq!(broken(r#"admin_listen = "127.0.0.1:1""#, "127.0.0.1:1"), ["admin_listen"]);
         assert!(Settings::from_toml("lisen = 1").is_err());
     }
 }

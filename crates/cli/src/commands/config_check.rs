@@ -27,5 +27,8 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     say!("authorization_metadata_key  {}", config.authorization_metadata_key)?;
     say!("trusted_proxies             {}", proxies.join(" "))?;
     say!("root_key_file               {root_key_file}")?;
+    let admin_listen =
+        config.admin_listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+    say!("admin_listen                {admin_listen}")?;
     Ok(())
 }

@@ -61,6 +61,7 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         plaintext: flags.plaintext.then_some(true),
         organization: flags.organization,
         root_key_file: flags.root_key_file,
+        admin_listen: flags.admin_listen,
         ..config::Settings::default()
     };
     Ok(said.or(file))
