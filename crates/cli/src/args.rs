@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gatekey_client::Role;
+use gatekey_client::{PlainSecret, Role};
 use gatekey_core::ledger::LedgerHead;
+use gatekey_server::config::DEFAULT_ADMIN_LISTEN;
 
 use crate::exit;
 
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     /// Shows who did what to which key: the chained record of changes and refusals
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Tells what is wrong between a client and a server, or with a data directory, and how to mend it
+    Doctor(Box<Doctor>),
     /// Writes a backup, also while the server serves; the root key is not in it
     Backup(Backup),
     /// Puts a backup into a new data directory; every token from before is refused there
@@ -121,6 +124,9 @@ pub(crate) struct Settings {
     /// File of the root key [default: root.key in the data directory]
     #[arg(long, value_name = "F")]
     pub(crate) root_key_file: Option<PathBuf>,
+    /// Answers /healthz, /readyz and /metrics there, in the clear; 127.0.0.1:9464 without an address
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN_LISTEN)]
+    pub(crate) admin_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -368,6 +374,72 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         root_key: RootKey,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Doctor {
+    #[command(subcommand)]
+    pub(crate) check: Option<Check>,
+    #[command(flatten)]
+    pub(crate) server: ServerCheck,
+    #[command(flatten)]
+    pub(crate) store: ShortStoreCheck,
+}
+
+/// What can be checked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Check {
+    /// Goes a client's way to a server, step by step; the same as `doctor [URL]`
+    Server(ServerCheck),
+    /// Looks at a data directory without changing it; the same as `doctor --data-dir DIR`
+    Store(StoreCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerCheck {
+    /// The server's URL; by default what the environment says
+    pub(crate) url: Option<String>,
+    /// Certificates to trust besides the system's, PEM
+    #[arg(long, value_name = "F", env = "GATEKEY_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    #[arg(long, hide = true, env = "SSL_CERT_FILE")]
+    pub(crate) ssl_cert_file: Option<PathBuf>,
+    #[arg(long, hide = true, hide_env_values = true, env = "GATEKEY_API_KEY", value_parser = plain_secret)]
+    pub(crate) gatekey_api_key: Option<PlainSecret>,
+    #[arg(long, hide = true, hide_env_values = true, env = "FLYTE_API_KEY", value_parser = plain_secret)]
+    pub(crate) flyte_api_key: Option<PlainSecret>,
+    #[arg(long, hide = true, hide_env_values = true, env = "UNION_API_KEY", value_parser = plain_secret)]
+    pub(crate) union_api_key: Option<PlainSecret>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShortStoreCheck {
+    /// Checks this data directory instead of a server
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// File of the root key [default: root.key in the data directory]
+    #[arg(long, value_name = "F", requires = "data_dir")]
+    pub(crate) root_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreCheck {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "gatekey-data", env = "GATEKEY_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// File of the root key [default: root.key in the data directory]
+    #[arg(long, value_name = "F")]
+    pub(crate) root_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature that clap asks for")]
+fn plain_secret(text: &str) -> Result<PlainSecret, std::convert::Infallible> {
+    Ok(PlainSecret::new(text))
 }
 
 #[derive(Debug, Args)]

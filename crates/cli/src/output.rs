@@ -42,6 +42,16 @@ pub(crate) fn done_mark() -> String {
     paint(GOOD, "ok", colour_on_stdout())
 }
 
+/// A mark for what will trouble somebody.
+pub(crate) fn warning_mark() -> String {
+    paint(WARNING, "warning", colour_on_stdout())
+}
+
+/// A mark for what does not work.
+pub(crate) fn failure_mark() -> String {
+    paint(BAD, "FAILED", colour_on_stdout())
+}
+
 /// A warning's first word, for standard error.
 pub(crate) fn warning_word() -> String {
     paint(WARNING, "warning:", stderr().is_terminal())

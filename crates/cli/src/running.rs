@@ -6,14 +6,14 @@ use std::{
     net::SocketAddr,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use gatekey_core::{Actor, Caller, Env};
 use gatekey_server::{
-    App, Config,
+    App, Config, admin,
     app::Memory,
     call::RequestLog,
     config::{Settings, TlsMode},
@@ -52,6 +52,9 @@ pub(crate) struct Address {
     pub(crate) url: String,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) pid: u32,
+    /// Where probes and Prometheus are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_url: Option<String>,
 }
 
 /// What a data directory remembers of the server's last start: keys made while it is down are for it.
@@ -146,12 +149,20 @@ impl Opened {
             url: self.app.config.issuer().to_owned(),
             ca_file: self.ca.as_ref().map(|_| self.data_dir.file("ca.pem")),
             pid: std::process::id(),
+            admin_url: None,
         }
     }
 
-    /// Begins to serve on a listener.
-    pub(crate) fn start(self, listener: TcpListener) -> anyhow::Result<Running> {
-        let address = self.address();
+    /// Begins to serve on a listener; and to answer probes on another, where there is one.
+    pub(crate) fn start(self, listener: TcpListener, admin: Option<TcpListener>) -> anyhow::Result<Running> {
+        let mut address = self.address();
+        if let Some(admin) = &admin {
+            let listening = admin.local_addr()?;
+            if !listening.ip().is_loopback() {
+                tracing::warn!(%listening, "probes and metrics are answered beyond this machine, in the clear");
+            }
+            address.admin_url = Some(format!("http://{listening}"));
+        }
         let Self { app, data_dir, ca } = self;
         let (acceptor, renewal) = secure(&app, ca)?;
         let only_from = if acceptor.is_none() && !app.config.listen.ip().is_loopback() {
@@ -162,10 +173,19 @@ impl Opened {
         let control = bind_control_socket(&data_dir)?;
         let start = LastStart { address: address.clone(), organization: app.config.organization.clone() };
         data_dir::write_public(&data_dir.file(LastStart::FILE), &serde_json::to_vec(&start)?)?;
-        let background = [
+        let mut background = vec![
             tokio::spawn(control::serve(app.clone(), control, own_uid())),
             tokio::spawn(maintenance::run(app.clone(), renewal)),
         ];
+        if let Some(listener) = admin {
+            // It answers until all else has been drained: a probe is told that the server is stopping.
+            let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
+            background.push(tokio::spawn(serve::serve(
+                acceptor,
+                admin::router(&app),
+                std::future::pending(),
+            )));
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let acceptor = Acceptor { listener, tls: acceptor, only_from, drain: DRAIN };
         let serving = tokio::spawn(serve::serve(acceptor, app.router(), async move {
@@ -173,6 +193,7 @@ impl Opened {
         }));
         tracing::info!(
             url = address.url,
+            admin_url = address.admin_url,
             listen = %app.config.listen,
             data_dir = %data_dir.path().display(),
             keys = app.directory.len(),
@@ -190,12 +211,13 @@ pub(crate) struct Running {
     pub(crate) address: Address,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
-    background: [JoinHandle<()>; 2],
+    background: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     /// Drains connections, writes what is only in memory, and gives the data directory back.
     pub(crate) async fn stop(self) {
+        self.app.stopping.store(true, Ordering::Relaxed);
         let _ = self.stop.send(());
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "serving ended in a panic");
@@ -210,15 +232,17 @@ impl Running {
     }
 }
 
-/// Binds the socket that a server is to listen on.
-pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds a socket that a server is to listen on; the flag is how people choose another.
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => ": another process listens there; choose another with --listen",
-            io::ErrorKind::PermissionDenied => {
-                ": ports below 1024 need a privilege; choose another with --listen"
+            io::ErrorKind::AddrInUse => {
+                format!(": another process listens there; choose another with {flag}")
             }
-            _ => "",
+            io::ErrorKind::PermissionDenied => {
+                format!(": ports below 1024 need a privilege; choose another with {flag}")
+            }
+            _ => String::new(),
         };
         anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
     })

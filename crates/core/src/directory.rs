@@ -1,8 +1,8 @@
 //! [`Directory`]: every key's hot facts in memory, fed by the store's changes.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use gatekey_credentials::{ClientId, Role};
@@ -102,6 +102,53 @@ impl From<&ApiKey> for KeyFacts {
 pub struct Directory {
     keys: RwLock<HashMap<ClientId, Arc<KeyFacts>>>,
     denials: RwLock<HashMap<KeyId, HashMap<String, Timestamp>>>,
+    tally: Mutex<Tally>,
+}
+
+/// How many keys are in which state; together all there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Neither of the others.
+    pub enabled: usize,
+    /// Disabled, whether expired or not.
+    pub disabled: usize,
+    /// Expired, and not disabled.
+    pub expired: usize,
+}
+
+/// The keys counted as they come and go, so that nobody has to walk all of them to tell.
+#[derive(Debug, Default)]
+struct Tally {
+    disabled: usize,
+    /// Enabled, and never to expire.
+    lasting: usize,
+    /// Enabled, by when they expire.
+    expiring: BTreeMap<Timestamp, usize>,
+}
+
+impl Tally {
+    fn add(&mut self, key: &KeyFacts) {
+        match (key.disabled, key.expires_at) {
+            (true, _) => self.disabled += 1,
+            (false, None) => self.lasting += 1,
+            (false, Some(at)) => *self.expiring.entry(at).or_default() += 1,
+        }
+    }
+
+    fn remove(&mut self, key: &KeyFacts) {
+        match (key.disabled, key.expires_at) {
+            (true, _) => self.disabled -= 1,
+            (false, None) => self.lasting -= 1,
+            (false, Some(at)) => {
+                if let Some(keys) = self.expiring.get_mut(&at) {
+                    *keys -= 1;
+                    if *keys == 0 {
+                        self.expiring.remove(&at);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Directory {
@@ -126,6 +173,19 @@ impl Directory {
         self.len() == 0
     }
 
+    /// How many keys are in which state.
+    pub fn count(&self, now: Timestamp) -> KeyCounts {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = tally.expiring.range(..=now).map(|(_, keys)| keys).sum();
+        let expiring: usize = tally.expiring.values().sum();
+        KeyCounts { enabled: tally.lasting + expiring - expired, disabled: tally.disabled, expired }
+    }
+
+    /// How many tokens are on the deny-list; those that have expired leave it within an hour.
+    pub fn denied_tokens(&self) -> usize {
+        self.denials.read().unwrap_or_else(PoisonError::into_inner).values().map(HashMap::len).sum()
+    }
+
     /// Forgets denials of tokens that have expired.
     pub fn forget_expired(&self, now: Timestamp) {
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
@@ -140,13 +200,20 @@ impl ChangeObserver for Directory {
     fn observe(&self, changes: &[Change]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             match change {
                 Change::KeyPut(key) => {
-                    keys.insert(key.client_id.clone(), Arc::new(KeyFacts::from(&**key)));
+                    let facts = Arc::new(KeyFacts::from(&**key));
+                    tally.add(&facts);
+                    if let Some(before) = keys.insert(key.client_id.clone(), facts) {
+                        tally.remove(&before);
+                    }
                 }
                 Change::KeyDeleted { client_id, key_id } => {
-                    keys.remove(client_id);
+                    if let Some(before) = keys.remove(client_id) {
+                        tally.remove(&before);
+                    }
                     denials.remove(key_id);
                 }
                 Change::TokenDenied(DeniedToken { jti, key_id, expires_at }) => {

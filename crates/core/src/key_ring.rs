@@ -154,8 +154,7 @@ impl KeyRing {
     fn take(&self, stored: &[SealedSigningKey]) -> Result<(), KeyRingError> {
         let mut ring = Ring::default();
         for sealed in stored {
-            let private = self.root_key.open(&sealing_name(&sealed.kid), &sealed.sealed)?;
-            let key = SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?;
+            let key = open(&self.root_key, sealed)?;
             ring.published.push(Published {
                 key: key.verifying_key()?,
                 jwk: key.jwk(),
@@ -192,6 +191,15 @@ impl fmt::Debug for KeyRing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("KeyRing")
     }
+}
+
+/// Opens a stored signing key.
+///
+/// # Errors
+/// When it was sealed under another root key, or is no key.
+pub fn open(root_key: &RootKey, sealed: &SealedSigningKey) -> Result<SigningKey, KeyRingError> {
+    let private = root_key.open(&sealing_name(&sealed.kid), &sealed.sealed)?;
+    Ok(SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?)
 }
 
 fn sealing_name(kid: &str) -> String {

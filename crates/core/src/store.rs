@@ -243,6 +243,9 @@ pub trait Store: Send + Sync {
     /// The last entry's place and link.
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError>;
 
+    /// Calls that wait for a commit now, those of the one under way among them.
+    fn queue_depth(&self) -> usize;
+
     /// A copy of all there is, as one moment had it: what was acknowledged before is in it. The file has no name
     /// any more, and is gone once it is closed.
     async fn snapshot(&self) -> Result<File, StoreError>;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use axum::{
@@ -22,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     Config,
     call::{self, RequestLog},
+    metrics::Metrics,
     oauth, rpc,
 };
 
@@ -53,6 +54,10 @@ pub struct Shared {
     pub env: Env,
     /// Takes a line for each request.
     pub request_log: Arc<dyn RequestLog>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether the server was told to stop: it still answers, and wants no more requests.
+    pub stopping: AtomicBool,
     /// Calls that lacked a credential in force since the last hour: counted, never stored.
     pub unauthenticated_calls: AtomicU64,
 }
@@ -120,6 +125,8 @@ impl App {
             root_key,
             env,
             request_log,
+            metrics: Metrics::default(),
+            stopping: AtomicBool::new(false),
             unauthenticated_calls: AtomicU64::new(0),
         }))
     }

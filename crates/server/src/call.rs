@@ -13,7 +13,10 @@ use gatekey_core::{Actor, Caller};
 use gatekey_credentials::{ClientId, detection::holds_credential};
 use serde::{Serialize, Serializer};
 
-use crate::App;
+use crate::{
+    App,
+    metrics::{Outcome, Told},
+};
 
 /// The header that names a call.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -115,12 +118,20 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let path = without_credential(request.uri().path(), MAX_PATH);
     let version = request.version();
     request.extensions_mut().insert(Call { request_id: request_id.clone(), peer, user_agent });
+    let told = Told::wanted(request.headers());
+    if let Some(told) = &told {
+        request.extensions_mut().insert(told.clone());
+    }
     let mut response = next.run(request).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let client_id = response.extensions().get::<CallingKey>().map_or("", |key| key.0.as_str());
+    let took = started.elapsed();
+    let outcome = told.and_then(|told| told.get());
+    let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
+    app.metrics.count(&path, outcome, took);
     app.request_log.log(&RequestLine {
         request_id: &request_id,
         method: method.as_str(),
@@ -130,7 +141,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
         grpc_status: response.headers().get("grpc-status").and_then(|value| value.to_str().ok()),
         client_id,
         peer,
-        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     });
     response
 }

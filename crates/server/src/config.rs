@@ -15,6 +15,8 @@ use url::Url;
 
 /// Where the server listens when nobody says.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
+/// Where probes and Prometheus are answered when nobody says where.
+pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9464";
 /// How long a token lives when nobody says.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -56,6 +58,9 @@ pub struct Settings {
     pub failed_authentications_per_minute: Option<u16>,
     /// The root key's file. Default `root.key` in the data directory.
     pub root_key_file: Option<PathBuf>,
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, in the clear; port 0 picks a free one.
+    /// Default: nowhere.
+    pub admin_listen: Option<SocketAddr>,
 }
 
 /// A setting that cannot be.
@@ -107,6 +112,8 @@ pub struct Config {
     pub authorization_metadata_key: String,
     /// Failed authentications of one address a minute before it is told to wait; 0 for any number.
     pub failed_authentications_per_minute: u16,
+    /// Where probes and Prometheus are answered; `None` for nowhere.
+    pub admin_listen: Option<SocketAddr>,
     issuer: String,
 }
 
@@ -140,6 +147,7 @@ impl Settings {
                 .failed_authentications_per_minute
                 .or(other.failed_authentications_per_minute),
             root_key_file: self.root_key_file.or(other.root_key_file),
+            admin_listen: self.admin_listen.or(other.admin_listen),
         }
     }
 
@@ -235,6 +243,9 @@ impl Settings {
         if failed_authentications_per_minute > MAX_FAILED_AUTHENTICATIONS {
             refuse("failed_authentications_per_minute", "must be from 0 to 10000; 0 lets any number through");
         }
+        if self.admin_listen.is_some_and(|admin| admin == listening && admin.port() != 0) {
+            refuse("admin_listen", "must be another address than listen");
+        }
         if !broken.is_empty() {
             return Err(broken);
         }
@@ -249,6 +260,7 @@ impl Settings {
             audiences,
             authorization_metadata_key,
             failed_authentications_per_minute,
+            admin_listen: self.admin_listen,
             issuer,
         })
     }
@@ -350,6 +362,7 @@ mod tests {
         );
         let setting = "failed_authentications_per_minute";
         assert_eq!(broken(&format!("{setting} = 10001"), "127.0.0.1:1"), [setting]);
+        assert_eq!(broken(r#"admin_listen = "127.0.0.1:1""#, "127.0.0.1:1"), ["admin_listen"]);
         assert!(Settings::from_toml("lisen = 1").is_err());
     }
 }

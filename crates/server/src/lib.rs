@@ -12,8 +12,10 @@
 //! - [`serve`]: accepts connections and drains them.
 //! - [`backup`]: a copy of the store, sealed.
 //! - [`control`]: local administration while the server runs.
+//! - [`admin`], [`metrics`]: probes, and what is counted.
 //! - [`maintenance`]: what happens by the clock.
 
+pub mod admin;
 pub mod app;
 pub mod authenticate;
 pub mod backup;
@@ -21,6 +23,7 @@ pub mod call;
 pub mod config;
 pub mod control;
 pub mod maintenance;
+pub mod metrics;
 pub mod oauth;
 pub mod rpc;
 pub mod serve;

@@ -28,5 +28,8 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     say!("failed_authentications_per_minute  {}", config.failed_authentications_per_minute)?;
     say!("trusted_proxies                    {}", proxies.join(" "))?;
     say!("root_key_file                      {root_key_file}")?;
+    let admin_listen =
+        config.admin_listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+    say!("admin_listen                       {admin_listen}")?;
     Ok(())
 }

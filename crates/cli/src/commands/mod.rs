@@ -13,6 +13,7 @@ use crate::{
 
 mod backup;
 mod config_check;
+mod doctor;
 mod init;
 mod key;
 mod ledger;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config_check::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(*arguments).await,
         Command::Backup(arguments) => backup::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,
         Command::Ledger(arguments) => ledger::run(arguments).await,
@@ -61,6 +63,7 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         plaintext: flags.plaintext.then_some(true),
         organization: flags.organization,
         root_key_file: flags.root_key_file,
+        admin_listen: flags.admin_listen,
         ..config::Settings::default()
     };
     Ok(said.or(file))

@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let running =
         Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
             .await?
-            .start(listener)?;
+            .start(listener, None)?;
     step(&format!(
         "Serving on {} with a certificate of its own private CA; everything is kept in {}",
         running.address.url,
@@ -79,13 +79,13 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
 /// Where it was told to, or on 443 where that may be bound: keys for Flyte's tools must carry no port.
 async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     if let Some(address) = asked {
-        return running::bind(address).await;
+        return running::bind(address, "--listen").await;
     }
     let best = SocketAddr::from(([127, 0, 0, 1], 443));
     match TcpListener::bind(best).await {
         Ok(listener) => Ok(listener),
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse) => {
-            running::bind(SocketAddr::from(([127, 0, 0, 1], 8443))).await
+            running::bind(SocketAddr::from(([127, 0, 0, 1], 8443)), "--listen").await
         }
         Err(error) => Err(error).context(format!("cannot listen on {best}")),
     }

@@ -29,13 +29,17 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         return Err(error)
             .with_context(|| format!("the ready file {shown} of an earlier run cannot be removed"));
     }
-    let listener = running::bind(settings.listen()).await?;
+    let listener = running::bind(settings.listen(), "--listen").await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(running::bind(address, "--admin-listen").await?),
+        None => None,
+    };
     let opened =
         Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
             .await?;
     let mut signals = StopSignals::catch()?;
-    let running = opened.start(listener)?;
+    let running = opened.start(listener, admin)?;
     if let Some(ready_file) = &arguments.ready_file {
         data_dir::write_public(ready_file, &serde_json::to_vec(&running.address)?)?;
     }

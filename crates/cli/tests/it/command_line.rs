@@ -10,6 +10,7 @@ use serde_json::Value;
 mod backup;
 mod clients;
 mod data_dir;
+mod doctor;
 mod init;
 mod keys;
 mod ledger;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
 
 mod abuse;
+mod admin_listener;
 mod bad_input;
 mod command_line;
 mod crash;

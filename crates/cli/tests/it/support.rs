@@ -53,6 +53,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// Where it listens, whatever its public URL is: `https://127.0.0.1:PORT`.
     pub(crate) reached_at: String,
+    /// Where probes are answered, if anywhere.
+    pub(crate) admin_url: Option<String>,
     /// The data directory.
     pub(crate) data_dir: PathBuf,
     log: Arc<Mutex<Vec<Value>>>,
@@ -107,13 +109,14 @@ impl Server {
                 if line["message"] == "serving" {
                     let scheme = line["url"].as_str().unwrap().split_once("://").unwrap().0.to_owned();
                     let reached_at = format!("{scheme}://{}", line["listen"].as_str().unwrap());
-                    let _ = ready.send((line["url"].as_str().unwrap().to_owned(), reached_at));
+                    let admin_url = line["admin_url"].as_str().map(str::to_owned);
+                    let _ = ready.send((line["url"].as_str().unwrap().to_owned(), reached_at, admin_url));
                 }
                 kept.lock().unwrap().push(line);
                 note.notify_all();
             }
         });
-        let (url, reached_at) = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let (url, reached_at, admin_url) = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("the server does not serve; it said: {:#?}", log.lock().unwrap())
         });
@@ -121,6 +124,7 @@ impl Server {
             child,
             url,
             reached_at,
+            admin_url,
             data_dir: data_dir.to_owned(),
             log,
             logged,

@@ -42,6 +42,18 @@ pub mod path {
     pub const FLYTE_CLIENT: &str = "/config/v1/flyte_client";
     /// Who is calling, as Flyte 1 serves it.
     pub const ME: &str = "/me";
+    /// All of them.
+    pub const ALL: [&str; 9] = [
+        TOKEN,
+        INTROSPECT,
+        REVOKE,
+        JWKS,
+        USERINFO,
+        AUTHORIZATION_SERVER,
+        OPENID_CONFIGURATION,
+        FLYTE_CLIENT,
+        ME,
+    ];
 }
 
 /// The OAuth routes. Those that take a Bearer token have the middleware that reads one.

@@ -48,6 +48,7 @@ pub async fn handle(
         app.record_refusal(&call.by(key.facts.actor()), path::TOKEN, &refusal.to_string()).await;
     }
     let IssuedToken { access_token, expires_in, scope } = issued?;
+    app.metrics.count_token();
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
     let mut response = Json(body).into_response();
     response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));

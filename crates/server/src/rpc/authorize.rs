@@ -18,7 +18,12 @@ use gatekey_credentials::Role;
 use tokio::time::timeout;
 
 use super::{error, render};
-use crate::{App, authenticate::Principal, call::Call};
+use crate::{
+    App,
+    authenticate::Principal,
+    call::Call,
+    metrics::{Outcome, Told},
+};
 
 /// Who may call a procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,11 @@ pub fn access(procedure: &str) -> Option<Access> {
     TABLE.iter().find(|(known, _)| *known == procedure).map(|(_, access)| *access)
 }
 
+/// Every procedure.
+pub fn procedures() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(procedure, _)| *procedure)
+}
+
 /// The procedures whose requests are empty or nearly so.
 pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
     let small = |access: &Access| matches!(access, Access::Anonymous | Access::Authenticated);
@@ -97,6 +107,9 @@ pub async fn middleware(State(app): State<App>, request: Request, next: Next) ->
     };
     let Some(refusal) = refusal else { return next.run(request).await };
     let (parts, body) = request.into_parts();
+    if let Some(told) = parts.extensions.get::<Told>() {
+        told.tell(Outcome::of_code(refusal.code));
+    }
     if parts.version < Version::HTTP_2 {
         let _ = timeout(DRAIN_TIME, to_bytes(body, DRAINED)).await;
     }

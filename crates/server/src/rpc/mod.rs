@@ -19,7 +19,10 @@ use axum::{
 };
 use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
 
-use crate::{App, authenticate};
+use crate::{
+    App, authenticate,
+    metrics::{Outcome, Told},
+};
 
 pub mod api_keys;
 pub mod apps;
@@ -74,7 +77,15 @@ pub fn routes(app: &App) -> Router<App> {
             DeadlinePolicy::new().with_default_timeout(DEFAULT_DEADLINE).with_max(MAX_DEADLINE),
         )
         .with_interceptor(unary_interceptor(|request, next| {
-            Box::pin(async move { next.run(request).await.map_err(error::tame) })
+            let told = request.ctx.extensions().get::<Told>().cloned();
+            Box::pin(async move {
+                next.run(request).await.map_err(|error| {
+                    if let Some(told) = told {
+                        told.tell(Outcome::of_code(error.code));
+                    }
+                    error::tame(error)
+                })
+            })
         }));
     services
         .iter()

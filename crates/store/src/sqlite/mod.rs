@@ -244,6 +244,10 @@ impl Store for SqliteStore {
         self.readers.read(ledger::head).await
     }
 
+    fn queue_depth(&self) -> usize {
+        self.writer.queue_depth()
+    }
+
     async fn snapshot(&self) -> Result<File, StoreError> {
         let path = self.path.clone();
         let taken = tokio::task::spawn_blocking(move || snapshot::take(&path)).await;

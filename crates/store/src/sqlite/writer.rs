@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
@@ -42,6 +42,16 @@ pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     commits: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts a call from when it is made until it is answered, or dropped by a panic.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the thread is asked to do.
@@ -140,6 +150,7 @@ struct Queued<F, T> {
     work: Option<F>,
     result: Option<Result<T, Failure>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    waiting: Waiting,
 }
 
 impl<F, T> Call for Queued<F, T>
@@ -160,6 +171,7 @@ where
             // that was taken there is free.
             Err(lost) => Err(lost.into()),
         };
+        drop(self.waiting);
         // Nobody listens any more when the caller went away; the change stands all the same.
         let _ = self.reply.send(answer);
     }
@@ -184,7 +196,7 @@ impl Writer {
         };
         let thread =
             thread::Builder::new().name("gatekey-writer".to_owned()).spawn(move || worker.work(&queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, waiting: Arc::default() })
     }
 
     /// Runs a change in a transaction, and gives its result once that is on the disk.
@@ -194,7 +206,8 @@ impl Writer {
         F: FnOnce(&mut Writing<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Change(Box::new(Queued { work: Some(work), result: None, reply })));
+        let waiting = self.wait();
+        self.send(Job::Change(Box::new(Queued { work: Some(work), result: None, reply, waiting })));
         answer.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
     }
 
@@ -205,11 +218,13 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let waiting = self.wait();
         self.send(Job::Alone(Box::new(move |connection| {
             let result = match connection {
                 Ok(connection) => work(connection).map_err(StoreError::from),
                 Err(lost) => Err(lost.into()),
             };
+            drop(waiting);
             let _ = reply.send(result);
         })));
         answer.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
@@ -218,6 +233,16 @@ impl Writer {
     /// How many transactions were committed.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Calls that are made and not answered.
+    pub(super) fn queue_depth(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(&self.waiting))
     }
 
     fn send(&self, job: Job) {
@@ -470,8 +495,12 @@ mod tests {
             writer.write(mark(2, Err(Failure::Conflict))),
             writer.write(mark(3, Ok(()))),
         );
-        let release = async { drop(release) };
+        let release = async {
+            assert_eq!(writer.queue_depth(), 3);
+            drop(release);
+        };
         let ((first, second, third), ()) = futures::future::join(calls, release).await;
+        assert_eq!(writer.queue_depth(), 0);
         assert!(first.is_ok() && third.is_ok());
         assert!(matches!(second, Err(StoreError::Conflict)));
         assert_eq!(writer.commits(), 1);

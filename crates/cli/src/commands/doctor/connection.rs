@@ -1,0 +1,190 @@
+//! What the steps share: where the server is, whom to trust, and one request on a connection of its own.
+
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        self, ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    },
+};
+use url::{Host, Url};
+
+use crate::exit;
+
+/// How long one step over the network may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer, at most.
+const MOST: usize = 1 << 20;
+
+/// Where a server is, and whom to trust.
+pub(super) struct Target {
+    pub(super) url: Url,
+    /// The system's roots, and those of the CA file.
+    pub(super) roots: Arc<RootCertStore>,
+    /// The system's roots alone.
+    pub(super) system: Arc<RootCertStore>,
+    /// Where the CA file is, if there is one.
+    pub(super) ca_file: Option<String>,
+    /// Where the server's name leads, once it is known.
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl Target {
+    /// Reads a URL, bare `host:port` included, and the CA file.
+    pub(super) fn new(text: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let bare = text.trim();
+        let bare = bare.strip_prefix("dns:///").unwrap_or(bare);
+        let url =
+            if bare.contains("://") { Url::parse(bare) } else { Url::parse(&format!("https://{bare}")) };
+        let url = url.map_err(|error| exit::usage(format!("{text:?} is no URL: {error}")))?;
+        let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || !is_bare {
+            return Err(exit::usage(format!("{text:?} is no URL of a server; write https://host:port")));
+        }
+        let mut system = RootCertStore::empty();
+        system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut roots = system.clone();
+        if let Some(file) = ca_file {
+            let shown = file.display();
+            let pem = fs::read(file)
+                .map_err(|error| exit::usage(format!("the CA file {shown} cannot be read: {error}")))?;
+            let (added, _) =
+                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+            if added == 0 {
+                return Err(exit::usage(format!("the CA file {shown} holds no certificate in PEM")));
+            }
+        }
+        let ca_file = ca_file.map(|file| file.display().to_string());
+        Ok(Self { url, roots: Arc::new(roots), system: Arc::new(system), ca_file, address: None })
+    }
+
+    pub(super) fn is_plaintext(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+
+    /// The host, without brackets around an IPv6 address.
+    pub(super) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or(443)
+    }
+
+    /// The URL without a slash at its end, as an issuer is written.
+    pub(super) fn issuer(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// Host, and port unless it is the scheme's own: how an encoded key names a server.
+    pub(super) fn endpoint(&self) -> &str {
+        self.issuer().split_once("://").map_or("", |(_, endpoint)| endpoint)
+    }
+
+    pub(super) fn server_name(&self) -> anyhow::Result<ServerName<'static>> {
+        Ok(match self.url.host() {
+            Some(Host::Ipv4(address)) => ServerName::from(std::net::IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => ServerName::from(std::net::IpAddr::V6(address)),
+            Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())?,
+            None => bail!("the URL names no host"),
+        })
+    }
+
+    async fn tcp(&self) -> anyhow::Result<TcpStream> {
+        let address = self.address.context("where the server is is not known")?;
+        Ok(TcpStream::connect(address).await?)
+    }
+
+    /// Connects with TLS, offering protocols for ALPN.
+    pub(super) async fn tls(
+        &self,
+        roots: &Arc<RootCertStore>,
+        protocols: &[&str],
+    ) -> anyhow::Result<TlsStream<TcpStream>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let connecting = async {
+            let connector = TlsConnector::from(Arc::new(config));
+            Ok(connector.connect(self.server_name()?, self.tcp().await?).await?)
+        };
+        timeout(PATIENCE, connecting).await.context("it took too long")?
+    }
+
+    /// GET of JSON.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+        self.request(Method::GET, path, "").await
+    }
+
+    /// A Connect call with an empty message, in JSON.
+    pub(super) async fn call(&self, procedure: &str) -> anyhow::Result<(StatusCode, Value)> {
+        self.request(Method::POST, procedure, "{}").await
+    }
+
+    /// A request over HTTP/1.1, on a connection of its own. What is no JSON is `null`.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &'static str,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.endpoint())
+            .header(header::USER_AGENT, concat!("gatekey-doctor/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .header("connect-protocol-version", "1")
+            .body(Full::new(Bytes::from_static(body.as_bytes())))?;
+        let exchange = async {
+            if self.is_plaintext() {
+                exchange(self.tcp().await?, request).await
+            } else {
+                exchange(self.tls(&self.roots, &["http/1.1"]).await?, request).await
+            }
+        };
+        timeout(PATIENCE, exchange).await.context("it took too long")?
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Value)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driving = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(anyhow::Error::from_boxed)?;
+    driving.abort();
+    Ok((status, serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null)))
+}
+
+/// An error with its causes, each said once.
+pub(super) fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

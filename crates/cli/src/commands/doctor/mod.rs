@@ -1,0 +1,43 @@
+//! `gatekey doctor`: what is wrong, step by step, and how to mend it.
+//!
+//! # Layout
+//! - [`server`]: replays a client's way to a server. A step each: [`address`], [`tls`], [`discovery`], [`login`],
+//!   [`encoded_key`]; [`connection`] is what they share.
+//! - [`store`]: looks at a data directory without changing it.
+//! - [`report`]: what was found.
+//!
+//! A further check is a file here, a variant of [`Check`] and an arm in [`run`].
+
+use crate::args::{Check, Doctor, ServerCheck, StoreCheck};
+
+mod address;
+mod connection;
+mod discovery;
+mod encoded_key;
+mod login;
+mod report;
+mod server;
+mod store;
+mod tls;
+
+/// Runs a check, and fails when it finds something wrong.
+pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
+    let Doctor { check, server, store } = arguments;
+    // The short forms: `doctor URL` and `doctor --data-dir DIR`.
+    let check = check.unwrap_or_else(|| match store.data_dir {
+        Some(data_dir) => {
+            Check::Store(StoreCheck { data_dir, root_key_file: store.root_key_file, output: server.output })
+        }
+        None => Check::Server(server),
+    });
+    match check {
+        Check::Server(arguments) => {
+            let ServerCheck { output, .. } = arguments;
+            Box::pin(server::check(arguments)).await?.print(output.output)
+        }
+        Check::Store(arguments) => {
+            let StoreCheck { output, .. } = arguments;
+            store::check(&arguments).print(output.output)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A client's way to a server, step by step.
+
+use gatekey_client::{Client, Error, Protocol};
+
+use super::{
+    address,
+    connection::{PATIENCE, Target},
+    discovery,
+    encoded_key::{self, Held},
+    login,
+    report::{Report, Step},
+    tls,
+};
+use crate::args::ServerCheck;
+
+const CONNECT: &str = "RPC over Connect";
+const GRPC: &str = "RPC over gRPC";
+const ENCODED_KEY: &str = "encoded key";
+
+/// Goes as far as it comes.
+pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
+    let ca_file = arguments.ca_file.as_deref().or(arguments.ssl_cert_file.as_deref());
+    let client = client(&arguments, arguments.url.as_deref(), Protocol::Connect);
+    let (url, client) = match (&arguments.url, client) {
+        (Some(url), client) => (url.clone(), client),
+        (None, Ok(client)) => (client.url(), Ok(client)),
+        (None, Err(error)) => return Err(error.into()),
+    };
+    let mut target = Target::new(&url, ca_file)?;
+    let mut report = Report::new(target.issuer());
+    let reached = reach(&mut target, &mut report).await;
+    if reached {
+        log_in(&arguments, &target, client, &mut report).await;
+    }
+    let held = [
+        ("FLYTE_API_KEY", arguments.flyte_api_key),
+        ("UNION_API_KEY", arguments.union_api_key),
+        ("GATEKEY_API_KEY", arguments.gatekey_api_key),
+    ];
+    let held = held.into_iter().filter_map(|(variable, encoded)| Some(Held { variable, encoded: encoded? }));
+    let held: Vec<_> = held.collect();
+    if held.is_empty() {
+        report.add(encoded_key::check(ENCODED_KEY, None, target.endpoint()));
+    }
+    for held in &held {
+        report.add(encoded_key::check(ENCODED_KEY, Some(held), target.endpoint()));
+    }
+    Ok(report)
+}
+
+/// From the name to what the server says about logging in. Whether a login can be tried.
+async fn reach(target: &mut Target, report: &mut Report) -> bool {
+    const REST: [&str; 8] =
+        ["TCP", "TLS", "ALPN", "discovery over HTTPS", "discovery over RPC", "token", CONNECT, GRPC];
+    let (step, addresses) = address::look_up(target).await;
+    if !report.add(step) {
+        report.skip(&REST, "the server's name is not known");
+        return false;
+    }
+    let (step, address) = address::connect(&addresses).await;
+    target.address = address;
+    if !report.add(step) {
+        report.skip(&REST[1..], "the server cannot be reached");
+        return false;
+    }
+    if target.is_plaintext() {
+        report.add(Step::warning(
+            "TLS",
+            "there is none: whoever is on the way reads secrets and tokens, and flyte's clients do not log in without",
+            "use https://; plain HTTP is for a proxy on the same machine",
+        ));
+    } else {
+        if !report.add(tls::shake_hands(target).await) {
+            report.skip(&REST[2..], "there is no TLS connection");
+            return false;
+        }
+        report.add(tls::offered_protocols(target).await);
+    }
+    let over_https = report.add(discovery::over_https(target).await);
+    let over_rpc = report.add(discovery::over_rpc(target).await);
+    if !over_https || !over_rpc {
+        report.skip(&REST[5..], "clients are not told how to log in");
+    }
+    over_https && over_rpc
+}
+
+/// A token, and calls with it.
+async fn log_in(
+    arguments: &ServerCheck,
+    target: &Target,
+    client_found: Result<Client, Error>,
+    report: &mut Report,
+) {
+    let rest = ["token", CONNECT, GRPC];
+    let client_found = match client_found {
+        Ok(client_found) => client_found,
+        Err(error) => return report.skip(&rest, &format!("there are no credentials: {error}")),
+    };
+    if !report.add(login::fetch_token(&client_found).await) {
+        return report.skip(&rest[1..], "there is no token");
+    }
+    report.add(login::call(CONNECT, &client_found).await);
+    let grpc = match client(arguments, Some(target.issuer()), Protocol::Grpc) {
+        Ok(grpc) => login::call(GRPC, &grpc).await,
+        Err(error) => Step::skipped(GRPC, error.to_string()),
+    };
+    report.add(grpc);
+}
+
+/// A client as others of this command line are, which tries everything once.
+fn client(arguments: &ServerCheck, url: Option<&str>, protocol: Protocol) -> Result<Client, Error> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("gatekey-doctor/", env!("CARGO_PKG_VERSION")))
+        .protocol(protocol)
+        .timeout(PATIENCE)
+        .retries(0);
+    if let Some(url) = url {
+        builder = builder.endpoint(url).plaintext(url.starts_with("http://"));
+    }
+    if let Some(ca_file) = &arguments.ca_file {
+        builder = builder.ca_file(ca_file);
+    }
+    builder.fill_from_env()?.build()
+}
