@@ -1,7 +1,8 @@
-"""One script for every implementation of the documented class: what it does is the same, what it prints is compared.
+"""One script for every implementation of the documented class: what it prints is compared.
 
-Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY naming the server and an admin key. Prints a JSON object: for each
-step what came of it, with secrets and dates replaced by their shape. Its keys' names all begin with PREFIX.
+Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY naming the server and an admin key. Prints a JSON object:
+for each step what came of it, with secrets and dates replaced by their shape. Its keys' names all begin with
+PREFIX.
 """
 
 import asyncio
@@ -103,7 +104,9 @@ uris = ["https://ci.example.com/callback", "http://localhost:9000/callback"]
 steps: dict[str, Callable[[], Any]] = {
     "create": lambda: shown(call(ApiKey.create, name=f"{PREFIX} Nightly Build!")),
     "create by position": lambda: shown(call(ApiKey.create, f"{PREFIX}-position")),
-    "create with redirect URIs": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-uris", redirect_uris=uris)),
+    "create with redirect URIs": lambda: shown(
+        call(ApiKey.create, name=f"{PREFIX}-uris", redirect_uris=uris)
+    ),
     "create with none of them": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-none", redirect_uris=[])),
     "create again": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-uris")),
     "create what spells the same": lambda: shown(call(ApiKey.create, name=f"{PREFIX}_URIS")),
@@ -128,7 +131,9 @@ steps: dict[str, Callable[[], Any]] = {
     "update with a bad redirect URI": lambda: shown(
         call(ApiKey.update, client_id=f"{PREFIX}-position", redirect_uris=["nonsense"])
     ),
-    "update what is not there": lambda: shown(call(ApiKey.update, client_id=f"{PREFIX}-missing", client_name="x")),
+    "update what is not there": lambda: shown(
+        call(ApiKey.update, client_id=f"{PREFIX}-missing", client_name="x")
+    ),
     "get what was updated": lambda: [
         shown(call(ApiKey.get, client_id=f"{PREFIX}-{name}")) for name in ("uris", "none", "position")
     ],

@@ -1,4 +1,7 @@
-"""The same script on the public clients and on ours: the same results and the same state, but for what ours mends."""
+"""The same script on the public clients and on ours: the same results and the same state.
+
+But for what ours mends.
+"""
 
 import json
 import sys
