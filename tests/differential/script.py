@@ -1,8 +1,7 @@
 """One script for every implementation of the documented class: what it prints is compared.
 
-Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY naming the server and an admin key. Prints a JSON object:
-for each step what came of it, with secrets and dates replaced by their shape. Its keys' names all begin with
-PREFIX.
+Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY naming the server and an admin key. Prints JSON: for
+each step what came of it, with secrets and dates replaced by their shape. Its keys all begin with PREFIX.
 """
 
 import asyncio
