@@ -1,6 +1,11 @@
 //! Through the front door: the real binary on a real port, over real TLS.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests say what they expect, and with what they tried"
+)]
 
 mod abuse;
 mod bad_input;
@@ -8,6 +13,7 @@ mod command_line;
 mod crash;
 mod ledger;
 mod oauth;
+mod random;
 mod raw;
 mod rpc;
 mod smoke;

@@ -27,6 +27,17 @@ use tempfile::TempDir;
 /// The binary under test.
 pub(crate) const GATEKEY: &str = env!("CARGO_BIN_EXE_gatekey");
 
+/// Whether tests should take long and prove more: `./test --long`.
+pub(crate) fn is_long_run() -> bool {
+    environment("GATEKEY_TEST_LONG").is_some()
+}
+
+/// A variable of this process's environment.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "how ./test tells the tests what to do")]
+    std::env::var(name).ok()
+}
+
 /// How long a server may take to say that it serves; only a hang gets there.
 const PATIENCE: Duration = Duration::from_mins(1);
 
