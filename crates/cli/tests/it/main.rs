@@ -11,6 +11,7 @@ mod abuse;
 mod bad_input;
 mod command_line;
 mod crash;
+mod faults;
 mod ledger;
 mod oauth;
 mod random;
