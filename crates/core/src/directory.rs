@@ -222,6 +222,10 @@ impl ChangeObserver for Directory {
                 Change::DenialsDropped(key_id) => {
                     denials.remove(key_id);
                 }
+                Change::Reset => {
+                    keys.clear();
+                    denials.clear();
+                }
                 Change::SigningKeys(_) => {}
             }
         }

@@ -46,6 +46,8 @@ pub enum Change {
     DenialsDropped(KeyId),
     /// All signing keys, as they are now.
     SigningKeys(Vec<SealedSigningKey>),
+    /// Whatever was told before is void: what is told in the same call is all there is.
+    Reset,
 }
 
 /// Is told of every committed change, in the order of the commits. Must not block.

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from environments import Environment
 
-from support.gatekey import BINARY, Credentials, Server, attempt
+from support.gatekey import BINARY, Credentials, Server, attempt, background
 
 # Escape sequences of a terminal, which the command line prints into pipes as well.
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -78,6 +79,14 @@ def test_create_prints_a_key_that_can_be_copied_whatever_the_width(
     printed = flyte.attempt("create", "api-key", "--name", name, COLUMNS=columns).stdout
 
     (encoded,) = EXPORT.findall(printed)
+    assert works(server, encoded)
+
+
+def test_a_made_key_is_not_lost_where_the_terminal_knows_ascii_alone(
+    flyte: CommandLine, server: Server, name: str
+) -> None:
+    (encoded,) = EXPORT.findall(flyte("create", "api-key", "--name", name, PYTHONIOENCODING="ascii"))
+
     assert works(server, encoded)
 
 
@@ -297,6 +306,23 @@ def test_a_key_in_the_environment_beats_the_config_file(
 def test_an_endpoint_on_the_command_line_beats_that_of_the_key(flyte: CommandLine, server: Server) -> None:
     assert "admin" in flyte("--endpoint", f"dns:///{server.endpoint}", "get", "api-key", "admin")
     assert "cannot reach" in flyte.fails("--endpoint", "127.0.0.1:1", "get", "api-key", "admin", COLUMNS="200")
+
+
+@pytest.fixture
+def in_the_clear(tmp_path: Path) -> Iterator[Server]:
+    """A server that speaks HTTP without TLS."""
+    data_dir = tmp_path / "data"
+    options = ("--data-dir", data_dir, "--listen", "127.0.0.1:0", "--plaintext", "--log-format", "json")
+    with background(BINARY, "serve", *options) as process:
+        serving = json.loads(process.lines_up_to('"serving"')[-1])
+        yield Server(url=serving["url"], data_dir=data_dir)
+
+
+def test_a_key_is_sent_in_the_clear_only_when_told_to(flyte: CommandLine, in_the_clear: Server) -> None:
+    key = in_the_clear.init("admin").encoded_credentials
+
+    assert "admin" in flyte("--insecure", "get", "api-key", "admin", FLYTE_API_KEY=key)
+    assert "no TLS connection" in flyte.fails("get", "api-key", "admin", FLYTE_API_KEY=key, COLUMNS="200")
 
 
 def test_a_config_file_for_a_browser_is_told_what_to_do(configured: CommandLine) -> None:

@@ -1,16 +1,19 @@
 //! What survives `kill -9` under load: every acknowledged change, and no half of another.
 //!
 //! Workers change keys of their own over HTTP, each one change at a time, and remember what was acknowledged.
-//! After so many acknowledgements the server is killed. The ledger then says of each change whose answer
-//! never came whether it was made, and everything the server answers must agree with that.
+//! At a random moment the server is killed; some of its successors are killed as well, while they start. The
+//! ledger then says of each change whose answer never came whether it was made, and everything the server
+//! answers must agree with that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use gatekey_core::{
@@ -22,29 +25,48 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::{
-    support::{Answer, Credentials, Http, Server},
+    random::{Random, seed},
+    support::{Answer, Credentials, Http, Server, gatekey, is_long_run},
     world::{PUBLIC_URL, copied_store},
 };
 
-const SEED: u64 = 0x6b65_7973_2e31;
-const ROUNDS: u64 = 20;
+/// How often a server on the same data directory is killed under load.
+const KILLS: u64 = 30;
+/// Data directories: one, and in the long run so many that there are a thousand kills.
+const LIVES: u64 = 34;
 const WORKERS: u64 = 6;
-/// A round ends after 1 to so many acknowledged changes.
+/// A round ends after 1 to so many acknowledged changes,
 const MOST_CHANGES: u64 = 60;
+/// and up to so much later: somewhere within a change, or between two.
+const LATEST_MICROS: u64 = 5_000;
+/// One successor of so many is killed before it serves, within so much of its start.
+const KILLED_STARTING: u64 = 4;
+const STARTING_MICROS: u64 = 60_000;
 const MOST_KEYS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_change_survives_kill_9_and_no_half_of_another_does() {
+    let mut random = Random(seed());
+    let lives = if is_long_run() { LIVES } else { 1 };
+    for life in 0..lives {
+        println!("life {life} of {lives}");
+        live(&mut random).await;
+    }
+}
+
+/// What happens to one data directory.
+async fn live(random: &mut Random) {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let mut server = start(&data_dir);
     let admin = server.init();
     let token = server.token(&admin).await;
-    let mut random = Random(SEED);
     let mut workers: Vec<_> = (0..WORKERS).map(|number| Worker::new(number, random.next())).collect();
-    for round in 0..ROUNDS {
+    let mut killed_starting = 0;
+    for round in 0..KILLS {
         let changes = 1 + random.below(MOST_CHANGES);
-        println!("seed {SEED:#x}, round {round}: killed after {changes} acknowledged changes");
+        let later = Duration::from_micros(random.below(LATEST_MICROS));
+        println!("round {round}: killed {later:?} after {changes} acknowledged changes");
         let acknowledged = Arc::new(Countdown::new(changes));
         let wire = Wire { http: server.http(), admin_token: token.clone() };
         let work = workers.drain(..).map(|worker| {
@@ -54,11 +76,17 @@ async fn every_acknowledged_change_survives_kill_9_and_no_half_of_another_does()
         });
         let work: Vec<_> = work.collect();
         acknowledged.done.notified().await;
+        // No event says when a change is half done.
+        tokio::time::sleep(later).await;
         server.kill();
         for worker in work {
             workers.push(worker.await.unwrap());
         }
 
+        while random.below(KILLED_STARTING) == 0 {
+            kill_starting(&data_dir, Duration::from_micros(random.below(STARTING_MICROS))).await;
+            killed_starting += 1;
+        }
         let ledger = ledger(&data_dir).await;
         server = start(&data_dir);
         let wire = Wire { http: server.http(), admin_token: token.clone() };
@@ -77,7 +105,11 @@ async fn every_acknowledged_change_survives_kill_9_and_no_half_of_another_does()
     let (doubts, made) = workers
         .iter()
         .fold((0, 0), |(doubts, made), worker| (doubts + worker.doubts.0, made + worker.doubts.1));
-    println!("{doubts} changes were not acknowledged, {made} of them were made");
+    let replays: u32 = workers.iter().map(|worker| worker.replays).sum();
+    println!(
+        "{KILLS} kills, {killed_starting} more while starting; {doubts} changes were not acknowledged, {made} of \
+         them were made; {replays} creates were repeated"
+    );
     let kinds: BTreeSet<_> =
         workers.iter().flat_map(|worker| worker.acknowledged.values().map(|(action, _)| *action)).collect();
     let all = [
@@ -86,9 +118,11 @@ async fn every_acknowledged_change_survives_kill_9_and_no_half_of_another_does()
         "api_key.disable",
         "api_key.enable",
         "api_key.rotate_secret",
+        "api_key.update",
         "token.revoke",
     ];
     assert_eq!(kinds, all.into(), "the load was not what it should be");
+    assert!(replays > 0, "the load was not what it should be");
 }
 
 fn start(data_dir: &Path) -> Server {
@@ -96,34 +130,32 @@ fn start(data_dir: &Path) -> Server {
     Server::start_on(data_dir, &["--public-url", PUBLIC_URL])
 }
 
-/// The entries by request id, once their chain is verified. Taken from what the dead server left on the disk.
-async fn ledger(data_dir: &Path) -> Arc<BTreeMap<String, LedgerEntry>> {
+/// Starts a server that is killed after so long, wherever it then is.
+async fn kill_starting(data_dir: &Path, after: Duration) {
+    let mut child = gatekey()
+        .args(["serve", "--listen", "127.0.0.1:0", "--public-url", PUBLIC_URL, "--data-dir"])
+        .arg(data_dir)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    tokio::time::sleep(after).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+type Ledger = BTreeMap<(String, String), LedgerEntry>;
+
+/// The entries by request id and action, once their chain is verified. Taken from what the dead server left on the disk.
+async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     let (store, root_key, _copy) = copied_store(data_dir);
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
     let head = verify_chain(&root_key.ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
     assert_eq!(head, store.ledger_head().await.unwrap());
     let count = entries.len();
-    let entries: BTreeMap<_, _> =
-        entries.into_iter().map(|entry| (entry.entry.request_id.clone(), entry)).collect();
+    let names = |entry: &LedgerEntry| (entry.entry.request_id.clone(), entry.entry.action.clone());
+    let entries: Ledger = entries.into_iter().map(|entry| (names(&entry), entry)).collect();
     assert_eq!(entries.len(), count, "each change has one entry");
     Arc::new(entries)
-}
-
-/// `SplitMix64`: the same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 /// Acknowledged changes, and a notice when there are enough.
@@ -207,6 +239,8 @@ impl Wire {
 /// What a worker knows of a key of its own.
 #[derive(Debug, Default)]
 struct Key {
+    /// Name and role: what an update changes together.
+    face: (String, &'static str),
     /// The one that works; `None` when the answer that held it never came.
     secret: Option<String>,
     /// The last one that does not work any more.
@@ -227,6 +261,7 @@ impl Key {
 #[derive(Debug, Clone)]
 enum Change {
     Create,
+    Update((String, &'static str)),
     Rotate,
     Disable,
     Enable,
@@ -238,6 +273,7 @@ impl Change {
     fn action(&self) -> &'static str {
         match self {
             Self::Create => "api_key.create",
+            Self::Update(_) => "api_key.update",
             Self::Rotate => "api_key.rotate_secret",
             Self::Disable => "api_key.disable",
             Self::Enable => "api_key.enable",
@@ -265,6 +301,10 @@ struct Worker {
     /// Action and target of each acknowledged change, by request id.
     acknowledged: BTreeMap<String, (&'static str, String)>,
     doubt: Option<Doubt>,
+    /// Client id and request id of what was created in this round.
+    created: Vec<(String, String)>,
+    /// How many creates were repeated.
+    replays: u32,
     /// Changes whose answer never came, and how many of them were made all the same.
     doubts: (u32, u32),
 }
@@ -279,6 +319,8 @@ impl Worker {
             gone: Vec::new(),
             acknowledged: BTreeMap::new(),
             doubt: None,
+            created: Vec::new(),
+            replays: 0,
             doubts: (0, 0),
         }
     }
@@ -286,6 +328,7 @@ impl Worker {
     /// Changes keys until an answer fails to come.
     async fn work(mut self, round: u64, wire: Wire, countdown: Arc<Countdown>) -> Self {
         self.gone.clear();
+        self.created.clear();
         while self.change(round, &wire).await.is_some() {
             countdown.step();
         }
@@ -307,8 +350,11 @@ impl Worker {
             Change::Create | Change::Rotate => {
                 Some(answer.json()["clientSecret"].as_str().unwrap().to_owned())
             }
-            Change::Disable | Change::Enable | Change::Delete | Change::Revoke(_) => None,
+            Change::Update(_) | Change::Disable | Change::Enable | Change::Delete | Change::Revoke(_) => None,
         };
+        if let Change::Create = asked.change {
+            self.created.push((asked.client_id.clone(), asked.request_id.clone()));
+        }
         let action = asked.change.action();
         self.acknowledged.insert(asked.request_id, (action, asked.client_id.clone()));
         self.apply(&asked.client_id, asked.change, secret);
@@ -325,8 +371,12 @@ impl Worker {
         let change = match dice {
             0..40 if key.disabled => Change::Delete,
             _ if key.disabled => Change::Enable,
-            0..50 => Change::Rotate,
-            50..65 => Change::Disable,
+            0..40 => Change::Rotate,
+            40..52 => {
+                let role = if dice.is_multiple_of(2) { "ROLE_VIEWER" } else { "ROLE_CONTRIBUTOR" };
+                Change::Update((format!("name {}", self.calls), role))
+            }
+            52..65 => Change::Disable,
             65..75 => Change::Delete,
             _ => {
                 let secret = key.secret.as_deref().unwrap();
@@ -344,6 +394,11 @@ impl Worker {
         let body = json!({ "clientId": client_id });
         match change {
             Change::Create => wire.call("Create", request_id, &body).await,
+            Change::Update((name, role)) => {
+                let key = json!({ "clientId": client_id, "clientName": name, "role": role });
+                let body = json!({ "apiKey": key, "updateMask": "clientName,role" });
+                wire.call("Update", request_id, &body).await
+            }
             Change::Rotate => wire.call("RotateSecret", request_id, &body).await,
             Change::Disable => wire.call("Disable", request_id, &body).await,
             Change::Enable => wire.call("Enable", request_id, &body).await,
@@ -361,12 +416,14 @@ impl Worker {
     /// Takes in that a change was made.
     fn apply(&mut self, client_id: &str, change: Change, secret: Option<String>) {
         if let Change::Create = change {
-            self.keys.insert(client_id.to_owned(), Key { secret, ..Key::default() });
+            let face = (client_id.to_owned(), "ROLE_CONTRIBUTOR");
+            self.keys.insert(client_id.to_owned(), Key { face, secret, ..Key::default() });
             return;
         }
         let key = self.keys.get_mut(client_id).unwrap();
         match change {
             Change::Create => {}
+            Change::Update(face) => key.face = face,
             Change::Rotate => {
                 key.dead_secret = key.secret.take();
                 key.secret = secret;
@@ -389,23 +446,39 @@ impl Worker {
     }
 
     /// Asserts that a server over what the dead one left agrees with all that is known.
-    async fn check(mut self, wire: Wire, ledger: Arc<BTreeMap<String, LedgerEntry>>) -> Self {
+    async fn check(mut self, wire: Wire, ledger: Arc<Ledger>) -> Self {
         for (request_id, (action, target)) in &self.acknowledged {
-            let entry = ledger.get(request_id).unwrap_or_else(|| panic!("{request_id} has no entry"));
-            assert_eq!((&*entry.entry.action, &*entry.entry.target), (*action, &**target));
+            let entry = ledger.get(&(request_id.clone(), (*action).to_owned()));
+            let entry = entry.unwrap_or_else(|| panic!("{request_id} has no entry"));
+            assert_eq!(entry.entry.target, **target);
         }
         let mut new_secret_id = None;
         self.doubts.0 += u32::from(self.doubt.is_some());
-        if let Some(Doubt { request_id, client_id, change }) = self.doubt.take()
-            && let Some(made) = ledger.get(&request_id)
-        {
-            assert_eq!((&*made.entry.action, &made.entry.target), (change.action(), &client_id));
-            self.doubts.1 += 1;
-            if let Change::Rotate = change {
-                let id = made.entry.detail.strip_prefix("secret=").unwrap().split(' ').next().unwrap();
-                new_secret_id = Some((client_id.clone(), id.to_owned()));
+        if let Some(Doubt { request_id, client_id, change }) = self.doubt.take() {
+            let made = ledger.get(&(request_id.clone(), change.action().to_owned()));
+            if let Some(made) = made {
+                assert_eq!(made.entry.target, client_id);
+                self.doubts.1 += 1;
+                if let Change::Rotate = change {
+                    let id = made.entry.detail.strip_prefix("secret=").unwrap().split(' ').next().unwrap();
+                    new_secret_id = Some((client_id.clone(), id.to_owned()));
+                }
             }
-            self.apply(&client_id, change, None);
+            match change {
+                // Who got no answer asks again, and gets a key with a secret either way.
+                Change::Create => {
+                    self.apply(&client_id, Change::Create, None);
+                    self.repeat_create(&wire, &client_id, &request_id).await;
+                    self.acknowledged.insert(request_id, (Change::Create.action(), client_id));
+                }
+                change if made.is_some() => self.apply(&client_id, change, None),
+                _ => {}
+            }
+        }
+        // Nor does it matter when the answer came, and was lost behind this side's network.
+        let lost = self.created.pop().filter(|(client_id, _)| self.keys.contains_key(client_id));
+        if let Some((client_id, request_id)) = lost {
+            self.repeat_create(&wire, &client_id, &request_id).await;
         }
         let client_ids: Vec<_> = self.keys.keys().cloned().collect();
         for client_id in client_ids {
@@ -418,6 +491,8 @@ impl Worker {
             }
             let key = &self.keys[&client_id];
             assert_eq!(told["disabledAt"].is_string(), key.disabled, "{told}");
+            let face = (told["clientName"].as_str().unwrap(), told["role"].as_str().unwrap());
+            assert_eq!(face, (&*key.face.0, key.face.1), "{told}");
             for (alive, tokens) in [(true, &key.live_tokens), (false, &key.dead_tokens)] {
                 for token in tokens {
                     assert_eq!(wire.is_accepted(token).await, alive, "a token of {client_id}: {key:?}");
@@ -444,6 +519,20 @@ impl Worker {
             }
         }
         self
+    }
+
+    /// The same Create again gives a further secret, and takes none away.
+    async fn repeat_create(&mut self, wire: &Wire, client_id: &str, request_id: &str) {
+        let repeated = wire.call("Create", request_id, &json!({ "clientId": client_id })).await.unwrap();
+        assert_eq!(repeated.status, 200, "{client_id}: {}", repeated.text());
+        let secret = repeated.json()["clientSecret"].as_str().unwrap().to_owned();
+        let key = self.keys.get_mut(client_id).unwrap();
+        let refused = key.disabled.then_some(401);
+        for secret in key.secret.iter().chain([&secret]) {
+            assert_eq!(wire.token(client_id, secret).await.unwrap().err(), refused, "{client_id}");
+        }
+        key.secret = Some(secret);
+        self.replays += 1;
     }
 
     /// A key whose secret was never heard of is a whole key all the same: it can be given another.

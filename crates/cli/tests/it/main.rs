@@ -1,15 +1,22 @@
 //! Through the front door: the real binary on a real port, over real TLS.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests say what they expect, and with what they tried"
+)]
 
 mod abuse;
 mod admin_listener;
 mod bad_input;
 mod command_line;
 mod crash;
+mod faults;
 mod http;
 mod ledger;
 mod oauth;
+mod random;
 mod raw;
 mod rpc;
 mod security_page;

@@ -1,7 +1,7 @@
 //! A server of its own for each test, and callers that speak to it.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
@@ -27,15 +27,35 @@ use tempfile::TempDir;
 /// The binary under test.
 pub(crate) const GATEKEY: &str = env!("CARGO_BIN_EXE_gatekey");
 
+/// Whether tests should take long and prove more: `./test --long`.
+pub(crate) fn is_long_run() -> bool {
+    environment("GATEKEY_TEST_LONG").is_some()
+}
+
+/// A variable of this process's environment.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "how ./test tells the tests what to do")]
+    std::env::var(name).ok()
+}
+
+/// Says what could not be proven on this machine: ./test tells it at the end, and fails.
+pub(crate) fn not_proven(what: &str) {
+    println!("NOT PROVEN: {what}");
+    if let Some(file) = environment("GATEKEY_TEST_NOT_PROVEN") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{what}").unwrap();
+    }
+}
+
 /// How long a server may take to say that it serves; only a hang gets there.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary, with no setting of this process's environment that it would read.
 pub(crate) fn gatekey() -> Command {
-    without_environment(GATEKEY)
+    hermetic(GATEKEY)
 }
 
-fn without_environment(program: &str) -> Command {
+fn hermetic(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
     command
@@ -88,9 +108,22 @@ impl Server {
     /// Starts a server on a data directory that outlives it, with variables in its environment.
     pub(crate) fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         // With the signal ignored, a write beyond a limit on files fails instead of killing the process.
-        let mut child = without_environment("/bin/sh")
-            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", GATEKEY])
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
+        let by = ["/bin/sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
+        Self::start_by(&by, data_dir, flags, environment)
+    }
+
+    /// Starts a server by a command that becomes it, such as `sh -c 'ulimit ...; exec "$0" "$@"'`.
+    pub(crate) fn start_by(
+        by: &[&str],
+        data_dir: &Path,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let words =
+            [by, &[GATEKEY, "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]];
+        let words = words.concat();
+        let mut child = hermetic(words[0])
+            .args(&words[1..])
             .arg(data_dir)
             .args(flags)
             .envs(environment.iter().copied())

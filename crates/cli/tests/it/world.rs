@@ -41,7 +41,7 @@ impl World {
 
     /// With more flags.
     pub(crate) async fn with_flags(flags: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+        Self::start_in(tempfile::tempdir().unwrap(), flags, &[]).await
     }
 
     /// With a configuration file.
@@ -50,7 +50,7 @@ impl World {
         let file = directory.path().join("gatekey.toml");
         fs::write(&file, toml).unwrap();
         let file = file.to_str().unwrap().to_owned();
-        Self::start_in(directory, &["--config", &file]).await
+        Self::start_in(directory, &["--config", &file], &[]).await
     }
 
     /// With a public URL that stays the same when it is started again.
@@ -58,8 +58,9 @@ impl World {
         Self::with_flags(&["--public-url", PUBLIC_URL]).await
     }
 
-    async fn start_in(directory: TempDir, flags: &[&str]) -> Self {
-        let server = Server::start_on(&directory.path().join("data"), flags);
+    /// In a directory whose `data` is the data directory, with variables in the server's first environment.
+    pub(crate) async fn start_in(directory: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let server = Server::start_in(&directory.path().join("data"), flags, environment);
         let (http, admin) = (server.http(), server.init());
         let admin_token = server.token(&admin).await;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();

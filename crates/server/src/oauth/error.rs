@@ -1,5 +1,7 @@
 //! The one renderer of OAuth errors: RFC 6749 section 5.2, always JSON, never cached.
 
+use std::error::Error as _;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -54,7 +56,7 @@ impl IntoResponse for OAuthError {
                 TokenError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
                 TokenError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
                 TokenError::Unavailable(cause) => {
-                    tracing::error!(%cause, "the store is unavailable");
+                    tracing::error!(%cause, source = cause.source().map(tracing::field::display), "the store is unavailable");
                     (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                 }
                 TokenError::Internal(cause) => {

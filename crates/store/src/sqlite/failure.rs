@@ -31,6 +31,15 @@ impl Failure {
     }
 }
 
+/// What the log is to say of an error. The number tells apart what the words do not, such as a failed write and a
+/// failed sync (<https://www.sqlite.org/rescode.html>).
+pub(super) fn cause(error: &rusqlite::Error) -> String {
+    match error.sqlite_error() {
+        Some(code) => format!("{error} (SQLite's code {})", code.extended_code),
+        None => error.to_string(),
+    }
+}
+
 /// Whether a connection that met the error may hold on to a broken file handle or a stale view of the file.
 pub(super) fn spoils_connection(error: &rusqlite::Error) -> bool {
     matches!(

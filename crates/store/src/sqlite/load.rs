@@ -19,19 +19,30 @@ const BATCH: usize = 256;
 /// Tells everything that a read transaction sees.
 pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut tell = |change| {
+    each_change(connection, |change| {
         batch.push(change);
         if batch.len() == BATCH {
             observer.observe(&batch);
             batch.clear();
         }
-    };
-    each_key(connection, |key| tell(Change::KeyPut(Box::new(key))))?;
-    each_denial(connection, |denied| tell(Change::TokenDenied(denied)))?;
-    tell(Change::SigningKeys(key_ring::all(connection)?));
+    })?;
     if !batch.is_empty() {
         observer.observe(&batch);
     }
+    Ok(())
+}
+
+/// Everything that a transaction sees, to be told at once in place of all that was told before.
+pub(super) fn anew(connection: &Connection) -> Result<Vec<Change>, Failure> {
+    let mut changes = vec![Change::Reset];
+    each_change(connection, |change| changes.push(change))?;
+    Ok(changes)
+}
+
+fn each_change(connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Failure> {
+    each_key(connection, |key| take(Change::KeyPut(Box::new(key))))?;
+    each_denial(connection, |denied| take(Change::TokenDenied(denied)))?;
+    take(Change::SigningKeys(key_ring::all(connection)?));
     Ok(())
 }
 

@@ -28,8 +28,8 @@ use tokio::sync::oneshot;
 
 use super::{
     connection,
-    failure::{Failure, spoils_connection},
-    ledger,
+    failure::{self, Failure, spoils_connection},
+    ledger, load,
 };
 
 /// The most calls that share a commit: bounds how long the first of them waits for the others.
@@ -76,9 +76,18 @@ trait Call: Send {
 #[error("the change was not committed: {0}")]
 pub(super) struct Lost(Arc<str>);
 
-impl Lost {
-    fn because(cause: &dyn std::fmt::Display) -> Self {
-        Self(cause.to_string().into())
+impl From<&Failure> for Lost {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) => error.into(),
+            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => Self(failure.to_string().into()),
+        }
+    }
+}
+
+impl From<&rusqlite::Error> for Lost {
+    fn from(error: &rusqlite::Error) -> Self {
+        Self(failure::cause(error).into())
     }
 }
 
@@ -134,7 +143,7 @@ impl Writing<'_> {
             let undone = self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
             if undone.is_err() {
                 // SQLite rolls the whole transaction back by itself when the disk is full or fails.
-                self.lost = Some(Lost::because(failure));
+                self.lost = Some(failure.into());
             }
         }
         attempted
@@ -190,6 +199,7 @@ impl Writer {
         let worker = Worker {
             path,
             connection: Some(connection),
+            known: None,
             ledger_key,
             observer,
             commits: Arc::clone(&commits),
@@ -270,6 +280,9 @@ struct Worker {
     path: PathBuf,
     /// Absent after it broke, until the next job.
     connection: Option<Connection>,
+    /// Where the ledger stood after the last commit that the observer was told of; `None` before the first
+    /// transaction.
+    known: Option<LedgerHead>,
     ledger_key: LedgerKey,
     observer: Arc<dyn ChangeObserver>,
     commits: Arc<AtomicU64>,
@@ -286,7 +299,11 @@ impl Worker {
                     Job::Change(call) => batch.push_back(call),
                     Job::Alone(work) => {
                         self.guarded(|worker| worker.commit(mem::take(&mut batch)));
-                        self.guarded(|worker| work(worker.connection()));
+                        self.guarded(|worker| {
+                            let connection = worker.take_connection();
+                            work(connection.as_ref().map_err(Clone::clone));
+                            worker.connection = connection.ok();
+                        });
                     }
                 }
             }
@@ -333,21 +350,20 @@ impl Worker {
         waiting: &mut VecDeque<Box<dyn Call>>,
         ran: &mut Vec<Box<dyn Call>>,
     ) -> Result<Vec<Change>, Lost> {
-        let ledger_key = self.ledger_key.clone();
-        let begun = self.connection().and_then(|connection| {
-            begin(connection).map(|head| (connection, head)).map_err(|failure| Lost::because(&failure))
+        let begun = self.take_connection().and_then(|connection| {
+            let head = self.begin(&connection).map_err(|failure| Lost::from(&failure))?;
+            Ok((connection, head))
         });
         let (connection, head) = match begun {
             Ok(begun) => begun,
             Err(lost) => {
                 ran.extend(waiting.drain(..));
-                self.connection = None;
                 return Err(lost);
             }
         };
         let mut writing = Writing {
-            connection,
-            ledger_key: &ledger_key,
+            connection: &connection,
+            ledger_key: &self.ledger_key,
             head,
             changes: Vec::new(),
             lost: None,
@@ -360,40 +376,51 @@ impl Worker {
                 break;
             }
         }
-        let Writing { changes, lost, mut spoiled, .. } = writing;
+        let Writing { head, changes, lost, mut spoiled, .. } = writing;
         let outcome = match lost {
             Some(lost) => Err(lost),
             None => connection.execute_batch("COMMIT").map_err(|error| {
                 spoiled |= spoils_connection(&error);
-                Lost::because(&error)
+                Lost::from(&error)
             }),
         };
         if outcome.is_err() && !connection.is_autocommit() {
             spoiled |= connection.execute_batch("ROLLBACK").is_err();
         }
-        if spoiled {
-            self.connection = None;
+        if !spoiled {
+            self.connection = Some(connection);
         }
         outcome.map(|()| {
+            self.known = Some(head);
             self.commits.fetch_add(1, Ordering::Relaxed);
             changes
         })
     }
 
-    /// The connection, opened anew when the last one broke.
-    fn connection(&mut self) -> Result<&Connection, Lost> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => connection::open_to_write(&self.path).map_err(|error| Lost::because(&error))?,
-        };
-        Ok(self.connection.insert(connection))
+    /// Begins a transaction that may write, and reads where the ledger stands.
+    ///
+    /// A commit whose sync failed is whole in SQLite's log, and when the log is read anew it stands, though it was
+    /// refused and the observer not told. Every change has its entry, so the ledger's head shows that.
+    fn begin(&mut self, connection: &Connection) -> Result<LedgerHead, Failure> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let head = ledger::head(connection)?;
+        if self.known.is_some_and(|known| known != head) {
+            tracing::warn!(
+                "changes that were refused when the disk failed were made: everything is read anew"
+            );
+            self.tell(&load::anew(connection)?);
+        }
+        self.known = Some(head);
+        Ok(head)
     }
-}
 
-/// Begins a transaction that may write, and reads where the ledger stands.
-fn begin(connection: &Connection) -> Result<LedgerHead, Failure> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
-    ledger::head(connection)
+    /// The connection, opened anew when the last one broke. Whoever takes it puts it back, unless it breaks.
+    fn take_connection(&mut self) -> Result<Connection, Lost> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => connection::open_to_write(&self.path).map_err(|error| Lost::from(&error)),
+        }
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -121,6 +121,7 @@ impl ChangeObserver for Mirror {
                     known.denials.remove(&key_id);
                 }
                 Change::SigningKeys(keys) => known.signing_keys = keys,
+                Change::Reset => *known = Known::default(),
             }
         }
     }

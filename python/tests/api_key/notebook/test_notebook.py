@@ -6,6 +6,8 @@ import nbclient
 import nbformat
 import pytest
 
+from examples import OF_THE_PUBLIC_CLASS, example
+from gatekey import ApiKey
 from support.gatekey import Credentials
 
 
@@ -80,3 +82,10 @@ def test_an_interrupted_cell_leaves_the_kernel_good_for_the_next(admin: Credenti
         f"ApiKey.create({name!r}).client_id",
     )
     assert shown == repr(name)
+
+
+@pytest.mark.parametrize("code", [example(ApiKey), OF_THE_PUBLIC_CLASS], ids=["ours", "the public class's"])
+def test_the_documented_examples_run_in_a_cell(admin: Credentials, code: str) -> None:
+    _, shown = run_cells("from gatekey import ApiKey", code)
+    assert "export FLYTE_API_KEY=" in shown
+    assert "ci-pipeline: ci-pipeline" in shown

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatekey_core::{ApiKeyPatch, Store, StoreError, list::Selection};
+use gatekey_core::{ApiKeyPatch, Store, StoreError, list::Selection, store::Switch};
 use rusqlite::Connection;
 
 use crate::world::{Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key};
@@ -57,6 +57,31 @@ async fn calls_that_share_a_batch_with_one_that_finds_the_disk_full_are_answered
     assert_eq!(mirror.known().keys.len(), created);
     assert_eq!(store.list_keys(Selection::default(), 1000).await.unwrap().len(), created);
     assert_eq!(store.ledger_head().await.unwrap().sequence, i64::try_from(created).unwrap());
+}
+
+#[tokio::test]
+async fn a_commit_that_surfaces_later_is_told_to_the_observer_before_the_next_change() {
+    let file = SqliteFile::default();
+    let mirror = Arc::new(Mirror::default());
+    let store = file.open_sqlite(mirror.clone());
+    for id in ["ci", "gone"] {
+        store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
+    }
+    // What was refused because its sync failed is in the log, and stands once the log is read anew.
+    let surfaced = Connection::open(file.path()).unwrap();
+    surfaced
+        .execute_batch(
+            "UPDATE api_key SET disabled_at = 1, epoch = epoch + 1 WHERE client_id = 'ci';
+             DELETE FROM api_key WHERE client_id = 'gone';
+             INSERT INTO ledger SELECT sequence + 1, at, actor, action, target, detail, request_id, peer,
+                 user_agent, link FROM ledger WHERE sequence = 2",
+        )
+        .unwrap();
+    let disable = Switch::Disable(NOW);
+    let answered = store.switch_key(&client_id("ci"), disable, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(mirror.key("ci"), answered);
+    assert!(mirror.key("ci").unwrap().disabled_at.is_some());
+    assert_eq!(mirror.key("gone"), None);
 }
 
 #[tokio::test]

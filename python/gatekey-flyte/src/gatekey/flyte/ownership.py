@@ -99,14 +99,9 @@ def module(name: str) -> Module:
     if file is None:
         return Module(None, None)
     installed = "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(file.read_bytes()).digest()).decode().rstrip("=")
-    recorded = {distribution: _recorded_hash(distribution, _SHARED_FILES[name]) for distribution in (OURS, THEIRS)}
-    for distribution, hash_of_file in recorded.items():
-        if hash_of_file == installed:
+    for distribution in (OURS, THEIRS):
+        if _recorded_hash(distribution, _SHARED_FILES[name]) == installed:
             return Module(distribution, str(file))
-    # Installed as editable, ours has its files where this one is, and nothing on record.
-    ours = Path(__file__).parents[2] / _SHARED_FILES[name]
-    if recorded[OURS] is None and file.resolve() == ours.resolve():
-        return Module(OURS, str(file))
     return Module(None, str(file))
 
 
@@ -185,8 +180,7 @@ def _advice(
 
 def _is_elsewhere(found: Module, path: str) -> bool:
     """Whether a file is not the one that a reinstallation of ours would replace."""
-    ours = Path(str(importlib.metadata.distribution(OURS).locate_file(path)))
-    return found.file is not None and ours.resolve() != Path(found.file).resolve()
+    return found.file is not None and Path(found.file).resolve() != (Path(__file__).parents[2] / path).resolve()
 
 
 def _pinned(distribution: str, version: str | None) -> str:
