@@ -12,7 +12,7 @@ use crate::world::World;
 
 impl World {
     /// Makes keys, many at the same time.
-    async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
+    pub(super) async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
         let calls = stream::iter(requests).map(|request| self.apps("Create", request));
         calls.buffer_unordered(64).try_for_each(async |_| Ok(())).await.unwrap();
     }
