@@ -4,7 +4,9 @@
 
 use std::{env, error::Error, fs, path::PathBuf, time::UNIX_EPOCH};
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
+    "google/api/http.proto",
+    "google/api/annotations.proto",
     "common/list.proto",
     "identity/enums.proto",
     "identity/app_definition.proto",

@@ -14,38 +14,117 @@ pub const MAX_LIMIT: usize = 1000;
 /// The most filters of a list, and values of a filter.
 pub const MAX_FILTERS: usize = 100;
 
-/// A field that filters and orders may name.
+/// A field that filters may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Field {
-    /// `client_id`.
+    /// `client_id`: text.
     ClientId,
-    /// `client_name`.
+    /// `client_name`: text.
     ClientName,
-    /// `client_id_issued_at`: orders only.
+    /// `role`: a name, or absent.
+    Role,
+    /// `client_id_issued_at`: an instant.
     CreatedAt,
+    /// `updated_at`: an instant.
+    UpdatedAt,
+    /// `expires_at` of the key itself: an instant, or absent.
+    ExpiresAt,
+    /// `disabled_at`: an instant, or absent.
+    DisabledAt,
+}
+
+/// What a field holds, and so which conditions make sense for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Text in the order of its bytes: every condition.
+    Text,
+    /// One of a few names: equality and presence.
+    Name,
+    /// An instant: order, equality and presence.
+    Instant,
+}
+
+impl Field {
+    /// What the field holds.
+    pub fn kind(self) -> FieldKind {
+        match self {
+            Self::ClientId | Self::ClientName => FieldKind::Text,
+            Self::Role => FieldKind::Name,
+            Self::CreatedAt | Self::UpdatedAt | Self::ExpiresAt | Self::DisabledAt => FieldKind::Instant,
+        }
+    }
+}
+
+/// What a field is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Operand {
+    /// Of a text or a name.
+    Text(String),
+    /// Of an instant.
+    Instant(Timestamp),
+}
+
+/// How a field must compare. An absent field equals nothing and is above and below nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Condition {
+    /// It is one of the values.
+    In(Vec<Operand>),
+    /// It is absent or another value.
+    NotEqual(Operand),
+    /// It is greater.
+    Above(Operand),
+    /// It is greater or equal.
+    AtLeast(Operand),
+    /// It is less.
+    Below(Operand),
+    /// It is less or equal.
+    AtMost(Operand),
+    /// It contains the text, upper and lower case told apart.
+    Contains(String),
+    /// It contains the text, both in Unicode's lower case.
+    ContainsIgnoringCase(String),
+    /// It ends with the text.
+    EndsWith(String),
+    /// It does not end with the text.
+    NotEndsWith(String),
+    /// It is there.
+    Exists,
+    /// It is absent.
+    Absent,
 }
 
 /// Keeps a key when its field compares so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Filter {
-    /// The field is one of the values.
-    In(Field, Vec<String>),
-    /// The field contains the value, upper and lower case told apart.
-    Contains(Field, String),
+pub struct Filter {
+    /// Which field.
+    pub field: Field,
+    /// How it must compare.
+    pub condition: Condition,
+}
+
+/// A field that orders may name: one that is always there, and that the store has in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrderField {
+    /// `client_id`.
+    ClientId,
+    /// `client_name`.
+    ClientName,
+    /// `client_id_issued_at`.
+    CreatedAt,
 }
 
 /// The order of a list. Client ids break ties, in the same direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// By which field.
-    pub field: Field,
+    pub field: OrderField,
     /// Largest first.
     pub descending: bool,
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { field: Field::ClientId, descending: false }
+        Self { field: OrderField::ClientId, descending: false }
     }
 }
 
@@ -132,9 +211,9 @@ impl ListKeys {
     /// The token that continues after a key.
     pub fn token_after(&self, root_key: &RootKey, key: &ApiKey) -> String {
         let (text, instant) = match self.order.field {
-            Field::ClientId => (String::new(), None),
-            Field::ClientName => (key.application.client_name.clone(), None),
-            Field::CreatedAt => (String::new(), Some(key.created_at)),
+            OrderField::ClientId => (String::new(), None),
+            OrderField::ClientName => (key.application.client_name.clone(), None),
+            OrderField::CreatedAt => (String::new(), Some(key.created_at)),
         };
         let cursor = Cursor { text, instant, client_id: key.client_id.to_string() };
         let content = serde_json::to_vec(&Continuation { query: self.fingerprint(), cursor })

@@ -10,8 +10,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{KeySize, PublicEncryptingKey, PublicKeyComponents},
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
-        RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
+        KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
     },
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -23,21 +23,27 @@ pub const MAX_LENGTH: usize = 8192;
 
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
-/// How tokens are signed (RFC 7518 section 3.1).
+/// How tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     ES256,
     /// RSASSA-PKCS1-v1_5 with SHA-256 and a 2048 bit key.
     RS256,
+    /// Ed25519.
+    EdDSA,
 }
 
 impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 3] = [Self::ES256, Self::RS256, Self::EdDSA];
+
     /// The name in a JWT header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ES256 => "ES256",
             Self::RS256 => "RS256",
+            Self::EdDSA => "EdDSA",
         }
     }
 }
@@ -50,14 +56,14 @@ impl fmt::Display for Algorithm {
 
 /// The text names no algorithm of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no signing algorithm; they are ES256 and RS256")]
+#[error("is no signing algorithm; they are ES256, RS256 and EdDSA")]
 pub struct UnknownAlgorithm;
 
 impl std::str::FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
-        [Self::ES256, Self::RS256].into_iter().find(|a| a.as_str() == text).ok_or(UnknownAlgorithm)
+        Self::ALL.into_iter().find(|a| a.as_str() == text).ok_or(UnknownAlgorithm)
     }
 }
 
@@ -75,7 +81,7 @@ struct Header<'a> {
 /// A public key as JWK (RFC 7517 section 4), with `use` `sig`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jwk {
-    /// `EC` or `RSA`.
+    /// `EC`, `RSA` or `OKP`.
     pub kty: String,
     /// Always `sig`.
     #[serde(rename = "use")]
@@ -84,10 +90,10 @@ pub struct Jwk {
     pub alg: String,
     /// The key's id, as in a header.
     pub kid: String,
-    /// `P-256`, of an EC key.
+    /// `P-256` of an EC key, `Ed25519` of an OKP key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub crv: Option<String>,
-    /// base64url of the x coordinate, of an EC key.
+    /// base64url of the x coordinate of an EC key, of all of an OKP key (RFC 8037 section 2).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub x: Option<String>,
     /// base64url of the y coordinate, of an EC key.
@@ -108,6 +114,7 @@ pub struct UnusableKey;
 
 enum Pair {
     Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
     Rsa(Box<RsaKeyPair>),
 }
 
@@ -133,6 +140,9 @@ impl SigningKey {
                 .and_then(|pair| Ok(pair.to_pkcs8v1()?.as_ref().to_vec())),
             Algorithm::RS256 => RsaKeyPair::generate(KeySize::Rsa2048)
                 .and_then(|pair| Ok(AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec())),
+            Algorithm::EdDSA => {
+                Ed25519KeyPair::generate().and_then(|pair| Ok(pair.to_pkcs8v1()?.as_ref().to_vec()))
+            }
         };
         document.map(Zeroizing::new).map_err(|_| UnusableKey)
     }
@@ -147,6 +157,9 @@ impl SigningKey {
                 EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(|_| UnusableKey)?,
             ),
             Algorithm::RS256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(|_| UnusableKey)?)),
+            Algorithm::EdDSA => {
+                Pair::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UnusableKey)?)
+            }
         };
         let header = Header { alg: algorithm, typ: ACCESS_TOKEN_TYPE.into(), kid: kid.into() };
         let mut encoded = BASE64URL.encode(serde_json::to_vec(&header).map_err(|_| UnusableKey)?);
@@ -178,6 +191,7 @@ impl SigningKey {
             Pair::Ecdsa(pair) => {
                 BASE64URL.encode(pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?)
             }
+            Pair::Ed25519(pair) => BASE64URL.encode(pair.sign(token.as_bytes())),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &self.nonce, token.as_bytes(), &mut signature)
@@ -219,6 +233,11 @@ impl SigningKey {
                 jwk.crv = Some("P-256".to_owned());
                 jwk.x = Some(BASE64URL.encode(&point[1..33]));
                 jwk.y = Some(BASE64URL.encode(&point[33..65]));
+            }
+            Pair::Ed25519(pair) => {
+                "OKP".clone_into(&mut jwk.kty);
+                jwk.crv = Some("Ed25519".to_owned());
+                jwk.x = Some(BASE64URL.encode(pair.public_key()));
             }
             Pair::Rsa(pair) => {
                 let public = pair.public_key();
@@ -264,6 +283,13 @@ impl VerifyingKey {
                 let point = [&[4], x.as_slice(), y.as_slice()].concat();
                 ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
             }
+            Algorithm::EdDSA => {
+                let x = part(&jwk.x)?;
+                if jwk.crv.as_deref() != Some("Ed25519") {
+                    return Err(UnusableKey);
+                }
+                ParsedPublicKey::new(&ED25519, x)
+            }
             Algorithm::RS256 => {
                 let (n, e) = (part(&jwk.n)?, part(&jwk.e)?);
                 let components = PublicKeyComponents { n, e };
@@ -279,6 +305,16 @@ impl VerifyingKey {
     /// The key's id, the header's `kid`.
     pub fn kid(&self) -> &str {
         &self.kid
+    }
+
+    /// The algorithm of the signatures that it verifies.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Whether a signature is this key's, by its own algorithm.
+    pub fn accepts(&self, signed: &[u8], signature: &[u8]) -> bool {
+        self.public.verify_sig(signed, signature).is_ok()
     }
 }
 
@@ -325,7 +361,9 @@ pub fn verify<'k, C: DeserializeOwned>(
     if key.algorithm != header.alg {
         return Err(InvalidToken::BadSignature);
     }
-    key.public.verify_sig(signed.as_bytes(), &decode(signature)?).map_err(|_| InvalidToken::BadSignature)?;
+    if !key.accepts(signed.as_bytes(), &decode(signature)?) {
+        return Err(InvalidToken::BadSignature);
+    }
     serde_json::from_slice(&decode(claims)?).map_err(|_| InvalidToken::Malformed)
 }
 
@@ -351,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn both_algorithms_sign_what_their_public_half_verifies() {
-        for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+    fn every_algorithm_signs_what_its_public_half_verifies() {
+        for algorithm in Algorithm::ALL {
             let key = key(algorithm);
             let token = key.sign(&json!({"sub": "ci"})).unwrap();
             assert_eq!(check(&token, &key.verifying_key().unwrap()).unwrap()["sub"], "ci");
@@ -383,9 +421,33 @@ mod tests {
             let forged = format!("{}.{rest}", BASE64URL.encode(header.to_string()));
             assert_eq!(check(&forged, &public), Err(InvalidToken::Malformed), "{header}");
         }
-        let confused = json!({"alg": "RS256", "typ": "at+jwt", "kid": "k1"});
-        let forged = format!("{}.{rest}", BASE64URL.encode(confused.to_string()));
-        assert_eq!(check(&forged, &public), Err(InvalidToken::BadSignature));
+        for other in ["RS256", "EdDSA"] {
+            let confused = json!({"alg": other, "typ": "at+jwt", "kid": "k1"});
+            let forged = format!("{}.{rest}", BASE64URL.encode(confused.to_string()));
+            assert_eq!(check(&forged, &public), Err(InvalidToken::BadSignature), "{other}");
+        }
+    }
+
+    /// RFC 8037 appendix A.2 and A.4: the signature there is over another header, so only the key is ours to read.
+    #[test]
+    fn an_okp_key_is_read_and_verifies_as_rfc_8037_has_it() {
+        let jwk: Jwk = serde_json::from_value(json!({
+            "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        }))
+        .unwrap();
+        let signature =
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let key = VerifyingKey::from_jwk(&jwk).unwrap();
+        let signed = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        assert!(key.accepts(signed, &BASE64URL.decode(signature).unwrap()));
+        assert!(!key.accepts(b"another text", &BASE64URL.decode(signature).unwrap()));
+        for (crv, x) in [("Ed448", jwk.x.clone()), ("P-256", jwk.x.clone()), ("Ed25519", None)] {
+            let other = Jwk { crv: Some(crv.to_owned()), x, ..jwk.clone() };
+            assert!(VerifyingKey::from_jwk(&other).is_err(), "{crv}");
+        }
+        let short = Jwk { x: Some("11qYAYKxCrfVS_7TyWQHOg".to_owned()), ..jwk };
+        assert!(VerifyingKey::from_jwk(&short).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use gatekey_client::{
     ApiKey, ClientBuilder, CreateOptions, Error, PlainSecret, Role, RotateOptions, TokenCache, UpdateOptions,
 };
-use pyo3::{exceptions::PyValueError, prelude::*};
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyString};
 
 use crate::{app::App, call::Call, details::KeyDetails, error, listing::Listing};
 
@@ -20,6 +20,13 @@ pub(crate) type Key = (App, Option<String>, Option<String>);
 
 pub(crate) fn key(key: &ApiKey) -> Key {
     (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
+}
+
+/// The text of a secret. The error that Python itself would raise carries all of it.
+fn text_of_secret<'text>(name: &str, secret: &'text Bound<'_, PyString>) -> PyResult<&'text str> {
+    secret
+        .to_str()
+        .map_err(|_| PyValueError::new_err(format!("{name} is no text: it has half a surrogate pair")))
 }
 
 /// A client, and the process whose runtime its connections live on.
@@ -70,9 +77,9 @@ impl Client {
     fn new(
         python: Python<'_>,
         endpoint: Option<&str>,
-        api_key: Option<&str>,
+        api_key: Option<Bound<'_, PyString>>,
         client_id: Option<String>,
-        client_secret: Option<String>,
+        client_secret: Option<Bound<'_, PyString>>,
         ca_file: Option<PathBuf>,
         organization: Option<String>,
         scopes: Option<Vec<String>>,
@@ -88,10 +95,11 @@ impl Client {
             builder = builder.endpoint(endpoint);
         }
         if let Some(api_key) = api_key {
-            builder = builder.encoded_credentials(api_key);
+            builder = builder.encoded_credentials(text_of_secret("api_key", &api_key)?);
         }
         match (client_id, client_secret) {
             (Some(client_id), Some(client_secret)) => {
+                let client_secret = text_of_secret("client_secret", &client_secret)?;
                 builder = builder.credentials(client_id, PlainSecret::new(client_secret));
             }
             (None, None) => {}

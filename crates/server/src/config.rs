@@ -47,7 +47,7 @@ pub struct Settings {
     pub organization: Option<String>,
     /// Seconds that a token lives, 60 to 86,400. Default 3,600.
     pub token_lifetime_seconds: Option<u64>,
-    /// `ES256` or `RS256`; AWS's load balancer verifies RS256 only. Default `ES256`.
+    /// `ES256`, `RS256` or `EdDSA`; AWS's load balancer verifies RS256 only. Default `ES256`.
     pub signing_algorithm: Option<Algorithm>,
     /// Whom tokens may be for; the first is the default. Default: the public URL alone.
     pub audiences: Option<Vec<String>>,

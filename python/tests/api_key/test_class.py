@@ -134,6 +134,12 @@ def test_a_copy_of_an_answer_shares_its_message_too(admin: Credentials, name: st
     assert copied.client_name == "Changed"
 
 
+def test_without_a_message_it_is_made_and_does_not_work() -> None:
+    assert ApiKey(None).pb2 is None  # type: ignore[arg-type]
+    with pytest.raises(AttributeError, match="NoneType"):
+        _ = ApiKey(None).client_id  # type: ignore[arg-type]
+
+
 def test_it_matches_by_position() -> None:
     match ApiKey(app(), "acme", "e"):
         case ApiKey(message, organization, encoded):

@@ -123,8 +123,14 @@ def test_any_sequence_of_redirect_uris_is_taken(calls: Calls, name: str, uris: l
 
 
 def test_a_bare_string_of_redirect_uris_is_refused(calls: Calls, name: str) -> None:
-    with pytest.raises((gatekey.InvalidArgumentError, TypeError)):
-        calls.create(name, redirect_uris="https://a.example.com/cb")
+    for operation in (calls.create, calls.update):
+        with pytest.raises(TypeError, match="redirect_uris"):
+            operation(name, redirect_uris="https://a.example.com/cb")
+
+
+def test_the_redirect_uris_of_a_message_are_taken(calls: Calls, name: str) -> None:
+    uris = calls.create(name).pb2.redirect_uris
+    assert calls.update(name, redirect_uris=uris).pb2.redirect_uris == uris
 
 
 def test_encoded_credentials_name_the_port(calls: Calls, server: LoggedServer, name: str) -> None:

@@ -186,6 +186,22 @@ def test_values_that_make_no_sense_are_refused(options: dict[str, object], sayin
         gatekey.init("h:1", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["api_key", "client_secret"])
+@pytest.mark.parametrize(("secret", "error"), [("gk_sec\ud800ret", ValueError), (b"gk_secret", TypeError)])
+def test_a_secret_that_is_no_text_is_refused_without_it(name: str, secret: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name) as caught:
+        gatekey.init("h:1", **{"client_id": "a", name: secret})  # type: ignore[arg-type]
+    raised: BaseException | None = caught.value
+    while raised is not None:
+        assert "gk_" not in f"{raised!r} {vars(raised)} {raised.args}"
+        raised = raised.__context__
+
+
+def test_a_bare_string_of_scopes_is_refused() -> None:
+    with pytest.raises(TypeError, match="scopes"):
+        gatekey.init("h:1", client_id="a", client_secret="b", scopes="all")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -37,7 +37,8 @@ impl OAuthError {
 }
 
 const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
-const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
+/// What a request without a credential is told to send (RFC 6750 section 3).
+pub const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
 const CHALLENGE_INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use connectrpc::{ConnectError, ErrorCode};
 use gatekey_core::Error;
 
@@ -31,6 +32,16 @@ pub fn render(error: Error) -> ConnectError {
             ConnectError::internal(message)
         }
     }
+}
+
+/// A method that a path of plain HTTP does not have.
+pub fn method_not_allowed(message: impl Into<String>) -> ConnectError {
+    ConnectError::unimplemented(message).with_http_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// A body of plain HTTP that is not plain JSON.
+pub fn unsupported_media_type(message: impl Into<String>) -> ConnectError {
+    ConnectError::invalid_argument(message).with_http_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
 /// The longest message, in characters: gRPC carries it in a header.

@@ -1,10 +1,12 @@
-//! The RPC services, over Connect, gRPC and gRPC-Web on the same paths.
+//! The RPC services, over Connect, gRPC and gRPC-Web on the same paths, and those with a `google.api.http` as plain
+//! HTTP with JSON too.
 //!
 //! # Layout
 //! - [`authorize`]: the one table of who may call what, applied before a body is read.
 //! - [`apps`]: `cloudidl.identity.AppsService`, what public clients speak.
 //! - [`api_keys`]: `gatekey.v1.ApiKeyService`, what that wire cannot say.
 //! - [`auth_metadata`], [`identity`]: how to log in, and who one is.
+//! - [`bindings`], [`transcode`]: which methods are plain HTTP too, and how a request that comes so becomes a call.
 //! - [`convert`]: the border between generated messages and the domain, one file a message family.
 //! - [`error`]: the one renderer.
 
@@ -19,6 +21,7 @@ use axum::{
 };
 use connectrpc::{ConnectError, ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
 
+use self::bindings::Bindings;
 use crate::{
     App, authenticate,
     metrics::{Outcome, Told},
@@ -28,9 +31,11 @@ pub mod api_keys;
 pub mod apps;
 pub mod auth_metadata;
 pub mod authorize;
+pub mod bindings;
 pub mod convert;
 pub mod error;
 pub mod identity;
+pub mod transcode;
 
 /// Bytes of a request, compressed or not. The largest legal one, fifty redirect URIs, has a tenth of it.
 const MAX_REQUEST: usize = 1 << 20;
@@ -87,12 +92,20 @@ pub fn routes(app: &App) -> Router<App> {
                 })
             })
         }));
+    let bound: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
+    let plain = bound
+        .iter()
+        .fold(Router::new(), |routes, path| routes.route_service(path, service.clone()))
+        .layer(middleware::from_fn(transcode::translate))
+        .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .layer(middleware::from_fn(transcode::name));
     services
         .iter()
         .fold(Router::new(), |routes, name| {
             routes.route_service(&format!("/{name}/{{method}}"), service.clone())
         })
         .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .merge(plain)
         .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware))
 }
 

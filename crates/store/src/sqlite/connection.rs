@@ -4,6 +4,8 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
+use super::list;
+
 /// How long a connection waits for another process, such as a backup, before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages that the log gathers before they move into the file, 16 MiB of them. Four times SQLite's own number:
@@ -24,6 +26,7 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Half of the default: there are several readers, and the file is in the system's cache as well.
     connection.pragma_update(None, "cache_size", -1024)?;
+    list::define_lower_case(&connection)?;
     Ok(connection)
 }
 

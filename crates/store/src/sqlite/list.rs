@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use gatekey_core::{
     ApiKey,
-    list::{Cursor, Field, Filter, Order, Selection},
+    list::{Condition, Cursor, Field, Filter, Operand, Order, OrderField, Selection},
 };
-use rusqlite::{Connection, params_from_iter, types::Value};
+use rusqlite::{Connection, functions::FunctionFlags, params_from_iter, types::Value};
 
 use super::{
     api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
@@ -59,7 +59,7 @@ fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
     for filter in &selection.filters {
-        conditions.push(condition(filter, &mut values));
+        conditions.push(condition(filter, selection.order, &mut values));
     }
     if let Some(cursor) = &selection.after {
         conditions.push(after(selection.order, cursor, &mut values));
@@ -68,30 +68,69 @@ fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     let direction = if selection.order.descending { "DESC" } else { "ASC" };
     let order = match selection.order.field {
-        Field::ClientId => format!("client_id {direction}"),
-        field @ (Field::ClientName | Field::CreatedAt) => {
-            format!("{} {direction}, client_id {direction}", column(field))
+        OrderField::ClientId => format!("client_id {direction}"),
+        field @ (OrderField::ClientName | OrderField::CreatedAt) => {
+            format!("{} {direction}, client_id {direction}", order_column(field))
         }
     };
     values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
     (format!("SELECT {KEY_COLUMNS} FROM api_key{conditions} ORDER BY {order} LIMIT ?"), values)
 }
 
-fn condition(filter: &Filter, values: &mut Vec<Value>) -> String {
-    match filter {
-        Filter::In(field, wanted) => {
-            values.extend(wanted.iter().cloned().map(Value::Text));
+fn condition(filter: &Filter, order: Order, values: &mut Vec<Value>) -> String {
+    let column = column(filter.field);
+    let mut compare = |operator: &str, operand: &Operand| {
+        values.push(value(operand));
+        // The plus keeps SQLite from seeking in another index than the order's, which it would have to sort.
+        let plus = if column == order_column(order.field) { "" } else { "+" };
+        format!("{plus}{column} {operator} ?")
+    };
+    match &filter.condition {
+        Condition::In(wanted) => {
+            values.extend(wanted.iter().map(value));
             // Equality with one value leaves the index in its order; with several SQLite has to sort.
             match wanted.len() {
-                1 => format!("{} = ?", column(*field)),
-                many => format!("{} IN ({})", column(*field), vec!["?"; many].join(", ")),
+                1 => format!("{column} = ?"),
+                many => format!("{column} IN ({})", vec!["?"; many].join(", ")),
             }
         }
-        Filter::Contains(field, part) => {
+        Condition::NotEqual(operand) => compare("IS NOT", operand),
+        Condition::Above(operand) => compare(">", operand),
+        Condition::AtLeast(operand) => compare(">=", operand),
+        Condition::Below(operand) => compare("<", operand),
+        Condition::AtMost(operand) => compare("<=", operand),
+        Condition::Contains(part) => {
             values.push(Value::Text(part.clone()));
             // Not LIKE, which takes upper and lower case for the same and has wildcards.
-            format!("instr({}, ?) > 0", column(*field))
+            format!("instr({column}, ?) > 0")
         }
+        Condition::ContainsIgnoringCase(part) => {
+            values.push(Value::Text(part.to_lowercase()));
+            // Not lower() either, which knows ASCII alone.
+            format!("instr({LOWER_CASE}({column}), ?) > 0")
+        }
+        Condition::EndsWith(end) => {
+            values.extend([Value::Text(end.clone()), Value::Text(end.clone())]);
+            ends_with(column)
+        }
+        Condition::NotEndsWith(end) => {
+            values.extend([Value::Text(end.clone()), Value::Text(end.clone())]);
+            format!("NOT ({})", ends_with(column))
+        }
+        Condition::Exists => format!("{column} IS NOT NULL"),
+        Condition::Absent => format!("{column} IS NULL"),
+    }
+}
+
+/// A text that is too short has its last characters compared with more than it has, which never are the same.
+fn ends_with(column: &str) -> String {
+    format!("substr({column}, length({column}) - length(?) + 1) = ?")
+}
+
+fn value(operand: &Operand) -> Value {
+    match operand {
+        Operand::Text(text) => Value::Text(text.clone()),
+        Operand::Instant(instant) => Value::Integer(instant.as_micros()),
     }
 }
 
@@ -100,23 +139,46 @@ fn after(order: Order, cursor: &Cursor, values: &mut Vec<Value>) -> String {
     let beyond = if order.descending { '<' } else { '>' };
     let client_id = Value::Text(cursor.client_id.clone());
     let value = match order.field {
-        Field::ClientId => {
+        OrderField::ClientId => {
             values.push(client_id);
             return format!("client_id {beyond} ?");
         }
-        Field::ClientName => Value::Text(cursor.text.clone()),
-        Field::CreatedAt => micros(cursor.instant).into(),
+        OrderField::ClientName => Value::Text(cursor.text.clone()),
+        OrderField::CreatedAt => micros(cursor.instant).into(),
     };
     values.extend([value, client_id]);
-    format!("({}, client_id) {beyond} (?, ?)", column(order.field))
+    format!("({}, client_id) {beyond} (?, ?)", order_column(order.field))
 }
 
 fn column(field: Field) -> &'static str {
     match field {
         Field::ClientId => "client_id",
         Field::ClientName => "client_name",
+        Field::Role => "role",
         Field::CreatedAt => "created_at",
+        Field::UpdatedAt => "updated_at",
+        Field::ExpiresAt => "expires_at",
+        Field::DisabledAt => "disabled_at",
     }
+}
+
+fn order_column(field: OrderField) -> &'static str {
+    match field {
+        OrderField::ClientId => "client_id",
+        OrderField::ClientName => "client_name",
+        OrderField::CreatedAt => "created_at",
+    }
+}
+
+/// The SQL function that [`define_lower_case`] defines.
+const LOWER_CASE: &str = "gatekey_lower_case";
+
+/// Gives a connection Unicode's lower case, which SQLite lacks.
+pub(super) fn define_lower_case(connection: &Connection) -> rusqlite::Result<()> {
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    connection
+        .create_scalar_function(LOWER_CASE, 1, flags, |call| Ok(call.get_raw(0).as_str()?.to_lowercase()))
 }
 
 #[cfg(test)]
@@ -127,7 +189,7 @@ mod tests {
     use super::*;
     use crate::sqlite::migrations;
 
-    const FIELDS: [Field; 3] = [Field::ClientId, Field::ClientName, Field::CreatedAt];
+    const FIELDS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
 
     fn orders() -> impl Iterator<Item = Order> {
         FIELDS.into_iter().flat_map(|field| [true, false].map(|descending| Order { field, descending }))
@@ -179,14 +241,14 @@ mod tests {
                 let selection = Selection { filters: Vec::new(), order, after };
                 let plan = plan(&connection, &selection);
                 let index = match order.field {
-                    Field::ClientId => "PRIMARY KEY",
-                    Field::ClientName => "INDEX api_key_by_client_name",
-                    Field::CreatedAt => "INDEX api_key_by_created_at",
+                    OrderField::ClientId => "PRIMARY KEY",
+                    OrderField::ClientName => "INDEX api_key_by_client_name",
+                    OrderField::CreatedAt => "INDEX api_key_by_created_at",
                 };
                 assert!(!plan.contains("TEMP B-TREE"), "{order:?}: {plan}");
                 if selection.after.is_some() {
                     assert!(plan.contains(&format!("SEARCH api_key USING {index}")), "{order:?}: {plan}");
-                } else if order.field != Field::ClientId {
+                } else if order.field != OrderField::ClientId {
                     // The table itself lies in the order of client ids.
                     assert!(plan.contains(&format!("SCAN api_key USING {index}")), "{order:?}: {plan}");
                 }
@@ -194,16 +256,37 @@ mod tests {
         }
     }
 
+    fn filter(field: Field, condition: Condition) -> Vec<Filter> {
+        vec![Filter { field, condition }]
+    }
+
+    fn text(text: &str) -> Operand {
+        Operand::Text(text.to_owned())
+    }
+
     #[test]
     fn filters_never_cost_the_order_its_index() {
         let connection = database(0);
+        define_lower_case(&connection).unwrap();
+        let instant = || Operand::Instant(Timestamp::from_micros(1));
         for order in orders() {
-            let filters = vec![Filter::Contains(Field::ClientName, "deploy".to_owned())];
-            let plan = plan(&connection, &Selection { filters, order, after: Some(cursor(1)) });
-            assert!(!plan.contains("TEMP B-TREE"), "{order:?}: {plan}");
+            for filters in [
+                filter(Field::ClientName, Condition::Contains("deploy".to_owned())),
+                filter(Field::ClientName, Condition::ContainsIgnoringCase("deploy".to_owned())),
+                filter(Field::ClientName, Condition::EndsWith("deploy".to_owned())),
+                filter(Field::ClientName, Condition::AtLeast(text("deploy"))),
+                filter(Field::ClientName, Condition::NotEqual(text("deploy"))),
+                filter(Field::CreatedAt, Condition::Below(instant())),
+                filter(Field::ExpiresAt, Condition::Above(instant())),
+                filter(Field::Role, Condition::Absent),
+            ] {
+                let selection = Selection { filters, order, after: Some(cursor(1)) };
+                let plan = plan(&connection, &selection);
+                assert!(!plan.contains("TEMP B-TREE"), "{selection:?}: {plan}");
+            }
         }
         // Many keys may share a name, so its equality must go on seeking by client id.
-        let filters = vec![Filter::In(Field::ClientName, vec!["ci".to_owned()])];
+        let filters = filter(Field::ClientName, Condition::In(vec![text("ci")]));
         let plan = plan(&connection, &Selection { filters, order: Order::default(), after: Some(cursor(1)) });
         assert!(plan.contains("api_key_by_client_name (client_name=? AND client_id>?)"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");

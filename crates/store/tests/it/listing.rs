@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use gatekey_core::{
     ApiKey, Timestamp,
-    list::{Cursor, Field, Filter, Order, Selection},
+    list::{Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection},
 };
+use gatekey_credentials::Role;
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::world::{NOW, World, entry, later, new_key, rotation_at};
@@ -15,6 +16,8 @@ for_each_store!(
     a_list_is_in_the_order_of_bytes,
     every_order_works_both_ways_and_client_ids_break_ties,
     a_page_continues_after_a_key_that_was_deleted_meanwhile,
+    every_condition_compares_as_it_says,
+    an_absent_field_is_nothing_s_equal_and_exists_not,
     equality_and_containment_tell_upper_and_lower_case_apart,
     filters_take_wildcards_and_quotes_for_themselves,
     all_filters_must_hold,
@@ -23,9 +26,19 @@ for_each_store!(
     pages_put_together_are_the_list_whatever_the_keys_and_the_selection,
 );
 
-const FIELDS: [Field; 3] = [Field::ClientId, Field::ClientName, Field::CreatedAt];
+const ORDERS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
 
-fn by(field: Field, descending: bool) -> Selection {
+const FIELDS: [Field; 7] = [
+    Field::ClientId,
+    Field::ClientName,
+    Field::Role,
+    Field::CreatedAt,
+    Field::UpdatedAt,
+    Field::ExpiresAt,
+    Field::DisabledAt,
+];
+
+fn by(field: OrderField, descending: bool) -> Selection {
     Selection { order: Order { field, descending }, ..Selection::default() }
 }
 
@@ -33,12 +46,16 @@ fn filtered(filters: Vec<Filter>) -> Selection {
     Selection { filters, ..Selection::default() }
 }
 
+fn text(value: &str) -> Operand {
+    Operand::Text(value.to_owned())
+}
+
 fn is(field: Field, value: &str) -> Filter {
-    Filter::In(field, vec![value.to_owned()])
+    Filter { field, condition: Condition::In(vec![text(value)]) }
 }
 
 fn contains(field: Field, value: &str) -> Filter {
-    Filter::Contains(field, value.to_owned())
+    Filter { field, condition: Condition::Contains(value.to_owned()) }
 }
 
 async fn client_ids(world: &World, selection: Selection) -> Vec<String> {
@@ -57,9 +74,11 @@ async fn create_named(world: &World, id: &str, name: &str, created_at: Timestamp
 fn cursor_after(order: Order, key: &ApiKey) -> Cursor {
     let client_id = key.client_id.to_string();
     match order.field {
-        Field::ClientId => Cursor { text: String::new(), instant: None, client_id },
-        Field::ClientName => Cursor { text: key.application.client_name.clone(), instant: None, client_id },
-        Field::CreatedAt => Cursor { text: String::new(), instant: Some(key.created_at), client_id },
+        OrderField::ClientId => Cursor { text: String::new(), instant: None, client_id },
+        OrderField::ClientName => {
+            Cursor { text: key.application.client_name.clone(), instant: None, client_id }
+        }
+        OrderField::CreatedAt => Cursor { text: String::new(), instant: Some(key.created_at), client_id },
     }
 }
 
@@ -96,9 +115,9 @@ async fn every_order_works_both_ways_and_client_ids_break_ties(world: &mut World
         create_named(world, id, name, later(seconds)).await;
     }
     for (field, expected) in [
-        (Field::ClientId, ["a", "b", "c", "d"]),
-        (Field::ClientName, ["a", "c", "b", "d"]),
-        (Field::CreatedAt, ["c", "d", "a", "b"]),
+        (OrderField::ClientId, ["a", "b", "c", "d"]),
+        (OrderField::ClientName, ["a", "c", "b", "d"]),
+        (OrderField::CreatedAt, ["c", "d", "a", "b"]),
     ] {
         assert_eq!(client_ids(world, by(field, false)).await, expected, "{field:?}");
         let mut backwards = expected;
@@ -115,7 +134,7 @@ async fn a_page_continues_after_a_key_that_was_deleted_meanwhile(world: &mut Wor
     for id in ["a", "b", "c", "d"] {
         world.create(id).await;
     }
-    for field in FIELDS {
+    for field in ORDERS {
         let selection = by(field, false);
         let page = world.store().list_keys(selection.clone(), 2).await.unwrap();
         let last = page.last().unwrap().clone();
@@ -123,6 +142,70 @@ async fn a_page_continues_after_a_key_that_was_deleted_meanwhile(world: &mut Wor
         let after = Some(cursor_after(selection.order, &last));
         assert_eq!(client_ids(world, Selection { after, ..selection }).await, ["c", "d"], "{field:?}");
         world.create_key(last).await.unwrap();
+    }
+}
+
+async fn every_condition_compares_as_it_says(world: &mut World) {
+    for (id, name, seconds) in [("a", "Straße", 1), ("b", "STRASSE", 2), ("c", "Élan", 3), ("d", "élan", 4)]
+    {
+        create_named(world, id, name, later(seconds)).await;
+    }
+    let at = |seconds| Operand::Instant(later(seconds));
+    for (field, condition, expected) in [
+        (Field::ClientId, Condition::NotEqual(text("b")), "acd"),
+        (Field::ClientId, Condition::Above(text("b")), "cd"),
+        (Field::ClientId, Condition::AtLeast(text("b")), "bcd"),
+        (Field::ClientId, Condition::Below(text("b")), "a"),
+        (Field::ClientId, Condition::AtMost(text("b")), "ab"),
+        (Field::ClientName, Condition::EndsWith("ße".to_owned()), "a"),
+        (Field::ClientName, Condition::EndsWith("Straße".to_owned()), "a"),
+        (Field::ClientName, Condition::EndsWith("die Straße".to_owned()), ""),
+        (Field::ClientName, Condition::EndsWith(String::new()), "abcd"),
+        (Field::ClientName, Condition::EndsWith("e\0".to_owned()), ""),
+        (Field::ClientName, Condition::EndsWith("%".to_owned()), ""),
+        (Field::ClientName, Condition::NotEndsWith("lan".to_owned()), "ab"),
+        (Field::ClientName, Condition::ContainsIgnoringCase("sTrA".to_owned()), "ab"),
+        (Field::ClientName, Condition::ContainsIgnoringCase("ÉL".to_owned()), "cd"),
+        (Field::ClientName, Condition::ContainsIgnoringCase(String::new()), "abcd"),
+        (Field::CreatedAt, Condition::In(vec![at(1), at(3), at(9)]), "ac"),
+        (Field::CreatedAt, Condition::NotEqual(at(1)), "bcd"),
+        (Field::CreatedAt, Condition::Above(at(2)), "cd"),
+        (Field::CreatedAt, Condition::AtLeast(at(2)), "bcd"),
+        (Field::CreatedAt, Condition::Below(at(2)), "a"),
+        (Field::CreatedAt, Condition::AtMost(at(2)), "ab"),
+    ] {
+        let filter = Filter { field, condition };
+        let listed = client_ids(world, filtered(vec![filter.clone()])).await;
+        assert_eq!(listed.concat(), expected, "{filter:?}");
+    }
+}
+
+async fn an_absent_field_is_nothing_s_equal_and_exists_not(world: &mut World) {
+    let mut key = new_key("dated");
+    (key.expires_at, key.disabled_at, key.role) = (Some(later(5)), Some(later(5)), Some(Role::Admin));
+    world.create_key(key).await.unwrap();
+    let mut key = new_key("undated");
+    (key.expires_at, key.disabled_at, key.role) = (None, None, None);
+    world.create_key(key).await.unwrap();
+    for (field, value) in [
+        (Field::ExpiresAt, Operand::Instant(later(5))),
+        (Field::DisabledAt, Operand::Instant(later(5))),
+        (Field::Role, text("admin")),
+    ] {
+        for (condition, expected) in [
+            (Condition::Exists, vec!["dated"]),
+            (Condition::Absent, vec!["undated"]),
+            (Condition::In(vec![value.clone()]), vec!["dated"]),
+            (Condition::NotEqual(value), vec!["undated"]),
+        ] {
+            let filter = Filter { field, condition };
+            assert_eq!(client_ids(world, filtered(vec![filter.clone()])).await, expected, "{filter:?}");
+        }
+    }
+    for condition in [Condition::Above(Operand::Instant(NOW)), Condition::AtMost(Operand::Instant(later(10)))]
+    {
+        let filter = Filter { field: Field::ExpiresAt, condition };
+        assert_eq!(client_ids(world, filtered(vec![filter.clone()])).await, ["dated"], "{filter:?}");
     }
 }
 
@@ -178,10 +261,11 @@ async fn a_filter_takes_as_many_values_as_may_be_asked_for(world: &mut World) {
     for id in ["key-3", "key-99", "other"] {
         world.create(id).await;
     }
-    let values: Vec<String> = (0..100).rev().map(|number| format!("key-{number}")).collect();
-    let filters = vec![Filter::In(Field::ClientId, values); 100];
+    let any_of = |values| Filter { field: Field::ClientId, condition: Condition::In(values) };
+    let values: Vec<_> = (0..100).rev().map(|number| text(&format!("key-{number}"))).collect();
+    let filters = vec![any_of(values); 100];
     assert_eq!(client_ids(world, filtered(filters)).await, ["key-3", "key-99"]);
-    assert!(client_ids(world, filtered(vec![Filter::In(Field::ClientId, Vec::new())])).await.is_empty());
+    assert!(client_ids(world, filtered(vec![any_of(Vec::new())])).await.is_empty());
 }
 
 async fn a_listed_key_is_the_key_that_is_found(world: &mut World) {
@@ -195,24 +279,53 @@ async fn a_listed_key_is_the_key_that_is_found(world: &mut World) {
     assert_eq!(listed.len(), 2);
 }
 
+/// A field's value; `None` when it is absent.
+fn value(key: &ApiKey, field: Field) -> Option<Operand> {
+    match field {
+        Field::ClientId => Some(text(key.client_id.as_str())),
+        Field::ClientName => Some(text(&key.application.client_name)),
+        Field::Role => key.role.map(|role| text(role.as_str())),
+        Field::CreatedAt => Some(Operand::Instant(key.created_at)),
+        Field::UpdatedAt => Some(Operand::Instant(key.updated_at)),
+        Field::ExpiresAt => key.expires_at.map(Operand::Instant),
+        Field::DisabledAt => key.disabled_at.map(Operand::Instant),
+    }
+}
+
+fn holds(key: &ApiKey, filter: &Filter) -> bool {
+    let value = value(key, filter.field);
+    let value = value.as_ref();
+    let with_text = |compare: &dyn Fn(&str) -> bool| match value {
+        Some(Operand::Text(text)) => compare(text),
+        Some(Operand::Instant(_)) | None => false,
+    };
+    match &filter.condition {
+        Condition::In(values) => value.is_some_and(|value| values.contains(value)),
+        Condition::NotEqual(other) => value != Some(other),
+        Condition::Above(other) => value.is_some_and(|value| value > other),
+        Condition::AtLeast(other) => value.is_some_and(|value| value >= other),
+        Condition::Below(other) => value.is_some_and(|value| value < other),
+        Condition::AtMost(other) => value.is_some_and(|value| value <= other),
+        Condition::Contains(part) => with_text(&|text| text.contains(part)),
+        Condition::ContainsIgnoringCase(part) => {
+            with_text(&|text| text.to_lowercase().contains(&part.to_lowercase()))
+        }
+        Condition::EndsWith(end) => with_text(&|text| text.ends_with(end)),
+        Condition::NotEndsWith(end) => with_text(&|text| !text.ends_with(end)),
+        Condition::Exists => value.is_some(),
+        Condition::Absent => value.is_none(),
+    }
+}
+
 /// What the list should be, without a database.
 fn expected(keys: &[ApiKey], selection: &Selection) -> Vec<String> {
-    let text = |key: &ApiKey, field| match field {
-        Field::ClientId => key.client_id.to_string(),
-        Field::ClientName => key.application.client_name.clone(),
-        Field::CreatedAt => unreachable!("orders only"),
-    };
-    let holds = |key: &ApiKey, filter: &Filter| match filter {
-        Filter::In(field, values) => values.contains(&text(key, *field)),
-        Filter::Contains(field, part) => text(key, *field).contains(part),
-    };
     let mut keys: Vec<_> =
         keys.iter().filter(|key| selection.filters.iter().all(|f| holds(key, f))).collect();
     keys.sort_by_key(|key| {
         let first = match selection.order.field {
-            Field::ClientId => (String::new(), NOW),
-            Field::ClientName => (key.application.client_name.clone(), NOW),
-            Field::CreatedAt => (String::new(), key.created_at),
+            OrderField::ClientId => (String::new(), NOW),
+            OrderField::ClientName => (key.application.client_name.clone(), NOW),
+            OrderField::CreatedAt => (String::new(), key.created_at),
         };
         (first, key.client_id.clone())
     });
@@ -222,12 +335,48 @@ fn expected(keys: &[ApiKey], selection: &Selection) -> Vec<String> {
     keys.iter().map(|key| key.client_id.to_string()).collect()
 }
 
-fn filters() -> impl Strategy<Value = Vec<Filter>> {
-    let field = || prop_oneof![Just(Field::ClientId), Just(Field::ClientName)];
-    let filter = prop_oneof![
-        (field(), prop::collection::vec("[abA]{1,2}", 0..4)).prop_map(|(f, values)| Filter::In(f, values)),
-        (field(), "[abA]{0,2}").prop_map(|(f, part)| Filter::Contains(f, part)),
+fn operand(kind: FieldKind) -> BoxedStrategy<Operand> {
+    match kind {
+        FieldKind::Text => "[abAé]{0,2}".prop_map(Operand::Text).boxed(),
+        FieldKind::Name => {
+            prop::sample::select(Role::ALL.to_vec()).prop_map(|role| text(role.as_str())).boxed()
+        }
+        FieldKind::Instant => (0_u64..5).prop_map(|seconds| Operand::Instant(later(seconds))).boxed(),
+    }
+}
+
+/// Every condition that makes sense for a field of that kind.
+fn condition(kind: FieldKind) -> BoxedStrategy<Condition> {
+    let equality = prop_oneof![
+        prop::collection::vec(operand(kind), 0..4).prop_map(Condition::In),
+        operand(kind).prop_map(Condition::NotEqual),
+        Just(Condition::Exists),
+        Just(Condition::Absent),
     ];
+    let order = prop_oneof![
+        operand(kind).prop_map(Condition::Above),
+        operand(kind).prop_map(Condition::AtLeast),
+        operand(kind).prop_map(Condition::Below),
+        operand(kind).prop_map(Condition::AtMost),
+    ];
+    let part = || "[abABéÉ]{0,2}";
+    let parts = prop_oneof![
+        part().prop_map(Condition::Contains),
+        part().prop_map(Condition::ContainsIgnoringCase),
+        part().prop_map(Condition::EndsWith),
+        part().prop_map(Condition::NotEndsWith),
+    ];
+    match kind {
+        FieldKind::Text => prop_oneof![equality, order, parts].boxed(),
+        FieldKind::Name => equality.boxed(),
+        FieldKind::Instant => prop_oneof![equality, order].boxed(),
+    }
+}
+
+fn filters() -> impl Strategy<Value = Vec<Filter>> {
+    let filter = prop::sample::select(FIELDS.to_vec()).prop_flat_map(|field| {
+        condition(field.kind()).prop_map(move |condition| Filter { field, condition })
+    });
     prop::collection::vec(filter, 0..3)
 }
 
@@ -240,15 +389,19 @@ async fn pages_put_together_are_the_list_whatever_the_keys_and_the_selection(wor
     for (number, id) in ids.iter().enumerate() {
         let mut key = new_key(id);
         ["a", "ab", "A", "bé", "aA"][number % 5].clone_into(&mut key.application.client_name);
+        key.role = [None, Some(Role::Admin), Some(Role::Viewer)][number % 3];
         key.created_at = later(number as u64 % 4);
+        key.updated_at = later(number as u64 % 5);
+        key.expires_at = (number % 2 == 0).then(|| later(number as u64 % 3));
+        key.disabled_at = (number % 7 < 2).then(|| later(number as u64 % 2));
         keys.push(world.create_key(key).await.unwrap());
     }
-    let order = (prop::sample::select(FIELDS.to_vec()), any::<bool>())
+    let order = (prop::sample::select(ORDERS.to_vec()), any::<bool>())
         .prop_map(|(field, descending)| Order { field, descending });
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         TestRunner::new(ProptestConfig {
-            cases: 100,
+            cases: 400,
             failure_persistence: None,
             ..ProptestConfig::default()
         })

@@ -52,9 +52,9 @@ async fn signing_keys_are_told_whole_and_in_order(world: &mut World) {
 }
 
 async fn signing_keys_are_known_after_a_restart(world: &mut World) {
-    rotate(world, signing_key("one", Algorithm::RS256, 0), 100).await;
+    rotate(world, signing_key("one", Algorithm::EdDSA, 0), 100).await;
     world.reopen().await;
-    assert_eq!(world.mirror.known().signing_keys, [signing_key("one", Algorithm::RS256, 0)]);
+    assert_eq!(world.mirror.known().signing_keys, [signing_key("one", Algorithm::EdDSA, 0)]);
 }
 
 async fn sealed_bytes_are_found_under_their_name(world: &mut World) {

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from os import PathLike
 from typing import Any, Generic, TypeVar, final
@@ -63,7 +64,7 @@ class Client:
         client_secret: str | None = None,
         ca_file: str | PathLike[str] | None = None,
         organization: str | None = None,
-        scopes: list[str] | None = None,
+        scopes: Sequence[str] | None = None,
         plaintext: bool = False,
         timeout: float | None = None,
         retries: int | None = None,
@@ -80,7 +81,7 @@ class Client:
         name: str,
         *,
         client_id: str | None = None,
-        redirect_uris: list[str] = ...,
+        redirect_uris: Sequence[str] = ...,
         skip_default_policy_assignments: bool = False,
         role: str | None = None,
         expires_at: datetime | None = None,
@@ -89,7 +90,7 @@ class Client:
     def get(self, client_id: str) -> Call[_Key]: ...
     def listall(self, *, limit: int | None) -> Listing: ...
     def update(
-        self, client_id: str, *, client_name: str | None = None, redirect_uris: list[str] = ...
+        self, client_id: str, *, client_name: str | None = None, redirect_uris: Sequence[str] = ...
     ) -> Call[_Key]: ...
     def delete(self, client_id: str) -> Call[None]: ...
     def rotate(

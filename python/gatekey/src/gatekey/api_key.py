@@ -103,10 +103,11 @@ class ApiKey:
     @property
     def pb2(self) -> Any:
         """The protobuf message `cloudidl.identity.App`, made when it is first asked for."""
-        if self._pb2 is None:
+        app = self._app
+        if app is not None:
             from gatekey.app_definition_pb2 import App
 
-            self._pb2 = App.FromString(self._message().wire())
+            self._pb2 = App.FromString(app.wire())
             self._app = None
         return self._pb2
 
@@ -116,9 +117,7 @@ class ApiKey:
 
     def _message(self) -> _App:
         """The message as it is now."""
-        if self._app is not None:
-            return self._app
-        return _App.from_wire(self.pb2.SerializeToString(deterministic=True))
+        return self._app or _App.from_wire(self.pb2.SerializeToString(deterministic=True))
 
     @property
     def client_id(self) -> str:
@@ -186,7 +185,7 @@ class ApiKey:
         """
         call = client().create(
             name,
-            redirect_uris=list(redirect_uris or ()),
+            redirect_uris=redirect_uris or (),
             skip_default_policy_assignments=skip_default_policy_assignments,
             role=role,
             expires_at=_with_zone(expires_at),
@@ -257,7 +256,7 @@ class ApiKey:
         Example:
             key = ApiKey.update(client_id="ci-pipeline", client_name="deploy")
         """
-        call = client().update(client_id, client_name=client_name, redirect_uris=list(redirect_uris or ()))
+        call = client().update(client_id, client_name=client_name, redirect_uris=redirect_uris or ())
         return Pending(call, cls._from_answer)
 
     @operation
@@ -309,9 +308,11 @@ class ApiKey:
         """
         from datetime import timedelta
 
-        call = client().rotate(
-            client_id, grace=timedelta() if grace is None else grace, label=label, expires_at=_with_zone(expires_at)
-        )
+        if grace is None:
+            grace = timedelta()
+        elif grace < timedelta():
+            raise ValueError("grace must not be negative")
+        call = client().rotate(client_id, grace=grace, label=label, expires_at=_with_zone(expires_at))
         return Pending(call, cls._from_answer)
 
     @operation
@@ -405,8 +406,12 @@ class ApiKey:
 
 
 def _with_zone(date: datetime | None) -> datetime | None:
-    if date is not None and date.tzinfo is None:
-        raise ValueError("expires_at needs a time zone, such as datetime.timezone.utc")
+    # What is no datetime is refused with the other arguments.
+    if date is not None and hasattr(date, "tzinfo"):
+        if date.tzinfo is None:
+            raise ValueError("expires_at needs a time zone, such as datetime.timezone.utc")
+        if date.year < 1970:
+            raise ValueError("expires_at is before 1970")
     return date
 
 

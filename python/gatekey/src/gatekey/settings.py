@@ -68,7 +68,8 @@ def init(
 
     Raises:
         ConfigurationError: When no server and credentials are found, or what is found cannot be used.
-        ValueError: When a number is out of range, or `client_id` and `client_secret` are not given together.
+        ValueError: When a number is out of range, `client_id` and `client_secret` are not given together, or a secret is
+            no text.
 
     Example:
         gatekey.init("https://flyte.example.com:8443", client_id="admin", client_secret=secret)
@@ -82,7 +83,7 @@ def init(
             client_secret=client_secret,
             ca_file=ca_file,
             organization=organization,
-            scopes=None if scopes is None else list(scopes),
+            scopes=scopes,
             plaintext=plaintext,
             timeout=timeout,
             retries=retries,

@@ -174,7 +174,7 @@ async fn a_token_of_another_server_is_refused() {
     world.refuses("the other server's", &other.admin_token).await;
     let kid = jwks(&world.http).await.remove(0).kid;
     let (_, claims) = decoded(&world.admin_token);
-    for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+    for algorithm in Algorithm::ALL {
         let private = SigningKey::generate(algorithm).unwrap();
         let forger = SigningKey::from_pkcs8(algorithm, &kid, &private).unwrap();
         world.refuses("a stranger's key under our kid", &forger.sign(&claims).unwrap()).await;
@@ -207,6 +207,7 @@ async fn a_well_signed_token_with_another_header_is_refused() {
         with(&header, "kid", json!("../../root.key")),
         with(&header, "kid", json!(["k"])),
         with(&header, "alg", json!("RS256")),
+        with(&header, "alg", json!("EdDSA")),
         with(&header, "crit", json!(["exp"])),
         with(&with(&header, "b64", json!(false)), "crit", json!(["b64"])),
         with(&header, "jku", json!("https://evil.example/jwks")),

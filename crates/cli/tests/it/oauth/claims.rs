@@ -77,6 +77,22 @@ async fn tokens_are_signed_with_rs256_where_configured() {
 }
 
 #[tokio::test]
+async fn tokens_are_signed_with_ed25519_where_configured() {
+    let world = World::configured(r#"signing_algorithm = "EdDSA""#).await;
+    let (header, _) = decoded(&world.admin_token);
+    let published = world.http.get("/oauth2/jwks", &[]).await.json()["keys"][0].clone();
+    assert_eq!(header, json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": published["kid"] }));
+    let members: BTreeSet<_> = published.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"].into(), "and no private part");
+    assert_eq!((&published["kty"], &published["crv"]), (&json!("OKP"), &json!("Ed25519")));
+    assert_eq!((&published["alg"], &published["use"]), (&json!("EdDSA"), &json!("sig")));
+    assert_eq!(verified(&world.http, &world.admin_token).await["sub"], "admin");
+    assert!(world.lives(&world.admin_token).await);
+    let openid = world.http.get("/.well-known/openid-configuration", &[]).await.json();
+    assert_eq!(openid["id_token_signing_alg_values_supported"], json!(["EdDSA"]));
+}
+
+#[tokio::test]
 async fn no_two_tokens_are_the_same() {
     let world = World::start().await;
     let one = decoded(&world.token(&world.admin).await).1;

@@ -2,8 +2,8 @@
 
 use super::{jwks, verified};
 use crate::{
-    support::run,
-    world::{World, decoded},
+    support::{Server, run},
+    world::{PUBLIC_URL, World, decoded},
 };
 
 /// Runs `gatekey signing-key rotate` on a server's data directory, and gives the new key's id.
@@ -64,18 +64,22 @@ async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_l
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let config = directory.path().join("gatekey.toml");
-    std::fs::write(&config, "signing_algorithm = \"RS256\"\npublic_url = \"https://keys.example.com\"")
-        .unwrap();
-    let mut server = crate::support::Server::start_on(&data_dir, &["--public-url", crate::world::PUBLIC_URL]);
-    let admin = server.init();
-    let old = server.token(&admin).await;
-    assert!(server.stop().await.success());
-    let server = crate::support::Server::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
-    let new = server.token(&admin).await;
-    assert_eq!((&decoded(&old).0["alg"], &decoded(&new).0["alg"]), (&"ES256".into(), &"RS256".into()));
-    let http = server.http();
-    for token in [&old, &new] {
-        assert_eq!(http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await.status, 200);
-        assert_eq!(verified(&http, token).await["sub"], "admin");
+    let mut admin = None;
+    let mut tokens: Vec<String> = Vec::new();
+    for algorithm in ["ES256", "RS256", "EdDSA"] {
+        let settings = format!("signing_algorithm = \"{algorithm}\"\npublic_url = \"{PUBLIC_URL}\"");
+        std::fs::write(&config, settings).unwrap();
+        let mut server = Server::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
+        let admin = admin.get_or_insert_with(|| server.init());
+        let token = server.token(admin).await;
+        assert_eq!(decoded(&token).0["alg"], algorithm);
+        tokens.push(token);
+        let http = server.http();
+        for token in &tokens {
+            let bearer = format!("Bearer {token}");
+            assert_eq!(http.get("/me", &[("authorization", &bearer)]).await.status, 200, "{algorithm}");
+            assert_eq!(verified(&http, token).await["sub"], "admin");
+        }
+        assert!(server.stop().await.success());
     }
 }

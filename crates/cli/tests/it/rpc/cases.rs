@@ -263,9 +263,9 @@ const CASES: &[Case] = &[
         "list by what is not supported",
         apps!("List"),
         Admin,
-        r#"{"request": {"filters": [{"function": "ENDS_WITH", "field": "client_id", "values": ["x"]}]}}"#,
+        r#"{"request": {"filters": [{"function": "ENDS_WITH", "field": "role", "values": ["x"]}]}}"#,
         ErrorCode::InvalidArgument,
-        &["filters.function", "ENDS_WITH"],
+        &["filters.function", "ENDS_WITH", "role"],
     ),
     refused(
         "list with a made-up page token",

@@ -1,6 +1,6 @@
 //! List on the public wire.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use connectrpc::compression::CompressionRegistry;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -8,11 +8,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{client_ids, refused};
-use crate::world::World;
+use crate::world::{World, in_future};
 
 impl World {
     /// Makes keys, many at the same time.
-    async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
+    pub(super) async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
         let calls = stream::iter(requests).map(|request| self.apps("Create", request));
         calls.buffer_unordered(64).try_for_each(async |_| Ok(())).await.unwrap();
     }
@@ -189,30 +189,80 @@ async fn filters_compare_client_id_and_client_name() {
 }
 
 #[tokio::test]
+async fn filters_compare_role_and_dates() {
+    let world = World::start().await;
+    let day = |days: u64| in_future(Duration::from_hours(24 * days));
+    for made in [
+        json!({ "clientId": "a", "role": "ROLE_VIEWER", "expiresAt": day(1) }),
+        json!({ "clientId": "b", "role": "ROLE_VIEWER", "expiresAt": day(3) }),
+        json!({ "clientId": "c", "withoutRole": true }),
+    ] {
+        world.create_key(made).await;
+    }
+    world.keys("Disable", json!({ "clientId": "b" })).await.unwrap();
+    let shown = world.shown("c").await;
+    let (created, exact) = (shown["createdAt"].as_str().unwrap(), shown["updatedAt"].as_str().unwrap());
+    for (filters, expected) in [
+        (json!([filter("EQUAL", "role", &["viewer"])]), &["a", "b"][..]),
+        (json!([filter("NOT_EQUAL", "role", &["viewer"])]), &["admin", "c"]),
+        (json!([filter("VALUE_IN", "role", &["viewer", "admin"])]), &["a", "admin", "b"]),
+        (json!([filter("NOT_EXISTS", "role", &[])]), &["c"]),
+        (json!([filter("EXISTS", "expires_at", &[])]), &["a", "b"]),
+        (json!([filter("LESS_THAN", "expires_at", &[&day(2)])]), &["a"]),
+        (json!([filter("GREATER_THAN_OR_EQUAL", "expires_at", &[&day(2)])]), &["b"]),
+        (json!([filter("EXISTS", "disabled_at", &[])]), &["b"]),
+        (json!([filter("NOT_EXISTS", "disabled_at", &[]), filter("EXISTS", "expires_at", &[])]), &["a"]),
+        (json!([filter("EQUAL", "client_id_issued_at", &[created])]), &["c"]),
+        (json!([filter("LESS_THAN", "client_id_issued_at", &[created])]), &["a", "admin", "b"]),
+        (json!([filter("GREATER_THAN", "updated_at", &[exact])]), &["b"]),
+        (json!([filter("GREATER_THAN", "client_id", &["b"])]), &["c"]),
+        (json!([filter("ENDS_WITH", "client_name", &["min"])]), &["admin"]),
+        (json!([filter("NOT_ENDS_WITH", "client_id", &["min"])]), &["a", "b", "c"]),
+        (json!([filter("CONTAINS_CASE_INSENSITIVE", "client_name", &["DMI"])]), &["admin"]),
+    ] {
+        let page = world.list(json!({ "filters": filters })).await;
+        assert_eq!(client_ids(&page), expected, "{filters}");
+        let pages = world.pages(json!({ "filters": filters, "limit": 1 })).await;
+        assert_eq!(pages.concat(), expected, "{filters} one by one");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_supported_is_refused_by_its_name() {
     let world = World::start().await;
-    let functions = [
-        "NOT_EQUAL",
-        "GREATER_THAN",
-        "GREATER_THAN_OR_EQUAL",
-        "LESS_THAN",
-        "LESS_THAN_OR_EQUAL",
-        "ENDS_WITH",
-        "NOT_ENDS_WITH",
-        "CONTAINS_CASE_INSENSITIVE",
-        "EXISTS",
-        "NOT_EXISTS",
-    ];
-    for function in functions {
-        let filters = json!([filter(function, "client_id", &["ci"])]);
-        let outcome = world.apps("List", json!({ "request": { "filters": filters } })).await;
-        refused(&outcome, "invalid_argument", &["filters.function", function]);
+    for (field, functions) in [
+        (
+            "role",
+            &[
+                "GREATER_THAN",
+                "GREATER_THAN_OR_EQUAL",
+                "LESS_THAN",
+                "LESS_THAN_OR_EQUAL",
+                "CONTAINS",
+                "CONTAINS_CASE_INSENSITIVE",
+                "ENDS_WITH",
+                "NOT_ENDS_WITH",
+            ][..],
+        ),
+        ("expires_at", &["CONTAINS", "CONTAINS_CASE_INSENSITIVE", "ENDS_WITH", "NOT_ENDS_WITH"]),
+    ] {
+        for function in functions {
+            let filters = json!([filter(function, field, &["admin"])]);
+            let outcome = world.apps("List", json!({ "request": { "filters": filters } })).await;
+            refused(&outcome, "invalid_argument", &["filters.function", function, field, "EQUAL"]);
+        }
     }
     let id = || filter("EQUAL", "client_id", &["ci"]);
     let many = vec!["ci"; 101];
     for (request, words) in [
         (json!({ "rawFilters": ["client_id == 'ci'"] }), &["raw_filters"][..]),
-        (json!({ "filters": [filter("EQUAL", "role", &["admin"])] }), &["filters.field", "client_id"]),
+        (json!({ "filters": [filter("EQUAL", "secret", &["admin"])] }), &["filters.field", "client_id"]),
+        (json!({ "filters": [filter("EQUAL", "role", &["ADMIN"])] }), &["filters.values", "role", "admin"]),
+        (
+            json!({ "filters": [filter("LESS_THAN", "expires_at", &["tomorrow"])] }),
+            &["filters.values", "LESS_THAN on expires_at", "RFC 3339"],
+        ),
+        (json!({ "filters": [filter("EXISTS", "role", &["admin"])] }), &["filters.values", "none"]),
         (json!({ "filters": [filter("EQUAL", "", &["admin"])] }), &["filters.field"]),
         (json!({ "filters": [filter("EQUAL", "client_id", &[])] }), &["filters.values"]),
         (json!({ "filters": [filter("EQUAL", "client_id", &["a", "b"])] }), &["filters.values", "one"]),
@@ -220,6 +270,7 @@ async fn what_is_not_supported_is_refused_by_its_name() {
         (json!({ "filters": [filter("VALUE_IN", "client_id", &many)] }), &["filters.values", "100"]),
         (json!({ "filters": vec![id(); 101] }), &["filters", "100"]),
         (json!({ "filters": [{ "function": 99, "field": "client_id", "values": ["a"] }] }), &["99"]),
+        (json!({ "filters": [filter("NOT_EQUAL", "role", &[])] }), &["filters.values", "one"]),
         (json!({ "sortByFields": [sort("role", "ASCENDING")] }), &["sort_by_fields.key"]),
         (json!({ "sortByFields": [{ "key": "client_id", "direction": 7 }] }), &["direction", "7"]),
         (

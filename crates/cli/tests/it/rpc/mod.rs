@@ -6,6 +6,7 @@
 //! - [`own_service`]: what `gatekey.v1.ApiKeyService` can say beyond it.
 //! - [`access`]: who may call what, and who may not.
 //! - [`connect_get`], [`health_and_reflection`]: what surrounds the services.
+//! - [`plain_http`]: the same without RPC.
 //! - [`limits`]: requests too large, too deep or malformed.
 
 mod access;
@@ -19,6 +20,7 @@ mod limits;
 mod listing;
 mod organization;
 mod own_service;
+mod plain_http;
 mod protocols;
 mod replaying;
 

@@ -1,0 +1,372 @@
+//! Plain HTTP with JSON to a Connect call (`google.api.http`): so a request that comes this way passes the same
+//! table, limits and handlers as any other, and its refusals have the same shape.
+//!
+//! [`name`] finds the method before its caller is authorized, [`translate`] reads path, query and body after.
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{MatchedPath, Request},
+    http::{
+        HeaderMap, HeaderValue, Method, Uri,
+        header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    middleware::Next,
+    response::Response,
+};
+use buffa_descriptor::{DescriptorPool, FieldKind, MessageIndex, ScalarType, SingularKind};
+use connectrpc::ConnectError;
+use gatekey_core::Error;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::{
+    DEFAULT_DEADLINE, MAX_REQUEST,
+    bindings::{Binding, Bindings},
+    error, render,
+};
+use crate::oauth::error::CHALLENGE_BEARER;
+
+/// What was asked for before the request got the name of a procedure.
+#[derive(Clone)]
+struct Asked {
+    binding: &'static Binding,
+    uri: Uri,
+    /// Whether the caller said that its body is JSON.
+    json: bool,
+}
+
+/// Gives a request the path of the procedure that it means.
+pub async fn name(path: MatchedPath, mut request: Request, next: Next) -> Response {
+    let head = request.method() == Method::HEAD;
+    let method = if head { &Method::GET } else { request.method() };
+    let bindings = Bindings::get();
+    let Some(binding) = bindings.of_path(path.as_str()).find(|binding| binding.method == *method) else {
+        let allowed = allowed(bindings, path.as_str());
+        let refusal = error::method_not_allowed(format!("this path takes {allowed} alone"));
+        let mut response = render(refusal, &HeaderMap::new());
+        let allowed = HeaderValue::from_str(&allowed).expect("names of methods are plain text");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    };
+    let json = match check_headers(request.headers()) {
+        Ok(json) => json,
+        Err(refusal) => return render(refusal, &HeaderMap::new()),
+    };
+    // What follows speaks Connect's JSON, whatever else the headers say.
+    let foreign = |name: &str| name.starts_with("connect-") || name.starts_with("grpc-");
+    let foreign: Vec<_> = request.headers().keys().filter(|name| foreign(name.as_str())).cloned().collect();
+    for name in foreign {
+        request.headers_mut().remove(name);
+    }
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let uri = std::mem::replace(request.uri_mut(), binding.procedure.clone());
+    request.extensions_mut().insert(Asked { binding, uri, json });
+    let mut response = next.run(request).await;
+    if response.status() == axum::http::StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2 wants a challenge; Connect has none.
+        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(CHALLENGE_BEARER);
+    }
+    if head { response.map(|_| Body::empty()) } else { response }
+}
+
+/// `GET, HEAD, POST`: what a path takes.
+fn allowed(bindings: &Bindings, path: &str) -> String {
+    let mut allowed: Vec<_> = bindings.of_path(path).map(|binding| binding.method.as_str()).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    allowed.sort_unstable();
+    allowed.join(", ")
+}
+
+/// Whether the body is said to be JSON; a body that is said to be something else is refused.
+fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("\u{fffd}").to_ascii_lowercase();
+    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| text(coding) != "identity") {
+        return Err(error::unsupported_media_type("content-encoding must be absent or identity"));
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter().map(text);
+    match (types.next(), types.next()) {
+        (None, _) => Ok(false),
+        (Some(one), None) if one.split(';').next().is_some_and(|one| one.trim() == "application/json") => {
+            Ok(true)
+        }
+        (Some(_), _) => Err(error::unsupported_media_type("content-type must be application/json")),
+    }
+}
+
+/// Makes a call of a request: path, query and body become the message.
+pub async fn translate(request: Request, next: Next) -> Response {
+    match to_call(request).await {
+        Ok(call) => next.run(call).await,
+        Err(refusal) => render(refusal, &HeaderMap::new()),
+    }
+}
+
+async fn to_call(request: Request) -> Result<Request, ConnectError> {
+    let (mut parts, body) = request.into_parts();
+    let asked = parts.extensions.remove::<Asked>();
+    let Asked { binding, uri, json } = asked.ok_or_else(|| ConnectError::internal("internal error"))?;
+    let in_path = path_values(binding, uri.path()).map_err(error::render)?;
+    let body = read(body, if binding.has_body { MAX_REQUEST } else { 0 }).await?;
+    if !body.is_empty() && !json {
+        return Err(error::unsupported_media_type("content-type must be application/json"));
+    }
+    let query = uri.query().unwrap_or_default();
+    let message = if binding.has_body {
+        if !query.is_empty() {
+            let rule = "is not read here: what it would say belongs into the body";
+            return Err(error::render(Error::invalid("query", rule)));
+        }
+        with_path(body, &in_path).map_err(error::render)?
+    } else {
+        let pool = &Bindings::get().pool;
+        let mut message = from_query(pool, binding, query).map_err(error::render)?;
+        message.extend(in_path.into_iter().map(|(field, value)| (field.to_owned(), Value::String(value))));
+        to_bytes_of(&message)
+    };
+    parts.method = Method::POST;
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(message.len()));
+    Ok(Request::from_parts(parts, Body::from(message)))
+}
+
+fn to_bytes_of(message: &Map<String, Value>) -> Bytes {
+    serde_json::to_vec(message).expect("a JSON object can be written").into()
+}
+
+/// A body of at most so many bytes.
+async fn read(body: Body, limit: usize) -> Result<Bytes, ConnectError> {
+    let arrived = timeout(DEFAULT_DEADLINE, to_bytes(body, limit)).await;
+    let arrived =
+        arrived.map_err(|_| ConnectError::deadline_exceeded("the request body did not arrive in time"))?;
+    arrived.map_err(|cause| {
+        let too_large = std::error::Error::source(&cause)
+            .is_some_and(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
+        match (too_large, limit) {
+            (true, 0) => error::render(Error::invalid("body", "must be empty for this method")),
+            (true, limit) => {
+                ConnectError::resource_exhausted(format!("the request body is larger than {limit} bytes"))
+            }
+            (false, _) => ConnectError::canceled("the request body did not arrive whole"),
+        }
+    })
+}
+
+/// The fields in a path, decoded.
+fn path_values<'b>(binding: &'b Binding, path: &str) -> Result<Vec<(&'b str, String)>, Error> {
+    let segments: Vec<_> = path.split('/').collect();
+    let value = |(at, field): (usize, &'b str)| {
+        let decoded = segments.get(at).and_then(|segment| decode(segment));
+        let decoded = decoded.filter(|decoded| !decoded.is_empty() && !decoded.contains('/'));
+        decoded.map(|decoded| (field, decoded)).ok_or_else(|| {
+            let rule = format!("must have {field} as one segment of UTF-8, percent-encoded where it must be");
+            Error::invalid("path", rule)
+        })
+    };
+    binding.path_fields().map(value).collect()
+}
+
+/// A percent-encoded segment (RFC 3986 section 2.1); `None` for an escape or bytes that are none.
+fn decode(segment: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%' {
+            let (high, low) = (rest.first()?, rest.get(1)?);
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            decoded.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+            rest = &rest[2..];
+        } else {
+            decoded.push(*byte);
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// A JSON body as it came, unless the path has something to say: then the path wins.
+fn with_path(body: Bytes, in_path: &[(&str, String)]) -> Result<Bytes, Error> {
+    if body.is_empty() && in_path.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    if in_path.is_empty() {
+        return Ok(body);
+    }
+    let mut message: Map<String, Value> = if body.is_empty() {
+        Map::new()
+    } else {
+        serde_json::from_slice(&body).map_err(|cause| {
+            let place = format!("line {} column {}", cause.line(), cause.column());
+            Error::invalid("body", format!("must be a JSON object; it is none at {place}"))
+        })?
+    };
+    for (field, value) in in_path {
+        message.remove(&json_name(field));
+        message.insert((*field).to_owned(), Value::String(value.clone()));
+    }
+    Ok(to_bytes_of(&message))
+}
+
+/// `clientId` of `client_id`: the other name under which JSON may have a field.
+fn json_name(field: &str) -> String {
+    let mut name = String::with_capacity(field.len());
+    for part in field.split('_') {
+        match part.chars().next() {
+            Some(first) if !name.is_empty() => {
+                name.push(first.to_ascii_uppercase());
+                name.push_str(&part[first.len_utf8()..]);
+            }
+            Some(_) | None => name.push_str(part),
+        }
+    }
+    name
+}
+
+/// The message that a query says: fields by their names in the proto or in JSON, those of inner messages with dots
+/// between, repeated ones as often as they have values. A field that the path has is not read.
+fn from_query(pool: &DescriptorPool, binding: &Binding, query: &str) -> Result<Map<String, Value>, Error> {
+    let mut message = Map::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let refuse = |rule: &str| {
+            let shown: String = name.chars().take(64).collect();
+            Error::invalid("query", format!("parameter {shown:?} {rule}"))
+        };
+        // The decoder writes this character for bytes that are no text.
+        if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
+            return Err(refuse("does not decode to UTF-8"));
+        }
+        if binding.path_fields().any(|(_, field)| name == field || name == json_name(field)) {
+            continue;
+        }
+        put(pool, binding.input, &name, &value, &mut message).map_err(refuse)?;
+    }
+    Ok(message)
+}
+
+/// Puts one parameter into a message, or says why it cannot.
+fn put(
+    pool: &DescriptorPool,
+    message: MessageIndex,
+    name: &str,
+    value: &str,
+    into: &mut Map<String, Value>,
+) -> Result<(), &'static str> {
+    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let mut fields = pool.message(message).fields().iter();
+    let field = fields.find(|field| field.name() == first || field.json_name() == first);
+    let field = field.ok_or("is no field of this request")?;
+    match (field.kind(), rest) {
+        (FieldKind::Singular(SingularKind::Message(inner)), Some(rest)) => {
+            let place = into.entry(field.name()).or_insert_with(|| Value::Object(Map::new()));
+            let place = place.as_object_mut().ok_or("is given twice")?;
+            put(pool, inner, rest, value, place)
+        }
+        (FieldKind::Singular(kind @ (SingularKind::Scalar(_) | SingularKind::Enum(_))), None) => {
+            let value = single(pool, kind, value)?;
+            match into.insert(field.name().to_owned(), value) {
+                None => Ok(()),
+                Some(_) => Err("is given twice"),
+            }
+        }
+        (FieldKind::List(kind @ (SingularKind::Scalar(_) | SingularKind::Enum(_))), None) => {
+            let value = single(pool, kind, value)?;
+            let place = into.entry(field.name()).or_insert_with(|| Value::Array(Vec::new()));
+            place.as_array_mut().ok_or("is given twice")?.push(value);
+            Ok(())
+        }
+        (FieldKind::Singular(SingularKind::Message(_)) | FieldKind::List(_) | FieldKind::Map { .. }, _) => {
+            Err("cannot be said in a query: call the RPC for it, which is Connect's JSON on the same port")
+        }
+        (FieldKind::Singular(_), Some(_)) => Err("is no field of this request"),
+    }
+}
+
+/// One value, as proto3's JSON has it.
+fn single(pool: &DescriptorPool, kind: SingularKind, value: &str) -> Result<Value, &'static str> {
+    match kind {
+        SingularKind::Scalar(ScalarType::String) => Ok(Value::from(value)),
+        SingularKind::Scalar(ScalarType::Bool) => {
+            value.parse::<bool>().map(Value::from).map_err(|_| "must be true or false")
+        }
+        SingularKind::Scalar(ScalarType::Uint32 | ScalarType::Fixed32) => {
+            value.parse::<u32>().map(Value::from).map_err(|_| "must be a number from 0 to 4294967295")
+        }
+        SingularKind::Scalar(ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32) => {
+            value.parse::<i32>().map(Value::from).map_err(|_| "must be a whole number of 32 bits")
+        }
+        SingularKind::Enum(of) => {
+            let known = pool.enumeration(of).values();
+            let named = known.iter().any(|known| known.name() == value);
+            match value.parse::<i32>() {
+                // Which numbers there are is the method's to say.
+                Ok(number) => Ok(Value::from(number)),
+                Err(_) if named => Ok(Value::from(value)),
+                Err(_) => Err("is none of the enum's names"),
+            }
+        }
+        SingularKind::Scalar(
+            ScalarType::Double
+            | ScalarType::Float
+            | ScalarType::Int64
+            | ScalarType::Uint64
+            | ScalarType::Fixed64
+            | ScalarType::Sfixed64
+            | ScalarType::Sint64
+            | ScalarType::Bytes,
+        )
+        | SingularKind::Message(_) => Err("cannot be said in a query"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list() -> &'static Binding {
+        Bindings::get().iter().find(|binding| binding.procedure.path().ends_with("/List")).unwrap()
+    }
+
+    fn query(query: &str) -> Result<Value, String> {
+        let message = from_query(&Bindings::get().pool, list(), query);
+        message.map(Value::Object).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn a_query_says_fields_by_either_name_and_inner_ones_with_dots() {
+        let said = query(
+            "organization=o&request.limit=7&request.sortBy.key=client_id&request.raw_filters=a&request.rawFilters=b",
+        );
+        let expected = serde_json::json!({
+            "organization": "o",
+            "request": { "limit": 7, "sort_by": { "key": "client_id" }, "raw_filters": ["a", "b"] },
+        });
+        assert_eq!(said.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_in_json_is_the_proto_s_in_camel_case() {
+        assert_eq!(json_name("client_id"), "clientId");
+        assert_eq!(json_name("organization"), "organization");
+    }
+
+    proptest! {
+        #[test]
+        fn a_segment_decodes_to_what_was_encoded(text in "\\PC{0,40}") {
+            let encoded: Vec<_> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = encoded.concat();
+            prop_assert_eq!(decode(&encoded), Some(text));
+        }
+
+        #[test]
+        fn no_query_and_no_path_makes_the_parser_panic(text in "\\PC{0,200}") {
+            let _ = query(&text);
+            let _ = decode(&text);
+            for binding in Bindings::get().iter() {
+                let _ = path_values(binding, &text);
+            }
+        }
+    }
+}
