@@ -68,8 +68,8 @@ def init(
 
     Raises:
         ConfigurationError: When no server and credentials are found, or what is found cannot be used.
-        ValueError: When a number is out of range, `client_id` and `client_secret` are not given together, or a secret is
-            no text.
+        ValueError: When a number is out of range, `client_id` and `client_secret` are not given together, or a
+            secret is no text.
 
     Example:
         gatekey.init("https://flyte.example.com:8443", client_id="admin", client_secret=secret)
