@@ -111,7 +111,7 @@ impl Call {
                 return outcome.map_err(|error| error::exception(python, &error))?(python);
             }
             if self.process != process::id() {
-                return Err(PyRuntimeError::new_err("the process forked while this call was under way"));
+                return Err(error::forked(python, "call"));
             }
             if let Err(raised) = python.check_signals() {
                 self.task.abort();

@@ -3,12 +3,13 @@
 use std::{process, sync::Arc};
 
 use gatekey_client::ApiKey;
-use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::{
     call::Call,
     client::{Key, key},
+    error,
 };
 
 /// The keys that a listing has not given yet; nothing is fetched before it is asked for.
@@ -28,9 +29,9 @@ impl Listing {
 #[pymethods]
 impl Listing {
     /// The next page, which may be empty; `None` at the end. Pages asked for at once come one after the other.
-    fn next_page(&self) -> PyResult<Call> {
+    fn next_page(&self, python: Python<'_>) -> PyResult<Call> {
         if self.process != process::id() {
-            return Err(PyRuntimeError::new_err("the process forked while this listing was under way"));
+            return Err(error::forked(python, "listing"));
         }
         let keys = Arc::clone(&self.keys);
         let next = async move { keys.lock().await.next_page().await.transpose() };

@@ -160,8 +160,8 @@ first = [next(keys) for _ in range(100)]
 def is_refused():
     try:
         list(keys)
-    except RuntimeError as error:
-        return "forked" in str(error)
+    except gatekey.Error as error:
+        return error.code == "canceled" and "forked" in str(error)
 
 print(forked(is_refused), len(list(keys)) > 0, forked(lambda: len(list(ApiKey.listall(limit=None))) > 100))
 """

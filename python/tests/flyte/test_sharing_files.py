@@ -244,3 +244,15 @@ def test_no_package_of_theirs_is_made_a_package_of_ours(empty: Environment) -> N
     (site_packages,) = (empty.directory / "lib").glob("*/site-packages")
     files = {str(file.relative_to(site_packages)) for file in (site_packages / "flyteplugins").rglob("*.py")}
     assert files == {"flyteplugins/union/remote/__init__.py", "flyteplugins/union/utils/auth.py"}
+
+
+def test_gatekey_flyte_is_found_in_another_folder_than_gatekey(empty: Environment, tmp_path: Path) -> None:
+    # As with `pip install --user`, and with one package installed as editable.
+    other = Environment.make(tmp_path / "other")
+    other.install("gatekey-flyte")
+    empty.install("gatekey")
+    (folder,) = other.directory.glob("lib/python3.*/site-packages")
+
+    said = empty.run("import gatekey.flyte.auth; print(gatekey.flyte.auth.__file__)", env={"PYTHONPATH": str(folder)})
+
+    assert Path(said.strip()).is_relative_to(other.directory)

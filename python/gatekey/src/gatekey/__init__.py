@@ -9,6 +9,9 @@
 told at `gatekey.init`. All that can go wrong is a `gatekey.Error`.
 """
 
+import os
+import sys
+
 from gatekey._native import KeyDetails, SecretDetails, __version__
 from gatekey.api_key import ApiKey
 from gatekey.errors import (
@@ -26,6 +29,13 @@ from gatekey.errors import (
     UnimplementedError,
 )
 from gatekey.settings import init
+
+# gatekey-flyte brings `gatekey.flyte`, and may lie in another folder than this package: `pip install --user`.
+__path__ += [
+    folder
+    for folder in (os.path.join(entry, "gatekey") for entry in sys.path)
+    if folder not in __path__ and os.path.isdir(os.path.join(folder, "flyte"))
+]
 
 __all__ = [
     "AlreadyExistsError",

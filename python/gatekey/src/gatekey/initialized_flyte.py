@@ -54,6 +54,7 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
             client_secret=secret,
             ca_file=login.get("ca_cert_file_path"),
             scopes=list(login["scopes"]) if login.get("scopes") else None,
+            plaintext=endpoint.startswith("http://"),
             user_agent=user_agent,
             # For the CA alone: endpoint and credentials are given.
             fill_from_env=True,
