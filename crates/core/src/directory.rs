@@ -8,7 +8,7 @@ use std::{
 use gatekey_credentials::{ClientId, Role};
 
 use crate::{
-    Actor, ApiKey, KeyId, SecretHash, SecretId, Timestamp,
+    Actor, ApiKey, Env, KeyId, SecretHash, SecretId, Timestamp,
     api_key::GrantType,
     store::{Change, ChangeObserver, DeniedToken},
 };
@@ -50,11 +50,34 @@ pub struct SecretFacts {
 impl SecretFacts {
     /// Whether the secret is within its dates.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.not_before <= now && self.expires_at.is_none_or(|expires_at| now < expires_at)
+        let ends = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
+        // Neither comparison is cut short: which date a secret breaks must not show in the time taken.
+        (self.not_before <= now) & (now.as_micros() < ends)
     }
 }
 
 impl KeyFacts {
+    /// A key that nobody has, disabled and with one secret that nothing hashes to: what an unknown key is compared
+    /// with.
+    pub(crate) fn nobody(env: &Env) -> Self {
+        let secret = SecretFacts {
+            id: SecretId::generate(env),
+            hash: SecretHash { pepper_version: 0, mac: env.random() },
+            not_before: Timestamp::MAX,
+            expires_at: None,
+        };
+        Self {
+            client_id: "nobody".parse().expect("this is a client id"),
+            key_id: KeyId::generate(env),
+            role: None,
+            epoch: 0,
+            expires_at: None,
+            disabled: true,
+            client_credentials: false,
+            secrets: Box::new([secret]),
+        }
+    }
+
     /// The key, as the ledger names it.
     pub fn actor(&self) -> Actor {
         Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id }

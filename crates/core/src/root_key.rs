@@ -129,8 +129,10 @@ impl fmt::Debug for RootKey {
 impl SecretHash {
     /// Whether both are the same, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&self.mac, &other.mac).is_ok()
-            && self.pepper_version == other.pepper_version
+        let same = constant_time::verify_slices_are_equal(&self.mac, &other.mac).is_ok();
+        #[expect(clippy::needless_bitwise_bool, reason = "neither comparison may depend on the other")]
+        let same = same & (self.pepper_version == other.pepper_version);
+        same
     }
 }
 

@@ -10,6 +10,7 @@ use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
 
 use crate::{
     Caller, Directory, Env, KeyRing, LastUsed, RootKey, SecretId, Store, StoreError, Timestamp,
+    api_key::MAX_SECRETS,
     directory::{KeyFacts, SecretFacts},
     ledger::{Action, NewEntry},
     store::DeniedToken,
@@ -148,6 +149,8 @@ pub struct Tokens {
     store: Arc<dyn Store>,
     root_key: Arc<RootKey>,
     throttle: Throttle,
+    /// What is compared with when there is no key, or no further secret.
+    nobody: Arc<KeyFacts>,
     env: Env,
 }
 
@@ -163,7 +166,8 @@ impl Tokens {
         env: Env,
     ) -> Self {
         let throttle = Throttle::new(policy.failed_authentications_per_minute, &env);
-        Self { policy, directory, key_ring, last_used, store, root_key, throttle, env }
+        let nobody = Arc::new(KeyFacts::nobody(&env));
+        Self { policy, directory, key_ring, last_used, store, root_key, throttle, nobody, env }
     }
 
     /// What is configured.
@@ -171,8 +175,8 @@ impl Tokens {
         &self.policy
     }
 
-    /// Checks a key's secret. An unknown key costs the same work as a wrong secret. A right secret is accepted
-    /// however many wrong ones came from the same address.
+    /// Checks a key's secret. A refusal costs the same work whatever its reason, so that the time it takes tells
+    /// nothing. A right secret is accepted however many wrong ones came from the same address.
     ///
     /// # Errors
     /// [`TokenError::InvalidClient`] whatever is wrong: unknown, disabled or expired key, wrong, retired or
@@ -185,25 +189,21 @@ impl Tokens {
     ) -> Result<AuthenticatedKey, TokenError> {
         let now = self.env.now();
         let given = self.root_key.hash_secret(secret);
-        let facts = self.directory.find(client_id);
-        let secrets = facts.as_ref().map_or(&[][..], |facts| &facts.secrets);
-        // Every secret is compared, so that the time taken does not tell which one fitted.
+        let facts = self.directory.find(client_id).unwrap_or_else(|| self.nobody.clone());
         let mut fitting = None;
-        for candidate in secrets {
-            if candidate.hash.matches(&given) && candidate.is_valid_at(now) {
-                fitting = Some(*candidate);
-            }
+        // As many comparisons for every key as for one with the most secrets, and none of them cut short.
+        for place in 0..facts.secrets.len().max(MAX_SECRETS) {
+            let candidate = facts.secrets.get(place).unwrap_or(&self.nobody.secrets[0]);
+            let fits = candidate.hash.matches(&given) & candidate.is_valid_at(now);
+            fitting = if fits { Some(place) } else { fitting };
         }
-        match (facts, fitting) {
-            (Some(facts), Some(secret)) if facts.is_usable_at(now) => Ok(AuthenticatedKey { facts, secret }),
-            (Some(_) | None, Some(_) | None) => {
-                Err(match from.and_then(|from| self.throttle.note(from, now)) {
-                    Some(Throttled { retry_after, first }) => {
-                        TokenError::TooManyFailures { retry_after, first }
-                    }
-                    None => TokenError::InvalidClient,
-                })
-            }
+        let fitting = fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
+        match fitting.copied() {
+            Some(secret) => Ok(AuthenticatedKey { facts, secret }),
+            None => Err(match from.and_then(|from| self.throttle.note(from, now)) {
+                Some(Throttled { retry_after, first }) => TokenError::TooManyFailures { retry_after, first },
+                None => TokenError::InvalidClient,
+            }),
         }
     }
 

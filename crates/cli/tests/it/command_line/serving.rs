@@ -247,6 +247,7 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
         ("signing_algorithm", "RS256"),
         ("audiences", "https://a.example b"),
         ("authorization_metadata_key", "authorization"),
+        ("failed_authentications_per_minute", "60"),
     ] {
         let line = told.lines().find(|line| line.split_whitespace().next() == Some(setting));
         assert_eq!(line.unwrap()[setting.len()..].trim(), value);
@@ -259,9 +260,16 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
 fn everything_that_is_wrong_with_a_configuration_is_told_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("gatekey.toml");
-    fs::write(&config, "token_lifetime_seconds = 1\naudiences = []\norganization = \"a b\"").unwrap();
+    fs::write(
+        &config,
+        "token_lifetime_seconds = 1\naudiences = []\norganization = \"a b\"\n\
+                failed_authentications_per_minute = 10001",
+    )
+    .unwrap();
     let said = fails(&run(&["config", "check", "--config", config.to_str().unwrap()]), 2);
-    for setting in ["token_lifetime_seconds", "audiences", "organization"] {
+    for setting in
+        ["token_lifetime_seconds", "audiences", "organization", "failed_authentications_per_minute"]
+    {
         assert!(said.contains(setting), "{said}");
     }
 }

@@ -1,0 +1,28 @@
+//! Client authentication: any `authorization` header beside any form, each on a line of its own. The header is read as
+//! it comes, and once more as what Basic encodes.
+
+#![no_main]
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gatekey_server::oauth::{client_authentication, form::Form};
+use http::{HeaderMap, HeaderValue, header};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (header, form) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, &b""[..]),
+    };
+    let Ok(form) = Form::parse(form) else { return };
+    let encoded = [b"Basic ", BASE64_STANDARD.encode(header).as_bytes()].concat();
+    for header in [header, &encoded] {
+        let Ok(value) = HeaderValue::from_bytes(header) else { continue };
+        let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
+        let one = client_authentication::read(&headers, &form);
+        if form.get("client_secret").is_some() {
+            assert!(one.is_err(), "two authentications at once");
+        }
+        headers.append(header::AUTHORIZATION, value);
+        assert!(client_authentication::read(&headers, &form).is_err(), "two headers at once");
+    }
+});
