@@ -1,55 +1,169 @@
-//! Benchmarks of Gatekey: a real server beside a floor in the same run, ratios printed.
+//! Benchmarks of Gatekey: each bar of its design beside a floor in the same run.
 //!
 //! # Layout
-//! - [`tokens`]: `client_credentials` against a floor that signs once.
-//! - [`floor`]: servers of the same HTTP stack whose handlers do only the named work.
-//! - [`load`]: a closed loop of keep-alive connections.
+//! - Cases: [`tokens`], [`handshakes`], [`introspection`], [`create`], [`list`], [`memory`].
+//! - [`contest`]: servers measured in turn, round by round, by what they cost.
+//! - [`load`]: a closed loop of connections.
 //! - [`process`]: servers pinned to one processor, and what they cost by the kernel's account.
+//! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: what those with TLS show.
+//! - [`request`]: what is sent to them.
+//! - [`report`], [`page`], [`plot`], [`machine`]: the table, and docs/performance.md.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
+mod certificate;
+mod contest;
+mod create;
 mod floor;
+mod gatekey;
+mod handshakes;
+mod introspection;
+mod list;
 mod load;
+mod machine;
+mod memory;
+mod page;
+mod peers;
+mod plot;
 mod process;
+mod report;
+mod request;
 mod tokens;
 
-use clap::{Parser, Subcommand};
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gatekey_credentials::jwt::Algorithm;
+
+use crate::{gatekey::Bench, report::Section};
+
+/// How tokens can be signed; the first is the default.
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::ES256, Algorithm::RS256];
 
 /// Measures Gatekey beside floors in the same run.
 #[derive(Parser)]
+#[command(name = "bench/run", args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    served: Option<Served>,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// `client_credentials` to ES256 JWT over plain keep-alive
-    Tokens(tokens::Tokens),
+enum Served {
     /// Serves as a floor, until killed
     #[command(hide = true)]
-    Floor {
-        /// Bytes of the answer's body
-        #[arg(long)]
-        body: usize,
-        /// Signatures a request
-        #[arg(long)]
-        signatures: usize,
-    },
+    Floor(floor::Work),
+}
+
+/// What to measure, and how.
+#[derive(Args)]
+struct Options {
+    /// What to measure [default: all of it]
+    case: Option<Case>,
+    /// Distinct keys [default: 20,000; 100,000 to list]
+    #[arg(long)]
+    keys: Option<usize>,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    /// Rounds; each measures every server once. One more before them warms up
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Connections at the same time
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Writes docs/performance.md and its plots
+    #[arg(long, conflicts_with = "case")]
+    write: bool,
+    /// The date that is written [default: that of the commit]
+    #[arg(long, requires = "write")]
+    date: Option<String>,
+    /// Where the page and its plots are written
+    #[arg(long, default_value = "docs", hide = true)]
+    docs: PathBuf,
+    /// Where peers are
+    #[arg(long, default_value = "bench/peers", hide = true)]
+    peers: PathBuf,
+}
+
+impl Options {
+    /// How long a round takes.
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// Distinct keys of everything but lists.
+    fn keys(&self) -> usize {
+        self.keys.unwrap_or(20_000)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Case {
+    /// A token over a kept connection
+    Tokens,
+    /// A token over a new TLS connection
+    Handshakes,
+    /// A token introspected, at first sight and again
+    Introspection,
+    /// A key made, durably
+    Create,
+    /// A page of keys, at the front and deep
+    List,
+    /// Memory, and the time from start to first token
+    Memory,
+}
+
+impl Case {
+    async fn measure(self, bench: &Bench) -> anyhow::Result<Section> {
+        match self {
+            Self::Tokens => tokens::measure(bench).await,
+            Self::Handshakes => handshakes::measure(bench).await,
+            Self::Introspection => introspection::measure(bench).await,
+            Self::Create => create::measure(bench).await,
+            Self::List => list::measure(bench).await,
+            Self::Memory => memory::measure(bench).await,
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
-        Command::Tokens(arguments) => {
-            process::pin_self(process::GENERATOR_CPU)?;
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(tokens::run(arguments))
-        }
-        Command::Floor { body, signatures } => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?
-            .block_on(floor::run(body, signatures)),
+    let arguments = Arguments::parse();
+    if let Some(Served::Floor(work)) = arguments.served {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(floor::run(work));
     }
+    process::pin_self(process::GENERATOR_CPU)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(arguments.options))
+}
+
+async fn measure(options: Options) -> anyhow::Result<()> {
+    let bench = Bench::new(options)?;
+    let cases = bench.options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
+    let mut sections = Vec::new();
+    for case in cases {
+        let name = case.to_possible_value().context("no case is hidden")?;
+        eprint_progress(name.get_name());
+        let section = case.measure(&bench).await.with_context(|| format!("{} failed", name.get_name()))?;
+        // What was measured is not lost when a later case fails.
+        println!("\n{}\n\n{}", section.title, section.paragraphs().join("\n\n"));
+        sections.push(section);
+    }
+    println!("\n{}", report::bars(&sections));
+    if let Some(disturbance) = report::disturbance(&sections) {
+        println!("\n{disturbance}");
+    }
+    if bench.options.write {
+        page::write(&sections, &bench.options)?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "progress is no figure")]
+fn eprint_progress(name: &str) {
+    eprintln!("measuring {name} ...");
 }

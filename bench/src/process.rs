@@ -3,11 +3,12 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 /// Where servers run.
 pub(crate) const SERVER_CPU: usize = 0;
@@ -25,6 +26,36 @@ pub(crate) fn pin_self(cpu: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Processor time of this process so far, user and system.
+pub(crate) fn own_cpu_time() -> anyhow::Result<Duration> {
+    cpu_time_of("self")
+}
+
+fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
+    // schedstat counts nanoseconds for a thread; stat counts ticks for the process. Threads that did something in
+    // a round live on to its end, so the threads' sum is the process's.
+    let mut nanos = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// How long a processor was at work so far, for whomever, also for others on the same hardware.
+pub(crate) fn busy_time(cpu: usize) -> anyhow::Result<Duration> {
+    /// Of Linux, whatever its own clock does.
+    const TICKS_A_SECOND: u64 = 100;
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{cpu} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).context("the processor is there")?;
+    let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user and nice.
+    let busy: u64 =
+        ticks.iter().take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, n)| n).sum();
+    Ok(Duration::from_millis(busy * 1000 / TICKS_A_SECOND))
+}
+
 /// A server on [`SERVER_CPU`]. Killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -33,40 +64,58 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a command and waits for a line on standard error that begins with `marker`; what follows it up to
-    /// the next quote is the address. Later lines are read and thrown away.
-    pub(crate) fn start(program: &str, arguments: &[&str], marker: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new("taskset")
-            .args(["--cpu-list", &SERVER_CPU.to_string(), program])
+    /// Starts a command and waits for the line on standard error that `ready` makes something of. Later lines
+    /// are read and thrown away.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends before such a line; then with its last one.
+    pub(crate) fn start<T>(
+        program: &Path,
+        arguments: &[String],
+        ready: impl Fn(&str) -> Option<T>,
+    ) -> anyhow::Result<(Self, T)> {
+        let mut child = Self::spawn(program, arguments, Stdio::piped())?;
+        let stderr = child.stderr.take().context("standard error is piped")?;
+        let mut server = Self { child, address: String::new() };
+        let mut lines = BufReader::new(stderr);
+        let (mut line, mut last) = (String::new(), String::new());
+        loop {
+            std::mem::swap(&mut line, &mut last);
+            line.clear();
+            if lines.read_line(&mut line)? == 0 {
+                let status = server.child.wait()?;
+                bail!("{} ended before it served, {status}: {}", program.display(), last.trim());
+            }
+            if let Some(found) = ready(&line) {
+                drain(lines);
+                return Ok((server, found));
+            }
+        }
+    }
+
+    /// Starts a command that will listen on an address, and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start_on(address: &str, program: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+        let child = Self::spawn(program, arguments, Stdio::null())?;
+        Ok(Self { child, address: address.to_owned() })
+    }
+
+    fn spawn(program: &Path, arguments: &[String], stderr: Stdio) -> anyhow::Result<Child> {
+        Command::new("taskset")
+            .args(["--cpu-list", &SERVER_CPU.to_string()])
+            .arg(program)
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
-            .with_context(|| format!("{program} cannot be started"))?;
-        let stderr = child.stderr.take().context("standard error is piped")?;
-        let mut lines = BufReader::new(stderr);
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            ensure!(lines.read_line(&mut line)? > 0, "{program} ended before it served");
-            if let Some((_, rest)) = line.split_once(marker) {
-                break rest.split(['"', '\n']).next().unwrap_or_default().to_owned();
-            }
-        };
-        drain(lines);
-        Ok(Self { child, address })
+            .with_context(|| format!("{} cannot be started", program.display()))
     }
 
     /// Processor time so far, user and system.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        // schedstat counts nanoseconds for a thread; stat counts ticks for the process. A server's threads live
-        // as long as it does, so the threads' sum is the process's.
-        let mut nanos = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanos += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        cpu_time_of(&self.child.id().to_string())
     }
 
     /// Resident memory in KiB.

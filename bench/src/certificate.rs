@@ -1,0 +1,37 @@
+//! The certificate that Gatekey and the floor with TLS both show, so that they send as many bytes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gatekey_server::tls::{self, ServedCertificate};
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate and its private key, in files.
+#[derive(Clone)]
+pub(crate) struct Certificate {
+    /// The chain, PEM.
+    pub(crate) chain: PathBuf,
+    /// The private key, PEM.
+    pub(crate) key: PathBuf,
+}
+
+impl Certificate {
+    /// Makes one on P-256, signed by itself: the least that a handshake can carry.
+    pub(crate) fn make(directory: &Path) -> anyhow::Result<Self> {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let files = Self { chain: directory.join("chain.pem"), key: directory.join("key.pem") };
+        fs::write(&files.chain, made.cert.pem())?;
+        fs::write(&files.key, made.signing_key.serialize_pem())?;
+        Ok(files)
+    }
+
+    /// TLS as Gatekey's server does it.
+    pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+        let (chain, key) = tls::read_files(&self.chain, &self.key)?;
+        let config = tls::server_config(Arc::new(ServedCertificate::new(chain, &key)?))?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}

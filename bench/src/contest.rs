@@ -1,0 +1,186 @@
+//! Servers measured in turn, round by round, by what they cost.
+
+use std::time::Duration;
+
+use crate::{
+    Options,
+    load::{self, Measured, Requests, Transport},
+    process::{self, Server},
+};
+
+/// Below this share of its processor's time a server was waiting for requests: its rate is the generator's.
+const BUSY: f64 = 0.9;
+/// Above this share of a processor's time for others the figures are disturbed.
+const DISTURBED: f64 = 0.1;
+
+/// A server that is measured, with the load that it gets.
+pub(crate) struct Entrant<'s> {
+    server: &'s Server,
+    address: &'s str,
+    transport: Transport,
+    connections: Option<usize>,
+    /// What it is sent.
+    pub(crate) requests: Requests,
+    /// What it took so far.
+    pub(crate) figures: Figures,
+}
+
+/// What the rounds gave, one figure a round.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    /// What is measured.
+    pub(crate) name: String,
+    /// Microseconds of the server's processor for a request.
+    pub(crate) micros: Vec<f64>,
+    /// Requests a second.
+    pub(crate) rates: Vec<f64>,
+    /// Milliseconds that half of the requests took at most.
+    pub(crate) p50: Vec<f64>,
+    /// Milliseconds that 99 of 100 requests took at most.
+    pub(crate) p99: Vec<f64>,
+    /// The share of the time that the server was at work.
+    pub(crate) busy: Vec<f64>,
+    /// The share of the time that the server's processor, or the load's, was at work for others.
+    others: Vec<f64>,
+}
+
+impl<'s> Entrant<'s> {
+    /// A server over kept connections in the clear.
+    pub(crate) fn new(name: impl Into<String>, server: &'s Server, requests: Requests) -> Self {
+        Self {
+            server,
+            address: &server.address,
+            transport: Transport::Kept,
+            connections: None,
+            requests,
+            figures: Figures::new(name.into()),
+        }
+    }
+
+    /// A server whose requests are others in each round, and are given before it.
+    pub(crate) fn without_requests(name: impl Into<String>, server: &'s Server) -> Self {
+        Self::new(name, server, Requests::default())
+    }
+
+    /// At another address than the server's first.
+    pub(crate) fn at(self, address: &'s str) -> Self {
+        Self { address, ..self }
+    }
+
+    /// By so many connections, whatever was asked for.
+    pub(crate) fn with_connections(self, connections: usize) -> Self {
+        Self { connections: Some(connections), ..self }
+    }
+
+    /// By another way.
+    pub(crate) fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+}
+
+/// Measures every entrant once a round. The first round warms up and is not counted.
+///
+/// # Errors
+/// When a server answers anything but 200.
+pub(crate) async fn run(entrants: &mut [Entrant<'_>], options: &Options) -> anyhow::Result<()> {
+    for number in 0..=options.rounds {
+        round(entrants, options, number).await?;
+    }
+    Ok(())
+}
+
+/// Measures every entrant once; for when requests change from round to round.
+///
+/// # Errors
+/// As of [`run`].
+pub(crate) async fn round(
+    entrants: &mut [Entrant<'_>],
+    options: &Options,
+    number: usize,
+) -> anyhow::Result<()> {
+    for entrant in entrants {
+        let before = Account::now(entrant.server)?;
+        let measured = load::run(
+            entrant.address,
+            entrant.transport,
+            &entrant.requests,
+            entrant.connections.unwrap_or(options.connections),
+            options.duration(),
+        )
+        .await?;
+        let spent = Account::now(entrant.server)?.since(&before);
+        if number > 0 {
+            entrant.figures.note(&measured, &spent);
+        }
+    }
+    Ok(())
+}
+
+/// Processor time so far.
+struct Account {
+    /// Of the server.
+    server: Duration,
+    /// Of others on its processor.
+    beside_server: Duration,
+    /// Of others on the load's processor.
+    beside_load: Duration,
+}
+
+impl Account {
+    fn now(server: &Server) -> anyhow::Result<Self> {
+        let server = server.cpu_time()?;
+        let beside_server = process::busy_time(process::SERVER_CPU)?.saturating_sub(server);
+        let beside_load =
+            process::busy_time(process::GENERATOR_CPU)?.saturating_sub(process::own_cpu_time()?);
+        Ok(Self { server, beside_server, beside_load })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            server: self.server.saturating_sub(before.server),
+            beside_server: self.beside_server.saturating_sub(before.beside_server),
+            beside_load: self.beside_load.saturating_sub(before.beside_load),
+        }
+    }
+}
+
+impl Figures {
+    fn new(name: String) -> Self {
+        let none = Vec::new;
+        Self { name, micros: none(), rates: none(), p50: none(), p99: none(), busy: none(), others: none() }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn note(&mut self, measured: &Measured, spent: &Account) {
+        let share = |time: Duration| time.as_secs_f64() / measured.elapsed.as_secs_f64();
+        self.micros.push(spent.server.as_secs_f64() * 1e6 / measured.requests() as f64);
+        self.rates.push(measured.rate());
+        self.p50.push(measured.percentile(0.5));
+        self.p99.push(measured.percentile(0.99));
+        self.busy.push(share(spent.server));
+        self.others.push(share(spent.beside_server.max(spent.beside_load)));
+    }
+
+    /// Whether the server's processor was the limit of its rate.
+    pub(crate) fn was_busy(&self) -> bool {
+        median(&self.busy) >= BUSY
+    }
+
+    /// The share of a processor that others had, where it disturbs.
+    pub(crate) fn disturbance(&self) -> Option<f64> {
+        let others = median(&self.others);
+        (others > DISTURBED).then_some(others)
+    }
+}
+
+/// Of some figures, the one in the middle.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// Each figure over the other of the same round.
+pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}

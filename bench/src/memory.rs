@@ -1,0 +1,113 @@
+//! Resident memory, idle and with keys in use, and the time from a start to the first token.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+
+use crate::{
+    gatekey::{Bench, CALLERS, Home, Settings, fetch_tokens},
+    load::{self, Connection},
+    plot::Row,
+    report::{Bar, Line, Plot, Section, Unit},
+    request,
+};
+
+/// MiB that an idle server has resident.
+const IDLE_BAR: Bar = Bar::AtMost(20.0);
+/// MiB with the keys in use.
+const IN_USE_BAR: Bar = Bar::AtMost(40.0);
+/// Milliseconds from the start to the first token.
+const START_BAR: Bar = Bar::AtMost(100.0);
+/// When a server that does not answer is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Measures each.
+pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
+    let home = bench.home().await?;
+    let keys = home.clients.len();
+    let mut starts = Vec::new();
+    // The first warms up.
+    for round in 0..=bench.options.rounds {
+        let took = start_to_first_token(home).await?;
+        if round > 0 {
+            starts.push(took.as_secs_f64() * 1e3);
+        }
+    }
+    let idle = {
+        let mut empty = bench.new_home("idle")?;
+        let server = empty.serve(&Settings::default())?;
+        empty.init()?;
+        empty.log_in(&server).await?;
+        mebibytes(server.resident()?)
+    };
+    let server = home.serve(&Settings::default())?;
+    home.log_in(&server).await?;
+    let loaded = mebibytes(server.resident()?);
+    let requests: Vec<_> = home.clients.iter().map(request::token).collect();
+    let tokens = fetch_tokens(&server.address, CALLERS, requests.into_iter()).await?;
+    let asking = home.admin()?.clone();
+    let asked = tokens.into_iter().map(move |token| request::introspection(&asking, &token));
+    load::collect(&server.address, CALLERS, asked, |_| Ok(())).await?;
+    let in_use = mebibytes(server.resident()?);
+
+    let mut section = Section::new("Memory and start");
+    let (unit, lines) = (Unit::Mebibytes, &mut section.lines);
+    lines.push(Line::alone("Resident, idle", &[idle], unit, IDLE_BAR));
+    lines.push(Line::alone(format!("Resident, {keys} keys in use"), &[in_use], unit, IN_USE_BAR));
+    lines.push(Line::alone(
+        "Resident for each key",
+        &[bytes_a_key(idle, loaded, keys)],
+        Unit::Bytes,
+        Bar::None,
+    ));
+    let what = format!("Start to first token, {keys} keys");
+    lines.push(Line::alone(what, &starts, Unit::Milliseconds, START_BAR));
+    section.notes.push(
+        "Idle: after the admin's first token. In use: after a token of each key, and its introspection, by 64 \
+         callers. For each key: between an idle server without keys and one with them. Start: from exec to the \
+         answer, the files in the page cache, the server before it killed."
+            .to_owned(),
+    );
+    let rows = [
+        Row::new("Gatekey, idle", idle, unit),
+        Row::new(&format!("Gatekey, {keys} keys"), loaded, unit),
+        Row::new(&format!("Gatekey, {keys} keys in use"), in_use, unit),
+    ];
+    section.plots.push(Plot::of("memory", "Resident memory", &rows));
+    Ok(section)
+}
+
+/// From exec, by way of `taskset`, to a token's answer.
+async fn start_to_first_token(home: &Home) -> anyhow::Result<Duration> {
+    let request = request::token(home.clients.last().context("there are keys")?);
+    let listen = free_address()?.to_string();
+    let settings = Settings { listen: listen.clone(), ..Settings::default() };
+    let started = Instant::now();
+    let _server = home.serve_unready(&settings)?;
+    let mut connection = loop {
+        if let Ok(connection) = Connection::open(&listen).await {
+            break connection;
+        }
+        ensure!(started.elapsed() < PATIENCE, "the server did not start within {} s", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    connection.call(&request).await?;
+    Ok(started.elapsed())
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory is far below 2^52")]
+fn mebibytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 / 1024.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn bytes_a_key(idle: f64, loaded: f64, keys: usize) -> f64 {
+    (loaded - idle) * 1024.0 * 1024.0 / keys as f64
+}

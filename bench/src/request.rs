@@ -1,0 +1,59 @@
+//! What is sent: whole HTTP/1.1 requests, as public clients write them.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use serde_json::json;
+
+/// What proves a client of a server's.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Client {
+    /// Its id.
+    #[serde(rename = "client_id")]
+    pub(crate) id: String,
+    /// Its secret.
+    #[serde(rename = "client_secret")]
+    pub(crate) secret: String,
+}
+
+/// The form of a token request of Flyte's clients.
+pub(crate) const TOKEN_FORM: &str = "grant_type=client_credentials&scope=all";
+
+/// Asks Gatekey for a token.
+pub(crate) fn token(client: &Client) -> Vec<u8> {
+    form("/oauth2/token", client, TOKEN_FORM)
+}
+
+/// Asks Gatekey about a token.
+pub(crate) fn introspection(client: &Client, token: &str) -> Vec<u8> {
+    form("/oauth2/introspect", client, &format!("token={token}"))
+}
+
+/// Makes a key.
+pub(crate) fn create(token: &str, client_id: &str) -> Vec<u8> {
+    rpc("Create", token, &json!({ "clientId": client_id, "clientName": client_id }))
+}
+
+/// Asks for a page of keys.
+pub(crate) fn list(token: &str, limit: usize, page_token: &str) -> Vec<u8> {
+    rpc("List", token, &json!({ "request": { "limit": limit, "token": page_token } }))
+}
+
+/// Sends a form, authenticated by HTTP Basic (RFC 6749 section 2.3.1).
+pub(crate) fn form(path: &str, client: &Client, form: &str) -> Vec<u8> {
+    let basic = BASE64_STANDARD.encode(format!("{}:{}", client.id, client.secret));
+    post(path, &format!("Basic {basic}"), "application/x-www-form-urlencoded", form)
+}
+
+fn rpc(method: &str, token: &str, message: &serde_json::Value) -> Vec<u8> {
+    let path = format!("/cloudidl.identity.AppsService/{method}");
+    post(&path, &format!("Bearer {token}"), "application/json", &message.to_string())
+}
+
+fn post(path: &str, authorization: &str, content_type: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {authorization}\r\n\
+         accept: application/json\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
