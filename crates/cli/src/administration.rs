@@ -161,6 +161,7 @@ pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
         ErrorKind::Exists => {
             (exit::ALREADY_EXISTS, format!("{message}, or give it a new secret with --rotate"))
         }
+        ErrorKind::NotFound => (exit::NOT_FOUND, message),
         ErrorKind::Invalid => (exit::USAGE, message),
         ErrorKind::Unavailable => (exit::UNAVAILABLE, message),
         ErrorKind::BrokenLedger => (exit::UNSOUND, message),

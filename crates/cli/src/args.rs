@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Ledger(Ledger),
     /// Tells what is wrong between a client and a server, or with a data directory, and how to mend it
     Doctor(Box<Doctor>),
+    /// Prints a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Writes a backup, also while the server serves; the root key is not in it
     Backup(Backup),
     /// Puts a backup into a new data directory; every token from before is refused there
@@ -316,6 +321,24 @@ pub(crate) enum SigningKey {
         data_dir: DataDir,
         #[command(flatten)]
         settings: Settings,
+    },
+    /// Lists the key that signs, and those that are published until their last token has expired
+    List {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Publishes a key that signs no more not any longer: the tokens that it signed die at once
+    Retire {
+        /// The key, as `signing-key list` shows it
+        kid: String,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
     },
 }
 

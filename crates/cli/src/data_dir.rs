@@ -184,7 +184,17 @@ impl NewFile {
         let shown = self.path.display();
         self.file.flush().and_then(|()| self.file.sync_all())?;
         // A link, unlike a rename, never takes the place of a file that somebody made meanwhile.
-        fs::hard_link(&self.temporary, &self.path).with_context(|| format!("{shown} cannot be written"))?;
+        match fs::hard_link(&self.temporary, &self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(exit::usage(format!("{shown} exists already, and is not overwritten")));
+            }
+            // Some file systems have no links.
+            Err(_) => {
+                fs::rename(&self.temporary, &self.path)
+                    .with_context(|| format!("{shown} cannot be written"))?;
+            }
+        }
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(())

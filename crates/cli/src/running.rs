@@ -19,13 +19,14 @@ use gatekey_server::{
     config::{Settings, TlsMode},
     control, maintenance,
     serve::{self, Acceptor},
-    tls::{self, PrivateCa, ServedCertificate},
+    tls::{self, PrivateCa, ServedCertificate, reload::Reload},
 };
 use gatekey_store::SqliteStore;
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::oneshot,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
@@ -164,7 +165,7 @@ impl Opened {
             address.admin_url = Some(format!("http://{listening}"));
         }
         let Self { app, data_dir, ca } = self;
-        let (acceptor, renewal) = secure(&app, ca)?;
+        let Secured { acceptor, renewal, reload } = secure(&app, ca)?;
         let only_from = if acceptor.is_none() && !app.config.listen.ip().is_loopback() {
             app.config.trusted_proxies.clone()
         } else {
@@ -177,6 +178,17 @@ impl Opened {
             tokio::spawn(control::serve(app.clone(), control, own_uid())),
             tokio::spawn(maintenance::run(app.clone(), renewal)),
         ];
+        if let Some(reload) = reload {
+            let (tell, told) = mpsc::channel(1);
+            // Caught only where there is something to load: else SIGHUP ends the process, as anywhere.
+            let mut hangups = signal(SignalKind::hangup())?;
+            background.push(tokio::spawn(async move {
+                while hangups.recv().await.is_some() {
+                    let _ = tell.send(()).await;
+                }
+            }));
+            background.push(tokio::spawn(reload.run(told)));
+        }
         if let Some(listener) = admin {
             // It answers until all else has been drained: a probe is told that the server is stopping.
             let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
@@ -290,22 +302,35 @@ pub(crate) fn certificate(cert: &Path, key: &Path) -> anyhow::Result<ServedCerti
     })
 }
 
-fn secure(
-    app: &App,
-    ca: Option<PrivateCa>,
-) -> anyhow::Result<(Option<TlsAcceptor>, Option<maintenance::Renewal>)> {
-    let (served, renewal) = match (&app.config.tls, ca) {
-        (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok((None, None)),
-        (TlsMode::Files { cert, key }, _) => (Arc::new(certificate(cert, key)?), None),
+/// How connections are secured, and what keeps that up.
+struct Secured {
+    /// `None` for plain HTTP.
+    acceptor: Option<TlsAcceptor>,
+    /// Of the private CA's certificate.
+    renewal: Option<maintenance::Renewal>,
+    /// Of a certificate from files.
+    reload: Option<Reload>,
+}
+
+fn secure(app: &App, ca: Option<PrivateCa>) -> anyhow::Result<Secured> {
+    let (served, renewal, reload) = match (&app.config.tls, ca) {
+        (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => {
+            return Ok(Secured { acceptor: None, renewal: None, reload: None });
+        }
+        (TlsMode::Files { cert, key }, _) => {
+            let served = Arc::new(certificate(cert, key)?);
+            let reload = Reload { cert: cert.clone(), key: key.clone(), served: served.clone() };
+            (served, None, Some(reload))
+        }
         (TlsMode::PrivateCa, Some(ca)) => {
             let leaf = ca.issue_leaf(&app.env)?;
             let served = Arc::new(ServedCertificate::new(leaf.chain, &leaf.key)?);
             let renewal = maintenance::Renewal { ca, served: served.clone(), ends_at: leaf.ends_at };
-            (served, Some(renewal))
+            (served, Some(renewal), None)
         }
     };
     let config = tls::server_config(served)?;
-    Ok((Some(TlsAcceptor::from(Arc::new(config))), renewal))
+    Ok(Secured { acceptor: Some(TlsAcceptor::from(Arc::new(config))), renewal, reload })
 }
 
 /// Binds the control socket by the directory's descriptor: a socket's path may have 108 bytes at most, a data

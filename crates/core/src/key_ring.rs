@@ -14,7 +14,7 @@ use crate::{
     Caller, Env, RootKey, Store, Timestamp,
     id::SecretId,
     ledger::{Action, NewEntry},
-    store::{Change, ChangeObserver, SealedSigningKey, StoreError},
+    store::{Change, ChangeObserver, SealedSigningKey, SigningKeyRetired, StoreError},
 };
 
 /// The longest that a token may live, by any configuration: so long a key stays published that signs no more.
@@ -128,6 +128,21 @@ impl KeyRing {
         let until = now.after(MAX_TOKEN_LIFETIME + Duration::from_mins(1));
         store.rotate_signing_key(key, until, entry).await?;
         Ok(kid)
+    }
+
+    /// Publishes a key that signs no more from now on no more: the tokens that it signed die.
+    ///
+    /// # Errors
+    /// When the change cannot be stored.
+    pub async fn retire(
+        &self,
+        store: &dyn Store,
+        env: &Env,
+        kid: &str,
+        caller: &Caller,
+    ) -> Result<SigningKeyRetired, StoreError> {
+        let entry = NewEntry::new(env.now(), caller, Action::RetireSigningKey, kid, "");
+        store.retire_signing_key(kid, entry).await
     }
 
     /// Checks that the stored keys open under this root key, and makes one unless one of that algorithm signs

@@ -69,6 +69,8 @@ pub enum Action {
     RevokeToken,
     /// A new signing key signs from now on.
     RotateSigningKey,
+    /// A signing key is published no more.
+    RetireSigningKey,
     /// A backup was taken.
     BackUp,
     /// A backup was restored here.
@@ -91,6 +93,7 @@ impl Action {
             Self::Enable => "api_key.enable",
             Self::RevokeToken => "token.revoke",
             Self::RotateSigningKey => "signing_key.rotate",
+            Self::RetireSigningKey => "signing_key.retire",
             Self::BackUp => "store.back_up",
             Self::Restore => "store.restore",
             Self::Refuse => "refuse",

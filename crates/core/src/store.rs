@@ -146,6 +146,17 @@ pub enum Revoked {
     Absent,
 }
 
+/// What became of [`Store::retire_signing_key`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningKeyRetired {
+    /// It is published no more.
+    Done,
+    /// It signs: nothing was changed.
+    Signs,
+    /// There is no such key.
+    Absent,
+}
+
 /// What to do about an enabled or disabled key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
@@ -226,6 +237,9 @@ pub trait Store: Send + Sync {
         others_published_until: Timestamp,
         entry: NewEntry,
     ) -> Result<(), StoreError>;
+
+    /// Publishes a signing key that signs no more only until `entry.at`.
+    async fn retire_signing_key(&self, kid: &str, entry: NewEntry) -> Result<SigningKeyRetired, StoreError>;
 
     /// Every signing key.
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError>;

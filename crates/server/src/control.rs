@@ -11,8 +11,9 @@ use gatekey_core::{
     api_keys::{CreateApiKey, RotateSecret, WithSecret},
     backup::Passphrase,
     ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
+    store::{SealedSigningKey, SigningKeyRetired},
 };
-use gatekey_credentials::Role;
+use gatekey_credentials::{Role, jwt::Algorithm};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -42,6 +43,13 @@ pub enum Request {
     },
     /// Makes a new signing key sign from now on.
     RotateSigningKey,
+    /// Gives every signing key.
+    ListSigningKeys,
+    /// Publishes a signing key that signs no more not any longer.
+    RetireSigningKey {
+        /// The header's `kid`.
+        kid: String,
+    },
     /// Gives a page of the ledger: at most [`ledger::PAGE`] entries.
     Ledger {
         /// The sequence number after which it begins.
@@ -81,6 +89,11 @@ pub enum Response {
         /// The header's `kid`.
         kid: String,
     },
+    /// Every signing key, in the order of making.
+    SigningKeys {
+        /// What is known of each.
+        keys: Vec<SigningKeyFacts>,
+    },
     /// A page of the ledger.
     Ledger {
         /// In their order.
@@ -109,13 +122,28 @@ pub enum Response {
     },
 }
 
+/// What may be known of a signing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKeyFacts {
+    /// The header's `kid`.
+    pub kid: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it is published; `None` for the key that signs.
+    pub published_until: Option<Timestamp>,
+}
+
 /// Kinds of refusals and failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// A key of that name exists already.
     Exists,
-    /// The name is wrong.
+    /// There is no such key.
+    NotFound,
+    /// The name is wrong, or the key is not one of which that can be asked.
     Invalid,
     /// The store is unavailable.
     Unavailable,
@@ -183,6 +211,24 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
                 Err(error) => Response::failed(&error),
             }
         }
+        Request::ListSigningKeys => match app.store.signing_keys().await {
+            Ok(keys) => Response::SigningKeys { keys: keys.into_iter().map(SigningKeyFacts::from).collect() },
+            Err(error) => Response::failed(&error),
+        },
+        Request::RetireSigningKey { kid } => {
+            match app.key_ring.retire(&*app.store, &app.env, &kid, caller).await {
+                Ok(SigningKeyRetired::Done) => Response::SigningKey { kid },
+                Ok(SigningKeyRetired::Signs) => Response::Error {
+                    message: format!("signing key {kid} signs; rotate first, and then retire it"),
+                    kind: ErrorKind::Invalid,
+                },
+                Ok(SigningKeyRetired::Absent) => Response::Error {
+                    message: format!("there is no signing key {kid}"),
+                    kind: ErrorKind::NotFound,
+                },
+                Err(error) => Response::failed(&error),
+            }
+        }
         Request::Ledger { after, limit } => match ledger_page(app, after, limit.min(ledger::PAGE)).await {
             Ok((entries, last)) => Response::Ledger { entries, last },
             Err(error) => Response::failed(&error),
@@ -194,6 +240,13 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
                 Err(fault) => Response::Error { message: fault.to_string(), kind: ErrorKind::BrokenLedger },
             }
         }
+    }
+}
+
+impl From<SealedSigningKey> for SigningKeyFacts {
+    fn from(key: SealedSigningKey) -> Self {
+        let SealedSigningKey { kid, algorithm, created_at, published_until, .. } = key;
+        Self { kid, algorithm, created_at, published_until }
     }
 }
 

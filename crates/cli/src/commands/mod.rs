@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod backup;
+mod completions;
 mod config_check;
 mod doctor;
 mod init;
@@ -35,6 +36,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config_check::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
+        Command::Completions { shell } => completions::run(shell),
         Command::Doctor(arguments) => doctor::run(*arguments).await,
         Command::Backup(arguments) => backup::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,

@@ -1,23 +1,75 @@
 //! `gatekey signing-key`.
 
-use gatekey_server::control::{Request, Response};
+use gatekey_core::Env;
+use gatekey_server::control::{Request, Response, SigningKeyFacts};
+use serde_json::{Value, json};
 
 use crate::{
     administration::{Administration, misunderstood},
-    args::{LogFormat, SigningKey},
-    logging,
+    args::{Format, LogFormat, SigningKey},
+    clock, logging, output,
 };
 
-/// Makes a new key sign.
+/// Makes a new key sign, shows the keys, or retires one.
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
-    let SigningKey::Rotate { data_dir, settings } = arguments;
-    let settings = super::settings(settings)?;
-    let what = "gatekey signing-key rotate";
-    let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
-    let Response::SigningKey { kid } = administration.carry_out(Request::RotateSigningKey).await? else {
-        return Err(misunderstood());
-    };
+    match arguments {
+        SigningKey::Rotate { data_dir, settings } => {
+            let settings = super::settings(settings)?;
+            let what = "gatekey signing-key rotate";
+            let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
+            print_kid(administration.carry_out(Request::RotateSigningKey).await?)
+        }
+        SigningKey::Retire { kid, data_dir, root_key } => {
+            let settings = super::settings_of(root_key)?;
+            let what = "gatekey signing-key retire";
+            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            print_kid(administration.carry_out(Request::RetireSigningKey { kid }).await?)
+        }
+        SigningKey::List { data_dir, root_key, output } => {
+            let settings = super::settings_of(root_key)?;
+            let what = "gatekey signing-key list";
+            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            let Response::SigningKeys { keys } = administration.carry_out(Request::ListSigningKeys).await?
+            else {
+                return Err(misunderstood());
+            };
+            print(&keys, output.output)
+        }
+    }
+}
+
+fn print_kid(response: Response) -> anyhow::Result<()> {
+    let Response::SigningKey { kid } = response else { return Err(misunderstood()) };
     say!("{kid}")?;
+    Ok(())
+}
+
+fn print(keys: &[SigningKeyFacts], format: Format) -> anyhow::Result<()> {
+    let now = Env::system().now();
+    let state = |key: &SigningKeyFacts| match key.published_until {
+        None => "signs",
+        Some(until) if now < until => "published",
+        Some(_) => "retired",
+    };
+    if format == Format::Json {
+        let keys = keys.iter().map(|key| {
+            json!({
+                "kid": key.kid,
+                "algorithm": key.algorithm,
+                "state": state(key),
+                "created_at": clock::rfc_3339(key.created_at),
+                "published_until": key.published_until.map(clock::rfc_3339),
+            })
+        });
+        say!("{:#}", keys.collect::<Value>())?;
+        return Ok(());
+    }
+    let rows = keys.iter().map(|key| {
+        let created_at = output::date(Some(clock::instant(key.created_at)), "");
+        let until = output::date(key.published_until.map(clock::instant), "");
+        vec![key.kid.clone(), key.algorithm.to_string(), state(key).to_owned(), created_at, until]
+    });
+    say!("{}", output::table(&["KID", "ALGORITHM", "STATE", "CREATED", "PUBLISHED UNTIL"], rows))?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use rustls::{ProtocolVersion, version};
 use crate::{
     raw::connect_with,
     support::{Http, Server, gatekey, run},
-    world::{PUBLIC_URL, World},
+    world::{PUBLIC_URL, World, eventually},
 };
 
 /// A certificate of one's own, as files.
@@ -128,6 +128,48 @@ async fn a_certificate_of_ones_own_is_served() {
     let mut client = gatekey();
     client.env("GATEKEY_API_KEY", admin.encoded(server.endpoint())).env("GATEKEY_CA_FILE", &cert);
     assert!(client.arg("whoami").output().unwrap().status.success());
+}
+
+/// What a new connection is shown, if it trusts it.
+async fn is_served(server: &Server, cert: &str) -> bool {
+    connect_with(server, Path::new(cert), rustls::ALL_VERSIONS, &["h2"]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
+    let (own, new) = (Own::new(), Own::new());
+    let server =
+        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let admin = server.init();
+    let http = Http::new(&server.url, Some(Path::new(&own.path("cert.pem"))));
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
+    fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
+    eventually("the new one is served", async || is_served(&server, &new.path("cert.pem")).await).await;
+    assert_eq!(http.token(&admin, &[]).await.status, 200, "a connection from before goes on");
+}
+
+#[tokio::test]
+async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
+    let (own, new) = (Own::new(), Own::new());
+    let server =
+        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let hang_up = || {
+        let pid = server.pid().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    let before = fs::read(own.path("cert.pem")).unwrap();
+    fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
+    hang_up();
+    server.wait_for_log(
+        "the certificate could not be loaded anew; the earlier one is served until the files change again",
+    );
+    fs::write(new.path("before.pem"), before).unwrap();
+    assert!(is_served(&server, &new.path("before.pem")).await);
+    fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
+    hang_up();
+    server.wait_for_log("the certificate was loaded anew");
+    assert!(is_served(&server, &new.path("cert.pem")).await);
 }
 
 #[tokio::test]

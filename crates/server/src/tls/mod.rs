@@ -12,6 +12,7 @@ use rustls::{
 };
 
 pub mod private_ca;
+pub mod reload;
 
 pub use private_ca::PrivateCa;
 

@@ -3,7 +3,7 @@
 use gatekey_core::{
     Timestamp,
     ledger::NewEntry,
-    store::{Change, SealedSigningKey},
+    store::{Change, SealedSigningKey, SigningKeyRetired},
 };
 use rusqlite::{Connection, params};
 
@@ -43,6 +43,24 @@ pub(super) fn rotate(
 }
 
 /// Every signing key, in the order in which they were made.
+pub(super) fn retire(
+    writing: &mut Writing<'_>,
+    kid: &str,
+    entry: &NewEntry,
+) -> Result<SigningKeyRetired, Failure> {
+    let mut keys = all(writing.connection())?;
+    let Some(key) = keys.iter_mut().find(|key| key.kid == kid) else { return Ok(SigningKeyRetired::Absent) };
+    let Some(until) = key.published_until else { return Ok(SigningKeyRetired::Signs) };
+    key.published_until = Some(until.min(entry.at));
+    writing
+        .connection()
+        .prepare_cached("UPDATE signing_key SET published_until = ?2 WHERE kid = ?1")?
+        .execute(params![kid, micros(key.published_until)])?;
+    writing.enter(entry)?;
+    writing.changed(Change::SigningKeys(keys));
+    Ok(SigningKeyRetired::Done)
+}
+
 pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT kid, algorithm, sealed, created_at, published_until FROM signing_key ORDER BY position",

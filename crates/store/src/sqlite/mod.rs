@@ -39,7 +39,8 @@ use gatekey_core::{
     ledger::{LedgerEntry, LedgerHead, NewEntry},
     list::Selection,
     store::{
-        ChangeObserver, Created, DeniedToken, Replay, Revoked, Rotated, Rotation, SealedSigningKey, Switch,
+        ChangeObserver, Created, DeniedToken, Replay, Revoked, Rotated, Rotation, SealedSigningKey,
+        SigningKeyRetired, Switch,
     },
 };
 use gatekey_credentials::ClientId;
@@ -216,6 +217,11 @@ impl Store for SqliteStore {
         self.writer
             .write(move |writing| key_ring::rotate(writing, &key, others_published_until, &entry))
             .await
+    }
+
+    async fn retire_signing_key(&self, kid: &str, entry: NewEntry) -> Result<SigningKeyRetired, StoreError> {
+        let kid = kid.to_owned();
+        self.writer.write(move |writing| key_ring::retire(writing, &kid, &entry)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {

@@ -1,6 +1,6 @@
 //! Signing keys and sealed bytes.
 
-use gatekey_core::store::SealedSigningKey;
+use gatekey_core::store::{SealedSigningKey, SigningKeyRetired};
 use gatekey_credentials::jwt::Algorithm;
 
 use crate::world::{NOW, World, entry, later};
@@ -9,6 +9,7 @@ for_each_store!(
     the_newest_signing_key_signs_and_the_others_are_published_for_a_while,
     signing_keys_are_told_whole_and_in_order,
     signing_keys_are_known_after_a_restart,
+    a_key_that_signs_no_more_can_be_retired_before_its_time,
     sealed_bytes_are_found_under_their_name,
     sealed_bytes_take_the_place_of_earlier_ones,
 );
@@ -55,6 +56,23 @@ async fn signing_keys_are_known_after_a_restart(world: &mut World) {
     rotate(world, signing_key("one", Algorithm::EdDSA, 0), 100).await;
     world.reopen().await;
     assert_eq!(world.mirror.known().signing_keys, [signing_key("one", Algorithm::EdDSA, 0)]);
+}
+
+async fn a_key_that_signs_no_more_can_be_retired_before_its_time(world: &mut World) {
+    rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
+    rotate(world, signing_key("two", Algorithm::ES256, 1), 5000).await;
+    let retire = async |kid: &str| world.store().retire_signing_key(kid, entry(later(9), kid)).await.unwrap();
+    assert_eq!(retire("two").await, SigningKeyRetired::Signs);
+    assert_eq!(retire("three").await, SigningKeyRetired::Absent);
+    assert_eq!(retire("one").await, SigningKeyRetired::Done);
+    let known = world.mirror.known().signing_keys.clone();
+    assert_eq!(known, world.store().signing_keys().await.unwrap());
+    let dates: Vec<_> = known.iter().map(|key| key.published_until).collect();
+    assert_eq!(dates, [Some(later(9)), None]);
+    let later_still = entry(later(99), "one");
+    world.store().retire_signing_key("one", later_still).await.unwrap();
+    assert_eq!(world.store().signing_keys().await.unwrap()[0].published_until, Some(later(9)));
+    assert_eq!(world.ledger_targets().await, ["rotated", "rotated", "one", "one"]);
 }
 
 async fn sealed_bytes_are_found_under_their_name(world: &mut World) {

@@ -63,8 +63,12 @@ pub(super) fn check(name: &'static str, held: Option<&Held>, endpoint: &str) -> 
         json!({ "key": variable, "readings": readings.clone().map(|(client, read)| read.as_json(client)) });
     let wrong: Vec<_> = readings.iter().filter(|(_, read)| !read.is_right(&meant)).collect();
     let step = if let Some((client, read)) = wrong.first() {
-        let found =
-            format!("{} of {} clients misread {shown}: {client} {}", wrong.len(), CLIENTS.len(), read.said());
+        let found = format!(
+            "{} of {} public clients would misread {shown}: {client} {}",
+            wrong.len(),
+            CLIENTS.len(),
+            read.said()
+        );
         let host = output::bare_host(meant.endpoint());
         let mend = format!(
             "let the server be reached on port 443 by a name or an IPv4 address; or make the key for {host:?} alone \
@@ -79,12 +83,12 @@ pub(super) fn check(name: &'static str, held: Option<&Held>, endpoint: &str) -> 
         }
     } else if meant.endpoint() != endpoint {
         let found = format!(
-            "every client reads {shown} well, and goes to {:?}, not to {endpoint:?}",
+            "every public client reads {shown} well, and goes to {:?}, not to {endpoint:?}",
             meant.endpoint()
         );
         Step::warning(name, found, format!("give the clients --endpoint {endpoint} beside the key"))
     } else {
-        Step::ok(name, format!("every client reads {shown} well, and goes to {endpoint}"))
+        Step::ok(name, format!("every public client reads {shown} well, and goes to {endpoint}"))
     };
     step.with_details(details)
 }

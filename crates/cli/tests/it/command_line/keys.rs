@@ -380,3 +380,13 @@ fn help_lists_every_exit_code() {
         assert!(help.contains(variable), "{variable}");
     }
 }
+
+#[test]
+fn every_shell_gets_a_script_that_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&crate::support::run(&["completions", shell]));
+        for command in ["quickstart", "ledger", "restore"] {
+            assert!(script.contains(command), "{shell} lacks {command}");
+        }
+    }
+}

@@ -83,3 +83,58 @@ async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_l
         assert!(server.stop().await.success());
     }
 }
+
+fn signing_key(world: &World, words: &[&str]) -> std::process::Output {
+    let data_dir = world.server.data_dir.to_str().unwrap();
+    run(&[&["signing-key"], words, &["--data-dir", data_dir]].concat())
+}
+
+/// Kid and state of every signing key.
+fn listed(world: &World) -> Vec<(String, String)> {
+    let output = signing_key(world, &["list", "--output", "json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |key: &serde_json::Value, name: &str| key[name].as_str().unwrap().to_owned();
+    keys.as_array().unwrap().iter().map(|key| (text(key, "kid"), text(key, "state"))).collect()
+}
+
+#[tokio::test]
+async fn the_list_tells_which_key_signs_and_which_are_published_running_or_not() {
+    let mut world = World::lasting().await;
+    let old = kid(&world.admin_token);
+    let new = rotate(&world);
+    let expected = [(old.clone(), "published".to_owned()), (new.clone(), "signs".to_owned())];
+    assert_eq!(listed(&world), expected);
+    let text = String::from_utf8(signing_key(&world, &["list"]).stdout).unwrap();
+    assert!(text.contains(&old) && text.contains(&new) && text.contains("ES256"), "{text}");
+    assert!(world.server.stop().await.success());
+    assert_eq!(listed(&world), expected);
+}
+
+#[tokio::test]
+async fn retiring_a_key_kills_the_tokens_that_it_signed_at_once_and_is_entered() {
+    let mut world = World::lasting().await;
+    let old = world.admin_token.clone();
+    rotate(&world);
+    let new = world.token(&world.admin).await;
+    assert!(world.lives(&old).await);
+    assert!(signing_key(&world, &["retire", &kid(&old)]).status.success());
+    assert!(!world.lives(&old).await);
+    assert!(world.lives(&new).await);
+    assert_eq!(jwks(&world.http).await.iter().map(|jwk| &*jwk.kid).collect::<Vec<_>>(), [kid(&new)]);
+    let entry = world.ledger().await.pop().unwrap();
+    assert_eq!((&*entry.action, entry.target), ("signing_key.retire", kid(&old)));
+    assert_eq!(listed(&world)[0].1, "retired");
+    world.kill_and_restart();
+    assert!(!world.lives(&old).await && world.lives(&new).await);
+}
+
+#[tokio::test]
+async fn the_key_that_signs_and_one_that_is_not_there_cannot_be_retired() {
+    let world = World::start().await;
+    let refused = signing_key(&world, &["retire", &kid(&world.admin_token)]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rotate first"), "{refused:?}");
+    assert_eq!(signing_key(&world, &["retire", "nope"]).status.code(), Some(3));
+    assert!(world.lives(&world.admin_token).await);
+}
