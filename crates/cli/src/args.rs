@@ -417,6 +417,17 @@ pub(crate) enum Check {
     Server(ServerCheck),
     /// Looks at a data directory without changing it; the same as `doctor --data-dir DIR`
     Store(StoreCheck),
+    /// Tells which package owns flyteplugins.union.remote.ApiKey in a Python environment
+    Python(PythonCheck),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PythonCheck {
+    /// The environment's interpreter; by default the one beside this command, else python3
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from environments import OURS, UNION_OF, Environment
 
-from support.gatekey import Credentials, Server
+from support.gatekey import BINARY, Credentials, Server, attempt
 
 REMOTE = "flyteplugins.union.remote"
 AUTH = "flyteplugins.union.utils.auth"
@@ -256,3 +256,39 @@ def test_gatekey_flyte_is_found_in_another_folder_than_gatekey(empty: Environmen
     said = empty.run("import gatekey.flyte.auth; print(gatekey.flyte.auth.__file__)", env={"PYTHONPATH": str(folder)})
 
     assert Path(said.strip()).is_relative_to(other.directory)
+
+
+def doctor(environment: Environment) -> tuple[int, dict[str, str]]:
+    """The exit code of `gatekey doctor python`, and how each step went."""
+    done = attempt(BINARY, "doctor", "python", "--python", environment.python, "--output", "json")
+    steps = json.loads(done.stdout)["steps"]
+    return done.returncode, {step["step"]: step["state"] for step in steps}
+
+
+def test_the_doctor_finds_nothing_wrong_where_all_is_ours(theirs_then_ours: Environment) -> None:
+    code, steps = doctor(theirs_then_ours)
+
+    assert code == 0
+    assert set(steps.values()) == {"ok"}
+
+
+def test_the_doctor_tells_whose_the_class_is(ours_then_theirs: Environment) -> None:
+    done = attempt(BINARY, "doctor", "python", "--python", ours_then_theirs.python)
+
+    assert done.returncode == 8
+    assert f"{REMOTE} is that of flyteplugins-union" in done.stdout
+    assert "pip install --force-reinstall --no-deps gatekey-flyte==" in done.stdout
+
+
+def test_the_doctor_tells_when_gatekey_flyte_is_gone(empty: Environment) -> None:
+    code, steps = doctor(empty)
+
+    assert code == 8
+    assert (steps["packages"], steps["class"], steps["commands"]) == ("failed", "failed", "skipped")
+
+
+def test_the_doctor_tells_when_there_is_no_interpreter(tmp_path: Path) -> None:
+    code, steps = doctor(Environment(tmp_path / "nothing", None))
+
+    assert code == 8
+    assert steps["interpreter"] == "failed"

@@ -4,6 +4,7 @@
 //! - [`server`]: replays a client's way to a server. A step each: [`address`], [`tls`], [`discovery`], [`login`],
 //!   [`encoded_key`]; [`connection`] is what they share.
 //! - [`store`]: looks at a data directory without changing it.
+//! - [`python`]: tells whose class a Python environment has.
 //! - [`report`]: what was found.
 //!
 //! A further check is a file here, a variant of [`Check`] and an arm in [`run`].
@@ -15,6 +16,7 @@ mod connection;
 mod discovery;
 mod encoded_key;
 mod login;
+mod python;
 mod report;
 mod server;
 mod store;
@@ -39,5 +41,6 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
             let StoreCheck { output, .. } = arguments;
             store::check(&arguments).print(output.output)
         }
+        Check::Python(arguments) => python::check(&arguments).print(arguments.output.output),
     }
 }
