@@ -180,7 +180,10 @@ def _advice(
 
 def _is_elsewhere(found: Module, path: str) -> bool:
     """Whether a file is not the one that a reinstallation of ours would replace."""
-    return found.file is not None and Path(found.file).resolve() != (Path(__file__).parents[2] / path).resolve()
+    if found.file is None or _version(OURS) is None:
+        return False
+    ours = Path(str(importlib.metadata.distribution(OURS).locate_file(path)))
+    return Path(found.file).resolve() != ours.resolve()
 
 
 def _pinned(distribution: str, version: str | None) -> str:
