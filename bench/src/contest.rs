@@ -83,7 +83,7 @@ impl<'s> Entrant<'s> {
 /// # Errors
 /// When a server answers anything but 200.
 pub(crate) async fn run(entrants: &mut [Entrant<'_>], options: &Options) -> anyhow::Result<()> {
-    for number in 0..=options.rounds {
+    for number in options.rounds() {
         round(entrants, options, number).await?;
     }
     Ok(())
@@ -104,7 +104,7 @@ pub(crate) async fn round(
             entrant.address,
             entrant.transport,
             &entrant.requests,
-            entrant.connections.unwrap_or(options.connections),
+            entrant.connections.unwrap_or(options.connections.get()),
             options.duration(),
         )
         .await?;

@@ -38,9 +38,9 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let mut one = OneCaller::default();
     let many = Entrant::without_requests(format!("Gatekey, a key made, {CALLERS} callers"), &server);
     let mut many = [many.with_connections(CALLERS)];
-    for round in 0..=options.rounds {
+    for round in options.rounds() {
         let measured = one_caller(&server, &mut disk, &token, options, round).await?;
-        let wanted = usize::try_from(MOST_KEYS_A_SECOND * options.seconds)?;
+        let wanted = usize::try_from(MOST_KEYS_A_SECOND * options.seconds.get())?;
         let prefix = format!("many-{round}");
         let wanted = (0..wanted).map(|number| request::create(&token, &name(&prefix, number)));
         many[0].requests = Requests::once(wanted.collect());
