@@ -83,7 +83,7 @@ impl<'s> Entrant<'s> {
 /// # Errors
 /// When a server answers anything but 200.
 pub(crate) async fn run(entrants: &mut [Entrant<'_>], options: &Options) -> anyhow::Result<()> {
-    for number in 0..=options.rounds {
+    for number in options.rounds() {
         round(entrants, options, number).await?;
     }
     Ok(())
@@ -104,7 +104,7 @@ pub(crate) async fn round(
             entrant.address,
             entrant.transport,
             &entrant.requests,
-            entrant.connections.unwrap_or(options.connections),
+            entrant.connections.unwrap_or(options.connections.get()),
             options.duration(),
         )
         .await?;
@@ -173,14 +173,30 @@ impl Figures {
     }
 }
 
-/// Of some figures, the one in the middle.
+/// Of some figures, the one in the middle, or between the two there; of none, 0.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    match (sorted.get(sorted.len().saturating_sub(1) / 2), sorted.get(sorted.len() / 2)) {
+        (Some(low), Some(high)) => f64::midpoint(*low, *high),
+        _ => 0.0,
+    }
 }
 
 /// Each figure over the other of the same round.
 pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "these are exact")]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(&[]), 0.0);
+    }
 }

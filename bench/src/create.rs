@@ -2,104 +2,169 @@
 
 use std::{
     fs::File,
-    io::Write as _,
+    os::unix::fs::FileExt as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use crate::{
+    Options,
     contest::{self, Entrant, median},
     gatekey::{Bench, CALLERS, Settings, name},
     load::{Connection, Requests},
     plot::Row,
+    process::Server,
     report::{Bar, Line, Plot, Section, Unit},
     request,
 };
 
-/// Of the time of an fsync.
+/// Of the time of an fsync of a small append.
 const ONE_CALLER_BAR: Bar = Bar::AtMost(1.5);
 /// Of the rate of one caller.
 const CALLERS_BAR: Bar = Bar::AtLeast(20.0);
-/// The small append: a page of the database.
-const APPENDED: [u8; 4096] = [1; 4096];
+/// What is written before an fsync: a page of the database.
+const PAGE: [u8; 4096] = [1; 4096];
 /// More keys a second than can be made, so that requests do not run out.
 const MOST_KEYS_A_SECOND: u64 = 20_000;
 
-/// Measures both, in each round.
+/// Measures one caller and many, in each round.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let options = &bench.options;
     let mut home = bench.new_home("create")?;
     let server = home.serve(&Settings::default())?;
     home.init()?;
     let token = home.log_in(&server).await?;
-    let mut appended = File::create(bench.directory().join("appended"))?;
-    let (mut fsyncs, mut creates, mut rates_of_one) = (Vec::new(), Vec::new(), Vec::new());
-    let entrant = Entrant::without_requests(format!("Gatekey, a key made, {CALLERS} callers"), &server);
-    let mut entrants = [entrant.with_connections(CALLERS)];
-    for round in 0..=options.rounds {
-        let prefix = format!("one-{round}");
-        let mut connection = Connection::open(&server.address).await?;
-        let (mut fsync, mut create) = (Vec::new(), Vec::new());
-        let started = Instant::now();
-        // In turn, so that both meet the disk as it is.
-        while started.elapsed() < options.duration() {
-            let began = Instant::now();
-            appended.write_all(&APPENDED)?;
-            // As SQLite does it.
-            appended.sync_data()?;
-            fsync.push(began.elapsed());
-            let wanted = request::create(&token, &name(&prefix, create.len()));
-            let began = Instant::now();
-            connection.call(&wanted).await?;
-            create.push(began.elapsed());
-        }
+    let mut disk = Disk::new(bench.directory())?;
+    let mut one = OneCaller::default();
+    let many = Entrant::without_requests(format!("Gatekey, a key made, {CALLERS} callers"), &server);
+    let mut many = [many.with_connections(CALLERS)];
+    for round in options.rounds() {
+        let measured = one_caller(&server, &mut disk, &token, options, round).await?;
+        let wanted = usize::try_from(MOST_KEYS_A_SECOND * options.seconds.get())?;
         let prefix = format!("many-{round}");
-        let wanted = usize::try_from(MOST_KEYS_A_SECOND * options.seconds)?;
         let wanted = (0..wanted).map(|number| request::create(&token, &name(&prefix, number)));
-        entrants[0].requests = Requests::once(wanted.collect());
-        contest::round(&mut entrants, options, round).await?;
+        many[0].requests = Requests::once(wanted.collect());
+        contest::round(&mut many, options, round).await?;
         if round > 0 {
-            fsyncs.push(median(&micros(&fsync)));
-            creates.push(median(&micros(&create)));
-            rates_of_one.push(rate(&create));
+            one.note(&measured);
         }
     }
-    let [entrant] = entrants;
-    let many = entrant.figures;
+    let [many] = many;
+    Ok(section(&one, many))
+}
+
+/// Microseconds of one caller, and its keys a second: medians, one a round.
+#[derive(Default)]
+struct OneCaller {
+    append: Vec<f64>,
+    overwrite: Vec<f64>,
+    create: Vec<f64>,
+    rate: Vec<f64>,
+}
+
+/// The times of a round.
+#[derive(Default)]
+struct Round {
+    append: Vec<Duration>,
+    overwrite: Vec<Duration>,
+    create: Vec<Duration>,
+}
+
+/// Writes, and makes keys, in turn: so each meets the disk as it is for the others.
+async fn one_caller(
+    server: &Server,
+    disk: &mut Disk,
+    token: &str,
+    options: &Options,
+    round: usize,
+) -> anyhow::Result<Round> {
+    let mut connection = Connection::open(&server.address).await?;
+    let mut times = Round::default();
+    let prefix = format!("one-{round}");
+    let started = Instant::now();
+    while started.elapsed() < options.duration() {
+        let wanted = request::create(token, &name(&prefix, times.create.len()));
+        times.append.push(disk.append()?);
+        times.overwrite.push(disk.overwrite()?);
+        let began = Instant::now();
+        connection.call(&wanted).await?;
+        times.create.push(began.elapsed());
+    }
+    Ok(times)
+}
+
+/// Two files on the disk of the data directory, that are written to as SQLite does it: fdatasync.
+struct Disk {
+    appended: File,
+    length: u64,
+    overwritten: File,
+}
+
+impl Disk {
+    fn new(directory: &Path) -> anyhow::Result<Self> {
+        let appended = File::create_new(directory.join("appended"))?;
+        let overwritten = File::create_new(directory.join("overwritten"))?;
+        overwritten.write_all_at(&PAGE, 0)?;
+        overwritten.sync_all()?;
+        Ok(Self { appended, length: 0, overwritten })
+    }
+
+    fn append(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        self.appended.write_all_at(&PAGE, self.length)?;
+        self.appended.sync_data()?;
+        self.length += PAGE.len() as u64;
+        Ok(began.elapsed())
+    }
+
+    /// Cheaper than an append where that has the file system write its journal as well.
+    fn overwrite(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        self.overwritten.write_all_at(&PAGE, 0)?;
+        self.overwritten.sync_data()?;
+        Ok(began.elapsed())
+    }
+}
+
+impl OneCaller {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn note(&mut self, round: &Round) {
+        self.append.push(median_micros(&round.append));
+        self.overwrite.push(median_micros(&round.overwrite));
+        self.create.push(median_micros(&round.create));
+        self.rate.push(round.create.len() as f64 / round.create.iter().sum::<Duration>().as_secs_f64());
+    }
+}
+
+fn median_micros(times: &[Duration]) -> f64 {
+    median(&times.iter().map(|time| time.as_secs_f64() * 1e6).collect::<Vec<_>>())
+}
+
+fn section(one: &OneCaller, many: Entrant<'_>) -> Section {
+    let (what, unit) = ("A key made, one caller", Unit::Microseconds);
+    let (append, overwrite) = ("an fsync of 4 KiB appended", "an fsync of 4 KiB overwritten");
+    let beside = |name, theirs, bar| Line::beside(what, (&one.create, unit), name, (theirs, unit), bar);
     let mut section = Section::new("Keys made");
-    let fsync = "an fsync of 4 KiB appended";
-    section.lines.push(Line::beside(
-        "A key made, one caller",
-        (&creates, Unit::Microseconds),
-        fsync,
-        (&fsyncs, Unit::Microseconds),
-        ONE_CALLER_BAR,
-    ));
+    section.lines.push(beside(append, &one.append, ONE_CALLER_BAR));
+    section.lines.push(beside(overwrite, &one.overwrite, Bar::None));
     section.lines.push(Line::beside(
         format!("Keys made a second, {CALLERS} callers"),
-        (&many.rates, Unit::PerSecond),
+        (&many.figures.rates, Unit::PerSecond),
         "one caller",
-        (&rates_of_one, Unit::PerSecond),
+        (&one.rate, Unit::PerSecond),
         CALLERS_BAR,
     ));
     section.notes.push(
-        "Each key is acknowledged after its commit is on the disk. One caller and the fsync (fdatasync, as SQLite \
+        "Each key is acknowledged after its commit is on the disk. One caller and the fsyncs (fdatasync, as SQLite \
          does it, on the same disk) take turns; medians of each round."
             .to_owned(),
     );
     let rows = [
-        Row::new(&format!("floor, {fsync}"), median(&fsyncs), Unit::Microseconds),
-        Row::new("Gatekey, a key made, one caller", median(&creates), Unit::Microseconds),
+        Row::new(&format!("floor, {overwrite}"), median(&one.overwrite), unit),
+        Row::new(&format!("floor, {append}"), median(&one.append), unit),
+        Row::new(&format!("Gatekey, {}", what.to_lowercase()), median(&one.create), unit),
     ];
     section.plots.push(Plot::of("create", "Time of one caller", &rows));
-    section.figures.push(many);
-    Ok(section)
-}
-
-fn micros(times: &[Duration]) -> Vec<f64> {
-    times.iter().map(|time| time.as_secs_f64() * 1e6).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn rate(times: &[Duration]) -> f64 {
-    times.len() as f64 / times.iter().sum::<Duration>().as_secs_f64()
+    section.figures.push(many.figures);
+    section
 }

@@ -45,7 +45,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     for peer in &peers {
         let address = &peer.description.introspected_token.address;
         let asked = peer.introspected_token_requests(KEPT_BY_PEER);
-        let tokens = fetch_tokens(address, options.connections, asked.into_iter()).await?;
+        let tokens = fetch_tokens(address, options.connections.get(), asked.into_iter()).await?;
         let name = format!("{}, a token", peer.description.name);
         let entrant = Entrant::new(name, &peer.server, peer.introspection_requests(&tokens)?);
         entrants.push(entrant.at(&peer.description.introspection.address));
@@ -54,10 +54,10 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let again: Vec<_> = entrants.into_iter().map(|entrant| entrant.figures).collect();
 
     let mut entrants = [
-        Entrant::without_requests("floor, one verification, ES256", &verify),
+        Entrant::without_requests(format!("floor, one verification, {}", ALGORITHMS[0]), &verify),
         Entrant::without_requests("Gatekey, a token at first sight", &server),
     ];
-    for number in 0..=options.rounds {
+    for number in options.rounds() {
         let requests = Requests::once(fresh(home, &server, home.clients.len() * FRESH).await?);
         for entrant in &mut entrants {
             entrant.requests = requests.clone();

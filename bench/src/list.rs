@@ -21,7 +21,7 @@ const KEYS: usize = 100_000;
 
 /// Walks the list to its end and measures its last whole page.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
-    let keys = bench.options.keys.unwrap_or(KEYS);
+    let keys = bench.options.keys_or(KEYS);
     ensure!(keys >= 2 * PAGE, "--keys must be at least {} to list", 2 * PAGE);
     let mut home = bench.new_home("list")?;
     let server = home.serve(&Settings::default())?;

@@ -30,7 +30,11 @@ mod report;
 mod request;
 mod tokens;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -43,7 +47,7 @@ const ALGORITHMS: [Algorithm; 2] = [Algorithm::ES256, Algorithm::RS256];
 
 /// Measures Gatekey beside floors in the same run.
 #[derive(Parser)]
-#[command(name = "bench/run", args_conflicts_with_subcommands = true)]
+#[command(bin_name = "bench/run", args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     served: Option<Served>,
@@ -65,16 +69,16 @@ struct Options {
     case: Option<Case>,
     /// Distinct keys [default: 20,000; 100,000 to list]
     #[arg(long)]
-    keys: Option<usize>,
+    keys: Option<NonZeroUsize>,
     /// Seconds of each round
-    #[arg(long, default_value_t = 4)]
-    seconds: u64,
+    #[arg(long, default_value = "4")]
+    seconds: NonZeroU64,
     /// Rounds; each measures every server once. One more before them warms up
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
     /// Connections at the same time
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
+    #[arg(long, default_value = "16")]
+    connections: NonZeroUsize,
     /// Writes docs/performance.md and its plots
     #[arg(long, conflicts_with = "case")]
     write: bool,
@@ -92,12 +96,22 @@ struct Options {
 impl Options {
     /// How long a round takes.
     fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds)
+        Duration::from_secs(self.seconds.get())
+    }
+
+    /// Distinct keys, where so many are meant when nobody says.
+    fn keys_or(&self, default: usize) -> usize {
+        self.keys.map_or(default, NonZeroUsize::get)
     }
 
     /// Distinct keys of everything but lists.
     fn keys(&self) -> usize {
-        self.keys.unwrap_or(20_000)
+        self.keys_or(20_000)
+    }
+
+    /// Round 0, which warms up, and those that count.
+    fn rounds(&self) -> impl Iterator<Item = usize> + use<> {
+        0..=self.rounds.get()
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let keys = home.clients.len();
     let mut starts = Vec::new();
     // The first warms up.
-    for round in 0..=bench.options.rounds {
+    for round in bench.options.rounds() {
         let took = start_to_first_token(home).await?;
         if round > 0 {
             starts.push(took.as_secs_f64() * 1e3);
@@ -67,8 +67,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     lines.push(Line::alone(what, &starts, Unit::Milliseconds, START_BAR));
     section.notes.push(
         "Idle: after the admin's first token. In use: after a token of each key, and its introspection, by 64 \
-         callers. For each key: between an idle server without keys and one with them. Start: from exec to the \
-         answer, the files in the page cache, the server before it killed."
+         callers. For each key: between an idle server without keys and one with them. Start: from exec, by \
+         taskset, to the answer, the files in the page cache, the server before it killed."
             .to_owned(),
     );
     let rows = [

@@ -42,7 +42,8 @@ fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How long a processor was at work so far, for whomever, also for others on the same hardware.
+/// How long a processor was at work so far for processes, or taken away by other machines on the same hardware.
+/// Interrupts are left out: some kernels count them to the process that they interrupt as well.
 pub(crate) fn busy_time(cpu: usize) -> anyhow::Result<Duration> {
     /// Of Linux, whatever its own clock does.
     const TICKS_A_SECOND: u64 = 100;
@@ -50,10 +51,10 @@ pub(crate) fn busy_time(cpu: usize) -> anyhow::Result<Duration> {
     let name = format!("cpu{cpu} ");
     let line = stat.lines().find_map(|line| line.strip_prefix(&name)).context("the processor is there")?;
     let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    // user, nice, system, idle, iowait, irq, softirq, steal; what follows is counted in user and nice.
-    let busy: u64 =
-        ticks.iter().take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, n)| n).sum();
-    Ok(Duration::from_millis(busy * 1000 / TICKS_A_SECOND))
+    let [user, nice, system, _idle, _iowait, _irq, _softirq, steal, ..] = ticks[..] else {
+        bail!("/proc/stat is not as proc(5) tells");
+    };
+    Ok(Duration::from_millis((user + nice + system + steal) * 1000 / TICKS_A_SECOND))
 }
 
 /// A server on [`SERVER_CPU`]. Killed when dropped.
