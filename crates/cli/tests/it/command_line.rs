@@ -9,6 +9,7 @@ mod data_dir;
 mod init;
 mod keys;
 mod quickstart;
+mod refusing;
 mod secrecy;
 mod serving;
 

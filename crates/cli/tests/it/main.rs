@@ -11,6 +11,7 @@ mod abuse;
 mod bad_input;
 mod command_line;
 mod crash;
+mod crowds;
 mod faults;
 mod ledger;
 mod oauth;
