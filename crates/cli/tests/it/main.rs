@@ -9,6 +9,7 @@
 
 mod abuse;
 mod bad_input;
+mod clock;
 mod command_line;
 mod crash;
 mod crowds;
