@@ -181,14 +181,15 @@ async fn a_token_of_long_ago_needs_no_revoking() {
 #[tokio::test]
 async fn a_retired_secret_does_not_come_back_with_the_clock() {
     let mut inside = Inside::start().await;
-    inside.at(HOUR).await;
     let old = inside.create("ci").await;
-    let of_old = inside.token(&old).unwrap();
     let new = inside.rotate(&old, Duration::from_hours(24)).await;
+    let of_old = inside.token(&old).unwrap();
+    inside.at(HOUR).await;
     let old_id = new.key.secrets[0].id.to_string();
     inside.app.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
     let newest = inside.rotate(&new, Duration::ZERO).await;
-    inside.at(HOUR - MINUTE).await;
+    // When every secret was valid; and the key is changed, so that it is written and told of anew.
+    inside.at(MINUTE).await;
     inside.touch(&newest).await;
     for _ in 0..2 {
         for dead in [&old, &new] {
