@@ -59,12 +59,13 @@ impl DataDir {
         lock.set_len(0)?;
         lock.rewind()?;
         writeln!(lock, "process {} ({what})", std::process::id())?;
-        // Whoever keeps a data directory inside a checkout should not commit it.
-        let ignore = path.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "*\n")?;
-        }
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Whoever keeps a data directory inside a checkout should not commit it.
+    pub(crate) fn hide_from_git(&self) -> io::Result<()> {
+        let ignore = self.file(".gitignore");
+        if ignore.exists() { Ok(()) } else { fs::write(&ignore, "*\n") }
     }
 
     /// The database.
@@ -88,7 +89,8 @@ impl DataDir {
         if let Some(root_key) = read_root_key(file)? {
             return Ok(root_key);
         }
-        if self.database().exists() {
+        // A log without its database waits for it to be put back.
+        if self.database().try_exists()? || self.file("gatekey.db-wal").try_exists()? {
             bail!(
                 "the root key {shown} is missing, and without it no key in {} can be used; put it back from where \
                  you keep it, or name it with --root-key-file",

@@ -4,6 +4,7 @@
 //! - [`args`]: the flags. [`commands`]: one file a command.
 //! - [`administration`]: of a data directory, by its server or directly. [`data_dir`]: what lies in a data directory, and the lock on it.
 //! - [`running`]: the composition root: store, application, certificates, sockets.
+//! - [`process`]: what the process asks of the operating system for itself.
 //! - [`output`]: for people on a terminal, and for programs. [`exit`]: what the exit codes mean.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
@@ -25,11 +26,16 @@ mod data_dir;
 mod exit;
 mod logging;
 mod output;
+mod process;
 mod running;
 
 use clap::Parser as _;
 
 fn main() -> std::process::ExitCode {
+    // Before there is a secret in memory.
+    if let Err(error) = process::forbid_dumps() {
+        eprintln!("warning: a core dump would hold secrets, and cannot be forbidden: {error}");
+    }
     let arguments = args::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
-use gatekey_core::{Actor, Caller, Env};
+use anyhow::{Context as _, anyhow};
+use gatekey_core::{Actor, Caller, Env, StoreError, key_ring::KeyRingError};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,
@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     data_dir::{self, DataDir},
-    exit,
+    exit, process,
 };
 
 /// How long requests under way may take once the server is told to stop.
@@ -90,17 +90,11 @@ pub(crate) enum Purpose {
 /// Somebody on this machine.
 pub(crate) fn local_caller(env: &Env) -> Caller {
     Caller {
-        actor: Actor::Local { uid: own_uid() },
+        actor: Actor::Local { uid: process::own_uid() },
         request_id: format!("local-{}", gatekey_core::SecretId::generate(env)),
         peer: String::new(),
         user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
-}
-
-/// The user that this process runs as: the owner of what it makes.
-fn own_uid() -> u32 {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.uid())
 }
 
 /// Checks settings, and says everything that is wrong with them.
@@ -128,10 +122,20 @@ impl Opened {
         let app = App::new(config, store, memory, root_key, env, request_log);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
-        app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.context(
-            "the signing keys cannot be used; is this the root key that belongs to the data directory?",
+        let unreadable = |error| unreadable(&data_dir.database(), error);
+        app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.map_err(
+            |error| {
+                match error {
+            KeyRingError::Store(error) => unreadable(error),
+            KeyRingError::Sealed(_) | KeyRingError::Key(_) => anyhow::Error::new(error).context(
+                "the signing keys cannot be used; is this the root key that belongs to the data directory?",
+            ),
+        }
+            },
         )?;
-        app.store.load().await?;
+        app.store.load().await.map_err(unreadable)?;
+        // Only now is it known that the directory is ours.
+        data_dir.hide_from_git()?;
         let ca = match app.config.tls {
             TlsMode::PrivateCa if purpose != Purpose::Administer => {
                 let names = names_of(&app.config);
@@ -156,6 +160,9 @@ impl Opened {
 
     /// Begins to serve on a listener; and to answer probes on another, where there is one.
     pub(crate) fn start(self, listener: TcpListener, admin: Option<TcpListener>) -> anyhow::Result<Running> {
+        if let Err(error) = process::raise_descriptor_limit() {
+            tracing::warn!(%error, "the limit on descriptors stays as it is");
+        }
         let mut address = self.address();
         if let Some(admin) = &admin {
             let listening = admin.local_addr()?;
@@ -175,7 +182,7 @@ impl Opened {
         let start = LastStart { address: address.clone(), organization: app.config.organization.clone() };
         data_dir::write_public(&data_dir.file(LastStart::FILE), &serde_json::to_vec(&start)?)?;
         let mut background = vec![
-            tokio::spawn(control::serve(app.clone(), control, own_uid())),
+            tokio::spawn(control::serve(app.clone(), control, process::own_uid())),
             tokio::spawn(maintenance::run(app.clone(), renewal)),
         ];
         if let Some(reload) = reload {
@@ -269,6 +276,17 @@ fn names_of(config: &Config) -> BTreeSet<String> {
         names.insert(listening.to_string());
     }
     names
+}
+
+/// Says what to do about a database that cannot be read.
+fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
+    let database = database.display();
+    match error {
+        StoreError::Corrupt(reason) => anyhow!("{database} is damaged ({reason}); restore a backup"),
+        StoreError::Unavailable(_) | StoreError::Conflict => {
+            anyhow::Error::new(error).context(format!("{database} cannot be read"))
+        }
+    }
 }
 
 /// Where systems keep the roots that they trust, as one file.

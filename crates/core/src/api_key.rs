@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use gatekey_credentials::{ClientId, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, KeyId, SecretId, Timestamp, error::Violation, redirect_uri, root_key::SecretHash};
+use crate::{
+    Error, KeyId, SecretId, Timestamp, directory::SecretFacts, error::Violation, redirect_uri,
+    root_key::SecretHash,
+};
 
 /// The longest client name and label, in characters.
 pub const MAX_NAME_LENGTH: usize = 200;
@@ -87,9 +90,9 @@ pub struct StoredSecret {
     pub hash: SecretHash,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Refused before.
+    /// Refused before; from its creation on, the clock does not matter.
     pub not_before: Timestamp,
-    /// Refused from then on.
+    /// Refused from then on. Not after `not_before` when the secret was retired: then it is valid at no time.
     pub expires_at: Option<Timestamp>,
     /// When it last fetched a token, some seconds late.
     pub last_used_at: Option<Timestamp>,
@@ -98,7 +101,7 @@ pub struct StoredSecret {
 impl StoredSecret {
     /// Whether the secret is within its dates.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.not_before <= now && self.expires_at.is_none_or(|expires_at| now < expires_at)
+        SecretFacts::of(self).is_some_and(|facts| facts.is_valid_at(now))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use gatekey_credentials::{ClientId, Role};
 
 use crate::{
-    Actor, ApiKey, Env, KeyId, SecretHash, SecretId, Timestamp,
+    Actor, ApiKey, Env, KeyId, SecretHash, SecretId, StoredSecret, Timestamp,
     api_key::GrantType,
     store::{Change, ChangeObserver, DeniedToken},
 };
@@ -48,6 +48,17 @@ pub struct SecretFacts {
 }
 
 impl SecretFacts {
+    /// The facts of a secret; `None` when no time is within its dates.
+    pub fn of(secret: &StoredSecret) -> Option<Self> {
+        let StoredSecret { id, hash, created_at, not_before, expires_at, .. } = *secret;
+        if expires_at.is_some_and(|expires_at| expires_at <= not_before) {
+            return None;
+        }
+        // Nobody has a secret before it is made: only a clock that was ahead then, and is right now, says so.
+        let not_before = if not_before <= created_at { Timestamp::MIN } else { not_before };
+        Some(Self { id, hash, not_before, expires_at })
+    }
+
     /// Whether the secret is within its dates.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         let ends = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
@@ -109,12 +120,7 @@ impl From<&ApiKey> for KeyFacts {
                 .secrets
                 .iter()
                 .filter(|secret| secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at))
-                .map(|secret| SecretFacts {
-                    id: secret.id,
-                    hash: secret.hash,
-                    not_before: secret.not_before,
-                    expires_at: secret.expires_at,
-                })
+                .filter_map(SecretFacts::of)
                 .collect(),
         }
     }
@@ -209,7 +215,7 @@ impl Directory {
         self.denials.read().unwrap_or_else(PoisonError::into_inner).values().map(HashMap::len).sum()
     }
 
-    /// Forgets denials of tokens that have expired.
+    /// Forgets denials of tokens that had expired by then.
     pub fn forget_expired(&self, now: Timestamp) {
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
         denials.retain(|_, of_key| {

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Before every other instant.
+    pub const MIN: Self = Self(i64::MIN);
     /// 9999-12-31T23:59:59.999999Z, the last instant that protobuf's Timestamp can say.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 

@@ -36,7 +36,8 @@ impl Refusals {
         }
         let key = [actor, target, reason].map(str::to_owned);
         match recent.get_mut(&key) {
-            Some(repeated) if now < repeated.entered_at.after(MINUTE) => {
+            // A clock that was set back makes no refusal go without an entry for longer than that.
+            Some(repeated) if (repeated.entered_at..repeated.entered_at.after(MINUTE)).contains(&now) => {
                 repeated.since += 1;
                 None
             }
@@ -67,5 +68,6 @@ mod tests {
         assert_eq!(refusals.note(at(59), "ci", "Create", "role"), None);
         assert_eq!(refusals.note(at(60), "ci", "Create", "role"), Some(2));
         assert_eq!(refusals.note(at(61), "ci", "Create", "role"), None);
+        assert_eq!(refusals.note(at(-3600), "ci", "Create", "role"), Some(1), "the clock was set back");
     }
 }

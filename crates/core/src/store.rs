@@ -113,7 +113,7 @@ pub enum Created {
 pub struct Rotation {
     /// The new secret.
     pub secret: StoredSecret,
-    /// From when on the others are refused.
+    /// From when on the others are refused; when that is `secret.created_at`, for good: at any other time as well.
     pub retire_others_at: Timestamp,
     /// Whether every earlier token dies.
     pub raise_epoch: bool,
@@ -202,7 +202,8 @@ pub trait Store: Send + Sync {
         entry: NewEntry,
     ) -> Result<Rotated, StoreError>;
 
-    /// Ends a secret at `entry.at`; `None` when there is no such key or secret.
+    /// Ends a secret at `entry.at`, and for good: it is not valid at any other time either. `None` when there is no
+    /// such key or secret.
     async fn retire_secret(
         &self,
         client_id: &ClientId,
@@ -221,7 +222,8 @@ pub trait Store: Send + Sync {
     /// Notes when secrets were last used; an earlier time than the stored one changes nothing.
     async fn record_last_used(&self, uses: Vec<(SecretId, Timestamp)>) -> Result<(), StoreError>;
 
-    /// Puts a token on the deny-list, or raises the key's epoch when it has `max_denials` that live already.
+    /// Puts a token on the deny-list, or raises the key's epoch when it has `max_denials` that live already, or ten
+    /// times as many in all.
     async fn revoke_token(
         &self,
         client_id: &ClientId,

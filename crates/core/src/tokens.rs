@@ -21,6 +21,9 @@ use crate::{
 pub const SCOPE_ALL: &str = "all";
 /// How far `iat` and `nbf` are dated back, for verifiers whose clock is late.
 const BACKDATED: i64 = 5;
+/// How wrong the clock may be, and then be set right, without a revoked token coming back: so long a denial is kept
+/// once its token has expired.
+pub const CLOCK_ERROR: Duration = Duration::from_hours(24);
 /// Live denials of one key, beyond which its epoch is raised instead.
 pub const MAX_DENIALS: usize = 1000;
 
@@ -279,11 +282,21 @@ impl Tokens {
     /// Checks that a token is ours and in force now, whomever it is for.
     fn verify_for_anybody(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         let now = self.env.now();
+        self.in_force(self.issued_here(token, now)?, now)
+    }
+
+    /// Checks that we signed a token, and gives what it says.
+    fn issued_here(&self, token: &str, now: Timestamp) -> Result<Arc<AccessTokenClaims>, TokenRefusal> {
         let claims = self.key_ring.verify(token, now)?;
-        if claims.iss != self.policy.issuer {
-            return Err(TokenRefusal::Issuer);
-        }
-        self.in_force(claims, now)
+        if claims.iss == self.policy.issuer { Ok(claims) } else { Err(TokenRefusal::Issuer) }
+    }
+
+    /// The key of a token, if it is still the one, in the same epoch, that fetched it.
+    fn key_of(&self, claims: &AccessTokenClaims) -> Result<Arc<KeyFacts>, TokenRefusal> {
+        self.directory
+            .find(&claims.client_id)
+            .filter(|facts| claims.key.parse() == Ok(facts.key_id) && facts.epoch == claims.epoch)
+            .ok_or(TokenRefusal::Key)
     }
 
     fn in_force(
@@ -297,12 +310,10 @@ impl Tokens {
         if claims.exp <= now.as_seconds() {
             return Err(InvalidToken::Expired.into());
         }
-        let facts = self
-            .directory
-            .find(&claims.client_id)
-            .filter(|facts| claims.key.parse() == Ok(facts.key_id) && facts.epoch == claims.epoch)
-            .filter(|facts| facts.is_usable_at(now))
-            .ok_or(TokenRefusal::Key)?;
+        let facts = self.key_of(&claims)?;
+        if !facts.is_usable_at(now) {
+            return Err(TokenRefusal::Key);
+        }
         let secret_id = claims.jti.split('.').next().and_then(|id| id.parse::<SecretId>().ok());
         if secret_id.and_then(|id| facts.valid_secret(id, now)).is_none() {
             return Err(TokenRefusal::Secret);
@@ -322,31 +333,30 @@ impl Tokens {
         may.then_some(verified)
     }
 
-    /// Revokes a token of the key that asks (RFC 7009). A token that is not in force needs no revoking.
+    /// Revokes a token of the key that asks (RFC 7009). A token that will not be in force again needs no revoking;
+    /// one that is only out of its dates may be, when the clock is set right.
     ///
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] when the token is another key's, [`TokenError::Unavailable`] when
     /// the revocation could not be stored.
     pub async fn revoke(&self, caller: &Caller, asking: &KeyFacts, token: &str) -> Result<(), TokenError> {
-        let Ok(VerifiedToken { claims, facts }) = self.verify_for_anybody(token) else {
+        let now = self.env.now();
+        let issued = self.issued_here(token, now).and_then(|claims| Ok((self.key_of(&claims)?, claims)));
+        let Ok((facts, claims)) = issued else { return Ok(()) };
+        let expires_at = Timestamp::from_seconds(claims.exp);
+        if expires_at.after(CLOCK_ERROR) <= now || self.directory.is_denied(facts.key_id, &claims.jti) {
             return Ok(());
-        };
+        }
         if facts.key_id != asking.key_id {
+            if self.in_force(claims, now).is_err() {
+                return Ok(());
+            }
             let reason = "the token was issued to another API key";
             return Err(TokenError::UnauthorizedClient(reason.to_owned()));
         }
-        let entry = NewEntry::new(
-            self.env.now(),
-            caller,
-            Action::RevokeToken,
-            &facts.client_id,
-            format!("jti={}", claims.jti),
-        );
-        let denied = DeniedToken {
-            jti: claims.jti.clone(),
-            key_id: facts.key_id,
-            expires_at: Timestamp::from_seconds(claims.exp),
-        };
+        let detail = format!("jti={}", claims.jti);
+        let entry = NewEntry::new(now, caller, Action::RevokeToken, &facts.client_id, detail);
+        let denied = DeniedToken { jti: claims.jti.clone(), key_id: facts.key_id, expires_at };
         match self.store.revoke_token(&facts.client_id, denied, MAX_DENIALS, entry).await {
             Ok(_) => Ok(()),
             Err(error @ StoreError::Unavailable(_)) => Err(TokenError::Unavailable(error)),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW, id::Hex};
+use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
@@ -59,8 +59,11 @@ pub async fn flush(app: &App) {
 /// Forgets the past and logs the ledger's head, so that truncation of the database shows.
 pub async fn hourly(app: &App) {
     let now = app.env.now();
-    app.directory.forget_expired(now);
-    let purged = app.store.purge(now, now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS)).await;
+    // What the clock calls expired now it may call valid once it is set right.
+    let surely_expired = now.before(CLOCK_ERROR);
+    app.directory.forget_expired(surely_expired);
+    let (replays, secrets) = (now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS));
+    let purged = app.store.purge(surely_expired, replays, secrets).await;
     if let Err(error) = purged {
         tracing::warn!(%error, "what has had its time could not be removed; it is tried again in an hour");
     }

@@ -70,16 +70,22 @@ pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Out
     // builder for both would wait for those bytes without a limit.
     let protocols = Arc::new(Protocols { http1: builder.clone().http1_only(), http2: builder.http2_only() });
     let graceful = Arc::new(GracefulShutdown::new());
-    let room = Arc::new(Semaphore::new(most_connections()));
+    let mut room = Room::new(most_connections());
+    let mut failing = false;
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
             () = &mut shutdown => break,
-            accepted = accept(&listener, &room) => match accepted {
-                Ok(accepted) => accepted,
+            accepted = accept(&listener, &mut room) => match accepted {
+                Ok(accepted) => {
+                    failing = false;
+                    accepted
+                }
                 Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "connections cannot be accepted; more are tried in silence");
+                    }
                     // Out of descriptors, most likely: wait for some to be freed rather than spin.
-                    tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -148,11 +154,41 @@ async fn begins_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// Connections that there is room for.
+struct Room {
+    free: Arc<Semaphore>,
+    most: usize,
+    /// Whether it was said that there is none.
+    crowded: bool,
+}
+
+impl Room {
+    fn new(most: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), most, crowded: false }
+    }
+
+    /// Waits for room. That there is none is said once, until a tenth is free again.
+    async fn enter(&mut self) -> io::Result<OwnedSemaphorePermit> {
+        if self.crowded && self.free.available_permits() > self.most / 10 {
+            self.crowded = false;
+            tracing::info!("there is room for connections again");
+        }
+        if self.free.available_permits() == 0 && !self.crowded {
+            self.crowded = true;
+            tracing::warn!(
+                connections = self.most,
+                "no room for more connections: others wait until some end; more descriptors (ulimit -n) make more room"
+            );
+        }
+        self.free.clone().acquire_owned().await.map_err(io::Error::other)
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    room: &mut Room,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = room.enter().await?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, permit))
 }

@@ -15,6 +15,7 @@ mod init;
 mod keys;
 mod ledger;
 mod quickstart;
+mod refusing;
 mod secrecy;
 mod serving;
 

@@ -10,8 +10,10 @@
 mod abuse;
 mod admin_listener;
 mod bad_input;
+mod clock;
 mod command_line;
 mod crash;
+mod crowds;
 mod faults;
 mod http;
 mod ledger;

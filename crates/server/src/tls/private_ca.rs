@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use gatekey_core::{Env, RootKey, Store, Timestamp, id::Hex};
+use gatekey_core::{Env, RootKey, Store, Timestamp, id::Hex, tokens::CLOCK_ERROR};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
@@ -24,6 +24,10 @@ const CA_LIFETIME: Duration = Duration::from_hours(87600);
 const LEAF_LIFETIME: Duration = Duration::from_hours(2160);
 /// How long before its end the leaf should be renewed.
 pub const RENEW_BEFORE: Duration = Duration::from_hours(720);
+
+/// How far certificates are dated back: a client whose clock is late, or the server's own clock once it is set right,
+/// must not find them of the future.
+const BACKDATED: Duration = CLOCK_ERROR;
 
 /// What is sealed in the store.
 #[derive(Serialize, Deserialize)]
@@ -98,8 +102,7 @@ impl PrivateCa {
         params.subject_alt_names =
             self.names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.serial_number = Some(serial_number(env));
-        // A client whose clock is a little late should not refuse a new server.
-        params.not_before = date(now.before(Duration::from_hours(1)));
+        params.not_before = date(now.before(BACKDATED));
         params.not_after = date(ends_at);
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
@@ -122,7 +125,7 @@ impl PrivateCa {
         let common_name = format!("Gatekey private CA {}", Hex(&serial_number.to_bytes()[..4]));
         let mut params = ca_params(&common_name);
         params.serial_number = Some(serial_number);
-        params.not_before = date(now.before(Duration::from_hours(1)));
+        params.not_before = date(now.before(BACKDATED));
         params.not_after = date(ends_at);
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: names.iter().filter_map(|name| subtree(name)).collect(),

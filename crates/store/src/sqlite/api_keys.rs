@@ -141,9 +141,9 @@ pub(super) fn rotate_secret(
     };
     let mut dated = Vec::new();
     for other in &mut key.secrets {
-        let before = other.expires_at;
-        end_by(other, retire_others_at);
-        if other.expires_at != before {
+        let before = (other.not_before, other.expires_at);
+        end_by(other, retire_others_at, entry.at);
+        if (other.not_before, other.expires_at) != before {
             dated.push(other.clone());
         }
     }
@@ -154,7 +154,7 @@ pub(super) fn rotate_secret(
         return Ok(Rotated::TooManySecrets);
     }
     for other in &dated {
-        put_expiry(writing.connection(), other)?;
+        put_dates(writing.connection(), other)?;
     }
     // A key that rotates itself every minute must not grow by it.
     let surplus: Vec<SecretId> =
@@ -182,8 +182,8 @@ pub(super) fn retire_secret(
 ) -> Result<Option<ApiKey>, Failure> {
     let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(None) };
     let Some(secret) = key.secrets.iter_mut().find(|secret| secret.id == secret_id) else { return Ok(None) };
-    end_by(secret, entry.at);
-    put_expiry(writing.connection(), secret)?;
+    end_by(secret, entry.at, entry.at);
+    put_dates(writing.connection(), secret)?;
     finish_change(writing, &mut key, entry)?;
     Ok(Some(key))
 }
@@ -427,8 +427,14 @@ fn insert_secret(
     Ok(())
 }
 
-fn end_by(secret: &mut StoredSecret, at: Timestamp) {
-    secret.expires_at = Some(secret.expires_at.map_or(at, |expires_at| expires_at.min(at)));
+/// Ends a secret at an instant, unless it ends earlier. One that ends now is left no span in which it would be valid:
+/// that it was retired must not depend on what the clock says later.
+fn end_by(secret: &mut StoredSecret, at: Timestamp, now: Timestamp) {
+    let end = secret.expires_at.map_or(at, |expires_at| expires_at.min(at));
+    secret.expires_at = Some(end);
+    if at <= now {
+        secret.not_before = secret.not_before.max(end);
+    }
 }
 
 fn forget_secret(connection: &Connection, secret_id: SecretId) -> Result<(), Failure> {
@@ -436,9 +442,9 @@ fn forget_secret(connection: &Connection, secret_id: SecretId) -> Result<(), Fai
     Ok(())
 }
 
-fn put_expiry(connection: &Connection, secret: &StoredSecret) -> Result<(), Failure> {
+fn put_dates(connection: &Connection, secret: &StoredSecret) -> Result<(), Failure> {
     connection
-        .prepare_cached("UPDATE secret SET expires_at = ?2 WHERE secret_id = ?1")?
-        .execute(params![secret.id.to_string(), micros(secret.expires_at)])?;
+        .prepare_cached("UPDATE secret SET not_before = ?2, expires_at = ?3 WHERE secret_id = ?1")?
+        .execute(params![secret.id.to_string(), secret.not_before.as_micros(), micros(secret.expires_at)])?;
     Ok(())
 }

@@ -126,7 +126,8 @@ impl Store for SqliteStore {
         // On the writer's thread: what is told must not be older than a change told before.
         self.writer
             .alone(move |connection| {
-                reader::in_transaction(connection, |connection| load::load(connection, &*observer))
+                reader::in_transaction(connection, |connection| load::load(connection, &*observer))?;
+                Ok(open::leave_log(connection, false)?)
             })
             .await
     }

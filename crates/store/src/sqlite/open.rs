@@ -103,11 +103,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     let refused = |source| sqlite_error(path, source);
     let mut connection = connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
-    // Closing moves the log into the file. Not before we know that we understand what is in it.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log > 0).map_err(refused)?;
+    // Closing moves the log into the file. Not before everything in it was read: see `Store::load`.
+    leave_log(&connection, log > 0).map_err(refused)?;
     let version = migrations::version(&connection).map_err(refused)?;
     check_version(path, version)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(refused)?;
     connection::set_up_to_write(&connection).map_err(refused)?;
     if version < migrations::VERSION {
         migrations::migrate(&mut connection).map_err(refused)?;
@@ -145,6 +144,11 @@ fn immutable(path: &Path) -> String {
         _ => format!("%{byte:02x}"),
     });
     format!("file:{}?immutable=1", encoded.collect::<String>())
+}
+
+/// Whether closing leaves the log beside the file, instead of moving it in.
+pub(super) fn leave_log(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
 }
 
 /// Reads the header with our own eyes, because SQLite would make files of its own beside it

@@ -1,7 +1,7 @@
 //! Several dated secrets of a key: rotating, retiring, and when they were last used.
 
 use gatekey_core::{
-    SecretId,
+    ApiKeyPatch, SecretId,
     store::{Rotated, Rotation},
 };
 
@@ -19,6 +19,7 @@ for_each_store!(
     a_rotation_of_an_absent_key_is_absent,
     a_retired_secret_ends_at_once_and_the_others_go_on,
     a_secret_that_has_expired_keeps_its_date_when_it_is_retired,
+    what_was_retired_is_valid_at_no_time_whatever_the_clock_says,
     an_absent_secret_is_none_and_leaves_no_trace,
     a_last_use_is_kept_and_an_earlier_one_changes_nothing,
     a_use_of_a_secret_that_is_gone_is_no_failure,
@@ -29,6 +30,24 @@ fn done(rotated: Rotated) -> gatekey_core::ApiKey {
     match rotated {
         Rotated::Done(key) => *key,
         Rotated::TooManySecrets | Rotated::Absent => panic!("{rotated:?}"),
+    }
+}
+
+async fn what_was_retired_is_valid_at_no_time_whatever_the_clock_says(world: &mut World) {
+    world.create("rotated").await;
+    let retired = world.create("retired").await;
+    world.rotate("rotated", rotation_at(later(100), 0)).await;
+    let entry_at = |at| entry(later(at), "retired");
+    world.store().retire_secret(&retired.client_id, retired.secrets[0].id, entry_at(100)).await.unwrap();
+    for id in ["rotated", "retired"] {
+        let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
+        // The clock was set back meanwhile.
+        world.store().update_key(&client_id(id), patch, entry_at(10)).await.unwrap();
+        let key = world.mirror.key(id).unwrap();
+        assert_eq!(key.secrets[0].expires_at, Some(later(100)));
+        for at in [0, 9, 99, 100, 101] {
+            assert!(!key.secrets[0].is_valid_at(later(at)), "{id} at {at}");
+        }
     }
 }
 

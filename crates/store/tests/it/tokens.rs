@@ -9,6 +9,7 @@ for_each_store!(
     a_token_revoked_again_stays_denied_and_counts_once,
     beyond_the_most_denials_the_epoch_is_raised_instead,
     denials_that_have_expired_do_not_count,
+    expired_denials_are_bounded_as_well,
     denials_of_other_keys_do_not_count,
     a_token_of_an_absent_key_is_absent,
     a_token_of_an_earlier_key_of_the_client_id_is_absent,
@@ -62,6 +63,16 @@ async fn denials_that_have_expired_do_not_count(world: &mut World) {
     }
     assert_eq!(revoke(world, &key, "d", 60, 10).await, Revoked::Denied, "at 10 the first has expired");
     assert_eq!(revoke(world, &key, "e", 60, 10).await, Revoked::EpochRaised);
+}
+
+async fn expired_denials_are_bounded_as_well(world: &mut World) {
+    let key = world.create("ci").await;
+    for number in 0..30 {
+        let (jti, expires) = (format!("jti-{number}"), 10 + number);
+        assert_eq!(revoke(world, &key, &jti, expires, expires - 1).await, Revoked::Denied);
+    }
+    assert_eq!(revoke(world, &key, "last", 100, 99).await, Revoked::EpochRaised);
+    assert_eq!(world.mirror.denials(key.key_id), 0);
 }
 
 async fn denials_of_other_keys_do_not_count(world: &mut World) {
