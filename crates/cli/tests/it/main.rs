@@ -8,6 +8,7 @@ mod command_line;
 mod crash;
 mod ledger;
 mod oauth;
+mod openapi;
 mod raw;
 mod rpc;
 mod smoke;
