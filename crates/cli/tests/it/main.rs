@@ -14,4 +14,5 @@ mod rpc;
 mod smoke;
 mod support;
 mod tls;
+mod verifier;
 mod world;
