@@ -24,6 +24,8 @@ mod data_dir;
 mod exit;
 mod logging;
 mod output;
+#[cfg(test)]
+mod reference;
 mod running;
 
 use clap::Parser as _;

@@ -46,7 +46,7 @@ mod verifier;
 
 pub use api_key::{ApiKey, ApiKeys, CreateOptions, Listing, UpdateOptions};
 pub use client::{Client, ClientBuilder, Protocol};
-pub use environment::Environment;
+pub use environment::{Environment, VARIABLES};
 pub use error::Error;
 pub use gatekey::{KeyDetails, RotateOptions, SecretDetails, SettingsUpdate};
 pub use gatekey_credentials::jwt::Algorithm;

@@ -186,18 +186,25 @@ fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
 #[cfg(test)]
 pub(crate) mod tests {
     use gatekey_store::SqliteStore;
+    use tempfile::TempDir;
 
     use super::*;
     use crate::{call::NoRequestLog, config::Settings};
 
-    /// An application with the defaults, whose store is gone with the directory.
+    /// An application with the defaults.
     pub(crate) fn app() -> App {
+        app_with(Settings::default(), Env::system()).0
+    }
+
+    /// An application, and where its store is.
+    pub(crate) fn app_with(settings: Settings, env: Env) -> (App, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let root_key = Arc::new(RootKey::new(&[1; 32]));
         let memory = Memory::new(root_key.clone());
         let database = directory.path().join("gatekey.db");
         let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
-        let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-        App::new(config, Arc::new(store), memory, root_key, Env::system(), Arc::new(NoRequestLog))
+        let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
+        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog));
+        (app, directory)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use gatekey_server::config;
+use gatekey_server::config::Settings as ServerSettings;
 
 use crate::{
     args::{Arguments, Client, Command, Settings},
     exit,
 };
 
-mod config_check;
+mod config;
 mod init;
 mod key;
 mod quickstart;
@@ -27,25 +27,25 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Key(arguments) => key::run(arguments).await,
         Command::Token(client) => token::run(client).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
-        Command::Config(arguments) => config_check::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
     }
 }
 
 /// What flags and file say.
-fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
+fn settings(flags: Settings) -> anyhow::Result<ServerSettings> {
     let file = match &flags.config {
-        None => config::Settings::default(),
+        None => ServerSettings::default(),
         Some(path) => {
             let shown = path.display();
             let text = fs::read_to_string(path).map_err(|error| {
                 exit::usage(format!("the configuration file {shown} cannot be read: {error}"))
             })?;
-            config::Settings::from_toml(&text)
+            ServerSettings::from_toml(&text)
                 .map_err(|error| exit::usage(format!("the configuration file {shown} is wrong:\n{error}")))?
         }
     };
-    let said = config::Settings {
+    let said = ServerSettings {
         listen: flags.listen,
         public_url: flags.public_url,
         tls_cert: flags.tls_cert,
@@ -53,7 +53,7 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         plaintext: flags.plaintext.then_some(true),
         organization: flags.organization,
         root_key_file: flags.root_key_file,
-        ..config::Settings::default()
+        ..ServerSettings::default()
     };
     Ok(said.or(file))
 }
