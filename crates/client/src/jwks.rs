@@ -73,6 +73,12 @@ struct PublishedKey {
     e: Option<String>,
 }
 
+/// The algorithm of that name. `Ed25519` is what RFC 9864 calls the one that `EdDSA` means here.
+pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
+    let name = if name == "Ed25519" { "EdDSA" } else { name };
+    name.parse().ok()
+}
+
 /// The key was not made to verify tokens with, or not by us.
 struct NotOurs;
 
@@ -86,7 +92,7 @@ fn verifying_key(key: Value) -> Result<VerifyingKey, NotOurs> {
         _ => return Err(NotOurs),
     };
     let for_signatures = key_use.as_deref().is_none_or(|key_use| key_use == "sig");
-    if !for_signatures || alg.is_some_and(|alg| alg != algorithm.as_str()) {
+    if !for_signatures || alg.is_some_and(|alg| self::algorithm(&alg) != Some(algorithm)) {
         return Err(NotOurs);
     }
     let alg = algorithm.as_str().to_owned();
@@ -243,6 +249,10 @@ mod tests {
         assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1);
         assert_eq!(set.candidates(None, Algorithm::ES256).count(), 0);
         assert_eq!(set.candidates(Some("other"), Algorithm::EdDSA).count(), 0);
+        for alg in ["EdDSA", "Ed25519"] {
+            let set = read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": alg }] }));
+            assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1, "{alg}");
+        }
     }
 
     #[test]

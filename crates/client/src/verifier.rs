@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Protocol,
-    jwks::{KeySet, Source},
+    jwks::{KeySet, Source, algorithm},
     single_flight::{Freshness, SingleFlight},
     transport::{Transport, parse_authorities},
 };
@@ -492,7 +492,7 @@ impl<'t> Parsed<'t> {
             signed,
             claims: decode(claims)?,
             signature: decode(signature)?,
-            algorithm: header.alg.parse().map_err(|_| Rejection::Algorithm)?,
+            algorithm: algorithm(&header.alg).ok_or(Rejection::Algorithm)?,
             kid: header.kid,
         })
     }
@@ -546,6 +546,7 @@ mod tests {
         for (header, why) in [
             (json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k" }), None),
             (json!({ "alg": "EdDSA", "typ": "application/AT+JWT" }), None),
+            (json!({ "alg": "Ed25519", "typ": "at+jwt" }), None),
             (json!({ "alg": "ES256", "typ": "at+jwt", "jku": "https://evil.example" }), None),
             (json!({ "alg": "ES256", "typ": "JWT" }), Some(Rejection::NotAnAccessToken)),
             (json!({ "alg": "ES256" }), Some(Rejection::NotAnAccessToken)),
