@@ -27,7 +27,9 @@ def validator() -> Draft202012Validator:
         {"token_lifetime_seconds": 60, "audiences": ["https://a.example.com", "b"]},
     ],
 )
-def test_a_good_configuration_is_valid(validator: Draft202012Validator, configuration: dict[str, Any]) -> None:
+def test_a_good_configuration_is_valid(
+    validator: Draft202012Validator, configuration: dict[str, Any]
+) -> None:
     validator.validate(configuration)
 
 

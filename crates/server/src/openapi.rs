@@ -196,13 +196,13 @@ impl Schemas {
             },
         });
         if binding.has_body {
+            // Not required: an empty body is an empty message.
             let schema = if in_path.is_empty() {
                 self.message(binding.input)
             } else {
                 self.object(binding.input, &in_path)
             };
-            operation["requestBody"] =
-                json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
         }
         operation
     }
