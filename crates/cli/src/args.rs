@@ -306,10 +306,12 @@ pub(crate) struct OneKey {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
+    /// Prints the JSON Schema of a configuration file
+    Schema,
     /// Tells what follows from flags and file, or what is wrong with them
     Check {
         #[command(flatten)]
-        settings: Settings,
+        settings: Box<Settings>,
     },
 }
 

@@ -17,10 +17,13 @@ const LATEST: Duration = Duration::from_millis(100);
 /// Bytes that do not wait for more.
 const FULL: usize = 64 * 1024;
 
+/// The variable that filters what is logged.
+pub(crate) const FILTER_VARIABLE: &str = "GATEKEY_LOG";
+
 /// Starts logging. The filter is that of `GATEKEY_LOG`, by default `info`. What is logged is whole once the
 /// guard is dropped.
 pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
-    let filter = EnvFilter::try_from_env("GATEKEY_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_level));
     let lines = Lines::default();
     let (background, guarded) = (lines.clone(), lines.clone());
     // Without the thread, lines are written once there are many of them, and at the end.

@@ -27,6 +27,8 @@ mod exit;
 mod logging;
 mod output;
 mod process;
+#[cfg(test)]
+mod reference;
 mod running;
 
 use clap::Parser as _;

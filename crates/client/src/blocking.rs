@@ -24,7 +24,8 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    ClientBuilder, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions, UserInfo,
+    Claims, ClientBuilder, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
+    UserInfo, VerifyError,
 };
 
 /// The runtime of every blocking call of this process; never dropped, because a runtime cannot be dropped
@@ -98,6 +99,33 @@ impl Client {
     pub fn whoami(&self) -> Result<UserInfo, Error> {
         let client = self.0.clone();
         wait(async move { client.whoami().await })
+    }
+}
+
+/// A [`crate::Verifier`] that waits when it has to fetch keys.
+///
+/// ```no_run
+/// use gatekey_client::blocking::Verifier;
+///
+/// let verifier = gatekey_client::Verifier::builder("https://keys.example.com", "https://flyte.example.com");
+/// let verifier = Verifier::from(verifier.build()?);
+/// println!("{}", verifier.verify("eyJ...")?.client_id);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Verifier(crate::Verifier);
+
+impl Verifier {
+    /// As [`crate::Verifier::verify`].
+    pub fn verify(&self, token: &str) -> Result<Claims, VerifyError> {
+        let (verifier, token) = (self.0.clone(), token.to_owned());
+        wait(async move { Ok(verifier.verify(&token).await) }).map_err(VerifyError::KeysUnavailable)?
+    }
+}
+
+impl From<crate::Verifier> for Verifier {
+    fn from(verifier: crate::Verifier) -> Self {
+        Self(verifier)
     }
 }
 

@@ -5,6 +5,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{
+    flyte_config::CONFIG_VARIABLES,
+    settings::{CA_VARIABLES, ENDPOINT_VARIABLE, KEY_VARIABLES},
+};
+
+/// Every environment variable that settings come from, and what it means.
+///
+/// `clientSecretEnvVar` in one of Flyte's files names one more.
+///
+/// ```
+/// let names: Vec<_> = gatekey_client::VARIABLES.iter().map(|(name, _)| *name).collect();
+/// assert!(names.contains(&"GATEKEY_API_KEY"));
+/// ```
+pub const VARIABLES: [(&str, &str); 9] = [
+    (ENDPOINT_VARIABLE, "The server's URL; goes before the endpoint in an encoded key"),
+    (KEY_VARIABLES[0], "An encoded key; its endpoint may have a port"),
+    (KEY_VARIABLES[1], "The same, when that is not set"),
+    (KEY_VARIABLES[2], "The same, when neither is set"),
+    (CA_VARIABLES[0], "A file with CA certificates in PEM, trusted besides the system's"),
+    (CA_VARIABLES[1], "The same, when that is not set; and in place of the system's, as OpenSSL has it"),
+    ("SSL_CERT_DIR", "A directory with CA certificates, in place of the system's, as OpenSSL has it"),
+    (CONFIG_VARIABLES[0], "One of Flyte's configuration files"),
+    (CONFIG_VARIABLES[1], "The same, when that is not set"),
+];
+
 /// Environment variables, home directory and working directory, from which settings are completed.
 ///
 /// [`ClientBuilder::fill_from_env`](crate::ClientBuilder::fill_from_env) uses the process's own;
@@ -63,5 +88,29 @@ impl fmt::Debug for Environment<'_> {
             .field("home", &self.home)
             .field("working_directory", &self.working_directory)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn every_variable_that_is_asked_for_is_told_of() {
+        let asked = RefCell::new(BTreeSet::new());
+        let variables = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let nowhere = tempfile::tempdir().unwrap();
+        let environment = Environment::new(&variables, Some(nowhere.path().into()), nowhere.path());
+        let _ = crate::Client::builder().fill_from(&environment).unwrap();
+        let told: BTreeSet<_> = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut asked = asked.into_inner();
+        // This one is asked for where the system's roots are read.
+        asked.insert("SSL_CERT_DIR".to_owned());
+        assert_eq!(asked, told);
     }
 }

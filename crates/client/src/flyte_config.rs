@@ -108,6 +108,9 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// Environment variables that name one of Flyte's files, in the order in which they are asked.
+pub(crate) const CONFIG_VARIABLES: [&str; 2] = ["UCTL_CONFIG", "FLYTECTL_CONFIG"];
+
 fn places(environment: &Environment<'_>) -> Vec<Place> {
     let here = environment.working_directory();
     let plain = |path: PathBuf| Place { path, named_by: None, may_be_foreign: false };
@@ -118,7 +121,7 @@ fn places(environment: &Environment<'_>) -> Vec<Place> {
     ];
     let repository = here.ancestors().find(|directory| directory.join(".git").exists());
     places.extend(repository.filter(|root| *root != here).map(in_dot_flyte));
-    for variable in ["UCTL_CONFIG", "FLYTECTL_CONFIG"] {
+    for variable in CONFIG_VARIABLES {
         places.extend(environment.variable(variable).map(|path| Place {
             path: environment.resolve(&path),
             named_by: Some(variable),

@@ -18,6 +18,7 @@
 //! - [`ApiKey`]: the five operations of the public wire, which Union's servers know as well, and those that
 //!   only a Gatekey server has, whose answers are [`KeyDetails`].
 //! - [`TokenCache`]: access tokens that several clients share.
+//! - [`Verifier`]: for an API that is called with such tokens: checks them without asking anybody.
 //! - [`Error`]: everything that can go wrong, with predicates.
 //! - [`json`]: keys as JSON, as protobuf for Python writes it.
 //! - [`blocking`]: the same for code without an async runtime.
@@ -33,6 +34,7 @@ mod error;
 mod flyte_config;
 mod gatekey;
 pub mod json;
+mod jwks;
 mod login;
 mod random;
 mod settings;
@@ -40,17 +42,20 @@ mod single_flight;
 mod token;
 mod transport;
 mod user_info;
+mod verifier;
 
 pub use api_key::{ApiKey, ApiKeys, CreateOptions, Listing, UpdateOptions};
 pub use client::{Client, ClientBuilder, Protocol};
-pub use environment::Environment;
+pub use environment::{Environment, VARIABLES};
 pub use error::Error;
 pub use gatekey::{KeyDetails, RotateOptions, SecretDetails, SettingsUpdate};
+pub use gatekey_credentials::jwt::Algorithm;
 pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 /// The message behind [`ApiKey::pb2`].
 pub use gatekey_proto::cloudidl::identity::App;
 pub use token::TokenCache;
 pub use user_info::UserInfo;
+pub use verifier::{Claims, Rejection, Verifier, VerifierBuilder, VerifyError};
 
 /// Keeps the README's example compiling.
 #[cfg(doctest)]

@@ -63,6 +63,19 @@ impl Transport {
         }
     }
 
+    /// The client for an issuer's published keys, which must not be changed on their way.
+    pub(crate) fn for_keys(&self, address: &Uri) -> Result<HttpClient, Error> {
+        match address.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => Ok(self.tls()),
+            Some(scheme) if *scheme == Scheme::HTTP && self.allow_plaintext => {
+                Ok(self.plaintext.get_or_init(HttpClient::plaintext).clone())
+            }
+            Some(_) | None => Err(Error::configuration(format!(
+                "{address} is not https; an issuer's keys are not fetched from there"
+            ))),
+        }
+    }
+
     fn tls(&self) -> HttpClient {
         self.tls.get_or_init(|| HttpClient::with_tls(Arc::new(tls_configuration(&self.authorities)))).clone()
     }

@@ -40,6 +40,8 @@ const REMEMBERED: usize = 8192;
 
 struct Ring {
     signing: Option<Arc<SigningKey>>,
+    /// When the key that signs was made.
+    signing_since: Option<Timestamp>,
     published: Vec<Published>,
     /// What tokens say whose signature was right, by their SHA-256. Of this ring alone: when keys change it is empty.
     verified: Cache<[u8; 32], Arc<AccessTokenClaims>>,
@@ -47,7 +49,7 @@ struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { signing: None, published: Vec::new(), verified: Cache::new(REMEMBERED) }
+        Self { signing: None, signing_since: None, published: Vec::new(), verified: Cache::new(REMEMBERED) }
     }
 }
 
@@ -166,6 +168,27 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Rotates when the key that signs is older than that; gives the new key's id when it did.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub async fn rotate_if_older(
+        &self,
+        max_age: Duration,
+        store: &dyn Store,
+        env: &Env,
+        caller: &Caller,
+    ) -> Result<Option<String>, KeyRingError> {
+        let ring = self.ring.load();
+        let (Some(key), Some(since)) = (&ring.signing, ring.signing_since) else { return Ok(None) };
+        if env.now() < since.after(max_age) {
+            return Ok(None);
+        }
+        let algorithm = key.algorithm();
+        drop(ring);
+        self.rotate(store, env, algorithm, caller).await.map(Some)
+    }
+
     fn take(&self, stored: &[SealedSigningKey]) -> Result<(), KeyRingError> {
         let mut ring = Ring::default();
         for sealed in stored {
@@ -177,6 +200,7 @@ impl KeyRing {
             });
             if sealed.published_until.is_none() {
                 ring.signing = Some(Arc::new(key));
+                ring.signing_since = Some(sealed.created_at);
             }
         }
         self.ring.store(Arc::new(ring));

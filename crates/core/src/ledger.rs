@@ -35,6 +35,8 @@ pub enum Actor {
         /// The user id.
         uid: u32,
     },
+    /// The server itself, by the clock.
+    Server,
 }
 
 impl fmt::Display for Actor {
@@ -42,6 +44,7 @@ impl fmt::Display for Actor {
         match self {
             Self::Key { client_id, key_id } => write!(formatter, "key:{client_id}/{key_id}"),
             Self::Local { uid } => write!(formatter, "local:uid={uid}"),
+            Self::Server => formatter.write_str("server"),
         }
     }
 }

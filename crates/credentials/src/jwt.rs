@@ -25,6 +25,7 @@ const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
 /// How tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     ES256,
@@ -80,6 +81,7 @@ struct Header<'a> {
 
 /// A public key as JWK (RFC 7517 section 4), with `use` `sig`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Jwk {
     /// `EC`, `RSA` or `OKP`.
     pub kty: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an API key may do. Looked up from the key at each use, never carried in a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Manages keys.

@@ -1,12 +1,13 @@
 //! [`App`]: the state that every handler shares, and the router.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use axum::{
     Router,
+    body::Bytes,
     extract::State,
     http::{HeaderMap, Method, StatusCode},
     middleware,
@@ -22,8 +23,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     Config,
     call::{self, RequestLog},
+    endpoints,
     metrics::Metrics,
-    oauth, rpc,
+    rpc,
 };
 
 /// What every handler shares. Cloning is cheap.
@@ -60,6 +62,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// Calls that lacked a credential in force since the last hour: counted, never stored.
     pub unauthenticated_calls: AtomicU64,
+    /// The description of what is served, once somebody asked for it.
+    pub openapi: OnceLock<Bytes>,
 }
 
 /// What is held in memory, to be given to the store as its observer before there is an [`App`].
@@ -128,6 +132,7 @@ impl App {
             metrics: Metrics::default(),
             stopping: AtomicBool::new(false),
             unauthenticated_calls: AtomicU64::new(0),
+            openapi: OnceLock::new(),
         }))
     }
 
@@ -148,7 +153,7 @@ impl App {
     /// Every route, with the layers that each request passes.
     pub fn router(&self) -> Router {
         Router::new()
-            .merge(oauth::routes(self))
+            .merge(endpoints::routes(self))
             .merge(rpc::routes(self))
             .fallback(not_found)
             .layer(CatchPanicLayer::custom(panicked))
@@ -185,4 +190,30 @@ fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let body =
         serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use gatekey_store::SqliteStore;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{call::NoRequestLog, config::Settings};
+
+    /// An application with the defaults.
+    pub(crate) fn app() -> App {
+        app_with(Settings::default(), Env::system()).0
+    }
+
+    /// An application, and where its store is.
+    pub(crate) fn app_with(settings: Settings, env: Env) -> (App, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let root_key = Arc::new(RootKey::new(&[1; 32]));
+        let memory = Memory::new(root_key.clone());
+        let database = directory.path().join("gatekey.db");
+        let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
+        let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
+        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog));
+        (app, directory)
+    }
 }

@@ -10,7 +10,9 @@ use std::{
 
 use gatekey_core::{key_ring::MAX_TOKEN_LIFETIME, redirect_uri};
 use gatekey_credentials::jwt::Algorithm;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 /// Where the server listens when nobody says.
@@ -19,6 +21,12 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
 pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9464";
 /// How long a token lives when nobody says.
 pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+/// The header that clients are told to send their token in when nobody says.
+pub const DEFAULT_METADATA_KEY: &str = "authorization";
+/// The youngest age at which a signing key may be replaced: what goes by the clock goes hourly.
+pub const MIN_SIGNING_KEY_AGE: Duration = Duration::from_hours(1);
+/// The oldest, which is ten years.
+pub const MAX_SIGNING_KEY_AGE: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Failed authentications of one address a minute when nobody says: a client of Go's `x/oauth2` fails twice a login,
 /// first with the header and then with the body, so thirty of its logins.
@@ -26,10 +34,13 @@ pub const DEFAULT_FAILED_AUTHENTICATIONS: u16 = 60;
 const MAX_FAILED_AUTHENTICATIONS: u16 = 10_000;
 
 /// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The comments are what [`Settings::schema`] and the reference page say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Address and port to listen on; port 0 picks a free one. Default `127.0.0.1:8443`.
+    /// Address and port to listen on; port 0 picks a free one.
+    #[schemars(extend("default" = DEFAULT_LISTEN))]
     pub listen: Option<SocketAddr>,
     /// The URL that clients use: scheme, host, and a port unless it is the scheme's own. It is the issuer of
     /// every token. Default: the address listened on.
@@ -38,23 +49,40 @@ pub struct Settings {
     pub tls_cert: Option<PathBuf>,
     /// The private key of `tls_cert`, PEM.
     pub tls_key: Option<PathBuf>,
-    /// Plain HTTP: on a loopback address, or behind `trusted_proxies`. Default false.
+    /// Plain HTTP: on a loopback address, or behind `trusted_proxies`.
+    #[schemars(extend("default" = false))]
     pub plaintext: Option<bool>,
     /// Addresses of proxies that end TLS in front: with `plaintext` beyond loopback only they may connect,
     /// and their `X-Forwarded-For` is believed.
+    #[schemars(extend("default" = []))]
     pub trusted_proxies: Option<Vec<IpAddr>>,
-    /// Whom the server serves. Default: no name.
+    /// Whom the server serves; may be empty.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9._-]{0,63}$"), extend("default" = ""))]
     pub organization: Option<String>,
-    /// Seconds that a token lives, 60 to 86,400. Default 3,600.
+    /// Seconds that a token lives, 60 to 86,400.
+    #[schemars(
+        range(min = 60, max = MAX_TOKEN_LIFETIME.as_secs()),
+        extend("default" = DEFAULT_TOKEN_LIFETIME.as_secs())
+    )]
     pub token_lifetime_seconds: Option<u64>,
-    /// `ES256`, `RS256` or `EdDSA`; AWS's load balancer verifies RS256 only. Default `ES256`.
+    /// `ES256`, `RS256` or `EdDSA`; AWS's load balancer verifies RS256 only.
+    #[schemars(extend("default" = Algorithm::ES256))]
     pub signing_algorithm: Option<Algorithm>,
-    /// Whom tokens may be for; the first is the default. Default: the public URL alone.
+    /// Seconds after which another key signs, looked at hourly: one hour to ten years. The old key is published until
+    /// its last token has expired. Default: never.
+    #[schemars(range(min = MIN_SIGNING_KEY_AGE.as_secs(), max = MAX_SIGNING_KEY_AGE.as_secs()))]
+    pub signing_key_max_age_seconds: Option<u64>,
+    /// Whom tokens may be for; the first is whom they are for when nobody says. Default: the public URL alone.
+    #[schemars(length(min = 1))]
     pub audiences: Option<Vec<String>>,
-    /// The header that clients are told to send their token in. Default `authorization`.
+    /// The header that clients are told to send their token in.
+    #[schemars(regex(pattern = "^[a-z0-9-]+$"), extend("default" = DEFAULT_METADATA_KEY))]
     pub authorization_metadata_key: Option<String>,
     /// Failed authentications of one address a minute before it is told to wait, 0 to 10,000; 0 for any number.
-    /// Default 60.
+    #[schemars(
+        range(max = MAX_FAILED_AUTHENTICATIONS),
+        extend("default" = DEFAULT_FAILED_AUTHENTICATIONS)
+    )]
     pub failed_authentications_per_minute: Option<u16>,
     /// The root key's file. Default `root.key` in the data directory.
     pub root_key_file: Option<PathBuf>,
@@ -106,6 +134,8 @@ pub struct Config {
     pub token_lifetime: Duration,
     /// How tokens are signed.
     pub signing_algorithm: Algorithm,
+    /// The age at which another key signs; `None` for never.
+    pub signing_key_max_age: Option<Duration>,
     /// Whom tokens may be for; never empty.
     pub audiences: Vec<String>,
     /// The header that clients are told to send their token in.
@@ -126,6 +156,17 @@ impl Settings {
         toml::from_str(text)
     }
 
+    /// JSON Schema (2020-12) of a configuration file, for editors and for the reference page. TOML has no null, so
+    /// neither has the schema: what is not said is not there.
+    pub fn schema() -> Value {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        let mut schema = Value::from(generator.into_root_schema_for::<Self>());
+        without_null(&mut schema);
+        schema["title"] = Value::from("Configuration of a Gatekey server");
+        schema["description"] = Value::from("What is not said has a default.");
+        schema
+    }
+
     /// These settings, and the others where these say nothing. Certificate, key and plaintext go together.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -141,6 +182,9 @@ impl Settings {
             organization: self.organization.or(other.organization),
             token_lifetime_seconds: self.token_lifetime_seconds.or(other.token_lifetime_seconds),
             signing_algorithm: self.signing_algorithm.or(other.signing_algorithm),
+            signing_key_max_age_seconds: self
+                .signing_key_max_age_seconds
+                .or(other.signing_key_max_age_seconds),
             audiences: self.audiences.or(other.audiences),
             authorization_metadata_key: self.authorization_metadata_key.or(other.authorization_metadata_key),
             failed_authentications_per_minute: self
@@ -172,23 +216,10 @@ impl Settings {
         };
         let plaintext = self.plaintext.unwrap_or(false);
         let trusted_proxies = self.trusted_proxies.unwrap_or_default();
-        let tls = match (self.tls_cert, self.tls_key, plaintext) {
-            (None, None, false) => TlsMode::PrivateCa,
-            (Some(cert), Some(key), false) => TlsMode::Files { cert, key },
-            (None, None, true) => TlsMode::Plaintext,
-            (Some(_), None, false) => {
-                refuse("tls_cert", "needs tls_key beside it");
-                TlsMode::PrivateCa
-            }
-            (None, Some(_), false) => {
-                refuse("tls_key", "needs tls_cert beside it");
-                TlsMode::PrivateCa
-            }
-            (Some(_), _, true) | (_, Some(_), true) => {
-                refuse("plaintext", "excludes tls_cert and tls_key");
-                TlsMode::Plaintext
-            }
-        };
+        let (tls, unfit) = tls_mode(self.tls_cert, self.tls_key, plaintext);
+        if let Some((setting, rule)) = unfit {
+            refuse(setting, rule);
+        }
         if tls == TlsMode::Plaintext && !listening.ip().is_loopback() && trusted_proxies.is_empty() {
             let rule = "beyond a loopback address would send secrets in the clear; listen on 127.0.0.1, use TLS, or \
                         name the proxy that ends TLS in front in trusted_proxies";
@@ -217,6 +248,12 @@ impl Settings {
         if token_lifetime < Duration::from_mins(1) || token_lifetime > MAX_TOKEN_LIFETIME {
             refuse("token_lifetime_seconds", "must be from 60 to 86400");
         }
+        let signing_key_max_age = self.signing_key_max_age_seconds.map(Duration::from_secs);
+        if signing_key_max_age.is_some_and(|age| !(MIN_SIGNING_KEY_AGE..=MAX_SIGNING_KEY_AGE).contains(&age))
+        {
+            let (least, most) = (MIN_SIGNING_KEY_AGE.as_secs(), MAX_SIGNING_KEY_AGE.as_secs());
+            refuse("signing_key_max_age_seconds", &format!("must be from {least} to {most}"));
+        }
         let issuer = public_url.as_str().trim_end_matches('/').to_owned();
         let audiences = self.audiences.unwrap_or_else(|| vec![issuer.clone()]);
         if audiences.is_empty()
@@ -227,7 +264,7 @@ impl Settings {
             refuse("audiences", "must name at least one audience, none of them empty or with blanks");
         }
         let authorization_metadata_key =
-            self.authorization_metadata_key.unwrap_or_else(|| "authorization".to_owned());
+            self.authorization_metadata_key.unwrap_or_else(|| DEFAULT_METADATA_KEY.to_owned());
         let is_header = !authorization_metadata_key.is_empty()
             && authorization_metadata_key
                 .bytes()
@@ -257,12 +294,31 @@ impl Settings {
             organization,
             token_lifetime,
             signing_algorithm: self.signing_algorithm.unwrap_or(Algorithm::ES256),
+            signing_key_max_age,
             audiences,
             authorization_metadata_key,
             failed_authentications_per_minute,
             admin_listen: self.admin_listen,
             issuer,
         })
+    }
+}
+
+/// What three settings mean together, and which of them does not fit the others.
+fn tls_mode(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    plaintext: bool,
+) -> (TlsMode, Option<(&'static str, &'static str)>) {
+    match (cert, key, plaintext) {
+        (None, None, false) => (TlsMode::PrivateCa, None),
+        (Some(cert), Some(key), false) => (TlsMode::Files { cert, key }, None),
+        (None, None, true) => (TlsMode::Plaintext, None),
+        (Some(_), None, false) => (TlsMode::PrivateCa, Some(("tls_cert", "needs tls_key beside it"))),
+        (None, Some(_), false) => (TlsMode::PrivateCa, Some(("tls_key", "needs tls_cert beside it"))),
+        (Some(_), _, true) | (_, Some(_), true) => {
+            (TlsMode::Plaintext, Some(("plaintext", "excludes tls_cert and tls_key")))
+        }
     }
 }
 
@@ -285,6 +341,33 @@ impl Config {
     /// The absolute URL of a path of this server.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.issuer)
+    }
+}
+
+/// Takes out that a setting may be null, and that its default is.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.retain(|name, member| name != "default" || !member.is_null());
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| choice["type"] != "null");
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("anyOf");
+                    members.extend(only);
+                }
+            }
+            members.values_mut().for_each(without_null);
+        }
+        Value::Array(members) => members.iter_mut().for_each(without_null),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -349,12 +432,60 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_has_every_setting_with_what_it_means() {
+        let schema = Settings::schema();
+        let settings = toml::Table::try_from(Settings {
+            listen: Some(DEFAULT_LISTEN.parse().unwrap()),
+            public_url: Some(String::new()),
+            tls_cert: Some(PathBuf::new()),
+            tls_key: Some(PathBuf::new()),
+            plaintext: Some(false),
+            trusted_proxies: Some(Vec::new()),
+            organization: Some(String::new()),
+            token_lifetime_seconds: Some(60),
+            signing_algorithm: Some(Algorithm::EdDSA),
+            signing_key_max_age_seconds: Some(3600),
+            audiences: Some(Vec::new()),
+            authorization_metadata_key: Some(String::new()),
+            failed_authentications_per_minute: Some(60),
+            root_key_file: Some(PathBuf::new()),
+            admin_listen: Some(DEFAULT_LISTEN.parse().unwrap()),
+        })
+        .unwrap();
+        let properties = schema["properties"].as_object().unwrap();
+        assert!(settings.keys().eq(properties.keys()), "{:?}", properties.keys());
+        for (name, setting) in properties {
+            assert!(setting["description"].is_string(), "{name}");
+        }
+        assert_eq!(schema["additionalProperties"], false);
+        assert!(!schema.to_string().contains("null"), "{schema}");
+    }
+
+    #[test]
+    fn the_defaults_that_the_schema_names_are_those_that_are_used() {
+        let schema = Settings::schema();
+        let defaults = schema["properties"].as_object().unwrap().iter();
+        let defaults: serde_json::Map<_, _> = defaults
+            .filter_map(|(name, setting)| Some((name.clone(), setting.get("default")?.clone())))
+            .collect();
+        assert!(defaults.len() > 5, "{defaults:?}");
+        let said: Settings = serde_json::from_value(Value::Object(defaults)).unwrap();
+        let listen = said.listen();
+        assert_eq!(listen, Settings::default().listen());
+        assert_eq!(said.resolve(listen).unwrap(), Settings::default().resolve(listen).unwrap());
+    }
+
+    #[test]
     fn what_cannot_be_is_named() {
         assert_eq!(broken(r#"tls_cert = "c.pem""#, "127.0.0.1:1"), ["tls_cert"]);
         assert_eq!(broken(r#"public_url = "https://h/path""#, "127.0.0.1:1"), ["public_url"]);
         assert_eq!(broken(r#"public_url = "http://keys.example.com""#, "127.0.0.1:1"), ["public_url"]);
         assert_eq!(broken(r#"organization = "a:b""#, "127.0.0.1:1"), ["organization"]);
         assert_eq!(broken("token_lifetime_seconds = 1", "127.0.0.1:1"), ["token_lifetime_seconds"]);
+        for age in [0, 3599, 315_360_001] {
+            let toml = format!("signing_key_max_age_seconds = {age}");
+            assert_eq!(broken(&toml, "127.0.0.1:1"), ["signing_key_max_age_seconds"]);
+        }
         assert_eq!(broken("audiences = []", "127.0.0.1:1"), ["audiences"]);
         assert_eq!(
             broken(r#"authorization_metadata_key = """#, "127.0.0.1:1"),

@@ -7,6 +7,7 @@
 //! - [`authenticate`]: credential to principal.
 //! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery services, with the
 //!   table of who may call what.
+//! - [`endpoints`]: the one table of what is served beside RPC, and [`openapi`], which documents it.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`tls`]: certificates, of a file or of a private CA.
 //! - [`serve`]: accepts connections and drains them.
@@ -22,9 +23,11 @@ pub mod backup;
 pub mod call;
 pub mod config;
 pub mod control;
+pub mod endpoints;
 pub mod maintenance;
 pub mod metrics;
 pub mod oauth;
+pub mod openapi;
 pub mod rpc;
 pub mod serve;
 pub mod tls;

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::{Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR};
+use gatekey_core::{
+    Actor, Caller, SecretId, Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR,
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
@@ -32,6 +34,7 @@ pub struct Renewal {
 
 /// Runs until its task is dropped. Call [`flush`] after that.
 pub async fn run(app: App, mut renewal: Option<Renewal>) {
+    rotate_signing_key(&app).await;
     log_ledger_head(&app).await;
     let mut flushes = interval(FLUSH);
     flushes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,7 +70,26 @@ pub async fn hourly(app: &App) {
     if let Err(error) = purged {
         tracing::warn!(%error, "what has had its time could not be removed; it is tried again in an hour");
     }
+    rotate_signing_key(app).await;
     log_ledger_head(app).await;
+}
+
+/// Makes another key sign when the one that does is older than is configured.
+async fn rotate_signing_key(app: &App) {
+    let Some(max_age) = app.config.signing_key_max_age else { return };
+    let caller = Caller {
+        actor: Actor::Server,
+        request_id: format!("clock-{}", SecretId::generate(&app.env)),
+        peer: String::new(),
+        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    match app.key_ring.rotate_if_older(max_age, &*app.store, &app.env, &caller).await {
+        Ok(Some(kid)) => tracing::info!(kid, "another key signs: the last one had had its time"),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(%error, "the signing key could not be rotated; it is tried again in an hour");
+        }
+    }
 }
 
 /// Logs the ledger's head, and how many calls had no credential in force since the last time.
@@ -94,5 +116,89 @@ fn renew(app: &App, renewal: &mut Renewal) {
     match renewed {
         Ok(()) => tracing::info!("renewed the server's certificate"),
         Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use gatekey_core::{
+        Env,
+        env::{Clock, SystemEntropy},
+    };
+    use gatekey_credentials::jwt::Algorithm;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{app::tests::app_with, config::Settings};
+
+    #[derive(Default)]
+    struct Hands(AtomicI64);
+
+    impl Hands {
+        fn forward(&self, seconds: i64) {
+            self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_seconds(1_767_225_600)
+                .after(Duration::from_micros(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap()))
+        }
+    }
+
+    /// An application whose clock the test moves, with a key of that algorithm that signs.
+    async fn at_work(toml: &str, algorithm: Algorithm) -> (App, Arc<Hands>, TempDir) {
+        let hands = Arc::<Hands>::default();
+        let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
+        let (app, directory) = app_with(Settings::from_toml(toml).unwrap(), env);
+        let caller = Caller {
+            actor: Actor::Server,
+            request_id: String::new(),
+            peer: String::new(),
+            user_agent: String::new(),
+        };
+        app.key_ring.ensure(&*app.store, &app.env, Some(algorithm), &caller).await.unwrap();
+        (app, hands, directory)
+    }
+
+    fn signs(app: &App) -> (String, Algorithm) {
+        let key = app.key_ring.signing_key().unwrap();
+        (key.kid().to_owned(), key.algorithm())
+    }
+
+    #[tokio::test]
+    async fn a_signing_key_that_has_had_its_time_is_replaced_and_stays_published_for_its_tokens() {
+        let (app, hands, _directory) = at_work("signing_key_max_age_seconds = 86400", Algorithm::EdDSA).await;
+        let first = signs(&app);
+        hands.forward(86_399);
+        hourly(&app).await;
+        assert_eq!(signs(&app), first);
+        hands.forward(1);
+        hourly(&app).await;
+        let second = signs(&app);
+        assert_ne!(second.0, first.0);
+        assert_eq!(second.1, Algorithm::EdDSA, "of the same algorithm");
+        assert_eq!(app.key_ring.jwks(app.env.now()).len(), 2);
+        hourly(&app).await;
+        assert_eq!(signs(&app), second, "once is enough");
+        // A token lives a day at most, and a minute more is for tokens signed meanwhile.
+        hands.forward(86_399);
+        hourly(&app).await;
+        assert_eq!(app.key_ring.jwks(app.env.now()).len(), 2);
+        hands.forward(61);
+        let published = app.key_ring.jwks(app.env.now());
+        assert!(published.iter().all(|key| key.kid != first.0), "{published:?}");
+    }
+
+    #[tokio::test]
+    async fn a_signing_key_signs_for_ever_where_nothing_else_is_configured() {
+        let (app, hands, _directory) = at_work("", Algorithm::ES256).await;
+        let first = signs(&app);
+        hands.forward(100 * 365 * 86_400);
+        hourly(&app).await;
+        assert_eq!(signs(&app), first);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use gatekey_core::ledger::{ChainCheck, LedgerFault, LedgerHead};
-use gatekey_server::config;
+use gatekey_server::config::Settings as ServerSettings;
 use gatekey_store::Inspection;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 mod backup;
 mod completions;
-mod config_check;
+mod config;
 mod doctor;
 mod init;
 mod key;
@@ -34,7 +34,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Key(arguments) => key::run(arguments).await,
         Command::Token(client) => token::run(client).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
-        Command::Config(arguments) => config_check::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor(arguments) => doctor::run(*arguments).await,
@@ -45,19 +45,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// What flags and file say.
-fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
+fn settings(flags: Settings) -> anyhow::Result<ServerSettings> {
     let file = match &flags.config {
-        None => config::Settings::default(),
+        None => ServerSettings::default(),
         Some(path) => {
             let shown = path.display();
             let text = fs::read_to_string(path).map_err(|error| {
                 exit::usage(format!("the configuration file {shown} cannot be read: {error}"))
             })?;
-            config::Settings::from_toml(&text)
+            ServerSettings::from_toml(&text)
                 .map_err(|error| exit::usage(format!("the configuration file {shown} is wrong:\n{error}")))?
         }
     };
-    let said = config::Settings {
+    let said = ServerSettings {
         listen: flags.listen,
         public_url: flags.public_url,
         tls_cert: flags.tls_cert,
@@ -66,13 +66,13 @@ fn settings(flags: Settings) -> anyhow::Result<config::Settings> {
         organization: flags.organization,
         root_key_file: flags.root_key_file,
         admin_listen: flags.admin_listen,
-        ..config::Settings::default()
+        ..ServerSettings::default()
     };
     Ok(said.or(file))
 }
 
 /// What flags and file say, of a command that needs the root key's place alone.
-fn settings_of(flags: RootKey) -> anyhow::Result<config::Settings> {
+fn settings_of(flags: RootKey) -> anyhow::Result<ServerSettings> {
     let RootKey { config, root_key_file } = flags;
     settings(Settings { config, root_key_file, ..Settings::default() })
 }

@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_core::tokens::TokenError;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// An error on its way to the caller.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,15 @@ impl OAuthError {
     pub fn invalid_request(description: impl Into<String>) -> Self {
         Self::Token(TokenError::InvalidRequest(description.into()))
     }
+}
+
+/// RFC 6749 section 5.2.
+#[derive(Serialize, JsonSchema)]
+pub struct ErrorResponse {
+    /// The error's name in its specification.
+    error: &'static str,
+    /// For people.
+    error_description: String,
 }
 
 const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
@@ -79,7 +89,7 @@ impl IntoResponse for OAuthError {
             Self::Token(TokenError::TooManyFailures { retry_after, .. }) => Some(retry_after.as_secs()),
             Self::Token(_) | Self::TooLarge(_) | Self::Bearer { .. } => None,
         };
-        let body = json!({ "error": code, "error_description": self.to_string() });
+        let body = ErrorResponse { error: code, error_description: self.to_string() };
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = challenge {
@@ -109,6 +119,6 @@ pub async fn only_get_and_post() -> Response {
 
 fn method_not_allowed(allowed: &'static str) -> Response {
     let description = format!("this endpoint takes {allowed} alone");
-    let body = json!({ "error": "invalid_request", "error_description": description });
+    let body = ErrorResponse { error: "invalid_request", error_description: description };
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], Json(body)).into_response()
 }

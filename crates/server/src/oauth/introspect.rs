@@ -2,10 +2,59 @@
 
 use axum::{Extension, Json, extract::State, http::HeaderMap};
 use gatekey_core::tokens::TokenError;
-use serde_json::{Value, json};
+use gatekey_credentials::Role;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{client_authentication, error::OAuthError, form::Form};
-use crate::{App, authenticate::Principal, call::Call};
+use crate::{App, authenticate::Principal, call::Call, endpoints::Parameter};
+
+/// RFC 7662 section 2.2.
+#[derive(Default, Serialize, JsonSchema)]
+pub struct Introspection {
+    /// Whether the token is in force. When it is not, nothing else is said.
+    active: bool,
+    #[serde(flatten)]
+    told: Option<Told>,
+}
+
+/// What is told of a token that is in force.
+#[derive(Serialize, JsonSchema)]
+pub struct Told {
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// The granted scopes, separated by blanks.
+    scope: String,
+    /// The key that fetched it.
+    client_id: String,
+    /// The same as `sub`.
+    username: String,
+    /// The subject.
+    sub: String,
+    /// The issuer.
+    iss: String,
+    /// Whom it is for.
+    aud: Vec<String>,
+    /// Refused from this second since 1970 on.
+    exp: i64,
+    /// When it was issued, in seconds since 1970.
+    iat: i64,
+    /// Refused before this second since 1970.
+    nbf: i64,
+    /// Identifies it.
+    jti: String,
+    /// The organization; may be empty.
+    org: String,
+    /// What its key may do now. The token carries no role; whoever asks should not need a second call to know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+}
+
+/// What an introspection may say (RFC 7662 section 2.1).
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter::required("token", "The access token"),
+    Parameter::optional("token_type_hint", "Not needed: there are access tokens alone"),
+];
 
 /// Tells whether a token is in force and what it says. What the asker may not know is `{"active": false}`.
 pub async fn handle(
@@ -14,7 +63,7 @@ pub async fn handle(
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     form: Form,
-) -> Result<Json<Value>, OAuthError> {
+) -> Result<Json<Introspection>, OAuthError> {
     // RFC 7662 section 2.1 leaves the method open: a key's secret or a token of the key.
     let asking = match &principal {
         Principal::Key(token) => {
@@ -28,27 +77,23 @@ pub async fn handle(
         Principal::Nobody => client_authentication::authenticate(&app, &call, &headers, &form)?.facts,
     };
     let Some(token) = app.tokens.introspect(&asking, form.require("token")?) else {
-        return Ok(Json(json!({ "active": false })));
+        return Ok(Json(Introspection::default()));
     };
     let claims = token.claims;
-    let mut answer = json!({
-        "active": true,
-        "token_type": "Bearer",
-        "scope": claims.scope,
-        "client_id": claims.client_id,
-        "username": claims.sub,
-        "sub": claims.sub,
-        "iss": claims.iss,
-        "aud": claims.aud,
-        "exp": claims.exp,
-        "iat": claims.iat,
-        "nbf": claims.nbf,
-        "jti": claims.jti,
-        "org": claims.org,
-    });
-    // The token carries no role; whoever asks should not need a second call to know it.
-    if let Some(role) = token.facts.role {
-        answer["role"] = json!(role);
-    }
-    Ok(Json(answer))
+    let told = Told {
+        token_type: "Bearer",
+        scope: claims.scope.clone(),
+        client_id: claims.client_id.clone(),
+        username: claims.sub.clone(),
+        sub: claims.sub.clone(),
+        iss: claims.iss.clone(),
+        aud: claims.aud.clone(),
+        exp: claims.exp,
+        iat: claims.iat,
+        nbf: claims.nbf,
+        jti: claims.jti.clone(),
+        org: claims.org.clone(),
+        role: token.facts.role,
+    };
+    Ok(Json(Introspection { active: true, told: Some(told) }))
 }

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_core::tokens::SCOPE_ALL;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::path;
@@ -18,7 +19,7 @@ use crate::{App, Config};
 pub const PUBLIC_CLIENT_REDIRECT_URI: &str = "http://localhost:53593/callback";
 
 /// Authorization server metadata (RFC 8414 section 2).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AuthorizationServer {
     /// The public URL.
     pub issuer: String,
@@ -69,7 +70,7 @@ impl AuthorizationServer {
 }
 
 /// What a client of Flyte needs to know to log in (`flyteidl2.auth.GetPublicClientConfigResponse`).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PublicClientConfig {
     /// Empty as long as people cannot log in here.
     pub client_id: &'static str,
@@ -105,14 +106,18 @@ pub async fn authorization_server(State(app): State<App>) -> Response {
 }
 
 /// `/.well-known/openid-configuration`: the same, with the two members that OpenID Connect wants to see.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OpenIdConfiguration {
+    #[serde(flatten)]
+    authorization_server: AuthorizationServer,
+    /// A subject is called the same towards everybody.
+    subject_types_supported: [&'static str; 1],
+    /// How tokens are signed.
+    id_token_signing_alg_values_supported: [&'static str; 1],
+}
+
+/// `/.well-known/openid-configuration`.
 pub async fn openid_configuration(State(app): State<App>) -> Response {
-    #[derive(Serialize)]
-    struct OpenIdConfiguration {
-        #[serde(flatten)]
-        authorization_server: AuthorizationServer,
-        subject_types_supported: [&'static str; 1],
-        id_token_signing_alg_values_supported: [&'static str; 1],
-    }
     cached(OpenIdConfiguration {
         authorization_server: AuthorizationServer::new(&app.config),
         subject_types_supported: ["public"],

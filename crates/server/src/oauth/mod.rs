@@ -5,13 +5,6 @@
 //! [`jwks`] (RFC 7517), [`userinfo`], [`metadata`] (RFC 8414). Beside them [`form`] (what a request body may
 //! be), [`client_authentication`] (RFC 6749 section 2.3) and [`error`] (the one renderer).
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
-
-use crate::{App, authenticate};
-
 pub mod client_authentication;
 pub mod error;
 pub mod form;
@@ -54,24 +47,4 @@ pub mod path {
         FLYTE_CLIENT,
         ME,
     ];
-}
-
-/// The OAuth routes. Those that take a Bearer token have the middleware that reads one.
-pub fn routes(app: &App) -> Router<App> {
-    let with_token = Router::new()
-        .route(path::INTROSPECT, post(introspect::handle).fallback(error::only_post))
-        .route(
-            path::USERINFO,
-            get(userinfo::handle).post(userinfo::handle).fallback(error::only_get_and_post),
-        )
-        .route(path::ME, get(userinfo::me).fallback(error::only_get))
-        .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware));
-    Router::new()
-        .route(path::TOKEN, post(token::handle).fallback(error::only_post))
-        .route(path::REVOKE, post(revoke::handle).fallback(error::only_post))
-        .route(path::JWKS, get(jwks::handle).fallback(error::only_get))
-        .route(path::AUTHORIZATION_SERVER, get(metadata::authorization_server).fallback(error::only_get))
-        .route(path::OPENID_CONFIGURATION, get(metadata::openid_configuration).fallback(error::only_get))
-        .route(path::FLYTE_CLIENT, get(metadata::flyte_client).fallback(error::only_get))
-        .merge(with_token)
 }

@@ -12,7 +12,14 @@ use super::{client_authentication, error::OAuthError, form::Form, path};
 use crate::{
     App,
     call::{Call, CallingKey},
+    endpoints::Parameter,
 };
+
+/// What a revocation may say (RFC 7009 section 2.1).
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter::required("token", "The access token"),
+    Parameter::optional("token_type_hint", "Not needed: there are access tokens alone"),
+];
 
 /// Revokes a token. A token that is not in force is no error (RFC 7009 section 2.2).
 pub async fn handle(

@@ -7,22 +7,42 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_core::tokens::{IssuedToken, TokenError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{client_authentication, error::OAuthError, form::Form, path};
 use crate::{
     App,
     call::{Call, CallingKey},
+    endpoints::Parameter,
 };
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
-#[derive(Serialize)]
-struct TokenResponse<'a> {
+#[derive(Serialize, JsonSchema)]
+pub struct TokenResponse<'a> {
+    /// A JWT (RFC 9068).
     access_token: &'a str,
+    /// Always `Bearer`.
     token_type: &'static str,
+    /// Seconds.
     expires_in: i64,
+    /// The granted scopes, separated by blanks; may be empty.
     scope: &'a str,
 }
+
+/// What a token request may say (RFC 6749 section 4.4.2).
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter::required("grant_type", "`client_credentials`"),
+    Parameter::optional(
+        "scope",
+        "What the token may do, separated by blanks; all that the key may, when empty",
+    ),
+    Parameter::optional(
+        "resource",
+        "Whom the token is for (RFC 8707); the server's first audience, when empty",
+    ),
+    Parameter::optional("audience", "The same, as Flyte's clients call it"),
+];
 
 /// Exchanges a key's secret for a token. The body's limit, its type and its parameters were checked by
 /// [`Form`]; the answer's `no-store` is every answer's.

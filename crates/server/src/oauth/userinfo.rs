@@ -2,7 +2,9 @@
 
 use axum::{Extension, Json, extract::State};
 use gatekey_core::tokens::{TokenError, VerifiedToken};
-use serde_json::{Value, json};
+use gatekey_credentials::Role;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::error::OAuthError;
 use crate::{App, authenticate::Principal};
@@ -16,7 +18,7 @@ pub struct UserInfo {
     /// A name of this server's organization, for the serverless path of the public class.
     pub user_handle: String,
     /// What the key may do.
-    pub role: Option<gatekey_credentials::Role>,
+    pub role: Option<Role>,
 }
 
 impl UserInfo {
@@ -35,33 +37,70 @@ impl UserInfo {
     }
 }
 
+/// What `/oauth2/userinfo` tells (OpenID Connect Core section 5.3.2).
+#[derive(Serialize, JsonSchema)]
+pub struct Claims {
+    /// The client id.
+    sub: String,
+    /// The client name.
+    name: String,
+    /// The client id.
+    preferred_username: String,
+    /// A name of the server's organization.
+    userhandle: String,
+    /// What the key may do.
+    role: Option<Role>,
+}
+
 /// `/oauth2/userinfo`.
 pub async fn handle(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-) -> Result<Json<Value>, OAuthError> {
+) -> Result<Json<Claims>, OAuthError> {
     let info = read(&app, &principal).await?;
-    Ok(Json(json!({
-        "sub": info.subject,
-        "name": info.name,
-        "preferred_username": info.subject,
-        "userhandle": info.user_handle,
-        "role": info.role,
-    })))
+    Ok(Json(Claims {
+        sub: info.subject.clone(),
+        name: info.name,
+        preferred_username: info.subject,
+        userhandle: info.user_handle,
+        role: info.role,
+    }))
 }
 
-/// `/me`, with the field names of `flyteidl.service.UserInfoResponse`.
+/// What `/me` tells, with the field names of `flyteidl.service.UserInfoResponse`.
+#[derive(Serialize, JsonSchema)]
+pub struct Me {
+    /// The client id.
+    subject: String,
+    /// The client name.
+    name: String,
+    /// The client id.
+    preferred_username: String,
+    /// What that message has no field for.
+    additional_claims: AdditionalClaims,
+}
+
+/// What `flyteidl.service.UserInfoResponse` has no field for.
+#[derive(Serialize, JsonSchema)]
+pub struct AdditionalClaims {
+    /// A name of the server's organization.
+    userhandle: String,
+    /// What the key may do.
+    role: Option<Role>,
+}
+
+/// `/me`.
 pub async fn me(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-) -> Result<Json<Value>, OAuthError> {
+) -> Result<Json<Me>, OAuthError> {
     let info = read(&app, &principal).await?;
-    Ok(Json(json!({
-        "subject": info.subject,
-        "name": info.name,
-        "preferred_username": info.subject,
-        "additional_claims": { "userhandle": info.user_handle, "role": info.role },
-    })))
+    Ok(Json(Me {
+        subject: info.subject.clone(),
+        name: info.name,
+        preferred_username: info.subject,
+        additional_claims: AdditionalClaims { userhandle: info.user_handle, role: info.role },
+    }))
 }
 
 async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> {

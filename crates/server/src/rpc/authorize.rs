@@ -201,23 +201,13 @@ async fn refuse_all_but_admin(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc};
-
-    use gatekey_core::{Env, RootKey};
-    use gatekey_store::SqliteStore;
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{app::Memory, call::NoRequestLog, config::Settings};
 
     #[tokio::test]
     async fn the_table_has_every_method_that_is_routed_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let root_key = Arc::new(RootKey::new(&[1; 32]));
-        let memory = Memory::new(root_key.clone());
-        let database = directory.path().join("gatekey.db");
-        let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
-        let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, Env::system(), Arc::new(NoRequestLog));
+        let app = crate::app::tests::app();
         let router = super::super::router(&app);
         let routed: BTreeSet<String> = router.methods().map(|method| format!("/{method}")).collect();
         let known: BTreeSet<String> = TABLE.iter().map(|(procedure, _)| (*procedure).to_owned()).collect();

@@ -236,6 +236,7 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
     let toml = r#"
         token_lifetime_seconds = 60
         signing_algorithm = "RS256"
+        signing_key_max_age_seconds = 86400
         audiences = ["https://a.example", "b"]
     "#;
     fs::write(&config, toml).unwrap();
@@ -248,12 +249,29 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
         ("audiences", "https://a.example b"),
         ("authorization_metadata_key", "authorization"),
         ("failed_authentications_per_minute", "60"),
+        ("signing_key_max_age_seconds", "86400"),
     ] {
         let line = told.lines().find(|line| line.split_whitespace().next() == Some(setting));
         assert_eq!(line.unwrap()[setting.len()..].trim(), value);
     }
     let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "a check makes nothing");
+}
+
+#[test]
+fn a_file_of_all_the_defaults_in_the_schema_is_one_that_is_accepted() {
+    let schema: Value = serde_json::from_str(&said(&run(&["config", "schema"]))).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let defaults = schema["properties"].as_object().unwrap().iter();
+    let lines: Vec<_> = defaults
+        .filter_map(|(name, setting)| Some(format!("{name} = {}", setting.get("default")?)))
+        .collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    fs::write(&config, lines.join("\n")).unwrap();
+    let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
+    assert_eq!(told, said(&run(&["config", "check"])), "as if nothing had been said");
 }
 
 #[test]

@@ -1,9 +1,19 @@
 //! The keys that sign, and their rotation.
 
+use std::{path::Path, sync::Arc, time::Duration};
+
+use gatekey_core::{
+    Actor, Caller, Directory, Env, Store as _,
+    ledger::{Action, NewEntry},
+    store::SealedSigningKey,
+};
+use gatekey_credentials::jwt::{Algorithm, SigningKey};
+use gatekey_store::SqliteStore;
+
 use super::{jwks, verified};
 use crate::{
     support::{Server, run},
-    world::{PUBLIC_URL, World, decoded},
+    world::{PUBLIC_URL, World, decoded, root_key},
 };
 
 /// Runs `gatekey signing-key rotate` on a server's data directory, and gives the new key's id.
@@ -57,6 +67,49 @@ async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
     world.kill_and_restart();
     assert!(world.lives(&old).await);
     assert_eq!(kid(&world.token(&world.admin).await), kid_of_new);
+}
+
+/// Puts a signing key into a data directory, in place of the one that signs, as if it had been made long ago.
+async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
+    let (root_key, env) = (root_key(data_dir), Env::system());
+    let database = data_dir.join("gatekey.db");
+    let observer = Arc::<Directory>::default();
+    let store = SqliteStore::open(&database, root_key.ledger_key(), observer).unwrap();
+    let private = SigningKey::generate(Algorithm::ES256).unwrap();
+    let key = SealedSigningKey {
+        sealed: root_key.seal(&env, &format!("signing key {kid}"), &private),
+        kid: kid.to_owned(),
+        algorithm: Algorithm::ES256,
+        created_at: env.now().before(age),
+        published_until: None,
+    };
+    let caller = Caller {
+        actor: Actor::Local { uid: 0 },
+        request_id: String::new(),
+        peer: String::new(),
+        user_agent: String::new(),
+    };
+    let entry = NewEntry::new(env.now(), &caller, Action::RotateSigningKey, kid, "");
+    store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signing_key_older_than_configured_is_replaced_and_its_tokens_live_on() {
+    let mut world =
+        World::configured(&format!("signing_key_max_age_seconds = 3600\npublic_url = \"{PUBLIC_URL}\""))
+            .await;
+    for (planted, minutes, stays) in [("young", 59, true), ("old", 61, false)] {
+        assert!(world.server.stop().await.success());
+        plant_signing_key(&world.server.data_dir, planted, Duration::from_mins(minutes)).await;
+        world.kill_and_restart();
+        // What is logged next after the look at the key.
+        world.server.wait_for_log("ledger head");
+        let token = world.token(&world.admin).await;
+        assert_eq!(kid(&token) == planted, stays, "{planted}");
+        assert!(world.lives(&token).await && world.lives(&world.admin_token).await);
+        let by_the_clock = world.ledger().await.iter().filter(|entry| entry.actor == "server").count();
+        assert_eq!(by_the_clock, usize::from(!stays), "and is an entry");
+    }
 }
 
 #[tokio::test]

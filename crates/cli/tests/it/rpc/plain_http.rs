@@ -93,6 +93,30 @@ async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
 }
 
 #[tokio::test]
+async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_method() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.ledger().await.len();
+    world.plain(Method::POST, APPS, json!({ "clientId": "made" })).await;
+    world.plain_as(&token, Method::DELETE, &of("made"), &Value::Null).await;
+    world.plain(Method::PUT, &of("made"), json!({ "clientName": "other" })).await;
+    world.plain(Method::DELETE, &of("made"), Value::Null).await;
+    world.plain(Method::GET, APPS, Value::Null).await;
+    let entries = world.ledger().await.split_off(before);
+    let entries: Vec<_> = entries.iter().map(|entry| (&*entry.action, &*entry.target)).collect();
+    assert_eq!(
+        entries,
+        [
+            ("api_key.create", "made"),
+            ("refuse", "/cloudidl.identity.AppsService/Delete"),
+            ("api_key.update", "made"),
+            ("api_key.delete", "made"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn the_path_wins_over_what_body_and_query_call_the_key() {
     let world = World::start().await;
     world.key("one").await;

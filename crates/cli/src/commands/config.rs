@@ -1,12 +1,22 @@
-//! `gatekey config check`.
+//! `gatekey config`.
 
-use gatekey_server::config::TlsMode;
+use gatekey_server::config::{Settings, TlsMode};
 
-use crate::{args::Config, running};
+use crate::{
+    args::{self, Config},
+    running,
+};
+
+/// Checks a configuration, or tells what it may be.
+pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
+    match arguments {
+        Config::Schema => Ok(say!("{:#}", Settings::schema())?),
+        Config::Check { settings } => check(*settings),
+    }
+}
 
 /// Tells what follows from flags and file. Reads certificate files, and touches nothing.
-pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
-    let Config::Check { settings } = arguments;
+fn check(settings: args::Settings) -> anyhow::Result<()> {
     let settings = super::settings(settings)?;
     let listen = settings.listen();
     let root_key_file = settings.root_key_file.clone();
@@ -23,6 +33,8 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     say!("organization                       {:?}", config.organization)?;
     say!("token_lifetime_seconds             {}", config.token_lifetime.as_secs())?;
     say!("signing_algorithm                  {}", config.signing_algorithm)?;
+    let max_age = config.signing_key_max_age.map_or("never".to_owned(), |age| age.as_secs().to_string());
+    say!("signing_key_max_age_seconds        {max_age}")?;
     say!("audiences                          {}", config.audiences.join(" "))?;
     say!("authorization_metadata_key         {}", config.authorization_metadata_key)?;
     say!("failed_authentications_per_minute  {}", config.failed_authentications_per_minute)?;

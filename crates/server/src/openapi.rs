@@ -1,0 +1,428 @@
+//! `/openapi.json`: what is served as plain HTTP (OpenAPI 3.1), made of the table of endpoints, the types that their
+//! handlers answer with, and the protos. RPC describes itself, by server reflection.
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use buffa_descriptor::{
+    DescriptorPool, EnumValueDescriptor, FieldKind, MessageIndex, ScalarType, SingularKind,
+    generated::descriptor::FileDescriptorProto,
+};
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    App, Config,
+    endpoints::{Credential, ENDPOINTS, Endpoint, Methods},
+    oauth::{error::ErrorResponse, path},
+    rpc::{
+        authorize::{self, Access},
+        bindings::{Binding, Bindings},
+    },
+};
+
+/// Where the document is.
+pub const PATH: &str = "/openapi.json";
+
+/// Gives the document.
+pub async fn handle(State(app): State<App>) -> Response {
+    let document = app.openapi.get_or_init(|| {
+        Bytes::from(serde_json::to_vec(&document(&app.config)).expect("JSON can be written"))
+    });
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, document.clone()).into_response()
+}
+
+/// The document of a configured server.
+pub fn document(config: &Config) -> Value {
+    let mut schemas = Schemas::new();
+    let mut paths = Map::new();
+    for endpoint in ENDPOINTS {
+        paths.insert(endpoint.path.to_owned(), Value::Object(schemas.endpoint(endpoint)));
+    }
+    for binding in Bindings::get().iter() {
+        let methods = paths.entry(binding.path.clone()).or_insert_with(|| json!({}));
+        methods[binding.method.as_str().to_ascii_lowercase()] = schemas.binding(binding);
+    }
+    let oauth_error = schemas.generator.subschema_for::<ErrorResponse>();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gatekey",
+            "summary": "API keys for the Flyte you host yourself",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT or Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": config.issuer() }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take(),
+            "responses": {
+                "OAuthError": {
+                    "description": "Refused (RFC 6749 section 5.2)",
+                    "content": { "application/json": { "schema": oauth_error } },
+                },
+                "RpcError": {
+                    "description": "Refused, by the codes of the Connect protocol",
+                    "content": { "application/json": { "schema": rpc_error() } },
+                },
+            },
+            "securitySchemes": {
+                "secret": { "type": "http", "scheme": "basic", "description": "A key's client id and its secret" },
+                "token": {
+                    "type": "oauth2",
+                    "description": "An access token of a key",
+                    "flows": {
+                        "clientCredentials": {
+                            "tokenUrl": config.url(path::TOKEN),
+                            "scopes": { "all": "All that the key's role allows" },
+                        },
+                    },
+                },
+            },
+        },
+    })
+}
+
+/// <https://connectrpc.com/docs/protocol#error-end-stream>, as every refusal of a method is written.
+fn rpc_error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["code"],
+        "properties": {
+            "code": { "type": "string", "description": "Such as not_found" },
+            "message": { "type": "string", "description": "For people" },
+            "details": { "type": "array", "items": { "type": "object" } },
+        },
+    })
+}
+
+/// Gathers the schemas that paths refer to.
+struct Schemas {
+    generator: SchemaGenerator,
+    pool: &'static DescriptorPool,
+    messages: Map<String, Value>,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12()
+            .for_serialize()
+            .with(|settings| settings.definitions_path = "/components/schemas".into());
+        Self { generator: settings.into_generator(), pool: &Bindings::get().pool, messages: Map::new() }
+    }
+
+    fn take(mut self) -> Map<String, Value> {
+        self.messages.extend(self.generator.take_definitions(true));
+        self.messages
+    }
+
+    /// What is at an endpoint's path.
+    fn endpoint(&mut self, endpoint: &Endpoint) -> Map<String, Value> {
+        let name = endpoint.path.trim_matches('/').replace(['/', '.', '-'], "_");
+        let secret = matches!(endpoint.credential, Credential::Secret | Credential::SecretOrToken);
+        let (basic, bearer) = (json!({ "secret": [] }), json!({ "token": [] }));
+        let security = match endpoint.credential {
+            Credential::Nothing => json!([]),
+            // Nothing beside: the secret may be in the form.
+            Credential::Secret => json!([basic, {}]),
+            Credential::Token => json!([bearer]),
+            Credential::SecretOrToken => json!([basic, bearer, {}]),
+        };
+        let mut answered = json!({ "description": "Done" });
+        if let Some(answer) = endpoint.answer {
+            answered["content"] = json!({ "application/json": { "schema": answer(&mut self.generator) } });
+        }
+        let mut operation = json!({
+            "summary": endpoint.summary,
+            "tags": ["oauth"],
+            "security": security,
+            "responses": { "200": answered, "default": { "$ref": "#/components/responses/OAuthError" } },
+        });
+        if !endpoint.parameters.is_empty() {
+            operation["requestBody"] = form(endpoint, secret);
+        }
+        let methods: &[_] = match endpoint.methods {
+            Methods::Get => &["get"],
+            Methods::Post => &["post"],
+            Methods::GetAndPost => &["get", "post"],
+        };
+        let named = methods.iter().map(|method| {
+            let mut operation = operation.clone();
+            operation["operationId"] = json!(format!("{method}_{name}"));
+            ((*method).to_owned(), operation)
+        });
+        named.collect()
+    }
+
+    /// A method as plain HTTP.
+    fn binding(&mut self, binding: &Binding) -> Value {
+        let procedure = binding.procedure.path();
+        let (service, method) = procedure.trim_start_matches('/').split_once('/').unwrap_or_default();
+        let in_path: Vec<_> = binding.path_fields().map(|(_, field)| field).collect();
+        let fields = self.pool.message(binding.input).fields().iter();
+        let mut parameters: Vec<_> = fields
+            .filter(|field| in_path.contains(&field.name()))
+            .map(|field| {
+                let schema = self.field(field.kind());
+                json!({ "name": field.name(), "in": "path", "required": true, "schema": schema })
+            })
+            .collect();
+        if !binding.has_body {
+            self.query(binding.input, "", &in_path, &mut parameters);
+        }
+        let security = match authorize::access(procedure) {
+            Some(Access::Anonymous) => json!([]),
+            Some(Access::Authenticated | Access::Admin | Access::AdminOrSelf) | None => {
+                json!([{ "token": [] }])
+            }
+        };
+        let answer = self.message(binding.output);
+        let mut operation = json!({
+            "operationId": format!("{}_{method}", service.rsplit('.').next().unwrap_or(service)),
+            "summary": self.method_comment(service, method),
+            "tags": [service],
+            "parameters": parameters,
+            "security": security,
+            "responses": {
+                "200": {
+                    "description": "Done",
+                    "content": { "application/json": { "schema": answer } },
+                },
+                "default": { "$ref": "#/components/responses/RpcError" },
+            },
+        });
+        if binding.has_body {
+            // Not required: an empty body is an empty message.
+            let schema = if in_path.is_empty() {
+                self.message(binding.input)
+            } else {
+                self.object(binding.input, &in_path)
+            };
+            operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+        }
+        operation
+    }
+
+    /// The fields of a message that a query can say.
+    fn query(&mut self, of: MessageIndex, prefix: &str, without: &[&str], parameters: &mut Vec<Value>) {
+        let pool = self.pool;
+        for (at, field) in pool.message(of).fields().iter().enumerate() {
+            if prefix.is_empty() && without.contains(&field.name()) {
+                continue;
+            }
+            let name = format!("{prefix}{}", field.name());
+            match field.kind() {
+                FieldKind::Singular(SingularKind::Message(inner)) => {
+                    self.query(inner, &format!("{name}."), &[], parameters);
+                }
+                FieldKind::List(SingularKind::Message(_)) | FieldKind::Map { .. } => {}
+                kind @ (FieldKind::Singular(_) | FieldKind::List(_)) => {
+                    let schema = self.field(kind);
+                    let mut parameter = json!({ "name": name, "in": "query", "schema": schema });
+                    if let Some(comment) = self.comment(pool.message(of).full_name(), &[2, at]) {
+                        parameter["description"] = json!(comment);
+                    }
+                    parameters.push(parameter);
+                }
+            }
+        }
+    }
+
+    /// A reference to a message, which becomes a component.
+    fn message(&mut self, index: MessageIndex) -> Value {
+        let name = self.pool.message(index).full_name();
+        if !self.messages.contains_key(name) {
+            // Held before its fields are looked at, in case it holds itself.
+            self.messages.insert(name.to_owned(), Value::Null);
+            let schema = self.object(index, &[]);
+            self.messages.insert(name.to_owned(), schema);
+        }
+        json!({ "$ref": format!("#/components/schemas/{name}") })
+    }
+
+    /// A message, as proto3's JSON has it, without some of its fields.
+    fn object(&mut self, index: MessageIndex, without: &[&str]) -> Value {
+        let pool = self.pool;
+        let message = pool.message(index);
+        let mut properties = Map::new();
+        for (at, field) in message.fields().iter().enumerate() {
+            if without.contains(&field.name()) {
+                continue;
+            }
+            let mut schema = self.field(field.kind());
+            if let Some(comment) = self.comment(message.full_name(), &[2, at]) {
+                schema["description"] = json!(comment);
+            }
+            if field.options().is_some_and(|options| options.deprecated == Some(true)) {
+                schema["deprecated"] = json!(true);
+            }
+            properties.insert(field.json_name().to_owned(), schema);
+        }
+        let mut object = json!({ "type": "object", "properties": properties });
+        if let Some(comment) = self.comment(message.full_name(), &[]) {
+            object["description"] = json!(comment);
+        }
+        object
+    }
+
+    fn field(&mut self, kind: FieldKind) -> Value {
+        match kind {
+            FieldKind::Singular(kind) => self.single(kind),
+            FieldKind::List(kind) => json!({ "type": "array", "items": self.single(kind) }),
+            FieldKind::Map { value, .. } => {
+                json!({ "type": "object", "additionalProperties": self.single(value) })
+            }
+        }
+    }
+
+    fn single(&mut self, kind: SingularKind) -> Value {
+        match kind {
+            SingularKind::Scalar(scalar) => match scalar {
+                ScalarType::String => json!({ "type": "string" }),
+                ScalarType::Bytes => json!({ "type": "string", "contentEncoding": "base64" }),
+                ScalarType::Bool => json!({ "type": "boolean" }),
+                ScalarType::Double | ScalarType::Float => json!({ "type": "number" }),
+                ScalarType::Uint32 | ScalarType::Fixed32 => {
+                    json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })
+                }
+                ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32 => {
+                    json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX })
+                }
+                // JSON's numbers cannot hold them.
+                ScalarType::Int64
+                | ScalarType::Uint64
+                | ScalarType::Fixed64
+                | ScalarType::Sfixed64
+                | ScalarType::Sint64 => json!({ "type": "string", "pattern": "^-?[0-9]+$" }),
+            },
+            SingularKind::Enum(index) => {
+                let names: Vec<_> =
+                    self.pool.enumeration(index).values().iter().map(EnumValueDescriptor::name).collect();
+                json!({ "type": "string", "enum": names })
+            }
+            SingularKind::Message(index) => match self.pool.message(index).full_name() {
+                "google.protobuf.Timestamp" => json!({ "type": "string", "format": "date-time" }),
+                "google.protobuf.Duration" => {
+                    json!({ "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$" })
+                }
+                _ => self.message(index),
+            },
+        }
+    }
+
+    /// The comment above a message of the protos, or above what is at a place within it.
+    fn comment(&self, message: &str, within: &[usize]) -> Option<String> {
+        let file = self.pool.file_containing_symbol(message)?;
+        let local = message.strip_prefix(file.package.as_deref()?)?.strip_prefix('.')?;
+        // Messages within messages have their comments elsewhere; the wire has none of them.
+        let at = file.message_type.iter().position(|known| known.name.as_deref() == Some(local))?;
+        comment_at(file, &[&[4, at], within].concat())
+    }
+
+    fn method_comment(&self, service: &str, method: &str) -> Option<String> {
+        let file = self.pool.file_containing_symbol(service)?;
+        let local = service.rsplit('.').next()?;
+        let at = file.service.iter().position(|known| known.name.as_deref() == Some(local))?;
+        let mut methods = file.service[at].method.iter();
+        let method = methods.position(|known| known.name.as_deref() == Some(method))?;
+        comment_at(file, &[6, at, 2, method])
+    }
+}
+
+/// The comment at a place in a file (`google.protobuf.SourceCodeInfo.Location.path`), on one line.
+fn comment_at(file: &FileDescriptorProto, path: &[usize]) -> Option<String> {
+    let locations = &file.source_code_info.as_option()?.location;
+    let same = |known: &[i32]| {
+        known.len() == path.len() && known.iter().zip(path).all(|(a, b)| usize::try_from(*a) == Ok(*b))
+    };
+    let comment = locations.iter().find(|location| same(&location.path))?.leading_comments.as_deref()?;
+    let comment = comment.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!comment.is_empty()).then_some(comment)
+}
+
+/// The form of an endpoint; with the secret in it, for who does not send it by HTTP Basic.
+fn form(endpoint: &Endpoint, secret: bool) -> Value {
+    let mut properties = Map::new();
+    for parameter in endpoint.parameters {
+        let schema = json!({ "type": "string", "description": parameter.summary });
+        properties.insert(parameter.name.to_owned(), schema);
+    }
+    if secret {
+        properties.insert("client_id".to_owned(), json!({ "type": "string", "description": "The key" }));
+        let schema = json!({ "type": "string", "format": "password", "description": "Its secret" });
+        properties.insert("client_secret".to_owned(), schema);
+    }
+    let required: Vec<_> =
+        endpoint.parameters.iter().filter(|parameter| parameter.required).map(|p| p.name).collect();
+    let schema = json!({ "type": "object", "properties": properties, "required": required });
+    json!({ "required": true, "content": { "application/x-www-form-urlencoded": { "schema": schema } } })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::rpc;
+
+    #[tokio::test]
+    async fn the_document_has_every_route_but_those_of_rpc() {
+        let app = crate::app::tests::app();
+        // axum tells of its routes in its Debug alone.
+        let shown = format!("{:?}", app.router());
+        let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
+        let services: BTreeSet<String> = rpc::router(&app)
+            .methods()
+            .filter_map(|method| Some(format!("/{}/{{method}}", method.rsplit_once('/')?.0)))
+            .collect();
+        // Under these two names axum keeps what answers where nothing is served.
+        let fallback = ["/", "/{*__private__axum_fallback}"];
+        let routed: BTreeSet<_> =
+            routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
+        let document = document(&app.config);
+        let documented: BTreeSet<_> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(documented, routed);
+        assert!(routed.len() > 10, "{routed:?}");
+    }
+
+    #[tokio::test]
+    async fn every_reference_leads_somewhere_and_no_operation_has_the_name_of_another() {
+        let app = crate::app::tests::app();
+        let document = document(&app.config);
+        let mut names = BTreeSet::new();
+        let mut open = vec![&document];
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Object(members) => {
+                    if let Some(Value::String(reference)) = members.get("$ref") {
+                        let target = document.pointer(reference.trim_start_matches('#'));
+                        assert!(target.is_some_and(Value::is_object), "{reference}");
+                    }
+                    if let Some(Value::String(name)) = members.get("operationId") {
+                        assert!(names.insert(name), "{name} twice");
+                    }
+                    open.extend(members.values());
+                }
+                Value::Array(members) => open.extend(members),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        assert!(names.len() > 15, "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn comments_of_the_protos_are_descriptions() {
+        let app = crate::app::tests::app();
+        let document = document(&app.config);
+        let create = &document["paths"]["/oauth_app/api/v1"]["post"];
+        assert_eq!(create["summary"], "Makes a key; the answer is the only one that shows its secret.");
+        let secret =
+            &document["components"]["schemas"]["cloudidl.identity.App"]["properties"]["clientSecret"];
+        assert_eq!(secret["description"], "Present in the answer to Create alone.");
+    }
+}
