@@ -463,7 +463,7 @@ pub(crate) struct ShortStoreCheck {
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreCheck {
-    /// The data directory
+    /// Where keys, root key and certificates are kept
     #[arg(long, value_name = "DIR", default_value = "gatekey-data", env = "GATEKEY_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
     /// File of the root key [default: root.key in the data directory]

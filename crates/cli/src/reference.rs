@@ -105,6 +105,10 @@ Made of the code. A flag goes before its variable.
             let Some(variable) = argument.get_env().map(|variable| variable.to_str().unwrap()) else {
                 continue;
             };
+            // The doctor takes from flags what clients take from the environment; they are told below.
+            if gatekey_client::VARIABLES.iter().any(|(name, _)| *name == variable) {
+                continue;
+            }
             let default = argument.get_default_values().first().map(|value| value.to_str().unwrap());
             let default = default.map(|default| format!("`{default}`")).unwrap_or_default();
             let meaning = cell(&argument.get_help().unwrap().to_string());
