@@ -3,7 +3,7 @@
 #![no_main]
 
 use buffa::Message as _;
-use gatekey_core::list::{Filter, ListKeys, MAX_FILTERS, MAX_LIMIT};
+use gatekey_core::list::{Condition, ListKeys, MAX_FILTERS, MAX_LIMIT};
 use gatekey_proto::cloudidl::common::ListRequest;
 use gatekey_server::rpc::convert::list::query;
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 fn check(list: &ListKeys) {
     assert!(list.filters.len() <= MAX_FILTERS && (1..=MAX_LIMIT).contains(&list.page_size()));
     for filter in &list.filters {
-        if let Filter::In(_, values) = filter {
+        if let Condition::In(values) = &filter.condition {
             assert!((1..=MAX_FILTERS).contains(&values.len()));
         }
     }

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     App,
-    metrics::{Outcome, Told},
+    metrics::{CountedAs, Outcome, Told},
 };
 
 /// The header that names a call.
@@ -131,7 +131,8 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let took = started.elapsed();
     let outcome = told.and_then(|told| told.get());
     let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
-    app.metrics.count(&path, outcome, took);
+    let counted_as = response.extensions().get::<CountedAs>().map_or(path.as_str(), |path| path.0);
+    app.metrics.count(counted_as, outcome, took);
     app.request_log.log(&RequestLine {
         request_id: &request_id,
         method: method.as_str(),

@@ -5,7 +5,7 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt::{self, Write as _},
     sync::{
         Arc, OnceLock,
@@ -18,7 +18,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use connectrpc::ErrorCode;
 use gatekey_core::{Directory, Store, Timestamp, directory::KeyCounts};
 
-use crate::{oauth, rpc::authorize};
+use crate::{
+    endpoints::ENDPOINTS,
+    rpc::{authorize, bindings::Bindings},
+};
 
 /// The label of every path that is not served.
 const OTHER: &str = "other";
@@ -134,10 +137,15 @@ impl Default for Metrics {
     }
 }
 
-/// Every path that is served.
+/// Every path that is served; one with a name in it stands for all that fit it.
 fn served() -> impl Iterator<Item = &'static str> {
-    oauth::path::ALL.into_iter().chain(authorize::procedures())
+    let bound: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
+    ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(bound).chain(authorize::procedures())
 }
+
+/// The path that an answer is counted under, when that is not the request's own; in the answer's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct CountedAs(pub &'static str);
 
 impl Metrics {
     /// Counts an answered request.

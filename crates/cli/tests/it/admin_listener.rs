@@ -276,3 +276,17 @@ fn the_ready_file_says_where_it_is() {
     };
     assert_eq!(ready["admin_url"].as_str(), server.admin_url.as_deref());
 }
+
+#[tokio::test]
+async fn plain_http_is_counted_by_the_shape_of_its_path() {
+    let world = World::observed().await;
+    for client_id in ["admin", "missing"] {
+        let bearer = format!("Bearer {}", world.admin_token);
+        let path = format!("/oauth_app/api/v1/{client_id}");
+        world.http.get(&path, &[("authorization", &bearer)]).await;
+    }
+    let samples = world.samples().await;
+    let route = "/oauth_app/api/v1/{client_id}";
+    assert_counts(&samples, &format!("gatekey_request_duration_seconds_count{{route=\"{route}\"}}"), 2.0);
+    assert_eq!(requests(&samples, route, "ok").to_string(), "1");
+}

@@ -35,16 +35,4 @@ pub mod path {
     pub const FLYTE_CLIENT: &str = "/config/v1/flyte_client";
     /// Who is calling, as Flyte 1 serves it.
     pub const ME: &str = "/me";
-    /// All of them.
-    pub const ALL: [&str; 9] = [
-        TOKEN,
-        INTROSPECT,
-        REVOKE,
-        JWKS,
-        USERINFO,
-        AUTHORIZATION_SERVER,
-        OPENID_CONFIGURATION,
-        FLYTE_CLIENT,
-        ME,
-    ];
 }

@@ -25,7 +25,7 @@ use super::{
     bindings::{Binding, Bindings},
     error, render,
 };
-use crate::oauth::error::CHALLENGE_BEARER;
+use crate::{metrics::CountedAs, oauth::error::CHALLENGE_BEARER};
 
 /// What was asked for before the request got the name of a procedure.
 #[derive(Clone)]
@@ -63,6 +63,7 @@ pub async fn name(path: MatchedPath, mut request: Request, next: Next) -> Respon
     let uri = std::mem::replace(request.uri_mut(), binding.procedure.clone());
     request.extensions_mut().insert(Asked { binding, uri, json });
     let mut response = next.run(request).await;
+    response.extensions_mut().insert(CountedAs(&binding.path));
     if response.status() == axum::http::StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2 wants a challenge; Connect has none.
         response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(CHALLENGE_BEARER);
