@@ -284,9 +284,11 @@ async fn init(app: &App, caller: &Caller, name: &str, rotate: bool) -> Result<Wi
 
 /// Answers on the socket until the task is dropped.
 pub async fn serve(app: App, listener: UnixListener, own_uid: u32) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                failing = false;
                 let app = app.clone();
                 tokio::spawn(async move {
                     if let Err(error) = answer(&app, stream, own_uid).await {
@@ -295,7 +297,9 @@ pub async fn serve(app: App, listener: UnixListener, own_uid: u32) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the control socket cannot accept");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "the control socket cannot accept; it goes on trying in silence");
+                }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }

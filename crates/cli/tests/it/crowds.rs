@@ -73,6 +73,38 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
 }
 
 #[tokio::test]
+async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others_later() {
+    let (_directory, server) = with_descriptors(100);
+    let admin = server.init();
+    let http = server.http();
+    let token = server.token(&admin).await;
+    let create = async |name: String| {
+        let body = json!({ "clientId": name });
+        http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await
+    };
+    assert_eq!(create("first".to_owned()).await.status, 200, "this caller is inside");
+    // Whoever may administer the server is not kept from taking all its descriptors.
+    let socket = server.data_dir.join("control.sock");
+    let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    eventually("it is said", async || said(&server, "the control socket cannot accept") == 1).await;
+    // Found only by those who come now.
+    let _newcomer = TcpStream::connect(raw::address(&server)).await.unwrap();
+    eventually("it is said", async || said(&server, "connections cannot be accepted") == 1).await;
+    for number in 0..20 {
+        let created = create(format!("key-{number}")).await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        assert_eq!(http.token(&admin, &[]).await.status, 200);
+    }
+    let list = "/gatekey.v1.ApiKeyService/List";
+    let listed = http.connect_json(list, &token, &json!({})).await.json();
+    assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
+    assert_eq!(said(&server, "cannot accept") + said(&server, "cannot be accepted"), 2);
+    drop(held);
+    assert_eq!(server.http().token(&admin, &[]).await.status, 200);
+    server.init_named("local");
+}
+
+#[tokio::test]
 async fn the_limit_on_descriptors_is_raised_as_far_as_it_may_be() {
     let directory = tempfile::tempdir().unwrap();
     let script = "ulimit -S -n 90; exec \"$0\" \"$@\"";
