@@ -11,7 +11,11 @@ use arc_swap::ArcSwap;
 use gatekey_client::{
     ApiKey, ClientBuilder, CreateOptions, Error, PlainSecret, Role, RotateOptions, TokenCache, UpdateOptions,
 };
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyString};
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::PyString,
+};
 
 use crate::{app::App, call::Call, details::KeyDetails, error, listing::Listing};
 
@@ -22,11 +26,32 @@ pub(crate) fn key(key: &ApiKey) -> Key {
     (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
 }
 
-/// The text of a secret. The error that Python itself would raise carries all of it.
-fn text_of_secret<'text>(name: &str, secret: &'text Bound<'_, PyString>) -> PyResult<&'text str> {
-    secret
+/// The text of a secret. The errors that Python itself would raise carry all of it.
+fn text_of_secret(name: &str, secret: &Bound<'_, PyAny>) -> PyResult<PlainSecret> {
+    let text = secret.cast::<PyString>().map_err(|_| wrong_type(name, "str", secret))?;
+    let text = text
         .to_str()
-        .map_err(|_| PyValueError::new_err(format!("{name} is no text: it has half a surrogate pair")))
+        .map_err(|_| PyValueError::new_err(format!("{name} is no text: it has half a surrogate pair")))?;
+    Ok(PlainSecret::new(text))
+}
+
+/// A sequence of texts; one text alone is none, though Python would take it apart.
+fn texts(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
+    value.map(|value| value.extract().map_err(|_| wrong_type(name, "a sequence of str", &value))).transpose()
+}
+
+/// A `datetime` with a time zone.
+fn date(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<SystemTime>> {
+    value
+        .map(|value| value.extract().map_err(|_| wrong_type(name, "a datetime with a time zone", &value)))
+        .transpose()
+}
+
+/// Says which argument it is: before Python 3.11 an error has no place for that but its message.
+fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let found = value.get_type();
+    let found = found.name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("{name} must be {wanted}, not {found}"))
 }
 
 /// A client, and the process whose runtime its connections live on.
@@ -77,12 +102,12 @@ impl Client {
     fn new(
         python: Python<'_>,
         endpoint: Option<&str>,
-        api_key: Option<Bound<'_, PyString>>,
+        api_key: Option<Bound<'_, PyAny>>,
         client_id: Option<String>,
-        client_secret: Option<Bound<'_, PyString>>,
+        client_secret: Option<Bound<'_, PyAny>>,
         ca_file: Option<PathBuf>,
         organization: Option<String>,
-        scopes: Option<Vec<String>>,
+        scopes: Option<Bound<'_, PyAny>>,
         plaintext: bool,
         timeout: Option<f64>,
         retries: Option<u32>,
@@ -95,12 +120,12 @@ impl Client {
             builder = builder.endpoint(endpoint);
         }
         if let Some(api_key) = api_key {
-            builder = builder.encoded_credentials(text_of_secret("api_key", &api_key)?);
+            builder = builder.encoded_credentials(text_of_secret("api_key", &api_key)?.expose());
         }
         match (client_id, client_secret) {
             (Some(client_id), Some(client_secret)) => {
                 let client_secret = text_of_secret("client_secret", &client_secret)?;
-                builder = builder.credentials(client_id, PlainSecret::new(client_secret));
+                builder = builder.credentials(client_id, client_secret);
             }
             (None, None) => {}
             (Some(_), None) => return Err(PyValueError::new_err("client_id needs client_secret beside it")),
@@ -112,7 +137,7 @@ impl Client {
         if let Some(organization) = organization {
             builder = builder.organization(organization);
         }
-        if let Some(scopes) = scopes {
+        if let Some(scopes) = texts("scopes", scopes)? {
             builder = builder.scopes(scopes);
         }
         if let Some(timeout) = timeout {
@@ -148,7 +173,7 @@ impl Client {
     }
 
     #[pyo3(signature = (
-        name, *, client_id=None, redirect_uris=Vec::new(), skip_default_policy_assignments=false, role=None,
+        name, *, client_id=None, redirect_uris=None, skip_default_policy_assignments=false, role=None,
         expires_at=None, secret_label=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
@@ -157,10 +182,10 @@ impl Client {
         python: Python<'_>,
         name: String,
         client_id: Option<String>,
-        redirect_uris: Vec<String>,
+        redirect_uris: Option<Bound<'_, PyAny>>,
         skip_default_policy_assignments: bool,
         role: Option<&str>,
-        expires_at: Option<SystemTime>,
+        expires_at: Option<Bound<'_, PyAny>>,
         secret_label: Option<String>,
     ) -> PyResult<Call> {
         let role = role.map(|text| {
@@ -169,10 +194,10 @@ impl Client {
         let options = CreateOptions {
             name,
             client_id,
-            redirect_uris,
+            redirect_uris: texts("redirect_uris", redirect_uris)?.unwrap_or_default(),
             skip_default_policy_assignments,
             role: role.transpose()?,
-            expires_at,
+            expires_at: date("expires_at", expires_at)?,
             secret_label,
         };
         let client = self.connected(python)?;
@@ -189,16 +214,19 @@ impl Client {
         Ok(Listing::new(ApiKey::listall(&self.connected(python)?, limit)))
     }
 
-    #[pyo3(signature = (client_id, *, client_name=None, redirect_uris=Vec::new()))]
+    #[pyo3(signature = (client_id, *, client_name=None, redirect_uris=None))]
     fn update(
         &self,
         python: Python<'_>,
         client_id: String,
         client_name: Option<String>,
-        redirect_uris: Vec<String>,
+        redirect_uris: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Call> {
         let client = self.connected(python)?;
-        let options = UpdateOptions { client_name, redirect_uris };
+        let options = UpdateOptions {
+            client_name,
+            redirect_uris: texts("redirect_uris", redirect_uris)?.unwrap_or_default(),
+        };
         Call::start(async move { ApiKey::update(&client, &client_id, options).await }, |answer| key(&answer))
     }
 
@@ -214,10 +242,10 @@ impl Client {
         client_id: String,
         grace: Duration,
         label: Option<String>,
-        expires_at: Option<SystemTime>,
+        expires_at: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Call> {
         let client = self.connected(python)?;
-        let options = RotateOptions { grace, label, expires_at };
+        let options = RotateOptions { grace, label, expires_at: date("expires_at", expires_at)? };
         Call::start(async move { ApiKey::rotate(&client, &client_id, options).await }, |answer| key(&answer))
     }
 

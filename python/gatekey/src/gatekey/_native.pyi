@@ -81,7 +81,7 @@ class Client:
         name: str,
         *,
         client_id: str | None = None,
-        redirect_uris: Sequence[str] = ...,
+        redirect_uris: Sequence[str] | None = None,
         skip_default_policy_assignments: bool = False,
         role: str | None = None,
         expires_at: datetime | None = None,
@@ -90,7 +90,7 @@ class Client:
     def get(self, client_id: str) -> Call[_Key]: ...
     def listall(self, *, limit: int | None) -> Listing: ...
     def update(
-        self, client_id: str, *, client_name: str | None = None, redirect_uris: Sequence[str] = ...
+        self, client_id: str, *, client_name: str | None = None, redirect_uris: Sequence[str] | None = None
     ) -> Call[_Key]: ...
     def delete(self, client_id: str) -> Call[None]: ...
     def rotate(

@@ -185,7 +185,7 @@ class ApiKey:
         """
         call = client().create(
             name,
-            redirect_uris=redirect_uris or (),
+            redirect_uris=redirect_uris,
             skip_default_policy_assignments=skip_default_policy_assignments,
             role=role,
             expires_at=_with_zone(expires_at),
@@ -256,7 +256,7 @@ class ApiKey:
         Example:
             key = ApiKey.update(client_id="ci-pipeline", client_name="deploy")
         """
-        call = client().update(client_id, client_name=client_name, redirect_uris=redirect_uris or ())
+        call = client().update(client_id, client_name=client_name, redirect_uris=redirect_uris)
         return Pending(call, cls._from_answer)
 
     @operation
