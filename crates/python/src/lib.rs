@@ -1,14 +1,14 @@
 //! `gatekey._native`: the Rust client as Python sees it.
 //!
 //! Nothing here is public to users: `python/gatekey` wraps it in the documented class. Every method that talks
-//! to a server starts a [`call::Call`] and returns at once; Python waits for it with the GIL released, or awaits it.
+//! to a server starts a `call::Call` and returns at once; Python waits for it with the GIL released, or awaits it.
 //!
 //! # Layout
-//! - [`client`]: a server and credentials, and the operations on keys.
-//! - [`call`]: an operation under way; [`runtime`] is where it runs, [`waker`] tells an event loop that it is done.
-//! - [`listing`]: keys page by page.
-//! - [`app`], [`details`]: what the answers are made of; [`json`] makes Python's types of JSON.
-//! - [`error`]: errors as exceptions.
+//! - `client`: a server and credentials, and the operations on keys.
+//! - `call`: an operation under way; `runtime` is where it runs, `waker` tells an event loop that it is done.
+//! - `listing`: keys page by page.
+//! - `app`, `details`: what the answers are made of; `json` makes Python's types of JSON.
+//! - `error`: errors as exceptions.
 
 mod app;
 mod call;
