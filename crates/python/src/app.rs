@@ -12,6 +12,13 @@ use crate::{error, json as python_json};
 #[derive(PartialEq)]
 pub(crate) struct App(gatekey_client::App);
 
+/// A key as the façade makes its `ApiKey` of it: message, organization, encoded credentials.
+pub(crate) type Key = (App, Option<String>, Option<String>);
+
+pub(crate) fn key(key: &ApiKey) -> Key {
+    (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
+}
+
 impl From<&ApiKey> for App {
     fn from(key: &ApiKey) -> Self {
         Self(key.pb2().clone())

@@ -17,14 +17,7 @@ use pyo3::{
     types::PyString,
 };
 
-use crate::{app::App, call::Call, details::KeyDetails, error, listing::Listing};
-
-/// A key as the façade makes its `ApiKey` of it: message, organization, encoded credentials.
-pub(crate) type Key = (App, Option<String>, Option<String>);
-
-pub(crate) fn key(key: &ApiKey) -> Key {
-    (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
-}
+use crate::{app::key, call::Call, details::KeyDetails, error, listing::Listing};
 
 /// The text of a secret. The errors that Python itself would raise carry all of it.
 fn text_of_secret(name: &str, secret: &Bound<'_, PyAny>) -> PyResult<PlainSecret> {

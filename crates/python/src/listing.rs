@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::{
+    app::{Key, key},
     call::Call,
-    client::{Key, key},
     error,
 };
 
