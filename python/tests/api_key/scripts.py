@@ -9,11 +9,14 @@ from pathlib import Path
 
 from support.gatekey import PATIENCE_SECONDS
 
+# A shell has what it runs in the background ignore Ctrl-C, and Python takes that over.
+HEEDS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 
 def start_script(source: str, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Starts a script, with more environment variables. It is told where this folder's modules are."""
     return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source)],
+        [sys.executable, "-X", "faulthandler", "-c", HEEDS_CTRL_C + textwrap.dedent(source)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
