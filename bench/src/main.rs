@@ -43,7 +43,7 @@ use gatekey_credentials::jwt::Algorithm;
 use crate::{gatekey::Bench, report::Section};
 
 /// How tokens can be signed; the first is the default.
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::ES256, Algorithm::RS256];
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256];
 
 /// Measures Gatekey beside floors in the same run.
 #[derive(Parser)]
