@@ -1,13 +1,14 @@
 //! Where log lines go: standard error, as text for people or JSON for programs.
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal as _, Write as _, stderr},
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
 use gatekey_server::call::{RequestLine, RequestLog};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::args::LogFormat;
@@ -90,7 +91,8 @@ impl RequestLog for AsJson {
     fn log(&self, line: &RequestLine<'_>) {
         #[derive(Serialize)]
         struct Event<'l> {
-            timestamp: String,
+            #[serde(serialize_with = "as_text")]
+            timestamp: humantime::Rfc3339Timestamp,
             level: &'static str,
             message: &'static str,
             #[serde(flatten)]
@@ -101,16 +103,21 @@ impl RequestLog for AsJson {
             return;
         }
         let event = Event {
-            timestamp: humantime::format_rfc3339_micros(crate::clock::now()).to_string(),
+            timestamp: humantime::format_rfc3339_micros(crate::clock::now()),
             level: "INFO",
             message: "request",
             line,
             target: "gatekey::request",
         };
-        let Ok(mut text) = serde_json::to_vec(&event) else { return };
-        text.push(b'\n');
-        let _ = self.0.clone().write_all(&text);
+        self.0.append(|lines| {
+            let _ = serde_json::to_writer(&mut *lines, &event);
+            lines.push(b'\n');
+        });
     }
+}
+
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Lines on their way to standard error. A write a line would cost every request a system call and a wake-up
@@ -133,22 +140,28 @@ impl Lines {
 
     fn write_out(&self) {
         let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = std::mem::take(&mut *waiting);
         // Writing while holding the lock keeps lines in order, and slows requests down when nobody reads,
         // rather than filling the memory.
-        let _ = stderr().write_all(&lines);
+        let _ = stderr().write_all(&waiting);
+        waiting.clear();
+    }
+
+    /// Adds what is written, in place: a copy of its own would cost every line an allocation.
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let (waiting, some) = &*self.0;
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = waiting.len();
+        write(&mut waiting);
+        // The thread sleeps only while there is nothing, or less than is worth a write.
+        if before == 0 || waiting.len() >= FULL {
+            some.notify_one();
+        }
     }
 }
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let (waiting, some) = &*self.0;
-        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.extend_from_slice(line);
-        // The thread sleeps only while there is nothing, or less than is worth a write.
-        if waiting.len() == line.len() || waiting.len() >= FULL {
-            some.notify_one();
-        }
+        self.append(|lines| lines.extend_from_slice(line));
         Ok(line.len())
     }
 

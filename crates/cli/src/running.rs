@@ -15,7 +15,7 @@ use gatekey_core::{Actor, Caller, Env, StoreError, key_ring::KeyRingError};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,
-    call::RequestLog,
+    call::{Calls, RequestLog},
     config::{Settings, TlsMode},
     control, maintenance,
     serve::{self, Acceptor},
@@ -207,7 +207,7 @@ impl Opened {
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let acceptor = Acceptor { listener, tls: acceptor, only_from, drain: DRAIN };
-        let serving = tokio::spawn(serve::serve(acceptor, app.router(), async move {
+        let serving = tokio::spawn(serve::serve(acceptor, Calls::new(&app), async move {
             let _ = stopped.await;
         }));
         tracing::info!(

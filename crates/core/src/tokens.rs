@@ -3,7 +3,7 @@
 //! No token has a row: what kills one is its dates, its key's state and epoch, the secret that fetched it, or
 //! the deny-list, all of them in memory.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
@@ -236,20 +236,21 @@ impl Tokens {
             return Err(TokenError::InvalidClient);
         }
         let scope = scopes.join(" ");
+        let (jti, key_id) = (self.token_id(key.secret.id), key.facts.key_id.to_string());
         let claims = AccessTokenClaims {
-            iss: self.policy.issuer.clone(),
-            sub: key.facts.client_id.to_string(),
-            client_id: key.facts.client_id.to_string(),
+            iss: self.policy.issuer.as_str(),
+            sub: key.facts.client_id.as_str(),
+            client_id: key.facts.client_id.as_str(),
             aud,
             exp,
             iat: now.as_seconds() - BACKDATED,
             nbf: now.as_seconds() - BACKDATED,
-            jti: format!("{}.{}", key.secret.id, BASE64URL.encode(self.env.random::<16>())),
-            scope: scope.clone(),
+            jti: &jti,
+            scope: &scope,
             scp: scopes,
-            org: self.policy.organization.clone(),
+            org: &self.policy.organization,
             epoch: key.facts.epoch,
-            key: key.facts.key_id.to_string(),
+            key: &key_id,
         };
         let signing_key =
             self.key_ring.signing_key().ok_or_else(|| TokenError::Internal("no signing key".into()))?;
@@ -366,19 +367,28 @@ impl Tokens {
         }
     }
 
-    fn grant_scopes(facts: &KeyFacts, asked: &str) -> Result<Vec<String>, TokenError> {
+    /// Names a token after the secret that fetches it.
+    fn token_id(&self, secret_id: SecretId) -> String {
+        let mut jti = String::with_capacity(64);
+        // Writing to a string does not fail.
+        let _ = write!(jti, "{secret_id}.");
+        BASE64URL.encode_string(self.env.random::<16>(), &mut jti);
+        jti
+    }
+
+    fn grant_scopes(facts: &KeyFacts, asked: &str) -> Result<Vec<&'static str>, TokenError> {
         if asked.split_ascii_whitespace().any(|scope| scope != SCOPE_ALL) {
             return Err(TokenError::InvalidScope(format!("the only scope here is {SCOPE_ALL}")));
         }
         // RFC 6749 section 3.3 lets the server grant less than was asked, if it says so.
-        Ok(facts.role.iter().map(|_| SCOPE_ALL.to_owned()).collect())
+        Ok(facts.role.iter().map(|_| SCOPE_ALL).collect())
     }
 
-    fn grant_audiences(&self, asked: &[String]) -> Result<Vec<String>, TokenError> {
+    fn grant_audiences(&self, asked: &[String]) -> Result<Vec<&str>, TokenError> {
         if asked.is_empty() {
-            return Ok(self.policy.audiences.first().cloned().into_iter().collect());
+            return Ok(self.policy.audiences.first().map(String::as_str).into_iter().collect());
         }
-        let mut granted: Vec<String> = Vec::new();
+        let mut granted: Vec<&str> = Vec::new();
         for audience in asked {
             let same = |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
             let known = self.policy.audiences.iter().find(same).ok_or_else(|| {
@@ -387,8 +397,8 @@ impl Tokens {
                     self.policy.audiences.join(" ")
                 ))
             })?;
-            if !granted.contains(known) {
-                granted.push(known.clone());
+            if !granted.contains(&known.as_str()) {
+                granted.push(known);
             }
         }
         Ok(granted)

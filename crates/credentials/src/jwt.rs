@@ -186,23 +186,32 @@ impl SigningKey {
     /// # Errors
     /// When the claims cannot be written as JSON or the library refuses to sign.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, UnusableKey> {
-        let mut token = String::with_capacity(768);
+        // Room for what most claims take, so that neither grows on its way.
+        let mut json = Vec::with_capacity(768);
+        serde_json::to_writer(&mut json, claims).map_err(|_| UnusableKey)?;
+        let mut token = String::with_capacity(1024);
         token.push_str(&self.header);
-        BASE64URL.encode_string(serde_json::to_vec(claims).map_err(|_| UnusableKey)?, &mut token);
-        let encoded = match &self.pair {
+        BASE64URL.encode_string(json, &mut token);
+        let (signature, rsa);
+        let signature = match &self.pair {
             Pair::Ecdsa(pair) => {
-                BASE64URL.encode(pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?)
+                signature = pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?;
+                signature.as_ref()
             }
-            Pair::Ed25519(pair) => BASE64URL.encode(pair.sign(token.as_bytes())),
+            Pair::Ed25519(pair) => {
+                signature = pair.sign(token.as_bytes());
+                signature.as_ref()
+            }
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &self.nonce, token.as_bytes(), &mut signature)
                     .map_err(|_| UnusableKey)?;
-                BASE64URL.encode(signature)
+                rsa = signature;
+                rsa.as_slice()
             }
         };
         token.push('.');
-        token.push_str(&encoded);
+        BASE64URL.encode_string(signature, &mut token);
         Ok(token)
     }
 

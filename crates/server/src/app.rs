@@ -10,7 +10,6 @@ use axum::{
     body::Bytes,
     extract::State,
     http::{HeaderMap, Method, StatusCode},
-    middleware,
     response::{IntoResponse, Response},
 };
 use gatekey_core::{
@@ -18,15 +17,8 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     tokens::TokenPolicy,
 };
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{
-    Config,
-    call::{self, RequestLog},
-    endpoints,
-    metrics::Metrics,
-    rpc,
-};
+use crate::{Config, call::RequestLog, endpoints, metrics::Metrics, rpc};
 
 /// What every handler shares. Cloning is cheap.
 #[derive(Clone)]
@@ -150,14 +142,12 @@ impl App {
         }
     }
 
-    /// Every route, with the layers that each request passes.
+    /// Every route; what each request passes before is [`Calls`](crate::call::Calls).
     pub fn router(&self) -> Router {
         Router::new()
             .merge(endpoints::routes(self))
             .merge(rpc::routes(self))
             .fallback(not_found)
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn_with_state(self.clone(), call::middleware))
             .with_state(self.clone())
     }
 }
@@ -177,19 +167,6 @@ async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -
     let document = format!("{}/.well-known/oauth-authorization-server", app.config.issuer());
     let body = serde_json::json!({ "error": "not_found", "error_description": format!("nothing is served at this path; what is served is listed at {document}") });
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
-fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
-    let body =
-        serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
-    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use gatekey_core::tokens::{TokenRefusal, VerifiedToken};
 
 use crate::{App, call::CallingKey};
 
-/// Who is calling; in every request's extensions.
+/// Who is calling.
 #[derive(Debug, Clone)]
 pub enum Principal {
     /// No credential was sent.
@@ -39,6 +39,22 @@ pub enum Refusal {
 }
 
 impl Principal {
+    /// Finds out who is calling.
+    pub fn of(app: &App, headers: &HeaderMap) -> Self {
+        let principal = match bearer_token(app, headers) {
+            Ok(None) => Self::Nobody,
+            Ok(Some(token)) => match app.tokens.verify(token) {
+                Ok(verified) => Self::Key(verified),
+                Err(refusal) => Self::Refused(refusal.into()),
+            },
+            Err(refusal) => Self::Refused(refusal),
+        };
+        if let Self::Refused(refusal) = &principal {
+            tracing::debug!(%refusal, "a credential was refused");
+        }
+        principal
+    }
+
     /// The key that calls.
     ///
     /// # Errors
@@ -52,19 +68,9 @@ impl Principal {
     }
 }
 
-/// Finds out who is calling.
+/// Leaves in each request's extensions who is calling.
 pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let principal = match bearer_token(&app, request.headers()) {
-        Ok(None) => Principal::Nobody,
-        Ok(Some(token)) => match app.tokens.verify(token) {
-            Ok(verified) => Principal::Key(verified),
-            Err(refusal) => Principal::Refused(refusal.into()),
-        },
-        Err(refusal) => Principal::Refused(refusal),
-    };
-    if let Principal::Refused(refusal) = &principal {
-        tracing::debug!(%refusal, "a credential was refused");
-    }
+    let principal = Principal::of(&app, request.headers());
     let calling = match &principal {
         Principal::Key(token) => Some(CallingKey(token.facts.client_id.clone())),
         Principal::Nobody | Principal::Refused(_) => None,
@@ -81,17 +87,14 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
 /// OAuth endpoints and no principal.
 fn bearer_token<'h>(app: &App, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refusal> {
     let advertised = app.config.authorization_metadata_key.as_str();
-    let mut values = headers.get_all(header::AUTHORIZATION).iter().collect::<Vec<_>>();
-    if advertised != header::AUTHORIZATION.as_str() {
-        values.extend(headers.get_all(advertised).iter());
-    }
+    let further = (advertised != header::AUTHORIZATION.as_str()).then(|| headers.get_all(advertised));
+    let mut values = headers.get_all(header::AUTHORIZATION).iter().chain(further.into_iter().flatten());
+    let Some(value) = values.next() else { return Ok(None) };
     // The same credential in both headers says nothing contradictory.
-    values.dedup();
-    let value = match values.as_slice() {
-        [] => return Ok(None),
-        [value] => value.to_str().map_err(|_| Refusal::NotBearer)?,
-        _ => return Err(Refusal::Several),
-    };
+    if values.any(|other| other != value) {
+        return Err(Refusal::Several);
+    }
+    let value = value.to_str().map_err(|_| Refusal::NotBearer)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("basic") => Ok(None),

@@ -1,21 +1,28 @@
-//! [`Call`]: a request's name and origin; and the log line that each request leaves.
+//! [`Call`]: a request's name and origin; [`Calls`], which every request passes; and the log line that each leaves.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    any::Any,
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
-    middleware::Next,
-    response::Response,
+    Router,
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
+    response::{IntoResponse as _, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures::FutureExt as _;
 use gatekey_core::{Actor, Caller};
 use gatekey_credentials::{ClientId, detection::holds_credential};
 use serde::{Serialize, Serializer};
+use tower::ServiceExt as _;
 
 use crate::{
     App,
     metrics::{CountedAs, Outcome, Told},
+    serve::Answer,
 };
 
 /// The header that names a call.
@@ -103,13 +110,48 @@ impl Call {
     }
 }
 
+/// Every route, with what each request passes on its way there. Around the router, not layers of it: these would put
+/// each request on the heap, once a layer.
+#[derive(Clone)]
+pub struct Calls {
+    app: App,
+    router: Router,
+}
+
+impl Calls {
+    /// Of an application.
+    pub fn new(app: &App) -> Self {
+        Self { app: app.clone(), router: app.router() }
+    }
+}
+
+impl Answer for Calls {
+    async fn answer(self, request: Request) -> Response {
+        let Self { app, router } = self;
+        answer(&app, request, async |request| {
+            let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+            answered.map_or_else(|panic| panicked(&*panic), |Ok(response)| response)
+        })
+        .await
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(panic = text, "a handler panicked");
+    let body =
+        serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
+    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+}
+
 /// Names the call, passes it on, and logs one line about it. Neither query nor headers are logged: they may
 /// hold what they should not. No answer may be kept by a cache unless its handler says so (RFC 6749 section
 /// 5.1).
-pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
+async fn answer(app: &App, mut request: Request, routed: impl AsyncFnOnce(Request) -> Response) -> Response {
     let started = std::time::Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-    let peer = peer.map(|peer| forwarded_for(&app, peer, request.headers()));
+    let peer = peer.map(|peer| forwarded_for(app, peer, request.headers()));
     let request_id = given_request_id(request.headers())
         .unwrap_or_else(|| BASE64_URL_SAFE_NO_PAD.encode(app.env.random::<16>()));
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
@@ -122,7 +164,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     if let Some(told) = &told {
         request.extensions_mut().insert(told.clone());
     }
-    let mut response = next.run(request).await;
+    let mut response = routed(request).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -102,7 +102,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         credential: Credential::SecretOrToken,
         summary: "Tells whether a token is in force and what it says (RFC 7662)",
         parameters: introspect::PARAMETERS,
-        answer: answer!(introspect::Introspection),
+        answer: answer!(introspect::Introspection<'static>),
     },
     Endpoint {
         path: path::REVOKE,
@@ -178,11 +178,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
 ];
 
-/// The endpoints as routes. Those that take an access token have the middleware that reads one.
+/// The endpoints as routes. Those that take nothing but an access token have the middleware that reads one.
 pub fn routes(app: &App) -> Router<App> {
-    let (with_token, without): (Vec<_>, Vec<_>) = ENDPOINTS
-        .iter()
-        .partition(|endpoint| matches!(endpoint.credential, Credential::Token | Credential::SecretOrToken));
+    let (with_token, without): (Vec<_>, Vec<_>) =
+        ENDPOINTS.iter().partition(|endpoint| endpoint.credential == Credential::Token);
     let add = |routes: Router<App>, endpoint: &Endpoint| {
         let handler = (endpoint.route)();
         let handler = match endpoint.methods {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gatekey_core::{
-    Actor, Caller, SecretId, Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR,
+    Actor, Caller, SecretId, StoreError, Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
@@ -41,7 +41,7 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     let mut hours = interval_at(Instant::now() + HOURLY, HOURLY);
     loop {
         tokio::select! {
-            _ = flushes.tick() => flush(&app).await,
+            _ = flushes.tick() => report(app.last_used.flush_due(&*app.store, app.env.now()).await),
             _ = hours.tick() => {
                 hourly(&app).await;
                 if let Some(renewal) = &mut renewal {
@@ -52,9 +52,13 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     }
 }
 
-/// Writes the uses of secrets since the last time.
+/// Writes all uses of secrets that were not written yet.
 pub async fn flush(app: &App) {
-    if let Err(error) = app.last_used.flush(&*app.store).await {
+    report(app.last_used.flush(&*app.store).await);
+}
+
+fn report(flushed: Result<(), StoreError>) {
+    if let Err(error) = flushed {
         tracing::warn!(%error, "last-used times could not be written; they are kept for the next try");
     }
 }

@@ -5,12 +5,16 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::body::Incoming;
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -32,8 +36,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 256;
 /// Bytes of headers, together.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
-/// Headers of an HTTP/1.1 request.
-const MAX_HEADERS: usize = 100;
 /// After so long without a sign of life an HTTP/2 client is asked for one.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
 
@@ -49,15 +51,28 @@ pub struct Acceptor {
     pub drain: Duration,
 }
 
+/// Answers requests; a clone for each.
+pub trait Answer: Clone + Send + 'static {
+    /// Answers one.
+    fn answer(self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Answer for Router {
+    async fn answer(self, request: Request) -> Response {
+        let Ok(response) = self.oneshot(request).await;
+        response
+    }
+}
+
 /// Serves until `shutdown` completes, then lets requests under way finish.
-pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Output = ()>) {
+pub async fn serve(acceptor: Acceptor, answer: impl Answer, shutdown: impl Future<Output = ()>) {
     let Acceptor { listener, tls, only_from, drain } = acceptor;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        // More than a hundred headers are refused by default; to say so would put a table of as many on the heap.
         .header_read_timeout(HANDSHAKE_TIMEOUT)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(64 * 1024);
     builder
         .http2()
@@ -97,9 +112,9 @@ pub async fn serve(acceptor: Acceptor, router: Router, shutdown: impl Future<Out
         }
         // Nagle's algorithm holds small answers back; a server of small answers gains nothing from it.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
+        let answer = answer.clone();
         let connection =
-            Connection { protocols: protocols.clone(), watcher: graceful.watcher(), router, peer };
+            Connection { protocols: protocols.clone(), watcher: graceful.watcher(), answer, peer };
         let tls = tls.clone();
         tokio::spawn(async move {
             let _permit = permit;
@@ -198,27 +213,23 @@ struct Protocols {
     http2: auto::Builder<TokioExecutor>,
 }
 
-struct Connection {
+struct Connection<A> {
     protocols: Arc<Protocols>,
     watcher: hyper_util::server::graceful::Watcher,
-    router: Router,
+    answer: A,
     peer: SocketAddr,
 }
 
-impl Connection {
+impl<A: Answer> Connection<A> {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
-        let Self { protocols, watcher, router, peer } = self;
-        let service = tower::service_fn(move |mut request: hyper::Request<Incoming>| {
+        let Self { protocols, watcher, answer, peer } = self;
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
-            async move {
-                let Ok(response) = router.oneshot(request.map(Body::new)).await;
-                Ok::<_, Infallible>(response)
-            }
+            let answer = answer.clone();
+            async move { Ok::<_, Infallible>(answer.answer(request.map(Body::new)).await) }
         });
         let builder = if http2 { &protocols.http2 } else { &protocols.http1 };
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended with an error");
         }

@@ -334,6 +334,36 @@ async fn a_use_is_written_whatever_the_clock_says_and_a_later_one_kept() {
     }
 }
 
+#[tokio::test]
+async fn a_secret_that_is_used_all_the_time_is_written_once_a_minute() {
+    let inside = Inside::start().await;
+    let key = inside.create("ci").await;
+    let mut written = Vec::new();
+    for seconds in [0, 5, 59, 60, 65, 130] {
+        inside.hands.0.store(seconds, Ordering::SeqCst);
+        inside.token(&key).unwrap();
+        inside.app.last_used.flush_due(&*inside.app.store, inside.app.env.now()).await.unwrap();
+        let used = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        written.push(used.unwrap().as_seconds() - BEGIN);
+    }
+    assert_eq!(written, [0, 0, 0, 60, 60, 130]);
+}
+
+#[tokio::test]
+async fn a_use_within_the_minute_is_written_once_the_minute_is_over() {
+    let inside = Inside::start().await;
+    let key = inside.create("ci").await;
+    for (seconds, expected, used) in [(0, 0, true), (30, 0, true), (60, 30, false)] {
+        inside.hands.0.store(seconds, Ordering::SeqCst);
+        if used {
+            inside.token(&key).unwrap();
+        }
+        inside.app.last_used.flush_due(&*inside.app.store, inside.app.env.now()).await.unwrap();
+        let written = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        assert_eq!(written, Some(Timestamp::from_seconds(BEGIN + expected)));
+    }
+}
+
 /// Where Debian's package `faketime` and others have the library.
 fn libfaketime() -> Option<String> {
     let architectures = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|name| format!("/usr/lib/{name}"));

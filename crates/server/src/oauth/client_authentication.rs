@@ -6,8 +6,11 @@ use gatekey_core::tokens::{AuthenticatedKey, TokenError};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::{error::OAuthError, form::Form};
-use crate::{App, call::Call};
+use super::{
+    error::OAuthError,
+    form::{Form, Sent, needs_decoding},
+};
+use crate::App;
 
 /// A client id and a secret, as they were sent.
 pub struct ClientCredentials {
@@ -20,12 +23,8 @@ pub struct ClientCredentials {
 /// # Errors
 /// `invalid_request` for two methods at once or a malformed header, `invalid_client` when the key does not
 /// prove itself, whatever the reason; `slow_down` in its place when that happens too often to one address.
-pub fn authenticate(
-    app: &App,
-    call: &Call,
-    headers: &HeaderMap,
-    form: &Form,
-) -> Result<AuthenticatedKey, OAuthError> {
+pub fn authenticate(app: &App, sent: &Sent) -> Result<AuthenticatedKey, OAuthError> {
+    let Sent { call, headers, form } = sent;
     let ClientCredentials { client_id, client_secret } =
         read(headers, form)?.ok_or(TokenError::InvalidClient)?;
     let authenticated = app.tokens.authenticate(&client_id, &client_secret, call.peer);
@@ -90,6 +89,9 @@ fn decode_basic(encoded: &str) -> Option<ClientCredentials> {
 }
 
 fn form_decode(text: &str) -> Option<String> {
+    if !needs_decoding(text.as_bytes()) {
+        return Some(text.to_owned());
+    }
     // As a form's only name: `&` and `=` are what the decoder gives a meaning, and a part has neither.
     if text.contains(['&', '=']) && !text.contains('%') {
         return Some(text.to_owned());

@@ -1,40 +1,44 @@
 //! Token introspection (RFC 7662): a key about its own tokens, an admin or verifier about any.
 
-use axum::{Extension, Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use gatekey_core::tokens::TokenError;
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{client_authentication, error::OAuthError, form::Form};
-use crate::{App, authenticate::Principal, call::Call, endpoints::Parameter};
+use super::{client_authentication, error::OAuthError, form::Sent};
+use crate::{App, authenticate::Principal, call::CallingKey, endpoints::Parameter};
 
 /// RFC 7662 section 2.2.
 #[derive(Default, Serialize, JsonSchema)]
-pub struct Introspection {
+pub struct Introspection<'t> {
     /// Whether the token is in force. When it is not, nothing else is said.
     active: bool,
     #[serde(flatten)]
-    told: Option<Told>,
+    told: Option<Told<'t>>,
 }
 
 /// What is told of a token that is in force.
 #[derive(Serialize, JsonSchema)]
-pub struct Told {
+pub struct Told<'t> {
     /// Always `Bearer`.
     token_type: &'static str,
     /// The granted scopes, separated by blanks.
-    scope: String,
+    scope: &'t str,
     /// The key that fetched it.
-    client_id: String,
+    client_id: &'t str,
     /// The same as `sub`.
-    username: String,
+    username: &'t str,
     /// The subject.
-    sub: String,
+    sub: &'t str,
     /// The issuer.
-    iss: String,
+    iss: &'t str,
     /// Whom it is for.
-    aud: Vec<String>,
+    aud: &'t [String],
     /// Refused from this second since 1970 on.
     exp: i64,
     /// When it was issued, in seconds since 1970.
@@ -42,9 +46,9 @@ pub struct Told {
     /// Refused before this second since 1970.
     nbf: i64,
     /// Identifies it.
-    jti: String,
+    jti: &'t str,
     /// The organization; may be empty.
-    org: String,
+    org: &'t str,
     /// What its key may do now. The token carries no role; whoever asks should not need a second call to know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
@@ -57,43 +61,36 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// Tells whether a token is in force and what it says. What the asker may not know is `{"active": false}`.
-pub async fn handle(
-    State(app): State<App>,
-    Extension(call): Extension<Call>,
-    Extension(principal): Extension<Principal>,
-    headers: HeaderMap,
-    form: Form,
-) -> Result<Json<Introspection>, OAuthError> {
+pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
     // RFC 7662 section 2.1 leaves the method open: a key's secret or a token of the key.
-    let asking = match &principal {
+    let asking = match Principal::of(&app, &sent.headers) {
         Principal::Key(token) => {
-            if form.get("client_secret").is_some() {
+            if sent.form.get("client_secret").is_some() {
                 let description = "two authentications at once: a Bearer token and client_secret in the body";
                 return Err(OAuthError::invalid_request(description));
             }
-            app.tokens.verify_again(token).map_err(|_| TokenError::InvalidClient)?.facts
+            token.facts
         }
         Principal::Refused(_) => return Err(TokenError::InvalidClient.into()),
-        Principal::Nobody => client_authentication::authenticate(&app, &call, &headers, &form)?.facts,
+        Principal::Nobody => client_authentication::authenticate(&app, &sent)?.facts,
     };
-    let Some(token) = app.tokens.introspect(&asking, form.require("token")?) else {
-        return Ok(Json(Introspection::default()));
-    };
-    let claims = token.claims;
-    let told = Told {
+    let token = app.tokens.introspect(&asking, sent.form.require("token")?);
+    let told = token.as_ref().map(|token| Told {
         token_type: "Bearer",
-        scope: claims.scope.clone(),
-        client_id: claims.client_id.clone(),
-        username: claims.sub.clone(),
-        sub: claims.sub.clone(),
-        iss: claims.iss.clone(),
-        aud: claims.aud.clone(),
-        exp: claims.exp,
-        iat: claims.iat,
-        nbf: claims.nbf,
-        jti: claims.jti.clone(),
-        org: claims.org.clone(),
+        scope: &token.claims.scope,
+        client_id: &token.claims.client_id,
+        username: &token.claims.sub,
+        sub: &token.claims.sub,
+        iss: &token.claims.iss,
+        aud: &token.claims.aud,
+        exp: token.claims.exp,
+        iat: token.claims.iat,
+        nbf: token.claims.nbf,
+        jti: &token.claims.jti,
+        org: &token.claims.org,
         role: token.facts.role,
-    };
-    Ok(Json(Introspection { active: true, told: Some(told) }))
+    });
+    let mut response = Json(Introspection { active: told.is_some(), told }).into_response();
+    response.extensions_mut().insert(CallingKey(asking.client_id.clone()));
+    Ok(response)
 }

@@ -1,19 +1,14 @@
 //! Token revocation (RFC 7009): a key revokes its own tokens.
 
 use axum::{
-    Extension,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use gatekey_core::tokens::TokenError;
 
-use super::{client_authentication, error::OAuthError, form::Form, path};
-use crate::{
-    App,
-    call::{Call, CallingKey},
-    endpoints::Parameter,
-};
+use super::{client_authentication, error::OAuthError, form::Sent, path};
+use crate::{App, call::CallingKey, endpoints::Parameter};
 
 /// What a revocation may say (RFC 7009 section 2.1).
 pub const PARAMETERS: &[Parameter] = &[
@@ -22,13 +17,9 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// Revokes a token. A token that is not in force is no error (RFC 7009 section 2.2).
-pub async fn handle(
-    State(app): State<App>,
-    Extension(call): Extension<Call>,
-    headers: HeaderMap,
-    form: Form,
-) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &call, &headers, &form)?;
+pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
+    let key = client_authentication::authenticate(&app, &sent)?;
+    let Sent { call, form, .. } = sent;
     let caller = call.by(key.facts.actor());
     let revoked = app.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
     if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {

@@ -1,21 +1,23 @@
 //! The token endpoint: `client_credentials` (RFC 6749 section 4.4), read in the order of the RFC.
 
+use std::fmt::Write as _;
+
 use axum::{
-    Extension, Json,
     extract::State,
-    http::HeaderMap,
+    http::header,
     response::{IntoResponse, Response},
 };
 use gatekey_core::tokens::{IssuedToken, TokenError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{client_authentication, error::OAuthError, form::Form, path};
-use crate::{
-    App,
-    call::{Call, CallingKey},
-    endpoints::Parameter,
+use super::{
+    client_authentication,
+    error::OAuthError,
+    form::{Form, Sent},
+    path,
 };
+use crate::{App, call::CallingKey, endpoints::Parameter};
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
 #[derive(Serialize, JsonSchema)]
@@ -28,6 +30,21 @@ pub struct TokenResponse<'a> {
     expires_in: i64,
     /// The granted scopes, separated by blanks; may be empty.
     scope: &'a str,
+}
+
+impl TokenResponse<'_> {
+    /// As JSON. A token is base64url and dots, so it is copied whole: a serializer would look at each of its hundreds
+    /// of bytes for what to escape.
+    fn to_json(&self) -> String {
+        let Self { access_token, token_type, expires_in, scope } = self;
+        let mut json = String::with_capacity(1024);
+        // Writing to a string does not fail.
+        let _ = write!(
+            json,
+            r#"{{"access_token":"{access_token}","token_type":"{token_type}","expires_in":{expires_in},"scope":"{scope}"}}"#
+        );
+        json
+    }
 }
 
 /// What a token request may say (RFC 6749 section 4.4.2).
@@ -45,14 +62,10 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// Exchanges a key's secret for a token. The body's limit, its type and its parameters were checked by
-/// [`Form`]; the answer's `no-store` is every answer's.
-pub async fn handle(
-    State(app): State<App>,
-    Extension(call): Extension<Call>,
-    headers: HeaderMap,
-    form: Form,
-) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &call, &headers, &form)?;
+/// [`Sent`]; the answer's `no-store` is every answer's.
+pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
+    let key = client_authentication::authenticate(&app, &sent)?;
+    let Sent { call, form, .. } = sent;
     if form.require("grant_type")? != "client_credentials" {
         return Err(TokenError::UnsupportedGrantType.into());
     }
@@ -70,7 +83,7 @@ pub async fn handle(
     let IssuedToken { access_token, expires_in, scope } = issued?;
     app.metrics.count_token();
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
-    let mut response = Json(body).into_response();
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body.to_json()).into_response();
     response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));
     Ok(response)
 }
@@ -78,4 +91,16 @@ pub async fn handle(
 /// RFC 8707 `resource`, and `audience` as Flyte's clients call it.
 fn requested_audiences(form: &Form) -> Vec<String> {
     form.all("resource").chain(form.all("audience")).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_response_is_the_json_that_its_fields_make() {
+        let response =
+            TokenResponse { access_token: "e.y-.J_", token_type: "Bearer", expires_in: 3600, scope: "all" };
+        assert_eq!(response.to_json(), serde_json::to_string(&response).unwrap());
+    }
 }
