@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     App,
     metrics::{CountedAs, Outcome, Told},
+    traces,
 };
 
 /// The header that names a call.
@@ -122,7 +123,9 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     if let Some(told) = &told {
         request.extensions_mut().insert(told.clone());
     }
-    let mut response = next.run(request).await;
+    let span = app.traces.as_ref();
+    let span = span.and_then(|traces| traces.begin(&method, app.metrics.route(&path), request.headers()));
+    let mut response = traces::within(span.as_ref(), next.run(request)).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -133,7 +136,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
     let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
     let counted_as = response.extensions().get::<CountedAs>().map_or(path.as_str(), |path| path.0);
     app.metrics.count(counted_as, outcome, took);
-    app.request_log.log(&RequestLine {
+    let line = RequestLine {
         request_id: &request_id,
         method: method.as_str(),
         path: &path,
@@ -143,7 +146,11 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
         client_id,
         peer,
         duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-    });
+    };
+    app.request_log.log(&line);
+    if let Some(span) = span {
+        span.end(&line, app.metrics.route(counted_as), outcome);
+    }
     response
 }
 
