@@ -98,6 +98,7 @@ pub(super) fn queue(
         runtime: Handle::current(),
         cause: cause.clone(),
     };
+    // Of the environment it still reads the headers, by itself; those that are given here were read there too.
     let otlp = OtlpExporter::builder()
         .with_http()
         .with_endpoint(config.endpoint.as_str())

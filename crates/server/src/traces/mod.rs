@@ -28,7 +28,7 @@ use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
     resource::TelemetryResourceDetector,
-    trace::{IdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanLimits},
+    trace::{IdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanLimits, SpanProcessor},
 };
 use tokio::sync::oneshot;
 use url::Url;
@@ -73,9 +73,19 @@ impl Traces {
         public_url: &Url,
         env: Env,
     ) -> Result<Self, InvalidSetting> {
-        let Variables { headers, attributes } = variables;
         let counts = Arc::<Counts>::default();
-        let queue = export::queue(config, headers, counts.clone())?;
+        let queue = export::queue(config, variables.headers, counts.clone())?;
+        Ok(Self::with_queue(queue, counts, config, variables.attributes, public_url, env))
+    }
+
+    fn with_queue(
+        queue: impl SpanProcessor + 'static,
+        counts: Arc<Counts>,
+        config: &config::Traces,
+        attributes: Vec<(String, String)>,
+        public_url: &Url,
+        env: Env,
+    ) -> Self {
         let attributes = attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
         let named = config.service_name.clone().map(|name| KeyValue::new("service.name", name));
         let resource = Resource::builder_empty()
@@ -98,7 +108,7 @@ impl Traces {
             .with_schema_url(SCHEMA)
             .build();
         let tracer = provider.tracer_with_scope(scope);
-        Ok(Self { tracer, provider, counts, env, fixed: Fixed::new(public_url) })
+        Self { tracer, provider, counts, env, fixed: Fixed::new(public_url) }
     }
 
     /// Begins the span of a request to a served path, or to none; `None` when it is not recorded. It goes on with the
@@ -192,5 +202,63 @@ impl IdGenerator for Ids {
 impl std::fmt::Debug for Ids {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Ids")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{Span, SpanData},
+    };
+
+    use super::*;
+
+    #[derive(Debug, Default, Clone)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanProcessor for Kept {
+        fn on_start(&self, _span: &mut Span, _context: &Context) {}
+
+        fn on_end(&self, span: SpanData) {
+            self.0.lock().unwrap().push(span);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_request_that_nobody_waits_for_any_more_is_abandoned() {
+        let kept = Kept::default();
+        let url = Url::parse("https://keys.example.com").unwrap();
+        let config = config::Traces { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        let traces =
+            Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system());
+        let span = traces.begin(&Method::POST, Some("/oauth2/token"), &HeaderMap::new());
+        let request = Box::pin(async move {
+            let _span = span;
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(kept.0.lock().unwrap().len(), 0);
+        drop(request);
+        let spans = kept.0.lock().unwrap();
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].name, "POST /oauth2/token");
+        let said = |name: &str| {
+            let attribute = spans[0].attributes.iter().find(|attribute| attribute.key.as_str() == name);
+            attribute.map(|attribute| attribute.value.to_string())
+        };
+        assert_eq!(said("gatekey.outcome").as_deref(), Some("abandoned"));
+        assert_eq!(said("server.address").as_deref(), Some("keys.example.com"));
+        assert_eq!(said("http.response.status_code"), None);
+        assert!(spans[0].end_time >= spans[0].start_time);
     }
 }
