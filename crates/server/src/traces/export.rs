@@ -1,6 +1,6 @@
 //! The queue that spans wait in, and the way to the collector.
 //!
-//! [`Bounded`] counts what waits and drops what is too much, because OpenTelemetry's own batching tells nobody how much it
+//! The queue counts what waits and drops what is too much, because OpenTelemetry's own batching tells nobody how much it
 //! dropped. That batching has a thread; the HTTP client is one of tokio, which the thread only waits for.
 
 use std::{

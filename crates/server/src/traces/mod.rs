@@ -13,7 +13,7 @@
 use std::{
     sync::Arc,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::http::{HeaderMap, Method};
@@ -121,11 +121,12 @@ impl Traces {
     ) -> Option<RequestSpan> {
         let caller =
             TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(headers));
-        let started_at = self.now();
+        // In this order a span never seems to end before those below it.
+        let (started, started_at) = (Instant::now(), system_time(self.env.now()));
         let builder =
             SpanBuilder::from_name("request").with_kind(SpanKind::Server).with_start_time(started_at);
         let span = self.tracer.build_with_context(builder, &caller);
-        RequestSpan::new(span, started_at, method, route, headers, &self.fixed)
+        RequestSpan::new(span, (started_at, started), method, route, headers, &self.fixed)
     }
 
     /// What became of spans.
@@ -149,10 +150,6 @@ impl Traces {
         if !stopped {
             tracing::warn!(spans = self.counts.waiting(), "the last spans could not be sent in time");
         }
-    }
-
-    fn now(&self) -> SystemTime {
-        system_time(self.env.now())
     }
 }
 
@@ -214,6 +211,8 @@ mod tests {
         trace::{Span, SpanData},
     };
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, Default, Clone)]
@@ -232,6 +231,32 @@ mod tests {
 
         fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
             Ok(())
+        }
+    }
+
+    fn traces(kept: &Kept) -> Traces {
+        let url = Url::parse("https://keys.example.com").unwrap();
+        let config = config::Traces { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_traceparent_says_there_is_a_span_unless_it_says_not(
+            parent in "([0-9a-fA-F+]{0,2}-[0-9a-f+]{0,40}-[0-9a-f+]{0,20}-[0-9a-f+]{0,3}|[ -~]{0,80})"
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", parent.parse().unwrap());
+            let kept = Kept::default();
+            let span = traces(&kept).begin(&Method::GET, None, &headers);
+            let recorded = span.is_some();
+            drop(span);
+            let spans = kept.0.lock().unwrap();
+            prop_assert_eq!(spans.len(), usize::from(recorded));
+            prop_assert!(recorded || parent.matches('-').count() >= 3);
+            for span in spans.iter() {
+                prop_assert!(span.span_context.is_valid());
+            }
         }
     }
 

@@ -49,7 +49,7 @@ impl RequestSpan {
     /// `None` for a span that is not recorded.
     pub(super) fn new(
         mut span: Span,
-        started_at: SystemTime,
+        (started_at, started): (SystemTime, Instant),
         method: &Method,
         route: Option<&'static str>,
         headers: &HeaderMap,
@@ -61,7 +61,6 @@ impl RequestSpan {
         span.set_attributes(fixed.0.iter().cloned());
         let rpc = route.filter(|route| authorize::access(route).is_some()).map(|_| protocol(headers));
         let context = Context::new().with_span(span);
-        let started = Instant::now();
         Some(Self { context, started_at, started, method: known(method), route, rpc, ended: false })
     }
 
