@@ -54,9 +54,8 @@ impl Administration {
         let root_key_file = settings.root_key_path(data_dir.path());
         let listen = settings.listen();
         let config = running::resolve(settings, listen)?;
-        let opened =
-            Opened::open(data_dir, config, &root_key_file, Env::system(), purpose, Arc::new(NoRequestLog))
-                .await?;
+        let (env, request_log) = (Env::system(), Arc::new(NoRequestLog));
+        let opened = Opened::open(data_dir, config, &root_key_file, env, purpose, request_log, None).await?;
         let address = last_start.map_or_else(|| opened.address(), |start| start.address);
         Ok(Self::Itself(Box::new(opened), address))
     }

@@ -90,6 +90,42 @@ pub(crate) struct Serve {
     /// How requests and events are logged to standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) otlp: Otlp,
+}
+
+/// Where traces go; by the names that OpenTelemetry has for it in the environment. What may hold a credential is read from
+/// there alone.
+#[derive(Debug, Args)]
+pub(crate) struct Otlp {
+    /// Sends traces by OTLP over HTTP to /v1/traces below this URL [default: nowhere]
+    #[arg(long = "otlp-endpoint", id = "otlp_endpoint", value_name = "URL")]
+    #[arg(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) endpoint: Option<String>,
+    /// The whole URL that traces are sent to [default: what --otlp-endpoint says]
+    #[arg(long = "otlp-traces-endpoint", id = "otlp_traces_endpoint", value_name = "URL")]
+    #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    pub(crate) traces_endpoint: Option<String>,
+    /// Certificates that the collector's is checked by, besides the system's, PEM
+    #[arg(long = "otlp-ca-file", id = "otlp_ca_file", value_name = "F")]
+    #[arg(env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// What the server is called in traces [default: gatekey]
+    #[arg(long = "otlp-service-name", id = "otlp_service_name", value_name = "NAME")]
+    #[arg(env = "OTEL_SERVICE_NAME")]
+    pub(crate) service_name: Option<String>,
+    /// Headers that go to the collector with traces, such as authorization=Bearer%20...
+    #[arg(long = "otlp-headers", id = "otlp_headers", hide = true, hide_env_values = true)]
+    #[arg(env = "OTEL_EXPORTER_OTLP_HEADERS", value_parser = plain_secret)]
+    pub(crate) headers: Option<PlainSecret>,
+    /// The same, in place of these
+    #[arg(long = "otlp-traces-headers", id = "otlp_traces_headers", hide = true, hide_env_values = true)]
+    #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", value_parser = plain_secret)]
+    pub(crate) traces_headers: Option<PlainSecret>,
+    /// What traces say of the server besides, such as deployment.environment.name=production
+    #[arg(long = "otlp-resource-attributes", id = "otlp_resource_attributes", hide = true)]
+    #[arg(env = "OTEL_RESOURCE_ATTRIBUTES")]
+    pub(crate) resource_attributes: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -312,6 +348,8 @@ pub(crate) enum Config {
     Check {
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        otlp: Box<Otlp>,
     },
 }
 

@@ -40,6 +40,7 @@ fn kind(setting: &Value) -> String {
     };
     match setting["type"].as_str().unwrap_or_default() {
         "array" => format!("list, each: {}", kind(&setting["items"])),
+        "number" => format!("number from {} to {}, with a fraction", setting["minimum"], setting["maximum"]),
         "boolean" => "`true` or `false`".to_owned(),
         "integer" => match (setting["minimum"].as_u64(), setting["maximum"].as_u64()) {
             (Some(least), Some(most)) => format!("number from {least} to {most}"),
@@ -112,10 +113,9 @@ Made of the code. A flag goes before its variable.
             let default = argument.get_default_values().first().map(|value| value.to_str().unwrap());
             let default = default.map(|default| format!("`{default}`")).unwrap_or_default();
             let meaning = cell(&argument.get_help().unwrap().to_string());
-            told.push(format!(
-                "| `{variable}` | `--{}` | {default} | {meaning} |",
-                argument.get_long().unwrap()
-            ));
+            let flag = (!argument.is_hide_set()).then(|| format!("`--{}`", argument.get_long().unwrap()));
+            let flag = flag.unwrap_or_default();
+            told.push(format!("| `{variable}` | {flag} | {default} | {meaning} |"));
         }
     }
     told.push(format!(

@@ -20,6 +20,7 @@ use gatekey_server::{
     control, maintenance,
     serve::{self, Acceptor},
     tls::{self, PrivateCa, ServedCertificate, reload::Reload},
+    traces::Traces,
 };
 use gatekey_store::SqliteStore;
 use serde::{Deserialize, Serialize};
@@ -114,12 +115,13 @@ impl Opened {
         env: Env,
         purpose: Purpose,
         request_log: Arc<dyn RequestLog>,
+        traces: Option<Traces>,
     ) -> anyhow::Result<Self> {
         let root_key = Arc::new(data_dir.root_key(root_key_file, &env)?);
         let memory = Memory::new(root_key.clone());
         let store =
             Arc::new(SqliteStore::open(&data_dir.database(), root_key.ledger_key(), memory.observer())?);
-        let app = App::new(config, store, memory, root_key, env, request_log);
+        let app = App::new(config, store, memory, root_key, env, request_log, traces);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
         let unreadable = |error| unreadable(&data_dir.database(), error);
@@ -234,7 +236,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Drains connections, writes what is only in memory, and gives the data directory back.
+    /// Drains connections, writes and sends what is only in memory, and gives the data directory back.
     pub(crate) async fn stop(self) {
         self.app.stopping.store(true, Ordering::Relaxed);
         let _ = self.stop.send(());
@@ -246,6 +248,9 @@ impl Running {
         }
         maintenance::flush(&self.app).await;
         maintenance::log_ledger_head(&self.app).await;
+        if let Some(traces) = &self.app.traces {
+            traces.stop().await;
+        }
         let _ = std::fs::remove_file(self.data_dir.file(control::SOCKET));
         tracing::info!("stopped");
     }

@@ -13,7 +13,7 @@ use axum::{
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::App;
+use crate::{App, traces::Traces};
 
 /// How long the store may take to answer before the server counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,6 +55,7 @@ async fn readiness(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let text = app.metrics.render(&app.directory, &*app.store, app.env.now());
+    let spans = app.traces.as_ref().map(Traces::counts);
+    let text = app.metrics.render(&app.directory, &*app.store, spans, app.env.now());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -18,7 +18,14 @@ use gatekey_core::{
     tokens::TokenPolicy,
 };
 
-use crate::{Config, call::RequestLog, endpoints, metrics::Metrics, rpc};
+use crate::{
+    Config,
+    call::RequestLog,
+    endpoints,
+    metrics::Metrics,
+    rpc,
+    traces::{Traces, store::TracedStore},
+};
 
 /// What every handler shares. Cloning is cheap.
 #[derive(Clone)]
@@ -48,6 +55,8 @@ pub struct Shared {
     pub env: Env,
     /// Takes a line for each request.
     pub request_log: Arc<dyn RequestLog>,
+    /// Takes a span for each request; `None` where traces go nowhere.
+    pub traces: Option<Traces>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the server was told to stop: it still answers, and wants no more requests.
@@ -88,7 +97,12 @@ impl App {
         root_key: Arc<RootKey>,
         env: Env,
         request_log: Arc<dyn RequestLog>,
+        traces: Option<Traces>,
     ) -> Self {
+        let store = match &traces {
+            Some(traces) => Arc::new(TracedStore::new(store, traces)),
+            None => store,
+        };
         let organization = Organization::new(&config.organization, config.public_host());
         let Memory { directory, key_ring } = memory;
         let last_used = Arc::<LastUsed>::default();
@@ -121,6 +135,7 @@ impl App {
             root_key,
             env,
             request_log,
+            traces,
             metrics: Metrics::default(),
             stopping: AtomicBool::new(false),
             unauthenticated_calls: AtomicU64::new(0),
@@ -190,7 +205,7 @@ pub(crate) mod tests {
         let database = directory.path().join("gatekey.db");
         let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
         let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog));
+        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
         (app, directory)
     }
 }

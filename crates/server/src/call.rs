@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -23,6 +23,7 @@ use crate::{
     App,
     metrics::{CountedAs, Outcome, Told},
     serve::Answer,
+    traces,
 };
 
 /// The header that names a call.
@@ -54,7 +55,7 @@ pub struct Call {
 pub struct RequestLine<'r> {
     /// The call's name.
     pub request_id: &'r str,
-    /// `GET`, `POST`, ...
+    /// `GET`, `POST`, ...; `_OTHER` for one that HTTP does not have.
     pub method: &'r str,
     /// The path, at most 256 characters of it, without a query and without credentials.
     pub path: &'r str,
@@ -164,7 +165,9 @@ async fn answer(app: &App, mut request: Request, routed: impl AsyncFnOnce(Reques
     if let Some(told) = &told {
         request.extensions_mut().insert(told.clone());
     }
-    let mut response = routed(request).await;
+    let span = app.traces.as_ref();
+    let span = span.and_then(|traces| traces.begin(&method, app.metrics.route(&path), request.headers()));
+    let mut response = traces::within(span.as_ref(), routed(request)).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -175,9 +178,9 @@ async fn answer(app: &App, mut request: Request, routed: impl AsyncFnOnce(Reques
     let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
     let counted_as = response.extensions().get::<CountedAs>().map_or(path.as_str(), |path| path.0);
     app.metrics.count(counted_as, outcome, took);
-    app.request_log.log(&RequestLine {
+    let line = RequestLine {
         request_id: &request_id,
-        method: method.as_str(),
+        method: known_method(&method).unwrap_or("_OTHER"),
         path: &path,
         version,
         status: response.status().as_u16(),
@@ -185,7 +188,11 @@ async fn answer(app: &App, mut request: Request, routed: impl AsyncFnOnce(Reques
         client_id,
         peer,
         duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-    });
+    };
+    app.request_log.log(&line);
+    if let Some(span) = span {
+        span.end(&line, app.metrics.route(counted_as), outcome);
+    }
     response
 }
 
@@ -197,6 +204,12 @@ fn forwarded_for(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let last = headers.get_all("x-forwarded-for").iter().next_back();
     let address = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     address.unwrap_or(peer)
+}
+
+/// A method that HTTP has: any other may be anything, also a credential.
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
 /// As many characters of a text, or a mark in its place. It is looked at beyond its end, where what was begun may end.

@@ -31,12 +31,18 @@ pub const MAX_SIGNING_KEY_AGE: Duration = Duration::from_hours(10 * 365 * 24);
 /// Failed authentications of one address a minute when nobody says: a client of Go's `x/oauth2` fails twice a login,
 /// first with the header and then with the body, so thirty of its logins.
 pub const DEFAULT_FAILED_AUTHENTICATIONS: u16 = 60;
+/// What the server is called in traces when nobody says.
+pub const DEFAULT_SERVICE_NAME: &str = "gatekey";
+/// Which part of the traces that begin here is recorded when nobody says: all.
+pub const DEFAULT_TRACE_RATIO: f64 = 1.0;
+/// Where traces are sent below a collector's URL (OTLP specification, "OTLP/HTTP Request").
+const TRACES_PATH: &str = "/v1/traces";
 const MAX_FAILED_AUTHENTICATIONS: u16 = 10_000;
 
 /// What was said in a configuration file (TOML) or on the command line. What is not said has a default.
 ///
 /// The comments are what [`Settings::schema`] and the reference page say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Address and port to listen on; port 0 picks a free one.
@@ -89,6 +95,20 @@ pub struct Settings {
     /// Address and port of `/healthz`, `/readyz` and `/metrics`, in the clear; port 0 picks a free one.
     /// Default: nowhere.
     pub admin_listen: Option<SocketAddr>,
+    /// URL of a collector that takes traces by OTLP over HTTP, such as `http://localhost:4318`; they go to `/v1/traces`
+    /// below it. Default: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// The whole URL that traces are sent to. Default: what `otlp_endpoint` says.
+    pub otlp_traces_endpoint: Option<String>,
+    /// Certificates that the collector's is checked by, besides the system's, PEM.
+    pub otlp_ca_file: Option<PathBuf>,
+    /// What the server is called in traces.
+    #[schemars(length(min = 1), extend("default" = DEFAULT_SERVICE_NAME))]
+    pub otlp_service_name: Option<String>,
+    /// Which part of the traces that begin here is recorded, 0 to 1. Of those that a caller began, its `traceparent` says
+    /// whether they are.
+    #[schemars(range(min = 0, max = 1), extend("default" = DEFAULT_TRACE_RATIO))]
+    pub otlp_trace_ratio: Option<f64>,
 }
 
 /// A setting that cannot be.
@@ -117,8 +137,21 @@ pub enum TlsMode {
     Plaintext,
 }
 
+/// Where traces are sent, and which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// The whole URL.
+    pub endpoint: Url,
+    /// Certificates that are trusted besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// What the server is called, if somebody said.
+    pub service_name: Option<String>,
+    /// Which part of the traces that begin here is recorded, 0 to 1.
+    pub ratio: f64,
+}
+
 /// The configuration of a server, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -144,6 +177,8 @@ pub struct Config {
     pub failed_authentications_per_minute: u16,
     /// Where probes and Prometheus are answered; `None` for nowhere.
     pub admin_listen: Option<SocketAddr>,
+    /// Where traces are sent; `None` for nowhere.
+    pub traces: Option<Traces>,
     issuer: String,
 }
 
@@ -167,15 +202,20 @@ impl Settings {
         schema
     }
 
-    /// These settings, and the others where these say nothing. Certificate, key and plaintext go together.
+    /// These settings, and the others where these say nothing. Certificate, key and plaintext go together, and so do the
+    /// two that say where traces go.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         let own_tls = self.tls_cert.is_some() || self.tls_key.is_some() || self.plaintext.is_some();
         let tls = if own_tls { &self } else { &other };
+        let own_otlp = self.otlp_endpoint.is_some() || self.otlp_traces_endpoint.is_some();
+        let otlp = if own_otlp { &self } else { &other };
         Self {
             tls_cert: tls.tls_cert.clone(),
             tls_key: tls.tls_key.clone(),
             plaintext: tls.plaintext,
+            otlp_endpoint: otlp.otlp_endpoint.clone(),
+            otlp_traces_endpoint: otlp.otlp_traces_endpoint.clone(),
             listen: self.listen.or(other.listen),
             public_url: self.public_url.or(other.public_url),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
@@ -192,6 +232,9 @@ impl Settings {
                 .or(other.failed_authentications_per_minute),
             root_key_file: self.root_key_file.or(other.root_key_file),
             admin_listen: self.admin_listen.or(other.admin_listen),
+            otlp_ca_file: self.otlp_ca_file.or(other.otlp_ca_file),
+            otlp_service_name: self.otlp_service_name.or(other.otlp_service_name),
+            otlp_trace_ratio: self.otlp_trace_ratio.or(other.otlp_trace_ratio),
         }
     }
 
@@ -283,6 +326,13 @@ impl Settings {
         if self.admin_listen.is_some_and(|admin| admin == listening && admin.port() != 0) {
             refuse("admin_listen", "must be another address than listen");
         }
+        let traces = traces(
+            (self.otlp_endpoint, self.otlp_traces_endpoint),
+            self.otlp_ca_file,
+            self.otlp_service_name,
+            self.otlp_trace_ratio,
+            &mut refuse,
+        );
         if !broken.is_empty() {
             return Err(broken);
         }
@@ -299,9 +349,49 @@ impl Settings {
             authorization_metadata_key,
             failed_authentications_per_minute,
             admin_listen: self.admin_listen,
+            traces,
             issuer,
         })
     }
+}
+
+/// Where traces go, and which; each setting is checked, also when they go nowhere.
+fn traces(
+    (collector, whole): (Option<String>, Option<String>),
+    ca_file: Option<PathBuf>,
+    service_name: Option<String>,
+    ratio: Option<f64>,
+    refuse: &mut impl FnMut(&'static str, &str),
+) -> Option<Traces> {
+    if service_name.as_ref().is_some_and(String::is_empty) {
+        refuse("otlp_service_name", "must not be empty");
+    }
+    let ratio = ratio.unwrap_or(DEFAULT_TRACE_RATIO);
+    if !(0.0..=1.0).contains(&ratio) {
+        refuse("otlp_trace_ratio", "must be from 0 to 1");
+    }
+    let is_whole = whole.is_some();
+    let Some(mut endpoint) = parse_collector(&whole.or(collector)?) else {
+        let rule = "must be an http or https URL without user, password, query and fragment, such as \
+                    http://localhost:4318";
+        refuse(if is_whole { "otlp_traces_endpoint" } else { "otlp_endpoint" }, rule);
+        return None;
+    };
+    if !is_whole {
+        let path = format!("{}{TRACES_PATH}", endpoint.path().trim_end_matches('/'));
+        endpoint.set_path(&path);
+    }
+    Some(Traces { endpoint, ca_file, service_name, ratio })
+}
+
+fn parse_collector(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let bare = url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    (bare && matches!(url.scheme(), "http" | "https")).then_some(url)
 }
 
 /// What three settings mean together, and which of them does not fit the others.
@@ -450,6 +540,11 @@ mod tests {
             failed_authentications_per_minute: Some(60),
             root_key_file: Some(PathBuf::new()),
             admin_listen: Some(DEFAULT_LISTEN.parse().unwrap()),
+            otlp_endpoint: Some(String::new()),
+            otlp_traces_endpoint: Some(String::new()),
+            otlp_ca_file: Some(PathBuf::new()),
+            otlp_service_name: Some(String::new()),
+            otlp_trace_ratio: Some(1.0),
         })
         .unwrap();
         let properties = schema["properties"].as_object().unwrap();
@@ -476,6 +571,29 @@ mod tests {
     }
 
     #[test]
+    fn traces_go_below_the_collector_or_to_the_whole_url() {
+        let endpoint = |toml: &str| {
+            resolve(toml, "127.0.0.1:1").unwrap().traces.map(|traces| traces.endpoint.to_string())
+        };
+        assert_eq!(endpoint(""), None);
+        let below = "http://localhost:4318/v1/traces";
+        assert_eq!(endpoint(r#"otlp_endpoint = "http://localhost:4318""#).unwrap(), below);
+        assert_eq!(endpoint(r#"otlp_endpoint = "http://localhost:4318/""#).unwrap(), below);
+        let deeper = r#"otlp_endpoint = "https://example.com/otlp""#;
+        assert_eq!(endpoint(deeper).unwrap(), "https://example.com/otlp/v1/traces");
+        let whole = format!("{deeper}\notlp_traces_endpoint = \"https://example.com/t\"");
+        assert_eq!(endpoint(&whole).unwrap(), "https://example.com/t");
+    }
+
+    #[test]
+    fn a_flag_that_says_where_traces_go_goes_before_either_setting_of_the_file() {
+        let flags = Settings::from_toml(r#"otlp_endpoint = "http://flag""#).unwrap();
+        let file = Settings::from_toml(r#"otlp_traces_endpoint = "http://file/t""#).unwrap();
+        let config = flags.or(file).resolve("127.0.0.1:1".parse().unwrap()).unwrap();
+        assert_eq!(config.traces.unwrap().endpoint.as_str(), "http://flag/v1/traces");
+    }
+
+    #[test]
     fn what_cannot_be_is_named() {
         assert_eq!(broken(r#"tls_cert = "c.pem""#, "127.0.0.1:1"), ["tls_cert"]);
         assert_eq!(broken(r#"public_url = "https://h/path""#, "127.0.0.1:1"), ["public_url"]);
@@ -494,6 +612,19 @@ mod tests {
         let setting = "failed_authentications_per_minute";
         assert_eq!(broken(&format!("{setting} = 10001"), "127.0.0.1:1"), [setting]);
         assert_eq!(broken(r#"admin_listen = "127.0.0.1:1""#, "127.0.0.1:1"), ["admin_listen"]);
+        for setting in ["otlp_endpoint", "otlp_traces_endpoint"] {
+            for url in
+                ["", "localhost:4318", "grpc://h", "http://", "http://u:p@h", "http://h?q", "http://h#f"]
+            {
+                let toml = format!("{setting} = \"{url}\"");
+                assert_eq!(broken(&toml, "127.0.0.1:1"), [setting], "{url}");
+            }
+        }
+        assert_eq!(broken(r#"otlp_service_name = """#, "127.0.0.1:1"), ["otlp_service_name"]);
+        for ratio in ["-0.1", "1.5", "nan"] {
+            let toml = format!("otlp_trace_ratio = {ratio}");
+            assert_eq!(broken(&toml, "127.0.0.1:1"), ["otlp_trace_ratio"], "{ratio}");
+        }
         assert!(Settings::from_toml("lisen = 1").is_err());
     }
 }

@@ -14,6 +14,7 @@
 //! - [`backup`]: a copy of the store, sealed.
 //! - [`control`]: local administration while the server runs.
 //! - [`admin`], [`metrics`]: probes, and what is counted.
+//! - [`traces`]: a span for each request, sent to a collector.
 //! - [`maintenance`]: what happens by the clock.
 
 pub mod admin;
@@ -31,6 +32,7 @@ pub mod openapi;
 pub mod rpc;
 pub mod serve;
 pub mod tls;
+pub mod traces;
 
 pub use app::App;
 pub use config::Config;

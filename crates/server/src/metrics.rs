@@ -21,6 +21,7 @@ use gatekey_core::{Directory, Store, Timestamp, directory::KeyCounts};
 use crate::{
     endpoints::ENDPOINTS,
     rpc::{authorize, bindings::Bindings},
+    traces::export::Counts,
 };
 
 /// The label of every path that is not served.
@@ -47,7 +48,8 @@ pub enum Outcome {
 impl Outcome {
     const ALL: [Self; 5] = [Self::Ok, Self::Unauthenticated, Self::Denied, Self::Refused, Self::Failed];
 
-    fn label(self) -> &'static str {
+    /// What it is called.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Unauthenticated => "unauthenticated",
@@ -159,15 +161,26 @@ impl Metrics {
         route.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// The path as a label, if it is served.
+    pub fn route(&self, path: &str) -> Option<&'static str> {
+        self.labels.get_key_value(path).map(|(route, _)| *route)
+    }
+
     /// Counts a token.
     pub fn count_token(&self) {
         self.tokens_issued.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Everything, with what directory and store say of themselves, in Prometheus' text format.
-    pub fn render(&self, directory: &Directory, store: &dyn Store, now: Timestamp) -> String {
+    pub fn render(
+        &self,
+        directory: &Directory,
+        store: &dyn Store,
+        spans: Option<&Counts>,
+        now: Timestamp,
+    ) -> String {
         let mut text = String::with_capacity(64 * 1024);
-        let written = self.write(&mut text, directory, store, now);
+        let written = self.write(&mut text, directory, store, spans, now);
         written.expect("writing to a string does not fail");
         text
     }
@@ -177,6 +190,7 @@ impl Metrics {
         text: &mut String,
         directory: &Directory,
         store: &dyn Store,
+        spans: Option<&Counts>,
         now: Timestamp,
     ) -> fmt::Result {
         family(text, "gatekey_requests_total", "counter", "Requests by route and outcome.")?;
@@ -212,6 +226,18 @@ impl Metrics {
         writeln!(text, "gatekey_denied_tokens {}", directory.denied_tokens())?;
         family(text, "gatekey_store_queue_depth", "gauge", "Store calls that wait for a commit.")?;
         writeln!(text, "gatekey_store_queue_depth {}", store.queue_depth())?;
+        if let Some(spans) = spans {
+            family(
+                text,
+                "gatekey_spans_total",
+                "counter",
+                "Spans that were recorded, by what became of them.",
+            )?;
+            let outcomes = [("sent", spans.sent()), ("failed", spans.failed()), ("dropped", spans.dropped())];
+            for (outcome, spans) in outcomes {
+                writeln!(text, "gatekey_spans_total{{outcome=\"{outcome}\"}} {spans}")?;
+            }
+        }
         family(text, "gatekey_build_info", "gauge", "1, labelled with the version.")?;
         writeln!(text, "gatekey_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
     }

@@ -2,12 +2,17 @@
 
 use std::fs;
 
+use gatekey_client::PlainSecret;
 use gatekey_core::ledger::{ChainCheck, LedgerFault, LedgerHead};
-use gatekey_server::config::Settings as ServerSettings;
+use gatekey_server::{
+    config::Settings as ServerSettings,
+    traces::variables::{self, InvalidVariable, Variables},
+};
 use gatekey_store::Inspection;
+use http::HeaderMap;
 
 use crate::{
-    args::{Arguments, Client, Command, RootKey, Settings},
+    args::{Arguments, Client, Command, Otlp, RootKey, Settings},
     exit,
 };
 
@@ -69,6 +74,32 @@ fn settings(flags: Settings) -> anyhow::Result<ServerSettings> {
         ..ServerSettings::default()
     };
     Ok(said.or(file))
+}
+
+/// What flags and environment say of traces. A variable that is set and empty counts as unset.
+fn otlp(flags: Otlp) -> anyhow::Result<(ServerSettings, Variables)> {
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let secret = |secret: Option<PlainSecret>| secret.filter(|secret| !secret.expose().is_empty());
+    let invalid = |name: &'static str| move |error: InvalidVariable| exit::usage(format!("{name} {error}"));
+    let headers = match (secret(flags.traces_headers), secret(flags.headers)) {
+        (Some(headers), _) => {
+            variables::headers(headers.expose()).map_err(invalid("OTEL_EXPORTER_OTLP_TRACES_HEADERS"))?
+        }
+        (None, Some(headers)) => {
+            variables::headers(headers.expose()).map_err(invalid("OTEL_EXPORTER_OTLP_HEADERS"))?
+        }
+        (None, None) => HeaderMap::new(),
+    };
+    let attributes = flags.resource_attributes.unwrap_or_default();
+    let attributes = variables::pairs(&attributes).map_err(invalid("OTEL_RESOURCE_ATTRIBUTES"))?;
+    let settings = ServerSettings {
+        otlp_endpoint: said(flags.endpoint),
+        otlp_traces_endpoint: said(flags.traces_endpoint),
+        otlp_ca_file: flags.ca_file.filter(|path| !path.as_os_str().is_empty()),
+        otlp_service_name: said(flags.service_name),
+        ..ServerSettings::default()
+    };
+    Ok((settings, Variables { headers, attributes }))
 }
 
 /// What flags and file say, of a command that needs the root key's place alone.

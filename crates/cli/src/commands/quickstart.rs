@@ -42,10 +42,9 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let listener = listen(arguments.listen).await?;
     let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
     let root_key_file = data_dir.file("root.key");
-    let running =
-        Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
-            .await?
-            .start(listener, None)?;
+    let (env, request_log) = (Env::system(), logging.request_log());
+    let opened = Opened::open(data_dir, config, &root_key_file, env, Purpose::Serve, request_log, None);
+    let running = opened.await?.start(listener, None)?;
     step(&format!(
         "Serving on {} with a certificate of its own private CA; everything is kept in {}",
         running.address.url,

@@ -4,19 +4,24 @@ use std::io::ErrorKind;
 
 use anyhow::Context as _;
 use gatekey_core::Env;
+use gatekey_server::{
+    Config,
+    traces::{Traces, variables::Variables},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     args, data_dir,
     data_dir::DataDir,
-    logging,
+    exit, logging,
     running::{self, Opened, Purpose, Running},
 };
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let logging = logging::start(arguments.log_format, "info");
-    let settings = super::settings(arguments.settings)?;
+    let (otlp, variables) = super::otlp(arguments.otlp)?;
+    let settings = otlp.or(super::settings(arguments.settings)?);
     // Said before anything is touched; with port 0 what follows from the port is checked again below.
     running::resolve(settings.clone(), settings.listen())?;
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
@@ -35,9 +40,11 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         Some(address) => Some(running::bind(address, "--admin-listen").await?),
         None => None,
     };
+    let env = Env::system();
+    let traces = traces(&config, variables, &env)?;
+    let request_log = logging.request_log();
     let opened =
-        Opened::open(data_dir, config, &root_key_file, Env::system(), Purpose::Serve, logging.request_log())
-            .await?;
+        Opened::open(data_dir, config, &root_key_file, env, Purpose::Serve, request_log, traces).await?;
     let mut signals = StopSignals::catch()?;
     let running = opened.start(listener, admin)?;
     if let Some(ready_file) = &arguments.ready_file {
@@ -46,6 +53,13 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     signals.wait().await;
     stop(running, signals).await;
     Ok(())
+}
+
+/// Begins to send traces, if they go anywhere.
+fn traces(config: &Config, variables: Variables, env: &Env) -> anyhow::Result<Option<Traces>> {
+    let Some(traces) = &config.traces else { return Ok(None) };
+    let started = Traces::start(traces, variables, &config.public_url, env.clone());
+    started.map(Some).map_err(|broken| exit::usage(broken.to_string()))
 }
 
 /// Drains, unless told to stop once more.

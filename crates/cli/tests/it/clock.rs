@@ -68,7 +68,7 @@ impl Inside {
         let store = SqliteStore::open(&path, root_key.ledger_key(), memory.observer()).unwrap();
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog));
+        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
         app.key_ring.ensure(&*app.store, &app.env, None, &caller("start")).await.unwrap();
         app.store.load().await.unwrap();
         app

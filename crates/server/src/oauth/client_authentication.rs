@@ -89,7 +89,7 @@ fn decode_basic(encoded: &str) -> Option<ClientCredentials> {
 }
 
 fn form_decode(text: &str) -> Option<String> {
-    if !needs_decoding(text.as_bytes()) {
+    if !needs_decoding(text) {
         return Some(text.to_owned());
     }
     // As a form's only name: `&` and `=` are what the decoder gives a meaning, and a part has neither.

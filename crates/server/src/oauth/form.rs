@@ -33,13 +33,13 @@ impl Form {
     /// # Errors
     /// `invalid_request` for bytes that are no form, a parameter given twice, or too many of them.
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
-        if !body.is_ascii() {
+        let Some(body) = str::from_utf8(body).ok().filter(|body| body.is_ascii()) else {
             return Err(OAuthError::invalid_request(
                 "the request body is not form encoded: it holds bytes beyond ASCII",
             ));
-        }
+        };
         let mut parameters: Vec<(String, Zeroizing<String>)> = Vec::new();
-        for (name, value) in body.split(|byte| *byte == b'&').filter_map(decode) {
+        for (name, value) in body.split('&').filter_map(decode) {
             if parameters.len() == MAX_PARAMETERS {
                 return Err(OAuthError::invalid_request(format!("more than {MAX_PARAMETERS} parameters")));
             }
@@ -131,28 +131,26 @@ impl<S: Sync> FromRequest<S> for Sent {
 
 /// A parameter, decoded; `None` for none between two separators. Most have nothing to decode, and a token that has
 /// nothing is long: the general decoder would look at each of its bytes four times.
-fn decode(part: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+fn decode(part: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     if !needs_decoding(part) && !part.is_empty() {
-        let text = str::from_utf8(part).ok()?;
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
         return Some((name.into(), value.into()));
     }
-    form_urlencoded::parse(part).next()
+    form_urlencoded::parse(part.as_bytes()).next()
 }
 
 /// Whether there is anything in a name or value that stands for something else.
-pub(super) fn needs_decoding(part: &[u8]) -> bool {
+pub(super) fn needs_decoding(part: &str) -> bool {
     any(part, |byte| matches!(byte, b'%' | b'+'))
 }
 
 fn has_control(text: &str) -> bool {
-    any(text.as_bytes(), |byte| byte.is_ascii_control())
-        || (!text.is_ascii() && text.chars().any(char::is_control))
+    any(text, |byte| byte.is_ascii_control()) || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
 /// Whether any byte is such a one. Does not stop at the first, so that it compiles to looking at many bytes at once.
-fn any(bytes: &[u8], such: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(0, |found, byte| found | u8::from(such(*byte))) != 0
+fn any(text: &str, such: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(0, |found, byte| found | u8::from(such(byte))) != 0
 }
 
 /// As much of an outside name as an answer may repeat.
@@ -182,7 +180,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_form_is_decoded_as_the_url_standard_has_it(body in "[a-c=&+%0-9éäß]{0,40}") {
-            let ours: Vec<_> = body.as_bytes().split(|byte| *byte == b'&').filter_map(decode).collect();
+            let ours: Vec<_> = body.split('&').filter_map(decode).collect();
             let standard: Vec<_> = form_urlencoded::parse(body.as_bytes()).collect();
             prop_assert_eq!(ours, standard);
         }

@@ -11,6 +11,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::{
+    collector::Collector,
     rpc::health_and_reflection::served_methods,
     support::{Credentials, Http, Server},
     world::{World, copied_store},
@@ -51,6 +52,8 @@ impl Handed {
         let bearer = format!("Bearer {}", rotated.client_secret);
         http.get("/me", &[("authorization", &bearer)]).await;
         http.get(&format!("/me?access_token={key_token}"), &[]).await;
+        let method = Method::from_bytes(rotated.client_secret.as_bytes()).unwrap();
+        http.send(method, "/me", &[], "").await;
         let get = json!({ "clientId": created.client_secret });
         http.connect_json("/gatekey.v1.ApiKeyService/Get", &token, &get).await;
         http.connect_json("/gatekey.v1.ApiKeyService/Get", &key_token, &get).await;
@@ -261,7 +264,9 @@ async fn push(http: &Http, path: &str, credential: &str) {
 async fn no_credential_comes_to_rest_wherever_it_is_sent() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    let mut server = Server::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
+    let collector = Collector::start().await;
+    let flags = ["--otlp-endpoint", &collector.url];
+    let mut server = Server::start_in(&data_dir, &flags, &[("GATEKEY_LOG", "trace")]);
     let (http, admin) = (server.http(), server.init());
     let admin_token = server.token(&admin).await;
     let key = http.create(&admin_token, "ci").await;
@@ -322,6 +327,10 @@ async fn no_credential_comes_to_rest_wherever_it_is_sent() {
     let ledger = store.ledger_entries(0, 100_000).await.unwrap();
     assert!(ledger.iter().any(|entry| entry.entry.action == "refuse"), "no refusal was entered");
     resting.push(("the ledger".to_owned(), format!("{ledger:?}")));
+    let batches = collector.batches();
+    assert!(batches.len() > 1, "few spans were sent");
+    let sent = batches.iter().map(|batch| String::from_utf8_lossy(&batch.body)).collect();
+    resting.push(("what the collector was sent".to_owned(), sent));
     // Of a token its signature, without which the rest is no credential; of an encoded key, its secret.
     let signature = token.rsplit_once('.').unwrap().1;
     for credential in [&key.client_secret, &admin.client_secret, signature] {

@@ -1,0 +1,156 @@
+//! What a span says of a request: the semantic conventions of HTTP and RPC
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>,
+//! <https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/>), and what the request's log line says. Nothing of a
+//! query, a header or a body but the call's name, which is looked at before it is taken over.
+
+use std::time::{Instant, SystemTime};
+
+use axum::http::{HeaderMap, Method, Version, header};
+use connectrpc::ErrorCode;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, Status, TraceContextExt as _},
+};
+use opentelemetry_sdk::trace::Span;
+use url::Url;
+
+use crate::{
+    call::{RequestLine, known_method},
+    metrics::Outcome,
+    rpc::authorize,
+};
+
+/// What every request's span says.
+pub(super) struct Fixed([KeyValue; 3]);
+
+impl Fixed {
+    /// By the URL that clients use.
+    pub(super) fn new(public_url: &Url) -> Self {
+        let host = public_url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = public_url.port_or_known_default().map_or(0, i64::from);
+        Self([
+            KeyValue::new("url.scheme", public_url.scheme().to_owned()),
+            KeyValue::new("server.address", host),
+            KeyValue::new("server.port", port),
+        ])
+    }
+}
+
+/// The span of a request that is recorded. Dropped before [`Self::end`], it says that nobody waited for the answer.
+pub struct RequestSpan {
+    /// With the span in it.
+    context: Context,
+    started_at: SystemTime,
+    started: Instant,
+    method: Option<&'static str>,
+    route: Option<&'static str>,
+    /// By which protocol, if it is a call of a procedure.
+    rpc: Option<&'static str>,
+    ended: bool,
+}
+
+impl RequestSpan {
+    /// `None` for a span that is not recorded.
+    pub(super) fn new(
+        mut span: Span,
+        (started_at, started): (SystemTime, Instant),
+        method: &Method,
+        route: Option<&'static str>,
+        headers: &HeaderMap,
+        fixed: &Fixed,
+    ) -> Option<Self> {
+        if !span.is_recording() {
+            return None;
+        }
+        span.set_attributes(fixed.0.iter().cloned());
+        let rpc = route.filter(|route| authorize::access(route).is_some()).map(|_| protocol(headers));
+        let context = Context::new().with_span(span);
+        Some(Self { context, started_at, started, method: known_method(method), route, rpc, ended: false })
+    }
+
+    /// What work for the request runs in.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Ends the span of a request that was answered as its log line says.
+    pub fn end(mut self, line: &RequestLine<'_>, route: Option<&'static str>, outcome: Outcome) {
+        self.route = route;
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(line.status)));
+        span.set_attribute(KeyValue::new("url.path", line.path.to_owned()));
+        span.set_attribute(KeyValue::new("network.protocol.version", version(line.version)));
+        span.set_attribute(KeyValue::new("gatekey.request_id", line.request_id.to_owned()));
+        if !line.client_id.is_empty() {
+            span.set_attribute(KeyValue::new("gatekey.client_id", line.client_id.to_owned()));
+        }
+        if let Some(peer) = line.peer {
+            span.set_attribute(KeyValue::new("client.address", peer.to_string()));
+        }
+        let grpc_status = line.grpc_status.and_then(grpc_status);
+        if let Some(status) = &grpc_status {
+            span.set_attribute(KeyValue::new("rpc.response.status_code", status.clone()));
+        }
+        if outcome == Outcome::Failed {
+            let kind = grpc_status.unwrap_or_else(|| line.status.to_string());
+            span.set_attribute(KeyValue::new("error.type", kind));
+            span.set_status(Status::error(""));
+        }
+        self.finish(outcome.label());
+    }
+
+    fn finish(&mut self, outcome: &'static str) {
+        self.ended = true;
+        let span = self.context.span();
+        let method = self.method.unwrap_or("HTTP");
+        span.set_attribute(KeyValue::new("http.request.method", self.method.unwrap_or("_OTHER")));
+        span.set_attribute(KeyValue::new("gatekey.outcome", outcome));
+        match self.route {
+            Some(route) => {
+                span.set_attribute(KeyValue::new("http.route", route));
+                span.update_name(format!("{method} {route}"));
+            }
+            None => span.update_name(method),
+        }
+        if let (Some(system), Some(route)) = (self.rpc, self.route) {
+            span.set_attribute(KeyValue::new("rpc.system.name", system));
+            span.set_attribute(KeyValue::new("rpc.method", route.trim_start_matches('/')));
+        }
+        span.end_with_timestamp(self.started_at + self.started.elapsed());
+    }
+}
+
+impl Drop for RequestSpan {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.finish("abandoned");
+        }
+    }
+}
+
+/// By which protocol a procedure is called.
+fn protocol(headers: &HeaderMap) -> &'static str {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|content_type| content_type.starts_with("application/grpc")) {
+        "grpc"
+    } else {
+        "connectrpc"
+    }
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+/// `OK`, `PERMISSION_DENIED`, ...
+fn grpc_status(number: &str) -> Option<String> {
+    let number = number.parse().ok()?;
+    if number == 0 {
+        return Some("OK".to_owned());
+    }
+    ErrorCode::from_grpc_code(number).map(|code| code.as_str().to_ascii_uppercase())
+}

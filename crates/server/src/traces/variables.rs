@@ -1,0 +1,78 @@
+//! What OpenTelemetry's environment variables say beyond settings: headers, which hold credentials, and attributes.
+
+use std::fmt;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+
+/// What is said by `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`.
+#[derive(Clone, Default)]
+pub struct Variables {
+    /// Sent with every batch; marked as sensitive, and never shown.
+    pub headers: HeaderMap,
+    /// Said of the server.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A text that is no list of pairs. It is not repeated: it may hold a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidVariable {
+    /// No pairs.
+    #[error("must be NAME=VALUE pairs separated by commas, with percent-encoded values")]
+    Pairs,
+    /// No headers.
+    #[error("must name headers, with values that a header may have")]
+    Header,
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Variables")
+    }
+}
+
+/// Reads headers.
+///
+/// # Errors
+/// When they are no pairs, or are none that HTTP can send.
+///
+/// ```
+/// use gatekey_server::traces::variables::headers;
+///
+/// let headers = headers("authorization=Bearer%20secret,x-tenant=a").unwrap();
+/// assert_eq!(headers["authorization"], "Bearer secret");
+/// assert!(!format!("{headers:?}").contains("secret"));
+/// ```
+pub fn headers(text: &str) -> Result<HeaderMap, InvalidVariable> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs(text)? {
+        let name = HeaderName::try_from(name).map_err(|_| InvalidVariable::Header)?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| InvalidVariable::Header)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// Reads pairs as W3C Baggage writes them, without properties (OTLP exporter specification, "Specifying headers").
+///
+/// # Errors
+/// When they are not.
+///
+/// ```
+/// use gatekey_server::traces::variables::pairs;
+///
+/// let expected = [("a".to_owned(), "1,2".to_owned()), ("b".to_owned(), String::new())];
+/// assert_eq!(pairs(" a = 1%2C2, b=,").unwrap(), expected);
+/// assert!(pairs("a").is_err() && pairs("=a").is_err() && pairs("a=%ff").is_err());
+/// ```
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, InvalidVariable> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let name = name.trim();
+        let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+        (!name.is_empty()).then(|| (name.to_owned(), value.into_owned()))
+    });
+    pairs.collect::<Option<_>>().ok_or(InvalidVariable::Pairs)
+}
