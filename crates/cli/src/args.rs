@@ -209,6 +209,8 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
+    /// The same as YAML, one document
+    Yaml,
     /// Lines for a shell; where there is a secret
     Env,
 }
@@ -240,7 +242,7 @@ pub(crate) enum Key {
     Get {
         /// The key
         client_id: String,
-        /// With --output json: role, dates and secrets as well
+        /// With --output json or yaml: role, dates and secrets as well
         #[arg(long)]
         details: bool,
         #[command(flatten)]
@@ -253,7 +255,7 @@ pub(crate) enum Key {
         /// At most so many
         #[arg(long)]
         limit: Option<usize>,
-        /// With --output json: role, dates and secrets as well
+        /// With --output json or yaml: role, dates and secrets as well
         #[arg(long)]
         details: bool,
         #[command(flatten)]

@@ -1,14 +1,16 @@
 //! What is printed: for people on a terminal, and for programs.
 
 use std::{
-    io::{self, IsTerminal as _, stderr, stdout},
+    io::{self, IsTerminal as _, Write as _, stderr, stdout},
     path::Path,
     time::SystemTime,
 };
 
 use clap::builder::styling::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
+use futures::{Stream, TryStreamExt as _};
 use gatekey_client::{EncodedCredentials, Error, KeyDetails, PlainSecret};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::args::Format;
@@ -55,6 +57,70 @@ pub(crate) fn failure_mark() -> String {
 /// A warning's first word, for standard error.
 pub(crate) fn warning_word() -> String {
     paint(WARNING, "warning:", stderr().is_terminal())
+}
+
+/// How programs are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Notation {
+    /// Two blanks of indentation.
+    Json,
+    /// One document, a line for each scalar; a string that any reader would take for something else is quoted.
+    Yaml,
+}
+
+impl Format {
+    /// How programs are told; `None` where people or a shell read.
+    pub(crate) fn notation(self) -> Option<Notation> {
+        match self {
+            Self::Json => Some(Notation::Json),
+            Self::Yaml => Some(Notation::Yaml),
+            Self::Text | Self::Env => None,
+        }
+    }
+}
+
+impl Notation {
+    /// Prints a value.
+    pub(crate) fn print(self, value: &impl Serialize) -> anyhow::Result<()> {
+        Ok(say!("{}", self.text(value)?)?)
+    }
+
+    /// Prints values as one list, each as it comes, so that a million need no memory.
+    pub(crate) async fn print_list<T: Serialize>(
+        self,
+        values: impl Stream<Item = Result<T, Error>>,
+    ) -> anyhow::Result<()> {
+        let mut values = std::pin::pin!(values);
+        let mut before = "[";
+        while let Some(value) = values.try_next().await? {
+            match self {
+                Self::Json => {
+                    let value = self.text(&value)?.replace('\n', "\n  ");
+                    write!(stdout(), "{before}\n  {value}")?;
+                }
+                // Lists of one are one list when they follow one another.
+                Self::Yaml => self.print(&[value])?,
+            }
+            before = ",";
+        }
+        match (before, self) {
+            ("[", _) => say!("[]")?,
+            (_, Self::Json) => say!("\n]")?,
+            (_, Self::Yaml) => {}
+        }
+        Ok(())
+    }
+
+    /// A value without the end of its last line.
+    fn text(self, value: &impl Serialize) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Json => serde_json::to_string_pretty(value)?,
+            Self::Yaml => {
+                let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+                serde_saphyr::to_string_with_options(value, options)?.trim_end_matches('\n').to_owned()
+            }
+        })
+    }
 }
 
 /// Whether an error is that standard output was closed by its reader.
@@ -119,40 +185,36 @@ impl Credentials<'_> {
     /// Prints them.
     pub(crate) fn print(&self, format: Format) -> anyhow::Result<()> {
         let encoded = self.encoded()?;
-        match format {
-            Format::Json => {
-                let json = json!({
-                    "endpoint": self.endpoint,
-                    "client_id": self.client_id,
-                    "client_secret": self.client_secret,
-                    "encoded_credentials": encoded.expose(),
-                    "ca_file": self.ca_file,
-                });
-                say!("{json:#}")?;
+        if let Some(notation) = format.notation() {
+            return notation.print(&json!({
+                "endpoint": self.endpoint,
+                "client_id": self.client_id,
+                "client_secret": self.client_secret,
+                "encoded_credentials": encoded.expose(),
+                "ca_file": self.ca_file,
+            }));
+        }
+        if format == Format::Env {
+            say!("export GATEKEY_API_KEY={}", encoded.expose())?;
+            if let Some(port) = port_of(self.endpoint) {
+                say!(
+                    "# Flyte's tools lose the port {port} in a key: use --endpoint {} with it.",
+                    self.endpoint
+                )?;
             }
-            Format::Env => {
-                say!("export GATEKEY_API_KEY={}", encoded.expose())?;
-                if let Some(port) = port_of(self.endpoint) {
-                    say!(
-                        "# Flyte's tools lose the port {port} in a key: use --endpoint {} with it.",
-                        self.endpoint
-                    )?;
-                }
-                say!("export FLYTE_API_KEY={}", self.encoded_for_flyte()?.expose())?;
-                if let Some(ca_file) = self.ca_file {
-                    say!("export GATEKEY_CA_FILE={}", shell_quoted(&ca_file.display().to_string()))?;
-                }
+            say!("export FLYTE_API_KEY={}", self.encoded_for_flyte()?.expose())?;
+            if let Some(ca_file) = self.ca_file {
+                say!("export GATEKEY_CA_FILE={}", shell_quoted(&ca_file.display().to_string()))?;
             }
-            Format::Text => {
-                eprintln!("{} the secret is shown this once; nobody can show it again.", warning_word());
-                say!("{}  {}", dim("client id          "), bold(self.client_id))?;
-                say!("{}  {}", dim("client secret      "), self.client_secret)?;
-                say!("{}  {}", dim("endpoint           "), self.endpoint)?;
-                say!("{}  {}", dim("encoded credentials"), encoded.expose())?;
-                if let Some(ca_file) = self.ca_file {
-                    say!("{}  {}", dim("CA certificate     "), ca_file.display())?;
-                }
-            }
+            return Ok(());
+        }
+        eprintln!("{} the secret is shown this once; nobody can show it again.", warning_word());
+        say!("{}  {}", dim("client id          "), bold(self.client_id))?;
+        say!("{}  {}", dim("client secret      "), self.client_secret)?;
+        say!("{}  {}", dim("endpoint           "), self.endpoint)?;
+        say!("{}  {}", dim("encoded credentials"), encoded.expose())?;
+        if let Some(ca_file) = self.ca_file {
+            say!("{}  {}", dim("CA certificate     "), ca_file.display())?;
         }
         Ok(())
     }
@@ -219,5 +281,81 @@ pub(crate) fn state(key: &KeyDetails, now: SystemTime) -> &'static str {
         "expired"
     } else {
         "enabled"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn yaml(value: &Value) -> String {
+        Notation::Yaml.text(value).unwrap()
+    }
+
+    /// Any text at all, and texts that are nearly a number, a date, a truth, a reference or a list.
+    fn odd_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            "[-+.0-9_:eExobXOBn]{1,10}",
+            "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ][0-9]{1,2}:[0-9]{2}:[0-9]{2}(\\.[0-9]*)?Z?)?",
+            "(?i)yes|no|on|off|y|n|true|false|null|~|\\.nan|[-+]?\\.inf|<<|=|",
+            "[-?:,\\[\\]{}#&*!|>'\"%@` \\n\\r\\ta\\\\\u{0}\u{7f}\u{85}\u{a0}\u{2028}\u{feff}]{0,8}",
+            "(---|\\.\\.\\.)[ \\n]?a?",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_from_yaml_as_it_was(name in odd_text(), texts in prop::collection::vec(odd_text(), 0..4)) {
+            let value = json!({ name: texts, "deeper": [{ "a": texts, "b": { "c": texts.first() } }] });
+            let written = yaml(&value);
+            let read: Value = serde_saphyr::from_str(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
+            prop_assert_eq!(read, value, "{}", written);
+        }
+
+        #[test]
+        fn a_text_without_breaks_is_on_one_line(text in "[^\\p{C}\u{2028}\u{2029}]{0,300}") {
+            prop_assert_eq!(yaml(&json!({ "a": text })).lines().count(), 1);
+        }
+    }
+
+    /// What YAML 1.1 takes for something else, as libraries for Python and Go do, whatever 1.2 says.
+    #[test]
+    fn a_text_that_any_reader_takes_for_something_else_is_quoted() {
+        for text in [
+            "yes",
+            "No",
+            "on",
+            "y",
+            "null",
+            "~",
+            "",
+            "true",
+            "1e3",
+            "0123",
+            "0o17",
+            "0x1f",
+            "1_000",
+            "1.5",
+            "12:30:45",
+            ".inf",
+            "2026-11-24",
+            "2026-11-24T14:00:00Z",
+            "<<",
+            "=",
+            "- a",
+            "a: b",
+            "a #b",
+            "*a",
+            "&a",
+            "!a",
+            "---",
+        ] {
+            let written = yaml(&json!({ "a": text }));
+            assert!(written == format!("a: '{text}'") || written == format!("a: \"{text}\""), "{written}");
+        }
     }
 }

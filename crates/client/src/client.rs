@@ -1,6 +1,11 @@
 //! [`Client`]: a server, and the credentials to call it with.
 
-use std::{fmt, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use buffa_types::google::protobuf as well_known;
 use connectrpc::{
@@ -77,6 +82,7 @@ struct Inner {
     endpoint: Sourced<Endpoint>,
     credentials: Sourced<Credentials>,
     organization: Option<String>,
+    ca_file: Option<PathBuf>,
     timeout: Duration,
     retries: u32,
     transport: Transport,
@@ -139,6 +145,18 @@ impl Client {
     /// The organization that requests name; none unless the builder or the encoded key has one.
     pub fn organization(&self) -> Option<&str> {
         self.0.organization.as_deref()
+    }
+
+    /// The first file of CA certificates that are trusted besides the system's; none unless one was named.
+    ///
+    /// ```
+    /// # use gatekey_client::{Client, PlainSecret};
+    /// let builder = Client::builder().endpoint("h").credentials("ci", PlainSecret::new("s"));
+    /// assert_eq!(builder.build()?.ca_file(), None);
+    /// # Ok::<(), gatekey_client::Error>(())
+    /// ```
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.0.ca_file.as_deref()
     }
 
     /// Where the endpoint was found, in words for people: `GATEKEY_API_KEY`, a file, `the builder`.
@@ -518,12 +536,13 @@ impl ClientBuilder {
     /// 1. `GATEKEY_ENDPOINT`: the endpoint.
     /// 2. `GATEKEY_API_KEY` (whose endpoint may have a port), then `FLYTE_API_KEY`, then `UNION_API_KEY`:
     ///    an encoded key. The first that is set counts.
-    /// 3. `GATEKEY_CA_FILE`, then `SSL_CERT_FILE`: CA certificates.
+    /// 3. `GATEKEY_CA_FILE`: CA certificates.
     /// 4. If endpoint or credentials are still missing, the first of Flyte's files that has a section
     ///    `admin`: `./config.yaml`, `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git
     ///    repository, `UCTL_CONFIG`, `FLYTECTL_CONFIG`, `~/.union/config.yaml`, `~/.flyte/config.yaml`. Of it
     ///    count `endpoint`, `clientId`, `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and
     ///    `caCertFilePath`; relative paths are relative to the working directory.
+    /// 5. `SSL_CERT_FILE`: CA certificates.
     ///
     /// # Errors
     /// When something that is set cannot be read or understood. That something is missing is for
@@ -574,6 +593,10 @@ impl ClientBuilder {
         }
         let endpoint =
             Sourced::new(Endpoint::parse(&endpoint.value, self.plaintext)?, endpoint.source.clone());
+        let ca_file = self.settings.authorities.iter().find_map(|source| match &source.value {
+            Authorities::File(path) => Some(path.clone()),
+            Authorities::Pem(_) => None,
+        });
         let mut authorities = Vec::new();
         for source in &self.settings.authorities {
             authorities.extend(read_authorities(source)?);
@@ -597,6 +620,7 @@ impl ClientBuilder {
             endpoint,
             credentials,
             organization: self.settings.organization,
+            ca_file,
             timeout: self.timeout,
             retries: self.retries,
             transport: Transport::new(authorities, self.plaintext, self.protocol),

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     flyte_config::CONFIG_VARIABLES,
-    settings::{CA_VARIABLES, ENDPOINT_VARIABLE, KEY_VARIABLES},
+    settings::{CA_VARIABLE, COMMON_CA_VARIABLE, ENDPOINT_VARIABLE, KEY_VARIABLES},
 };
 
 /// Every environment variable that settings come from, and what it means.
@@ -23,8 +23,12 @@ pub const VARIABLES: [(&str, &str); 9] = [
     (KEY_VARIABLES[0], "An encoded key; its endpoint may have a port"),
     (KEY_VARIABLES[1], "The same, when that is not set"),
     (KEY_VARIABLES[2], "The same, when neither is set"),
-    (CA_VARIABLES[0], "A file with CA certificates in PEM, trusted besides the system's"),
-    (CA_VARIABLES[1], "The same, when that is not set; and in place of the system's, as OpenSSL has it"),
+    (CA_VARIABLE, "A file with CA certificates in PEM, trusted besides the system's"),
+    (
+        COMMON_CA_VARIABLE,
+        "The same, when neither that nor `caCertFilePath` in the file of Flyte's that counts names one; and in place \
+         of the system's, as OpenSSL has it",
+    ),
     ("SSL_CERT_DIR", "A directory with CA certificates, in place of the system's, as OpenSSL has it"),
     (CONFIG_VARIABLES[0], "One of Flyte's configuration files"),
     (CONFIG_VARIABLES[1], "The same, when that is not set"),

@@ -3,6 +3,7 @@
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
+use http::header;
 
 /// What to do about a certificate that is not trusted.
 const CA_HINT: &str = "if the server has a private CA, name the file with its certificate in GATEKEY_CA_FILE";
@@ -157,7 +158,8 @@ impl Error {
         if let Some(cause) = deepest_cause(&error) {
             return Self::of_transport(operation, server, kind, &cause).caused_by(error);
         }
-        let said = error.message.as_deref().map(one_line).filter(|text| !text.is_empty());
+        let said = error.message.as_deref().map(|text| one_line(without_page(text, &error)));
+        let said = said.filter(|text| !text.is_empty());
         let said = said.unwrap_or_else(|| kind.code().replace('_', " "));
         Self::new(kind, format!("could not {operation}: {said}")).caused_by(error)
     }
@@ -373,6 +375,16 @@ fn deepest_cause(error: &ConnectError) -> Option<Cause> {
     }
 }
 
+/// Leaves of a page for browsers, as proxies and other web servers send it, only what is said before it: the status.
+fn without_page<'t>(text: &'t str, error: &ConnectError) -> &'t str {
+    let content_type = error.response_headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
+        text.split_once(": ").map_or(text, |(status, _)| status)
+    } else {
+        text
+    }
+}
+
 /// Text from elsewhere made fit for a message: one line, no control characters, of bounded length.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line: String = text
@@ -445,6 +457,17 @@ mod tests {
         let said = Error::of_call("try", "h", error).to_string();
         assert!(said.starts_with("could not try: a b [31mxx"), "{said}");
         assert!(said.chars().count() < 600 && !said.contains('\x1b'));
+    }
+
+    #[test]
+    fn of_a_page_for_browsers_the_status_is_said() {
+        let mut error =
+            ConnectError::new(ErrorCode::Unimplemented, "HTTP error 404: <html>\n<p>a: b</p></html>");
+        let page = http::HeaderValue::from_static("text/html; charset=utf-8");
+        error.set_response_headers([(header::CONTENT_TYPE, page)].into_iter().collect());
+        let error = Error::of_call("try", "h", error);
+        assert_eq!(error.to_string(), "could not try: HTTP error 404");
+        assert!(error.is_unimplemented());
     }
 
     #[test]

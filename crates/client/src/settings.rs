@@ -13,8 +13,10 @@ use crate::{
 pub(crate) const KEY_VARIABLES: [&str; 3] = ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"];
 /// The environment variable that holds the endpoint.
 pub(crate) const ENDPOINT_VARIABLE: &str = "GATEKEY_ENDPOINT";
-/// Environment variables that name a file of CA certificates, in the order in which they are asked.
-pub(crate) const CA_VARIABLES: [&str; 2] = ["GATEKEY_CA_FILE", "SSL_CERT_FILE"];
+/// The environment variable that names a file of CA certificates.
+pub(crate) const CA_VARIABLE: &str = "GATEKEY_CA_FILE";
+/// The one that every program knows. It often names the system's certificates, so a file of Flyte's goes before it.
+pub(crate) const COMMON_CA_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// A value, and where it came from in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,20 +93,25 @@ impl Settings {
                 None => self.tried.push(KEY_VARIABLES.join(", ")),
             }
         }
-        if self.authorities.is_empty()
-            && let Some((name, path)) =
-                CA_VARIABLES.iter().find_map(|name| Some((name, environment.variable(name)?)))
-        {
-            let path = environment.resolve(&path);
-            self.authorities.push(Sourced::new(Authorities::File(path), *name));
-        }
+        let authority = |variable: &str| Some((environment.variable(variable)?, variable.to_owned()));
+        self.trust(environment, authority(CA_VARIABLE));
         if self.endpoint.is_none() || self.credentials.is_none() {
             let found = flyte_config::find(environment, &mut self.tried)?;
             if let Some(found) = found {
                 self.fill_from_flyte(&found, environment)?;
             }
         }
+        self.trust(environment, authority(COMMON_CA_VARIABLE));
         Ok(())
+    }
+
+    /// Takes a file of CA certificates, and where its name is from, unless there are others already.
+    fn trust(&mut self, environment: &Environment<'_>, named: Option<(String, String)>) {
+        if self.authorities.is_empty()
+            && let Some((path, source)) = named
+        {
+            self.authorities.push(Sourced::new(Authorities::File(environment.resolve(&path)), source));
+        }
     }
 
     fn fill_from_flyte(&mut self, found: &FlyteConfig, environment: &Environment<'_>) -> Result<(), Error> {
@@ -125,12 +132,7 @@ impl Settings {
                 None => self.tried.push(format!("{source} (no client secret; its authType is another)")),
             }
         }
-        if self.authorities.is_empty()
-            && let Some(path) = &found.admin.ca_cert_file_path
-        {
-            let path = environment.resolve(path);
-            self.authorities.push(Sourced::new(Authorities::File(path), source));
-        }
+        self.trust(environment, found.admin.ca_cert_file_path.clone().map(|path| (path, source)));
         Ok(())
     }
 
@@ -288,6 +290,17 @@ mod tests {
         assert_eq!(file(&world), Path::new("/bundle.pem"));
         let world = world.with("GATEKEY_CA_FILE", "ca.pem");
         assert_eq!(file(&world), world.path("repository/work/ca.pem"));
+    }
+
+    #[test]
+    fn certificates_that_a_file_of_flyte_names_go_before_the_common_variable_alone() {
+        let world = World::new().with("SSL_CERT_FILE", "/bundle.pem").with("THE_SECRET", "s");
+        let admin = "{endpoint: h, clientId: ci, clientSecretEnvVar: THE_SECRET, caCertFilePath: /flyte.pem}";
+        world.write("repository/work/config.yaml", &format!("admin: {admin}"));
+        let file = |world: &World| world.settings().authorities[0].value.clone();
+        assert_eq!(file(&world), Authorities::File("/flyte.pem".into()));
+        let world = world.with("GATEKEY_CA_FILE", "/ours.pem");
+        assert_eq!(file(&world), Authorities::File("/ours.pem".into()));
     }
 
     #[test]

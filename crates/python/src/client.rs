@@ -83,13 +83,12 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Completes from the environment what is not given, unless `fill_from_env` is false. `tried` names places
-    /// that were looked at before and held nothing, for the message when something is missing.
+    /// Completes from the environment what is not given. `tried` names places that were looked at before and held
+    /// nothing, for the message when something is missing.
     #[new]
     #[pyo3(signature = (
         *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None, organization=None,
         scopes=None, plaintext=false, timeout=None, retries=None, user_agent=None, tried=Vec::new(),
-        fill_from_env=true,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
@@ -106,7 +105,6 @@ impl Client {
         retries: Option<u32>,
         user_agent: Option<String>,
         tried: Vec<String>,
-        fill_from_env: bool,
     ) -> PyResult<Self> {
         let mut builder = gatekey_client::Client::builder().plaintext(plaintext);
         if let Some(endpoint) = endpoint {
@@ -148,7 +146,7 @@ impl Client {
             builder = builder.tried(place);
         }
         let made = || {
-            let builder = if fill_from_env { builder.fill_from_env()? } else { builder };
+            let builder = builder.fill_from_env()?;
             let connected = Self::connect(&builder)?;
             Ok(Self { builder, connected: ArcSwap::new(connected) })
         };

@@ -1,4 +1,4 @@
-"""Servers to call: a real one whose request log can be read, and one that never answers."""
+"""Servers to call: a real one whose request log can be read, one that never answers, and one that has nothing."""
 
 import base64
 import json
@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -111,4 +112,29 @@ def serve_silence() -> Iterator[SilentServer]:
         finally:
             if listener.fileno() != -1:
                 server.hang_up()
+            thread.join()
+
+
+class _NotFound(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        # What is not read makes the connection break off.
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(404)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def serve_nothing() -> Iterator[str]:
+    """Runs a web server that has no method of a Gatekey, in the clear; gives its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _NotFound) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
             thread.join()

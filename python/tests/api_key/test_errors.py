@@ -15,7 +15,7 @@ from rich.traceback import Traceback
 
 import gatekey
 from calls import Calls
-from servers import LoggedServer, SilentServer
+from servers import LoggedServer, SilentServer, serve_nothing
 from support.gatekey import Credentials
 
 
@@ -58,6 +58,12 @@ def breaks_a_rule(calls: Calls, silence: SilentServer) -> None:
     calls.create("x", redirect_uris=["nonsense"])
 
 
+def is_no_gatekey(calls: Calls, silence: SilentServer) -> None:
+    with serve_nothing() as url:
+        gatekey.init(url, client_id="ci", client_secret="gk_secret", plaintext=True)
+        calls.rotate("ci")
+
+
 def has_a_bad_key(calls: Calls, silence: SilentServer) -> None:
     gatekey.init(api_key="gk_secret")
 
@@ -70,6 +76,7 @@ CASES: dict[Callable[..., None], tuple[type[gatekey.Error], str, bool]] = {
     exists: (gatekey.AlreadyExistsError, "already_exists", False),
     is_missing: (gatekey.NotFoundError, "not_found", False),
     breaks_a_rule: (gatekey.InvalidArgumentError, "invalid_argument", False),
+    is_no_gatekey: (gatekey.UnimplementedError, "unimplemented", False),
     has_a_bad_key: (gatekey.ConfigurationError, "configuration", False),
 }
 

@@ -134,7 +134,7 @@ def test_fork_during_a_call_that_hangs(admin: Credentials, silence: SilentServer
 import threading, gatekey, socket
 from gatekey import ApiKey
 look_up("admin")
-hanging = gatekey.settings.Client(api_key={silence.encoded_credentials!r}, timeout=60, fill_from_env=False)
+hanging = gatekey.settings.Client(api_key={silence.encoded_credentials!r}, timeout=60)
 threading.Thread(target=hanging.get("ci").wait, daemon=True).start()
 print(forked(lambda: look_up("admin") == "admin"), look_up("admin"))
 """

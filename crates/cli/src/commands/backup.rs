@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     administration::Administration,
-    args::{self, Format, LogFormat},
+    args::{self, LogFormat},
     clock,
     data_dir::NewFile,
     exit, logging, output,
@@ -28,24 +28,14 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
     written.finish()?;
     let length = fs::metadata(&file)?.len();
     let created_at = clock::rfc_3339(created_at);
-    match output.output {
-        Format::Json => {
-            let json =
-                json!({ "file": file, "bytes": length, "created_at": created_at, "passphrase": sealed });
-            say!("{json:#}")?;
-        }
-        Format::Text | Format::Env => {
-            say!(
-                "{} {} has everything until {created_at}, {length} bytes",
-                output::done_mark(),
-                file.display()
-            )?;
-            let also = if sealed { " and the passphrase" } else { "" };
-            say!(
-                "It opens with this server's root key{also} alone: keep them apart from it, and keep them."
-            )?;
-        }
+    if let Some(notation) = output.output.notation() {
+        return notation.print(
+            &json!({ "file": file, "bytes": length, "created_at": created_at, "passphrase": sealed }),
+        );
     }
+    say!("{} {} has everything until {created_at}, {length} bytes", output::done_mark(), file.display())?;
+    let also = if sealed { " and the passphrase" } else { "" };
+    say!("It opens with this server's root key{also} alone: keep them apart from it, and keep them.")?;
     Ok(())
 }
 

@@ -1,21 +1,17 @@
 //! `gatekey key`: the keys of a server, through `gatekey-client` alone.
 
-use std::{
-    io::{Write as _, stdout},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use futures::{Stream, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use gatekey_client::{
-    ApiKey, Client, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
+    ApiKey, Client, CreateOptions, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
 };
-use serde_json::Value;
 
 use crate::{
     args::{self, Format, Key},
     clock::now,
     exit,
-    output::{self, Credentials},
+    output::{self, Credentials, Notation},
 };
 
 /// Runs a verb.
@@ -85,27 +81,24 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
 }
 
 async fn get(client: &Client, client_id: &str, details: bool, format: Format) -> anyhow::Result<()> {
-    if format == Format::Json && !details {
-        say!("{}", ApiKey::get(client, client_id).await?.to_json())?;
-        return Ok(());
+    if format.notation().is_some() && !details {
+        return print_key(&ApiKey::get(client, client_id).await?, format);
     }
     match ApiKey::details(client, client_id).await {
         Ok(key) => print_details(&key, format),
         // A server of Union's does not know our service; it knows the key all the same.
-        Err(error) if error.is_unimplemented() => {
-            say!("{}", ApiKey::get(client, client_id).await?.to_json())?;
-            Ok(())
-        }
+        Err(error) if error.is_unimplemented() => print_key(&ApiKey::get(client, client_id).await?, format),
         Err(error) => Err(error.into()),
     }
 }
 
 async fn list(client: &Client, limit: Option<usize>, details: bool, format: Format) -> anyhow::Result<()> {
-    if format == Format::Json && details {
-        return print_array(ApiKey::list_details(client, limit), |key| serde_json::to_value(key)).await;
-    }
-    if format == Format::Json {
-        return print_array(ApiKey::listall(client, limit), |key| Ok(Value::Object(key.to_dict()))).await;
+    if let Some(notation) = format.notation() {
+        return if details {
+            notation.print_list(ApiKey::list_details(client, limit)).await
+        } else {
+            notation.print_list(ApiKey::listall(client, limit).map_ok(|key| key.to_dict())).await
+        };
     }
     let now = now();
     let mut keys = ApiKey::list_details(client, limit);
@@ -149,27 +142,18 @@ async fn update(
                 client_name: changes.client_name,
                 redirect_uris: changes.redirect_uris.unwrap_or_default(),
             };
-            say!("{}", ApiKey::update(client, client_id, options).await?.to_json())?;
-            Ok(())
+            print_key(&ApiKey::update(client, client_id, options).await?, format)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Prints a JSON array element by element, so that a million keys need no memory.
-async fn print_array<T>(
-    keys: impl Stream<Item = Result<T, Error>>,
-    to_json: impl Fn(&T) -> serde_json::Result<Value>,
-) -> anyhow::Result<()> {
-    let mut keys = std::pin::pin!(keys);
-    let mut before = "[";
-    while let Some(key) = keys.try_next().await? {
-        let json = format!("{:#}", to_json(&key)?).replace('\n', "\n  ");
-        write!(stdout(), "{before}\n  {json}")?;
-        before = ",";
+/// A key as the public wire has it; JSON is that of the class, to the character.
+fn print_key(key: &ApiKey, format: Format) -> anyhow::Result<()> {
+    match format.notation() {
+        Some(Notation::Yaml) => Notation::Yaml.print(&key.to_dict()),
+        Some(Notation::Json) | None => Ok(say!("{}", key.to_json())?),
     }
-    say!("{}", if before == "[" { "[]" } else { "\n]" })?;
-    Ok(())
 }
 
 fn print_credentials(
@@ -191,9 +175,8 @@ fn print_credentials(
 }
 
 fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        say!("{:#}", serde_json::to_value(key)?)?;
-        return Ok(());
+    if let Some(notation) = format.notation() {
+        return notation.print(key);
     }
     for (title, value) in [
         ("client id", output::bold(&key.client_id)),

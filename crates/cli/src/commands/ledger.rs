@@ -18,7 +18,8 @@ use crate::{
     args::{Format, Ledger, LogFormat},
     clock,
     data_dir::NewFile,
-    logging, output,
+    logging,
+    output::{self, Notation},
 };
 
 /// Shows, verifies or writes out a ledger.
@@ -46,13 +47,11 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             let Response::LedgerVerified { head } = administration.carry_out(request).await? else {
                 return Err(misunderstood());
             };
-            match output.output {
-                Format::Json => say!("{:#}", json!({ "entries": head.sequence, "head": head.to_string() }))?,
-                Format::Text | Format::Env => {
-                    say!("{} {} entries follow one from the other", output::done_mark(), head.sequence)?;
-                    say!("{}  {head}", output::dim("head"))?;
-                }
+            if let Some(notation) = output.output.notation() {
+                return notation.print(&json!({ "entries": head.sequence, "head": head.to_string() }));
             }
+            say!("{} {} entries follow one from the other", output::done_mark(), head.sequence)?;
+            say!("{}  {head}", output::dim("head"))?;
             Ok(())
         }
         Ledger::Export { file, after, data_dir, root_key } => {
@@ -146,13 +145,19 @@ fn as_json(entry: &LedgerEntry) -> Value {
 }
 
 fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> {
-    if format == Format::Json {
-        let mut out = BufWriter::new(stdout().lock());
-        for entry in entries {
-            writeln!(out, "{}", as_json(entry))?;
+    match format.notation() {
+        Some(Notation::Json) => {
+            let mut out = BufWriter::new(stdout().lock());
+            for entry in entries {
+                writeln!(out, "{}", as_json(entry))?;
+            }
+            out.flush()?;
+            return Ok(());
         }
-        out.flush()?;
-        return Ok(());
+        Some(Notation::Yaml) => {
+            return Notation::Yaml.print(&entries.iter().map(as_json).collect::<Value>());
+        }
+        None => {}
     }
     let rows = entries.iter().map(|entry| {
         let of = &entry.entry;

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::backup;
 use crate::{
-    args::{self, Format, LogFormat},
+    args::{self, LogFormat},
     clock,
     data_dir::{self, DataDir},
     exit::{self, Coded},
@@ -235,19 +235,17 @@ impl Report {
     fn print(&self, arguments: &args::Restore) -> anyhow::Result<()> {
         let created_at = clock::rfc_3339(self.created_at);
         let broken = self.broken.as_ref().map(ToString::to_string);
-        if arguments.output.output == Format::Json {
+        if let Some(notation) = arguments.output.output.notation() {
             let compared = self.comparison.as_ref().map(|compared| {
                 json!({ "newer": compared.newer, "deleted": compared.deleted, "changed": compared.changed })
             });
-            let json = json!({
+            return notation.print(&json!({
                 "data_dir": arguments.data_dir,
                 "keys": self.keys,
                 "created_at": created_at,
                 "ledger_fault": broken,
                 "compared": compared,
-            });
-            say!("{json:#}")?;
-            return Ok(());
+            }));
         }
         let target = arguments.data_dir.display();
         say!("{} {} keys, as they were at {created_at}, are in {target}", output::done_mark(), self.keys)?;

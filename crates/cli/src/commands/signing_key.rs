@@ -52,7 +52,7 @@ fn print(keys: &[SigningKeyFacts], format: Format) -> anyhow::Result<()> {
         Some(until) if now < until => "published",
         Some(_) => "retired",
     };
-    if format == Format::Json {
+    if let Some(notation) = format.notation() {
         let keys = keys.iter().map(|key| {
             json!({
                 "kid": key.kid,
@@ -62,8 +62,7 @@ fn print(keys: &[SigningKeyFacts], format: Format) -> anyhow::Result<()> {
                 "published_until": key.published_until.map(clock::rfc_3339),
             })
         });
-        say!("{:#}", keys.collect::<Value>())?;
-        return Ok(());
+        return notation.print(&keys.collect::<Value>());
     }
     let rows = keys.iter().map(|key| {
         let created_at = output::date(Some(clock::instant(key.created_at)), "");

@@ -22,19 +22,10 @@ struct HeldCall {
 impl HeldCall {
     /// Sends the headers, and waits until a handler asks for the body.
     async fn begin(server: &Server, procedure: &str, token: &str, body: &Value) -> Self {
-        let mut stream = raw::connect(server).await;
         let body = body.to_string();
-        let head = format!(
-            "POST {procedure} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\
-             connection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
-        let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
-        stream.read_exact(&mut interim).await.unwrap();
-        assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&interim));
+        let authorization = format!("authorization: Bearer {token}");
+        let headers = [&*authorization, "content-type: application/json", "connection: close"];
+        let stream = raw::begin(server, procedure, &headers, body.len()).await;
         Self { stream, body }
     }
 

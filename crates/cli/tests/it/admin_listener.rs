@@ -8,7 +8,7 @@ use std::{
 use gatekey_client::{ApiKey, Client, PlainSecret, Protocol};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     raw,
@@ -82,11 +82,8 @@ async fn a_server_that_serves_is_healthy_and_ready() {
 #[tokio::test]
 async fn a_server_that_drains_is_healthy_and_not_ready() {
     let mut world = World::observed().await;
-    let mut stream = raw::connect(&world.server).await;
-    let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\ncontent-length: 50\r\nexpect: 100-continue\r\n\
-                content-type: application/x-www-form-urlencoded\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.read_exact(&mut [0; 25]).await.unwrap();
+    let form = "content-type: application/x-www-form-urlencoded";
+    let mut stream = raw::begin(&world.server, "/oauth2/token", &[form], 50).await;
     let pid = world.server.pid().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     world.server.wait_for_log("draining connections");

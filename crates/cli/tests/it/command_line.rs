@@ -1,11 +1,14 @@
 //! The command line, as people and scripts use it: one rule a test.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Output},
 };
 
 use serde_json::Value;
+
+use crate::support::gatekey;
 
 mod backup;
 mod clients;
@@ -14,6 +17,7 @@ mod doctor;
 mod init;
 mod keys;
 mod ledger;
+mod output;
 mod quickstart;
 mod refusing;
 mod secrecy;
@@ -58,6 +62,27 @@ fn assert_secret(text: &str) {
 /// Standard output as JSON lines of a run that must succeed.
 fn json_lines(output: &Output) -> Vec<Value> {
     said(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What each command says of itself, by its words behind `gatekey`, which are one line of its parent's help.
+fn helps() -> BTreeMap<String, String> {
+    let mut todo = vec![String::new()];
+    let mut helps = BTreeMap::new();
+    while let Some(command) = todo.pop() {
+        let help = said(&with(&mut gatekey(), &format!("{command} --help")));
+        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        // A long explanation goes on in lines that are indented more.
+        for line in listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {
+            let mut words = line.split_whitespace();
+            let name = words.next().unwrap();
+            assert!(words.next().is_some(), "{name} is not explained");
+            if name != "help" {
+                todo.push(format!("{command} {name}").trim_start().to_owned());
+            }
+        }
+        helps.insert(command, help);
+    }
+    helps
 }
 
 /// Changes the database of a stopped server behind its back.

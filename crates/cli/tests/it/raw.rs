@@ -47,6 +47,23 @@ pub(crate) async fn connect(server: &Server) -> TlsStream<TcpStream> {
     connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["http/1.1"]).await.unwrap()
 }
 
+/// A POST under way: its head has passed the server's checks, and a handler waits for the body of that length.
+pub(crate) async fn begin(
+    server: &Server,
+    path: &str,
+    headers: &[&str],
+    length: usize,
+) -> TlsStream<TcpStream> {
+    let mut stream = connect(server).await;
+    let (post, length) = (format!("POST {path} HTTP/1.1"), format!("content-length: {length}"));
+    let head = [&[&*post, "host: h", &*length, "expect: 100-continue"], headers].concat().join("\r\n");
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&interim));
+    stream
+}
+
 /// Sends bytes on a connection of their own, and reads until the server closes it.
 pub(crate) async fn exchange(server: &Server, bytes: &[u8]) -> String {
     let mut stream = connect(server).await;

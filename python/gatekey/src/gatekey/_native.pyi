@@ -70,7 +70,6 @@ class Client:
         retries: int | None = None,
         user_agent: str | None = None,
         tried: list[str] = ...,
-        fill_from_env: bool = True,
     ) -> Client: ...
     @property
     def endpoint(self) -> str: ...

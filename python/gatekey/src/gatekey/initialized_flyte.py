@@ -52,12 +52,11 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
             endpoint=endpoint,
             client_id=login["client_id"],
             client_secret=secret,
+            # Like whatever else is missing here, it comes from the environment then.
             ca_file=login.get("ca_cert_file_path"),
             scopes=list(login["scopes"]) if login.get("scopes") else None,
             plaintext=endpoint.startswith("http://"),
             user_agent=user_agent,
-            # For the CA alone: endpoint and credentials are given.
-            fill_from_env=True,
         )
     finally:
         del login, secret

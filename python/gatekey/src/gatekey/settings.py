@@ -46,9 +46,9 @@ def init(
     """Says which server this process talks to, and as whom, from now on.
 
     What is not given comes from the environment: `GATEKEY_ENDPOINT`; `GATEKEY_API_KEY`, `FLYTE_API_KEY` or
-    `UNION_API_KEY`; `GATEKEY_CA_FILE` or `SSL_CERT_FILE`; then the first of Flyte's files with a section `admin`:
-    `./config.yaml`, `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git repository, what
-    `UCTL_CONFIG` and `FLYTECTL_CONFIG` name, `~/.union/config.yaml`, `~/.flyte/config.yaml`.
+    `UNION_API_KEY`; `GATEKEY_CA_FILE`; then the first of Flyte's files with a section `admin`: `./config.yaml`,
+    `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git repository, what `UCTL_CONFIG` and
+    `FLYTECTL_CONFIG` name, `~/.union/config.yaml`, `~/.flyte/config.yaml`; then `SSL_CERT_FILE`.
 
     A process that does not call this uses what `flyte.init` set up in it, if that was called with an API key or a
     client secret, and else the environment.

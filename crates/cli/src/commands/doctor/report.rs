@@ -1,5 +1,7 @@
 //! What was found, for people and for programs.
 
+use std::io;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -98,31 +100,32 @@ impl Report {
     /// Prints it; fails when a step has.
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         let failed = self.steps.iter().filter(|step| step.has_failed()).count();
-        match format {
-            Format::Json => {
-                let json = json!({ "checked": self.subject, "ok": failed == 0, "steps": self.steps });
-                say!("{json:#}")?;
-            }
-            Format::Text | Format::Env => {
-                say!("{}", output::bold(&self.subject))?;
-                for Step { name, state, found, mend, .. } in &self.steps {
-                    let (mark, gap) = match state {
-                        State::Ok => (output::done_mark(), "     "),
-                        State::Warning => (output::warning_mark(), ""),
-                        State::Failed => (output::failure_mark(), " "),
-                        State::Skipped => (output::dim("skipped"), ""),
-                    };
-                    say!("  {mark}{gap}  {}  {found}", output::bold(name))?;
-                    if let Some(mend) = mend {
-                        say!("           {} {mend}", output::dim("to mend it:"))?;
-                    }
-                }
-            }
+        if let Some(notation) = format.notation() {
+            notation.print(&json!({ "checked": self.subject, "ok": failed == 0, "steps": self.steps }))?;
+        } else {
+            self.print_text()?;
         }
         if failed == 0 {
             return Ok(());
         }
         let message = format!("{failed} of {} steps failed", self.steps.len());
         Err(Coded { code: UNSOUND, message }.into())
+    }
+
+    fn print_text(&self) -> io::Result<()> {
+        say!("{}", output::bold(&self.subject))?;
+        for Step { name, state, found, mend, .. } in &self.steps {
+            let (mark, gap) = match state {
+                State::Ok => (output::done_mark(), "     "),
+                State::Warning => (output::warning_mark(), ""),
+                State::Failed => (output::failure_mark(), " "),
+                State::Skipped => (output::dim("skipped"), ""),
+            };
+            say!("  {mark}{gap}  {}  {found}", output::bold(name))?;
+            if let Some(mend) = mend {
+                say!("           {} {mend}", output::dim("to mend it:"))?;
+            }
+        }
+        Ok(())
     }
 }

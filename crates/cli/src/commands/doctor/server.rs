@@ -19,13 +19,15 @@ const ENCODED_KEY: &str = "encoded key";
 
 /// Goes as far as it comes.
 pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
-    let ca_file = arguments.ca_file.as_deref().or(arguments.ssl_cert_file.as_deref());
     let client = client(&arguments, arguments.url.as_deref(), Protocol::Connect);
     let (url, client) = match (&arguments.url, client) {
         (Some(url), client) => (url.clone(), client),
         (None, Ok(client)) => (client.url(), Ok(client)),
         (None, Err(error)) => return Err(error.into()),
     };
+    // As the client, where there is one: the file may be named in one of Flyte's.
+    let ca_file = client.as_ref().ok().and_then(Client::ca_file);
+    let ca_file = ca_file.or(arguments.ca_file.as_deref()).or(arguments.ssl_cert_file.as_deref());
     let mut target = Target::new(&url, ca_file)?;
     let mut report = Report::new(target.issuer());
     let reached = reach(&mut target, &mut report).await;

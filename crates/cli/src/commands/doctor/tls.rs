@@ -134,6 +134,14 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
             "the certificate is not valid yet".to_owned(),
             "set this machine's clock, or the one of the machine that issued it".to_owned(),
         ),
+        // The verifier's own error, which rustls has no name for.
+        TlsError::InvalidCertificate(CertificateError::Other(reason))
+            if reason.0.to_string() == "CaUsedAsEndEntity" =>
+        {
+            let mend = "let it have one with basicConstraints CA:FALSE; `openssl req -x509` makes one with \
+                        -addext basicConstraints=critical,CA:FALSE";
+            ("the certificate is a CA's, which no server may show as its own".to_owned(), mend.to_owned())
+        }
         TlsError::InvalidCertificate(other) => (
             format!("the certificate is refused: {other}"),
             "let the server have another certificate".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use tempfile::TempDir;
+
 use super::{fails, json, said, value_of, with};
 use crate::{
     support::{Credentials, gatekey},
@@ -14,6 +16,22 @@ impl World {
         let mut command = gatekey();
         command.env("GATEKEY_CA_FILE", self.server.ca_file());
         command
+    }
+
+    /// A directory with a file of Flyte's for the admin, of that name.
+    pub(super) fn write_flyte_config(&self, name: &str) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("secret.txt"), format!("{}\n", self.admin.client_secret)).unwrap();
+        let file = directory.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let yaml = format!(
+            "admin:\n  endpoint: dns:///{}\n  authType: ClientSecret\n  clientId: admin\n  \
+             clientSecretLocation: secret.txt\n  caCertFilePath: {}\nlogger:\n  level: 4\n",
+            self.server.endpoint(),
+            self.server.ca_file().display()
+        );
+        fs::write(&file, yaml).unwrap();
+        directory
     }
 
     /// The admin's key as Flyte's tools have it: without the port.
@@ -87,22 +105,22 @@ async fn our_own_variable_goes_before_flytes() {
 #[tokio::test]
 async fn the_config_file_of_flyte_in_the_working_directory_is_enough() {
     let world = World::start().await;
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("secret.txt"), format!("{}\n", world.admin.client_secret)).unwrap();
     for name in ["config.yaml", ".flyte/config.yaml"] {
-        let file = directory.path().join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let yaml = format!(
-            "admin:\n  endpoint: dns:///{}\n  authType: ClientSecret\n  clientId: admin\n  \
-             clientSecretLocation: secret.txt\n  caCertFilePath: {}\nlogger:\n  level: 4\n",
-            world.server.endpoint(),
-            world.server.ca_file().display()
-        );
-        fs::write(&file, yaml).unwrap();
+        let directory = world.write_flyte_config(name);
         let text = said(&with(gatekey().current_dir(directory.path()), "whoami"));
         assert_eq!(value_of(&text, "subject"), "admin", "{name}");
-        fs::remove_file(&file).unwrap();
     }
+}
+
+/// Many machines have the variable, and it names the system's certificates there.
+#[tokio::test]
+async fn the_certificates_that_a_config_file_names_are_trusted_wherever_the_common_variable_leads() {
+    let world = World::start().await;
+    let directory = world.write_flyte_config("config.yaml");
+    let other = World::start().await;
+    let mut client = gatekey();
+    client.current_dir(directory.path()).env("SSL_CERT_FILE", other.server.ca_file());
+    assert_eq!(value_of(&said(&with(&mut client, "whoami")), "subject"), "admin");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{CertificateParams, CertifiedKey, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
@@ -99,6 +99,14 @@ async fn a_good_server_and_a_good_key_go_all_the_way() {
 }
 
 #[tokio::test]
+async fn a_config_file_of_flyte_leads_all_the_way_as_for_other_commands() {
+    let world = World::start().await;
+    let directory = world.write_flyte_config("config.yaml");
+    let output = gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
+    assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
+}
+
+#[tokio::test]
 async fn people_read_a_line_a_step_and_what_to_do() {
     let world = World::start().await;
     let text = said(&world.server.as_client(&world.admin).arg("doctor").output().unwrap());
@@ -165,15 +173,17 @@ fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_or_another_time_is_told() {
+async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let future = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2200, 1, 1);
+    let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     for (number, (pem, found, mend)) in [
         (certificate(&["keys.example.com"], |_| {}), "is for", "--public-url"),
         (certificate(&["127.0.0.1"], expired), "has expired", "renew it"),
         (certificate(&["127.0.0.1"], future), "not valid yet", "clock"),
+        (certificate(&["127.0.0.1"], ca), "is a CA's", "CA:FALSE"),
     ]
     .into_iter()
     .enumerate()

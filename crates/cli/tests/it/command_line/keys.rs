@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use gatekey_client::ApiKey;
 use serde_json::{Value, json};
 
-use super::{assert_secret, fails, json, said, value_of, with};
+use super::{assert_secret, fails, helps, json, said, value_of, with};
 use crate::{
     support::{Credentials, GATEKEY, gatekey},
     world::{World, decoded, now},
@@ -350,24 +350,11 @@ async fn a_reader_that_stops_reading_is_no_failure() {
 
 #[test]
 fn every_command_explains_itself() {
-    let mut todo = vec![Vec::<String>::new()];
-    let mut seen = 0;
-    while let Some(command) = todo.pop() {
-        let help = said(&gatekey().args(&command).arg("--help").output().unwrap());
-        assert!(help.contains("Usage: gatekey"), "{command:?}: {help}");
-        seen += 1;
-        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        // A long explanation goes on in lines that are indented more.
-        for line in listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {
-            let mut words = line.split_whitespace();
-            let name = words.next().unwrap();
-            assert!(words.next().is_some(), "{name} is not explained");
-            if name != "help" {
-                todo.push([&command[..], &[name.to_owned()]].concat());
-            }
-        }
+    let helps = helps();
+    assert!(helps.len() >= 20, "{}", helps.len());
+    for (command, help) in helps {
+        assert!(help.contains("Usage: gatekey"), "{command}: {help}");
     }
-    assert!(seen >= 20, "{seen}");
 }
 
 #[test]

@@ -43,6 +43,8 @@ async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+const FORM: &str = "content-type: application/x-www-form-urlencoded";
+
 fn stop(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
 }
@@ -52,19 +54,9 @@ async fn a_request_under_way_is_finished_when_the_server_is_told_to_stop() {
     for signal in ["TERM", "INT"] {
         let mut world = World::start().await;
         let body = "grant_type=client_credentials";
-        let mut stream = raw::connect(&world.server).await;
-        let head = format!(
-            "POST /oauth2/token HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\
-             expect: 100-continue\r\n\r\n",
-            world.admin.basic(),
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The server reads the body now: the request is under way.
-        let mut interim = [0; 25];
-        stream.read_exact(&mut interim).await.unwrap();
-        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let authorization = format!("authorization: {}", world.admin.basic());
+        let headers = [FORM, &*authorization];
+        let mut stream = raw::begin(&world.server, "/oauth2/token", &headers, body.len()).await;
         stream.write_all(&body.as_bytes()[..10]).await.unwrap();
         stop(signal, world.server.pid());
         world.server.wait_for_log("draining connections");
@@ -80,11 +72,7 @@ async fn a_request_under_way_is_finished_when_the_server_is_told_to_stop() {
 #[tokio::test]
 async fn a_second_signal_stops_the_server_at_once() {
     let mut world = World::start().await;
-    let mut stream = raw::connect(&world.server).await;
-    let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\ncontent-length: 50\r\nexpect: 100-continue\r\n\
-                content-type: application/x-www-form-urlencoded\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.read_exact(&mut [0; 25]).await.unwrap();
+    let _stream = raw::begin(&world.server, "/oauth2/token", &[FORM], 50).await;
     stop("TERM", world.server.pid());
     world.server.wait_for_log("draining connections");
     stop("TERM", world.server.pid());

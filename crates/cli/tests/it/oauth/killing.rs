@@ -116,18 +116,11 @@ async fn a_key_that_goes_while_its_request_arrives_is_refused() {
     ] {
         let name = format!("slow{}", body.len());
         let key = world.key_with(&name, json!({ "role": "ROLE_ADMIN" })).await;
-        let mut stream = raw::connect(&world.server).await;
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
-             content-type: {content_type}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
-            world.token(&key).await,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // Whoever calls was found good, and the body is waited for.
-        let mut interim = [0; 25];
-        stream.read_exact(&mut interim).await.unwrap();
-        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let authorization = format!("authorization: Bearer {}", world.token(&key).await);
+        let content_type = format!("content-type: {content_type}");
+        let headers = [&*authorization, &content_type, "connection: close"];
+        // Whoever calls was found good.
+        let mut stream = raw::begin(&world.server, path, &headers, body.len()).await;
         world.admin("Disable", json!({ "clientId": name })).await;
         stream.write_all(body.as_bytes()).await.unwrap();
         let mut answer = String::new();

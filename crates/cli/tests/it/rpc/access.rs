@@ -197,22 +197,10 @@ async fn a_caller_that_loses_its_right_while_its_body_arrives_is_refused() {
         let other = world.create_key(json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await;
         let token = world.token(&other).await;
         let body = r#"{"clientId": "made"}"#;
-        let mut stream = raw::connect(&world.server).await;
-        let head = [
-            "POST /cloudidl.identity.AppsService/Create HTTP/1.1",
-            "host: keys.example.com",
-            &format!("authorization: Bearer {token}"),
-            "content-type: application/json",
-            &format!("content-length: {}", body.len()),
-            "expect: 100-continue",
-            "connection: close",
-        ]
-        .join("\r\n");
-        let head = head + "\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut interim = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
-        stream.read_exact(&mut interim).await.unwrap();
-        assert!(interim.starts_with(b"HTTP/1.1 100 "), "{:?}", String::from_utf8_lossy(&interim));
+        let authorization = format!("authorization: Bearer {token}");
+        let headers = [&*authorization, "content-type: application/json", "connection: close"];
+        let create = "/cloudidl.identity.AppsService/Create";
+        let mut stream = raw::begin(&world.server, create, &headers, body.len()).await;
         world.keys(method, request.clone()).await.unwrap();
         stream.write_all(body.as_bytes()).await.unwrap();
         let mut answer = String::new();
