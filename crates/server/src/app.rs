@@ -181,12 +181,7 @@ async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that CatchPanicLayer asks for")]
 fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
+    tracing::error!(panic = gatekey_core::panic::text(&*panic), "a handler panicked");
     let body =
         serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
@@ -194,8 +189,13 @@ fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::{io, sync::Mutex};
+
+    use axum::body::to_bytes;
+    use gatekey_credentials::{Secret, detection::holds_credential};
     use gatekey_store::SqliteStore;
     use tempfile::TempDir;
+    use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
     use crate::{call::NoRequestLog, config::Settings};
@@ -203,6 +203,45 @@ pub(crate) mod tests {
     /// An application with the defaults.
     pub(crate) fn app() -> App {
         app_with(Settings::default(), Env::system()).0
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
+        let secret = Secret::from_random(&[7; 23]);
+        let logged = Logged::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();
+        let answer = tracing::subscriber::with_default(subscriber, || {
+            panicked(Box::new(format!("a fault near {:?}", secret.expose())))
+        });
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
+        assert!(!holds_credential(&lines), "{lines}");
+        let answer = to_bytes(answer.into_body(), 1024).await.unwrap();
+        assert!(!String::from_utf8(answer.to_vec()).unwrap().contains("near"));
+    }
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Logged {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
     }
 
     /// An application, and where its store is.
