@@ -1,8 +1,10 @@
 //! Where log lines go: standard error, as text for people or JSON for programs.
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     fmt::Display,
     io::{self, IsTerminal as _, Write as _, stderr},
+    panic::{self, PanicHookInfo},
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -42,6 +44,26 @@ pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     };
     Guard { lines: guarded, text }
+}
+
+/// Has every panic of the process told as a line of the log, and without a credential; by itself Rust prints whatever
+/// the message holds.
+pub(crate) fn report_panics() {
+    panic::set_hook(Box::new(report));
+}
+
+fn report(panic: &PanicHookInfo<'_>) {
+    let said = gatekey_core::panic::text(panic.payload());
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    if tracing::dispatcher::has_been_set() {
+        let backtrace = backtrace.as_ref().map(tracing::field::display);
+        tracing::error!(panic = said, at, backtrace, "a thread panicked");
+    } else {
+        let backtrace = backtrace.map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+        eprintln!("panicked at {at}: {said}{backtrace}");
+    }
 }
 
 /// Writes what is left when dropped.
@@ -175,5 +197,29 @@ impl<'a> MakeWriter<'a> for Lines {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_credentials::{Secret, detection::holds_credential};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log_without_a_credential() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
+        let secret = Secret::from_random(&[7; 23]);
+        report_panics();
+        let caught = tracing::subscriber::with_default(subscriber, || {
+            panic::catch_unwind(|| panic!("a fault near {:?}", secret.expose()))
+        });
+        let _ = panic::take_hook();
+        assert!(caught.is_err());
+        let logged = String::from_utf8(lines.0.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(logged.lines().count(), 1, "{logged}");
+        assert!(logged.contains("[credential]") && logged.contains("logging.rs"), "{logged}");
+        assert!(!holds_credential(&logged), "{logged}");
     }
 }

@@ -38,6 +38,7 @@ fn main() -> std::process::ExitCode {
     if let Err(error) = process::forbid_dumps() {
         eprintln!("warning: a core dump would hold secrets, and cannot be forbidden: {error}");
     }
+    logging::report_panics();
     let arguments = args::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -288,6 +288,10 @@ fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
     let database = database.display();
     match error {
         StoreError::Corrupt(reason) => anyhow!("{database} is damaged ({reason}); restore a backup"),
+        StoreError::Unreadable(reason) => anyhow!(
+            "{database} is damaged, or the disk cannot read it ({reason}); when the kernel's log tells of no failing \
+             disk, restore a backup"
+        ),
         StoreError::Unavailable(_) | StoreError::Conflict => {
             anyhow::Error::new(error).context(format!("{database} cannot be read"))
         }

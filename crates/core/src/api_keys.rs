@@ -156,7 +156,9 @@ impl ApiKeys {
         match self.store.create_key(key, replay, entry(Action::Create)).await {
             Ok(Created::New(key) | Created::Replayed(key)) => Ok(WithSecret { key: *key, secret }),
             Err(StoreError::Conflict) => Err(Error::AlreadyExists(client_id)),
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Corrupt(_))) => Err(error.into()),
+            Err(
+                error @ (StoreError::Unavailable(_) | StoreError::Unreadable(_) | StoreError::Corrupt(_)),
+            ) => Err(error.into()),
         }
     }
 

@@ -60,7 +60,7 @@ impl Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Unreadable(_) => Self::Unavailable(error),
             StoreError::Conflict | StoreError::Corrupt(_) => Self::Internal(Box::new(error)),
         }
     }

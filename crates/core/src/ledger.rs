@@ -312,11 +312,11 @@ impl ChainCheck {
         let entries = match read {
             Ok(entries) => entries,
             // One by one from here on, to name the entry.
-            Err(StoreError::Corrupt(_)) if self.page > 1 => {
+            Err(StoreError::Corrupt(_) | StoreError::Unreadable(_)) if self.page > 1 => {
                 self.page = 1;
                 return Ok(None);
             }
-            Err(StoreError::Corrupt(reason)) => {
+            Err(StoreError::Corrupt(reason) | StoreError::Unreadable(reason)) => {
                 return Err(LedgerFault::Unreadable { sequence: self.head.sequence + 1, reason });
             }
             Err(error) => return Err(error.into()),

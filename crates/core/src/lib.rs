@@ -13,6 +13,7 @@
 //! - [`list`]: filters, order and page tokens.
 //! - [`root_key`]: the one key outside the database and all that is derived from it.
 //! - [`mod@env`]: time and randomness as arguments.
+//! - [`mod@panic`]: what a panic says, for the log.
 
 pub mod api_key;
 pub mod api_keys;
@@ -26,6 +27,7 @@ pub mod last_used;
 pub mod ledger;
 pub mod list;
 pub mod organization;
+pub mod panic;
 pub mod redirect_uri;
 mod refusals;
 pub mod root_key;

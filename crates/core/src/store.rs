@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The store cannot be reached or written now.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A part of the store is damaged, or the disk cannot read it now: which of the two cannot be told.
+    #[error("a part of the store is damaged, or the disk cannot read it: {0}")]
+    Unreadable(String),
     /// The store holds what this program cannot read.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),

@@ -360,7 +360,9 @@ impl Tokens {
         let denied = DeniedToken { jti: claims.jti.clone(), key_id: facts.key_id, expires_at };
         match self.store.revoke_token(&facts.client_id, denied, MAX_DENIALS, entry).await {
             Ok(_) => Ok(()),
-            Err(error @ StoreError::Unavailable(_)) => Err(TokenError::Unavailable(error)),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unreadable(_))) => {
+                Err(TokenError::Unavailable(error))
+            }
             Err(error @ (StoreError::Conflict | StoreError::Corrupt(_))) => {
                 Err(TokenError::Internal(Box::new(error)))
             }

@@ -138,9 +138,7 @@ impl Answer for Calls {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Response {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
+    tracing::error!(panic = gatekey_core::panic::text(panic), "a handler panicked");
     let body =
         serde_json::json!({ "code": "internal", "message": "internal error", "error": "server_error" });
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
@@ -226,4 +224,56 @@ fn given_request_id(headers: &HeaderMap) -> Option<String> {
     let usable =
         (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     (usable && !holds_credential(text)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use axum::body::to_bytes;
+    use gatekey_credentials::Secret;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
+        let secret = Secret::from_random(&[7; 23]);
+        let logged = Logged::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();
+        let panic = format!("a fault near {:?}", secret.expose());
+        let answer = tracing::subscriber::with_default(subscriber, || panicked(&panic));
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
+        assert!(!holds_credential(&lines), "{lines}");
+        let answer = to_bytes(answer.into_body(), 1024).await.unwrap();
+        assert!(!String::from_utf8(answer.to_vec()).unwrap().contains("near"));
+    }
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Logged {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
 }

@@ -25,6 +25,7 @@ pub mod call;
 pub mod config;
 pub mod control;
 pub mod endpoints;
+mod frame_deadline;
 pub mod maintenance;
 pub mod metrics;
 pub mod oauth;

@@ -25,12 +25,15 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use crate::frame_deadline::FrameDeadline;
+
 /// Connections at the same time, where the process may have as many descriptors; more wait in the kernel's
 /// queue.
 const MAX_CONNECTIONS: usize = 10_000;
 /// Descriptors that connections leave to the database, to logs and to local administration.
 const OTHER_DESCRIPTORS: usize = 64;
-/// How long a client may take over its TLS handshake, and over the headers of a request.
+/// How long a client may take over its TLS handshake, over the headers of a request, and over whatever else it begins in
+/// HTTP/2 that is not a body.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at the same time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
@@ -222,14 +225,26 @@ struct Connection<A> {
 
 impl<A: Answer> Connection<A> {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
-        let Self { protocols, watcher, answer, peer } = self;
+        let protocols = self.protocols.clone();
+        if http2 {
+            self.serve_by(&protocols.http2, FrameDeadline::new(stream, HANDSHAKE_TIMEOUT)).await;
+        } else {
+            self.serve_by(&protocols.http1, stream).await;
+        }
+    }
+
+    async fn serve_by(
+        self,
+        protocol: &auto::Builder<TokioExecutor>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) {
+        let Self { watcher, answer, peer, .. } = self;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let answer = answer.clone();
             async move { Ok::<_, Infallible>(answer.answer(request.map(Body::new)).await) }
         });
-        let builder = if http2 { &protocols.http2 } else { &protocols.http1 };
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended with an error");
         }

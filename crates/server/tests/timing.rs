@@ -1,17 +1,23 @@
 //! Whether the time of a refusal tells its reason: unknown key, wrong secret, disabled key and expired secret, measured
-//! against one another in process, where an attacker could never see as much.
+//! against one another in process, where an attacker could never see as much; and over HTTP, where it is shown how much
+//! of that is left to see.
 //!
 //! Welch's t over 100,000 interleaved calls of each in random order, as in "dude, is my code constant time?"
 //! (<https://eprint.iacr.org/2016/1123>): below 4.5 the two are not told apart. Without the slowest tenth, which is what
 //! interrupts made of them, t tells one nanosecond from none; there the means may differ by one part in a hundred.
 //!
 //! ```text
-//! cargo test -p gatekey-server --test timing -- --ignored --nocapture
+//! cargo test -p gatekey-server --test timing -- --ignored --nocapture --test-threads 1
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "tests say what they expect")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests say what they expect, and this one what it saw"
+)]
 
 use std::{
+    io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -20,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
     api_keys::{CreateApiKey, RotateSecret},
@@ -27,11 +34,20 @@ use gatekey_core::{
     tokens::TokenError,
 };
 use gatekey_credentials::{Role, Secret};
-use gatekey_server::{App, app::Memory, call::NoRequestLog, config::Settings};
+use gatekey_server::{
+    App,
+    app::Memory,
+    call::NoRequestLog,
+    config::Settings,
+    serve::{Acceptor, serve},
+};
 use gatekey_store::SqliteStore;
+use tokio::net::TcpListener;
 
 /// Calls of each reason.
 const CALLS: usize = 100_000;
+/// The same over HTTP, where each takes longer.
+const CALLS_OVER_HTTP: usize = 20_000;
 /// Of each, the first calls that warm caches up.
 const WARM_UP: usize = 1_000;
 /// What no |t| may reach.
@@ -123,15 +139,11 @@ async fn application(directory: &tempfile::TempDir) -> (App, [Reason; 4]) {
     (app, reasons)
 }
 
-#[tokio::test]
-#[ignore = "takes a while and wants a machine that does little else"]
-async fn the_time_of_a_refusal_does_not_tell_its_reason() {
-    let directory = tempfile::tempdir().unwrap();
-    let (app, mut reasons) = application(&directory).await;
-    let from = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+/// Asks with each reason so often as calls, in any order of them, and keeps how long that took.
+fn measure(reasons: &mut [Reason; 4], calls: usize, mut ask: impl FnMut(&Reason) -> Duration) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for call in 0..CALLS + WARM_UP {
-        // Any order of the four, each as often as the others.
+    for call in 0..calls + WARM_UP {
+        // Each as often as the others.
         let mut order = [0, 1, 2, 3];
         for last in (1..order.len()).rev() {
             state ^= state << 13;
@@ -140,26 +152,22 @@ async fn the_time_of_a_refusal_does_not_tell_its_reason() {
             order.swap(last, usize::try_from(state % (last as u64 + 1)).unwrap());
         }
         for index in order {
-            let reason = &mut reasons[index];
-            let began = Instant::now();
-            let refused = app.tokens.authenticate(&reason.client_id, &reason.secret, from);
-            let took = began.elapsed();
-            assert!(
-                matches!(refused, Err(TokenError::InvalidClient | TokenError::TooManyFailures { .. })),
-                "{}: {refused:?}",
-                reason.name
-            );
+            let took = ask(&reasons[index]);
             if call >= WARM_UP {
-                reason.nanoseconds.push(took.as_secs_f64() * 1e9);
+                reasons[index].nanoseconds.push(took.as_secs_f64() * 1e9);
             }
         }
     }
+}
+
+/// Shows what was measured, and gives the pairs that are told apart.
+fn told_apart(reasons: &[Reason; 4]) -> Vec<String> {
     let kept: Vec<Vec<f64>> = reasons
         .iter()
         .map(|reason| {
             let mut sorted = reason.nanoseconds.clone();
             sorted.sort_by(f64::total_cmp);
-            sorted.truncate(CALLS / 10 * 9);
+            sorted.truncate(sorted.len() / 10 * 9);
             sorted
         })
         .collect();
@@ -182,5 +190,83 @@ async fn the_time_of_a_refusal_does_not_tell_its_reason() {
             }
         }
     }
+    apart
+}
+
+#[tokio::test]
+#[ignore = "takes a while and wants a machine that does little else"]
+async fn the_time_of_a_refusal_does_not_tell_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let (app, mut reasons) = application(&directory).await;
+    let from = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+    measure(&mut reasons, CALLS, |reason| {
+        let began = Instant::now();
+        let refused = app.tokens.authenticate(&reason.client_id, &reason.secret, from);
+        let took = began.elapsed();
+        assert!(
+            matches!(refused, Err(TokenError::InvalidClient | TokenError::TooManyFailures { .. })),
+            "{}: {refused:?}",
+            reason.name
+        );
+        took
+    });
+    let apart = told_apart(&reasons);
     assert!(apart.is_empty(), "the time tells apart: {apart:?}");
+}
+
+/// What an attacker sees: the same over a connection that is kept, from the first byte sent to the last one read. Shown
+/// without a bar, because the machine's own noise is most of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "takes a while and wants a machine that does little else"]
+async fn the_time_of_a_refusal_over_http_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (app, mut reasons) = application(&directory).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let serving = tokio::spawn(serve(acceptor, app.router(), async {
+        let _ = stopped.await;
+    }));
+    let asking = tokio::task::spawn_blocking(move || {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        measure(&mut reasons, CALLS_OVER_HTTP, |reason| {
+            let form = "grant_type=client_credentials";
+            let basic = BASE64_STANDARD.encode(format!("{}:{}", reason.client_id, reason.secret));
+            let request = format!(
+                "POST /oauth2/token HTTP/1.1\r\nhost: h\r\nauthorization: Basic {basic}\r\n\
+                 content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+                form.len()
+            );
+            let began = Instant::now();
+            (&stream).write_all(request.as_bytes()).unwrap();
+            let answer = read_answer(&stream);
+            let took = began.elapsed();
+            let refused = ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| answer.starts_with(line));
+            assert!(refused, "{}: {answer}", reason.name);
+            took
+        });
+        told_apart(&reasons);
+    });
+    asking.await.unwrap();
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+}
+
+/// Reads one answer of a connection that stays open.
+fn read_answer(mut stream: &std::net::TcpStream) -> String {
+    let mut read = Vec::new();
+    loop {
+        let mut piece = [0; 2048];
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&piece[..count]);
+        let text = String::from_utf8_lossy(&read);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return text.into_owned();
+        }
+    }
 }

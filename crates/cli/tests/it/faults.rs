@@ -205,13 +205,55 @@ async fn a_change_that_was_refused_is_in_force_as_soon_as_anybody_is_told_that_i
     let disable = json!({ "clientId": "ci" });
     refused_for_now("Disable", &faulty.own("Disable", &disable).await);
     faulty.fail(&["read"], EIO);
-    // SQLite cannot tell a page that cannot be read from one that is damaged.
-    let got = faulty.own("Get", &disable).await;
-    assert_eq!((got.status.as_u16(), &got.json()["message"]), (500, &json!("internal error")));
+    refused_for_now("Get", &faulty.own("Get", &disable).await);
     faulty.mend();
     assert_eq!(faulty.own("Disable", &disable).await.status, 200);
     assert!(!world.lives(&token).await, "the token of a key that was disabled");
     assert_eq!(world.http.token(&key, &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
+    let faulty = Faulty::start().await;
+    let world = &faulty.world;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let of_the_key = json!({ "clientId": "ci" });
+    // A change makes everybody who reads ask the disk anew; what memory still holds is no failure.
+    let change = async || {
+        let patch =
+            json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
+        world.admin("Update", patch).await;
+    };
+    change().await;
+    faulty.fail(&["read"], EIO);
+    refused_for_now("Get", &faulty.own("Get", &of_the_key).await);
+    refused_for_now("List", &faulty.own("List", &json!({})).await);
+    let public = "/cloudidl.identity.AppsService/List";
+    refused_for_now(public, &world.http.connect_json(public, &world.admin_token, &json!({})).await);
+    let bearer = format!("Bearer {token}");
+    let answer = world.http.get("/me", &[("authorization", &bearer)]).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (503, &json!("temporarily_unavailable")));
+    assert!(!answer.text().contains("disk"), "{}", answer.text());
+    let ledger = run(&["ledger", "list", "--data-dir", world.server.data_dir.to_str().unwrap()]);
+    let said = String::from_utf8(ledger.stderr).unwrap();
+    assert!(!ledger.status.success() && said.contains("the store"), "{said}");
+
+    // What needs no disk goes on.
+    let fetched = world.token(&key).await;
+    assert_eq!(world.introspect(&world.admin, &fetched).await["active"], true);
+    eventually("the log names the cause", async || {
+        let cause =
+            "damaged, or the disk cannot read it: database disk image is malformed (SQLite's code 11)";
+        world.server.log().iter().any(|line| line.to_string().contains(cause))
+    })
+    .await;
+
+    faulty.mend();
+    assert_eq!(world.admin("Get", of_the_key).await["apiKey"]["clientName"], "new");
+    assert!(world.lives(&token).await);
+    change().await;
+    assert!(world.ledger().await.iter().any(|entry| entry.action == "api_key.update"));
 }
 
 #[tokio::test]

@@ -335,6 +335,64 @@ async fn whoever_sends_slowly_is_cut_off() {
 
 /// Ten thousand connections that do nothing are what the server may hold at most (`MAX_CONNECTIONS`); each of them must
 /// be small.
+/// As above, in HTTP/2: whatever is begun there and is no body has the same ten seconds. Left to itself a header block
+/// waits for its end until a ping is not answered, 80 seconds, and a preface for ever.
+#[tokio::test]
+async fn what_is_begun_in_http2_and_never_ended_is_cut_off() {
+    let world = World::start().await;
+    let server = &world.server;
+    let begun = async |bytes: Vec<u8>| {
+        let mut frames = Frames::connect(server).await;
+        frames.write(&bytes).await;
+        frames.farewell().await;
+    };
+    // Bytes now and then do not help.
+    let dripping = async |bytes: Vec<u8>, drip: Vec<u8>| {
+        let mut frames = Frames::connect(server).await;
+        frames.write(&bytes).await;
+        let mut read = Vec::new();
+        loop {
+            let more = tokio::time::timeout(Duration::from_millis(500), frames.stream.read_buf(&mut read));
+            match more.await {
+                Ok(Ok(0) | Err(_)) => return,
+                Ok(Ok(_)) => {}
+                Err(_) => {
+                    frames.write(&drip).await;
+                }
+            }
+        }
+    };
+    let without_preface = async |bytes: &'static [u8]| {
+        let stream = raw::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+        let mut frames = Frames { stream: stream.unwrap() };
+        frames.write(bytes).await;
+        frames.farewell().await;
+    };
+    let mut idle = Frames::connect(server).await;
+    let open = framed(frame::HEADERS, frame::END_STREAM, 1, &get("/me"));
+    let part = framed(frame::HEADERS, frame::END_STREAM | frame::END_HEADERS, 1, &[0; 200])[..20].to_vec();
+    let all = Box::pin(async {
+        tokio::join!(
+            begun(open.clone()),
+            begun(part.clone()),
+            begun(framed(frame::PING, 0, 0, &[0; 8])[..5].to_vec()),
+            dripping(open, framed(frame::CONTINUATION, 0, 1, &literals(&[("x", "y")]))),
+            dripping(part, vec![0]),
+            without_preface(b""),
+            without_preface(b"PRI * HTTP/2.0\r\n"),
+        )
+    });
+    tokio::time::timeout(Duration::from_secs(45), all).await.expect("every one of them is closed");
+    // Whoever has begun nothing stays.
+    idle.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &get("/oauth2/jwks")).await;
+    while let Some((kind, _, _, _)) = idle.next().await {
+        if kind == frame::HEADERS {
+            return;
+        }
+    }
+    panic!("a connection on which nothing was begun was closed");
+}
+
 #[tokio::test]
 async fn idle_connections_take_little_memory() {
     const CONNECTIONS: u64 = 200;

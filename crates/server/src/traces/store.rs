@@ -51,6 +51,7 @@ impl TracedStore {
                 StoreError::Conflict => "conflict",
                 StoreError::Unavailable(_) => "unavailable",
                 StoreError::Corrupt(_) => "corrupt",
+                StoreError::Unreadable(_) => "unreadable",
             };
             span.set_attribute(KeyValue::new("error.type", kind));
             // A conflict is an answer.

@@ -78,7 +78,10 @@ impl From<Failure> for StoreError {
                     | ErrorCode::CannotOpen
                     | ErrorCode::FileLockingProtocolFailed,
                 ) => Self::Unavailable(Box::new(error)),
-                // It will not: the file is damaged, or breaks a rule of the schema.
+                // SQLite says so of a damaged page, and of one that the disk cannot read (EIO) as well: `unixRead`
+                // makes SQLITE_IOERR_CORRUPTFS of it, and that becomes SQLITE_CORRUPT before anybody is told.
+                Some(ErrorCode::DatabaseCorrupt) => Self::Unreadable(cause(&error)),
+                // It will not: what the file holds is no database, or breaks a rule of the schema.
                 Some(_) | None => Self::Corrupt(error.to_string()),
             },
         }

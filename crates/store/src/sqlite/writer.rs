@@ -5,7 +5,6 @@
 //! told after the commit, and the callers after the observer.
 
 use std::{
-    any::Any,
     collections::VecDeque,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,6 +20,7 @@ use std::{
 use gatekey_core::{
     LedgerKey, StoreError,
     ledger::{LedgerHead, NewEntry},
+    panic,
     store::{Change, ChangeObserver},
 };
 use rusqlite::Connection;
@@ -316,7 +316,7 @@ impl Worker {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
             // It may be in the middle of a transaction.
             self.connection = None;
-            tracing::error!(panic = panic_text(&*panic), "the store's writer panicked and goes on");
+            tracing::error!(panic = panic::text(&*panic), "the store's writer panicked and goes on");
         }
     }
 
@@ -340,7 +340,7 @@ impl Worker {
     fn tell(&self, changes: &[Change]) {
         let told = catch_unwind(AssertUnwindSafe(|| self.observer.observe(changes)));
         if let Err(panic) = told {
-            tracing::error!(panic = panic_text(&*panic), "an observer of the store panicked");
+            tracing::error!(panic = panic::text(&*panic), "an observer of the store panicked");
         }
     }
 
@@ -421,14 +421,6 @@ impl Worker {
             None => connection::open_to_write(&self.path).map_err(|error| Lost::from(&error)),
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
 }
 
 #[cfg(test)]

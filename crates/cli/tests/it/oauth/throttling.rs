@@ -184,29 +184,62 @@ async fn the_log_names_a_throttled_address_once_a_minute() {
     assert_eq!(told[0], (&json!("WARN"), &json!("127.0.0.1"), &json!(2)));
 }
 
+/// The processor time that a server took, in hundredths of a second.
+fn ticks(world: &World) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.server.pid())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // utime and stime (proc_pid_stat(5)).
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
 /// Where secrets are hashed slowly, a flood of wrong ones is a denial of service (`tiagozip/cap` pull request 308,
 /// `ory/hydra` issue 168).
 #[tokio::test]
 async fn a_flood_of_wrong_secrets_costs_no_more_cpu_than_right_ones() {
     let world = World::start().await;
     let http = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
-    let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.server.pid())).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        // utime and stime (proc_pid_stat(5)).
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
     let mut spent = [0; 2];
     for _ in 0..10 {
         for (key, spent) in [world.admin.clone(), wrong()].iter().zip(&mut spent) {
-            let before = ticks();
+            let before = ticks(&world);
             for _ in 0..100 {
                 http.token(key, &[]).await;
             }
-            *spent += ticks() - before;
+            *spent += ticks(&world) - before;
         }
     }
     let [right, wrong] = spent;
     assert!(right >= 10, "too little was done to be measured: {right} ticks");
     assert!(wrong <= right * 5 / 4, "wrong secrets: {wrong} ticks, right ones: {right}");
+}
+
+/// A token of ours and the same with another signature, each seen for the first time, at a method that is open to both:
+/// so all that differs is what it costs to verify them.
+#[tokio::test]
+async fn a_flood_of_forged_tokens_costs_no_more_cpu_than_right_ones_seen_first() {
+    let world = World::start().await;
+    let http = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    let open = "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata";
+    let mut spent = [0; 2];
+    for _ in 0..10 {
+        let mut tokens = [Vec::new(), Vec::new()];
+        for _ in 0..100 {
+            let token = world.token(&world.admin).await;
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let other = if signature.starts_with('A') { 'B' } else { 'A' };
+            tokens[1].push(format!("{signed}.{other}{}", &signature[1..]));
+            tokens[0].push(token);
+        }
+        assert_eq!(world.get_as("/me", &tokens[1][0]).await.status, 401);
+        for (tokens, spent) in tokens.iter().zip(&mut spent) {
+            let before = ticks(&world);
+            for token in tokens {
+                assert_eq!(http.connect_json(open, token, &json!({})).await.status, 200);
+            }
+            *spent += ticks(&world) - before;
+        }
+    }
+    let [right, forged] = spent;
+    assert!(right >= 10, "too little was done to be measured: {right} ticks");
+    assert!(forged <= right * 5 / 4, "forged tokens: {forged} ticks, right ones: {right}");
 }

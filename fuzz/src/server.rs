@@ -1,0 +1,278 @@
+//! [`Server`]: Gatekey's own service in memory, with a key of each role that matters, at an hour that stands still.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+};
+use futures::stream;
+use gatekey_core::{
+    Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
+    api_keys::CreateApiKey,
+    directory::KeyFacts,
+    env::{Clock, Entropy},
+};
+use gatekey_credentials::{Role, jwt::Algorithm};
+use gatekey_server::{App, app::Memory, call::NoRequestLog, config::Settings};
+use gatekey_store::SqliteStore;
+use http::{Request, Version, header};
+use http_body_util::BodyExt as _;
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, task::yield_now};
+use tower::ServiceExt as _;
+
+use crate::{
+    answer::Answer,
+    request::{Caller, Said},
+};
+
+/// The call that has no end: one message is read of it.
+pub const ENDLESS: &str = "/grpc.health.v1.Health/Watch";
+
+/// The keys that there are at first.
+const KEYS: [(&str, Option<Role>); 3] =
+    [("admin", Some(Role::Admin)), ("viewer", Some(Role::Viewer)), ("ci", Some(Role::Contributor))];
+
+/// So many keys and changes, and a server is replaced: what a request meets must not depend on hours of others.
+const MOST_KEYS: usize = 16;
+const MOST_COMMITS: u64 = 200;
+
+/// 2027-01-15, for ever.
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000)
+    }
+}
+
+/// The same bytes in every process.
+struct Counted(AtomicU64);
+
+impl Entropy for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            // SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+            let mut mixed = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// A server in memory.
+pub struct Server {
+    runtime: Runtime,
+    app: App,
+    router: Router,
+    store: Arc<SqliteStore>,
+    commits_at_first: u64,
+    keys: [Arc<KeyFacts>; KEYS.len()],
+    admin_token: String,
+    viewer_token: String,
+    /// Dropped last.
+    _directory: TempDir,
+}
+
+/// What a request may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    commits: u64,
+    keys: usize,
+    denied_tokens: usize,
+    /// Whether `admin` and `ci` are as they were at first.
+    others_untouched: bool,
+}
+
+thread_local! {
+    static SERVER: RefCell<Option<Server>> = const { RefCell::new(None) };
+}
+
+/// Gives the server of this process, another one when it has changed too much.
+pub fn with_server<T>(work: impl FnOnce(&Server) -> T) -> T {
+    SERVER.with_borrow_mut(|server| {
+        if server.as_ref().is_some_and(Server::is_worn) {
+            *server = None;
+        }
+        work(server.get_or_insert_with(Server::start))
+    })
+}
+
+impl Server {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime of one thread");
+        // In memory where there is a file system for it: the store waits for the disk at every change.
+        let memory_file_system = Path::new("/dev/shm");
+        let directory = if memory_file_system.is_dir() {
+            tempfile::tempdir_in(memory_file_system)
+        } else {
+            tempfile::tempdir()
+        };
+        let directory = directory.expect("a directory for the store");
+        let env = Env::new(Arc::new(StandingClock), Arc::new(Counted(AtomicU64::new(1))));
+        let root_key = Arc::new(RootKey::new(&[1; 32]));
+        let memory = Memory::new(root_key.clone());
+        let path = directory.path().join("gatekey.db");
+        let store = SqliteStore::open(&path, root_key.ledger_key(), memory.observer());
+        let store = Arc::new(store.expect("a new store opens"));
+        let config = Settings::default().resolve("127.0.0.1:8443".parse().expect("an address"));
+        let config = config.expect("the defaults can be");
+        let app = App::new(config, store.clone(), memory, root_key, env.clone(), Arc::new(NoRequestLog));
+        let recorded = Recorded {
+            actor: Actor::Local { uid: 0 },
+            request_id: "fuzz".to_owned(),
+            peer: String::new(),
+            user_agent: String::new(),
+        };
+        let (admin_token, viewer_token) = runtime.block_on(async {
+            let ring = &app.key_ring;
+            ring.ensure(&*store, &env, Some(Algorithm::ES256), &recorded).await.expect("a signing key");
+            let mut tokens = Vec::new();
+            for (client_id, role) in KEYS {
+                let create = CreateApiKey {
+                    client_id: client_id.to_owned(),
+                    application: Application::named(client_id),
+                    role,
+                    expires_at: None,
+                    secret_label: String::new(),
+                };
+                let made = app.api_keys.create(&recorded, create).await.expect("a key");
+                let key = app.tokens.authenticate(client_id, made.secret.expose(), None).expect("its secret");
+                tokens.push(app.tokens.issue(&key, "", &[]).expect("a token").access_token);
+            }
+            (tokens[0].clone(), tokens[1].clone())
+        });
+        let keys = KEYS.map(|(client_id, _)| app.directory.find(client_id).expect("it was just made"));
+        let (router, commits_at_first) = (app.router(), store.commits());
+        Self {
+            runtime,
+            app,
+            router,
+            store,
+            commits_at_first,
+            keys,
+            admin_token,
+            viewer_token,
+            _directory: directory,
+        }
+    }
+
+    /// Sends a request as HTTP/2 would hand it on, its body in a few pieces, and reads the answer.
+    pub fn ask(&self, said: &Said) -> Answer {
+        let pieces: Vec<_> = said
+            .body
+            .chunks(said.body.len() / 3 + 1)
+            .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
+            .collect();
+        let mut request = Request::new(Body::from_stream(stream::iter(pieces)));
+        *request.method_mut() = said.method.clone();
+        *request.uri_mut() = said.target.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = said.headers.clone();
+        let token = match said.caller {
+            Caller::Nobody => None,
+            Caller::Forger => Some(forged(&self.admin_token)),
+            Caller::Viewer => Some(self.viewer_token.clone()),
+            Caller::Admin => Some(self.admin_token.clone()),
+        };
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").try_into().expect("a token is plain text");
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        self.runtime.block_on(read(self.router.clone(), request))
+    }
+
+    /// What a request may change.
+    pub fn state(&self) -> State {
+        let same = |place: usize| {
+            let now = self.app.directory.find(KEYS[place].0);
+            now.is_some_and(|now| Arc::ptr_eq(&now, &self.keys[place]))
+        };
+        State {
+            commits: self.store.commits(),
+            keys: self.app.directory.len(),
+            denied_tokens: self.app.directory.denied_tokens(),
+            others_untouched: same(0) && same(2),
+        }
+    }
+
+    /// Whether its keys are not those of the beginning any more, or too many.
+    fn is_worn(&self) -> bool {
+        let state = self.state();
+        let viewer = self.app.directory.find("viewer");
+        !state.others_untouched
+            || !viewer.is_some_and(|now| Arc::ptr_eq(&now, &self.keys[1]))
+            || state.keys > MOST_KEYS
+            || state.denied_tokens > 0
+            || state.commits - self.commits_at_first > MOST_COMMITS
+    }
+}
+
+/// Asserts that a request changed nothing that its caller may not change.
+pub fn nothing_is_changed_by_whom_it_must_not(caller: Caller, before: &State, after: &State) {
+    match caller {
+        Caller::Nobody | Caller::Forger => assert_eq!(before, after, "changed without a credential"),
+        // It may rotate its own secret, and refusals are entered into the ledger.
+        Caller::Viewer => assert_eq!(
+            State { commits: 0, ..before.clone() },
+            State { commits: 0, ..after.clone() },
+            "changed by a viewer"
+        ),
+        Caller::Admin => {}
+    }
+}
+
+/// A token with another's signature.
+fn forged(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').expect("a token has three parts");
+    let other = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{other}{}", &signature[1..])
+}
+
+async fn read(router: Router, request: Request<Body>) -> Answer {
+    let endless = request.uri().path() == ENDLESS;
+    let Ok(response) = router.oneshot(request).await;
+    let (parts, mut body) = response.into_parts();
+    let (mut bytes, mut trailers, mut cut) = (Vec::new(), None, false);
+    loop {
+        let frame = if endless {
+            tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = yields() => { cut = true; None }
+            }
+        } else {
+            body.frame().await
+        };
+        let Some(frame) = frame else { break };
+        match frame.expect("a body in memory does not fail").into_data() {
+            Ok(data) => {
+                assert!(trailers.is_none(), "data behind the trailers");
+                bytes.extend_from_slice(&data);
+            }
+            Err(frame) => {
+                let more = frame.into_trailers().expect("what is no data is trailers");
+                assert!(trailers.replace(more).is_none(), "trailers twice");
+            }
+        }
+    }
+    Answer { status: parts.status, headers: parts.headers, body: bytes.into(), trailers, cut }
+}
+
+/// Lets everything else go on that can.
+async fn yields() {
+    for _ in 0..16 {
+        yield_now().await;
+    }
+}
