@@ -10,10 +10,7 @@ use std::{
     },
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-};
+use axum::body::{Body, Bytes};
 use futures::stream;
 use gatekey_core::{
     Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
@@ -22,13 +19,18 @@ use gatekey_core::{
     env::{Clock, Entropy},
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
-use gatekey_server::{App, app::Memory, call::NoRequestLog, config::Settings};
+use gatekey_server::{
+    App,
+    app::Memory,
+    call::{Calls, NoRequestLog},
+    config::Settings,
+    serve::Answer as _,
+};
 use gatekey_store::SqliteStore;
 use http::{Request, Version, header};
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::yield_now};
-use tower::ServiceExt as _;
 
 use crate::{
     answer::Answer,
@@ -74,7 +76,7 @@ impl Entropy for Counted {
 pub struct Server {
     runtime: Runtime,
     app: App,
-    router: Router,
+    calls: Calls,
     store: Arc<SqliteStore>,
     commits_at_first: u64,
     keys: [Arc<KeyFacts>; KEYS.len()],
@@ -128,7 +130,8 @@ impl Server {
         let store = Arc::new(store.expect("a new store opens"));
         let config = Settings::default().resolve("127.0.0.1:8443".parse().expect("an address"));
         let config = config.expect("the defaults can be");
-        let app = App::new(config, store.clone(), memory, root_key, env.clone(), Arc::new(NoRequestLog));
+        let app =
+            App::new(config, store.clone(), memory, root_key, env.clone(), Arc::new(NoRequestLog), None);
         let recorded = Recorded {
             actor: Actor::Local { uid: 0 },
             request_id: "fuzz".to_owned(),
@@ -154,11 +157,11 @@ impl Server {
             (tokens[0].clone(), tokens[1].clone())
         });
         let keys = KEYS.map(|(client_id, _)| app.directory.find(client_id).expect("it was just made"));
-        let (router, commits_at_first) = (app.router(), store.commits());
+        let (calls, commits_at_first) = (Calls::new(&app), store.commits());
         Self {
             runtime,
             app,
-            router,
+            calls,
             store,
             commits_at_first,
             keys,
@@ -190,7 +193,7 @@ impl Server {
             let value = format!("Bearer {token}").try_into().expect("a token is plain text");
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        self.runtime.block_on(read(self.router.clone(), request))
+        self.runtime.block_on(read(self.calls.clone(), request))
     }
 
     /// What a request may change.
@@ -240,10 +243,9 @@ fn forged(token: &str) -> String {
     format!("{signed}.{other}{}", &signature[1..])
 }
 
-async fn read(router: Router, request: Request<Body>) -> Answer {
+async fn read(calls: Calls, request: Request<Body>) -> Answer {
     let endless = request.uri().path() == ENDLESS;
-    let Ok(response) = router.oneshot(request).await;
-    let (parts, mut body) = response.into_parts();
+    let (parts, mut body) = calls.answer(request).await.into_parts();
     let (mut bytes, mut trailers, mut cut) = (Vec::new(), None, false);
     loop {
         let frame = if endless {
