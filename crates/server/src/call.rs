@@ -16,7 +16,6 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures::FutureExt as _;
 use gatekey_core::{Actor, Caller};
 use gatekey_credentials::{ClientId, detection::holds_credential};
-use serde::{Serialize, Serializer};
 use tower::ServiceExt as _;
 
 use crate::{
@@ -51,33 +50,26 @@ pub struct Call {
 }
 
 /// What is logged of a request once it is answered.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct RequestLine<'r> {
     /// The call's name.
     pub request_id: &'r str,
     /// `GET`, `POST`, ...; `_OTHER` for one that HTTP does not have.
-    pub method: &'r str,
+    pub method: &'static str,
     /// The path, at most 256 characters of it, without a query and without credentials.
     pub path: &'r str,
     /// The protocol's version.
-    #[serde(serialize_with = "as_debug")]
     pub version: Version,
     /// The HTTP status.
     pub status: u16,
     /// The gRPC status, where it is known before the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_status: Option<&'r str>,
     /// The key that called; empty for nobody.
     pub client_id: &'r str,
     /// From where.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
     /// Microseconds until the answer's headers.
     pub duration_us: u64,
-}
-
-fn as_debug<S: Serializer>(value: &impl std::fmt::Debug, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{value:?}"))
 }
 
 /// Takes a line for each request. Not a `tracing` event: its general way of writing a dozen fields is a
