@@ -22,6 +22,9 @@ A server is marked *disturbed* where others had more than a tenth of either proc
 
 Servers take turns within a round. Figures are medians of the rounds, ratios are medians of each round's ratio, and in
 brackets is from where to where they went. Gatekey logs every request, as it does by default.
+
+What a request is spent on, in Gatekey and in its floor, is counted in [profile.md](performance/profile.md)
+(`bench/profile`): where a bar is missed it shows what the difference is made of.
 ";
 
 /// Writes the page and its plots.
