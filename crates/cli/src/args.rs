@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Manages the keys that sign tokens
     #[command(subcommand)]
     SigningKey(SigningKey),
+    /// Manages the versions of the root key, which is outside the database and opens everything in it
+    #[command(subcommand)]
+    RootKey(RootKeys),
     /// Shows who did what to which key: the chained record of changes and refusals
     #[command(subcommand)]
     Ledger(Ledger),
@@ -393,6 +396,45 @@ pub(crate) struct RootKey {
     /// File of the root key [default: root.key in the data directory]
     #[arg(long, value_name = "F")]
     pub(crate) root_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootKeys {
+    /// Replaces the root key, also while the server serves; secrets and tokens stay valid. Finishes what was interrupted
+    Rotate {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists the versions: since when each is in use, and how many secrets need it still
+    List {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ends an older version, and takes it out of the file; refused while secrets need it
+    Retire {
+        /// The version, as `root-key list` shows it
+        version: u32,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+    },
+    /// Writes a file with a new version and those before, to be put in place by hand where the server may not write
+    New {
+        /// Where to; must not exist yet
+        file: PathBuf,
+        /// File of the root key as it is now
+        #[arg(long, value_name = "F")]
+        root_key_file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,8 +11,8 @@ use std::{
 };
 
 use gatekey_core::{
-    ApiKey, Application, Env, KeyId, LedgerKey, RootKey, SecretHash, SecretId, Store, StoreError,
-    StoredSecret, Timestamp,
+    ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError, StoredSecret,
+    Timestamp,
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
     store::{Change, ChangeObserver, Created, DeniedToken, Replay, Rotated, Rotation, SealedSigningKey},
@@ -33,8 +33,8 @@ pub(crate) fn client_id(text: &str) -> ClientId {
     text.parse().unwrap()
 }
 
-pub(crate) fn ledger_key() -> LedgerKey {
-    RootKey::new(&[1; 32]).ledger_key()
+pub(crate) fn root_key() -> RootKey {
+    RootKey::new(&[1; 32])
 }
 
 /// Makes a store over the same stored data as often as it is asked.
@@ -57,7 +57,7 @@ impl SqliteFile {
     }
 
     pub(crate) fn open_sqlite(&self, observer: Arc<dyn ChangeObserver>) -> SqliteStore {
-        SqliteStore::open(&self.path(), ledger_key(), observer).unwrap()
+        SqliteStore::open(&self.path(), &root_key(), observer).unwrap()
     }
 }
 
@@ -220,7 +220,7 @@ impl World {
             }
             entries.extend(page);
         }
-        let head = verify_chain(&ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+        let head = verify_chain(&root_key().ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         assert_eq!(head, self.store().ledger_head().await.unwrap());
         entries
     }
