@@ -182,6 +182,7 @@ fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let metadata = fs::metadata(&path)?;
     let mode = metadata.permissions().mode() & 0o700;
+    remove_leftovers(&path)?;
     write_as(&path, bytes, mode, |file| {
         let own = file.metadata()?;
         let (uid, gid) = (metadata.uid(), metadata.gid());
@@ -191,6 +192,20 @@ fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_as(path, bytes, mode, |_| Ok(()))
+}
+
+/// Removes what a killed process left of a file that was to take the place of another: it may hold a key.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    for entry in fs::read_dir(directory)? {
+        let found = entry?.file_name();
+        let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        let random = rest.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(b".new"));
+        if random.is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit)) {
+            fs::remove_file(directory.join(found))?;
+        }
+    }
+    Ok(())
 }
 
 /// Prepares the file before it gets its name.

@@ -278,7 +278,8 @@ impl State {
         stored: &[StoredRootKey],
         older_store: bool,
     ) -> Result<Self, RootKeyMismatch> {
-        let newest = versions.first().map_or(0, |version| version.number);
+        // The newest that a store is known to have been rotated to.
+        let newest = versions.get(usize::from(pending)).map_or(0, |version| version.number);
         let known = stored.iter().map(|stored| stored.version).max().unwrap_or_default();
         let of = |version: u32| versions.iter().find(|found| found.number == version);
         for stored in stored {
@@ -291,7 +292,7 @@ impl State {
             }
         }
         let current = of(known).ok_or(RootKeyMismatch::Missing(known))?.clone();
-        if newest > known && !pending && !older_store {
+        if newest > known && !older_store {
             return Err(RootKeyMismatch::OlderStore { newest, known });
         }
         let mut ledger = Vec::with_capacity(stored.len());

@@ -281,6 +281,9 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
             Err(error) => Response::failed(&error),
         },
         Request::VerifyLedger { known } => {
+            if let Err(error) = app.root_key.settle_anew(&*app.store).await {
+                return Response::failed(&error);
+            }
             match ledger::verify(&*app.store, app.root_key.ledger_keys(), known).await {
                 Ok(head) => Response::LedgerVerified { head },
                 Err(LedgerFault::Store(error)) => Response::failed(&error),

@@ -14,7 +14,7 @@ use crate::{
     args::{Format, LogFormat, RootKeys},
     clock,
     data_dir::{self, NewFile},
-    logging, output,
+    exit, logging, output,
 };
 
 /// Brings a newer version into use, shows the versions, ends one, or writes a file with a new one.
@@ -58,7 +58,15 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             Ok(())
         }
         RootKeys::New { file, root_key_file } => {
-            let keys = data_dir::existing_root_keys(&root_key_file)?.with_new(&Env::system(), 0);
+            let keys = data_dir::existing_root_keys(&root_key_file)?;
+            if keys.is_pending() {
+                let shown = root_key_file.display();
+                return Err(exit::usage(format!(
+                    "{shown} says that a rotation is pending already: finish it with gatekey root-key rotate, and take \
+                     the word pending out"
+                )));
+            }
+            let keys = keys.with_new(&Env::system(), 0);
             let mut written = NewFile::create(&file)?;
             written.write_all(keys.to_text().as_bytes())?;
             written.finish()?;

@@ -158,6 +158,16 @@ impl RootKey {
         Ok(Rotated { version, was_begun, still_pending })
     }
 
+    /// Settles which versions are in use as the store has it now: what it refused may have been made. Whoever rotates
+    /// at the moment does that.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn settle_anew(&self, store: &dyn Store) -> Result<(), RotationError> {
+        let Ok(_alone) = self.alone() else { return Ok(()) };
+        Ok(self.settle(&store.root_keys().await?)?)
+    }
+
     /// Takes the mark of a rotation out of the file that the store knows to be finished.
     ///
     /// # Errors
