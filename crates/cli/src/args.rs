@@ -585,7 +585,8 @@ pub(crate) struct Restore {
     /// File of the passphrase that the backup was sealed under
     #[arg(long, value_name = "F")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// File of the root key that the backup was made under [default: root.key in the new data directory]
+    /// File of the root key that the backup was made under, or of a newer version [default: root.key in the new
+    /// data directory]
     #[arg(long, value_name = "F")]
     pub(crate) root_key_file: Option<PathBuf>,
     /// The old data directory, if there is one still: tells what became of keys after the backup

@@ -401,6 +401,14 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_from_before_there_were_versions_of_the_root_key_needs_the_first() {
+        let sealer = Sealer::new(&root_key(), None, &Env::system(), Timestamp::from_seconds(9), "a test");
+        let mut header = serde_json::to_value(sealer.header()).unwrap();
+        header.as_object_mut().unwrap().remove("root_key_version").unwrap();
+        assert_eq!(serde_json::from_value::<Header>(header).unwrap().root_key_version, 1);
+    }
+
+    #[test]
     fn the_right_root_key_and_the_right_passphrase_are_both_needed() {
         let passphrase = Passphrase::new("correct horse".to_owned());
         let backup = sealed(b"all", Some(&passphrase));

@@ -409,10 +409,14 @@ impl SecretHash {
     }
 }
 
-/// Links the ledger's entries, of one version. `Debug` prints the type's name.
+/// Links the ledger's entries, of one version. `Debug` prints the type's name. Cloning is cheap.
 #[derive(Clone)]
 pub struct LedgerKey {
     version: u32,
+    secret: Arc<LedgerSecret>,
+}
+
+struct LedgerSecret {
     /// To be sealed for the time when the root key's version is gone: entries must verify for ever.
     bytes: Zeroizing<[u8; 32]>,
     key: hmac::Key,
@@ -420,7 +424,8 @@ pub struct LedgerKey {
 
 impl LedgerKey {
     fn new(version: u32, bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self { version, key: hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()), bytes }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref());
+        Self { version, secret: Arc::new(LedgerSecret { bytes, key }) }
     }
 
     /// The root key's version.
@@ -430,7 +435,7 @@ impl LedgerKey {
 
     /// The link of an entry: HMAC-SHA-256 over the link before it and the entry's canonical bytes.
     pub fn link(&self, previous: &[u8; 32], entry: &[u8]) -> [u8; 32] {
-        mac(&self.key, &[previous, entry])
+        mac(&self.secret.key, &[previous, entry])
     }
 
     /// Under which name it is sealed in the store.
@@ -445,7 +450,7 @@ impl fmt::Debug for LedgerKey {
     }
 }
 
-/// The keys of the ledger's links, of every version, the newest first. Never empty.
+/// The keys of the ledger's links, of every version, the newest first. Never empty. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct LedgerKeys(Arc<[LedgerKey]>);
 
@@ -501,7 +506,7 @@ mod tests {
     /// What a store knows that was rotated to the second of the versions of [`of_versions`].
     fn rotated() -> [StoredRootKey; 2] {
         let (first, second) = (Version::derive(1, &[1; 32]), Version::derive(2, &[2; 32]));
-        let sealed = second.seal(&Env::system(), "ledger key 1", first.ledger.bytes.as_slice());
+        let sealed = second.seal(&Env::system(), "ledger key 1", first.ledger.secret.bytes.as_slice());
         [StoredRootKey { ledger_key: Some(sealed), ..first.stored(None) }, second.stored(None)]
     }
 

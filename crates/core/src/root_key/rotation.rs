@@ -317,7 +317,7 @@ fn rotation_to(
     let new = state.spare.iter().find(|spare| spare.number == version);
     let new = new.ok_or(RootKeyMismatch::Missing(version))?;
     let seal = |key: &LedgerKey| {
-        (key.version, new.seal(env, &LedgerKey::sealing_name(key.version), key.bytes.as_slice()))
+        (key.version, new.seal(env, &LedgerKey::sealing_name(key.version), key.secret.bytes.as_slice()))
     };
     Ok(RootKeyRotation {
         key: new.stored(Some(now)),

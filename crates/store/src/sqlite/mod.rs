@@ -74,7 +74,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file is not ours, of a newer version, damaged or out of reach, or the root key is not the one that
-    /// belongs to it; then it stays as it was.
+    /// belongs to it; then it stays as it was, but for its schema where only the root key is wrong.
     pub fn open(
         path: &Path,
         root_key: &RootKey,

@@ -72,7 +72,7 @@ pub(super) fn known(connection: &Connection, root_key: &RootKey) -> Result<Vec<S
     if !known.is_empty() {
         return Ok(known);
     }
-    // Each entry is about a change, and the first is that of a signing key.
+    // Whoever entered something without a row did so before there were versions.
     let from_before = ledger::head(connection)?.sequence > 0;
     let signing_keys = key_ring::all(connection)?;
     Ok(vec![root_key.first_of_store(from_before, signing_keys.last())?])
