@@ -126,7 +126,7 @@ impl Server {
         let root_key = Arc::new(RootKey::new(&[1; 32]));
         let memory = Memory::new(root_key.clone());
         let path = directory.path().join("gatekey.db");
-        let store = SqliteStore::open(&path, root_key.ledger_key(), memory.observer());
+        let store = SqliteStore::open(&path, &root_key, memory.observer());
         let store = Arc::new(store.expect("a new store opens"));
         let config = Settings::default().resolve("127.0.0.1:8443".parse().expect("an address"));
         let config = config.expect("the defaults can be");

@@ -33,6 +33,16 @@ pub(crate) enum Administration {
 impl Administration {
     /// Of a data directory, which is made unless it exists. `what` says who has it, to others.
     pub(crate) async fn open(path: &Path, settings: config::Settings, what: &str) -> anyhow::Result<Self> {
+        Self::open_for(path, settings, what, Purpose::Administer).await
+    }
+
+    /// For one purpose or the other, once it has served.
+    async fn open_for(
+        path: &Path,
+        settings: config::Settings,
+        what: &str,
+        purpose: Purpose,
+    ) -> anyhow::Result<Self> {
         let data_dir = match DataDir::open(path, what) {
             Ok(data_dir) => data_dir,
             Err(error) if exit::code(&error) == exit::IN_USE => return Ok(Self::Server(path.to_owned())),
@@ -50,7 +60,8 @@ impl Administration {
             }),
             None => settings,
         };
-        let purpose = if last_start.is_some() { Purpose::Administer } else { Purpose::AdministerNew };
+        let new = last_start.is_none() && purpose == Purpose::Administer;
+        let purpose = if new { Purpose::AdministerNew } else { purpose };
         let root_key_file = settings.root_key_path(data_dir.path());
         let listen = settings.listen();
         let config = running::resolve(settings, listen)?;
@@ -66,13 +77,18 @@ impl Administration {
         settings: config::Settings,
         what: &str,
     ) -> anyhow::Result<Self> {
-        if !path.join(data_dir::DATABASE).exists() {
-            let shown = path.display();
-            return Err(exit::usage(format!(
-                "there is no database of Gatekey in {shown}; name the data directory with --data-dir"
-            )));
-        }
+        must_exist(path)?;
         Self::open(path, settings, what).await
+    }
+
+    /// Of a data directory that has a database, which may be from before the root key's newest version.
+    pub(crate) async fn of_older(
+        path: &Path,
+        settings: config::Settings,
+        what: &str,
+    ) -> anyhow::Result<Self> {
+        must_exist(path)?;
+        Self::open_for(path, settings, what, Purpose::AdministerOlder).await
     }
 
     /// Where clients find the server. A server that is just starting has not said so yet: ask it for something
@@ -102,6 +118,16 @@ impl Administration {
         };
         refused(response)
     }
+}
+
+fn must_exist(path: &Path) -> anyhow::Result<()> {
+    if path.join(data_dir::DATABASE).exists() {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(exit::usage(format!(
+        "there is no database of Gatekey in {shown}; name the data directory with --data-dir"
+    )))
 }
 
 impl Administration {

@@ -43,6 +43,9 @@ pub(crate) enum Command {
     /// Manages the keys that sign tokens
     #[command(subcommand)]
     SigningKey(SigningKey),
+    /// Manages the versions of the root key, which is outside the database and opens everything in it
+    #[command(subcommand)]
+    RootKey(RootKeys),
     /// Shows who did what to which key: the chained record of changes and refusals
     #[command(subcommand)]
     Ledger(Ledger),
@@ -396,6 +399,45 @@ pub(crate) struct RootKey {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum RootKeys {
+    /// Replaces the root key, also while the server serves; secrets and tokens stay valid. Finishes what was interrupted
+    Rotate {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists the versions: since when each is in use, and how many secrets need it still
+    List {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ends an older version, and takes it out of the file; refused while secrets need it
+    Retire {
+        /// The version, as `root-key list` shows it
+        version: u32,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: RootKey,
+    },
+    /// Writes a file with a new version and those before, to be put in place by hand where the server may not write
+    New {
+        /// Where to; must not exist yet
+        file: PathBuf,
+        /// File of the root key as it is now
+        #[arg(long, value_name = "F")]
+        root_key_file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Lists the newest entries: when, who, what, to which key, from where, with which client
     List {
@@ -543,7 +585,8 @@ pub(crate) struct Restore {
     /// File of the passphrase that the backup was sealed under
     #[arg(long, value_name = "F")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// File of the root key that the backup was made under [default: root.key in the new data directory]
+    /// File of the root key that the backup was made under, or of a newer version [default: root.key in the new
+    /// data directory]
     #[arg(long, value_name = "F")]
     pub(crate) root_key_file: Option<PathBuf>,
     /// The old data directory, if there is one still: tells what became of keys after the backup

@@ -3,21 +3,26 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use anyhow::{Context as _, bail};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use gatekey_core::{Env, RootKey, root_key};
+use anyhow::{Context as _, anyhow, bail};
+use async_trait::async_trait;
+use gatekey_core::{
+    Env, RootKey,
+    root_key::{RootKeyFile, RootKeys, file::FileError},
+};
 use zeroize::Zeroizing;
 
-use crate::exit::{self, Coded, IN_USE};
+use crate::{
+    exit::{self, Coded, IN_USE},
+    output,
+};
 
 /// The database's name in a data directory.
 pub(crate) const DATABASE: &str = "gatekey.db";
-/// What a file of a root key begins with.
-const ROOT_KEY_HEADER: &str = "gatekey-root-key-1:";
 
 /// A data directory that this process alone uses, until it is dropped.
 pub(crate) struct DataDir {
@@ -86,8 +91,8 @@ impl DataDir {
     /// Reads the root key, or makes one when there is no database yet that would need an older one.
     pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
         let shown = file.display();
-        if let Some(root_key) = read_root_key(file)? {
-            return Ok(root_key);
+        if let Some(keys) = read_root_keys(file)? {
+            return Ok(KeptRootKey::with(file, &keys));
         }
         // A log without its database waits for it to be put back.
         if self.database().try_exists()? || self.file("gatekey.db-wal").try_exists()? {
@@ -97,16 +102,53 @@ impl DataDir {
                 self.path.display()
             );
         }
-        let bytes = Zeroizing::new(env.random::<{ root_key::LENGTH }>());
-        let text = Zeroizing::new(format!("{ROOT_KEY_HEADER}{}\n", BASE64_STANDARD.encode(bytes.as_slice())));
-        write_private(file, text.as_bytes())
+        let keys = RootKeys::generate(env);
+        write_private(file, keys.to_text().as_bytes())
             .with_context(|| format!("the root key {shown} cannot be written"))?;
-        Ok(RootKey::new(&bytes))
+        Ok(KeptRootKey::with(file, &keys))
     }
 }
 
-/// Reads a root key; `None` when there is no such file.
+/// The file of a root key.
+struct KeptRootKey(PathBuf);
+
+impl KeptRootKey {
+    /// A root key that can be rotated in its file.
+    fn with(file: &Path, keys: &RootKeys) -> RootKey {
+        RootKey::from_file(keys, Some(Arc::new(Self(file.to_owned()))))
+    }
+}
+
+#[async_trait]
+impl RootKeyFile for KeptRootKey {
+    fn place(&self) -> String {
+        output::shell_quoted(&self.0.display().to_string())
+    }
+
+    async fn read(&self) -> Result<RootKeys, FileError> {
+        let path = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || existing_root_keys(&path)).await?;
+        Ok(read?)
+    }
+
+    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError> {
+        let (path, text) = (self.0.clone(), keys.to_text());
+        Ok(tokio::task::spawn_blocking(move || replace_private(&path, text.as_bytes())).await??)
+    }
+}
+
+/// Reads a root key that can be rotated in its file; `None` when there is no such file.
 pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
+    Ok(read_root_keys(file)?.map(|keys| KeptRootKey::with(file, &keys)))
+}
+
+/// The versions in the file of a root key.
+pub(crate) fn existing_root_keys(file: &Path) -> anyhow::Result<RootKeys> {
+    read_root_keys(file)?.with_context(|| format!("the root key {} is missing", file.display()))
+}
+
+/// The versions in the file of a root key; `None` when there is no such file.
+fn read_root_keys(file: &Path) -> anyhow::Result<Option<RootKeys>> {
     let shown = file.display();
     match fs::metadata(file) {
         Ok(metadata) => {
@@ -117,19 +159,11 @@ pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
             let text = Zeroizing::new(
                 fs::read_to_string(file).with_context(|| format!("the root key {shown} cannot be read"))?,
             );
-            let root_key = parse_root_key(&text)
-                .with_context(|| format!("{shown} is no root key: it begins with {ROOT_KEY_HEADER}"))?;
-            Ok(Some(root_key))
+            text.parse().map(Some).map_err(|error| anyhow!("{shown} {error}"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
     }
-}
-
-fn parse_root_key(text: &str) -> Option<RootKey> {
-    let encoded = text.trim().strip_prefix(ROOT_KEY_HEADER)?;
-    let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
-    Some(RootKey::new(bytes.as_slice().try_into().ok()?))
 }
 
 /// Writes a file that its owner alone can read, whole or not at all.
@@ -142,15 +176,55 @@ pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, bytes, 0o644)
 }
 
+/// Puts other bytes in the place of a file, whole or not at all; mode and owner stay.
+fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // The file itself, where the path is a link to it.
+    let path = fs::canonicalize(path)?;
+    let metadata = fs::metadata(&path)?;
+    let mode = metadata.permissions().mode() & 0o700;
+    remove_leftovers(&path)?;
+    write_as(&path, bytes, mode, |file| {
+        let own = file.metadata()?;
+        let (uid, gid) = (metadata.uid(), metadata.gid());
+        if (own.uid(), own.gid()) == (uid, gid) { Ok(()) } else { fchown(file, Some(uid), Some(gid)) }
+    })
+}
+
 fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_as(path, bytes, mode, |_| Ok(()))
+}
+
+/// Removes what a killed process left of a file that was to take the place of another: it may hold a key.
+fn remove_leftovers(path: &Path) -> io::Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    for entry in fs::read_dir(directory)? {
+        let found = entry?.file_name();
+        let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        let random = rest.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(b".new"));
+        if random.is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit)) {
+            fs::remove_file(directory.join(found))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prepares the file before it gets its name.
+fn write_as(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // Nobody can have put something there beforehand: the name is random and must be new.
     name.push(format!(".{}.new", gatekey_core::KeyId::generate(&Env::system())));
     let temporary = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    let written =
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    let written = prepare(&file)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
         return written;

@@ -86,6 +86,8 @@ pub(crate) enum Purpose {
     AdministerNew,
     /// To administer what has served before: nothing but what is asked for changes.
     Administer,
+    /// The same, where somebody may have put back a database from before the root key's newest version.
+    AdministerOlder,
 }
 
 /// Somebody on this machine.
@@ -117,10 +119,13 @@ impl Opened {
         request_log: Arc<dyn RequestLog>,
         traces: Option<Traces>,
     ) -> anyhow::Result<Self> {
-        let root_key = Arc::new(data_dir.root_key(root_key_file, &env)?);
+        let root_key = data_dir.root_key(root_key_file, &env)?;
+        let root_key = Arc::new(match purpose {
+            Purpose::AdministerOlder => root_key.for_an_older_store(),
+            Purpose::Serve | Purpose::AdministerNew | Purpose::Administer => root_key,
+        });
         let memory = Memory::new(root_key.clone());
-        let store =
-            Arc::new(SqliteStore::open(&data_dir.database(), root_key.ledger_key(), memory.observer())?);
+        let store = Arc::new(SqliteStore::open(&data_dir.database(), &root_key, memory.observer())?);
         let app = App::new(config, store, memory, root_key, env, request_log, traces);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
@@ -136,10 +141,22 @@ impl Opened {
             },
         )?;
         app.store.load().await.map_err(unreadable)?;
+        if let Some(version) = app.root_key.version_not_in_use() {
+            tracing::warn!(
+                version,
+                in_use = app.root_key.version(),
+                "the root key has a version that is not in use yet: gatekey root-key rotate begins or finishes that"
+            );
+        }
+        if purpose == Purpose::Serve
+            && let Err(error) = app.root_key.finish_file().await
+        {
+            tracing::warn!(%error, "the file of the root key says `pending` still, of a version that is in use");
+        }
         // Only now is it known that the directory is ours.
         data_dir.hide_from_git()?;
         let ca = match app.config.tls {
-            TlsMode::PrivateCa if purpose != Purpose::Administer => {
+            TlsMode::PrivateCa if matches!(purpose, Purpose::Serve | Purpose::AdministerNew) => {
                 let names = names_of(&app.config);
                 let ca = PrivateCa::ensure(&*app.store, &app.root_key, &app.env, names).await?;
                 write_ca_files(&data_dir, ca.certificate())?;

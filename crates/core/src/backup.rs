@@ -61,6 +61,9 @@ pub struct Header {
     pub written_by: String,
     /// Rounds of PBKDF2 where there is a passphrase.
     pub iterations: Option<NonZeroU32>,
+    /// The root key's version that it is sealed under.
+    #[serde(default = "first_version")]
+    pub root_key_version: u32,
     /// Makes the backup's key its own; 32 hexadecimal digits.
     salt: String,
     /// Tells whether a root key is the right one.
@@ -69,12 +72,23 @@ pub struct Header {
     check: String,
 }
 
+/// Of backups from before there were versions.
+fn first_version() -> u32 {
+    1
+}
+
 /// Why a backup cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// It does not begin as one.
     #[error("this is no backup of Gatekey")]
     NotABackup,
+    /// It was sealed under a version of the root key that the file lacks.
+    #[error(
+        "the backup was made under version {0} of the root key, which is not in its file; name a file that has it, \
+         such as a copy from that time"
+    )]
+    MissingRootKey(u32),
     /// It was sealed under another root key.
     #[error("the backup was made under another root key; name the one that belongs to it")]
     AnotherRootKey,
@@ -108,8 +122,8 @@ struct Keys {
 
 impl Keys {
     /// Derives them. Takes a few tenths of a second with a passphrase.
-    fn derive(root_key: &RootKey, passphrase: Option<(&Passphrase, NonZeroU32)>, salt: &str) -> Self {
-        let mut material = Zeroizing::new(root_key.backup_key().to_vec());
+    fn derive(root_key: &[u8; 32], passphrase: Option<(&Passphrase, NonZeroU32)>, salt: &str) -> Self {
+        let mut material = Zeroizing::new(root_key.to_vec());
         let salted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes());
         let root_key_check = checksum(&salted.extract(&material), b"root key check");
         if let Some((passphrase, iterations)) = passphrase {
@@ -169,11 +183,13 @@ impl Sealer {
         written_by: &str,
     ) -> Self {
         let salt = Hex(&env.random::<16>()).to_string();
-        let keys = Keys::derive(root_key, passphrase.map(|passphrase| (passphrase, ITERATIONS)), &salt);
+        let (root_key_version, root_key) = root_key.newest_backup_key();
+        let keys = Keys::derive(&root_key, passphrase.map(|passphrase| (passphrase, ITERATIONS)), &salt);
         let header = Header {
             created_at,
             written_by: written_by.to_owned(),
             iterations: passphrase.map(|_| ITERATIONS),
+            root_key_version,
             salt,
             root_key_check: keys.root_key_check.clone(),
             check: keys.check.clone(),
@@ -246,6 +262,8 @@ impl Opener {
                 "it asks for more rounds of PBKDF2 than there can be".to_owned(),
             ));
         }
+        let version = header.root_key_version;
+        let root_key = &*root_key.backup_key(version).ok_or(BackupError::MissingRootKey(version))?;
         let bare = Keys::derive(root_key, None, &header.salt);
         let is = |one: &str, other: &str| {
             constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
@@ -380,6 +398,14 @@ mod tests {
             let plain: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
             assert_eq!(opened(&root_key(), None, &sealed(&plain, None)).unwrap(), plain, "{length}");
         }
+    }
+
+    #[test]
+    fn a_backup_from_before_there_were_versions_of_the_root_key_needs_the_first() {
+        let sealer = Sealer::new(&root_key(), None, &Env::system(), Timestamp::from_seconds(9), "a test");
+        let mut header = serde_json::to_value(sealer.header()).unwrap();
+        header.as_object_mut().unwrap().remove("root_key_version").unwrap();
+        assert_eq!(serde_json::from_value::<Header>(header).unwrap().root_key_version, 1);
     }
 
     #[test]

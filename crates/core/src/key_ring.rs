@@ -14,7 +14,7 @@ use crate::{
     Caller, Env, RootKey, Store, Timestamp,
     id::SecretId,
     ledger::{Action, NewEntry},
-    store::{Change, ChangeObserver, SealedSigningKey, SigningKeyRetired, StoreError},
+    store::{Change, ChangeObserver, SealedSigningKey, SigningKeyRetired, StoreError, signing_key_name},
 };
 
 /// The longest that a token may live, by any configuration: so long a key stays published that signs no more.
@@ -118,7 +118,7 @@ impl KeyRing {
         let kid = SecretId::generate(env).to_string();
         let private = SigningKey::generate(algorithm)?;
         let key = SealedSigningKey {
-            sealed: self.root_key.seal(env, &sealing_name(&kid), &private),
+            sealed: self.root_key.seal(env, &signing_key_name(&kid), &private),
             kid: kid.clone(),
             algorithm,
             created_at: now,
@@ -237,10 +237,6 @@ impl fmt::Debug for KeyRing {
 /// # Errors
 /// When it was sealed under another root key, or is no key.
 pub fn open(root_key: &RootKey, sealed: &SealedSigningKey) -> Result<SigningKey, KeyRingError> {
-    let private = root_key.open(&sealing_name(&sealed.kid), &sealed.sealed)?;
+    let private = root_key.open(&sealed.sealing_name(), &sealed.sealed)?;
     Ok(SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?)
-}
-
-fn sealing_name(kid: &str) -> String {
-    format!("signing key {kid}")
 }

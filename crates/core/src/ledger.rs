@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use gatekey_credentials::ClientId;
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, LedgerKey, Store, StoreError, Timestamp, id::Hex};
+use crate::{KeyId, LedgerKey, LedgerKeys, Store, StoreError, Timestamp, id::Hex};
 
 /// Who calls, and from where: what the ledger records beside a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,12 @@ pub enum Action {
     RotateSigningKey,
     /// A signing key is published no more.
     RetireSigningKey,
+    /// Another version of the root key is in use from now on.
+    RotateRootKey,
+    /// A version of the root key is needed no more.
+    RetireRootKey,
+    /// Secrets that proved themselves are hashed under the newest version of the root key.
+    RehashSecrets,
     /// A backup was taken.
     BackUp,
     /// A backup was restored here.
@@ -97,6 +103,9 @@ impl Action {
             Self::RevokeToken => "token.revoke",
             Self::RotateSigningKey => "signing_key.rotate",
             Self::RetireSigningKey => "signing_key.retire",
+            Self::RotateRootKey => "root_key.rotate",
+            Self::RetireRootKey => "root_key.retire",
+            Self::RehashSecrets => "root_key.rehash_secrets",
             Self::BackUp => "store.back_up",
             Self::Restore => "store.restore",
             Self::Refuse => "refuse",
@@ -174,6 +183,8 @@ pub struct LedgerEntry {
     pub sequence: i64,
     /// What happened.
     pub entry: NewEntry,
+    /// The root key's version under which the link was made; never older than that of the entry before.
+    pub root_key_version: u32,
     /// HMAC over the link before and this entry.
     pub link: [u8; 32],
 }
@@ -236,17 +247,31 @@ pub struct BrokenChain(pub i64);
 /// Checks entries that follow a head, and gives the head after them.
 ///
 /// # Errors
-/// [`BrokenChain`] at the first entry whose place or link does not follow.
+/// [`BrokenChain`] at the first entry whose place or link does not follow, or that was linked under a version of the
+/// root key that is unknown, or older than that of an entry before: who knows an old root key cannot go on with it.
 pub fn verify_chain(
-    key: &LedgerKey,
+    keys: &LedgerKeys,
+    head: LedgerHead,
+    entries: &[LedgerEntry],
+) -> Result<LedgerHead, BrokenChain> {
+    verify_links(keys, head, &mut 0, entries)
+}
+
+/// The same, after an entry of that version; which becomes the last one's.
+fn verify_links(
+    keys: &LedgerKeys,
     mut head: LedgerHead,
+    version: &mut u32,
     entries: &[LedgerEntry],
 ) -> Result<LedgerHead, BrokenChain> {
     for entry in entries {
+        let broken = BrokenChain(entry.sequence);
+        let key = keys.find(entry.root_key_version).filter(|key| *version <= key.version()).ok_or(broken)?;
         head = head.follow(key, &entry.entry);
         if head.sequence != entry.sequence || head.link != entry.link {
-            return Err(BrokenChain(entry.sequence));
+            return Err(broken);
         }
+        *version = key.version();
     }
     Ok(head)
 }
@@ -271,6 +296,19 @@ pub enum LedgerFault {
     /// The entry at the place of the known head is another one.
     #[error("entry {0} of the ledger is not the known head: the ledger is another one")]
     Another(i64),
+    /// The ledger ends under an older version of the root key than is in use.
+    #[error(
+        "the ledger ends at entry {sequence} under version {found} of the root key, and version {newest} is in use: \
+         what was entered since that came into use is gone"
+    )]
+    Older {
+        /// Its last entry.
+        sequence: i64,
+        /// That entry's version.
+        found: u32,
+        /// The version in use.
+        newest: u32,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -279,8 +317,10 @@ pub enum LedgerFault {
 /// Walks a ledger from its first entry, page by page.
 #[derive(Debug)]
 pub struct ChainCheck {
-    key: LedgerKey,
+    keys: LedgerKeys,
     head: LedgerHead,
+    /// The root key's version of the last entry; 0 before the first.
+    version: u32,
     known: Option<LedgerHead>,
     page: usize,
 }
@@ -290,8 +330,8 @@ pub const PAGE: usize = 1000;
 
 impl ChainCheck {
     /// Begins before the first entry. A head known from elsewhere must be met on the way.
-    pub fn new(key: LedgerKey, known: Option<LedgerHead>) -> Self {
-        Self { key, head: LedgerHead::EMPTY, known, page: PAGE }
+    pub fn new(keys: LedgerKeys, known: Option<LedgerHead>) -> Self {
+        Self { keys, head: LedgerHead::EMPTY, version: 0, known, page: PAGE }
     }
 
     /// Which entries to read next: those after a sequence number, and how many at most.
@@ -326,10 +366,17 @@ impl ChainCheck {
                 Some(known) if known.sequence > self.head.sequence => {
                     Err(LedgerFault::Truncated(self.head.sequence))
                 }
+                _ if self.version > 0 && self.version < self.keys.newest().version() => {
+                    Err(LedgerFault::Older {
+                        sequence: self.head.sequence,
+                        found: self.version,
+                        newest: self.keys.newest().version(),
+                    })
+                }
                 Some(_) | None => Ok(Some(self.head)),
             };
         }
-        self.head = verify_chain(&self.key, self.head, &entries)?;
+        self.head = verify_links(&self.keys, self.head, &mut self.version, &entries)?;
         if let Some(known) = self.known
             && entries.iter().any(|entry| entry.sequence == known.sequence && entry.link != known.link)
         {
@@ -345,10 +392,10 @@ impl ChainCheck {
 /// See [`ChainCheck::take`].
 pub async fn verify(
     store: &dyn Store,
-    key: LedgerKey,
+    keys: LedgerKeys,
     known: Option<LedgerHead>,
 ) -> Result<LedgerHead, LedgerFault> {
-    let mut check = ChainCheck::new(key, known);
+    let mut check = ChainCheck::new(keys, known);
     loop {
         let (after, limit) = check.wanted();
         if let Some(head) = check.take(store.ledger_entries(after, limit).await)? {
@@ -362,8 +409,8 @@ mod tests {
     use super::*;
     use crate::RootKey;
 
-    fn chain(length: u8) -> (LedgerKey, Vec<LedgerEntry>) {
-        let key = RootKey::new(&[1; 32]).ledger_key();
+    fn chain(length: u8) -> (LedgerKeys, Vec<LedgerEntry>) {
+        let keys = RootKey::new(&[1; 32]).ledger_keys();
         let mut head = LedgerHead::EMPTY;
         let entries = (0..length).map(|number| {
             let entry = NewEntry {
@@ -376,19 +423,19 @@ mod tests {
                 peer: "127.0.0.1".to_owned(),
                 user_agent: "a test".to_owned(),
             };
-            head = head.follow(&key, &entry);
-            LedgerEntry { sequence: head.sequence, entry, link: head.link }
+            head = head.follow(keys.newest(), &entry);
+            LedgerEntry { sequence: head.sequence, entry, root_key_version: 1, link: head.link }
         });
         let entries = entries.collect();
-        (key, entries)
+        (keys, entries)
     }
 
     fn check(
-        key: &LedgerKey,
+        keys: &LedgerKeys,
         entries: &[LedgerEntry],
         known: Option<LedgerHead>,
     ) -> Result<i64, LedgerFault> {
-        let mut check = ChainCheck::new(key.clone(), known);
+        let mut check = ChainCheck::new(keys.clone(), known);
         for page in entries.chunks(2) {
             assert_eq!(check.take(Ok(page.to_vec()))?, None);
         }

@@ -11,7 +11,7 @@
 //! - `throttle`: how often secrets from one address may be wrong.
 //! - [`backup`]: the form of a backup.
 //! - [`list`]: filters, order and page tokens.
-//! - [`root_key`]: the one key outside the database and all that is derived from it.
+//! - [`root_key`]: the one key outside the database, its versions, and all that is derived from it.
 //! - [`mod@env`]: time and randomness as arguments.
 //! - [`mod@panic`]: what a panic says, for the log.
 
@@ -45,6 +45,6 @@ pub use key_ring::KeyRing;
 pub use last_used::LastUsed;
 pub use ledger::{Actor, Caller};
 pub use organization::Organization;
-pub use root_key::{LedgerKey, RootKey, SecretHash};
+pub use root_key::{LedgerKey, LedgerKeys, RootKey, SecretHash};
 pub use store::{Store, StoreError};
 pub use tokens::Tokens;

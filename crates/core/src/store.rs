@@ -3,15 +3,16 @@
 //! A call once begun runs to its end, also when its future is dropped. Its [`Change`]s reach the observer
 //! after the commit and before the call answers, so whoever was told of a change finds it in the directory.
 
-use std::{fs::File, sync::Arc};
+use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 use async_trait::async_trait;
 use gatekey_credentials::{ClientId, jwt::Algorithm};
 
 use crate::{
-    ApiKey, ApiKeyPatch, KeyId, SecretId, StoredSecret, Timestamp,
+    ApiKey, ApiKeyPatch, KeyId, LedgerKey, SecretHash, SecretId, StoredSecret, Timestamp,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
     list::Selection,
+    root_key::CannotOpen,
 };
 
 /// Why a store call failed. "Not found" is no error but `None`.
@@ -83,6 +84,79 @@ pub struct SealedSigningKey {
     pub created_at: Timestamp,
     /// Set on a key that signs no more: published until then.
     pub published_until: Option<Timestamp>,
+}
+
+impl SealedSigningKey {
+    /// Under which name the private key is sealed.
+    pub fn sealing_name(&self) -> String {
+        signing_key_name(&self.kid)
+    }
+}
+
+/// Under which name the private key of a signing key is sealed.
+pub(crate) fn signing_key_name(kid: &str) -> String {
+    format!("signing key {kid}")
+}
+
+/// What the store knows of a version of the root key: never the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRootKey {
+    /// Which one.
+    pub version: u32,
+    /// Tells whether a key is the one.
+    pub check: [u8; 16],
+    /// When it came into use; of the first version when the store was made.
+    pub since: Option<Timestamp>,
+    /// Set on one that nothing needs any more: the file need not hold it.
+    pub retired_at: Option<Timestamp>,
+    /// What it linked the ledger with, sealed under the newest version; `None` for the newest.
+    pub ledger_key: Option<Vec<u8>>,
+}
+
+/// Seals anew, under the newest version of the root key, what was sealed under that name.
+pub type Reseal = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, CannotOpen> + Send + Sync>;
+
+/// What [`Store::rotate_root_key`] does.
+pub struct RootKeyRotation {
+    /// The new version.
+    pub key: StoredRootKey,
+    /// What links the ledger from its own entry on.
+    pub ledger_key: LedgerKey,
+    /// What linked it before, by version, sealed under the new one.
+    pub sealed_ledger_keys: Vec<(u32, Vec<u8>)>,
+    /// Opens under any version, and seals under the new one.
+    pub reseal: Reseal,
+}
+
+/// What became of [`Store::retire_root_key`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootKeyRetired {
+    /// Nothing needs it any more.
+    Done,
+    /// It was retired before: nothing was changed.
+    Already,
+    /// It is in use: nothing was changed.
+    Newest,
+    /// Secrets need it: nothing was changed.
+    Needed {
+        /// How many.
+        secrets: u64,
+        /// Some of the keys that have them.
+        client_ids: Vec<ClientId>,
+    },
+    /// There is no such version.
+    Absent,
+}
+
+/// A secret that proved itself under an older version of the root key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehash {
+    /// Which secret.
+    pub secret_id: SecretId,
+    /// As it is stored.
+    pub from: SecretHash,
+    /// As it is to be stored, if that version is the newest.
+    pub to: SecretHash,
 }
 
 /// How to know a repeated Create: see [`Store::create_key`].
@@ -254,6 +328,30 @@ pub trait Store: Send + Sync {
 
     /// Keeps sealed bytes under a name, in place of earlier ones.
     async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError>;
+
+    /// What is known of each version of the root key, in their order.
+    async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError>;
+
+    /// How many secrets that were hashed under each version may still prove themselves at `now` or later.
+    async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError>;
+
+    /// Brings a new version of the root key into use: seals everything anew, and links the ledger under it from the
+    /// entry on. [`StoreError::Corrupt`] when something sealed does not open.
+    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError>;
+
+    /// Ends an older version that no secret needs which may prove itself at `now` or later. What is still sealed
+    /// under it is sealed anew.
+    async fn retire_root_key(
+        &self,
+        version: u32,
+        now: Timestamp,
+        reseal: Reseal,
+        entry: NewEntry,
+    ) -> Result<RootKeyRetired, StoreError>;
+
+    /// Stores other hashes of the same secrets, where they are still as they were and the others are of the newest
+    /// version. The entry's detail says how many; when there are none, nothing is entered.
+    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError>;
 
     /// Appends an entry that goes with no other change.
     async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError>;

@@ -191,18 +191,23 @@ impl Tokens {
         from: Option<IpAddr>,
     ) -> Result<AuthenticatedKey, TokenError> {
         let now = self.env.now();
-        let given = self.root_key.hash_secret(secret);
         let facts = self.directory.find(client_id).unwrap_or_else(|| self.nobody.clone());
-        let mut fitting = None;
-        // As many comparisons for every key as for one with the most secrets, and none of them cut short.
-        for place in 0..facts.secrets.len().max(MAX_SECRETS) {
-            let candidate = facts.secrets.get(place).unwrap_or(&self.nobody.secrets[0]);
-            let fits = candidate.hash.matches(&given) & candidate.is_valid_at(now);
-            fitting = if fits { Some(place) } else { fitting };
-        }
+        let (mut fitting, mut newest) = (None, None);
+        // As many hashes and comparisons for every key as for one with the most secrets, and none of them cut short.
+        self.root_key.each_hash(secret, |given| {
+            for place in 0..facts.secrets.len().max(MAX_SECRETS) {
+                let candidate = facts.secrets.get(place).unwrap_or(&self.nobody.secrets[0]);
+                let fits = candidate.hash.matches(&given) & candidate.is_valid_at(now);
+                fitting = if fits { Some(place) } else { fitting };
+            }
+            newest.get_or_insert(given);
+        });
         let fitting = fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
         match fitting.copied() {
-            Some(secret) => Ok(AuthenticatedKey { facts, secret }),
+            Some(secret) => {
+                self.root_key.note_proven(&secret, newest);
+                Ok(AuthenticatedKey { facts, secret })
+            }
             None => Err(match from.and_then(|from| self.throttle.note(from, now)) {
                 Some(Throttled { retry_after, first }) => TokenError::TooManyFailures { retry_after, first },
                 None => TokenError::InvalidClient,

@@ -203,7 +203,7 @@ pub(crate) mod tests {
         let root_key = Arc::new(RootKey::new(&[1; 32]));
         let memory = Memory::new(root_key.clone());
         let database = directory.path().join("gatekey.db");
-        let store = SqliteStore::open(&database, root_key.ledger_key(), memory.observer()).unwrap();
+        let store = SqliteStore::open(&database, &root_key, memory.observer()).unwrap();
         let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
         let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
         (app, directory)

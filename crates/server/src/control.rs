@@ -11,9 +11,10 @@ use gatekey_core::{
     api_keys::{CreateApiKey, RotateSecret, WithSecret},
     backup::Passphrase,
     ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
-    store::{SealedSigningKey, SigningKeyRetired},
+    root_key::rotation::{Retired, RootKeyFacts, Rotated},
+    store::{RootKeyRetired, SealedSigningKey, SigningKeyRetired},
 };
-use gatekey_credentials::{Role, jwt::Algorithm};
+use gatekey_credentials::{ClientId, Role, jwt::Algorithm};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -49,6 +50,15 @@ pub enum Request {
     RetireSigningKey {
         /// The header's `kid`.
         kid: String,
+    },
+    /// Brings a newer version of the root key into use.
+    RotateRootKey,
+    /// Gives every version of the root key.
+    ListRootKeys,
+    /// Ends a version of the root key that nothing needs.
+    RetireRootKey {
+        /// Which one.
+        version: u32,
     },
     /// Gives a page of the ledger: at most [`ledger::PAGE`] entries.
     Ledger {
@@ -93,6 +103,25 @@ pub enum Response {
     SigningKeys {
         /// What is known of each.
         keys: Vec<SigningKeyFacts>,
+    },
+    /// A newer version of the root key is in use.
+    RootKeyRotated {
+        /// Which one.
+        version: u32,
+        /// Whether it was in the file already.
+        was_begun: bool,
+        /// Why the file says still that the rotation is pending.
+        still_pending: Option<String>,
+    },
+    /// Every version of the root key, the newest first.
+    RootKeys {
+        /// What is known of each.
+        versions: Vec<RootKeyFacts>,
+    },
+    /// A version of the root key is needed no more.
+    RootKeyRetired {
+        /// Why the file has it still.
+        still_in_file: Option<String>,
     },
     /// A page of the ledger.
     Ledger {
@@ -229,12 +258,33 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
                 Err(error) => Response::failed(&error),
             }
         }
+        Request::RotateRootKey => match app.root_key.rotate(&*app.store, &app.env, caller).await {
+            Ok(Rotated { version, was_begun, still_pending }) => {
+                tracing::info!(version, "another version of the root key is in use");
+                let still_pending = still_pending.map(|error| error.to_string());
+                Response::RootKeyRotated { version, was_begun, still_pending }
+            }
+            Err(error) => Response::failed(&error),
+        },
+        Request::ListRootKeys => match app.root_key.list(&*app.store, &app.env).await {
+            Ok(versions) => Response::RootKeys { versions },
+            Err(error) => Response::failed(&error),
+        },
+        Request::RetireRootKey { version } => {
+            match app.root_key.retire(&*app.store, &app.env, version, caller).await {
+                Ok(retired) => root_key_retired(version, retired),
+                Err(error) => Response::failed(&error),
+            }
+        }
         Request::Ledger { after, limit } => match ledger_page(app, after, limit.min(ledger::PAGE)).await {
             Ok((entries, last)) => Response::Ledger { entries, last },
             Err(error) => Response::failed(&error),
         },
         Request::VerifyLedger { known } => {
-            match ledger::verify(&*app.store, app.root_key.ledger_key(), known).await {
+            if let Err(error) = app.root_key.settle_anew(&*app.store).await {
+                return Response::failed(&error);
+            }
+            match ledger::verify(&*app.store, app.root_key.ledger_keys(), known).await {
                 Ok(head) => Response::LedgerVerified { head },
                 Err(LedgerFault::Store(error)) => Response::failed(&error),
                 Err(fault) => Response::Error { message: fault.to_string(), kind: ErrorKind::BrokenLedger },
@@ -248,6 +298,31 @@ impl From<SealedSigningKey> for SigningKeyFacts {
         let SealedSigningKey { kid, algorithm, created_at, published_until, .. } = key;
         Self { kid, algorithm, created_at, published_until }
     }
+}
+
+fn root_key_retired(version: u32, retired: Retired) -> Response {
+    let (message, kind) = match retired.outcome {
+        RootKeyRetired::Done | RootKeyRetired::Already => {
+            let still_in_file = retired.still_in_file.map(|error| error.to_string());
+            return Response::RootKeyRetired { still_in_file };
+        }
+        RootKeyRetired::Newest => (
+            format!("version {version} of the root key is in use; rotate first, and then retire it"),
+            ErrorKind::Invalid,
+        ),
+        RootKeyRetired::Needed { secrets, client_ids } => {
+            let names = client_ids.iter().map(ClientId::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "version {version} of the root key is needed by {secrets} secret(s) that have not been used since it \
+                 was replaced, among them those of {names}; rotate or delete those keys, or wait until they are used"
+            );
+            (message, ErrorKind::Invalid)
+        }
+        RootKeyRetired::Absent => {
+            (format!("the database knows no version {version} of the root key"), ErrorKind::NotFound)
+        }
+    };
+    Response::Error { message, kind }
 }
 
 async fn ledger_page(app: &App, after: i64, limit: usize) -> Result<(Vec<LedgerEntry>, i64), StoreError> {

@@ -41,7 +41,10 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     let mut hours = interval_at(Instant::now() + HOURLY, HOURLY);
     loop {
         tokio::select! {
-            _ = flushes.tick() => report(app.last_used.flush_due(&*app.store, app.env.now()).await),
+            _ = flushes.tick() => {
+                report(app.last_used.flush_due(&*app.store, app.env.now()).await);
+                rehash(&app).await;
+            }
             _ = hours.tick() => {
                 hourly(&app).await;
                 if let Some(renewal) = &mut renewal {
@@ -52,14 +55,22 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     }
 }
 
-/// Writes all uses of secrets that were not written yet.
+/// Writes all that was noted of secrets and not written yet: that they were used, and their hashes under a newer root
+/// key.
 pub async fn flush(app: &App) {
     report(app.last_used.flush(&*app.store).await);
+    rehash(app).await;
 }
 
 fn report(flushed: Result<(), StoreError>) {
     if let Err(error) = flushed {
         tracing::warn!(%error, "last-used times could not be written; they are kept for the next try");
+    }
+}
+
+async fn rehash(app: &App) {
+    if let Err(error) = app.root_key.flush_rehashes(&*app.store, &app.env, &clock(app)).await {
+        tracing::warn!(%error, "secrets could not be hashed under the newest root key; they are tried again");
     }
 }
 
@@ -81,18 +92,22 @@ pub async fn hourly(app: &App) {
 /// Makes another key sign when the one that does is older than is configured.
 async fn rotate_signing_key(app: &App) {
     let Some(max_age) = app.config.signing_key_max_age else { return };
-    let caller = Caller {
-        actor: Actor::Server,
-        request_id: format!("clock-{}", SecretId::generate(&app.env)),
-        peer: String::new(),
-        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
-    match app.key_ring.rotate_if_older(max_age, &*app.store, &app.env, &caller).await {
+    match app.key_ring.rotate_if_older(max_age, &*app.store, &app.env, &clock(app)).await {
         Ok(Some(kid)) => tracing::info!(kid, "another key signs: the last one had had its time"),
         Ok(None) => {}
         Err(error) => {
             tracing::error!(%error, "the signing key could not be rotated; it is tried again in an hour");
         }
+    }
+}
+
+/// The server itself.
+fn clock(app: &App) -> Caller {
+    Caller {
+        actor: Actor::Server,
+        request_id: format!("clock-{}", SecretId::generate(&app.env)),
+        peer: String::new(),
+        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }
 

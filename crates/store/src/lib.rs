@@ -21,7 +21,7 @@
 //! # runtime.block_on(async {
 //! let root_key = RootKey::new(&[7; 32]);
 //! let keys = Arc::new(Directory::default());
-//! let store = SqliteStore::open(&path, root_key.ledger_key(), keys.clone())?;
+//! let store = SqliteStore::open(&path, &root_key, keys.clone())?;
 //! store.load().await?;
 //! assert!(keys.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -128,7 +128,7 @@ fn outcome(entry: &LedgerEntry) -> &'static str {
 
 /// An entry for programs. What a link covers is said in `core::ledger`; the rest is as it is stored.
 fn as_json(entry: &LedgerEntry) -> Value {
-    let LedgerEntry { sequence, entry: of, link } = entry;
+    let LedgerEntry { sequence, entry: of, root_key_version, link } = entry;
     json!({
         "sequence": sequence,
         "at": clock::rfc_3339(of.at),
@@ -140,6 +140,7 @@ fn as_json(entry: &LedgerEntry) -> Value {
         "request_id": of.request_id,
         "address": of.peer,
         "client": of.user_agent,
+        "root_key_version": root_key_version,
         "link": Hex(link).to_string(),
     })
 }

@@ -25,6 +25,7 @@ mod key;
 mod ledger;
 mod quickstart;
 mod restore;
+mod root_key;
 mod serve;
 mod signing_key;
 mod token;
@@ -45,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Doctor(arguments) => doctor::run(*arguments).await,
         Command::Backup(arguments) => backup::run(arguments).await,
         Command::Restore(arguments) => restore::run(arguments).await,
+        Command::RootKey(arguments) => root_key::run(arguments).await,
         Command::Ledger(arguments) => ledger::run(arguments).await,
     }
 }
@@ -114,7 +116,7 @@ fn verify_ledger(
     root_key: &gatekey_core::RootKey,
     known: Option<LedgerHead>,
 ) -> Result<LedgerHead, LedgerFault> {
-    let mut check = ChainCheck::new(root_key.ledger_key(), known);
+    let mut check = ChainCheck::new(root_key.ledger_keys(), known);
     loop {
         let (after, limit) = check.wanted();
         if let Some(head) = check.take(inspection.ledger_entries(after, limit))? {

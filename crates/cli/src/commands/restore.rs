@@ -15,7 +15,7 @@ use gatekey_core::{
     backup::{BackupError, Opener},
     ledger::{Action, LedgerFault, NewEntry},
 };
-use gatekey_store::{Inspection, SqliteStore};
+use gatekey_store::{Inspection, OpenError, SqliteStore};
 use serde_json::json;
 
 use super::backup;
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
         BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?);
     opener.open(&mut file, &mut database).map_err(refuse)?;
     drop(database);
-    let broken = check(&staged, &root_key)?;
+    let broken = check(&staged, &root_key).map_err(|error| root_key_refused(error, &arguments.file))?;
     let comparison = match compared {
         Some(old) => Some(Comparison::of(&keys_of(&new.staging)?, &old)),
         None => None,
@@ -96,20 +96,22 @@ fn refuse_used(target: &Path) -> anyhow::Result<()> {
 
 fn root_key(arguments: &args::Restore) -> anyhow::Result<RootKey> {
     let file = arguments.root_key_file.clone().unwrap_or_else(|| arguments.data_dir.join(ROOT_KEY));
-    data_dir::read_root_key(&file)?.ok_or_else(|| {
+    let root_key = data_dir::read_root_key(&file)?.ok_or_else(|| {
         let shown = file.display();
         exit::usage(format!(
             "there is no root key {shown}; it is not in the backup: put it there, or name it with --root-key-file"
         ))
-    })
+    })?;
+    Ok(root_key.for_an_older_store())
 }
 
 fn refused(error: &BackupError, file: &Path) -> anyhow::Error {
     let code = match error {
         _ if error.is_damage() => exit::UNSOUND,
-        BackupError::AnotherRootKey | BackupError::NoPassphrase | BackupError::AnotherPassphrase => {
-            exit::USAGE
-        }
+        BackupError::AnotherRootKey
+        | BackupError::MissingRootKey(_)
+        | BackupError::NoPassphrase
+        | BackupError::AnotherPassphrase => exit::USAGE,
         _ => exit::FAILURE,
     };
     Coded { code, message: format!("{} was not restored: {error}", file.display()) }.into()
@@ -169,19 +171,36 @@ fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<LedgerFau
         let message = format!("the database was damaged before it was backed up: {fault}");
         return Err(Coded { code: exit::UNSOUND, message }.into());
     }
+    inspection.settle(root_key)?;
     Ok(super::verify_ledger(&inspection, root_key, None).err())
+}
+
+/// A root key that lacks what the backup needs is the caller's to mend.
+fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
+    match error.downcast_ref::<OpenError>() {
+        Some(OpenError::RootKey(mismatch)) => {
+            exit::usage(format!("{} was not restored: {mismatch}", file.display()))
+        }
+        Some(_) | None => error,
+    }
 }
 
 /// Raises every key's epoch beyond any that a token may carry, also one from after the backup: an epoch is raised
 /// by one at a time, and never a million times a second.
 async fn kill_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
     let env = Env::system();
-    let store = SqliteStore::open(database, root_key.ledger_key(), Arc::<Directory>::default())?;
+    let store = SqliteStore::open(database, root_key, Arc::<Directory>::default())?;
     let now = env.now();
     let detail = format!("backup of {}", clock::rfc_3339(created_at));
-    let entry = NewEntry::new(now, &running::local_caller(&env), Action::Restore, "store", detail);
+    let caller = running::local_caller(&env);
+    let entry = NewEntry::new(now, &caller, Action::Restore, "store", detail);
     let least = u64::try_from(now.as_micros()).context("the clock says that it is before 1970")?;
-    Ok(store.raise_epochs(least, entry).await?)
+    let keys = store.raise_epochs(least, entry).await?;
+    // What a server refuses as from before the root key's newest version, whoever restores vouches for.
+    if root_key.is_newer_than_store() {
+        root_key.rotate(&store, &env, &caller).await?;
+    }
+    Ok(keys)
 }
 
 /// The keys of a data directory by client id.

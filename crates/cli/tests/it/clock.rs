@@ -65,7 +65,7 @@ impl Inside {
         let root_key = Arc::new(RootKey::new(&[7; 32]));
         let memory = Memory::new(root_key.clone());
         let path = directory.join("gatekey.db");
-        let store = SqliteStore::open(&path, root_key.ledger_key(), memory.observer()).unwrap();
+        let store = SqliteStore::open(&path, &root_key, memory.observer()).unwrap();
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
         let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
@@ -260,8 +260,8 @@ async fn the_ledger_keeps_the_order_of_the_changes_whatever_the_clock_says() {
         inside.restart().await;
     }
     let entries = inside.app.store.ledger_entries(0, usize::MAX).await.unwrap();
-    let ledger_key = RootKey::new(&[7; 32]).ledger_key();
-    let head = verify_chain(&ledger_key, LedgerHead::EMPTY, &entries).unwrap();
+    let ledger_keys = RootKey::new(&[7; 32]).ledger_keys();
+    let head = verify_chain(&ledger_keys, LedgerHead::EMPTY, &entries).unwrap();
     assert_eq!(head, inside.app.store.ledger_head().await.unwrap());
     let created: Vec<_> = entries.iter().filter(|entry| entry.entry.action == "api_key.create").collect();
     for (number, (entry, hour)) in created.iter().zip(hours).enumerate() {
@@ -464,7 +464,7 @@ async fn a_server_lives_through_an_hour_forth_and_back() {
     .await;
     let (store, root_key, _copy) = copied_store(&world.server.data_dir);
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
-    verify_chain(&root_key.ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+    verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
     let steps = entries.iter().filter_map(|entry| entry.entry.target.strip_prefix("step-"));
     assert_eq!(steps.collect::<Vec<_>>(), ["1", "2", "3", "4"]);
 }

@@ -24,19 +24,19 @@ mod secrecy;
 mod serving;
 
 /// Standard output of a run that must succeed.
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {stderr}", output.status.code());
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// Standard output of a run that must succeed, as JSON.
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_str(&said(output)).unwrap()
 }
 
 /// Standard error of a run that must fail with that code and print nothing else.
-fn fails(output: &Output, code: i32) -> String {
+pub(crate) fn fails(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
@@ -60,7 +60,7 @@ fn assert_secret(text: &str) {
 }
 
 /// Standard output as JSON lines of a run that must succeed.
-fn json_lines(output: &Output) -> Vec<Value> {
+pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
     said(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -86,7 +86,7 @@ fn helps() -> BTreeMap<String, String> {
 }
 
 /// Changes the database of a stopped server behind its back.
-fn tamper(data_dir: &Path, statements: &str) {
+pub(crate) fn tamper(data_dir: &Path, statements: &str) {
     let database = rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap();
     let unguarded = "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";
     database.execute_batch(&format!("{unguarded}{statements}")).unwrap();

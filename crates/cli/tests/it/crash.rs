@@ -149,7 +149,7 @@ type Ledger = BTreeMap<(String, String), LedgerEntry>;
 async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     let (store, root_key, _copy) = copied_store(data_dir);
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
-    let head = verify_chain(&root_key.ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+    let head = verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
     assert_eq!(head, store.ledger_head().await.unwrap());
     let count = entries.len();
     let names = |entry: &LedgerEntry| (entry.entry.request_id.clone(), entry.entry.action.clone());

@@ -21,9 +21,9 @@ use crate::{
 };
 
 // Error numbers, from errno(3); the same on every Linux.
-const EIO: i32 = 5;
+pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-const EROFS: i32 = 30;
+pub(crate) const EROFS: i32 = 30;
 
 /// The injector, built once.
 fn injector() -> &'static Path {
@@ -43,40 +43,49 @@ fn injector() -> &'static Path {
 }
 
 /// A server whose disk can be made to fail.
-struct Faulty {
-    world: World,
+pub(crate) struct Faulty {
+    pub(crate) world: World,
     faults: TempDir,
 }
 
 impl Faulty {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::with("data/", &[]).await
+    }
+
+    /// Where files fail whose path in the directory begins so; with more flags.
+    pub(crate) async fn with(beginning: &str, flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), beginning, flags).await
+    }
+
+    /// In a directory whose `data` is the data directory.
+    pub(crate) async fn start_in(directory: TempDir, beginning: &str, flags: &[&str]) -> Self {
         let faults = tempfile::tempdir().unwrap();
-        let below = directory.path().canonicalize().unwrap().join("data/");
+        let below = directory.path().canonicalize().unwrap().join(beginning);
         let environment = [
             ("LD_PRELOAD", injector().to_str().unwrap()),
             ("FAULTS_IN", below.to_str().unwrap()),
             ("FAULTS_BY", faults.path().to_str().unwrap()),
         ];
-        let flags = ["--public-url", PUBLIC_URL];
+        let flags = [&["--public-url", PUBLIC_URL], flags].concat();
         Self { world: World::start_in(directory, &flags, &environment).await, faults }
     }
 
     /// From now on these operations fail with that error.
-    fn fail(&self, operations: &[&str], error: i32) {
+    pub(crate) fn fail(&self, operations: &[&str], error: i32) {
         for operation in operations {
             symlink(error.to_string(), self.faults.path().join(operation)).unwrap();
         }
     }
 
     /// From now on everything works again.
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         for fault in fs::read_dir(self.faults.path()).unwrap() {
             fs::remove_file(fault.unwrap().path()).unwrap();
         }
     }
 
-    async fn own(&self, method: &str, body: &Value) -> Answer {
+    pub(crate) async fn own(&self, method: &str, body: &Value) -> Answer {
         let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
         self.world.http.connect_json(&procedure, &self.world.admin_token, body).await
     }

@@ -21,7 +21,7 @@ impl World {
     pub(crate) async fn ledger(&self) -> Vec<NewEntry> {
         let (store, root_key, _copy) = copied_store(&self.server.data_dir);
         let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
-        verify_chain(&root_key.ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+        verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         entries.into_iter().map(|entry| entry.entry).collect()
     }
 

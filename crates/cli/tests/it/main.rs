@@ -22,6 +22,7 @@ mod oauth;
 mod openapi;
 mod random;
 mod raw;
+mod root_key;
 mod rpc;
 mod security_page;
 mod smoke;

@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{
-    Engine as _,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
-};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_core::{Directory, Env, RootKey};
 use gatekey_store::SqliteStore;
 use http::StatusCode;
@@ -193,8 +190,7 @@ pub(crate) fn decoded(token: &str) -> (Value, Value) {
 /// The root key of a data directory.
 pub(crate) fn root_key(data_dir: &Path) -> RootKey {
     let text = fs::read_to_string(data_dir.join("root.key")).unwrap();
-    let encoded = text.trim().strip_prefix("gatekey-root-key-1:").unwrap();
-    RootKey::new(&BASE64_STANDARD.decode(encoded).unwrap().try_into().unwrap())
+    RootKey::from_file(&text.parse().unwrap(), None)
 }
 
 /// The store of a data directory as it is on the disk, opened from a copy; and the root key.
@@ -207,6 +203,6 @@ pub(crate) fn copied_store(data_dir: &Path) -> (SqliteStore, RootKey, TempDir) {
     }
     let root_key = root_key(data_dir);
     let observer = Arc::<Directory>::default();
-    let store = SqliteStore::open(&copy.path().join("gatekey.db"), root_key.ledger_key(), observer).unwrap();
+    let store = SqliteStore::open(&copy.path().join("gatekey.db"), &root_key, observer).unwrap();
     (store, root_key, copy)
 }

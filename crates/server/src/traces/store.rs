@@ -1,6 +1,6 @@
 //! [`TracedStore`]: what a request waits for longest is the disk, so each call of the store has a span of its own.
 
-use std::{fs::File, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fs::File, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use gatekey_core::{
@@ -8,7 +8,8 @@ use gatekey_core::{
     ledger::{LedgerEntry, LedgerHead, NewEntry},
     list::Selection,
     store::{
-        Created, DeniedToken, Replay, Revoked, Rotated, Rotation, SealedSigningKey, SigningKeyRetired, Switch,
+        Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired, RootKeyRotation, Rotated,
+        Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,
     },
 };
 use gatekey_credentials::ClientId;
@@ -99,6 +100,11 @@ traced! {
     signing_keys() -> Vec<SealedSigningKey>;
     find_sealed(name: &str) -> Option<Vec<u8>>;
     put_sealed(name: &str, sealed: Vec<u8>) -> ();
+    root_keys() -> Vec<StoredRootKey>;
+    secrets_by_root_key(now: Timestamp) -> BTreeMap<u32, u64>;
+    rotate_root_key(rotation: RootKeyRotation, entry: NewEntry) -> ();
+    retire_root_key(version: u32, now: Timestamp, reseal: Reseal, entry: NewEntry) -> RootKeyRetired;
+    rehash_secrets(rehashes: Vec<Rehash>, entry: NewEntry) -> ();
     append_entry(entry: NewEntry) -> ();
     ledger_entries(after: i64, limit: usize) -> Vec<LedgerEntry>;
     ledger_head() -> LedgerHead;

@@ -1,15 +1,16 @@
 //! [`Inspection`]: a database looked at without being changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gatekey_core::{ApiKey, StoreError, ledger::LedgerEntry, store::SealedSigningKey};
+use gatekey_core::{ApiKey, RootKey, StoreError, ledger::LedgerEntry, store::SealedSigningKey};
 use rusqlite::Connection;
 
-use super::{OpenError, failure::Failure, key_ring, ledger, load, open};
+use super::{OpenError, failure::Failure, key_ring, ledger, load, open, root_key};
 
 /// A database that is looked at, also while a server uses it. Nothing in it is changed.
 pub struct Inspection {
     connection: Connection,
+    path: PathBuf,
 }
 
 impl Inspection {
@@ -18,7 +19,7 @@ impl Inspection {
     /// # Errors
     /// When the file is absent, not ours, of a newer version, damaged or out of reach.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Ok(Self { connection: open::open_to_inspect(path)? })
+        Ok(Self { connection: open::open_to_inspect(path)?, path: path.to_owned() })
     }
 
     /// What SQLite finds wrong with pages, indexes, constraints and references; at most so many.
@@ -40,6 +41,15 @@ impl Inspection {
             faults.push(format!("a row of {} refers to a key that is not there", table?));
         }
         Ok(faults)
+    }
+
+    /// Settles which versions of the root key are in use.
+    ///
+    /// # Errors
+    /// When the root key is not the one that belongs to the database, or that cannot be read.
+    pub fn settle(&self, root_key: &RootKey) -> Result<(), OpenError> {
+        let known = root_key::known(&self.connection, root_key).map_err(|why| why.at(&self.path))?;
+        Ok(root_key.settle(&known)?)
     }
 
     /// At most so many entries of the ledger after a sequence number.

@@ -17,8 +17,9 @@ pub(super) fn append(
 ) -> Result<LedgerHead, Failure> {
     let head = head.follow(key, entry);
     let mut insert = connection.prepare_cached(
-        "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer, user_agent, link)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer, user_agent, link, \
+         root_key_version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     insert.execute(params![
         head.sequence,
@@ -31,6 +32,7 @@ pub(super) fn append(
         entry.peer,
         entry.user_agent,
         head.link,
+        key.version(),
     ])?;
     Ok(head)
 }
@@ -55,7 +57,7 @@ pub(super) fn entries(
     limit: usize,
 ) -> Result<Vec<LedgerEntry>, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link
+        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link, root_key_version
          FROM ledger WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
     )?;
     let mut rows = select.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
@@ -81,5 +83,6 @@ fn entry(row: &Row<'_>) -> Result<LedgerEntry, Failure> {
             user_agent: columns.string(8)?,
         },
         link: columns.array(9)?,
+        root_key_version: columns.integer(10)?,
     })
 }

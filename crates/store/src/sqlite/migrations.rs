@@ -6,7 +6,8 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x474b_4559;
 
 /// Step by step; the number of steps done is the file's `user_version`.
-const STEPS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const STEPS: &[&str] =
+    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_root_key.sql")];
 
 /// The version of the schema that this program knows.
 #[expect(
@@ -34,4 +35,17 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "user_version", version + 1)?;
         transaction.commit()?;
     }
+}
+
+/// Has what is only looked at answer as if it were of the version that this program knows: with views that this
+/// connection alone sees, in place of what the steps not done would make.
+pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Result<()> {
+    if version < 2 {
+        connection.execute_batch(
+            "CREATE TEMP VIEW ledger AS SELECT *, 1 AS root_key_version FROM main.ledger;
+             CREATE TEMP VIEW root_key AS SELECT NULL AS version, NULL AS key_check, NULL AS since,
+                 NULL AS retired_at, NULL AS ledger_key WHERE false;",
+        )?;
+    }
+    Ok(())
 }

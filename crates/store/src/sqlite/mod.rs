@@ -4,7 +4,8 @@
 //! - `open`, `connection`, `migrations`: from a path to a database of the right schema.
 //! - `writer`: the thread that owns the writing connection and commits calls in groups.
 //! - `reader`: the read connections.
-//! - `api_keys`, `list`, `tokens`, `key_ring`, `sealed`, `ledger`, `load`, `purge`: the statements, by idea.
+//! - `api_keys`, `list`, `tokens`, `key_ring`, `root_key`, `sealed`, `ledger`, `load`, `purge`: the statements, by
+//!   idea.
 //! - `snapshot`: a copy while it is written to. [`inspection`]: a look at it that changes nothing.
 //! - `rows`, `failure`: columns and errors.
 
@@ -20,6 +21,7 @@ mod migrations;
 mod open;
 mod purge;
 mod reader;
+mod root_key;
 mod rows;
 mod sealed;
 mod snapshot;
@@ -27,6 +29,7 @@ mod tokens;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::File,
     path::{Path, PathBuf},
@@ -35,12 +38,12 @@ use std::{
 
 use async_trait::async_trait;
 use gatekey_core::{
-    ApiKey, ApiKeyPatch, KeyId, LedgerKey, SecretId, Store, StoreError, Timestamp,
+    ApiKey, ApiKeyPatch, KeyId, RootKey, SecretId, Store, StoreError, Timestamp,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
     list::Selection,
     store::{
-        ChangeObserver, Created, DeniedToken, Replay, Revoked, Rotated, Rotation, SealedSigningKey,
-        SigningKeyRetired, Switch,
+        ChangeObserver, Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired,
+        RootKeyRotation, Rotated, Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,
     },
 };
 use gatekey_credentials::ClientId;
@@ -63,26 +66,28 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database of that path, made first when there is none, and brought to the schema of this
-    /// version. The ledger is chained under the key; the observer is told of every change from then on, and
-    /// of what there is by [`Store::load`].
+    /// version. The root key is settled by what it knows of its versions, and links the ledger; the observer is told
+    /// of every change from then on, and of what there is by [`Store::load`].
     ///
     /// One process at a time: another one's changes would not reach the observer. Who composes the server
     /// keeps a second one away.
     ///
     /// # Errors
-    /// When the file is not ours, of a newer version, damaged or out of reach; then it stays as it was.
+    /// When the file is not ours, of a newer version, damaged or out of reach, or the root key is not the one that
+    /// belongs to it; then it stays as it was, but for its schema where only the root key is wrong.
     pub fn open(
         path: &Path,
-        ledger_key: LedgerKey,
+        root_key: &RootKey,
         observer: Arc<dyn ChangeObserver>,
     ) -> Result<Self, OpenError> {
         let io_error = |source| OpenError::Io { path: path.to_owned(), source };
         // Absolute, because SQLite takes a name that begins with "file:" for a URI.
         let path = std::path::absolute(path).map_err(io_error)?;
-        let connection = open::open(&path)?;
+        let mut connection = open::open(&path)?;
+        let ledger_keys = root_key::settle(&mut connection, root_key).map_err(|why| why.at(&path))?;
         let readers = Readers::new(path.clone());
         let writer =
-            Writer::start(path.clone(), connection, ledger_key, Arc::clone(&observer)).map_err(io_error)?;
+            Writer::start(path.clone(), connection, ledger_keys, Arc::clone(&observer)).map_err(io_error)?;
         Ok(Self { readers, writer, observer, path })
     }
 
@@ -237,6 +242,32 @@ impl Store for SqliteStore {
     async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.writer.write(move |writing| sealed::put(writing.connection(), &name, &sealed)).await
+    }
+
+    async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError> {
+        self.readers.read(root_key::all).await
+    }
+
+    async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError> {
+        self.readers.read(move |connection| root_key::secrets(connection, now)).await
+    }
+
+    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError> {
+        self.writer.write(move |writing| root_key::rotate(writing, rotation, &entry)).await
+    }
+
+    async fn retire_root_key(
+        &self,
+        version: u32,
+        now: Timestamp,
+        reseal: Reseal,
+        entry: NewEntry,
+    ) -> Result<RootKeyRetired, StoreError> {
+        self.writer.write(move |writing| root_key::retire(writing, version, now, &reseal, &entry)).await
+    }
+
+    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError> {
+        self.writer.write(move |writing| root_key::rehash_secrets(writing, &rehashes, &entry)).await
     }
 
     async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError> {

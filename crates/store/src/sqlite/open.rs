@@ -6,11 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gatekey_core::root_key::RootKeyMismatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{
     connection,
+    failure::Failure,
     migrations::{self, APPLICATION_ID},
+    root_key::Unsettled,
     snapshot,
 };
 
@@ -65,6 +68,9 @@ pub enum OpenError {
         /// The file that was found.
         path: PathBuf,
     },
+    /// The root key does not belong to it.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyMismatch),
     /// The operating system refused.
     #[error("{} could not be opened", .path.display())]
     Io {
@@ -83,6 +89,19 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+impl Unsettled {
+    /// What is told of a database of that path.
+    pub(super) fn at(self, path: &Path) -> OpenError {
+        match self {
+            Self::Mismatch(mismatch) => mismatch.into(),
+            Self::Failure(Failure::Sqlite(source)) => sqlite_error(path, source),
+            Self::Failure(failure) => {
+                OpenError::Damaged { path: path.to_owned(), reason: failure.to_string() }
+            }
+        }
+    }
 }
 
 /// Bytes of an SQLite file's header.
@@ -133,6 +152,7 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
     let connection = opened.map_err(|source| sqlite_error(path, source))?;
     let version = migrations::version(&connection).map_err(|source| sqlite_error(path, source))?;
     check_version(path, version)?;
+    migrations::stand_in(&connection, version).map_err(|source| sqlite_error(path, source))?;
     Ok(connection)
 }
 

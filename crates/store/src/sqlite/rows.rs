@@ -68,6 +68,10 @@ impl<'row> Columns<'row> {
         self.row.get_ref(index)?.as_blob().map_err(|_| self.corrupt(index))
     }
 
+    pub(super) fn optional_bytes(&self, index: usize) -> Result<Option<&'row [u8]>, Failure> {
+        if self.is_null(index)? { Ok(None) } else { self.bytes(index).map(Some) }
+    }
+
     pub(super) fn array<const N: usize>(&self, index: usize) -> Result<[u8; N], Failure> {
         self.bytes(index)?.try_into().map_err(|_| self.corrupt(index))
     }

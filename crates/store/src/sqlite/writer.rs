@@ -18,7 +18,7 @@ use std::{
 };
 
 use gatekey_core::{
-    LedgerKey, StoreError,
+    LedgerKey, LedgerKeys, StoreError,
     ledger::{LedgerHead, NewEntry},
     panic,
     store::{Change, ChangeObserver},
@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use super::{
     connection,
     failure::{self, Failure, spoils_connection},
-    ledger, load,
+    ledger, load, root_key,
 };
 
 /// The most calls that share a commit: bounds how long the first of them waits for the others.
@@ -100,7 +100,10 @@ impl From<Lost> for StoreError {
 /// What a call works with inside the transaction.
 pub(super) struct Writing<'a> {
     connection: &'a Connection,
-    ledger_key: &'a LedgerKey,
+    /// What links entries now.
+    ledger_key: LedgerKey,
+    /// Every version's.
+    ledger_keys: &'a mut LedgerKeys,
     head: LedgerHead,
     changes: Vec<Change>,
     /// Set when SQLite gave up the whole transaction, and every call in it.
@@ -116,8 +119,15 @@ impl Writing<'_> {
 
     /// Appends to the ledger.
     pub(super) fn enter(&mut self, entry: &NewEntry) -> Result<(), Failure> {
-        self.head = ledger::append(self.connection, self.head, self.ledger_key, entry)?;
+        self.head = ledger::append(self.connection, self.head, &self.ledger_key, entry)?;
         Ok(())
+    }
+
+    /// Links entries under another key from now on, if it is committed.
+    pub(super) fn link_under(&mut self, key: LedgerKey) {
+        // Kept whatever becomes of the transaction: a commit that was refused may stand.
+        *self.ledger_keys = self.ledger_keys.with_newest(&key);
+        self.ledger_key = key;
     }
 
     /// Tells the observer once it is committed.
@@ -130,7 +140,7 @@ impl Writing<'_> {
         &mut self,
         work: impl FnOnce(&mut Writing<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (head, changes) = (self.head, self.changes.len());
+        let (head, changes, ledger_key) = (self.head, self.changes.len(), self.ledger_key.clone());
         let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
             let result = catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
             self.execute("RELEASE call")?;
@@ -139,6 +149,7 @@ impl Writing<'_> {
         if let Err(failure) = &attempted {
             self.head = head;
             self.changes.truncate(changes);
+            self.ledger_key = ledger_key;
             self.spoiled |= failure.spoils_connection();
             let undone = self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
             if undone.is_err() {
@@ -191,7 +202,7 @@ impl Writer {
     pub(super) fn start(
         path: PathBuf,
         connection: Connection,
-        ledger_key: LedgerKey,
+        ledger_keys: LedgerKeys,
         observer: Arc<dyn ChangeObserver>,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
@@ -200,7 +211,7 @@ impl Writer {
             path,
             connection: Some(connection),
             known: None,
-            ledger_key,
+            ledger_keys,
             observer,
             commits: Arc::clone(&commits),
         };
@@ -283,7 +294,7 @@ struct Worker {
     /// Where the ledger stood after the last commit that the observer was told of; `None` before the first
     /// transaction.
     known: Option<LedgerHead>,
-    ledger_key: LedgerKey,
+    ledger_keys: LedgerKeys,
     observer: Arc<dyn ChangeObserver>,
     commits: Arc<AtomicU64>,
 }
@@ -351,10 +362,10 @@ impl Worker {
         ran: &mut Vec<Box<dyn Call>>,
     ) -> Result<Vec<Change>, Lost> {
         let begun = self.take_connection().and_then(|connection| {
-            let head = self.begin(&connection).map_err(|failure| Lost::from(&failure))?;
-            Ok((connection, head))
+            let (head, ledger_key) = self.begin(&connection).map_err(|failure| Lost::from(&failure))?;
+            Ok((connection, head, ledger_key))
         });
-        let (connection, head) = match begun {
+        let (connection, head, ledger_key) = match begun {
             Ok(begun) => begun,
             Err(lost) => {
                 ran.extend(waiting.drain(..));
@@ -363,7 +374,8 @@ impl Worker {
         };
         let mut writing = Writing {
             connection: &connection,
-            ledger_key: &self.ledger_key,
+            ledger_key,
+            ledger_keys: &mut self.ledger_keys,
             head,
             changes: Vec::new(),
             lost: None,
@@ -397,11 +409,12 @@ impl Worker {
         })
     }
 
-    /// Begins a transaction that may write, and reads where the ledger stands.
+    /// Begins a transaction that may write, and reads where the ledger stands and what links it: the newest version
+    /// of the root key that the database knows.
     ///
     /// A commit whose sync failed is whole in SQLite's log, and when the log is read anew it stands, though it was
     /// refused and the observer not told. Every change has its entry, so the ledger's head shows that.
-    fn begin(&mut self, connection: &Connection) -> Result<LedgerHead, Failure> {
+    fn begin(&mut self, connection: &Connection) -> Result<(LedgerHead, LedgerKey), Failure> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let head = ledger::head(connection)?;
         if self.known.is_some_and(|known| known != head) {
@@ -411,7 +424,9 @@ impl Worker {
             self.tell(&load::anew(connection)?);
         }
         self.known = Some(head);
-        Ok(head)
+        let newest = root_key::newest(connection)?;
+        let unknown = || Failure::Corrupt(format!("version {newest} of the root key came from elsewhere"));
+        Ok((head, self.ledger_keys.find(newest).cloned().ok_or_else(unknown)?))
     }
 
     /// The connection, opened anew when the last one broke. Whoever takes it puts it back, unless it breaks.
@@ -454,14 +469,15 @@ mod tests {
         }
     }
 
-    fn ledger_key() -> LedgerKey {
-        RootKey::new(&[1; 32]).ledger_key()
+    fn ledger_keys() -> LedgerKeys {
+        RootKey::new(&[1; 32]).ledger_keys()
     }
 
     fn writer(directory: &TempDir, observer: Arc<dyn ChangeObserver>) -> Writer {
         let path = directory.path().join("gatekey.db");
-        let connection = open::open(&path).unwrap();
-        Writer::start(path, connection, ledger_key(), observer).unwrap()
+        let mut connection = open::open(&path).unwrap();
+        let ledger_keys = root_key::settle(&mut connection, &RootKey::new(&[1; 32])).ok().unwrap();
+        Writer::start(path, connection, ledger_keys, observer).unwrap()
     }
 
     fn entry(target: &str) -> NewEntry {
@@ -533,7 +549,7 @@ mod tests {
             .unwrap();
         assert_eq!(found, [true, false, true]);
         assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["1", "3"]);
-        verify_chain(&ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+        verify_chain(&ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         assert_eq!(told.0.lock().unwrap().len(), 2);
     }
 

@@ -64,7 +64,7 @@ async fn the_chain_goes_on_after_a_restart(world: &mut World) {
 async fn the_chain_verifies_under_its_own_key_alone(world: &mut World) {
     world.create("ci").await;
     let entries = world.verified_ledger().await;
-    let other = RootKey::new(&[2; 32]).ledger_key();
+    let other = RootKey::new(&[2; 32]).ledger_keys();
     assert_eq!(verify_chain(&other, LedgerHead::EMPTY, &entries), Err(BrokenChain(1)));
 }
 
@@ -74,6 +74,6 @@ async fn a_removed_entry_breaks_the_chain(world: &mut World) {
     }
     let mut entries = world.verified_ledger().await;
     entries.remove(1);
-    let key = crate::world::ledger_key();
+    let key = crate::world::root_key().ledger_keys();
     assert_eq!(verify_chain(&key, LedgerHead::EMPTY, &entries), Err(BrokenChain(3)));
 }

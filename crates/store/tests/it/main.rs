@@ -3,8 +3,8 @@
 //! # Layout
 //! - `world`: a store under test with what it is given and what its observer saw. After every test the ledger
 //!   must verify and the observer must know exactly what is stored.
-//! - `creating`, `changing`, `secrets`, `listing`, `tokens`, `signing_keys`, `ledger`, `purging`, `lasting`,
-//!   `races`: the rules, by idea.
+//! - `creating`, `changing`, `secrets`, `listing`, `tokens`, `signing_keys`, `root_keys`, `ledger`,
+//!   `purging`, `lasting`, `races`: the rules, by idea.
 //! - `sqlite`: what holds for the embedded store alone.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
@@ -32,6 +32,7 @@ mod ledger;
 mod listing;
 mod purging;
 mod races;
+mod root_keys;
 mod secrets;
 mod signing_keys;
 mod sqlite;

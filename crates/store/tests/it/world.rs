@@ -10,11 +10,13 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use gatekey_core::{
-    ApiKey, Application, Env, KeyId, LedgerKey, RootKey, SecretHash, SecretId, Store, StoreError,
-    StoredSecret, Timestamp,
+    ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError, StoredSecret,
+    Timestamp,
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
+    root_key::{RootKeyFile, RootKeys, file::FileError},
     store::{Change, ChangeObserver, Created, DeniedToken, Replay, Rotated, Rotation, SealedSigningKey},
 };
 use gatekey_credentials::{ClientId, Role};
@@ -33,13 +35,38 @@ pub(crate) fn client_id(text: &str) -> ClientId {
     text.parse().unwrap()
 }
 
-pub(crate) fn ledger_key() -> LedgerKey {
-    RootKey::new(&[1; 32]).ledger_key()
+pub(crate) fn root_key() -> RootKey {
+    RootKey::new(&[1; 32])
+}
+
+/// Where the root key of a test is kept: [`root_key`], until it is rotated.
+pub(crate) struct KeyFile(Mutex<RootKeys>);
+
+impl Default for KeyFile {
+    fn default() -> Self {
+        Self(Mutex::new("gatekey-root-key-1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".parse().unwrap()))
+    }
+}
+
+#[async_trait]
+impl RootKeyFile for KeyFile {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn read(&self) -> Result<RootKeys, FileError> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+
+    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError> {
+        *self.0.lock().unwrap() = keys.clone();
+        Ok(())
+    }
 }
 
 /// Makes a store over the same stored data as often as it is asked.
 pub(crate) trait Backend: Send + Sync {
-    fn open(&self, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store>;
+    fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store>;
 }
 
 /// The embedded store, in a file of its own.
@@ -57,13 +84,13 @@ impl SqliteFile {
     }
 
     pub(crate) fn open_sqlite(&self, observer: Arc<dyn ChangeObserver>) -> SqliteStore {
-        SqliteStore::open(&self.path(), ledger_key(), observer).unwrap()
+        SqliteStore::open(&self.path(), &root_key(), observer).unwrap()
     }
 }
 
 impl Backend for SqliteFile {
-    fn open(&self, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
-        Arc::new(self.open_sqlite(observer))
+    fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(&self.path(), root_key, observer).unwrap())
     }
 }
 
@@ -152,11 +179,14 @@ impl Clock for Stopped {
 }
 
 /// Where ids come from: no two the same in a run.
-static ENV: LazyLock<Env> = LazyLock::new(|| Env::new(Arc::new(Stopped), Arc::new(Counter::default())));
+pub(crate) static ENV: LazyLock<Env> =
+    LazyLock::new(|| Env::new(Arc::new(Stopped), Arc::new(Counter::default())));
 
 /// A store under test.
 pub(crate) struct World {
     backend: Box<dyn Backend>,
+    file: Arc<KeyFile>,
+    pub(crate) root_key: RootKey,
     /// Absent only while it is closed.
     store: Option<Arc<dyn Store>>,
     pub(crate) mirror: Arc<Mirror>,
@@ -167,15 +197,23 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
         let mirror = Arc::new(Mirror::default());
-        let store = Some(backend.open(mirror.clone()));
-        Self { backend, store, mirror, purged_at: Timestamp::from_seconds(0) }
+        let file = Arc::<KeyFile>::default();
+        let root_key = Self::read(&file);
+        let store = Some(backend.open(&root_key, mirror.clone()));
+        Self { backend, file, root_key, store, mirror, purged_at: Timestamp::from_seconds(0) }
+    }
+
+    fn read(file: &Arc<KeyFile>) -> RootKey {
+        let keys = file.0.lock().unwrap().clone();
+        RootKey::from_file(&keys, Some(file.clone()))
     }
 
     /// Closes the store and opens it again, as a restarted server does.
     pub(crate) async fn reopen(&mut self) {
         self.store = None;
         self.mirror = Arc::new(Mirror::default());
-        self.store = Some(self.backend.open(self.mirror.clone()));
+        self.root_key = Self::read(&self.file);
+        self.store = Some(self.backend.open(&self.root_key, self.mirror.clone()));
         self.store().load().await.unwrap();
     }
 
@@ -220,7 +258,7 @@ impl World {
             }
             entries.extend(page);
         }
-        let head = verify_chain(&ledger_key(), LedgerHead::EMPTY, &entries).unwrap();
+        let head = verify_chain(&self.root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         assert_eq!(head, self.store().ledger_head().await.unwrap());
         entries
     }

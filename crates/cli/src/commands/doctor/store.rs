@@ -84,6 +84,10 @@ fn keys(inspection: &Inspection) -> Step {
 
 fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
     const NAME: &str = "root key fits";
+    if let Err(error) = inspection.settle(root_key) {
+        let mend = "name the root key that belongs to this directory with --root-key-file";
+        return Step::failed(NAME, causes(&error.into()), mend);
+    }
     let signing_keys = match inspection.signing_keys() {
         Ok(signing_keys) => signing_keys,
         Err(error) => return Step::failed(NAME, causes(&error.into()), RESTORE),
@@ -98,7 +102,12 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
             );
         }
     }
-    Step::ok(NAME, format!("{} signing key(s) open under it", signing_keys.len()))
+    let found =
+        format!("{} signing key(s) open under it; version {}", signing_keys.len(), root_key.version());
+    match root_key.version_not_in_use() {
+        Some(newer) => Step::ok(NAME, format!("{found}; version {newer} is not in use yet")),
+        None => Step::ok(NAME, found),
+    }
 }
 
 fn ledger(inspection: &Inspection, root_key: &RootKey) -> Step {

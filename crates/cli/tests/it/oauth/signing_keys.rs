@@ -74,7 +74,7 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
     let (root_key, env) = (root_key(data_dir), Env::system());
     let database = data_dir.join("gatekey.db");
     let observer = Arc::<Directory>::default();
-    let store = SqliteStore::open(&database, root_key.ledger_key(), observer).unwrap();
+    let store = SqliteStore::open(&database, &root_key, observer).unwrap();
     let private = SigningKey::generate(Algorithm::ES256).unwrap();
     let key = SealedSigningKey {
         sealed: root_key.seal(&env, &format!("signing key {kid}"), &private),

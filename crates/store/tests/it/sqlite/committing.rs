@@ -12,7 +12,7 @@ use gatekey_core::{
 };
 use rusqlite::Connection;
 
-use crate::world::{Backend, Mirror, NOW, SqliteFile, entry, new_call, new_key};
+use crate::world::{Backend, Mirror, NOW, SqliteFile, entry, new_call, new_key, root_key};
 
 /// Tells when it is called and then waits, the first time.
 struct Gate(Mutex<Option<(Sender<()>, Receiver<()>)>>);
@@ -89,7 +89,7 @@ async fn the_observer_is_told_after_the_commit_and_before_the_caller() {
 #[tokio::test]
 async fn what_was_acknowledged_is_in_the_files_while_the_store_still_runs() {
     let file = SqliteFile::default();
-    let store = file.open(Arc::new(Mirror::default()));
+    let store = file.open(&root_key(), Arc::new(Mirror::default()));
     store.create_key(new_key("ci"), new_call("1"), entry(NOW, "ci")).await.unwrap();
     // As a process that is killed leaves them.
     let copy = SqliteFile::default();
@@ -98,6 +98,6 @@ async fn what_was_acknowledged_is_in_the_files_while_the_store_still_runs() {
         std::fs::copy(name(&file), name(&copy)).unwrap();
     }
     let mirror = Arc::new(Mirror::default());
-    copy.open(mirror.clone()).load().await.unwrap();
+    copy.open(&root_key(), mirror.clone()).load().await.unwrap();
     assert!(mirror.key("ci").is_some());
 }

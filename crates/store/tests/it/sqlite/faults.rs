@@ -74,7 +74,7 @@ async fn a_commit_that_surfaces_later_is_told_to_the_observer_before_the_next_ch
             "UPDATE api_key SET disabled_at = 1, epoch = epoch + 1 WHERE client_id = 'ci';
              DELETE FROM api_key WHERE client_id = 'gone';
              INSERT INTO ledger SELECT sequence + 1, at, actor, action, target, detail, request_id, peer,
-                 user_agent, link FROM ledger WHERE sequence = 2",
+                 user_agent, link, root_key_version FROM ledger WHERE sequence = 2",
         )
         .unwrap();
     let disable = Switch::Disable(NOW);
@@ -154,7 +154,7 @@ async fn the_ledger_takes_no_change_of_the_past() {
         store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
     let hand = Connection::open(file.path()).unwrap();
-    let row = "'', '', '', '', '', '', '', x''";
+    let row = "'', '', '', '', '', '', '', x'', 1";
     for statement in [
         "UPDATE ledger SET actor = 'nobody'".to_owned(),
         "DELETE FROM ledger".to_owned(),

@@ -12,11 +12,11 @@ use gatekey_store::{OpenError, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{Mirror, NOW, entry, ledger_key, new_call, new_key};
+use crate::world::{Mirror, NOW, entry, new_call, new_key, root_key};
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let observer: Arc<dyn ChangeObserver> = Arc::new(Mirror::default());
-    SqliteStore::open(path, ledger_key(), observer)
+    SqliteStore::open(path, &root_key(), observer)
 }
 
 fn refusal(path: &Path) -> OpenError {
@@ -55,7 +55,7 @@ async fn a_new_database_is_whole_private_and_alone_in_its_directory() {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
-    assert_eq!(pragma("user_version"), 1);
+    assert_eq!(pragma("user_version"), 2);
 }
 
 #[cfg(unix)]
@@ -102,7 +102,7 @@ async fn a_newer_database_is_refused_unchanged() {
     drop(newer);
     let before = contents(&directory);
     let refusal = refusal(&path);
-    assert!(matches!(refusal, OpenError::Newer { found: 7, known: 1, .. }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { found: 7, known: 2, .. }), "{refusal}");
     assert!(refusal.to_string().contains("run that version"), "{refusal}");
     assert_eq!(contents(&directory), before);
 }

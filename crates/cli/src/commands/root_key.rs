@@ -1,0 +1,145 @@
+//! `gatekey root-key`.
+
+use std::io::Write as _;
+
+use gatekey_core::{
+    Env,
+    root_key::rotation::{RootKeyFacts, RootKeyState},
+};
+use gatekey_server::control::{Request, Response};
+use serde_json::{Value, json};
+
+use crate::{
+    administration::{Administration, misunderstood},
+    args::{Format, LogFormat, RootKeys},
+    clock,
+    data_dir::{self, NewFile},
+    exit, logging, output,
+};
+
+/// Brings a newer version into use, shows the versions, ends one, or writes a file with a new one.
+pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
+    let _logging = logging::start(LogFormat::Auto, "error");
+    match arguments {
+        RootKeys::Rotate { data_dir, root_key, output } => {
+            let settings = super::settings_of(root_key)?;
+            let what = "gatekey root-key rotate";
+            let administration = Administration::of_older(&data_dir.data_dir, settings, what).await?;
+            let response = administration.carry_out(Request::RotateRootKey).await?;
+            let Response::RootKeyRotated { version, was_begun, still_pending } = response else {
+                return Err(misunderstood());
+            };
+            print_rotated(version, was_begun, still_pending.as_deref(), output.output)
+        }
+        RootKeys::List { data_dir, root_key, output } => {
+            let settings = super::settings_of(root_key)?;
+            let what = "gatekey root-key list";
+            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            let Response::RootKeys { versions } = administration.carry_out(Request::ListRootKeys).await?
+            else {
+                return Err(misunderstood());
+            };
+            print(&versions, output.output)
+        }
+        RootKeys::Retire { version, data_dir, root_key } => {
+            let settings = super::settings_of(root_key)?;
+            let what = "gatekey root-key retire";
+            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            let response = administration.carry_out(Request::RetireRootKey { version }).await?;
+            let Response::RootKeyRetired { still_in_file } = response else { return Err(misunderstood()) };
+            say!("{} version {version} of the root key is needed no more", output::done_mark())?;
+            if let Some(reason) = still_in_file {
+                eprintln!(
+                    "{} it is in the file still: take the line gatekey-root-key-{version}:... out of it ({reason})",
+                    output::warning_word()
+                );
+            }
+            say!("Backups from before open with a copy of the file that has it: keep one as long as them.")?;
+            Ok(())
+        }
+        RootKeys::New { file, root_key_file } => {
+            let keys = data_dir::existing_root_keys(&root_key_file)?;
+            if keys.is_pending() {
+                let shown = root_key_file.display();
+                return Err(exit::usage(format!(
+                    "{shown} says that a rotation is pending already: finish it with gatekey root-key rotate, and take \
+                     the word pending out"
+                )));
+            }
+            let keys = keys.with_new(&Env::system(), 0);
+            let mut written = NewFile::create(&file)?;
+            written.write_all(keys.to_text().as_bytes())?;
+            written.finish()?;
+            say!(
+                "{} {} has version {} of the root key, and those before",
+                output::done_mark(),
+                file.display(),
+                keys.newest()
+            )?;
+            say!("Put it in the place of {}, and run gatekey root-key rotate.", root_key_file.display())?;
+            Ok(())
+        }
+    }
+}
+
+fn print_rotated(
+    version: u32,
+    was_begun: bool,
+    still_pending: Option<&str>,
+    format: Format,
+) -> anyhow::Result<()> {
+    if let Some(notation) = format.notation() {
+        let still_pending = still_pending.is_some();
+        notation
+            .print(&json!({ "version": version, "was_begun": was_begun, "still_pending": still_pending }))?;
+    } else {
+        let begun = if was_begun { ", to which a rotation had begun" } else { "" };
+        say!("{} version {version} of the root key is in use{begun}", output::done_mark())?;
+        say!(
+            "Keep a copy of its file apart from backups, now: what was kept before does not open new ones."
+        )?;
+        say!("gatekey root-key list shows when nothing needs the older versions any more.")?;
+    }
+    if let Some(reason) = still_pending {
+        eprintln!(
+            "{} take the word pending out of the root key's file: until then a database from before the rotation is \
+             accepted ({reason})",
+            output::warning_word()
+        );
+    }
+    Ok(())
+}
+
+fn print(versions: &[RootKeyFacts], format: Format) -> anyhow::Result<()> {
+    if let Some(notation) = format.notation() {
+        let versions = versions.iter().map(|facts| {
+            json!({
+                "version": facts.version,
+                "state": facts.state,
+                "since": facts.since.map(clock::rfc_3339),
+                "secrets": facts.secrets,
+                "in_file": facts.in_file,
+            })
+        });
+        return notation.print(&versions.collect::<Value>());
+    }
+    let rows = versions.iter().map(|facts| {
+        let state = match facts.state {
+            RootKeyState::NotInUse => "not in use",
+            RootKeyState::InUse => "in use",
+            RootKeyState::Older => "older",
+            RootKeyState::Retired => "retired",
+        };
+        let since = output::date(facts.since.map(clock::instant), "");
+        let in_file = if facts.in_file { "yes" } else { "no" };
+        vec![
+            facts.version.to_string(),
+            state.to_owned(),
+            since,
+            facts.secrets.to_string(),
+            in_file.to_owned(),
+        ]
+    });
+    say!("{}", output::table(&["VERSION", "STATE", "SINCE", "SECRETS", "IN FILE"], rows))?;
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! [`RootKeys`]: what a file of the root key says.
+//!
+//! One line a version, the newest first: `gatekey-root-key-VERSION:KEY`, the key as base64 of 32 bytes. The first
+//! may end in ` pending`: a rotation to it has begun, and the store need not know it yet. Without the mark a store
+//! that does not know the newest version is refused as one from before.
+
+use std::{fmt::Write as _, str::FromStr};
+
+use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use zeroize::Zeroizing;
+
+use super::LENGTH;
+use crate::Env;
+
+const PREFIX: &str = "gatekey-root-key-";
+const PENDING: &str = " pending";
+
+/// Every version of a root key, the newest first. No `Display`, no `Debug`, zeroed when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootKeys {
+    keys: Vec<(u32, Zeroizing<[u8; LENGTH]>)>,
+    pending: bool,
+}
+
+/// The text is none of a root key's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is no root key: it has a line gatekey-root-key-VERSION:KEY for each version, the newest first, and no version \
+     or key twice"
+)]
+pub struct InvalidRootKeys;
+
+/// Why a file of the root key could not be read or replaced; says which file, and what to do.
+pub type FileError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where the root key is kept.
+#[async_trait]
+pub trait RootKeyFile: Send + Sync {
+    /// What people call it.
+    fn place(&self) -> String;
+
+    /// What is there now.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no root key.
+    async fn read(&self) -> Result<RootKeys, FileError>;
+
+    /// Puts others in its place: whole or not at all, and on the disk once this returns.
+    ///
+    /// # Errors
+    /// When it cannot be replaced; then it is as it was.
+    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError>;
+}
+
+impl RootKeys {
+    /// A root key of one version, the first.
+    pub fn generate(env: &Env) -> Self {
+        Self { keys: vec![(1, Zeroizing::new(env.random()))], pending: false }
+    }
+
+    /// The newest version.
+    pub fn newest(&self) -> u32 {
+        self.keys[0].0
+    }
+
+    /// Whether a rotation to the newest version has begun, and is not known to be finished.
+    pub fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// With one more version, newer than these and than another; pending.
+    #[must_use]
+    pub fn with_new(&self, env: &Env, newer_than: u32) -> Self {
+        let version = self.newest().max(newer_than).saturating_add(1);
+        let mut keys = vec![(version, Zeroizing::new(env.random()))];
+        keys.extend_from_slice(&self.keys);
+        Self { keys, pending: true }
+    }
+
+    /// The same, pending no more.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        Self { keys: self.keys.clone(), pending: false }
+    }
+
+    /// Without a version; `None` when it is not there, or the newest.
+    pub fn without(&self, version: u32) -> Option<Self> {
+        let mut less = self.clone();
+        less.keys.retain(|(other, _)| *other != version);
+        (version != self.newest() && less.keys.len() < self.keys.len()).then_some(less)
+    }
+
+    /// As the file has it.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(self.keys.len() * 80));
+        for (place, (version, key)) in self.keys.iter().enumerate() {
+            let encoded = Zeroizing::new(BASE64_STANDARD.encode(key.as_slice()));
+            let mark = if place == 0 && self.pending { PENDING } else { "" };
+            writeln!(text, "{PREFIX}{version}:{}{mark}", *encoded).expect("a string takes any text");
+        }
+        text
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &[u8; LENGTH])> {
+        self.keys.iter().map(|(version, key)| (*version, &**key))
+    }
+}
+
+impl FromStr for RootKeys {
+    type Err = InvalidRootKeys;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRootKeys> {
+        let mut read = Self { keys: Vec::new(), pending: false };
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let line = match line.strip_suffix(PENDING) {
+                Some(line) if read.keys.is_empty() => {
+                    read.pending = true;
+                    line
+                }
+                Some(_) | None => line,
+            };
+            let (version, key) = parse_line(line).ok_or(InvalidRootKeys)?;
+            let fits = read.keys.iter().all(|(newer, other)| version < *newer && key != *other);
+            if !fits {
+                return Err(InvalidRootKeys);
+            }
+            read.keys.push((version, key));
+        }
+        if read.keys.is_empty() { Err(InvalidRootKeys) } else { Ok(read) }
+    }
+}
+
+fn parse_line(line: &str) -> Option<(u32, Zeroizing<[u8; LENGTH]>)> {
+    let (version, encoded) = line.strip_prefix(PREFIX)?.split_once(':')?;
+    let canonical = version.bytes().all(|digit| digit.is_ascii_digit()) && !version.starts_with('0');
+    let version = version.parse().ok().filter(|_| canonical)?;
+    let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
+    Some((version, Zeroizing::new(bytes.as_slice().try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(version: &str, byte: u8) -> String {
+        format!("{PREFIX}{version}:{}", BASE64_STANDARD.encode([byte; LENGTH]))
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_is_written_through_its_whole_life() {
+        let env = Env::system();
+        let first = RootKeys::generate(&env);
+        let begun = first.with_new(&env, 1);
+        let rotated = begun.settled();
+        for (keys, newest, pending) in [(&first, 1, false), (&begun, 2, true), (&rotated, 2, false)] {
+            assert!(keys.to_text().parse::<RootKeys>().is_ok_and(|read| read == *keys));
+            assert_eq!((keys.newest(), keys.is_pending()), (newest, pending));
+        }
+        assert!(rotated.without(2).is_none() && rotated.without(3).is_none());
+        let alone = rotated.without(1).unwrap();
+        assert_eq!(alone.newest(), 2);
+        assert_eq!(alone.to_text().lines().count(), 1);
+        assert_eq!(alone.with_new(&env, 7).newest(), 8);
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_versions_is_version_1() {
+        let keys: RootKeys = format!("{}\n", line("1", 7)).parse().unwrap();
+        assert_eq!((keys.newest(), keys.is_pending()), (1, false));
+    }
+
+    #[test]
+    fn what_is_no_list_of_ever_older_keys_is_refused() {
+        let wrong = [
+            String::new(),
+            "\n\n".to_owned(),
+            line("0", 1),
+            line("01", 1),
+            line("+1", 1),
+            line("4294967296", 1),
+            line("", 1),
+            format!("{}!", line("1", 1)),
+            format!("{}\n{}", line("1", 1), line("2", 2)),
+            format!("{}\n{}", line("2", 1), line("2", 2)),
+            format!("{}\n{}", line("2", 1), line("1", 1)),
+            format!("{}\n{} pending", line("2", 1), line("1", 2)),
+            format!("{}\nnote", line("2", 1)),
+        ];
+        for text in wrong {
+            assert!(text.parse::<RootKeys>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(gatekey-root-key-[0-9]{0,3}:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=( pending)?\n?|.{0,9}){0,4}") {
+            if let Ok(keys) = text.parse::<RootKeys>() {
+                prop_assert!(keys.to_text().parse::<RootKeys>().is_ok_and(|again| again == keys));
+            }
+        }
+    }
+}
