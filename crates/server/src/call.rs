@@ -231,21 +231,6 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
-        let secret = Secret::from_random(&[7; 23]);
-        let logged = Logged::default();
-        let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();
-        let panic = format!("a fault near {:?}", secret.expose());
-        let answer = tracing::subscriber::with_default(subscriber, || panicked(&panic));
-        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-        assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
-        assert!(!holds_credential(&lines), "{lines}");
-        let answer = to_bytes(answer.into_body(), 1024).await.unwrap();
-        assert!(!String::from_utf8(answer.to_vec()).unwrap().contains("near"));
-    }
-
     /// Keeps what is logged.
     #[derive(Clone, Default)]
     struct Logged(Arc<Mutex<Vec<u8>>>);
@@ -267,5 +252,27 @@ mod tests {
         fn make_writer(&self) -> Self {
             self.clone()
         }
+    }
+
+    fn faulty(near: &str) -> Response {
+        panic!("a fault near {near:?}")
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
+        let secret = Secret::from_random(&[7; 23]);
+        let app = crate::app::tests::app();
+        let logged = Logged::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let near = secret.expose().to_owned();
+        let router = Router::new().fallback(async move || faulty(&near));
+        let answered = Calls { app, router }.answer(Request::default()).await;
+        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
+        assert!(!holds_credential(&lines), "{lines}");
+        let body = to_bytes(answered.into_body(), 1024).await.unwrap();
+        assert!(!String::from_utf8(body.to_vec()).unwrap().contains("near"));
     }
 }

@@ -423,7 +423,7 @@ async fn a_rotation_whose_commit_surfaces_later_is_in_force_then() {
     faulty.fail(&["sync"], EIO);
     fails(&on(&data_dir, &["root-key", "rotate"]), 1);
     faulty.fail(&["read"], EIO);
-    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 500);
+    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
     faulty.mend();
     let key = world.key("ci").await;
     let token = world.token(&key).await;

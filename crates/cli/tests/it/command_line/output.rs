@@ -13,7 +13,7 @@ const ANOTHER_KEY: &[&str] =
 
 /// Every command with an output format, with words behind it, and the members whose values differ from run to run.
 /// In the words DATA is the data directory, SHELF another one, AS the format, and SECRET a secret of the key made-AS.
-const COMMANDS: [(&str, &str, &[&str]); 22] = [
+const COMMANDS: [(&str, &str, &[&str]); 24] = [
     ("whoami", "", &[]),
     ("init", "--data-dir DATA --name admin-AS", SECRETS),
     ("key create", "made-AS", SECRETS),
@@ -28,6 +28,7 @@ const COMMANDS: [(&str, &str, &[&str]); 22] = [
     ("key list", "--details", &[]),
     ("key list", "--limit 0", &[]),
     ("signing-key list", "--data-dir DATA", &[]),
+    ("root-key list", "--data-dir DATA", &[]),
     ("ledger list", "--data-dir DATA", &[]),
     ("ledger verify", "--data-dir DATA", &[]),
     ("doctor", "", &[]),
@@ -40,6 +41,7 @@ const COMMANDS: [(&str, &str, &[&str]); 22] = [
         "SHELF/AS.backup --data-dir SHELF/AS --root-key-file DATA/root.key",
         &["data_dir", "created_at"],
     ),
+    ("root-key rotate", "--data-dir DATA", &["version"]),
 ];
 
 /// Leaves of what differs only what it is, and nothing of when a secret was last used, which is told late.
