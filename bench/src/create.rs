@@ -159,6 +159,13 @@ fn section(one: &OneCaller, many: Entrant<'_>) -> Section {
          does it, on the same disk) take turns; medians of each round."
             .to_owned(),
     );
+    section.notes.push(format!(
+        "A key made takes {:.0} µs of the processor ({CALLERS} callers, who share commits), however fast the disk is. Where \
+         an fsync takes little more than that, as here, one caller spends as long on both, and many callers are held up by \
+         the processor before they have shared an fsync by twenty; the bars are those of a disk whose fsync takes a \
+         millisecond or more.",
+        median(&many.figures.micros)
+    ));
     let rows = [
         Row::new(&format!("floor, {overwrite}"), median(&one.overwrite), unit),
         Row::new(&format!("floor, {append}"), median(&one.append), unit),

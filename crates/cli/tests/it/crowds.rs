@@ -67,7 +67,8 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
     drop(crowd);
     eventually("that there is room", async || {
         assert_eq!(server.http().token(&admin, &[]).await.status, 200);
-        said(&server, "there is room for connections again") == 1
+        // More than once, where those who waited come in faster than they are seen to have gone.
+        said(&server, "there is room for connections again") >= 1
     })
     .await;
 }
