@@ -160,10 +160,9 @@ fn section(one: &OneCaller, many: Entrant<'_>) -> Section {
             .to_owned(),
     );
     section.notes.push(format!(
-        "A key made takes {:.0} µs of the processor ({CALLERS} callers, who share commits), however fast the disk is. Where \
-         an fsync takes little more than that, as here, one caller spends as long on both, and many callers are held up by \
-         the processor before they have shared an fsync by twenty; the bars are those of a disk whose fsync takes a \
-         millisecond or more.",
+        "A key made takes {:.0} µs of the processor ({CALLERS} callers, who share commits), however fast the disk is. On a \
+         disk whose fsync takes little more than that, one caller spends as long on both, and many are held up by the \
+         processor before twenty of them have shared an fsync.",
         median(&many.figures.micros)
     ));
     let rows = [

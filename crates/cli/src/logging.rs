@@ -2,7 +2,6 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    fmt::Display,
     io::{self, IsTerminal as _, Write as _, stderr},
     panic::{self, PanicHookInfo},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -114,7 +113,8 @@ impl RequestLog for AsJson {
         if !tracing::enabled!(target: "gatekey::request", tracing::Level::INFO) {
             return;
         }
-        let timestamp = humantime::format_rfc3339_micros(crate::clock::now());
+        // Before the lock is taken: what panics within it would be logged by waiting for it.
+        let timestamp = humantime::format_rfc3339_micros(crate::clock::now()).to_string();
         self.0.append(|lines| {
             // Writing to memory does not fail.
             let _ = write_line(lines, &timestamp, line);
@@ -124,8 +124,9 @@ impl RequestLog for AsJson {
 
 /// By hand: a serializer looks at each byte for what to escape, where three texts alone may need it, and formatting takes
 /// longer than copying.
-fn write_line(lines: &mut Vec<u8>, timestamp: &impl Display, line: &RequestLine<'_>) -> io::Result<()> {
-    write!(lines, r#"{{"timestamp":"{timestamp}"#)?;
+fn write_line(lines: &mut Vec<u8>, timestamp: &str, line: &RequestLine<'_>) -> io::Result<()> {
+    lines.extend_from_slice(br#"{"timestamp":""#);
+    lines.extend_from_slice(timestamp.as_bytes());
     lines.extend_from_slice(br#"","level":"INFO","message":"request","request_id":"#);
     serde_json::to_writer(&mut *lines, line.request_id)?;
     lines.extend_from_slice(br#","method":""#);
@@ -243,7 +244,7 @@ mod tests {
                 duration_us: 7,
             };
             let mut lines = Vec::new();
-            write_line(&mut lines, &"now", &line).unwrap();
+            write_line(&mut lines, "now", &line).unwrap();
             prop_assert_eq!(lines.iter().position(|byte| *byte == b'\n'), Some(lines.len() - 1));
             let mut expected = json!({
                 "timestamp": "now", "level": "INFO", "message": "request", "request_id": request_id,

@@ -20,7 +20,7 @@ use gatekey_core::{
 
 use crate::{
     Config,
-    call::{RequestIds, RequestLog},
+    call::RequestLog,
     endpoints,
     metrics::Metrics,
     rpc,
@@ -53,8 +53,6 @@ pub struct Shared {
     pub root_key: Arc<RootKey>,
     /// Time and randomness.
     pub env: Env,
-    /// Names for calls whose callers give none.
-    pub request_ids: RequestIds,
     /// Takes a line for each request.
     pub request_log: Arc<dyn RequestLog>,
     /// Takes a span for each request; `None` where traces go nowhere.
@@ -135,7 +133,6 @@ impl App {
             organization,
             store,
             root_key,
-            request_ids: RequestIds::new(&env),
             env,
             request_log,
             traces,

@@ -4,7 +4,6 @@ use std::{
     any::Any,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use axum::{
@@ -15,7 +14,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures::FutureExt as _;
-use gatekey_core::{Actor, Caller, Env};
+use gatekey_core::{Actor, Caller};
 use gatekey_credentials::{ClientId, detection::holds_credential};
 use tower::ServiceExt as _;
 
@@ -42,35 +41,12 @@ const MAX_SPELLED: usize = 256;
 /// A request's name and origin; in every request's extensions.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The caller's `x-request-id`, or one of ours.
+    /// The caller's `x-request-id`, or a random one: a count would tell strangers how much is asked here.
     pub request_id: String,
     /// The address of the peer, or of whom a trusted proxy speaks for.
     pub peer: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: String,
-}
-
-/// Names for calls whose callers give none: no two are the same. Nobody is kept from guessing them, as nobody is kept from
-/// sending any.
-#[derive(Debug)]
-pub struct RequestIds {
-    /// Of this process.
-    prefix: [u8; 8],
-    given: AtomicU64,
-}
-
-impl RequestIds {
-    /// Other ones than any other process gives.
-    pub fn new(env: &Env) -> Self {
-        Self { prefix: env.random(), given: AtomicU64::new(0) }
-    }
-
-    fn next(&self) -> String {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.prefix);
-        id[8..].copy_from_slice(&self.given.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(id)
-    }
 }
 
 /// What is logged of a request once it is answered.
@@ -167,7 +143,8 @@ async fn answer(app: &App, mut request: Request, routed: impl AsyncFnOnce(Reques
     let started = std::time::Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
     let peer = peer.map(|peer| forwarded_for(app, peer, request.headers()));
-    let request_id = given_request_id(request.headers()).unwrap_or_else(|| app.request_ids.next());
+    let request_id = given_request_id(request.headers())
+        .unwrap_or_else(|| BASE64_URL_SAFE_NO_PAD.encode(app.env.random::<16>()));
     let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let user_agent = without_credential(user_agent.unwrap_or_default(), MAX_USER_AGENT);
     let method = request.method().clone();

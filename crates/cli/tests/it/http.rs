@@ -333,8 +333,6 @@ async fn whoever_sends_slowly_is_cut_off() {
     assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
 }
 
-/// Ten thousand connections that do nothing are what the server may hold at most (`MAX_CONNECTIONS`); each of them must
-/// be small.
 /// As above, in HTTP/2: whatever is begun there and is no body has the same ten seconds. Left to itself a header block
 /// waits for its end until a ping is not answered, 80 seconds, and a preface for ever.
 #[tokio::test]
@@ -393,6 +391,8 @@ async fn what_is_begun_in_http2_and_never_ended_is_cut_off() {
     panic!("a connection on which nothing was begun was closed");
 }
 
+/// Ten thousand connections that do nothing are what the server may hold at most (`MAX_CONNECTIONS`); each of them must
+/// be small.
 #[tokio::test]
 async fn idle_connections_take_little_memory() {
     const CONNECTIONS: u64 = 200;

@@ -437,6 +437,28 @@ async fn a_rotation_whose_commit_surfaces_later_is_in_force_then() {
 }
 
 #[tokio::test]
+async fn what_is_retired_follows_the_store_also_where_the_answer_to_a_rotation_was_lost() {
+    let faulty = Faulty::with("data/gatekey.db", &[]).await;
+    let world = &faulty.world;
+    let data_dir = world.server.data_dir.clone();
+    faulty.fail(&["sync"], EIO);
+    fails(&on(&data_dir, &["root-key", "rotate"]), 1);
+    faulty.fail(&["read"], EIO);
+    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
+    faulty.mend();
+    let key = world.key("ci").await;
+    assert!(!on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both keys' secrets need it");
+    for key in [&key, &world.admin] {
+        assert_eq!(world.http.token(key, &[]).await.status, 200);
+    }
+    assert!(on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both were used since");
+    assert_eq!(versions(&data_dir)[&1].0, "retired");
+    let token = world.server.token(&key).await;
+    world.serves(&key, &token).await;
+    ledger(&data_dir);
+}
+
+#[tokio::test]
 async fn a_file_that_was_left_pending_after_the_store_had_followed_is_finished_at_the_next_start() {
     let mut world = World::lasting().await;
     let data_dir = world.server.data_dir.clone();

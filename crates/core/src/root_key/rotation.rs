@@ -165,7 +165,12 @@ impl RootKey {
     /// When the store fails.
     pub async fn settle_anew(&self, store: &dyn Store) -> Result<(), RotationError> {
         let Ok(_alone) = self.alone() else { return Ok(()) };
-        Ok(self.settle(&store.root_keys().await?)?)
+        let stored = store.root_keys().await?;
+        let state = self.state.load();
+        // The store was settled with when it was opened; it may be one that a rotation has not reached yet.
+        let settled = State::settle(state.versions(), state.pending, &stored, true)?;
+        self.state.store(Arc::new(settled));
+        Ok(())
     }
 
     /// Takes the mark of a rotation out of the file that the store knows to be finished.
@@ -233,15 +238,18 @@ impl RootKey {
         version: u32,
         caller: &Caller,
     ) -> Result<Retired, RotationError> {
-        self.flush_rehashes(store, env, caller).await?;
         let _alone = self.alone()?;
         let file = self.file()?;
         let keys = file.read().await.map_err(RotationError::Unreadable)?;
-        State::settle(derive(&keys), keys.is_pending(), &store.root_keys().await?, true)?;
+        // By what the store knows now, which may be more than its answers said: what is sealed anew below, and what is
+        // hashed anew before, must be under the newest version there.
+        let state = State::settle(derive(&keys), keys.is_pending(), &store.root_keys().await?, true)?;
+        let reseal = reseal(&state, env)?;
+        self.state.store(Arc::new(state));
+        self.flush_rehashes(store, env, caller).await?;
         let now = env.now();
         let entry = NewEntry::new(now, caller, Action::RetireRootKey, version, "");
-        let outcome =
-            store.retire_root_key(version, surely(now), reseal(&self.state.load(), env)?, entry).await?;
+        let outcome = store.retire_root_key(version, surely(now), reseal, entry).await?;
         if !matches!(outcome, RootKeyRetired::Done | RootKeyRetired::Already) {
             return Ok(Retired { outcome, still_in_file: None });
         }

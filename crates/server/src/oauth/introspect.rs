@@ -1,11 +1,13 @@
 //! Token introspection (RFC 7662): a key about its own tokens, an admin or verifier about any.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use gatekey_core::tokens::TokenError;
+use gatekey_core::{directory::KeyFacts, tokens::TokenError};
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -62,19 +64,27 @@ pub const PARAMETERS: &[Parameter] = &[
 
 /// Tells whether a token is in force and what it says. What the asker may not know is `{"active": false}`.
 pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
+    let asking = asking(&app, &sent)?;
+    let mut response = answer(&app, &asking, &sent).unwrap_or_else(OAuthError::into_response);
+    response.extensions_mut().insert(CallingKey(asking.client_id.clone()));
+    Ok(response)
+}
+
+/// The key that asks.
+fn asking(app: &App, sent: &Sent) -> Result<Arc<KeyFacts>, OAuthError> {
     // RFC 7662 section 2.1 leaves the method open: a key's secret or a token of the key.
-    let asking = match Principal::of(&app, &sent.headers) {
-        Principal::Key(token) => {
-            if sent.form.get("client_secret").is_some() {
-                let description = "two authentications at once: a Bearer token and client_secret in the body";
-                return Err(OAuthError::invalid_request(description));
-            }
-            token.facts
-        }
-        Principal::Refused(_) => return Err(TokenError::InvalidClient.into()),
-        Principal::Nobody => client_authentication::authenticate(&app, &sent)?.facts,
-    };
-    let token = app.tokens.introspect(&asking, sent.form.require("token")?);
+    match Principal::of(app, &sent.headers) {
+        Principal::Key(_) if sent.form.get("client_secret").is_some() => Err(OAuthError::invalid_request(
+            "two authentications at once: a Bearer token and client_secret in the body",
+        )),
+        Principal::Key(token) => Ok(token.facts),
+        Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
+        Principal::Nobody => Ok(client_authentication::authenticate(app, sent)?.facts),
+    }
+}
+
+fn answer(app: &App, asking: &KeyFacts, sent: &Sent) -> Result<Response, OAuthError> {
+    let token = app.tokens.introspect(asking, sent.form.require("token")?);
     let told = token.as_ref().map(|token| Told {
         token_type: "Bearer",
         scope: &token.claims.scope,
@@ -90,7 +100,5 @@ pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAut
         org: &token.claims.org,
         role: token.facts.role,
     });
-    let mut response = Json(Introspection { active: told.is_some(), told }).into_response();
-    response.extensions_mut().insert(CallingKey(asking.client_id.clone()));
-    Ok(response)
+    Ok(Json(Introspection { active: told.is_some(), told }).into_response())
 }
