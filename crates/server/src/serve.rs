@@ -71,12 +71,9 @@ impl Answer for Router {
 pub async fn serve(acceptor: Acceptor, answer: impl Answer, shutdown: impl Future<Output = ()>) {
     let Acceptor { listener, tls, only_from, drain } = acceptor;
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // More than a hundred headers are refused by default; to say so would put a table of as many on the heap.
-        .header_read_timeout(HANDSHAKE_TIMEOUT)
-        .max_buf_size(64 * 1024);
+    // More than a hundred headers are refused by default. To ask for that limit makes hyper set up a table of that length
+    // for each request.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -412,19 +412,24 @@ async fn a_rotation_that_the_store_refused_leaves_everything_in_force_and_is_fin
     ledger(&data_dir);
 }
 
+/// A rotation that is refused and made all the same: as in `faults`, a commit whose sync fails stands once the log is
+/// read anew.
+async fn rotation_whose_answer_is_lost(faulty: &Faulty) {
+    faulty.fail(&["sync"], EIO);
+    fails(&on(&faulty.world.server.data_dir, &["root-key", "rotate"]), 1);
+    faulty.fail(&["read"], EIO);
+    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
+    faulty.mend();
+}
+
 #[tokio::test]
 async fn a_rotation_whose_commit_surfaces_later_is_in_force_then() {
-    // As in `faults`: a commit whose sync fails was refused, and stands once the log is read anew.
     let faulty = Faulty::with("data/gatekey.db", &[]).await;
     let world = &faulty.world;
     let data_dir = world.server.data_dir.clone();
     let patch = json!({ "apiKey": { "clientId": "admin", "clientName": "new" }, "updateMask": "clientName" });
     world.admin("Update", patch).await;
-    faulty.fail(&["sync"], EIO);
-    fails(&on(&data_dir, &["root-key", "rotate"]), 1);
-    faulty.fail(&["read"], EIO);
-    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
-    faulty.mend();
+    rotation_whose_answer_is_lost(&faulty).await;
     let key = world.key("ci").await;
     let token = world.token(&key).await;
     assert_eq!(versions(&data_dir)[&2].0, "in_use");
@@ -441,11 +446,7 @@ async fn what_is_retired_follows_the_store_also_where_the_answer_to_a_rotation_w
     let faulty = Faulty::with("data/gatekey.db", &[]).await;
     let world = &faulty.world;
     let data_dir = world.server.data_dir.clone();
-    faulty.fail(&["sync"], EIO);
-    fails(&on(&data_dir, &["root-key", "rotate"]), 1);
-    faulty.fail(&["read"], EIO);
-    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
-    faulty.mend();
+    rotation_whose_answer_is_lost(&faulty).await;
     let key = world.key("ci").await;
     assert!(!on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both keys' secrets need it");
     for key in [&key, &world.admin] {

@@ -16,7 +16,7 @@ use super::{client_authentication, error::OAuthError, form::Sent};
 use crate::{App, authenticate::Principal, call::CallingKey, endpoints::Parameter};
 
 /// RFC 7662 section 2.2.
-#[derive(Default, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct Introspection<'t> {
     /// Whether the token is in force. When it is not, nothing else is said.
     active: bool,
