@@ -14,9 +14,9 @@ use axum::body::{Body, Bytes};
 use futures::stream;
 use gatekey_core::{
     Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
-    api_keys::CreateApiKey,
-    directory::KeyFacts,
+    api_key::CreateApiKey,
     env::{Clock, Entropy},
+    memory::KeyFacts,
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
 use gatekey_server::{

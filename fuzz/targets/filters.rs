@@ -3,7 +3,7 @@
 #![no_main]
 
 use buffa::Message as _;
-use gatekey_core::list::{Condition, ListKeys, MAX_FILTERS, MAX_LIMIT};
+use gatekey_core::api_key::list::{Condition, ListKeys, MAX_FILTERS, MAX_LIMIT};
 use gatekey_proto::cloudidl::common::ListRequest;
 use gatekey_server::rpc::convert::list::query;
 use libfuzzer_sys::fuzz_target;

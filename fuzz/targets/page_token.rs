@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use gatekey_core::{RootKey, list::ListKeys};
+use gatekey_core::{RootKey, api_key::list::ListKeys};
 use libfuzzer_sys::fuzz_target;
 
 static ROOT_KEY: LazyLock<RootKey> = LazyLock::new(|| RootKey::new(&[7; 32]));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use gatekey_core::{Env, Timestamp, backup::Passphrase};
+use gatekey_core::{Env, Timestamp, operations::backup::Passphrase};
 use gatekey_server::{
     call::NoRequestLog,
     config,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use gatekey_core::{Actor, Caller, Env, StoreError, key_ring::KeyRingError};
+use gatekey_core::{Actor, Caller, Env, StoreError, signing_key::KeyRingError};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,

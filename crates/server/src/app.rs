@@ -15,7 +15,7 @@ use axum::{
 use gatekey_core::{
     ApiKeys, Caller, Directory, Env, KeyRing, LastUsed, Organization, RootKey, Store, Tokens,
     store::{ChangeObserver, Observers},
-    tokens::TokenPolicy,
+    token::TokenPolicy,
 };
 
 use crate::{

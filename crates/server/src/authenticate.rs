@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use gatekey_core::tokens::{TokenRefusal, VerifiedToken};
+use gatekey_core::token::{TokenRefusal, VerifiedToken};
 
 use crate::{App, call::CallingKey};
 

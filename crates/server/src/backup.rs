@@ -7,8 +7,8 @@ use std::{
 
 use gatekey_core::{
     Caller, StoreError, Timestamp,
-    backup::{Passphrase, Sealer},
     ledger::{Action, NewEntry},
+    operations::backup::{Passphrase, Sealer},
 };
 use tokio::task;
 

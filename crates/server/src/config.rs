@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::{key_ring::MAX_TOKEN_LIFETIME, redirect_uri};
+use gatekey_core::{api_key::redirect_uri, signing_key::MAX_TOKEN_LIFETIME};
 use gatekey_credentials::jwt::Algorithm;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};

@@ -8,9 +8,9 @@ use std::{io, time::Duration};
 
 use gatekey_core::{
     Actor, ApiKeyPatch, Application, Caller, Error, StoreError, Timestamp,
-    api_keys::{CreateApiKey, RotateSecret, WithSecret},
-    backup::Passphrase,
+    api_key::{CreateApiKey, RotateSecret, WithSecret},
     ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
+    operations::backup::Passphrase,
     root_key::rotation::{Retired, RootKeyFacts, Rotated},
     store::{RootKeyRetired, SealedSigningKey, SigningKeyRetired},
 };

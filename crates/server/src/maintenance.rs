@@ -6,7 +6,7 @@ use std::{
 };
 
 use gatekey_core::{
-    Actor, Caller, SecretId, StoreError, Timestamp, api_keys::REPLAY_WINDOW, id::Hex, tokens::CLOCK_ERROR,
+    Actor, Caller, SecretId, StoreError, Timestamp, api_key::REPLAY_WINDOW, id::Hex, token::CLOCK_ERROR,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 

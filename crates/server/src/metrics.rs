@@ -16,7 +16,7 @@ use std::{
 
 use axum::http::{HeaderMap, StatusCode, header};
 use connectrpc::ErrorCode;
-use gatekey_core::{Directory, Store, Timestamp, directory::KeyCounts};
+use gatekey_core::{Directory, Store, Timestamp, memory::KeyCounts};
 
 use crate::{
     endpoints::ENDPOINTS,

@@ -29,10 +29,10 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
-    api_keys::{CreateApiKey, RotateSecret},
+    api_key::{CreateApiKey, RotateSecret},
     env::{Clock, SystemEntropy},
     root_key::{RootKeyFile, RootKeys, file::FileError},
-    tokens::TokenError,
+    token::TokenError,
 };
 use gatekey_credentials::{Role, Secret};
 use gatekey_server::{

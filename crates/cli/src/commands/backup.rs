@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use gatekey_core::backup::Passphrase;
+use gatekey_core::operations::backup::Passphrase;
 use serde_json::json;
 use zeroize::Zeroizing;
 

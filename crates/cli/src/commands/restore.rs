@@ -12,8 +12,8 @@ use std::{
 use anyhow::Context as _;
 use gatekey_core::{
     ApiKey, Directory, Env, KeyId, RootKey, Timestamp,
-    backup::{BackupError, Opener},
     ledger::{Action, LedgerFault, NewEntry},
+    operations::backup::{BackupError, Opener},
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
 use serde_json::json;

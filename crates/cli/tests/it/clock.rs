@@ -15,11 +15,10 @@ use std::{
 
 use gatekey_core::{
     Actor, ApiKeyPatch, Application, Caller, Env, Error, RootKey, Store, Timestamp,
-    api_keys::{CreateApiKey, RotateSecret, WithSecret},
+    api_key::{CreateApiKey, RotateSecret, WithSecret, list::ListKeys},
     env::{Clock, SystemEntropy},
     ledger::{LedgerHead, verify_chain},
-    list::ListKeys,
-    tokens::{TokenError, TokenRefusal},
+    token::{TokenError, TokenRefusal},
 };
 use gatekey_credentials::{Role, jwt::InvalidToken};
 use gatekey_server::{App, app::Memory, call::NoRequestLog, config::Settings, maintenance};

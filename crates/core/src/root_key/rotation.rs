@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     Caller, Env, Store, StoreError, Timestamp,
-    directory::SecretFacts,
     ledger::{Action, NewEntry},
+    memory::SecretFacts,
     store::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
-    tokens::CLOCK_ERROR,
+    token::CLOCK_ERROR,
 };
 
 /// Secrets that are hashed anew in one transaction, at most: no other change waits for more of them.

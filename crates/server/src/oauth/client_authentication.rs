@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gatekey_core::tokens::{AuthenticatedKey, TokenError};
+use gatekey_core::token::{AuthenticatedKey, TokenError};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 

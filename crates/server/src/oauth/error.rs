@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use gatekey_core::tokens::TokenError;
+use gatekey_core::token::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use gatekey_core::tokens::TokenError;
+use gatekey_core::token::TokenError;
 use tokio::time::timeout;
 use url::form_urlencoded;
 use zeroize::Zeroizing;

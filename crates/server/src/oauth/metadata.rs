@@ -8,7 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use gatekey_core::tokens::SCOPE_ALL;
+use gatekey_core::token::SCOPE_ALL;
 use schemars::JsonSchema;
 use serde::Serialize;
 

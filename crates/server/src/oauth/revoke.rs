@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use gatekey_core::tokens::TokenError;
+use gatekey_core::token::TokenError;
 
 use super::{client_authentication, error::OAuthError, form::Sent, path};
 use crate::{App, call::CallingKey, endpoints::Parameter};

@@ -7,7 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use gatekey_core::tokens::{IssuedToken, TokenError};
+use gatekey_core::token::{IssuedToken, TokenError};
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Who is calling (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
 
 use axum::{Extension, Json, extract::State};
-use gatekey_core::tokens::{TokenError, VerifiedToken};
+use gatekey_core::token::{TokenError, VerifiedToken};
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,7 +1,10 @@
 //! `gatekey.v1.ApiKeyService`: what the public wire cannot say.
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
-use gatekey_core::{Error, api_keys::WithSecret, list::ListKeys};
+use gatekey_core::{
+    Error,
+    api_key::{WithSecret, list::ListKeys},
+};
 use gatekey_credentials::{EncodedCredentials, PlainSecret};
 use gatekey_proto::gatekey::v1::{
     ApiKeyService, CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, DisableRequest,

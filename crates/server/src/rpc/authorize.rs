@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 use connectrpc::{ConnectError, RequestContext};
-use gatekey_core::{Caller, Error, KeyId, tokens::VerifiedToken};
+use gatekey_core::{Caller, Error, KeyId, token::VerifiedToken};
 use gatekey_credentials::Role;
 use tokio::time::timeout;
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs::File, sync::Arc, time::Instant};
 use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Env, KeyId, SecretId, Store, StoreError, Timestamp,
+    api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    list::Selection,
     store::{
         Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired, RootKeyRotation, Rotated,
         Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gatekey_core::{
     ApiKey,
-    list::{Condition, Cursor, Field, Filter, Operand, Order, OrderField, Selection},
+    api_key::list::{Condition, Cursor, Field, Filter, Operand, Order, OrderField, Selection},
 };
 use rusqlite::{Connection, functions::FunctionFlags, params_from_iter, types::Value};
 

@@ -39,8 +39,8 @@ use std::{
 use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, RootKey, SecretId, Store, StoreError, Timestamp,
+    api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    list::Selection,
     store::{
         ChangeObserver, Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired,
         RootKeyRotation, Rotated, Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, task::Context};
 
 use futures::task::noop_waker;
-use gatekey_core::{Store, list::Selection};
+use gatekey_core::{Store, api_key::list::Selection};
 
 use crate::world::{NOW, World, entry, new_call, new_key, rotation_at, token};
 

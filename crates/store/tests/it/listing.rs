@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gatekey_core::{
     ApiKey, Timestamp,
-    list::{Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection},
+    api_key::list::{Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection},
 };
 use gatekey_credentials::Role;
 use proptest::{prelude::*, test_runner::TestRunner};

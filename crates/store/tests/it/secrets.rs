@@ -100,7 +100,7 @@ async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
     assert_eq!(labels(world.find("ci").await.unwrap()), expected);
     world.reopen().await;
     assert_eq!(labels(world.mirror.key("ci").unwrap()), expected);
-    let listed = world.store().list_keys(gatekey_core::list::Selection::default(), 9).await.unwrap();
+    let listed = world.store().list_keys(gatekey_core::api_key::list::Selection::default(), 9).await.unwrap();
     assert_eq!(labels(listed.into_iter().next().unwrap()), expected);
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatekey_core::{RootKey, key_ring};
+use gatekey_core::{RootKey, signing_key};
 use gatekey_store::Inspection;
 
 use super::{
@@ -93,7 +93,7 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
         Err(error) => return Step::failed(NAME, causes(&error.into()), RESTORE),
     };
     for sealed in &signing_keys {
-        if let Err(error) = key_ring::open(root_key, sealed) {
+        if let Err(error) = signing_key::open(root_key, sealed) {
             let found = format!("signing key {} does not open: {error}", sealed.kid);
             return Step::failed(
                 NAME,

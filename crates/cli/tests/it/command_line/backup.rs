@@ -264,7 +264,7 @@ async fn a_database_that_was_damaged_before_is_refused_and_nothing_is_left() {
     // The directory does not load any more, so the copy is sealed here.
     let root_key = crate::world::root_key(&world.server.data_dir);
     let env = gatekey_core::Env::system();
-    let sealer = gatekey_core::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
+    let sealer = gatekey_core::operations::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
     let mut database = fs::File::open(world.server.data_dir.join("gatekey.db")).unwrap();
     sealer.seal(&mut database, &mut fs::File::create(&file).unwrap()).unwrap();
     fs::create_dir(&new).unwrap();

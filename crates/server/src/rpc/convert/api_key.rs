@@ -3,8 +3,7 @@
 use buffa::EnumValue;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, StoredSecret,
-    api_key::{DEFAULT_REDIRECT_URI, GrantType},
-    api_keys::{CreateApiKey, RotateSecret},
+    api_key::{CreateApiKey, DEFAULT_REDIRECT_URI, GrantType, RotateSecret},
 };
 use gatekey_credentials::Role;
 use gatekey_proto::gatekey::v1 as wire;

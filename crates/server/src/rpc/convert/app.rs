@@ -2,8 +2,9 @@
 
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, Timestamp,
-    api_key::{ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod},
-    api_keys::CreateApiKey,
+    api_key::{
+        ApplicationType, ConsentMethod, CreateApiKey, GrantType, ResponseType, TokenEndpointAuthMethod,
+    },
 };
 use gatekey_credentials::Role;
 use gatekey_proto::cloudidl::identity as wire;

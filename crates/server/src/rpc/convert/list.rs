@@ -3,7 +3,7 @@
 use buffa_types::google::protobuf;
 use gatekey_core::{
     Error,
-    list::{Condition, Field, FieldKind, Filter, ListKeys, MAX_FILTERS, Operand, Order, OrderField},
+    api_key::list::{Condition, Field, FieldKind, Filter, ListKeys, MAX_FILTERS, Operand, Order, OrderField},
 };
 use gatekey_credentials::Role;
 use gatekey_proto::cloudidl::common::{self as wire, filter::Function, sort::Direction};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatekey_core::{ApiKeyPatch, Store, StoreError, list::Selection, store::Switch};
+use gatekey_core::{ApiKeyPatch, Store, StoreError, api_key::list::Selection, store::Switch};
 use rusqlite::Connection;
 
 use crate::world::{Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key};

@@ -10,8 +10,8 @@ use gatekey_credentials::{ClientId, jwt::Algorithm};
 
 use crate::{
     ApiKey, ApiKeyPatch, KeyId, LedgerKey, SecretHash, SecretId, StoredSecret, Timestamp,
+    api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    list::Selection,
     root_key::CannotOpen,
 };
 

@@ -11,11 +11,12 @@ use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
 use crate::{
     Caller, Directory, Env, KeyRing, LastUsed, RootKey, SecretId, Store, StoreError, Timestamp,
     api_key::MAX_SECRETS,
-    directory::{KeyFacts, SecretFacts},
     ledger::{Action, NewEntry},
+    memory::{KeyFacts, SecretFacts},
     store::DeniedToken,
-    throttle::{Throttle, Throttled},
 };
+
+use super::throttle::{Throttle, Throttled};
 
 /// The scope of a key that has a role: all that its role allows.
 pub const SCOPE_ALL: &str = "all";

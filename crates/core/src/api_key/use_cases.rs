@@ -9,12 +9,15 @@ use serde::Serialize;
 use crate::{
     ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
     StoreError, StoredSecret, Timestamp,
-    api_key::{DEFAULT_REDIRECT_URI, MAX_SECRETS, label_rule},
     error::Violation,
-    ledger::{Action, NewEntry},
-    list::{ListKeys, Page},
-    refusals::Refusals,
+    ledger::{Action, NewEntry, Refusals},
     store::{Created, Replay, Rotated, Rotation, Switch},
+};
+
+use super::{
+    DEFAULT_REDIRECT_URI, MAX_SECRETS,
+    key::label_rule,
+    list::{ListKeys, Page},
 };
 
 /// How long a repeated Create is known.

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use gatekey_credentials::{ClientId, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error, KeyId, SecretId, Timestamp, directory::SecretFacts, error::Violation, redirect_uri,
-    root_key::SecretHash,
-};
+use crate::{Error, KeyId, SecretId, Timestamp, error::Violation, memory::SecretFacts, root_key::SecretHash};
+
+use super::redirect_uri;
 
 /// The longest client name and label, in characters.
 pub const MAX_NAME_LENGTH: usize = 200;

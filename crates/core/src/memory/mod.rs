@@ -1,0 +1,7 @@
+//! State held in memory, so that issuing and verifying a token never reads the store.
+
+mod directory;
+mod last_used;
+
+pub use directory::{Directory, KeyCounts, KeyFacts, SecretFacts};
+pub use last_used::LastUsed;
