@@ -11,8 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     failure::Failure,
     rows::{Columns, json, micros},
-    tokens,
-    writer::Writing,
+    transaction::Transaction,
 };
 use crate::names::{Named, join};
 
@@ -27,19 +26,19 @@ pub(super) const SECRET_COLUMNS: &str = "client_id, secret_id, label, pepper_ver
     not_before, expires_at, last_used_at";
 
 pub(super) fn create(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     key: ApiKey,
     replay: &Replay,
     entry: &NewEntry,
 ) -> Result<Created, Failure> {
-    if let Some(earlier) = find(writing.connection(), &key.client_id)? {
-        return repeat(writing, earlier, key.secrets, replay);
+    if let Some(earlier) = find(transaction.connection(), &key.client_id)? {
+        return repeat(transaction, earlier, key.secrets, replay);
     }
-    insert(writing.connection(), &key)?;
+    insert(transaction.connection(), &key)?;
     for secret in &key.secrets {
-        insert_secret(writing.connection(), &key.client_id, secret)?;
+        insert_secret(transaction.connection(), &key.client_id, secret)?;
     }
-    let mut remember = writing.connection().prepare_cached(
+    let mut remember = transaction.connection().prepare_cached(
         "INSERT INTO replay (created_at, client_id, actor, request_id, digest, repeats)
          VALUES (?1, ?2, ?3, ?4, ?5, 0)",
     )?;
@@ -51,20 +50,20 @@ pub(super) fn create(
         replay.digest
     ])?;
     drop(remember);
-    writing.enter(entry)?;
+    transaction.append(entry)?;
     let key = Box::new(key);
-    writing.changed(Change::KeyPut(key.clone()));
+    transaction.report(Change::KeyPut(key.clone()));
     Ok(Created::New(key))
 }
 
 /// Adds the secret to the key that the same call created before.
 fn repeat(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     mut key: ApiKey,
     secrets: Vec<StoredSecret>,
     replay: &Replay,
 ) -> Result<Created, Failure> {
-    let mut count = writing.connection().prepare_cached(
+    let mut count = transaction.connection().prepare_cached(
         "UPDATE replay SET repeats = repeats + 1
          WHERE created_at = ?1 AND client_id = ?2 AND actor = ?3 AND request_id = ?4 AND digest = ?5
            AND created_at >= ?6 AND repeats < ?7",
@@ -83,59 +82,59 @@ fn repeat(
         return Err(Failure::Conflict);
     }
     for secret in secrets {
-        insert_secret(writing.connection(), &key.client_id, &secret)?;
+        insert_secret(transaction.connection(), &key.client_id, &secret)?;
         key.secrets.push(secret);
     }
-    finish_change(writing, &mut key, &replay.entry)?;
+    finish_change(transaction, &mut key, &replay.entry)?;
     Ok(Created::Replayed(Box::new(key)))
 }
 
 pub(super) fn update(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     patch: &ApiKeyPatch,
     entry: &NewEntry,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(None) };
+    let Some(mut key) = find(transaction.connection(), client_id)? else { return Ok(None) };
     let loses_role = patch.takes_role_from(&key);
     patch.apply(&mut key, entry.at);
-    put_application(writing.connection(), &key)?;
+    put_application(transaction.connection(), &key)?;
     if loses_role {
-        finish_change_with_new_epoch(writing, &mut key, entry)?;
+        finish_change_with_new_epoch(transaction, &mut key, entry)?;
     } else {
-        finish_change(writing, &mut key, entry)?;
+        finish_change(transaction, &mut key, entry)?;
     }
     Ok(Some(key))
 }
 
 pub(super) fn delete(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     entry: &NewEntry,
 ) -> Result<Option<KeyId>, Failure> {
-    let Some(key) = find(writing.connection(), client_id)? else { return Ok(None) };
+    let Some(key) = find(transaction.connection(), client_id)? else { return Ok(None) };
     // Secrets and denials follow by the foreign keys' cascades.
-    writing
+    transaction
         .connection()
         .prepare_cached("DELETE FROM api_key WHERE client_id = ?1")?
         .execute([client_id.as_str()])?;
-    writing
+    transaction
         .connection()
         .prepare_cached("DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2")?
         .execute(params![key.created_at.as_micros(), client_id.as_str()])?;
-    writing.enter(entry)?;
-    writing.changed(Change::KeyDeleted { client_id: key.client_id, key_id: key.key_id });
+    transaction.append(entry)?;
+    transaction.report(Change::KeyDeleted { client_id: key.client_id, key_id: key.key_id });
     Ok(Some(key.key_id))
 }
 
 pub(super) fn rotate_secret(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     rotation: Rotation,
     entry: &NewEntry,
 ) -> Result<Rotated, Failure> {
     let Rotation { secret, retire_others_at, raise_epoch, max_secrets, only_key } = rotation;
-    let key = find(writing.connection(), client_id)?;
+    let key = find(transaction.connection(), client_id)?;
     let Some(mut key) = key.filter(|key| only_key.is_none_or(|only_key| key.key_id == only_key)) else {
         return Ok(Rotated::Absent);
     };
@@ -154,79 +153,79 @@ pub(super) fn rotate_secret(
         return Ok(Rotated::TooManySecrets);
     }
     for other in &dated {
-        put_dates(writing.connection(), other)?;
+        put_dates(transaction.connection(), other)?;
     }
     // A key that rotates itself every minute must not grow by it.
     let surplus: Vec<SecretId> =
         key.secrets.iter().filter(|other| has_expired(other)).map(|other| other.id).collect();
     let surplus = &surplus[..expired.saturating_sub(max_secrets)];
     for forgotten in surplus {
-        forget_secret(writing.connection(), *forgotten)?;
+        forget_secret(transaction.connection(), *forgotten)?;
     }
     key.secrets.retain(|other| !surplus.contains(&other.id));
-    insert_secret(writing.connection(), client_id, &secret)?;
+    insert_secret(transaction.connection(), client_id, &secret)?;
     key.secrets.push(secret);
     if raise_epoch {
-        finish_change_with_new_epoch(writing, &mut key, entry)?;
+        finish_change_with_new_epoch(transaction, &mut key, entry)?;
     } else {
-        finish_change(writing, &mut key, entry)?;
+        finish_change(transaction, &mut key, entry)?;
     }
     Ok(Rotated::Done(Box::new(key)))
 }
 
 pub(super) fn retire_secret(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     secret_id: SecretId,
     entry: &NewEntry,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(None) };
+    let Some(mut key) = find(transaction.connection(), client_id)? else { return Ok(None) };
     let Some(secret) = key.secrets.iter_mut().find(|secret| secret.id == secret_id) else { return Ok(None) };
     end_by(secret, entry.at, entry.at);
-    put_dates(writing.connection(), secret)?;
-    finish_change(writing, &mut key, entry)?;
+    put_dates(transaction.connection(), secret)?;
+    finish_change(transaction, &mut key, entry)?;
     Ok(Some(key))
 }
 
 pub(super) fn switch(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     switch: Switch,
     entry: &NewEntry,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some(mut key) = find(writing.connection(), client_id)? else { return Ok(None) };
+    let Some(mut key) = find(transaction.connection(), client_id)? else { return Ok(None) };
     match (switch, key.disabled_at) {
         (Switch::Disable(at), None) => {
             key.disabled_at = Some(at);
-            finish_change_with_new_epoch(writing, &mut key, entry)?;
+            finish_change_with_new_epoch(transaction, &mut key, entry)?;
         }
         (Switch::Enable(_), Some(_)) => {
             key.disabled_at = None;
-            finish_change(writing, &mut key, entry)?;
+            finish_change(transaction, &mut key, entry)?;
         }
-        (Switch::Disable(_), Some(_)) | (Switch::Enable(_), None) => writing.enter(entry)?,
+        (Switch::Disable(_), Some(_)) | (Switch::Enable(_), None) => transaction.append(entry)?,
     }
     Ok(Some(key))
 }
 
 /// Kills every token of every key; gives how many keys there are. The observer is told nothing.
 pub(super) fn raise_epochs(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     least: u64,
     entry: &NewEntry,
 ) -> Result<usize, Failure> {
     let least = i64::try_from(least).map_err(|_| Failure::Corrupt("an epoch is too large".to_owned()))?;
-    writing.connection().execute("DELETE FROM denial", [])?;
-    let keys = writing.connection().execute("UPDATE api_key SET epoch = max(epoch + 1, ?1)", [least])?;
-    writing.enter(entry)?;
+    transaction.connection().execute("DELETE FROM denial", [])?;
+    let keys = transaction.connection().execute("UPDATE api_key SET epoch = max(epoch + 1, ?1)", [least])?;
+    transaction.append(entry)?;
     Ok(keys)
 }
 
 pub(super) fn record_last_used(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     uses: &[(SecretId, Timestamp)],
 ) -> Result<(), Failure> {
-    let mut update = writing.connection().prepare_cached(
+    let mut update = transaction.connection().prepare_cached(
         "UPDATE secret SET last_used_at = ?2
          WHERE secret_id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
     )?;
@@ -299,25 +298,32 @@ pub(super) fn secret(row: &Row<'_>) -> Result<StoredSecret, Failure> {
 }
 
 /// What every change of a key ends with: its date, the ledger's entry, and the observer's news.
-fn finish_change(writing: &mut Writing<'_>, key: &mut ApiKey, entry: &NewEntry) -> Result<(), Failure> {
+fn finish_change(
+    transaction: &mut Transaction<'_>,
+    key: &mut ApiKey,
+    entry: &NewEntry,
+) -> Result<(), Failure> {
     key.updated_at = entry.at;
-    put_state(writing.connection(), key)?;
-    writing.enter(entry)?;
-    writing.changed(Change::KeyPut(Box::new(key.clone())));
+    put_state(transaction.connection(), key)?;
+    transaction.append(entry)?;
+    transaction.report(Change::KeyPut(Box::new(key.clone())));
     Ok(())
 }
 
 /// The same, and kills every earlier token of the key, so that none of its denials needs remembering.
 pub(super) fn finish_change_with_new_epoch(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     key: &mut ApiKey,
     entry: &NewEntry,
 ) -> Result<(), Failure> {
     key.epoch += 1;
-    tokens::drop_denials(writing.connection(), &key.client_id)?;
-    finish_change(writing, key, entry)?;
+    transaction
+        .connection()
+        .prepare_cached("DELETE FROM denial WHERE client_id = ?1")?
+        .execute([key.client_id.as_str()])?;
+    finish_change(transaction, key, entry)?;
     // After the key: an observer must at no time have neither the denials nor the new epoch.
-    writing.changed(Change::DenialsDropped(key.key_id));
+    transaction.report(Change::DenialsDropped(key.key_id));
     Ok(())
 }
 

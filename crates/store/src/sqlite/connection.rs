@@ -2,16 +2,14 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, functions::FunctionFlags};
 
-use super::list;
-
-/// How long a connection waits for another process, such as a backup, before it gives up.
+/// How long a connection waits for a lock that another process holds, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages that the log gathers before they move into the file, 16 MiB of them. Four times SQLite's own number:
-/// every move costs two more fsyncs, and a page that changed twice meanwhile moves once.
+/// Pages in the log before a checkpoint moves them into the file: 16 MiB. Four times SQLite's
+/// default: each checkpoint costs two more fsyncs, and moves a page once however often it changed.
 const LOG_PAGES: i64 = 4000;
-/// Statements are few and fixed but for the filters of lists.
+/// More than the fixed statements; the filters of lists make further ones.
 const CACHED_STATEMENTS: usize = 64;
 
 /// Opens an existing database to write.
@@ -24,33 +22,46 @@ pub(super) fn open_to_write(path: &Path) -> rusqlite::Result<Connection> {
 /// Opens an existing database to read.
 pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    // Half of the default: there are several readers, and the file is in the system's cache as well.
+    // Half of the default: there are several readers, and the kernel caches the file too.
     connection.pragma_update(None, "cache_size", -1024)?;
-    list::define_lower_case(&connection)?;
+    define_lower_case(&connection)?;
     Ok(connection)
 }
 
-/// Opens a database without touching it, but for what every connection sets for itself.
+/// Opens a database without changing it. The settings apply to the connection only.
 pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    // Plans that do not depend on values: otherwise SQLite, built with STAT4, compiles a statement again for
-    // every new value.
+    // Plans independent of values: otherwise SQLite, built with STAT4, compiles a statement again
+    // for each new value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // Sorting in memory: what a list sorts is bounded, and nothing of a key belongs into /tmp.
+    // Sorts in memory: the size of a sort is bounded, and key data must not reach /tmp.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
 
-/// What only the writing connection sets. FULL: an acknowledged change survives a power cut.
+/// Applies the settings of the writing connection. With FULL, an acknowledged change survives a
+/// power cut.
 pub(super) fn set_up_to_write(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
+}
+
+/// The SQL function that converts text to lower case by Unicode's rules. SQLite's `lower` only
+/// converts ASCII.
+pub(super) const LOWER_CASE: &str = "gatekey_lower_case";
+
+/// Adds the function [`LOWER_CASE`] to a connection.
+pub(super) fn define_lower_case(connection: &Connection) -> rusqlite::Result<()> {
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    connection
+        .create_scalar_function(LOWER_CASE, 1, flags, |call| Ok(call.get_raw(0).as_str()?.to_lowercase()))
 }
 
 #[cfg(test)]
@@ -59,7 +70,7 @@ mod tests {
     use crate::sqlite::open;
 
     #[test]
-    fn a_connection_that_writes_waits_for_the_disk_also_when_it_is_opened_anew() {
+    fn a_reopened_writing_connection_still_syncs() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gatekey.db");
         for connection in [open::open(&path).unwrap(), open_to_write(&path).unwrap()] {
@@ -74,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_reads_cannot_write() {
+    fn a_reading_connection_cannot_write() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gatekey.db");
         let _writer = open::open(&path).unwrap();

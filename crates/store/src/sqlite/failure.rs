@@ -1,27 +1,26 @@
-//! [`Failure`]: what can go wrong inside the store, before it is a [`StoreError`].
+//! [`Failure`] and [`CommitFailed`]: why a call failed, before it becomes a [`StoreError`].
+
+use std::sync::Arc;
 
 use gatekey_core::StoreError;
 use rusqlite::ErrorCode;
 
-/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The client id is taken.
     #[error("the client id is taken")]
     Conflict,
-    /// SQLite refused or could not.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// The database holds what this program cannot read.
+    /// The database contains something that this program cannot read.
     #[error("{0}")]
     Corrupt(String),
-    /// The code that ran the call panicked, which was logged by the panic itself.
-    #[error("the store failed inside; the call was not carried out")]
+    /// The code of the call panicked. The panic itself is in the log.
+    #[error("internal error in the store; the call had no effect")]
     Panicked,
 }
 
 impl Failure {
-    /// Whether the connection that met it is better replaced.
+    /// Whether the connection must be replaced.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Self::Sqlite(error) => spoils_connection(error),
@@ -31,16 +30,42 @@ impl Failure {
     }
 }
 
-/// What the log is to say of an error. The number tells apart what the words do not, such as a failed write and a
-/// failed sync (<https://www.sqlite.org/rescode.html>).
-pub(super) fn cause(error: &rusqlite::Error) -> String {
+/// The transaction of a call was not committed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the change was not committed: {0}")]
+pub(super) struct CommitFailed(Arc<str>);
+
+impl From<&Failure> for CommitFailed {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) => error.into(),
+            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => Self(failure.to_string().into()),
+        }
+    }
+}
+
+impl From<&rusqlite::Error> for CommitFailed {
+    fn from(error: &rusqlite::Error) -> Self {
+        Self(cause(error).into())
+    }
+}
+
+impl From<CommitFailed> for StoreError {
+    fn from(failed: CommitFailed) -> Self {
+        Self::Unavailable(Box::new(failed))
+    }
+}
+
+/// The error for the log. The extended code distinguishes errors with the same text, such as a
+/// failed write and a failed sync (<https://www.sqlite.org/rescode.html>).
+fn cause(error: &rusqlite::Error) -> String {
     match error.sqlite_error() {
         Some(code) => format!("{error} (SQLite's code {})", code.extended_code),
         None => error.to_string(),
     }
 }
 
-/// Whether a connection that met the error may hold on to a broken file handle or a stale view of the file.
+/// Whether the connection may now have a broken file handle or a stale view of the file.
 pub(super) fn spoils_connection(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -78,10 +103,10 @@ impl From<Failure> for StoreError {
                     | ErrorCode::CannotOpen
                     | ErrorCode::FileLockingProtocolFailed,
                 ) => Self::Unavailable(Box::new(error)),
-                // SQLite says so of a damaged page, and of one that the disk cannot read (EIO) as well: `unixRead`
-                // makes SQLITE_IOERR_CORRUPTFS of it, and that becomes SQLITE_CORRUPT before anybody is told.
+                // A damaged page, or one that the disk cannot read (EIO): `unixRead` turns that
+                // into SQLITE_IOERR_CORRUPTFS, which SQLite reports as SQLITE_CORRUPT.
                 Some(ErrorCode::DatabaseCorrupt) => Self::Unreadable(cause(&error)),
-                // It will not: what the file holds is no database, or breaks a rule of the schema.
+                // A retry would not help: the file is no database, or violates the schema.
                 Some(_) | None => Self::Corrupt(error.to_string()),
             },
         }

@@ -10,21 +10,21 @@ use rusqlite::{Connection, params};
 use super::{
     failure::Failure,
     rows::{Columns, micros},
-    writer::Writing,
+    transaction::Transaction,
 };
 
 pub(super) fn rotate(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     key: &SealedSigningKey,
     others_published_until: Timestamp,
     entry: &NewEntry,
 ) -> Result<(), Failure> {
     // A key retired earlier keeps its earlier date: it has signed nothing since.
-    writing
+    transaction
         .connection()
         .prepare_cached("UPDATE signing_key SET published_until = ?1 WHERE published_until IS NULL")?
         .execute([others_published_until.as_micros()])?;
-    let mut insert = writing.connection().prepare_cached(
+    let mut insert = transaction.connection().prepare_cached(
         "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until)
          VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -36,28 +36,28 @@ pub(super) fn rotate(
         micros(key.published_until)
     ])?;
     drop(insert);
-    writing.enter(entry)?;
-    let keys = all(writing.connection())?;
-    writing.changed(Change::SigningKeys(keys));
+    transaction.append(entry)?;
+    let keys = all(transaction.connection())?;
+    transaction.report(Change::SigningKeys(keys));
     Ok(())
 }
 
 /// Every signing key, in the order in which they were made.
 pub(super) fn retire(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     kid: &str,
     entry: &NewEntry,
 ) -> Result<SigningKeyRetired, Failure> {
-    let mut keys = all(writing.connection())?;
+    let mut keys = all(transaction.connection())?;
     let Some(key) = keys.iter_mut().find(|key| key.kid == kid) else { return Ok(SigningKeyRetired::Absent) };
     let Some(until) = key.published_until else { return Ok(SigningKeyRetired::Signs) };
     key.published_until = Some(until.min(entry.at));
-    writing
+    transaction
         .connection()
         .prepare_cached("UPDATE signing_key SET published_until = ?2 WHERE kid = ?1")?
         .execute(params![kid, micros(key.published_until)])?;
-    writing.enter(entry)?;
-    writing.changed(Change::SigningKeys(keys));
+    transaction.append(entry)?;
+    transaction.report(Change::SigningKeys(keys));
     Ok(SigningKeyRetired::Done)
 }
 

@@ -6,10 +6,11 @@ use gatekey_core::{
     ApiKey,
     api_key::list::{Condition, Cursor, Field, Filter, Operand, Order, OrderField, Selection},
 };
-use rusqlite::{Connection, functions::FunctionFlags, params_from_iter, types::Value};
+use rusqlite::{Connection, params_from_iter, types::Value};
 
 use super::{
     api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
+    connection::LOWER_CASE,
     failure::Failure,
     rows::{Columns, json, micros},
 };
@@ -170,24 +171,13 @@ fn order_column(field: OrderField) -> &'static str {
     }
 }
 
-/// The SQL function that [`define_lower_case`] defines.
-const LOWER_CASE: &str = "gatekey_lower_case";
-
-/// Gives a connection Unicode's lower case, which SQLite lacks.
-pub(super) fn define_lower_case(connection: &Connection) -> rusqlite::Result<()> {
-    let flags =
-        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
-    connection
-        .create_scalar_function(LOWER_CASE, 1, flags, |call| Ok(call.get_raw(0).as_str()?.to_lowercase()))
-}
-
 #[cfg(test)]
 mod tests {
     use gatekey_core::Timestamp;
     use rusqlite::StatementStatus;
 
     use super::*;
-    use crate::sqlite::migrations;
+    use crate::sqlite::{connection::define_lower_case, migrations};
 
     const FIELDS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
 

@@ -33,7 +33,7 @@ pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Re
 }
 
 /// Everything that a transaction sees, to be told at once in place of all that was told before.
-pub(super) fn anew(connection: &Connection) -> Result<Vec<Change>, Failure> {
+pub(super) fn reload(connection: &Connection) -> Result<Vec<Change>, Failure> {
     let mut changes = vec![Change::Reset];
     each_change(connection, |change| changes.push(change))?;
     Ok(changes)

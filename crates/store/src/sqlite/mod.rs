@@ -26,6 +26,7 @@ mod rows;
 mod sealed;
 mod snapshot;
 mod tokens;
+mod transaction;
 mod writer;
 
 use std::{
@@ -87,7 +88,8 @@ impl SqliteStore {
         let ledger_keys = root_key::settle(&mut connection, root_key).map_err(|why| why.at(&path))?;
         let readers = Readers::new(path.clone());
         let writer =
-            Writer::start(path.clone(), connection, ledger_keys, Arc::clone(&observer)).map_err(io_error)?;
+            Writer::start(path.clone(), connection, ledger_keys, Arc::clone(&observer), load::reload)
+                .map_err(io_error)?;
         Ok(Self { readers, writer, observer, path })
     }
 
@@ -98,7 +100,7 @@ impl SqliteStore {
     /// # Errors
     /// When the change cannot be made; then nothing is changed.
     pub async fn raise_epochs(&self, least: u64, entry: NewEntry) -> Result<usize, StoreError> {
-        self.writer.write(move |writing| api_keys::raise_epochs(writing, least, &entry)).await
+        self.writer.write(move |transaction| api_keys::raise_epochs(transaction, least, &entry)).await
     }
 
     /// How many transactions the writer has committed, to see that calls share them.
@@ -111,7 +113,7 @@ impl SqliteStore {
     #[doc(hidden)]
     pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
         self.writer
-            .alone(move |connection| {
+            .exclusively(move |connection| {
                 Ok(connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
             })
             .await
@@ -130,7 +132,7 @@ impl Store for SqliteStore {
         let observer = Arc::clone(&self.observer);
         // On the writer's thread: what is told must not be older than a change told before.
         self.writer
-            .alone(move |connection| {
+            .exclusively(move |connection| {
                 reader::in_transaction(connection, |connection| load::load(connection, &*observer))?;
                 Ok(open::leave_log(connection, false)?)
             })
@@ -138,7 +140,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError> {
-        self.writer.write(move |writing| api_keys::create(writing, key, &replay, &entry)).await
+        self.writer.write(move |transaction| api_keys::create(transaction, key, &replay, &entry)).await
     }
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
@@ -157,12 +159,12 @@ impl Store for SqliteStore {
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
-        self.writer.write(move |writing| api_keys::update(writing, &client_id, &patch, &entry)).await
+        self.writer.write(move |transaction| api_keys::update(transaction, &client_id, &patch, &entry)).await
     }
 
     async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError> {
         let client_id = client_id.clone();
-        self.writer.write(move |writing| api_keys::delete(writing, &client_id, &entry)).await
+        self.writer.write(move |transaction| api_keys::delete(transaction, &client_id, &entry)).await
     }
 
     async fn rotate_secret(
@@ -172,7 +174,9 @@ impl Store for SqliteStore {
         entry: NewEntry,
     ) -> Result<Rotated, StoreError> {
         let client_id = client_id.clone();
-        self.writer.write(move |writing| api_keys::rotate_secret(writing, &client_id, rotation, &entry)).await
+        self.writer
+            .write(move |transaction| api_keys::rotate_secret(transaction, &client_id, rotation, &entry))
+            .await
     }
 
     async fn retire_secret(
@@ -183,7 +187,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
         self.writer
-            .write(move |writing| api_keys::retire_secret(writing, &client_id, secret_id, &entry))
+            .write(move |transaction| api_keys::retire_secret(transaction, &client_id, secret_id, &entry))
             .await
     }
 
@@ -194,11 +198,11 @@ impl Store for SqliteStore {
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
-        self.writer.write(move |writing| api_keys::switch(writing, &client_id, switch, &entry)).await
+        self.writer.write(move |transaction| api_keys::switch(transaction, &client_id, switch, &entry)).await
     }
 
     async fn record_last_used(&self, uses: Vec<(SecretId, Timestamp)>) -> Result<(), StoreError> {
-        self.writer.write(move |writing| api_keys::record_last_used(writing, &uses)).await
+        self.writer.write(move |transaction| api_keys::record_last_used(transaction, &uses)).await
     }
 
     async fn revoke_token(
@@ -210,7 +214,7 @@ impl Store for SqliteStore {
     ) -> Result<Revoked, StoreError> {
         let client_id = client_id.clone();
         self.writer
-            .write(move |writing| tokens::revoke(writing, &client_id, token, max_denials, &entry))
+            .write(move |transaction| tokens::revoke(transaction, &client_id, token, max_denials, &entry))
             .await
     }
 
@@ -221,13 +225,13 @@ impl Store for SqliteStore {
         entry: NewEntry,
     ) -> Result<(), StoreError> {
         self.writer
-            .write(move |writing| key_ring::rotate(writing, &key, others_published_until, &entry))
+            .write(move |transaction| key_ring::rotate(transaction, &key, others_published_until, &entry))
             .await
     }
 
     async fn retire_signing_key(&self, kid: &str, entry: NewEntry) -> Result<SigningKeyRetired, StoreError> {
         let kid = kid.to_owned();
-        self.writer.write(move |writing| key_ring::retire(writing, &kid, &entry)).await
+        self.writer.write(move |transaction| key_ring::retire(transaction, &kid, &entry)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
@@ -241,7 +245,7 @@ impl Store for SqliteStore {
 
     async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.writer.write(move |writing| sealed::put(writing.connection(), &name, &sealed)).await
+        self.writer.write(move |transaction| sealed::put(transaction.connection(), &name, &sealed)).await
     }
 
     async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError> {
@@ -253,7 +257,7 @@ impl Store for SqliteStore {
     }
 
     async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError> {
-        self.writer.write(move |writing| root_key::rotate(writing, rotation, &entry)).await
+        self.writer.write(move |transaction| root_key::rotate(transaction, rotation, &entry)).await
     }
 
     async fn retire_root_key(
@@ -263,15 +267,17 @@ impl Store for SqliteStore {
         reseal: Reseal,
         entry: NewEntry,
     ) -> Result<RootKeyRetired, StoreError> {
-        self.writer.write(move |writing| root_key::retire(writing, version, now, &reseal, &entry)).await
+        self.writer
+            .write(move |transaction| root_key::retire(transaction, version, now, &reseal, &entry))
+            .await
     }
 
     async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError> {
-        self.writer.write(move |writing| root_key::rehash_secrets(writing, &rehashes, &entry)).await
+        self.writer.write(move |transaction| root_key::rehash_secrets(transaction, &rehashes, &entry)).await
     }
 
     async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError> {
-        self.writer.write(move |writing| writing.enter(&entry)).await
+        self.writer.write(move |transaction| transaction.append(&entry)).await
     }
 
     async fn ledger_entries(&self, after: i64, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
@@ -279,7 +285,7 @@ impl Store for SqliteStore {
     }
 
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError> {
-        self.readers.read(ledger::head).await
+        self.readers.read(transaction::ledger_head).await
     }
 
     fn queue_depth(&self) -> usize {
@@ -298,6 +304,8 @@ impl Store for SqliteStore {
         replays_before: Timestamp,
         secrets_before: Timestamp,
     ) -> Result<(), StoreError> {
-        self.writer.write(move |writing| purge::purge(writing, now, replays_before, secrets_before)).await
+        self.writer
+            .write(move |transaction| purge::purge(transaction, now, replays_before, secrets_before))
+            .await
     }
 }

@@ -14,9 +14,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     api_keys,
     failure::Failure,
-    key_ring, ledger,
+    key_ring,
     rows::{Columns, micros},
-    writer::Writing,
+    transaction::{Transaction, ledger_head},
 };
 
 /// Keys that are named to who wants to retire a version that their secrets need.
@@ -73,7 +73,7 @@ pub(super) fn known(connection: &Connection, root_key: &RootKey) -> Result<Vec<S
         return Ok(known);
     }
     // Whoever entered something without a row did so before there were versions.
-    let from_before = ledger::head(connection)?.sequence > 0;
+    let from_before = ledger_head(connection)?.sequence > 0;
     let signing_keys = key_ring::all(connection)?;
     Ok(vec![root_key.first_of_store(from_before, signing_keys.last())?])
 }
@@ -96,12 +96,6 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<StoredRootKey>, Failure
         });
     }
     Ok(known)
-}
-
-/// The newest version.
-pub(super) fn newest(connection: &Connection) -> Result<u32, Failure> {
-    let mut select = connection.prepare_cached("SELECT max(version) FROM root_key")?;
-    select.query_row([], |row| Ok(Columns::new("root_key", row).integer(0)))?
 }
 
 fn insert(connection: &Connection, key: &StoredRootKey) -> Result<(), Failure> {
@@ -134,48 +128,48 @@ pub(super) fn secrets(connection: &Connection, now: Timestamp) -> Result<BTreeMa
 }
 
 pub(super) fn rotate(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     rotation: RootKeyRotation,
     entry: &NewEntry,
 ) -> Result<(), Failure> {
     let RootKeyRotation { key, ledger_key, sealed_ledger_keys, reseal } = rotation;
-    insert(writing.connection(), &key)?;
+    insert(transaction.connection(), &key)?;
     for (version, sealed) in sealed_ledger_keys {
-        writing
+        transaction
             .connection()
             .prepare_cached("UPDATE root_key SET ledger_key = ?2 WHERE version = ?1")?
             .execute(params![version, sealed])?;
     }
-    seal_anew(writing, &reseal)?;
-    writing.link_under(ledger_key);
-    writing.enter(entry)
+    seal_anew(transaction, &reseal)?;
+    transaction.link_under(ledger_key);
+    transaction.append(entry)
 }
 
 pub(super) fn retire(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     version: u32,
     now: Timestamp,
     reseal: &Reseal,
     entry: &NewEntry,
 ) -> Result<RootKeyRetired, Failure> {
-    let known = all(writing.connection())?;
+    let known = all(transaction.connection())?;
     match known.iter().find(|known| known.version == version) {
         None => return Ok(RootKeyRetired::Absent),
         Some(known) if known.retired_at.is_some() => return Ok(RootKeyRetired::Already),
-        Some(_) if version == newest(writing.connection())? => return Ok(RootKeyRetired::Newest),
+        Some(_) if version == transaction.root_key_version() => return Ok(RootKeyRetired::Newest),
         Some(_) => {}
     }
-    let secrets = secrets(writing.connection(), now)?.get(&version).copied().unwrap_or_default();
+    let secrets = secrets(transaction.connection(), now)?.get(&version).copied().unwrap_or_default();
     if secrets > 0 {
-        let client_ids = owners(writing.connection(), version, now)?;
+        let client_ids = owners(transaction.connection(), version, now)?;
         return Ok(RootKeyRetired::Needed { secrets, client_ids });
     }
-    seal_anew(writing, reseal)?;
-    writing
+    seal_anew(transaction, reseal)?;
+    transaction
         .connection()
         .prepare_cached("UPDATE root_key SET retired_at = ?2 WHERE version = ?1")?
         .execute(params![version, entry.at.as_micros()])?;
-    writing.enter(entry)?;
+    transaction.append(entry)?;
     Ok(RootKeyRetired::Done)
 }
 
@@ -193,21 +187,21 @@ fn owners(connection: &Connection, version: u32, now: Timestamp) -> Result<Vec<C
 }
 
 /// Seals under the newest version all that is sealed, whatever it was sealed under.
-fn seal_anew(writing: &mut Writing<'_>, reseal: &Reseal) -> Result<(), Failure> {
+fn seal_anew(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), Failure> {
     let sealed_anew = |name: &str, sealed: &[u8]| {
         reseal(name, sealed)
             .map_err(|_| Failure::Corrupt(format!("{name} does not open under any version of the root key")))
     };
-    let mut keys = key_ring::all(writing.connection())?;
+    let mut keys = key_ring::all(transaction.connection())?;
     let mut update =
-        writing.connection().prepare_cached("UPDATE signing_key SET sealed = ?2 WHERE kid = ?1")?;
+        transaction.connection().prepare_cached("UPDATE signing_key SET sealed = ?2 WHERE kid = ?1")?;
     for key in &mut keys {
         key.sealed = sealed_anew(&key.sealing_name(), &key.sealed)?;
         update.execute(params![key.kid, key.sealed])?;
     }
     drop(update);
     let mut named = Vec::new();
-    let mut select = writing.connection().prepare_cached("SELECT name, bytes FROM sealed")?;
+    let mut select = transaction.connection().prepare_cached("SELECT name, bytes FROM sealed")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let columns = Columns::new("sealed", row);
@@ -217,24 +211,25 @@ fn seal_anew(writing: &mut Writing<'_>, reseal: &Reseal) -> Result<(), Failure> 
     }
     drop(rows);
     drop(select);
-    let mut update = writing.connection().prepare_cached("UPDATE sealed SET bytes = ?2 WHERE name = ?1")?;
+    let mut update =
+        transaction.connection().prepare_cached("UPDATE sealed SET bytes = ?2 WHERE name = ?1")?;
     for (name, bytes) in named {
         update.execute(params![name, bytes])?;
     }
     drop(update);
-    writing.changed(Change::SigningKeys(keys));
+    transaction.report(Change::SigningKeys(keys));
     Ok(())
 }
 
 pub(super) fn rehash_secrets(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     rehashes: &[Rehash],
     entry: &NewEntry,
 ) -> Result<(), Failure> {
-    let newest = newest(writing.connection())?;
+    let newest = transaction.root_key_version();
     let mut count = 0;
     let mut owners = Vec::new();
-    let mut update = writing.connection().prepare_cached(
+    let mut update = transaction.connection().prepare_cached(
         "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1 AND pepper_version = ?4 AND mac = ?5
          RETURNING client_id",
     )?;
@@ -257,9 +252,9 @@ pub(super) fn rehash_secrets(
     owners.sort();
     owners.dedup();
     for client_id in owners {
-        if let Some(key) = api_keys::find(writing.connection(), &client_id)? {
-            writing.changed(Change::KeyPut(Box::new(key)));
+        if let Some(key) = api_keys::find(transaction.connection(), &client_id)? {
+            transaction.report(Change::KeyPut(Box::new(key)));
         }
     }
-    writing.enter(&NewEntry { detail: format!("secrets={count}"), ..entry.clone() })
+    transaction.append(&NewEntry { detail: format!("secrets={count}"), ..entry.clone() })
 }

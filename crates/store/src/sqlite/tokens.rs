@@ -7,37 +7,37 @@ use gatekey_core::{
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, params};
 
-use super::{api_keys, failure::Failure, rows::Columns, writer::Writing};
+use super::{api_keys, failure::Failure, rows::Columns, transaction::Transaction};
 
 /// How many times the most live denials a key may have in all: they are kept for a while once their tokens have
 /// expired, and must be bounded all the same.
 const KEPT_FOR_EACH_LIVE: usize = 10;
 
 pub(super) fn revoke(
-    writing: &mut Writing<'_>,
+    transaction: &mut Transaction<'_>,
     client_id: &ClientId,
     token: DeniedToken,
     max_denials: usize,
     entry: &NewEntry,
 ) -> Result<Revoked, Failure> {
     // A key made again under the client id is another key, whose tokens these are not.
-    let key = api_keys::find(writing.connection(), client_id)?.filter(|key| key.key_id == token.key_id);
+    let key = api_keys::find(transaction.connection(), client_id)?.filter(|key| key.key_id == token.key_id);
     let Some(mut key) = key else { return Ok(Revoked::Absent) };
-    let Denials { is_denied, live, kept } = count(writing.connection(), client_id, &token, entry)?;
+    let Denials { is_denied, live, kept } = count(transaction.connection(), client_id, &token, entry)?;
     if is_denied {
-        writing.enter(entry)?;
+        transaction.append(entry)?;
         return Ok(Revoked::Denied);
     }
     if live >= max_denials || kept >= max_denials.saturating_mul(KEPT_FOR_EACH_LIVE) {
-        api_keys::finish_change_with_new_epoch(writing, &mut key, entry)?;
+        api_keys::finish_change_with_new_epoch(transaction, &mut key, entry)?;
         return Ok(Revoked::EpochRaised);
     }
-    writing
+    transaction
         .connection()
         .prepare_cached("INSERT INTO denial (client_id, jti, expires_at) VALUES (?1, ?2, ?3)")?
         .execute(params![client_id.as_str(), token.jti, token.expires_at.as_micros()])?;
-    writing.enter(entry)?;
-    writing.changed(Change::TokenDenied(token));
+    transaction.append(entry)?;
+    transaction.report(Change::TokenDenied(token));
     Ok(Revoked::Denied)
 }
 
@@ -67,9 +67,4 @@ fn count(
         }))
     });
     counted?
-}
-
-pub(super) fn drop_denials(connection: &Connection, client_id: &ClientId) -> Result<(), Failure> {
-    connection.prepare_cached("DELETE FROM denial WHERE client_id = ?1")?.execute([client_id.as_str()])?;
-    Ok(())
 }

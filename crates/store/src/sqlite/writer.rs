@@ -1,8 +1,8 @@
 //! The one writer: a thread that owns the writing connection and commits many calls at once.
 //!
-//! An fsync costs far more than a change, so whatever is queued while one commit is on its way to the disk
-//! shares the next. Each call runs in a savepoint of its own: when it fails, it fails alone. The observer is
-//! told after the commit, and the callers after the observer.
+//! An fsync costs far more than a change, so calls that arrive during one commit share the next.
+//! Each call runs in its own savepoint, so a failed call does not affect the others. The observer
+//! is notified after the commit, and the callers after the observer.
 
 use std::{
     collections::VecDeque,
@@ -18,8 +18,8 @@ use std::{
 };
 
 use gatekey_core::{
-    LedgerKey, LedgerKeys, StoreError,
-    ledger::{LedgerHead, NewEntry},
+    LedgerKeys, StoreError,
+    ledger::LedgerHead,
     panic,
     store::{Change, ChangeObserver},
 };
@@ -28,247 +28,156 @@ use tokio::sync::oneshot;
 
 use super::{
     connection,
-    failure::{self, Failure, spoils_connection},
-    ledger, load, root_key,
+    failure::{CommitFailed, Failure},
+    transaction::{Finished, Transaction, ledger_head},
 };
 
-/// The most calls that share a commit: bounds how long the first of them waits for the others.
+/// The most calls that share a commit. Bounds how long the first of them waits for the others.
 const BATCH: usize = 256;
 
-/// The handle of the writer thread. Dropping it finishes what is queued and joins the thread.
+/// Reads everything an observer holds, after a commit that was reported as failed proved durable.
+pub(super) type Reload = fn(&Connection) -> Result<Vec<Change>, Failure>;
+
+/// The handle of the writer thread. Dropping it finishes the queued calls and joins the thread.
 pub(super) struct Writer {
-    /// Unbounded, so that a call is on its way as soon as it is made, whatever becomes of its future; how
-    /// many calls are made at once is bounded by the server's limit on requests.
+    /// Unbounded, so that a call is queued at once and survives its future. The server's limit on
+    /// requests bounds the number of concurrent calls.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<thread::JoinHandle<()>>,
     commits: Arc<AtomicU64>,
-    waiting: Arc<AtomicUsize>,
+    queued: Arc<AtomicUsize>,
 }
 
-/// Counts a call from when it is made until it is answered, or dropped by a panic.
-struct Waiting(Arc<AtomicUsize>);
+/// Counts a call as queued until it is answered, or dropped by a panic.
+struct QueueTicket(Arc<AtomicUsize>);
 
-impl Drop for Waiting {
+impl Drop for QueueTicket {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// What the thread is asked to do.
 enum Job {
-    /// A change, which may share its transaction.
+    /// A change, which can share its transaction.
     Change(Box<dyn Call>),
-    /// Something that wants the connection for itself, between two transactions.
-    Alone(Alone),
+    /// Work that needs the connection between two transactions.
+    Exclusive(ExclusiveWork),
 }
 
-/// Takes the connection, or why there is none.
-type Alone = Box<dyn FnOnce(Result<&Connection, Lost>) + Send>;
+/// Receives the connection, or the reason why there is none.
+type ExclusiveWork = Box<dyn FnOnce(Result<&Connection, CommitFailed>) + Send>;
 
-/// A call in two steps: what it does in the transaction, and its answer after the commit.
+/// A call in two steps: its work in the transaction, and its reply after the commit.
 trait Call: Send {
-    fn run(&mut self, writing: &mut Writing<'_>);
-    fn answer(self: Box<Self>, outcome: Result<(), Lost>);
+    fn run(&mut self, transaction: &mut Transaction<'_>);
+    fn reply(self: Box<Self>, commit: Result<(), CommitFailed>);
 }
 
-/// The transaction that held a call was not committed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the change was not committed: {0}")]
-pub(super) struct Lost(Arc<str>);
-
-impl From<&Failure> for Lost {
-    fn from(failure: &Failure) -> Self {
-        match failure {
-            Failure::Sqlite(error) => error.into(),
-            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => Self(failure.to_string().into()),
-        }
-    }
-}
-
-impl From<&rusqlite::Error> for Lost {
-    fn from(error: &rusqlite::Error) -> Self {
-        Self(failure::cause(error).into())
-    }
-}
-
-impl From<Lost> for StoreError {
-    fn from(lost: Lost) -> Self {
-        Self::Unavailable(Box::new(lost))
-    }
-}
-
-/// What a call works with inside the transaction.
-pub(super) struct Writing<'a> {
-    connection: &'a Connection,
-    /// What links entries now.
-    ledger_key: LedgerKey,
-    /// Every version's.
-    ledger_keys: &'a mut LedgerKeys,
-    head: LedgerHead,
-    changes: Vec<Change>,
-    /// Set when SQLite gave up the whole transaction, and every call in it.
-    lost: Option<Lost>,
-    spoiled: bool,
-}
-
-impl Writing<'_> {
-    /// The connection, in the transaction.
-    pub(super) fn connection(&self) -> &Connection {
-        self.connection
-    }
-
-    /// Appends to the ledger.
-    pub(super) fn enter(&mut self, entry: &NewEntry) -> Result<(), Failure> {
-        self.head = ledger::append(self.connection, self.head, &self.ledger_key, entry)?;
-        Ok(())
-    }
-
-    /// Links entries under another key from now on, if it is committed.
-    pub(super) fn link_under(&mut self, key: LedgerKey) {
-        // Kept whatever becomes of the transaction: a commit that was refused may stand.
-        *self.ledger_keys = self.ledger_keys.with_newest(&key);
-        self.ledger_key = key;
-    }
-
-    /// Tells the observer once it is committed.
-    pub(super) fn changed(&mut self, change: Change) {
-        self.changes.push(change);
-    }
-
-    /// Runs work that leaves no trace when it fails.
-    fn attempt<T>(
-        &mut self,
-        work: impl FnOnce(&mut Writing<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let (head, changes, ledger_key) = (self.head, self.changes.len(), self.ledger_key.clone());
-        let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
-            let result = catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
-            self.execute("RELEASE call")?;
-            Ok(result)
-        });
-        if let Err(failure) = &attempted {
-            self.head = head;
-            self.changes.truncate(changes);
-            self.ledger_key = ledger_key;
-            self.spoiled |= failure.spoils_connection();
-            let undone = self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
-            if undone.is_err() {
-                // SQLite rolls the whole transaction back by itself when the disk is full or fails.
-                self.lost = Some(failure.into());
-            }
-        }
-        attempted
-    }
-
-    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(statement)?.execute([]).map(drop)
-    }
-}
-
-/// A call on its way: its work, then its result, then its answer.
-struct Queued<F, T> {
+struct QueuedCall<F, T> {
     work: Option<F>,
     result: Option<Result<T, Failure>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
-    waiting: Waiting,
+    caller: oneshot::Sender<Result<T, StoreError>>,
+    ticket: QueueTicket,
 }
 
-impl<F, T> Call for Queued<F, T>
+impl<F, T> Call for QueuedCall<F, T>
 where
-    F: FnOnce(&mut Writing<'_>) -> Result<T, Failure> + Send,
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send,
     T: Send,
 {
-    fn run(&mut self, writing: &mut Writing<'_>) {
+    fn run(&mut self, transaction: &mut Transaction<'_>) {
         if let Some(work) = self.work.take() {
-            self.result = Some(writing.attempt(work));
+            self.result = Some(transaction.attempt(work));
         }
     }
 
-    fn answer(self: Box<Self>, outcome: Result<(), Lost>) {
-        let answer = match outcome {
+    fn reply(self: Box<Self>, commit: Result<(), CommitFailed>) {
+        let result = match commit {
             Ok(()) => self.result.unwrap_or(Err(Failure::Panicked)).map_err(StoreError::from),
-            // Whatever the call found may have been the work of others in the lost transaction: a client id
-            // that was taken there is free.
-            Err(lost) => Err(lost.into()),
+            // Replaces a conflict too: the call that took the client id was not committed either.
+            Err(failed) => Err(failed.into()),
         };
-        drop(self.waiting);
-        // Nobody listens any more when the caller went away; the change stands all the same.
-        let _ = self.reply.send(answer);
+        drop(self.ticket);
+        // The caller may have gone away. The change is committed nevertheless.
+        let _ = self.caller.send(result);
     }
 }
 
 impl Writer {
-    /// Starts the thread with a connection to that database.
+    /// Starts the thread, with a connection to the database at `path`.
     pub(super) fn start(
         path: PathBuf,
         connection: Connection,
         ledger_keys: LedgerKeys,
         observer: Arc<dyn ChangeObserver>,
+        reload: Reload,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             path,
             connection: Some(connection),
-            known: None,
+            reported: None,
             ledger_keys,
             observer,
+            reload,
             commits: Arc::clone(&commits),
         };
         let thread =
             thread::Builder::new().name("gatekey-writer".to_owned()).spawn(move || worker.work(&queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, waiting: Arc::default() })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, queued: Arc::default() })
     }
 
-    /// Runs a change in a transaction, and gives its result once that is on the disk.
+    /// Runs a change in a transaction, and returns its result once it is durable.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Writing<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let waiting = self.wait();
-        self.send(Job::Change(Box::new(Queued { work: Some(work), result: None, reply, waiting })));
-        answer.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
+        let (caller, result) = oneshot::channel();
+        let ticket = self.ticket();
+        self.send(Job::Change(Box::new(QueuedCall { work: Some(work), result: None, caller, ticket })));
+        result.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
     }
 
-    /// Runs work between two transactions, so that it sees only what is committed and no commit overtakes it.
-    pub(super) async fn alone<T, F>(&self, work: F) -> Result<T, StoreError>
+    /// Runs work between two transactions. It sees only committed changes, and no commit happens
+    /// meanwhile.
+    pub(super) async fn exclusively<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let waiting = self.wait();
-        self.send(Job::Alone(Box::new(move |connection| {
+        let (caller, result) = oneshot::channel();
+        let ticket = self.ticket();
+        self.send(Job::Exclusive(Box::new(move |connection| {
             let result = match connection {
                 Ok(connection) => work(connection).map_err(StoreError::from),
-                Err(lost) => Err(lost.into()),
+                Err(failed) => Err(failed.into()),
             };
-            drop(waiting);
-            let _ = reply.send(result);
+            drop(ticket);
+            let _ = caller.send(result);
         })));
-        answer.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
+        result.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
     }
 
-    /// How many transactions were committed.
+    /// The number of committed transactions.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Calls that are made and not answered.
+    /// The number of calls that are not answered yet.
     pub(super) fn queue_depth(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.queued.load(Ordering::Relaxed)
     }
 
-    fn wait(&self) -> Waiting {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(Arc::clone(&self.waiting))
+    fn ticket(&self) -> QueueTicket {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        QueueTicket(Arc::clone(&self.queued))
     }
 
     fn send(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("the sender is taken only when the writer is dropped");
-        // Without a thread the job is dropped here, and its caller told so by its channel.
+        // If the thread has ended, the job is dropped here, and its channel notifies the caller.
         let _ = jobs.send(job);
     }
 }
@@ -277,25 +186,26 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take()
-            // The observer may hold the last handle, and is called on the thread itself.
+            // The observer may hold the last handle, and runs on the writer thread.
             && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!("the store's writer ended in a panic");
+            tracing::error!("the store's writer thread panicked and has stopped");
         }
     }
 }
 
-/// The thread's own side.
+/// The thread's side of the writer.
 struct Worker {
     path: PathBuf,
-    /// Absent after it broke, until the next job.
+    /// `None` after it broke, until the next job.
     connection: Option<Connection>,
-    /// Where the ledger stood after the last commit that the observer was told of; `None` before the first
-    /// transaction.
-    known: Option<LedgerHead>,
+    /// The ledger's head after the last commit that was reported to the observer; `None` before the
+    /// first transaction.
+    reported: Option<LedgerHead>,
     ledger_keys: LedgerKeys,
     observer: Arc<dyn ChangeObserver>,
+    reload: Reload,
     commits: Arc<AtomicU64>,
 }
 
@@ -308,7 +218,7 @@ impl Worker {
             for job in jobs {
                 match job {
                     Job::Change(call) => batch.push_back(call),
-                    Job::Alone(work) => {
+                    Job::Exclusive(work) => {
                         self.guarded(|worker| worker.commit(mem::take(&mut batch)));
                         self.guarded(|worker| {
                             let connection = worker.take_connection();
@@ -322,118 +232,89 @@ impl Worker {
         }
     }
 
-    /// Survives a panic. The jobs at hand are dropped by it, which answers their callers; the others go on.
+    /// Survives a panic. It drops the current jobs, which notifies their callers; later jobs run.
     fn guarded(&mut self, step: impl FnOnce(&mut Self)) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
-            // It may be in the middle of a transaction.
+            // It can be in the middle of a transaction.
             self.connection = None;
-            tracing::error!(panic = panic::text(&*panic), "the store's writer panicked and goes on");
+            tracing::error!(panic = panic::text(&*panic), "the store's writer panicked; it continues");
         }
     }
 
-    /// Commits calls in one transaction; in more than one only when SQLite gives one up on the way.
-    fn commit(&mut self, mut waiting: VecDeque<Box<dyn Call>>) {
-        while !waiting.is_empty() {
-            let mut ran = Vec::with_capacity(waiting.len());
-            let outcome = self.transact(&mut waiting, &mut ran);
+    /// Commits calls in one transaction, or in several if SQLite rolls one back before its end.
+    fn commit(&mut self, mut queued: VecDeque<Box<dyn Call>>) {
+        while !queued.is_empty() {
+            let mut ran = Vec::with_capacity(queued.len());
+            let outcome = self.transact(&mut queued, &mut ran);
             match &outcome {
                 Ok(changes) if changes.is_empty() => {}
-                Ok(changes) => self.tell(changes),
-                Err(lost) => tracing::error!(calls = ran.len(), error = %lost, "a commit failed"),
+                Ok(changes) => self.notify(changes),
+                Err(failed) => tracing::error!(calls = ran.len(), error = %failed, "a commit failed"),
             }
             let outcome = outcome.map(drop);
             for call in ran {
-                call.answer(outcome.clone());
+                call.reply(outcome.clone());
             }
         }
     }
 
-    fn tell(&self, changes: &[Change]) {
-        let told = catch_unwind(AssertUnwindSafe(|| self.observer.observe(changes)));
-        if let Err(panic) = told {
+    fn notify(&self, changes: &[Change]) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.observer.observe(changes))) {
             tracing::error!(panic = panic::text(&*panic), "an observer of the store panicked");
         }
     }
 
-    /// Moves calls from `waiting` to `ran` as far as one transaction takes them.
+    /// Moves calls from `queued` to `ran`, as many as one transaction takes.
     fn transact(
         &mut self,
-        waiting: &mut VecDeque<Box<dyn Call>>,
+        queued: &mut VecDeque<Box<dyn Call>>,
         ran: &mut Vec<Box<dyn Call>>,
-    ) -> Result<Vec<Change>, Lost> {
-        let begun = self.take_connection().and_then(|connection| {
-            let (head, ledger_key) = self.begin(&connection).map_err(|failure| Lost::from(&failure))?;
-            Ok((connection, head, ledger_key))
+    ) -> Result<Vec<Change>, CommitFailed> {
+        let committed = self.take_connection().and_then(|connection| {
+            let mut transaction = self.begin(&connection).map_err(|failure| CommitFailed::from(&failure))?;
+            while !transaction.has_failed()
+                && let Some(mut call) = queued.pop_front()
+            {
+                call.run(&mut transaction);
+                ran.push(call);
+            }
+            let Finished { outcome, spoils_connection } = transaction.commit();
+            if !spoils_connection {
+                self.connection = Some(connection);
+            }
+            outcome
         });
-        let (connection, head, ledger_key) = match begun {
-            Ok(begun) => begun,
-            Err(lost) => {
-                ran.extend(waiting.drain(..));
-                return Err(lost);
-            }
-        };
-        let mut writing = Writing {
-            connection: &connection,
-            ledger_key,
-            ledger_keys: &mut self.ledger_keys,
-            head,
-            changes: Vec::new(),
-            lost: None,
-            spoiled: false,
-        };
-        while let Some(mut call) = waiting.pop_front() {
-            call.run(&mut writing);
-            ran.push(call);
-            if writing.lost.is_some() {
-                break;
-            }
+        if ran.is_empty() {
+            // No transaction could begin: that answers every call.
+            ran.extend(queued.drain(..));
         }
-        let Writing { head, changes, lost, mut spoiled, .. } = writing;
-        let outcome = match lost {
-            Some(lost) => Err(lost),
-            None => connection.execute_batch("COMMIT").map_err(|error| {
-                spoiled |= spoils_connection(&error);
-                Lost::from(&error)
-            }),
-        };
-        if outcome.is_err() && !connection.is_autocommit() {
-            spoiled |= connection.execute_batch("ROLLBACK").is_err();
-        }
-        if !spoiled {
-            self.connection = Some(connection);
-        }
-        outcome.map(|()| {
-            self.known = Some(head);
-            self.commits.fetch_add(1, Ordering::Relaxed);
-            changes
-        })
+        let (head, changes) = committed?;
+        self.reported = Some(head);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(changes)
     }
 
-    /// Begins a transaction that may write, and reads where the ledger stands and what links it: the newest version
-    /// of the root key that the database knows.
+    /// Begins a transaction that can write.
     ///
-    /// A commit whose sync failed is whole in SQLite's log, and when the log is read anew it stands, though it was
-    /// refused and the observer not told. Every change has its entry, so the ledger's head shows that.
-    fn begin(&mut self, connection: &Connection) -> Result<(LedgerHead, LedgerKey), Failure> {
+    /// A commit whose sync failed is complete in SQLite's log. It takes effect when the log is read
+    /// again, although it was reported as failed and not to the observer. Every change has a ledger
+    /// entry, so the ledger's head reveals such a commit.
+    fn begin<'a>(&'a mut self, connection: &'a Connection) -> Result<Transaction<'a>, Failure> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        let head = ledger::head(connection)?;
-        if self.known.is_some_and(|known| known != head) {
-            tracing::warn!(
-                "changes that were refused when the disk failed were made: everything is read anew"
-            );
-            self.tell(&load::anew(connection)?);
+        let head = ledger_head(connection)?;
+        if self.reported.is_some_and(|reported| reported != head) {
+            tracing::warn!("a commit reported as failed is durable; reloading all state");
+            self.notify(&(self.reload)(connection)?);
         }
-        self.known = Some(head);
-        let newest = root_key::newest(connection)?;
-        let unknown = || Failure::Corrupt(format!("version {newest} of the root key came from elsewhere"));
-        Ok((head, self.ledger_keys.find(newest).cloned().ok_or_else(unknown)?))
+        self.reported = Some(head);
+        Transaction::new(connection, &mut self.ledger_keys, head)
     }
 
-    /// The connection, opened anew when the last one broke. Whoever takes it puts it back, unless it breaks.
-    fn take_connection(&mut self) -> Result<Connection, Lost> {
+    /// Takes the connection, or opens one if the last one broke.
+    fn take_connection(&mut self) -> Result<Connection, CommitFailed> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => connection::open_to_write(&self.path).map_err(|error| Lost::from(&error)),
+            None => connection::open_to_write(&self.path).map_err(|error| CommitFailed::from(&error)),
         }
     }
 }
@@ -442,16 +323,19 @@ impl Worker {
 mod tests {
     use std::sync::Mutex;
 
-    use gatekey_core::{KeyId, RootKey, Timestamp, ledger::verify_chain};
+    use gatekey_core::{
+        KeyId, RootKey, Timestamp,
+        ledger::{NewEntry, verify_chain},
+    };
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sqlite::{open, sealed};
+    use crate::sqlite::{ledger, load, open, root_key, sealed};
 
     #[derive(Default)]
-    struct Told(Mutex<Vec<KeyId>>);
+    struct Reported(Mutex<Vec<KeyId>>);
 
-    impl ChangeObserver for Told {
+    impl ChangeObserver for Reported {
         fn observe(&self, changes: &[Change]) {
             for change in changes {
                 if let Change::DenialsDropped(key_id) = change {
@@ -465,7 +349,7 @@ mod tests {
 
     impl ChangeObserver for Panics {
         fn observe(&self, _: &[Change]) {
-            panic!("an observer's fault");
+            panic!("a bug in an observer");
         }
     }
 
@@ -477,7 +361,7 @@ mod tests {
         let path = directory.path().join("gatekey.db");
         let mut connection = open::open(&path).unwrap();
         let ledger_keys = root_key::settle(&mut connection, &RootKey::new(&[1; 32])).ok().unwrap();
-        Writer::start(path, connection, ledger_keys, observer).unwrap()
+        Writer::start(path, connection, ledger_keys, observer, load::reload).unwrap()
     }
 
     fn entry(target: &str) -> NewEntry {
@@ -493,25 +377,28 @@ mod tests {
         }
     }
 
-    fn news(number: u8) -> Change {
+    fn change(number: u8) -> Change {
         Change::DenialsDropped(format!("{number:032x}").parse().unwrap())
     }
 
-    /// A change that leaves a mark in a table, in the ledger and with the observer, and then succeeds or not.
-    fn mark(number: u8, end: Result<(), Failure>) -> impl FnOnce(&mut Writing<'_>) -> Result<(), Failure> {
-        move |writing| {
-            sealed::put(writing.connection(), &number.to_string(), b"mark")?;
-            writing.enter(&entry(&number.to_string()))?;
-            writing.changed(news(number));
+    /// A change to a table, the ledger and the observer that ends as `end` says.
+    fn mark(
+        number: u8,
+        end: Result<(), Failure>,
+    ) -> impl FnOnce(&mut Transaction<'_>) -> Result<(), Failure> {
+        move |transaction| {
+            sealed::put(transaction.connection(), &number.to_string(), b"mark")?;
+            transaction.append(&entry(&number.to_string()))?;
+            transaction.report(change(number));
             end
         }
     }
 
-    /// Holds the writer up until the sender is dropped, so that what is sent meanwhile shares a batch.
+    /// Blocks the writer until the sender is dropped. Calls sent meanwhile share a batch.
     async fn hold(writer: &Writer) -> mpsc::Sender<()> {
         let (release, released) = mpsc::channel::<()>();
         let (held, is_held) = oneshot::channel();
-        writer.send(Job::Alone(Box::new(move |_| {
+        writer.send(Job::Exclusive(Box::new(move |_| {
             let _ = held.send(());
             let _ = released.recv();
         })));
@@ -520,10 +407,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_fails_leaves_no_trace_and_its_neighbours_theirs() {
+    async fn a_failed_call_does_not_affect_its_batch() {
         let directory = tempfile::tempdir().unwrap();
-        let told = Arc::new(Told::default());
-        let writer = writer(&directory, told.clone());
+        let reported = Arc::new(Reported::default());
+        let writer = writer(&directory, reported.clone());
         let release = hold(&writer).await;
         let calls = futures::future::join3(
             writer.write(mark(1, Ok(()))),
@@ -541,7 +428,7 @@ mod tests {
         assert_eq!(writer.commits(), 1);
 
         let (found, entries) = writer
-            .alone(|connection| {
+            .exclusively(|connection| {
                 let found = ["1", "2", "3"].map(|name| sealed::find(connection, name).unwrap().is_some());
                 Ok((found, ledger::entries(connection, 0, 10)?))
             })
@@ -550,46 +437,45 @@ mod tests {
         assert_eq!(found, [true, false, true]);
         assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["1", "3"]);
         verify_chain(&ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
-        assert_eq!(told.0.lock().unwrap().len(), 2);
+        assert_eq!(reported.0.lock().unwrap().len(), 2);
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_answered_and_the_next_one_carried_out() {
+    async fn a_panicking_call_fails_and_the_next_one_succeeds() {
         let directory = tempfile::tempdir().unwrap();
-        let writer = writer(&directory, Arc::new(Told::default()));
-        let panicking = |writing: &mut Writing<'_>| -> Result<(), Failure> {
-            sealed::put(writing.connection(), "half", b"done")?;
-            panic!("a fault in a call");
+        let writer = writer(&directory, Arc::new(Reported::default()));
+        let panicking = |transaction: &mut Transaction<'_>| -> Result<(), Failure> {
+            sealed::put(transaction.connection(), "half", b"done")?;
+            panic!("a bug in a call");
         };
         assert!(matches!(writer.write(panicking).await, Err(StoreError::Unavailable(_))));
-        let panicking =
-            |_: &Connection| -> Result<(), Failure> { panic!("a fault between two transactions") };
-        assert!(matches!(writer.alone(panicking).await, Err(StoreError::Unavailable(_))));
+        let panicking = |_: &Connection| -> Result<(), Failure> { panic!("a bug between two transactions") };
+        assert!(matches!(writer.exclusively(panicking).await, Err(StoreError::Unavailable(_))));
         writer.write(mark(1, Ok(()))).await.unwrap();
-        let half = writer.alone(|connection| sealed::find(connection, "half")).await.unwrap();
+        let half = writer.exclusively(|connection| sealed::find(connection, "half")).await.unwrap();
         assert_eq!(half, None);
     }
 
     #[tokio::test]
-    async fn an_observer_that_panics_does_not_undo_the_commit_or_stop_the_writer() {
+    async fn a_panicking_observer_does_not_stop_the_writer() {
         let directory = tempfile::tempdir().unwrap();
         let writer = writer(&directory, Arc::new(Panics));
         for number in [1, 2] {
             writer.write(mark(number, Ok(()))).await.unwrap();
         }
-        let head = writer.alone(ledger::head).await.unwrap();
+        let head = writer.exclusively(ledger_head).await.unwrap();
         assert_eq!(head.sequence, 2);
     }
 
     #[tokio::test]
-    async fn when_the_transaction_is_lost_every_call_in_it_is_told_so_and_none_is_observed() {
+    async fn a_lost_transaction_fails_each_of_its_calls() {
         let directory = tempfile::tempdir().unwrap();
-        let told = Arc::new(Told::default());
-        let writer = writer(&directory, told.clone());
+        let reported = Arc::new(Reported::default());
+        let writer = writer(&directory, reported.clone());
         let release = hold(&writer).await;
-        // What SQLite does by itself when the disk fails in the middle.
-        let losing = |writing: &mut Writing<'_>| -> Result<(), Failure> {
-            writing.connection().execute_batch("ROLLBACK")?;
+        // As SQLite does when the disk fails during a transaction.
+        let losing = |transaction: &mut Transaction<'_>| -> Result<(), Failure> {
+            transaction.connection().execute_batch("ROLLBACK")?;
             Err(Failure::Panicked)
         };
         let calls = futures::future::join4(
@@ -601,22 +487,22 @@ mod tests {
         let release = async { drop(release) };
         let ((before, conflict, losing, after), ()) = futures::future::join(calls, release).await;
         assert!(matches!(before, Err(StoreError::Unavailable(_))));
-        assert!(matches!(conflict, Err(StoreError::Unavailable(_))), "what it clashed with may be lost");
+        assert!(matches!(conflict, Err(StoreError::Unavailable(_))), "the key it conflicts with may be lost");
         assert!(matches!(losing, Err(StoreError::Unavailable(_))));
         after.unwrap();
-        let entries = writer.alone(|connection| ledger::entries(connection, 0, 10)).await.unwrap();
+        let entries = writer.exclusively(|connection| ledger::entries(connection, 0, 10)).await.unwrap();
         assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["3"]);
-        assert_eq!(told.0.lock().unwrap().len(), 1);
+        assert_eq!(reported.0.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_file_that_is_gone_for_a_while_is_unavailable_until_it_is_back() {
+    async fn a_missing_file_is_unavailable_until_it_returns() {
         let directory = tempfile::tempdir().unwrap();
-        let writer = writer(&directory, Arc::new(Told::default()));
+        let writer = writer(&directory, Arc::new(Reported::default()));
         writer.write(mark(1, Ok(()))).await.unwrap();
         let path = directory.path().join("gatekey.db");
-        // A spoiled connection is closed, so that the next call has to open the file again.
-        let spoiling = |_: &mut Writing<'_>| -> Result<(), Failure> {
+        // The failure closes the connection, so the next call must open the file again.
+        let spoiling = |_: &mut Transaction<'_>| -> Result<(), Failure> {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
             Err(rusqlite::Error::SqliteFailure(code, None).into())
         };
@@ -624,10 +510,10 @@ mod tests {
         let away = directory.path().join("away.db");
         std::fs::rename(&path, &away).unwrap();
         assert!(matches!(writer.write(mark(2, Ok(()))).await, Err(StoreError::Unavailable(_))));
-        assert!(!path.exists(), "a new and empty database would hide the loss");
+        assert!(!path.exists(), "a new, empty database would hide the loss");
         std::fs::rename(&away, &path).unwrap();
         writer.write(mark(3, Ok(()))).await.unwrap();
-        let head = writer.alone(ledger::head).await.unwrap();
+        let head = writer.exclusively(ledger_head).await.unwrap();
         assert_eq!(head.sequence, 2);
     }
 }
