@@ -34,7 +34,8 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
     if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
         let message = format!(
-            "{} is in use already, and not by quickstart; name another with --data-dir, or run gatekey serve",
+            "the data directory {} was not created by quickstart; choose another with --data-dir, or \
+             start its server with `gatekey serve`",
             data_dir.path().display()
         );
         return Err(exit::usage(message));
@@ -46,7 +47,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let opened = Opened::open(data_dir, config, &root_key_file, env, Purpose::Serve, request_log, None);
     let running = opened.await?.start(listener, None)?;
     step(&format!(
-        "Serving on {} with a certificate of its own private CA; everything is kept in {}",
+        "Serving on {} with a certificate from a private CA; data is stored in {}",
         running.address.url,
         running.data_dir.path().display()
     ))?;
@@ -96,12 +97,12 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
 
     let created = match ApiKey::create(&admin, KEY).await {
         Ok(key) => {
-            step(&format!("Created the API key {KEY}: its secret is shown once and stored as a hash"))?;
+            step(&format!("Created the API key {KEY}; its secret is shown once and stored as a hash"))?;
             key
         }
         Err(error) if error.is_already_exists() => {
             let key = rotate(&admin, KEY).await?;
-            step(&format!("The API key {KEY} is there from the last time; gave it a new secret"))?;
+            step(&format!("The API key {KEY} exists from an earlier run; gave it a new secret"))?;
             key
         }
         Err(error) => return Err(error.into()),
@@ -110,12 +111,12 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
     let key = client(running, KEY, &PlainSecret::new(created.client_secret()))?;
     let token = key.access_token().await?;
     step(&format!(
-        "Exchanged its secret for an access token of {} bytes, which has no row in the database",
+        "Exchanged its secret for an access token of {} bytes; tokens are not stored in the database",
         token.len()
     ))?;
 
     let user = key.whoami().await?;
-    step(&format!("Called an RPC with the token: the server knows the caller as {}", user.subject))?;
+    step(&format!("Called an RPC with the token; the server identified the caller as {}", user.subject))?;
 
     let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
     let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
@@ -138,7 +139,7 @@ async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()>
     ApiKey::delete(admin, &name).await?;
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
-            step("Created another key, used it, deleted it: its token and its secret were refused at once")?;
+            step("Created, used and deleted another key; its token and secret stopped working at once")?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -153,7 +154,7 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
         let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
         match client.access_token().await {
             Ok(_) => {
-                step("The admin key is there from the last time")?;
+                step("The admin key exists from an earlier run")?;
                 return Ok(client);
             }
             Err(error) if error.is_unauthenticated() => {}
@@ -168,7 +169,7 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
         anyhow::bail!("init answered something else than was asked");
     };
     data_dir::write_private(&file, client_secret.as_bytes())?;
-    step(&format!("Made the first admin key, admin; its secret is in {}", file.display()))?;
+    step(&format!("Created the admin key; its secret is in {}", file.display()))?;
     client(running, "admin", &PlainSecret::new(client_secret.as_str()))
 }
 
@@ -207,7 +208,7 @@ fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result
     };
     let bundle = running.data_dir.file("ca-bundle.pem");
     let bundle = output::shell_quoted(&bundle.display().to_string());
-    say!("\n{}", output::bold("Use the key with Flyte's own tools (pip install flyte flyteplugins-union):"))?;
+    say!("\n{}", output::bold("Use the key with Flyte's tools (pip install flyte flyteplugins-union):"))?;
     say!()?;
     say!("export SSL_CERT_FILE={bundle}")?;
     say!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}")?;
@@ -216,14 +217,14 @@ fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result
         None => say!("flyte get api-key {KEY}")?,
         Some(_) => say!("flyte --endpoint {endpoint} get api-key {KEY}")?,
     }
-    say!("\n{}", output::bold("Manage keys with them, as admin:"))?;
+    say!("\n{}", output::bold("Manage keys with Flyte's tools, as admin:"))?;
     say!()?;
     say!("cat > config.yaml <<'END'")?;
     say!("{}", config_yaml(running.data_dir.path(), endpoint))?;
     say!("END")?;
     say!("unset FLYTE_API_KEY")?;
     say!("flyte -c config.yaml get api-key")?;
-    say!("\n{}", output::bold("Or with this binary:"))?;
+    say!("\n{}", output::bold(&format!("Use the key {KEY} with this binary:")))?;
     say!()?;
     say!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose())?;
     say!(

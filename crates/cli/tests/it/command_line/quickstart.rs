@@ -49,14 +49,14 @@ fn settled(text: &str, data_dir: &Path) -> String {
 }
 
 const INSTRUCTIONS: &str = r#"
-Use the key with Flyte's own tools (pip install flyte flyteplugins-union):
+Use the key with Flyte's tools (pip install flyte flyteplugins-union):
 
 export SSL_CERT_FILE=DATA/ca-bundle.pem
 export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=DATA/ca-bundle.pem
 export FLYTE_API_KEY=BASE64(127.0.0.1:ci-pipeline:SECRET:None)
 flyte --endpoint 127.0.0.1:PORT get api-key ci-pipeline
 
-Manage keys with them, as admin:
+Manage keys with Flyte's tools, as admin:
 
 cat > config.yaml <<'END'
 admin:
@@ -69,7 +69,7 @@ END
 unset FLYTE_API_KEY
 flyte -c config.yaml get api-key
 
-Or with this binary:
+Use the key ci-pipeline with this binary:
 
 export GATEKEY_API_KEY=BASE64(127.0.0.1:PORT:ci-pipeline:SECRET:None)
 export GATEKEY_CA_FILE=DATA/ca.pem
@@ -82,14 +82,14 @@ fn the_tour_tells_each_step_and_ends_with_lines_to_copy() {
     let data_dir = directory.path().join("data");
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
     let steps = "\
-ok Serving on https://127.0.0.1:PORT with a certificate of its own private CA; everything is kept in DATA
-ok Made the first admin key, admin; its secret is in DATA/admin.secret
-ok Created the API key ci-pipeline: its secret is shown once and stored as a hash
-ok Exchanged its secret for an access token of SIZE bytes, which has no row in the database
-ok Called an RPC with the token: the server knows the caller as ci-pipeline
+ok Serving on https://127.0.0.1:PORT with a certificate from a private CA; data is stored in DATA
+ok Created the admin key; its secret is in DATA/admin.secret
+ok Created the API key ci-pipeline; its secret is shown once and stored as a hash
+ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
+ok Called an RPC with the token; the server identified the caller as ci-pipeline
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created another key, used it, deleted it: its token and its secret were refused at once
+ok Created, used and deleted another key; its token and secret stopped working at once
 ";
     assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -101,14 +101,14 @@ fn the_tour_can_be_taken_again_on_the_same_directory() {
     let data_dir = directory.path().join("data");
     said(&quickstart(&data_dir).arg("--once").output().unwrap());
     let steps = "\
-ok Serving on https://127.0.0.1:PORT with a certificate of its own private CA; everything is kept in DATA
-ok The admin key is there from the last time
-ok The API key ci-pipeline is there from the last time; gave it a new secret
-ok Exchanged its secret for an access token of SIZE bytes, which has no row in the database
-ok Called an RPC with the token: the server knows the caller as ci-pipeline
+ok Serving on https://127.0.0.1:PORT with a certificate from a private CA; data is stored in DATA
+ok The admin key exists from an earlier run
+ok The API key ci-pipeline exists from an earlier run; gave it a new secret
+ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
+ok Called an RPC with the token; the server identified the caller as ci-pipeline
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created another key, used it, deleted it: its token and its secret were refused at once
+ok Created, used and deleted another key; its token and secret stopped working at once
 ";
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
     assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
@@ -149,7 +149,7 @@ fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
     let data_dir = directory.path().join("a directory's name");
     let mut serving = Serving::start(&data_dir);
     let text = &serving.text;
-    let lines = text.split("Or with this binary:").nth(1).unwrap();
+    let lines = text.split("Use the key ci-pipeline with this binary:").nth(1).unwrap();
     let lines: String =
         lines.lines().filter(|line| !line.starts_with("Serving")).collect::<Vec<_>>().join("\n");
     let mut bash = Command::new("bash");
@@ -206,7 +206,7 @@ fn a_directory_that_is_not_of_a_tour_is_left_alone() {
     let data_dir = directory.path().to_str().unwrap();
     let made = said(&gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap());
     let said = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
-    assert!(said.contains("not by quickstart") && said.contains("--data-dir"), "{said}");
+    assert!(said.contains("not created by quickstart") && said.contains("--data-dir"), "{said}");
     let again = gatekey().args(["init", "--data-dir", data_dir]).output().unwrap();
     assert_eq!(again.status.code(), Some(4), "the admin is still there: {made}");
 }
@@ -227,5 +227,5 @@ fn an_admin_whose_remembered_secret_is_wrong_gets_a_new_one() {
     said(&quickstart(directory.path()).arg("--once").output().unwrap());
     std::fs::write(directory.path().join("admin.secret"), "stale").unwrap();
     let text = said(&quickstart(directory.path()).arg("--once").output().unwrap());
-    assert!(text.contains("admin; its secret is in"), "{text}");
+    assert!(text.contains("admin key; its secret is in"), "{text}");
 }
