@@ -14,9 +14,8 @@ use axum::body::{Body, Bytes};
 use futures::stream;
 use gatekey_core::{
     Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
-    api_key::CreateApiKey,
+    api_key::{CreateApiKey, KeyFacts},
     env::{Clock, Entropy},
-    memory::KeyFacts,
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
 use gatekey_server::{

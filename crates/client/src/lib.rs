@@ -25,6 +25,8 @@
 //!
 //! The async part needs a Tokio runtime with I/O and time enabled.
 
+#![warn(missing_docs)]
+
 mod api_key;
 pub mod blocking;
 mod client;

@@ -5,7 +5,7 @@
 //! [`flyteidl`] are how those clients discover where to log in, [`gatekey`] is our own service.
 //! [`DESCRIPTOR_SET`] is the same as bytes, for server reflection.
 
-#![expect(missing_docs, clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
+#![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
 connectrpc::include_generated!();
 

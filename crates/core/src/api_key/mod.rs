@@ -1,15 +1,22 @@
 //! API keys: their fields and rules, and the use cases on them.
 
+mod application;
+mod facts;
 mod key;
 pub mod list;
+mod patch;
 pub mod redirect_uri;
+mod secret;
 mod use_cases;
+mod validate;
 
-pub use key::{
-    ApiKey, ApiKeyPatch, Application, ApplicationType, ConsentMethod, DEFAULT_REDIRECT_URI, GrantType,
-    MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_SECRETS, MAX_URI_LENGTH, ResponseType, StoredSecret,
+pub use application::{
+    Application, ApplicationType, ConsentMethod, DEFAULT_REDIRECT_URI, GrantType, ResponseType,
     TokenEndpointAuthMethod,
 };
-pub use use_cases::{
-    ApiKeys, CreateApiKey, MAX_GRACE, REPLAY_LIMIT, REPLAY_WINDOW, RotateSecret, WithSecret,
-};
+pub use facts::KeyFacts;
+pub use key::ApiKey;
+pub use patch::ApiKeyPatch;
+pub use secret::{MAX_SECRETS, SecretFacts, StoredSecret};
+pub use use_cases::{ApiKeys, CreateApiKey, REPLAY_LIMIT, REPLAY_WINDOW, RotateSecret, WithSecret};
+pub use validate::{MAX_GRACE, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_URI_LENGTH};

@@ -9,23 +9,20 @@ use serde::Serialize;
 use crate::{
     ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
     StoreError, StoredSecret, Timestamp,
-    error::Violation,
     ledger::{Action, NewEntry, Refusals},
     store::{Created, Replay, Rotated, Rotation, Switch},
 };
 
 use super::{
     DEFAULT_REDIRECT_URI, MAX_SECRETS,
-    key::label_rule,
     list::{ListKeys, Page},
+    validate::Validation,
 };
 
 /// How long a repeated Create is known.
 pub const REPLAY_WINDOW: Duration = Duration::from_mins(10);
 /// How often a Create may be repeated.
 pub const REPLAY_LIMIT: u32 = 3;
-/// The longest grace of a rotation.
-pub const MAX_GRACE: Duration = Duration::from_hours(2160);
 
 /// What to create.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +38,33 @@ pub struct CreateApiKey {
     pub expires_at: Option<Timestamp>,
     /// Of the first secret.
     pub secret_label: String,
+}
+
+impl CreateApiKey {
+    /// Fills in the defaults, checks every rule, and returns the client id.
+    fn validate(&mut self, now: Timestamp) -> Result<ClientId, Error> {
+        let name = &mut self.application.client_name;
+        let (field, client_id) = match (self.client_id.as_str(), name.as_str()) {
+            ("", "") => return Err(Error::invalid("client_name", "must not be empty")),
+            ("", name) => ("client_name", ClientId::derive_from_name(name)),
+            (client_id, _) => ("client_id", client_id.parse()),
+        };
+        let mut validation = Validation::default();
+        if let Err(rule) = &client_id {
+            validation.broken(field, rule.to_string());
+        }
+        if name.is_empty() {
+            name.clone_from(&self.client_id);
+        }
+        if self.application.redirect_uris.is_empty() {
+            self.application.redirect_uris.push(DEFAULT_REDIRECT_URI.to_owned());
+        }
+        validation.application(&self.application);
+        validation.label("secret_label", &self.secret_label);
+        validation.expiry(self.expires_at, now);
+        validation.finish()?;
+        client_id.map_err(|rule| Error::invalid(field, rule.to_string()))
+    }
 }
 
 /// What [`ApiKeys::rotate_secret`] does.
@@ -90,38 +114,7 @@ impl ApiKeys {
         let now = self.env.now();
         let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
         let digest = digest::digest(&digest::SHA256, &request);
-        let mut broken = Vec::new();
-        let client_id = if create.client_id.is_empty() {
-            if create.application.client_name.is_empty() {
-                return Err(Error::invalid("client_name", "must not be empty"));
-            }
-            ClientId::derive_from_name(&create.application.client_name)
-                .map_err(|rule| Violation { field: "client_name", rule: rule.to_string() })
-        } else {
-            create
-                .client_id
-                .parse()
-                .map_err(|rule: InvalidClientId| Violation { field: "client_id", rule: rule.to_string() })
-        };
-        let client_id = match client_id {
-            Ok(client_id) => Some(client_id),
-            Err(violation) => {
-                broken.push(violation);
-                None
-            }
-        };
-        if create.application.client_name.is_empty() {
-            create.application.client_name.clone_from(&create.client_id);
-        }
-        if create.application.redirect_uris.is_empty() {
-            create.application.redirect_uris.push(DEFAULT_REDIRECT_URI.to_owned());
-        }
-        gather(create.application.validate(), &mut broken)?;
-        check_label(&create.secret_label, &mut broken);
-        check_future("expires_at", create.expires_at, now, &mut broken);
-        let Some(client_id) = client_id.filter(|_| broken.is_empty()) else {
-            return Err(Error::Invalid(broken));
-        };
+        let client_id = create.validate(now)?;
         let key_id = KeyId::generate(&self.env);
         let (secret, stored) = self.new_secret(create.secret_label, None, now);
         let role = create.role.map_or("none", Role::as_str);
@@ -206,12 +199,10 @@ impl ApiKeys {
         // Rules look at one field each, so a patched key is valid when the patch is.
         let mut probe = Application::named("unchanged");
         patch.apply_to_application(&mut probe);
-        let mut broken = Vec::new();
-        gather(probe.validate(), &mut broken)?;
-        check_future("expires_at", patch.expires_at.flatten(), now, &mut broken);
-        if !broken.is_empty() {
-            return Err(Error::Invalid(broken));
-        }
+        let mut validation = Validation::default();
+        validation.application(&probe);
+        validation.expiry(patch.expires_at.flatten(), now);
+        validation.finish()?;
         let mut detail = format!("fields={}", patch.changed_fields().join(","));
         if let Some(role) = patch.role {
             detail.push_str(" role=");
@@ -245,15 +236,11 @@ impl ApiKeys {
     ) -> Result<WithSecret, Error> {
         let now = self.env.now();
         let client_id = parse_client_id(client_id)?;
-        let mut broken = Vec::new();
-        if rotate.grace > MAX_GRACE {
-            broken.push(Violation { field: "grace", rule: "must be at most 90 days".to_owned() });
-        }
-        check_label(&rotate.label, &mut broken);
-        check_future("expires_at", rotate.expires_at, now, &mut broken);
-        if !broken.is_empty() {
-            return Err(Error::Invalid(broken));
-        }
+        let mut validation = Validation::default();
+        validation.grace(rotate.grace);
+        validation.label("secret_label", &rotate.label);
+        validation.expiry(rotate.expires_at, now);
+        validation.finish()?;
         let (secret, stored) = self.new_secret(rotate.label, rotate.expires_at, now);
         let detail = format!("secret={} grace={}s", stored.id, rotate.grace.as_secs());
         let entry = NewEntry::new(now, caller, Action::RotateSecret, &client_id, detail);
@@ -373,33 +360,4 @@ fn not_found(client_id: &ClientId) -> Error {
 /// As much of outside text as may be repeated to the caller or stored.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-fn gather(checked: Result<(), Error>, broken: &mut Vec<Violation>) -> Result<(), Error> {
-    match checked {
-        Err(Error::Invalid(violations)) => {
-            broken.extend(violations);
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-fn check_label(label: &str, broken: &mut Vec<Violation>) {
-    if let Some(rule) = label_rule(label) {
-        broken.push(Violation { field: "secret_label", rule });
-    }
-}
-
-fn check_future(
-    field: &'static str,
-    instant: Option<Timestamp>,
-    now: Timestamp,
-    broken: &mut Vec<Violation>,
-) {
-    if let Some(instant) = instant
-        && (instant <= now || instant > Timestamp::MAX)
-    {
-        broken.push(Violation { field, rule: "must be in the future, and before the year 10000".to_owned() });
-    }
 }

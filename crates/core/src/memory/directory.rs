@@ -5,126 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use gatekey_credentials::{ClientId, Role};
+use gatekey_credentials::ClientId;
 
 use crate::{
-    Actor, ApiKey, Env, KeyId, SecretHash, SecretId, StoredSecret, Timestamp,
-    api_key::GrantType,
+    KeyId, Timestamp,
+    api_key::KeyFacts,
     store::{Change, ChangeObserver, DeniedToken},
 };
-
-/// What tokens and authentication need to know of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFacts {
-    /// Its client id.
-    pub client_id: ClientId,
-    /// Its key id.
-    pub key_id: KeyId,
-    /// What it may do.
-    pub role: Option<Role>,
-    /// What tokens must carry.
-    pub epoch: u64,
-    /// Refused from then on.
-    pub expires_at: Option<Timestamp>,
-    /// Refused until enabled.
-    pub disabled: bool,
-    /// Whether it may use the client credentials grant.
-    pub client_credentials: bool,
-    /// What proves it.
-    pub secrets: Box<[SecretFacts]>,
-}
-
-/// What authentication needs to know of a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SecretFacts {
-    /// Its id.
-    pub id: SecretId,
-    /// What it is compared with.
-    pub hash: SecretHash,
-    /// Refused before.
-    pub not_before: Timestamp,
-    /// Refused from then on.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl SecretFacts {
-    /// The facts of a secret; `None` when no time is within its dates.
-    pub fn of(secret: &StoredSecret) -> Option<Self> {
-        let StoredSecret { id, hash, created_at, not_before, expires_at, .. } = *secret;
-        if expires_at.is_some_and(|expires_at| expires_at <= not_before) {
-            return None;
-        }
-        // Nobody has a secret before it is made: only a clock that was ahead then, and is right now, says so.
-        let not_before = if not_before <= created_at { Timestamp::MIN } else { not_before };
-        Some(Self { id, hash, not_before, expires_at })
-    }
-
-    /// Whether the secret is within its dates.
-    pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        let ends = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
-        // Neither comparison is cut short: which date a secret breaks must not show in the time taken.
-        (self.not_before <= now) & (now.as_micros() < ends)
-    }
-}
-
-impl KeyFacts {
-    /// A key that nobody has, disabled and with one secret that nothing hashes to: what an unknown key is compared
-    /// with.
-    pub(crate) fn nobody(env: &Env) -> Self {
-        let secret = SecretFacts {
-            id: SecretId::generate(env),
-            hash: SecretHash { pepper_version: 0, mac: env.random() },
-            not_before: Timestamp::MAX,
-            expires_at: None,
-        };
-        Self {
-            client_id: "nobody".parse().expect("this is a client id"),
-            key_id: KeyId::generate(env),
-            role: None,
-            epoch: 0,
-            expires_at: None,
-            disabled: true,
-            client_credentials: false,
-            secrets: Box::new([secret]),
-        }
-    }
-
-    /// The key, as the ledger names it.
-    pub fn actor(&self) -> Actor {
-        Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id }
-    }
-
-    /// Whether the key is enabled and within its dates.
-    pub fn is_usable_at(&self, now: Timestamp) -> bool {
-        !self.disabled && self.expires_at.is_none_or(|expires_at| now < expires_at)
-    }
-
-    /// The secret of that id, if it is still within its dates.
-    pub fn valid_secret(&self, id: SecretId, now: Timestamp) -> Option<&SecretFacts> {
-        self.secrets.iter().find(|secret| secret.id == id && secret.is_valid_at(now))
-    }
-}
-
-impl From<&ApiKey> for KeyFacts {
-    fn from(key: &ApiKey) -> Self {
-        Self {
-            client_id: key.client_id.clone(),
-            key_id: key.key_id,
-            role: key.role,
-            epoch: key.epoch,
-            expires_at: key.expires_at,
-            disabled: key.disabled_at.is_some(),
-            client_credentials: key.application.grant_types.contains(&GrantType::ClientCredentials),
-            // Those that had expired when the key was last changed can prove nothing any more.
-            secrets: key
-                .secrets
-                .iter()
-                .filter(|secret| secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at))
-                .filter_map(SecretFacts::of)
-                .collect(),
-        }
-    }
-}
 
 /// Every key's facts and the deny-list.
 #[derive(Debug, Default)]

@@ -3,5 +3,5 @@
 mod directory;
 mod last_used;
 
-pub use directory::{Directory, KeyCounts, KeyFacts, SecretFacts};
+pub use directory::{Directory, KeyCounts};
 pub use last_used::LastUsed;

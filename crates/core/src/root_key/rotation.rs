@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     Caller, Env, Store, StoreError, Timestamp,
+    api_key::SecretFacts,
     ledger::{Action, NewEntry},
-    memory::SecretFacts,
     store::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
     token::CLOCK_ERROR,
 };

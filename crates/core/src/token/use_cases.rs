@@ -10,9 +10,8 @@ use gatekey_credentials::{AccessTokenClaims, Role, jwt::InvalidToken};
 
 use crate::{
     Caller, Directory, Env, KeyRing, LastUsed, RootKey, SecretId, Store, StoreError, Timestamp,
-    api_key::MAX_SECRETS,
+    api_key::{KeyFacts, MAX_SECRETS, SecretFacts},
     ledger::{Action, NewEntry},
-    memory::{KeyFacts, SecretFacts},
     store::DeniedToken,
 };
 

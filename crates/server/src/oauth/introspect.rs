@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use gatekey_core::{memory::KeyFacts, token::TokenError};
+use gatekey_core::{api_key::KeyFacts, token::TokenError};
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;

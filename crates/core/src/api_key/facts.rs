@@ -1,0 +1,81 @@
+//! [`KeyFacts`]: the part of a key that tokens and authentication need.
+
+use gatekey_credentials::{ClientId, Role};
+
+use super::{ApiKey, GrantType, SecretFacts};
+use crate::{Actor, Env, KeyId, SecretHash, SecretId, Timestamp};
+
+/// The part of a key that tokens and authentication need, held in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts {
+    pub client_id: ClientId,
+    pub key_id: KeyId,
+    pub role: Option<Role>,
+    /// The epoch that a token of the key must carry.
+    pub epoch: u64,
+    /// Refused from this instant on.
+    pub expires_at: Option<Timestamp>,
+    pub disabled: bool,
+    /// Whether the key may use the client credentials grant.
+    pub client_credentials: bool,
+    pub secrets: Box<[SecretFacts]>,
+}
+
+impl KeyFacts {
+    /// A disabled key with one secret whose hash nothing matches. A secret for an unknown client id
+    /// is compared with it, so that the comparison takes as long as for a real key.
+    pub(crate) fn nobody(env: &Env) -> Self {
+        let secret = SecretFacts {
+            id: SecretId::generate(env),
+            hash: SecretHash { pepper_version: 0, mac: env.random() },
+            not_before: Timestamp::MAX,
+            expires_at: None,
+        };
+        Self {
+            client_id: "nobody".parse().expect("this is a client id"),
+            key_id: KeyId::generate(env),
+            role: None,
+            epoch: 0,
+            expires_at: None,
+            disabled: true,
+            client_credentials: false,
+            secrets: Box::new([secret]),
+        }
+    }
+
+    /// The key as the actor of a ledger entry.
+    pub fn actor(&self) -> Actor {
+        Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id }
+    }
+
+    /// Whether the key is enabled and within its dates.
+    pub fn is_usable_at(&self, now: Timestamp) -> bool {
+        !self.disabled && self.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    /// The secret with that id, if it is within its dates.
+    pub fn valid_secret(&self, id: SecretId, now: Timestamp) -> Option<&SecretFacts> {
+        self.secrets.iter().find(|secret| secret.id == id && secret.is_valid_at(now))
+    }
+}
+
+impl From<&ApiKey> for KeyFacts {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            client_id: key.client_id.clone(),
+            key_id: key.key_id,
+            role: key.role,
+            epoch: key.epoch,
+            expires_at: key.expires_at,
+            disabled: key.disabled_at.is_some(),
+            client_credentials: key.application.grant_types.contains(&GrantType::ClientCredentials),
+            // A secret that had expired when the key was last changed will not be valid again.
+            secrets: key
+                .secrets
+                .iter()
+                .filter(|secret| secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at))
+                .filter_map(SecretFacts::of)
+                .collect(),
+        }
+    }
+}

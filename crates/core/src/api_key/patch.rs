@@ -1,0 +1,88 @@
+//! [`ApiKeyPatch`]: the changes of an update.
+
+use gatekey_credentials::Role;
+
+use super::{ApiKey, Application, ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod};
+use crate::Timestamp;
+
+/// The changes of an update. `None` keeps a field; a list is replaced as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiKeyPatch {
+    pub client_name: Option<String>,
+    pub redirect_uris: Option<Vec<String>>,
+    pub response_types: Option<Vec<ResponseType>>,
+    pub grant_types: Option<Vec<GrantType>>,
+    pub application_type: Option<ApplicationType>,
+    pub contacts: Option<Vec<String>>,
+    pub logo_uri: Option<String>,
+    pub client_uri: Option<String>,
+    pub policy_uri: Option<String>,
+    pub tos_uri: Option<String>,
+    pub jwks_uri: Option<String>,
+    pub token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
+    /// `Some(None)` takes the role away.
+    pub role: Option<Option<Role>>,
+    /// `Some(None)` removes the expiry.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+impl ApiKeyPatch {
+    /// Applies the changes to a key. The store calls it inside its transaction.
+    pub fn apply(&self, key: &mut ApiKey, at: Timestamp) {
+        self.apply_to_application(&mut key.application);
+        set(&mut key.role, self.role.as_ref());
+        set(&mut key.expires_at, self.expires_at.as_ref());
+        key.updated_at = at;
+    }
+
+    /// Applies only the changes to the descriptive part.
+    pub fn apply_to_application(&self, application: &mut Application) {
+        set(&mut application.client_name, self.client_name.as_ref());
+        set(&mut application.redirect_uris, self.redirect_uris.as_ref());
+        set(&mut application.response_types, self.response_types.as_ref());
+        set(&mut application.grant_types, self.grant_types.as_ref());
+        set(&mut application.application_type, self.application_type.as_ref());
+        set(&mut application.contacts, self.contacts.as_ref());
+        set(&mut application.logo_uri, self.logo_uri.as_ref());
+        set(&mut application.client_uri, self.client_uri.as_ref());
+        set(&mut application.policy_uri, self.policy_uri.as_ref());
+        set(&mut application.tos_uri, self.tos_uri.as_ref());
+        set(&mut application.jwks_uri, self.jwks_uri.as_ref());
+        set(&mut application.token_endpoint_auth_method, self.token_endpoint_auth_method.as_ref());
+    }
+
+    /// Whether the patch takes the key's role away. The key's tokens then must be revoked: their
+    /// scope is `all`, which needs a role.
+    pub fn takes_role_from(&self, key: &ApiKey) -> bool {
+        key.role.is_some() && self.role == Some(None)
+    }
+
+    /// The names of the changed fields, for the ledger.
+    pub fn changed_fields(&self) -> Vec<&'static str> {
+        [
+            ("client_name", self.client_name.is_some()),
+            ("redirect_uris", self.redirect_uris.is_some()),
+            ("response_types", self.response_types.is_some()),
+            ("grant_types", self.grant_types.is_some()),
+            ("application_type", self.application_type.is_some()),
+            ("contacts", self.contacts.is_some()),
+            ("logo_uri", self.logo_uri.is_some()),
+            ("client_uri", self.client_uri.is_some()),
+            ("policy_uri", self.policy_uri.is_some()),
+            ("tos_uri", self.tos_uri.is_some()),
+            ("jwks_uri", self.jwks_uri.is_some()),
+            ("token_endpoint_auth_method", self.token_endpoint_auth_method.is_some()),
+            ("role", self.role.is_some()),
+            ("expires_at", self.expires_at.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(field, changes)| changes.then_some(field))
+        .collect()
+    }
+}
+
+fn set<T: Clone>(field: &mut T, change: Option<&T>) {
+    if let Some(change) = change {
+        field.clone_from(change);
+    }
+}

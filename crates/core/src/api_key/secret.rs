@@ -1,0 +1,62 @@
+//! [`StoredSecret`] and [`SecretFacts`]: a secret as it is stored, and as it is held in memory.
+
+use crate::{SecretHash, SecretId, Timestamp};
+
+/// A key can have at most this many secrets that have not expired.
+pub const MAX_SECRETS: usize = 10;
+
+/// A secret of a key as it is stored: its hash and its dates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    pub id: SecretId,
+    /// Free text, at most 200 characters.
+    pub label: String,
+    pub hash: SecretHash,
+    pub created_at: Timestamp,
+    /// Refused before this instant. If that is at or before `created_at`, there is no such limit.
+    pub not_before: Timestamp,
+    /// Refused from this instant on. A retired secret has it at or before `not_before`, and so is
+    /// never valid, even if the clock is set back.
+    pub expires_at: Option<Timestamp>,
+    /// When it last fetched a token; written with a delay of up to a minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl StoredSecret {
+    /// Whether the secret is within its dates.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        SecretFacts::of(self).is_some_and(|facts| facts.is_valid_at(now))
+    }
+}
+
+/// The part of a secret that authentication needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretFacts {
+    pub id: SecretId,
+    pub hash: SecretHash,
+    /// Refused before this instant.
+    pub not_before: Timestamp,
+    /// Refused from this instant on.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl SecretFacts {
+    /// The facts of a secret; `None` if it is never valid.
+    pub fn of(secret: &StoredSecret) -> Option<Self> {
+        let StoredSecret { id, hash, created_at, not_before, expires_at, .. } = *secret;
+        if expires_at.is_some_and(|expires_at| expires_at <= not_before) {
+            return None;
+        }
+        // Nobody can have a secret before it is created. If the clock reads earlier than
+        // `created_at`, it was ahead at the creation and has been set right since.
+        let not_before = if not_before <= created_at { Timestamp::MIN } else { not_before };
+        Some(Self { id, hash, not_before, expires_at })
+    }
+
+    /// Whether the secret is within its dates.
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        let ends = self.expires_at.map_or(i64::MAX, Timestamp::as_micros);
+        // `&`, not `&&`: the time taken must not show which of the two dates excludes it.
+        (self.not_before <= now) & (now.as_micros() < ends)
+    }
+}
