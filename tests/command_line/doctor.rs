@@ -1,0 +1,367 @@
+//! `gatekey doctor`: what is wrong, in words, and how to mend it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::Output,
+    sync::Arc,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde_json::{Value, json};
+use tokio_rustls::TlsAcceptor;
+
+use super::{fails, said, tamper};
+use crate::support::{Credentials, PUBLIC_URL, Server, World, gatekey, run};
+
+const STEPS: [&str; 10] = [
+    "name",
+    "TCP",
+    "TLS",
+    "ALPN",
+    "discovery over HTTPS",
+    "discovery over RPC",
+    "token",
+    "RPC over Connect",
+    "RPC over gRPC",
+    "encoded key",
+];
+
+/// A report in JSON by step; the code must say whether a step has failed.
+fn report(output: &Output) -> BTreeMap<String, Value> {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report, but: {stderr}"));
+    let steps: BTreeMap<String, Value> = report["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| (step["step"].as_str().unwrap().to_owned(), step.clone()))
+        .collect();
+    let failed = steps.values().any(|step| step["state"] == "failed");
+    assert_eq!(output.status.code(), Some(if failed { 8 } else { 0 }), "{report:#}\n{stderr}");
+    assert_eq!(report["ok"], !failed);
+    for step in steps.values() {
+        let trouble = step["state"] == "failed" || step["state"] == "warning";
+        assert_eq!(step["mend"].is_string(), trouble, "{step}");
+    }
+    steps
+}
+
+fn states<'s>(steps: &'s BTreeMap<String, Value>, state: &str) -> BTreeSet<&'s str> {
+    steps.iter().filter(|(_, step)| step["state"] == state).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Asks the doctor about a URL, trusting a CA, with variables in its environment.
+fn doctor(url: &str, ca_file: Option<&Path>, environment: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    let mut command = gatekey();
+    command.args(["doctor", url, "--output", "json"]).envs(environment.iter().copied());
+    if let Some(ca_file) = ca_file {
+        command.arg("--ca-file").arg(ca_file);
+    }
+    report(&command.output().unwrap())
+}
+
+fn assert_failed(steps: &BTreeMap<String, Value>, step: &str, found: &str, mend: &str) {
+    let of = &steps[step];
+    assert_eq!(of["state"], "failed", "{of}");
+    assert!(of["found"].as_str().unwrap().contains(found), "no {found:?} in {of}");
+    assert!(of["mend"].as_str().unwrap().contains(mend), "no {mend:?} in {of}");
+}
+
+/// An address on which nobody listens.
+fn deserted() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_good_server_and_a_good_key_go_all_the_way() {
+    let world = World::start().await;
+    let output = world.server.as_client(&world.admin).args(["doctor", "--output", "json"]).output().unwrap();
+    let steps = report(&output);
+    assert_eq!(steps.keys().map(String::as_str).collect::<BTreeSet<_>>(), STEPS.into());
+    let ok = states(&steps, "ok");
+    // The server has a port, which flyte's clients lose in a key; our own do not.
+    assert_eq!(states(&steps, "warning"), ["encoded key"].into());
+    assert_eq!(ok.len(), STEPS.len() - 1, "{steps:#?}");
+    for step in ["RPC over Connect", "RPC over gRPC"] {
+        assert!(steps[step]["found"].as_str().unwrap().contains("admin"), "{}", steps[step]);
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains(&world.admin.client_secret), "{text}");
+}
+
+#[tokio::test]
+async fn a_config_file_of_flyte_leads_all_the_way_as_for_other_commands() {
+    let world = World::start().await;
+    let directory = world.write_flyte_config("config.yaml");
+    let output = gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
+    assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
+}
+
+#[tokio::test]
+async fn people_read_a_line_a_step_and_what_to_do() {
+    let world = World::start().await;
+    let text = said(&world.server.as_client(&world.admin).arg("doctor").output().unwrap());
+    for step in STEPS {
+        assert!(text.contains(&format!("  {step}  ")), "{step}: {text}");
+    }
+    assert!(text.contains("to mend it: "), "{text}");
+    let output = run(&["doctor", &format!("https://{}", deserted())]);
+    assert_eq!(output.status.code(), Some(8));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("FAILED   TCP"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 10 steps failed"), "{output:?}");
+}
+
+#[tokio::test]
+async fn without_credentials_it_goes_as_far_as_discovery() {
+    let server = Server::start();
+    let steps = doctor(&server.url, Some(&server.ca_file()), &[]);
+    assert_eq!(states(&steps, "skipped"), ["token", "RPC over Connect", "RPC over gRPC"].into());
+    assert_eq!(states(&steps, "failed"), BTreeSet::new());
+    let said = fails(&run(&["doctor"]), 2);
+    assert!(said.contains("GATEKEY_API_KEY"), "{said}");
+}
+
+#[test]
+fn a_name_that_nobody_knows_and_an_address_where_nobody_listens_are_told() {
+    let steps = doctor("https://nowhere.invalid", None, &[]);
+    assert_failed(&steps, "name", "nowhere.invalid", "");
+    assert_eq!(states(&steps, "skipped").len(), 8);
+    let steps = doctor(&format!("https://{}", deserted()), None, &[]);
+    assert_failed(&steps, "TCP", "nobody listens", "--listen");
+    assert_eq!(states(&steps, "skipped").len(), 7);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_trusted_is_told_with_where_the_ca_is() {
+    let server = Server::start();
+    let steps = doctor(&server.url, None, &[]);
+    assert_failed(&steps, "TLS", "not trusted", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
+    assert_failed(&steps, "TLS", "not trusted", "--ca-file");
+    let other = Server::start();
+    let steps = doctor(&server.url, Some(&other.ca_file()), &[]);
+    assert_failed(&steps, "TLS", "neither by this system nor by", "ca.pem");
+}
+
+#[tokio::test]
+async fn a_ca_file_may_be_named_in_the_environment_as_for_other_clients() {
+    let server = Server::start();
+    let ca_file = server.ca_file();
+    for variable in ["GATEKEY_CA_FILE", "SSL_CERT_FILE"] {
+        let steps = doctor(&server.url, None, &[(variable, ca_file.to_str().unwrap())]);
+        assert_eq!(steps["TLS"]["state"], "ok", "{variable}: {}", steps["TLS"]);
+    }
+}
+
+/// Certificate and key in PEM, for names and dates.
+fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    change(&mut params);
+    let signing_key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
+    let CertifiedKey { cert, signing_key } = CertifiedKey { cert, signing_key };
+    (cert.pem(), signing_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let future = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2200, 1, 1);
+    let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    for (number, (pem, found, mend)) in [
+        (certificate(&["keys.example.com"], |_| {}), "is for", "--public-url"),
+        (certificate(&["127.0.0.1"], expired), "has expired", "renew it"),
+        (certificate(&["127.0.0.1"], future), "not valid yet", "clock"),
+        (certificate(&["127.0.0.1"], ca), "is a CA's", "CA:FALSE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        fs::write(path("cert.pem"), pem.0).unwrap();
+        fs::write(path("key.pem"), pem.1).unwrap();
+        let flags = ["--tls-cert", &*path("cert.pem"), "--tls-key", &*path("key.pem")];
+        let server = Server::start_on(&directory.path().join(format!("data-{number}")), &flags);
+        let steps = doctor(&server.reached_at, Some(Path::new(&path("cert.pem"))), &[]);
+        assert_failed(&steps, "TLS", found, mend);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_does_not_speak_tls_is_told() {
+    let server = Server::start_with(&["--plaintext"]);
+    let steps = doctor(&server.url.replace("http://", "https://"), None, &[]);
+    assert_failed(&steps, "TLS", "does not speak TLS", "http://");
+    let steps = doctor(&server.url, None, &[]);
+    assert_eq!(steps["TLS"]["state"], "warning", "{}", steps["TLS"]);
+    assert_eq!(steps["discovery over RPC"]["state"], "ok", "{}", steps["discovery over RPC"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_offers_but_one_protocol_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pem, key) = certificate(&["127.0.0.1"], |_| {});
+    let ca_file = directory.path().join("cert.pem");
+    fs::write(&ca_file, &pem).unwrap();
+    for (offered, found) in [("http/1.1", "HTTP/2 is not on offer"), ("h2", "HTTP/1.1 is not on offer")] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![offered.as_bytes().to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let proxy = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // It shakes hands, and says nothing more.
+                tokio::spawn(acceptor.accept(stream));
+            }
+        });
+        let ca_file = ca_file.clone();
+        let steps = tokio::task::spawn_blocking(move || doctor(&url, Some(&ca_file), &[])).await.unwrap();
+        assert_failed(&steps, "ALPN", found, "proxy");
+        assert_failed(&steps, "discovery over HTTPS", "gives no answer", "logs");
+        proxy.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_calls_itself_something_else_is_told() {
+    let server = Server::start_with(&["--public-url", PUBLIC_URL]);
+    let steps = doctor(&server.reached_at, Some(&server.ca_file()), &[]);
+    assert_failed(&steps, "discovery over HTTPS", PUBLIC_URL, "--public-url");
+    assert_failed(&steps, "discovery over RPC", "tokens would come from", "--public-url");
+    assert!(states(&steps, "skipped").contains("token"), "{steps:#?}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_told_with_how_to_get_a_new_secret() {
+    let world = World::start().await;
+    let wrong = Credentials { client_secret: "wrong".to_owned(), ..world.admin.clone() };
+    let output = world.server.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
+    let steps = report(&output);
+    assert_eq!(steps["token"]["state"], "failed", "{}", steps["token"]);
+    assert!(steps["token"]["found"].as_str().unwrap().contains("key admin of GATEKEY_API_KEY"));
+    assert_eq!(states(&steps, "skipped"), ["RPC over Connect", "RPC over gRPC"].into());
+}
+
+#[tokio::test]
+async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
+    let world = World::start().await;
+    let (host, port) = world.server.endpoint().split_once(':').unwrap();
+    let (ca_file, encoded) = (world.server.ca_file(), world.admin.encoded(world.server.endpoint()));
+    let steps = doctor(&world.server.url, Some(&ca_file), &[("FLYTE_API_KEY", &encoded)]);
+    assert_failed(&steps, "encoded key", "misread FLYTE_API_KEY", "--endpoint");
+    let readings = steps["encoded key"]["details"]["readings"].as_array().unwrap();
+    assert_eq!(readings.len(), 5);
+    assert_eq!((&readings[0]["endpoint"], &readings[0]["client_id"]), (&json!(host), &json!(port)));
+    assert!(readings[4]["refuses"].is_string(), "{readings:?}");
+    assert_eq!(steps["RPC over gRPC"]["state"], "ok", "our own client reads it well");
+
+    let bare = world.admin.encoded(host);
+    let steps = doctor(&world.server.url, Some(&ca_file), &[("FLYTE_API_KEY", &bare)]);
+    let step = &steps["encoded key"];
+    assert_eq!(step["state"], "warning", "{step}");
+    assert!(step["mend"].as_str().unwrap().contains(world.server.endpoint()), "{step}");
+}
+
+#[test]
+fn what_is_no_url_or_no_ca_file_is_a_mistake_of_usage() {
+    for arguments in [
+        &["doctor", "https://h/path"][..],
+        &["doctor", "ftp://h"],
+        &["doctor", "https://"],
+        &["doctor", "https://h", "--ca-file", "/nonexistent"],
+        &["doctor", "https://h", "--data-dir", "/tmp"],
+    ] {
+        fails(&run(arguments), 2);
+    }
+}
+
+fn check_store(data_dir: &Path, more: &[&str]) -> BTreeMap<String, Value> {
+    let words = ["doctor", "--data-dir", data_dir.to_str().unwrap(), "--output", "json"];
+    report(&run(&[&words[..], more].concat()))
+}
+
+#[tokio::test]
+async fn a_sound_data_directory_is_left_as_it_is_also_while_it_serves() {
+    let mut world = World::start().await;
+    world.key("ci").await;
+    let steps = check_store(&world.server.data_dir, &[]);
+    let all = ["database", "integrity", "keys", "ledger", "root key", "root key fits"];
+    assert_eq!(states(&steps, "ok"), all.into());
+    assert!(steps["keys"]["found"].as_str().unwrap().starts_with("2 "), "{}", steps["keys"]);
+    assert!(world.server.stop().await.success());
+    let contents = || -> BTreeMap<_, _> {
+        let files = fs::read_dir(&world.server.data_dir).unwrap().map(Result::unwrap);
+        files.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect()
+    };
+    let before = contents();
+    assert_eq!(states(&check_store(&world.server.data_dir, &[]), "ok"), all.into());
+    let long = run(&["doctor", "store", "--data-dir", world.server.data_dir.to_str().unwrap()]);
+    assert!(said(&long).contains("entries follow"), "{long:?}");
+    assert_eq!(contents(), before);
+}
+
+#[tokio::test]
+async fn settings_for_clients_in_the_environment_do_not_keep_it_from_a_data_directory() {
+    let server = Server::start();
+    let admin = server.init();
+    for words in [&["doctor", "store"][..], &["doctor"]] {
+        let mut command = server.as_client(&admin);
+        command.args(words).arg("--data-dir").arg(&server.data_dir);
+        assert!(said(&command.output().unwrap()).contains("root key fits"));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_ledger_and_dangling_secrets_are_told() {
+    let mut world = World::start().await;
+    world.key("ci").await;
+    assert!(world.server.stop().await.success());
+    let dangling =
+        "PRAGMA foreign_keys = OFF; UPDATE secret SET client_id = 'nobody' WHERE client_id = 'ci';";
+    tamper(&world.server.data_dir, &format!("{dangling} UPDATE ledger SET actor = 'x' WHERE sequence = 2"));
+    let steps = check_store(&world.server.data_dir, &[]);
+    assert_failed(&steps, "ledger", "entry 2", "");
+    assert_failed(&steps, "integrity", "secret", "gatekey restore");
+    assert_failed(&steps, "keys", "secret", "gatekey restore");
+    assert_eq!(states(&steps, "ok"), ["database", "root key", "root key fits"].into());
+}
+
+#[tokio::test]
+async fn another_root_key_and_none_are_told() {
+    let (mut world, other) = (World::start().await, World::start().await);
+    assert!(world.server.stop().await.success());
+    let other_key = other.server.data_dir.join("root.key");
+    let steps = check_store(&world.server.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
+    assert_failed(&steps, "root key fits", "does not open", "--root-key-file");
+    assert_failed(&steps, "ledger", "entry 1", "root key");
+    fs::remove_file(world.server.data_dir.join("root.key")).unwrap();
+    let steps = check_store(&world.server.data_dir, &[]);
+    assert_failed(&steps, "root key", "is missing", "--root-key-file");
+    assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits"].into());
+}
+
+#[test]
+fn a_directory_without_a_database_is_told_and_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let steps = check_store(&data_dir, &[]);
+    assert_failed(&steps, "database", "could not be opened", "name the data directory");
+    assert!(!data_dir.exists());
+}

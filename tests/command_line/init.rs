@@ -1,0 +1,179 @@
+//! `gatekey init`: the way in, and the way back.
+
+use std::{collections::BTreeSet, path::Path, process::Output};
+
+use serde_json::{Value, json};
+
+use super::{assert_secret, fails, json, said, value_of};
+use crate::support::{Credentials, Server, World, run};
+
+fn init(data_dir: &Path, flags: &[&str]) -> Output {
+    run(&[&["init", "--data-dir", data_dir.to_str().unwrap()], flags].concat())
+}
+
+fn credentials(json: &Value) -> Credentials {
+    Credentials {
+        client_id: json["client_id"].as_str().unwrap().to_owned(),
+        client_secret: json["client_secret"].as_str().unwrap().to_owned(),
+    }
+}
+
+async fn is_admin(server: &Server, key: &Credentials) -> bool {
+    let token = server.token(key).await;
+    let list = "/gatekey.v1.ApiKeyService/List";
+    server.http().connect_json(list, &token, &json!({})).await.status == 200
+}
+
+#[tokio::test]
+async fn an_admin_made_before_the_first_start_is_known_to_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let made = json(&init(&data_dir, &["--output", "json"]));
+    let server = Server::start_on(&data_dir, &[]);
+    assert!(is_admin(&server, &credentials(&made)).await);
+}
+
+#[tokio::test]
+async fn an_admin_made_while_the_server_runs_is_known_at_once() {
+    let server = Server::start();
+    let made = json(&init(&server.data_dir, &["--name", "Second Admin", "--output", "json"]));
+    assert_eq!(made["client_id"], "second-admin");
+    assert!(is_admin(&server, &credentials(&made)).await);
+}
+
+#[tokio::test]
+async fn json_says_five_things() {
+    let server = Server::start();
+    let made = json(&init(&server.data_dir, &["--output", "json"]));
+    let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
+    assert_eq!(made["endpoint"], server.endpoint());
+    assert_eq!(made["client_id"], "admin");
+    assert_secret(made["client_secret"].as_str().unwrap());
+    assert_eq!(made["encoded_credentials"], credentials(&made).encoded(server.endpoint()));
+    assert_eq!(made["ca_file"], server.ca_file().to_str().unwrap());
+}
+
+#[test]
+fn people_read_the_secret_with_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = init(directory.path(), &[]);
+    let text = said(&output);
+    assert_eq!(value_of(&text, "client id  "), "admin");
+    assert_secret(value_of(&text, "client secret"));
+    assert_eq!(value_of(&text, "endpoint"), "127.0.0.1:8443");
+    assert_eq!(
+        value_of(&text, "CA certificate"),
+        directory.path().canonicalize().unwrap().join("ca.pem").to_str().unwrap()
+    );
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("shown this once"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_name_that_exists_is_refused_while_the_server_runs() {
+    let server = Server::start();
+    let admin = server.init();
+    let said = fails(&init(&server.data_dir, &[]), 4);
+    assert!(said.contains("admin already exists") && said.contains("--rotate"), "{said}");
+    assert!(is_admin(&server, &admin).await, "the secret still works");
+}
+
+#[test]
+fn a_name_that_exists_is_refused_while_nothing_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    said(&init(directory.path(), &[]));
+    let said = fails(&init(directory.path(), &[]), 4);
+    assert!(said.contains("admin already exists") && said.contains("--rotate"), "{said}");
+}
+
+#[tokio::test]
+async fn a_name_that_can_be_none_is_refused_with_its_rule() {
+    let server = Server::start();
+    let said = fails(&init(&server.data_dir, &["--name", "***"]), 2);
+    assert!(said.contains("client_name") && said.contains("letter or digit"), "{said}");
+}
+
+#[tokio::test]
+async fn rotate_gives_a_new_secret_and_ends_the_old_ones() {
+    let world = World::start().await;
+    let made = json(&init(&world.server.data_dir, &["--rotate", "--output", "json"]));
+    let new = credentials(&made);
+    assert_eq!(new.client_id, "admin");
+    assert_ne!(new.client_secret, world.admin.client_secret);
+    assert!(is_admin(&world.server, &new).await);
+    assert_eq!(world.http.token(&world.admin, &[]).await.status, 401);
+    let bearer = format!("Bearer {}", world.admin_token);
+    assert_eq!(world.http.get("/me", &[("authorization", &bearer)]).await.status, 401);
+}
+
+#[tokio::test]
+async fn rotate_while_nothing_serves_counts_from_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let old = credentials(&json(&init(&data_dir, &["--output", "json"])));
+    let new = credentials(&json(&init(&data_dir, &["--rotate", "--output", "json"])));
+    let server = Server::start_on(&data_dir, &[]);
+    assert!(is_admin(&server, &new).await);
+    assert_eq!(server.http().token(&old, &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn rotate_is_the_way_back_for_an_admin_that_was_disabled_and_lost_its_role() {
+    let world = World::start().await;
+    world.key_with("other", json!({ "role": "ROLE_ADMIN" })).await;
+    let update = json!({ "apiKey": { "clientId": "other" }, "updateMask": "role" });
+    world.admin("Update", update).await;
+    world.admin("Disable", json!({ "clientId": "other" })).await;
+    let output = init(&world.server.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
+    assert!(is_admin(&world.server, &credentials(&json(&output))).await);
+}
+
+#[tokio::test]
+async fn rotate_makes_the_key_when_there_is_none() {
+    let server = Server::start();
+    let made = json(&init(&server.data_dir, &["--rotate", "--output", "json"]));
+    assert!(is_admin(&server, &credentials(&made)).await);
+}
+
+#[test]
+fn the_public_url_may_be_named_before_the_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--public-url", "https://keys.example.com", "--output", "json"];
+    assert_eq!(json(&init(directory.path(), &flags))["endpoint"], "keys.example.com");
+}
+
+#[tokio::test]
+async fn the_public_url_of_the_last_start_is_remembered() {
+    let mut world = World::lasting().await;
+    let running = json(&init(&world.server.data_dir, &["--name", "a", "--output", "json"]));
+    assert!(world.server.stop().await.success());
+    let stopped = json(&init(&world.server.data_dir, &["--name", "b", "--output", "json"]));
+    for made in [running, stopped] {
+        assert_eq!(made["endpoint"], "keys.example.com");
+        assert_eq!(made["ca_file"], world.server.ca_file().canonicalize().unwrap().to_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_socket_serves_also_where_its_path_is_longer_than_the_kernel_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("long".repeat(40));
+    let server = Server::start_on(&data_dir, &[]);
+    assert!(is_admin(&server, &server.init()).await);
+}
+
+#[tokio::test]
+async fn two_at_the_same_time_make_one_admin() {
+    let server = Server::start();
+    let data_dir = server.data_dir.clone();
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            let data_dir = data_dir.clone();
+            std::thread::spawn(move || init(&data_dir, &["--output", "json"]))
+        })
+        .collect();
+    let codes: Vec<_> = runs.into_iter().map(|run| run.join().unwrap().status.code()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Some(4)).count(), 3, "{codes:?}");
+}

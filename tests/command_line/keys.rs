@@ -1,0 +1,377 @@
+//! `gatekey key`: the verbs, for people and for programs.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Output},
+};
+
+use futures::TryStreamExt as _;
+use gatekey_client::ApiKey;
+use serde_json::{Value, json};
+
+use super::{assert_secret, fails, helps, json, said, value_of, with};
+use crate::support::{Credentials, World, binary, decoded, gatekey, now};
+
+impl World {
+    /// Runs the binary as the admin with words that hold no blanks.
+    fn run(&self, words: &str) -> Output {
+        with(&mut self.server.as_client(&self.admin), words)
+    }
+}
+
+fn credentials(json: &Value) -> Credentials {
+    Credentials {
+        client_id: json["client_id"].as_str().unwrap().to_owned(),
+        client_secret: json["client_secret"].as_str().unwrap().to_owned(),
+    }
+}
+
+/// Seconds since 1970 of a date as it is printed.
+fn seconds(date: &str) -> i64 {
+    let at = humantime::parse_rfc3339(date).unwrap();
+    i64::try_from(at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+#[tokio::test]
+async fn a_created_key_is_said_to_programs_in_the_words_of_init() {
+    let world = World::start().await;
+    let made = json(&world.run("key create ci --output json"));
+    let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
+    let key = credentials(&made);
+    assert_eq!(key.client_id, "ci");
+    assert_secret(&key.client_secret);
+    assert_eq!(made["endpoint"], world.server.endpoint());
+    assert_eq!(made["encoded_credentials"], key.encoded(world.server.endpoint()));
+    assert_eq!(made["ca_file"], world.server.ca_file().to_str().unwrap());
+    assert_eq!(decoded(&world.token(&key).await).1["sub"], "ci");
+}
+
+#[tokio::test]
+async fn a_created_key_is_said_to_people_with_a_warning() {
+    let world = World::start().await;
+    let output = world.server.as_client(&world.admin).args(["key", "create", "My Key"]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(value_of(&text, "client id  "), "my-key");
+    let secret = value_of(&text, "client secret").to_owned();
+    assert_secret(&secret);
+    assert_eq!(value_of(&text, "endpoint"), world.server.endpoint());
+    let key = Credentials { client_id: "my-key".to_owned(), client_secret: secret };
+    assert_eq!(value_of(&text, "encoded credentials"), key.encoded(world.server.endpoint()));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("shown this once"));
+    assert!(!text.contains('\u{1b}'), "no colour where nobody looks");
+}
+
+#[tokio::test]
+async fn the_lines_for_a_shell_work_in_a_shell() {
+    let world = World::start().await;
+    let lines = said(&world.run("key create ci --output env"));
+    for name in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "GATEKEY_CA_FILE"] {
+        assert!(lines.contains(&format!("export {name}=")), "{lines}");
+    }
+    let script = format!(
+        "set -eu\n{lines}\n{binary} whoami --output json\n\
+         unset GATEKEY_API_KEY\n{binary} token --endpoint {}\n",
+        world.server.endpoint(),
+        binary = binary(),
+    );
+    let output = Command::new("bash").env_clear().env("HOME", "/nonexistent").args(["-c", &script]).output();
+    let text = said(&output.unwrap());
+    let (whoami, token) = text.trim_end().rsplit_once('\n').unwrap();
+    let whoami: Value = serde_json::from_str(whoami).unwrap();
+    assert_eq!(whoami["subject"], "ci");
+    assert_eq!(decoded(token).1["sub"], "ci");
+}
+
+#[tokio::test]
+async fn a_key_may_be_created_with_role_redirect_uris_and_an_expiry() {
+    let world = World::start().await;
+    let before = now();
+    said(&world.run(
+        "key create ci --role viewer --expires-in 90d --redirect-uri https://a.example/cb \
+         --redirect-uri http://localhost:1/cb",
+    ));
+    let text = said(&world.run("key get ci"));
+    assert_eq!(value_of(&text, "role"), "viewer");
+    assert_eq!(value_of(&text, "redirect URIs"), "https://a.example/cb http://localhost:1/cb");
+    let lives = seconds(value_of(&text, "expires")) - before;
+    assert!((90 * 86400 - 1..=90 * 86400 + 60).contains(&lives), "{text}");
+}
+
+#[tokio::test]
+async fn a_key_is_a_contributor_unless_said_otherwise() {
+    let world = World::start().await;
+    said(&world.run("key create plain"));
+    said(&world.run("key create bare --no-role"));
+    assert_eq!(value_of(&said(&world.run("key get plain")), "role"), "contributor");
+    assert_eq!(value_of(&said(&world.run("key get bare")), "role"), "none");
+}
+
+#[tokio::test]
+async fn a_key_is_shown_to_people_without_its_secret() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let text = said(&world.run("key get ci"));
+    let told = &world.admin("Get", json!({ "clientId": "ci" })).await["apiKey"];
+    assert_eq!(value_of(&text, "client id"), "ci");
+    assert_eq!(value_of(&text, "key id"), told["keyId"]);
+    assert_eq!(value_of(&text, "state"), "enabled");
+    assert_eq!(value_of(&text, "expires"), "never");
+    assert!((now() - seconds(value_of(&text, "created"))).abs() < 60);
+    assert!(text.lines().last().unwrap().starts_with(told["secrets"][0]["id"].as_str().unwrap()), "{text}");
+    assert!(!text.contains(&key.client_secret) && !text.contains("gk_"));
+}
+
+#[tokio::test]
+async fn a_key_is_shown_to_programs_as_the_class_writes_it() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let client = world.server.client(&world.admin);
+    let key = ApiKey::get(&client, "ci").await.unwrap();
+    assert_eq!(said(&world.run("key get ci --output json")).trim_end(), key.to_json());
+}
+
+#[tokio::test]
+async fn details_add_what_the_public_wire_cannot_say() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let told = json(&world.run("key get ci --details --output json"));
+    assert_eq!(told["role"], "contributor");
+    assert_eq!(told["secrets"].as_array().unwrap().len(), 1);
+    let listed = json(&world.run("key list --details --output json"));
+    assert_eq!(listed[1], told);
+}
+
+#[tokio::test]
+async fn the_list_for_programs_is_what_the_class_gives() {
+    let world = World::start().await;
+    for name in ["b", "a", "c"] {
+        world.key(name).await;
+    }
+    let client = world.server.client(&world.admin);
+    let keys: Vec<_> = ApiKey::listall(&client, None).try_collect().await.unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| Value::Object(key.to_dict())).collect();
+    assert_eq!(keys.len(), 4);
+    assert_eq!(json(&world.run("key list --output json")), Value::Array(keys.clone()));
+    assert_eq!(json(&world.run("key list --limit 2 --output json")), Value::Array(keys[..2].to_vec()));
+    assert_eq!(json(&world.run("key list --limit 0 --output json")), json!([]));
+}
+
+#[tokio::test]
+async fn the_list_for_people_has_a_line_for_each_key() {
+    let world = World::start().await;
+    world.key("ci").await;
+    world.admin("Disable", json!({ "clientId": "ci" })).await;
+    let text = said(&world.run("key list"));
+    let rows: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], "CLIENT ID NAME ROLE STATE CREATED EXPIRES LAST USED".split(' ').collect::<Vec<_>>());
+    assert_eq!(rows[1][..4], ["admin", "admin", "admin", "enabled"]);
+    assert_eq!(rows[2][..4], ["ci", "ci", "contributor", "disabled"]);
+    assert_eq!((rows.len(), rows[2][5], rows[2][6]), (3, "never", "never"));
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_alone() {
+    let world = World::start().await;
+    said(&world.run("key create ci --expires-in 1d --redirect-uri https://a.example/cb"));
+    let mut named = world.server.as_client(&world.admin);
+    said(&named.args(["key", "update", "ci", "--name", "New Name"]).output().unwrap());
+    let text = said(&world.run("key update ci --role verifier"));
+    assert_eq!(value_of(&text, "name"), "New Name");
+    assert_eq!(value_of(&text, "role"), "verifier");
+    assert_ne!(value_of(&text, "expires"), "never");
+    assert_eq!(value_of(&text, "redirect URIs"), "https://a.example/cb");
+    let changed = json(
+        &world.run("key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json"),
+    );
+    assert_eq!(changed["clientName"], "New Name");
+    assert_eq!((&changed["role"], &changed["expiresAt"]), (&Value::Null, &Value::Null));
+    assert_eq!(changed["redirectUris"], json!(["https://b.example/cb"]));
+}
+
+#[tokio::test]
+async fn an_update_that_names_nothing_says_what_can_be_named() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let said = fails(&world.run("key update ci"), 2);
+    assert!(said.contains("--name") && said.contains("--role"), "{said}");
+}
+
+#[tokio::test]
+async fn rotate_ends_the_old_secret_at_once_unless_it_is_given_a_grace() {
+    let world = World::start().await;
+    let old = world.key("ci").await;
+    let kept = credentials(&json(&world.run("key rotate ci --grace 24h --label nightly --output json")));
+    assert_ne!(kept.client_secret, old.client_secret);
+    assert_eq!(world.http.token(&old, &[]).await.status, 200);
+    assert_eq!(world.http.token(&kept, &[]).await.status, 200);
+    let text = said(&world.run("key get ci"));
+    assert!(text.contains("nightly"), "{text}");
+    let text = said(&world.run("key rotate ci"));
+    let new = Credentials { client_secret: value_of(&text, "client secret").to_owned(), ..old.clone() };
+    assert_eq!(world.http.token(&old, &[]).await.status, 401);
+    assert_eq!(world.http.token(&kept, &[]).await.status, 401);
+    assert_eq!(world.http.token(&new, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_may_have_an_end() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let new = credentials(&json(&world.run("key rotate ci --expires-in 10m --output json")));
+    let answer = world.http.token(&new, &[]).await.json();
+    let expires_in = answer["expires_in"].as_i64().unwrap();
+    assert!((500..=600).contains(&expires_in), "{answer}");
+}
+
+#[tokio::test]
+async fn one_secret_of_several_can_be_retired() {
+    let world = World::start().await;
+    let old = world.key("ci").await;
+    let new = credentials(&json(&world.run("key rotate ci --grace 24h --output json")));
+    let secrets = json(&world.run("key get ci --details --output json"))["secrets"].clone();
+    let text = said(&world.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
+    assert_eq!(value_of(&text, "client id"), "ci");
+    assert_eq!(world.http.token(&old, &[]).await.status, 401);
+    assert_eq!(world.http.token(&new, &[]).await.status, 200);
+    let said = fails(&world.run("key retire ci 0123456789abcdef"), 3);
+    assert!(said.contains("0123456789abcdef"), "{said}");
+}
+
+#[tokio::test]
+async fn a_key_can_be_disabled_and_enabled() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    assert_eq!(value_of(&said(&world.run("key disable ci")), "state"), "disabled");
+    assert_eq!(world.http.token(&key, &[]).await.status, 401);
+    let enabled = json(&world.run("key enable ci --output json"));
+    assert_eq!(enabled["disabledAt"], Value::Null);
+    assert_eq!(world.http.token(&key, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_gone() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let output = world.run("key delete ci");
+    assert_eq!(said(&output), "", "there is nothing to print");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("ci is deleted"));
+    assert_eq!(world.http.token(&key, &[]).await.status, 401);
+    fails(&world.run("key get ci"), 3);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_said_by_its_own_exit_code() {
+    let world = World::start().await;
+    for words in [
+        "key get nope",
+        "key get nope --output json",
+        "key update nope --name x",
+        "key rotate nope",
+        "key retire nope 0123456789abcdef",
+        "key disable nope",
+        "key enable nope",
+        "key delete nope",
+    ] {
+        let said = fails(&world.run(words), 3);
+        assert!(said.contains("nope"), "{words}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_exists_already_is_said_by_its_own_exit_code() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let said = fails(&world.run("key create ci"), 4);
+    assert!(said.contains("ci"), "{said}");
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_said_with_field_and_rule() {
+    let world = World::start().await;
+    world.key("ci").await;
+    for (words, field) in [
+        ("key create ***", "name"),
+        ("key create ci2 --redirect-uri http://evil.example/cb", "redirect_uris"),
+        ("key create ci2 --redirect-uri https://a.example/#fragment", "redirect_uris"),
+        ("key create ci2 --expires-in 0", "expires_at"),
+        ("key create ci2 --expires-in 5parsecs", "--expires-in"),
+        ("key create ci2 --role king", "--role"),
+        ("key create ci2 --role admin --no-role", "--no-role"),
+        ("key rotate ci --grace 91d", "grace"),
+        ("key get a:b", "client_id"),
+        ("key update ci --redirect-uri nonsense", "redirect_uris"),
+    ] {
+        let said = fails(&world.run(words), 2);
+        assert!(said.contains(field), "{words}: {said}");
+    }
+    let listed = json(&world.run("key list --output json"));
+    assert_eq!(listed.as_array().unwrap().len(), 2, "nothing was made");
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_is_told_so_by_its_own_exit_code() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let as_key = |words: &str| with(&mut world.server.as_client(&key), words);
+    for words in ["key list", "key create x", "key get admin", "key delete ci", "key disable ci"] {
+        let said = fails(&as_key(words), 5);
+        assert!(said.contains("admin"), "{words}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_may_look_at_and_rotate_itself() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let as_key = |words: &str| with(&mut world.server.as_client(&key), words);
+    assert_eq!(value_of(&said(&as_key("key get ci")), "client id"), "ci");
+    let new = credentials(&json(&as_key("key rotate ci --output json")));
+    assert_eq!(world.http.token(&key, &[]).await.status, 401);
+    assert_eq!(world.http.token(&new, &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_is_no_failure() {
+    let world = World::start().await;
+    for number in 0..5 {
+        world.key(&format!("key-{number}")).await;
+    }
+    let script = format!("set -o pipefail; {} key list --output json | head -1", binary());
+    let mut bash = Command::new("bash");
+    bash.env_clear().env("PATH", "/usr/bin:/bin").env("GATEKEY_CA_FILE", world.server.ca_file());
+    bash.env("GATEKEY_API_KEY", world.admin.encoded(world.server.endpoint())).args(["-c", &script]);
+    let output = bash.output().unwrap();
+    assert_eq!(said(&output), "[\n");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let helps = helps();
+    assert!(helps.len() >= 20, "{}", helps.len());
+    for (command, help) in helps {
+        assert!(help.contains("Usage: gatekey"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn help_lists_every_exit_code() {
+    let help = said(&gatekey().arg("--help").output().unwrap());
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(8);
+    let codes: Vec<_> = codes.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_CA_FILE"] {
+        assert!(help.contains(variable), "{variable}");
+    }
+}
+
+#[test]
+fn every_shell_gets_a_script_that_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&crate::support::run(&["completions", shell]));
+        for command in ["quickstart", "ledger", "restore"] {
+            assert!(script.contains(command), "{shell} lacks {command}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What is printed for programs, by every command that can.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Deserializer, Value, json};
+
+use super::{helps, said, with};
+use crate::support::World;
+
+const SECRETS: &[&str] = &["client_id", "client_secret", "encoded_credentials"];
+const ANOTHER_KEY: &[&str] =
+    &["clientId", "clientName", "keyId", "id", "createdAt", "updatedAt", "notBefore", "expiresAt"];
+
+/// Every command with an output format, with words behind it, and the members whose values differ from run to run.
+/// In the words DATA is the data directory, SHELF another one, AS the format, and SECRET a secret of the key made-AS.
+const COMMANDS: [(&str, &str, &[&str]); 24] = [
+    ("whoami", "", &[]),
+    ("init", "--data-dir DATA --name admin-AS", SECRETS),
+    ("key create", "made-AS", SECRETS),
+    ("key rotate", "made-AS --grace 1h --label 0123", SECRETS),
+    ("key retire", "made-AS SECRET", ANOTHER_KEY),
+    ("key update", "ci --name 2026-11-24 --expires-in 90d", &["updatedAt", "expiresAt"]),
+    ("key disable", "ci", &["disabledAt", "updatedAt"]),
+    ("key enable", "ci", &["updatedAt"]),
+    ("key get", "ci", &[]),
+    ("key get", "ci --details", &[]),
+    ("key list", "", &[]),
+    ("key list", "--details", &[]),
+    ("key list", "--limit 0", &[]),
+    ("signing-key list", "--data-dir DATA", &[]),
+    ("root-key list", "--data-dir DATA", &[]),
+    ("ledger list", "--data-dir DATA", &[]),
+    ("ledger verify", "--data-dir DATA", &[]),
+    ("doctor", "", &[]),
+    ("doctor server", "", &[]),
+    ("doctor store", "--data-dir DATA", &[]),
+    ("doctor python", "", &[]),
+    ("backup", "SHELF/AS.backup --data-dir DATA", &["file", "bytes", "created_at"]),
+    (
+        "restore",
+        "SHELF/AS.backup --data-dir SHELF/AS --root-key-file DATA/root.key",
+        &["data_dir", "created_at"],
+    ),
+    ("root-key rotate", "--data-dir DATA", &["version"]),
+];
+
+/// Leaves of what differs only what it is, and nothing of when a secret was last used, which is told late.
+fn mask(value: &mut Value, differing: &[&str]) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| mask(value, differing)),
+        Value::Object(members) => {
+            members.remove("lastUsedAt");
+            for (name, value) in members {
+                match value {
+                    Value::String(_) if differing.contains(&&**name) => *value = json!("a string"),
+                    Value::Number(_) if differing.contains(&&**name) => *value = json!("a number"),
+                    _ => mask(value, differing),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn what_json_says_yaml_says_in_one_document() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let shelf = tempfile::tempdir().unwrap();
+    for (command, words, differing) in COMMANDS {
+        let mut said_as = Vec::new();
+        for format in ["json", "yaml"] {
+            let secret = if words.contains("SECRET") {
+                let key = world.admin("Get", json!({ "clientId": format!("made-{format}") })).await;
+                key["apiKey"]["secrets"][0]["id"].as_str().unwrap().to_owned()
+            } else {
+                String::new()
+            };
+            let words = words
+                .replace("DATA", world.server.data_dir.to_str().unwrap())
+                .replace("SHELF", shelf.path().to_str().unwrap())
+                .replace("SECRET", &secret)
+                .replace("AS", format);
+            let words = format!("{command} {words} --output {format}");
+            let output = with(&mut world.server.as_client(&world.admin), &words);
+            // The doctor of a Python environment may find something; then it says so too.
+            assert!(matches!(output.status.code(), Some(0 | 8)), "{words}: {output:?}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let mut value: Value = match format {
+                "yaml" => {
+                    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}\n{text}"))
+                }
+                // One object a line.
+                _ if command == "ledger list" => {
+                    Deserializer::from_str(&text).into_iter::<Value>().map(Result::unwrap).collect()
+                }
+                _ => serde_json::from_str(&text).unwrap(),
+            };
+            mask(&mut value, differing);
+            said_as.push(value);
+        }
+        assert_eq!(said_as[0], said_as[1], "{command} {words}");
+    }
+}
+
+#[test]
+fn no_command_with_an_output_format_is_left_out_here() {
+    let helps = helps();
+    let with_format =
+        helps.iter().filter(|(_, help)| help.contains("--output")).map(|(command, _)| &**command);
+    assert_eq!(with_format.collect::<BTreeSet<_>>(), COMMANDS.map(|(command, _, _)| command).into());
+}
+
+#[tokio::test]
+async fn a_name_that_looks_like_something_else_stays_a_name() {
+    let world = World::start().await;
+    let names =
+        ["yes", "1e3", "null", "0123", "2026-11-24", "12:30:45", "0x1f", "1_000", "~", "- a", "a: b", "a #b"];
+    for (number, name) in names.iter().enumerate() {
+        world.key_with(&format!("key-{number:02}"), json!({ "clientName": name })).await;
+    }
+    let text = said(&with(&mut world.server.as_client(&world.admin), "key list --output yaml"));
+    let listed: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
+    let listed: Vec<_> = listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
+    assert_eq!(listed, names);
+    // Not only for the library that wrote it.
+    for name in names {
+        assert!(
+            text.contains(&format!("clientName: '{name}'"))
+                || text.contains(&format!("clientName: \"{name}\"")),
+            "{name}: {text}"
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! `gatekey quickstart`: the first thing that anybody sees.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use gatekey_client::EncodedCredentials;
+
+use super::{assert_secret, fails, said};
+use crate::support::{binary, gatekey};
+
+fn quickstart(data_dir: &Path) -> Command {
+    let mut command = gatekey();
+    command.args(["quickstart", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()]);
+    command
+}
+
+/// The text with what differs from run to run replaced, after a look at the shape of each.
+fn settled(text: &str, data_dir: &Path) -> String {
+    let data_dir = data_dir.canonicalize().unwrap();
+    let mut settled = String::new();
+    let port = text.split("https://127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(port.parse::<u16>().is_ok(), "{port}");
+    for line in text.lines() {
+        let line = match line.split_once("_API_KEY=") {
+            None => line.to_owned(),
+            Some((variable, encoded)) => {
+                let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap();
+                let key = EncodedCredentials::decode(encoded).unwrap();
+                assert_secret(key.client_secret().expose());
+                let decoded = decoded.replace(key.client_secret().expose(), "SECRET");
+                format!("{variable}_API_KEY=BASE64({decoded})")
+            }
+        };
+        settled.push_str(&line);
+        settled.push('\n');
+    }
+    let before = "access token of ";
+    let size = settled.split(before).nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert!((400..800).contains(&size.parse::<u32>().unwrap()), "{size}");
+    settled
+        .replace(&format!("{before}{size} "), &format!("{before}SIZE "))
+        .replace(data_dir.to_str().unwrap(), "DATA")
+        .replace(binary(), "gatekey")
+        .replace(port, "PORT")
+}
+
+const INSTRUCTIONS: &str = r#"
+Use the key with Flyte's tools (pip install flyte flyteplugins-union):
+
+export SSL_CERT_FILE=DATA/ca-bundle.pem
+export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=DATA/ca-bundle.pem
+export FLYTE_API_KEY=BASE64(127.0.0.1:ci-pipeline:SECRET:None)
+flyte --endpoint 127.0.0.1:PORT get api-key ci-pipeline
+
+Manage keys with Flyte's tools, as admin:
+
+cat > config.yaml <<'END'
+admin:
+  endpoint: dns:///127.0.0.1:PORT
+  authType: ClientSecret
+  clientId: admin
+  clientSecretLocation: "DATA/admin.secret"
+  caCertFilePath: "DATA/ca.pem"
+END
+unset FLYTE_API_KEY
+flyte -c config.yaml get api-key
+
+Use the key ci-pipeline with this binary:
+
+export GATEKEY_API_KEY=BASE64(127.0.0.1:PORT:ci-pipeline:SECRET:None)
+export GATEKEY_CA_FILE=DATA/ca.pem
+gatekey whoami
+"#;
+
+#[test]
+fn the_tour_tells_each_step_and_ends_with_lines_to_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let output = quickstart(&data_dir).arg("--once").output().unwrap();
+    let steps = "\
+ok Serving on https://127.0.0.1:PORT with a certificate from a private CA; data is stored in DATA
+ok Created the admin key; its secret is in DATA/admin.secret
+ok Created the API key ci-pipeline; its secret is shown once and stored as a hash
+ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
+ok Called an RPC with the token; the server identified the caller as ci-pipeline
+ok Listed the keys: admin, ci-pipeline
+ok The key rotated its own secret; the old one stays valid for 24 hours
+ok Created, used and deleted another key; its token and secret stopped working at once
+";
+    assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_tour_can_be_taken_again_on_the_same_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    said(&quickstart(&data_dir).arg("--once").output().unwrap());
+    let steps = "\
+ok Serving on https://127.0.0.1:PORT with a certificate from a private CA; data is stored in DATA
+ok The admin key exists from an earlier run
+ok The API key ci-pipeline exists from an earlier run; gave it a new secret
+ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
+ok Called an RPC with the token; the server identified the caller as ci-pipeline
+ok Listed the keys: admin, ci-pipeline
+ok The key rotated its own secret; the old one stays valid for 24 hours
+ok Created, used and deleted another key; its token and secret stopped working at once
+";
+    let output = quickstart(&data_dir).arg("--once").output().unwrap();
+    assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
+    // Each tour adds two secrets to the key, which may have ten: still no reason to fail.
+    for _ in 0..5 {
+        said(&quickstart(&data_dir).arg("--once").output().unwrap());
+    }
+}
+
+/// A tour that serves on; killed when dropped.
+struct Serving {
+    child: Child,
+    text: String,
+}
+
+impl Serving {
+    fn start(data_dir: &Path) -> Self {
+        let mut child = quickstart(data_dir).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.lines().last().unwrap_or_default().starts_with("Serving until Ctrl-C") {
+            assert_ne!(lines.read_line(&mut text).unwrap(), 0, "it ended after: {text}");
+        }
+        Self { child, text }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("a directory's name");
+    let mut serving = Serving::start(&data_dir);
+    let text = &serving.text;
+    let lines = text.split("Use the key ci-pipeline with this binary:").nth(1).unwrap();
+    let lines: String =
+        lines.lines().filter(|line| !line.starts_with("Serving")).collect::<Vec<_>>().join("\n");
+    let mut bash = Command::new("bash");
+    bash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").args(["-euc", &lines]);
+    let whoami = said(&bash.output().unwrap());
+    assert!(whoami.contains("ci-pipeline"), "{whoami}");
+
+    // The config.yaml for Flyte's tools serves our own as well.
+    let yaml = text.split("<<'END'\n").nth(1).unwrap().split("END\n").next().unwrap();
+    std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
+    let listed = gatekey().current_dir(directory.path()).args(["key", "list"]).output().unwrap();
+    assert!(said(&listed).contains("ci-pipeline"));
+
+    let pid = serving.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_line_for_the_next_time_works_as_it_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let mut serving = Serving::start(&data_dir);
+    let next = serving.text.split("Next time: ").nth(1).unwrap().trim().to_owned();
+    let _ = serving.child.kill();
+    let _ = serving.child.wait();
+    let mut bash = Command::new("bash");
+    // Exec, so that the process that is told to stop is the server.
+    bash.env_clear().env("PATH", "/usr/bin:/bin").args(["-c", &format!("exec {next} --log-format json")]);
+    let mut server = bash.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"serving\"") {
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended after: {line}");
+    }
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    log.read_to_string(&mut line).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{line}");
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = Serving::start(directory.path());
+    let output = quickstart(directory.path()).arg("--once").output().unwrap();
+    let said = fails(&output, 7);
+    assert!(said.contains("(gatekey quickstart)"), "{said}");
+    assert!(said.contains(&serving.child.id().to_string()), "{said}");
+}
+
+#[test]
+fn a_directory_that_is_not_of_a_tour_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().to_str().unwrap();
+    let made = said(&gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap());
+    let said = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
+    assert!(said.contains("not created by quickstart") && said.contains("--data-dir"), "{said}");
+    let again = gatekey().args(["init", "--data-dir", data_dir]).output().unwrap();
+    assert_eq!(again.status.code(), Some(4), "the admin is still there: {made}");
+}
+
+#[test]
+fn the_secret_of_the_admin_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    let file = directory.path().join("admin.secret");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_secret(std::fs::read_to_string(&file).unwrap().trim());
+}
+
+#[test]
+fn an_admin_whose_remembered_secret_is_wrong_gets_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    std::fs::write(directory.path().join("admin.secret"), "stale").unwrap();
+    let text = said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    assert!(text.contains("admin key; its secret is in"), "{text}");
+}

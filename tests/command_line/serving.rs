@@ -1,0 +1,321 @@
+//! `gatekey serve` and `gatekey config check`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{fails, said, with};
+use crate::support::{Http, Server, World, eventually, gatekey, raw, run};
+
+#[tokio::test]
+async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, ready_file) = (directory.path().join("data"), directory.path().join("ready.json"));
+    let mut child = gatekey()
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()])
+        .args(["--ready-file", ready_file.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the ready file", async || ready_file.exists()).await;
+    // Whole as soon as it is there, and true.
+    let ready: BTreeMap<String, Value> = serde_json::from_slice(&fs::read(&ready_file).unwrap()).unwrap();
+    assert_eq!(ready.keys().collect::<Vec<_>>(), ["ca_file", "pid", "url"]);
+    assert_eq!(ready["pid"], child.id());
+    let ca_file = data_dir.canonicalize().unwrap().join("ca.pem");
+    assert_eq!(ready["ca_file"], ca_file.to_str().unwrap());
+    let http = Http::new(ready["url"].as_str().unwrap(), Some(&ca_file));
+    assert_eq!(http.get("/oauth2/jwks", &[]).await.status, 200);
+    // Told to stop as soon as anybody knows that it serves, it stops in peace.
+    stop("TERM", child.id());
+    eventually("the server stops", async || child.try_wait().unwrap().is_some()).await;
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+const FORM: &str = "content-type: application/x-www-form-urlencoded";
+
+fn stop(signal: &str, pid: u32) {
+    assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_when_the_server_is_told_to_stop() {
+    for signal in ["TERM", "INT"] {
+        let mut world = World::start().await;
+        let body = "grant_type=client_credentials";
+        let authorization = format!("authorization: {}", world.admin.basic());
+        let headers = [FORM, &*authorization];
+        let mut stream = raw::begin(&world.server, "/oauth2/token", &headers, body.len()).await;
+        stream.write_all(&body.as_bytes()[..10]).await.unwrap();
+        stop(signal, world.server.pid());
+        world.server.wait_for_log("draining connections");
+        stream.write_all(&body.as_bytes()[10..]).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("access_token"), "{answer}");
+        let status = world.server.wait();
+        assert_eq!(status.code(), Some(0), "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_the_server_at_once() {
+    let mut world = World::start().await;
+    let _stream = raw::begin(&world.server, "/oauth2/token", &[FORM], 50).await;
+    stop("TERM", world.server.pid());
+    world.server.wait_for_log("draining connections");
+    stop("TERM", world.server.pid());
+    assert_eq!(world.server.wait().code(), Some(0));
+    let said = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("once more"));
+    assert!(world.server.log().iter().any(said));
+}
+
+#[test]
+fn a_ready_file_of_an_earlier_run_is_gone_when_the_server_cannot_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ready_file = directory.path().join("ready.json");
+    fs::write(&ready_file, "{}").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (data_dir, ready) = (directory.path().join("data"), ready_file.to_str().unwrap());
+    let data_dir = data_dir.to_str().unwrap();
+    fails(&run(&["serve", "--data-dir", data_dir, "--listen", &address, "--ready-file", ready]), 1);
+    assert!(!ready_file.exists());
+}
+
+#[tokio::test]
+async fn nobody_gets_in_once_the_server_is_told_to_stop() {
+    let mut world = World::start().await;
+    let address = raw::address(&world.server).to_owned();
+    assert!(world.server.stop().await.success());
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+    assert!(!world.server.data_dir.join("control.sock").exists());
+    let last = world.server.log().pop().unwrap();
+    assert_eq!(last["message"], "stopped");
+}
+
+#[tokio::test]
+async fn when_a_secret_was_last_used_is_written_before_the_server_stops() {
+    let mut world = World::lasting().await;
+    let key = world.key("ci").await;
+    world.token(&key).await;
+    world.restart().await;
+    let told = world.admin("Get", json!({ "clientId": "ci" })).await;
+    assert!(told["apiKey"]["secrets"][0]["lastUsedAt"].is_string(), "{told}");
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_line_with_its_name() {
+    let mut world = World::start().await;
+    let asked = [
+        ("/me", "first"),
+        ("/nowhere?secret=in-the-query", "second"),
+        ("/oauth2/token", "third"),
+        ("/oauth2/jwks", &*"x".repeat(128)),
+    ];
+    for (path, request_id) in asked {
+        let answer = world.http.get(path, &[("x-request-id", request_id)]).await;
+        assert_eq!(answer.header("x-request-id"), request_id);
+    }
+    let unnamed = world.http.get("/me", &[]).await.header("x-request-id").to_owned();
+    assert_eq!(unnamed.len(), 22, "128 random bits in base64url");
+    let calls = format!("Bearer {}", world.admin_token);
+    let known = [("authorization", &*calls), ("x-request-id", "known")];
+    world.http.get("/me", &known).await;
+    assert!(world.server.stop().await.success());
+
+    let lines = world.server.log();
+    let requests: Vec<_> = lines.iter().filter(|line| line["target"] == "gatekey::request").collect();
+    let of = |request_id: &str| {
+        let mut found = requests.iter().filter(|line| line["request_id"] == request_id);
+        let line = found.next().unwrap_or_else(|| panic!("{request_id} has no line")).to_owned();
+        assert!(found.next().is_none(), "{request_id} has two lines");
+        line
+    };
+    for ((path, request_id), status) in asked.iter().zip([401, 404, 405, 200]) {
+        let line = of(request_id);
+        assert_eq!(line["path"], path.split('?').next().unwrap());
+        assert_eq!(
+            (&line["method"], &line["status"], &line["level"]),
+            (&json!("GET"), &json!(status), &json!("INFO"))
+        );
+        assert_eq!((&line["client_id"], &line["peer"]), (&json!(""), &json!("127.0.0.1")));
+        assert!(line["duration_us"].is_u64() && line["timestamp"].is_string());
+    }
+    assert_eq!(of(&unnamed)["status"], 401);
+    assert_eq!(of("known")["client_id"], "admin");
+    assert!(!format!("{lines:?}").contains("in-the-query"));
+    assert_eq!(requests.len(), 7, "and the token request of the admin");
+}
+
+#[tokio::test]
+async fn a_name_of_a_request_that_is_none_is_replaced() {
+    let world = World::start().await;
+    for given in ["", "with blank", &"x".repeat(129), "tab\there"] {
+        let answer = world.http.get("/me", &[("x-request-id", given)]).await;
+        assert_eq!(answer.header("x-request-id").len(), 22, "{given}");
+    }
+}
+
+#[test]
+fn plaintext_beyond_loopback_is_refused_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let flags = ["serve", "--plaintext", "--listen", listen, "--data-dir", data_dir.to_str().unwrap()];
+        let said = fails(&run(&flags), 2);
+        assert!(said.contains("plaintext") && said.contains("trusted_proxies"), "{said}");
+    }
+    assert!(!data_dir.exists());
+}
+
+#[tokio::test]
+async fn plaintext_on_loopback_serves_http() {
+    let server = Server::start_with(&["--plaintext"]);
+    assert!(server.url.starts_with("http://127.0.0.1:"));
+    assert!(!server.ca_file().exists());
+    let admin = server.init();
+    let http = Http::new(&server.url, None);
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    let mut client = gatekey();
+    client.env("GATEKEY_API_KEY", admin.encoded(server.endpoint()));
+    let whoami = said(&with(&mut client, &format!("whoami --endpoint {}", server.url)));
+    assert!(whoami.contains("admin"), "{whoami}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_said_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().to_str().unwrap();
+    let said = fails(&run(&["serve", "--data-dir", data_dir, "--listen", &address]), 1);
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[tokio::test]
+async fn flags_go_before_the_configuration_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    fs::write(&config, "public_url = \"https://file.example.com\"\norganization = \"of-the-file\"").unwrap();
+    let (data_dir, config) = (directory.path().join("data"), config.to_str().unwrap());
+    let server =
+        Server::start_on(&data_dir, &["--config", config, "--public-url", "https://flag.example.com"]);
+    assert_eq!(server.url, "https://flag.example.com");
+    let token = server.token(&server.init()).await;
+    assert_eq!(crate::support::decoded(&token).1["org"], "of-the-file");
+}
+
+#[test]
+fn a_good_configuration_is_told_with_what_follows_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    let toml = r#"
+        token_lifetime_seconds = 60
+        signing_algorithm = "RS256"
+        signing_key_max_age_seconds = 86400
+        audiences = ["https://a.example", "b"]
+    "#;
+    fs::write(&config, toml).unwrap();
+    let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
+    for (setting, value) in [
+        ("listen", "127.0.0.1:8443"),
+        ("public_url", "https://127.0.0.1:8443"),
+        ("token_lifetime_seconds", "60"),
+        ("signing_algorithm", "RS256"),
+        ("audiences", "https://a.example b"),
+        ("authorization_metadata_key", "authorization"),
+        ("failed_authentications_per_minute", "60"),
+        ("signing_key_max_age_seconds", "86400"),
+    ] {
+        let line = told.lines().find(|line| line.split_whitespace().next() == Some(setting));
+        assert_eq!(line.unwrap()[setting.len()..].trim(), value);
+    }
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "a check makes nothing");
+}
+
+#[test]
+fn a_file_of_all_the_defaults_in_the_schema_is_one_that_is_accepted() {
+    let schema: Value = serde_json::from_str(&said(&run(&["config", "schema"]))).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let defaults = schema["properties"].as_object().unwrap().iter();
+    let lines: Vec<_> = defaults
+        .filter_map(|(name, setting)| Some(format!("{name} = {}", setting.get("default")?)))
+        .collect();
+    assert!(lines.len() > 5, "{lines:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    fs::write(&config, lines.join("\n")).unwrap();
+    let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
+    assert_eq!(told, said(&run(&["config", "check"])), "as if nothing had been said");
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_configuration_is_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    fs::write(
+        &config,
+        "token_lifetime_seconds = 1\naudiences = []\norganization = \"a b\"\n\
+                failed_authentications_per_minute = 10001",
+    )
+    .unwrap();
+    let said = fails(&run(&["config", "check", "--config", config.to_str().unwrap()]), 2);
+    for setting in
+        ["token_lifetime_seconds", "audiences", "organization", "failed_authentications_per_minute"]
+    {
+        assert!(said.contains(setting), "{said}");
+    }
+}
+
+#[test]
+fn a_setting_that_is_unknown_is_told_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    for (text, told) in [
+        ("\nlisen = \"127.0.0.1:1\"", "line 2"),
+        ("listen = \"nowhere\"", "line 1"),
+        ("plaintext = \"yes\"", "line 1"),
+        ("= = =", "line 1"),
+        ("signing_algorithm = \"none\"", "ES256"),
+    ] {
+        fs::write(&config, text).unwrap();
+        for command in [&["config", "check"][..], &["serve"]] {
+            let arguments = [command, &["--config", config.to_str().unwrap()]].concat();
+            let said = fails(&run(&arguments), 2);
+            assert!(said.contains(told) && said.contains("gatekey.toml"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_public_url_of_the_other_scheme_is_refused() {
+    for words in [&["--public-url", "http://localhost:1"][..], &["--public-url", "http://keys.example.com"]] {
+        let said = fails(&run(&[&["config", "check"], words].concat()), 2);
+        assert!(said.contains("public_url") && said.contains("https"), "{said}");
+    }
+}
+
+#[test]
+fn a_configuration_file_that_is_not_there_is_said() {
+    let said = fails(&run(&["config", "check", "--config", "/nonexistent/gatekey.toml"]), 2);
+    assert!(said.contains("/nonexistent/gatekey.toml"), "{said}");
+}
+
+#[tokio::test]
+async fn the_ready_file_can_be_read_by_everybody() {
+    let directory = tempfile::tempdir().unwrap();
+    let ready_file = directory.path().join("ready.json");
+    let flags = ["--ready-file", ready_file.to_str().unwrap()];
+    let _server = Server::start_on(&directory.path().join("data"), &flags);
+    eventually("the ready file", async || ready_file.exists()).await;
+    assert_eq!(fs::metadata(&ready_file).unwrap().permissions().mode() & 0o777, 0o644);
+}

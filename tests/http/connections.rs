@@ -1,0 +1,242 @@
+//! More connections than there are descriptors, many that say nothing, and a stop amid all of them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::support::{Http, PUBLIC_URL, Server, eventually, is_long_run, not_proven, raw};
+
+/// A server that may have so many descriptors.
+fn with_descriptors(count: u32) -> (tempfile::TempDir, Server) {
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+    let server = Server::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    (directory, server)
+}
+
+fn said(server: &Server, words: &str) -> usize {
+    let says = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(words));
+    server.log().iter().filter(says).count()
+}
+
+#[tokio::test]
+async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
+    let (_directory, server) = with_descriptors(100);
+    let admin = server.init();
+    let http = server.http();
+    let token = server.token(&admin).await;
+    let create = async |name: &str| {
+        let body = json!({ "clientId": name });
+        let answer = http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    create("before").await;
+    // There is room for 36. Not more than the kernel lets wait besides, or connecting itself would take long.
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(TcpStream::connect(raw::address(&server)).await.unwrap());
+    }
+    eventually("that there is no room", async || said(&server, "no room for more connections") == 1).await;
+    for number in 0..10 {
+        create(&format!("amid-{number}")).await;
+        assert_eq!(http.token(&admin, &[]).await.status, 200);
+        server.init_named(&format!("local-{number}"));
+    }
+    let listed = http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await.json();
+    assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
+    assert_eq!(said(&server, "no room for more connections"), 1);
+    assert_eq!(said(&server, "cannot be accepted"), 0);
+    drop(crowd);
+    eventually("that there is room", async || {
+        assert_eq!(server.http().token(&admin, &[]).await.status, 200);
+        // More than once, where those who waited come in faster than they are seen to have gone.
+        said(&server, "there is room for connections again") >= 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others_later() {
+    let (_directory, server) = with_descriptors(100);
+    let admin = server.init();
+    let http = server.http();
+    let token = server.token(&admin).await;
+    let create = async |name: String| {
+        let body = json!({ "clientId": name });
+        http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await
+    };
+    assert_eq!(create("first".to_owned()).await.status, 200, "this caller is inside");
+    // Whoever may administer the server is not kept from taking all its descriptors.
+    let socket = server.data_dir.join("control.sock");
+    let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    eventually("it is said", async || said(&server, "the control socket cannot accept") == 1).await;
+    // Found only by those who come now.
+    let _newcomer = TcpStream::connect(raw::address(&server)).await.unwrap();
+    eventually("it is said", async || said(&server, "connections cannot be accepted") == 1).await;
+    for number in 0..20 {
+        let created = create(format!("key-{number}")).await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        assert_eq!(http.token(&admin, &[]).await.status, 200);
+    }
+    let list = "/gatekey.v1.ApiKeyService/List";
+    let listed = http.connect_json(list, &token, &json!({})).await.json();
+    assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
+    assert_eq!(said(&server, "cannot accept") + said(&server, "cannot be accepted"), 2);
+    drop(held);
+    assert_eq!(server.http().token(&admin, &[]).await.status, 200);
+    server.init_named("local");
+}
+
+#[tokio::test]
+async fn the_limit_on_descriptors_is_raised_as_far_as_it_may_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "ulimit -S -n 90; exec \"$0\" \"$@\"";
+    let server = Server::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let limits: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(limits[0], limits[1]);
+    assert_ne!(limits[0], "90");
+}
+
+/// Kilobytes that a process holds in memory.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// How many connections both sides can have here.
+fn possible_connections() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let soft: usize = line.split_whitespace().next().unwrap().parse().unwrap_or(usize::MAX);
+    soft.saturating_sub(500)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
+    /// Above what is measured; a leak or a large buffer a connection shows.
+    const MOST_BYTES: u64 = 64 * 1024;
+    let wanted = if is_long_run() { 9_900 } else { 900 };
+    let count = wanted.min(possible_connections());
+    if count < wanted {
+        not_proven(&format!("{wanted} idle connections: a process may have {count} here"));
+    }
+    let server = Server::start();
+    let admin = server.init();
+    let http = server.http();
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    let before = resident(server.pid());
+    let mut idle = Vec::with_capacity(count);
+    for _ in 0..count {
+        let ca_file = server.ca_file();
+        let mut stream = raw::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+        // HTTP/2, which may be idle for longer than HTTP/1.1: preface and empty settings.
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        stream.flush().await.unwrap();
+        // The server's settings: it has taken the connection in.
+        stream.read_exact(&mut [0; 9]).await.unwrap();
+        idle.push(stream);
+    }
+    let bytes = resident(server.pid()).saturating_sub(before) * 1024 / count as u64;
+    println!("{count} idle connections of HTTP/2 over TLS: {bytes} bytes each");
+    assert!(bytes < MOST_BYTES, "{bytes} bytes a connection");
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    assert_eq!(server.http().token(&admin, &[]).await.status, 200, "one more");
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
+    const WORKERS: u64 = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let flags = ["--public-url", PUBLIC_URL];
+    let mut server = Server::start_on(&data_dir, &flags);
+    let token = server.token(&server.init()).await;
+    let mut expected: BTreeSet<_> = ["admin".to_owned()].into();
+    let rounds = if is_long_run() { 50 } else { 5 };
+    for round in 0..rounds {
+        let made = Arc::new(AtomicU64::new(0));
+        let over_http2 = server.http();
+        let work: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                // Half of them share one connection.
+                let http = if worker % 2 == 0 {
+                    over_http2.clone()
+                } else {
+                    Http::over_http1(&server.reached_at, Some(&server.ca_file()))
+                };
+                let (token, made) = (token.clone(), made.clone());
+                tokio::spawn(async move {
+                    let authorization = format!("Bearer {token}");
+                    let mut acknowledged = Vec::new();
+                    loop {
+                        let name = format!("r{round}-w{worker}-{}", acknowledged.len());
+                        let headers =
+                            [("authorization", &*authorization), ("content-type", "application/json")];
+                        let path = "/gatekey.v1.ApiKeyService/Create";
+                        let body = json!({ "clientId": name }).to_string();
+                        let Ok(answer) = http.try_send(Method::POST, path, &headers, body).await else {
+                            return acknowledged;
+                        };
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        acknowledged.push(name);
+                        made.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        eventually("the load", async || made.load(Ordering::Relaxed) > 40).await;
+        assert_eq!(server.stop().await.code(), Some(0));
+        // Another takes over before anybody looks around.
+        server = Server::start_on(&data_dir, &flags);
+        for work in work {
+            expected.extend(work.await.unwrap());
+        }
+        let mut listed = BTreeSet::new();
+        let mut page_token = Value::Null;
+        while page_token != "" {
+            let body = json!({ "pageSize": 1000, "pageToken": page_token });
+            let http = server.http();
+            let page = http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &body).await.json();
+            let keys = page["apiKeys"].as_array().unwrap();
+            listed.extend(keys.iter().map(|key| key["clientId"].as_str().unwrap().to_owned()));
+            page_token = json!(page["nextPageToken"].as_str().unwrap_or_default());
+        }
+        assert_eq!(listed, expected, "made and acknowledged are the same");
+    }
+}
+
+#[test]
+fn a_server_that_dies_leaves_no_core_dump() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("ulimit -c unlimited && cd {} && ", directory.path().display());
+    let other = Command::new("sh").args(["-c", &format!("{script} kill -ABRT $$")]).status().unwrap();
+    if !other.core_dumped() {
+        not_proven("that a server leaves no core dump: no process leaves one here");
+        return;
+    }
+    let script = format!("{script} exec \"$0\" \"$@\"");
+    let mut server = Server::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    server.init();
+    assert!(Command::new("kill").args(["-ABRT", &server.pid().to_string()]).status().unwrap().success());
+    let status = server.wait();
+    assert_eq!(status.signal(), Some(6));
+    assert!(!status.core_dumped(), "a core dump holds every secret that was in memory");
+}

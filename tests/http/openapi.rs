@@ -1,0 +1,53 @@
+//! The server's description of itself, held against what it does.
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::support::World;
+
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// The paths of the document, and what it says of each.
+async fn paths(world: &World) -> serde_json::Map<String, Value> {
+    let answer = world.http.get("/openapi.json", &[]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let document = answer.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"][0]["url"], world.server.url);
+    document["paths"].as_object().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_path_takes_the_methods_that_are_documented_and_no_other() {
+    let world = World::start().await;
+    for (path, operations) in paths(&world).await {
+        let path = path.replace("{client_id}", "admin");
+        for method in METHODS {
+            // Who takes GET takes HEAD.
+            let name = if method == Method::HEAD { "get".into() } else { method.as_str().to_lowercase() };
+            let answer = world.http.send(method.clone(), &path, &[], "").await;
+            let taken = answer.status != StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(taken, operations.get(&name).is_some(), "{method} {path}: {}", answer.status);
+            assert_ne!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operation_is_open_to_everybody_exactly_when_the_document_says_so() {
+    let world = World::start().await;
+    for (path, operations) in paths(&world).await {
+        for (method, operation) in operations.as_object().unwrap() {
+            let open = operation["security"].as_array().unwrap().is_empty();
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let form = operation["requestBody"]["content"].get("application/x-www-form-urlencoded").is_some();
+            let headers: &[_] =
+                if form { &[("content-type", "application/x-www-form-urlencoded")] } else { &[] };
+            let answer =
+                world.http.send(method.clone(), &path.replace("{client_id}", "admin"), headers, "").await;
+            let expected = if open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text());
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! How connections are secured: by a private CA, or by certificates of one's own.
+
+use std::{fs, path::Path, process::Output};
+
+use rcgen::{CertifiedKey, KeyPair};
+use rustls::{ProtocolVersion, version};
+
+use crate::support::{Http, PUBLIC_URL, Server, World, eventually, gatekey, raw::connect_with, run};
+
+/// A certificate of one's own, as files.
+struct Own {
+    directory: tempfile::TempDir,
+}
+
+impl Own {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
+        fs::write(directory.path().join("cert.pem"), cert.pem()).unwrap();
+        fs::write(directory.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Runs a server on the given files, which must fail.
+    fn refused(&self, cert: &str, key: &str) -> String {
+        let data_dir = self.path("data");
+        let output = run(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &data_dir,
+            "--tls-cert",
+            &self.path(cert),
+            "--tls-key",
+            &self.path(key),
+        ]);
+        refused(&output, 1)
+    }
+}
+
+fn refused(output: &Output, code: i32) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn http2_and_http1_are_both_offered_and_the_clients_choice_counts() {
+    let server = Server::start();
+    let ca_file = server.ca_file();
+    for (offered, chosen) in [
+        (&["h2"][..], Some(&b"h2"[..])),
+        (&["http/1.1"], Some(b"http/1.1")),
+        (&["h2", "http/1.1"], Some(b"h2")),
+        (&["http/1.1", "h2"], Some(b"h2")),
+        (&["spdy/3", "http/1.1"], Some(b"http/1.1")),
+        (&[], None),
+    ] {
+        let stream = connect_with(&server, &ca_file, rustls::ALL_VERSIONS, offered).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
+    }
+    let none = connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["spdy/3"]).await;
+    assert!(none.is_err(), "a protocol that is not served is not agreed on");
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_both_served() {
+    let server = Server::start();
+    for (version, negotiated) in
+        [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
+    {
+        let stream = connect_with(&server, &server.ca_file(), &[version], &["h2"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(negotiated));
+    }
+}
+
+#[tokio::test]
+async fn a_token_can_be_had_over_http1_and_over_http2() {
+    let mut world = World::start().await;
+    let http1 = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    assert_eq!(http1.token(&world.admin, &[]).await.status, 200);
+    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
+    assert!(world.server.stop().await.success());
+    let lines = || world.server.log().into_iter().filter(|line| line["path"] == "/oauth2/token");
+    let versions: Vec<_> = lines().map(|line| line["version"].as_str().unwrap().to_owned()).collect();
+    assert!(versions.contains(&"HTTP/1.1".to_owned()) && versions.contains(&"HTTP/2.0".to_owned()));
+}
+
+#[tokio::test]
+async fn who_does_not_trust_the_private_ca_gets_no_connection() {
+    let (server, other) = (Server::start(), Server::start());
+    let foreign = connect_with(&server, &other.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+    assert!(foreign.is_err());
+    let own = connect_with(&server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+    assert!(own.is_ok());
+}
+
+#[tokio::test]
+async fn the_bundle_holds_the_private_ca_among_the_roots() {
+    let server = Server::start();
+    let bundle = fs::read_to_string(server.data_dir.join("ca-bundle.pem")).unwrap();
+    assert!(bundle.starts_with(&fs::read_to_string(server.ca_file()).unwrap()));
+    let stream =
+        connect_with(&server, &server.data_dir.join("ca-bundle.pem"), rustls::ALL_VERSIONS, &["h2"]).await;
+    assert!(stream.is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_served() {
+    let own = Own::new();
+    let server =
+        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    assert!(!server.ca_file().exists(), "no private CA is made");
+    let admin = server.init();
+    let cert = own.path("cert.pem");
+    let http = Http::new(&server.url, Some(Path::new(&cert)));
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    let mut client = gatekey();
+    client.env("GATEKEY_API_KEY", admin.encoded(server.endpoint())).env("GATEKEY_CA_FILE", &cert);
+    assert!(client.arg("whoami").output().unwrap().status.success());
+}
+
+/// What a new connection is shown, if it trusts it.
+async fn is_served(server: &Server, cert: &str) -> bool {
+    connect_with(server, Path::new(cert), rustls::ALL_VERSIONS, &["h2"]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
+    let (own, new) = (Own::new(), Own::new());
+    let server =
+        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let admin = server.init();
+    let http = Http::new(&server.url, Some(Path::new(&own.path("cert.pem"))));
+    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
+    fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
+    eventually("the new one is served", async || is_served(&server, &new.path("cert.pem")).await).await;
+    assert_eq!(http.token(&admin, &[]).await.status, 200, "a connection from before goes on");
+}
+
+#[tokio::test]
+async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
+    let (own, new) = (Own::new(), Own::new());
+    let server =
+        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let hang_up = || {
+        let pid = server.pid().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    };
+    let before = fs::read(own.path("cert.pem")).unwrap();
+    fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
+    hang_up();
+    server.wait_for_log(
+        "the certificate could not be loaded anew; the earlier one is served until the files change again",
+    );
+    fs::write(new.path("before.pem"), before).unwrap();
+    assert!(is_served(&server, &new.path("before.pem")).await);
+    fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
+    hang_up();
+    server.wait_for_log("the certificate was loaded anew");
+    assert!(is_served(&server, &new.path("cert.pem")).await);
+}
+
+#[tokio::test]
+async fn init_names_no_ca_where_there_is_none_running_or_not() {
+    let own = Own::new();
+    let flags = ["--tls-cert", &*own.path("cert.pem"), "--tls-key", &*own.path("key.pem")];
+    let mut server = Server::start_with(&flags);
+    let data_dir = server.data_dir.to_str().unwrap().to_owned();
+    for (running, name) in [(true, "a"), (false, "b")] {
+        if !running {
+            assert!(server.stop().await.success());
+        }
+        let output = run(&["init", "--data-dir", &data_dir, "--name", name, "--output", "json"]);
+        let made: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(made["ca_file"], serde_json::Value::Null, "{made}");
+    }
+    assert!(!server.ca_file().exists());
+}
+
+#[test]
+fn a_key_that_does_not_fit_the_certificate_is_refused() {
+    let own = Own::new();
+    fs::write(own.path("other.pem"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let said = own.refused("cert.pem", "other.pem");
+    assert!(said.contains("cannot be used together"), "{said}");
+    for file in ["cert.pem", "other.pem"] {
+        assert!(said.contains(file), "{said}");
+    }
+    let (cert, key) = (own.path("cert.pem"), own.path("other.pem"));
+    let output = run(&["config", "check", "--tls-cert", &cert, "--tls-key", &key]);
+    assert!(refused(&output, 1).contains("cannot be used together"), "a check says so as well");
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named() {
+    let own = Own::new();
+    fs::write(own.path("junk.pem"), "junk").unwrap();
+    for (cert, key, named, what) in [
+        ("missing.pem", "key.pem", "missing.pem", "cannot be read"),
+        ("cert.pem", "missing.pem", "missing.pem", "cannot be read"),
+        ("junk.pem", "key.pem", "junk.pem", "certificate"),
+        ("cert.pem", "junk.pem", "junk.pem", "private key"),
+        ("key.pem", "cert.pem", "key.pem", "certificate"),
+    ] {
+        let said = own.refused(cert, key);
+        assert!(said.contains(named) && said.contains(what), "{cert} {key}: {said}");
+    }
+}
+
+#[test]
+fn a_certificate_without_its_key_is_refused() {
+    let own = Own::new();
+    for (flag, file) in [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem")] {
+        let output = run(&["serve", "--data-dir", &own.path("data"), flag, &own.path(file)]);
+        let said = refused(&output, 2);
+        assert!(said.contains("--tls-cert") && said.contains("--tls-key"), "{said}");
+    }
+    let both = ["--tls-cert", &*own.path("cert.pem"), "--tls-key", &*own.path("key.pem")];
+    let data_dir = own.path("data");
+    let output = run(&[&["serve", "--data-dir", &data_dir, "--plaintext"], &both[..]].concat());
+    assert!(refused(&output, 2).contains("--plaintext"));
+}
+
+#[tokio::test]
+async fn the_private_ca_stays_over_restarts() {
+    let mut world = World::lasting().await;
+    let before = fs::read(world.server.ca_file()).unwrap();
+    // A caller that has read it before the restart.
+    world.restart().await;
+    assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);
+    world.kill_and_restart();
+    assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);
+    world.token(&world.admin).await;
+}
+
+#[test]
+fn another_public_url_makes_another_ca_only_where_the_old_one_is_not_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = |flags: &[&str]| {
+        let mut server = Server::start_on(directory.path(), flags);
+        let ca = fs::read_to_string(server.ca_file()).unwrap();
+        assert!(server.terminate().success());
+        let said =
+            server.log().iter().any(|line| line["level"] == "WARN" && line.to_string().contains("ca.pem"));
+        (ca, said)
+    };
+    let (first, _) = ca(&[]);
+    // The names of this machine are always among those that the CA is for.
+    for url in ["https://localhost:8443", "https://127.0.0.1", "https://[::1]:443"] {
+        assert_eq!(ca(&["--public-url", url]), (first.clone(), false), "{url}");
+    }
+    let (second, said) = ca(&["--public-url", PUBLIC_URL]);
+    assert_ne!(second, first);
+    assert!(said, "clients must be told to trust the new one");
+    assert_eq!(ca(&["--public-url", &format!("{PUBLIC_URL}:8443")]), (second.clone(), false));
+    assert_eq!(ca(&[]), (second, false), "it is for all that the first was for");
+}
+
+#[test]
+fn a_lost_ca_file_is_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start_on(directory.path(), &[]);
+    let before = fs::read(server.ca_file()).unwrap();
+    assert!(server.terminate().success());
+    fs::remove_file(server.ca_file()).unwrap();
+    let server = Server::start_on(directory.path(), &[]);
+    assert_eq!(fs::read(server.ca_file()).unwrap(), before);
+}

@@ -1,0 +1,296 @@
+//! What is written down: each change, and each refusal of a known caller, once and without a secret.
+
+use gatekey_core::{
+    Store as _,
+    id::Hex,
+    ledger::{LedgerHead, NewEntry, verify_chain},
+};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, World, copied_store, run};
+
+const OWN: &str = "/gatekey.v1.ApiKeyService";
+const APPS: &str = "/cloudidl.identity.AppsService";
+
+impl World {
+    /// Every entry so far, once the chain is verified.
+    pub(crate) async fn ledger(&self) -> Vec<NewEntry> {
+        let (store, root_key, _copy) = copied_store(&self.server.data_dir);
+        let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
+        verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
+        entries.into_iter().map(|entry| entry.entry).collect()
+    }
+
+    /// A call with a name.
+    async fn named(&self, request_id: &str, token: &str, procedure: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", &*bearer),
+            ("content-type", "application/json"),
+            ("x-request-id", request_id),
+            ("user-agent", "a test"),
+        ];
+        self.http.send(Method::POST, procedure, &headers, body.to_string()).await
+    }
+
+    /// What the ledger says of the call of that name, which must be one entry.
+    async fn entry(&self, request_id: &str) -> NewEntry {
+        let mut found = self.ledger().await.into_iter().filter(|entry| entry.request_id == request_id);
+        let entry = found.next().unwrap_or_else(|| panic!("{request_id} has no entry"));
+        assert_eq!(found.next(), None, "{request_id} has two entries");
+        entry
+    }
+
+    /// How the ledger names the admin.
+    async fn admin_actor(&self) -> String {
+        let admin = self.admin("Get", json!({ "clientId": "admin" })).await;
+        format!("key:admin/{}", admin["apiKey"]["keyId"].as_str().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn each_change_leaves_one_entry_with_who_what_and_to_which_key() {
+    let world = World::start().await;
+    let actor = world.admin_actor().await;
+    let ci = json!({ "clientId": "ci" });
+    let renamed = json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
+    let changes = [
+        (APPS, "Create", json!({ "clientId": "ci", "clientName": "ci" }), "api_key.create"),
+        (APPS, "Update", json!({ "clientId": "ci", "clientName": "y" }), "api_key.update"),
+        (OWN, "Update", renamed, "api_key.update"),
+        (OWN, "RotateSecret", json!({ "clientId": "ci", "grace": "60s" }), "api_key.rotate_secret"),
+        (OWN, "Disable", ci.clone(), "api_key.disable"),
+        (OWN, "Enable", ci.clone(), "api_key.enable"),
+        (APPS, "Delete", ci.clone(), "api_key.delete"),
+        (OWN, "Create", ci.clone(), "api_key.create"),
+        (OWN, "Delete", ci, "api_key.delete"),
+    ];
+    let before = world.ledger().await.len();
+    for (number, (service, method, body, action)) in changes.iter().enumerate() {
+        let request_id = format!("call-{number}");
+        let procedure = format!("{service}/{method}");
+        let answer = world.named(&request_id, &world.admin_token, &procedure, body).await;
+        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
+        let entry = world.entry(&request_id).await;
+        assert_eq!((&*entry.actor, &*entry.action, &*entry.target), (&*actor, *action, "ci"));
+        assert_eq!((&*entry.peer, &*entry.user_agent), ("127.0.0.1", "a test"));
+    }
+    assert_eq!(world.ledger().await.len(), before + changes.len());
+}
+
+#[tokio::test]
+async fn retiring_a_secret_names_it() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let key = world.admin("Get", json!({ "clientId": "ci" })).await;
+    let secret_id = key["apiKey"]["secrets"][0]["id"].as_str().unwrap();
+    let body = json!({ "clientId": "ci", "secretId": secret_id });
+    world.named("retire", &world.admin_token, &format!("{OWN}/RetireSecret"), &body).await;
+    let entry = world.entry("retire").await;
+    assert_eq!((&*entry.action, &*entry.target), ("api_key.retire_secret", "ci"));
+    assert_eq!(entry.detail, format!("secret={secret_id}"));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_named_by_its_jti() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let headers = [("authorization", &*key.basic()), ("x-request-id", "revoke")];
+    world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    let entry = world.entry("revoke").await;
+    assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
+    assert_eq!((&*entry.action, &*entry.target), ("token.revoke", "ci"));
+    let jti = crate::support::decoded(&token).1["jti"].as_str().unwrap().to_owned();
+    assert_eq!(entry.detail, format!("jti={jti}"));
+}
+
+#[tokio::test]
+async fn a_create_that_is_repeated_is_told_apart_from_the_first() {
+    let world = World::start().await;
+    let body = json!({ "clientId": "ci", "clientName": "ci" });
+    for _ in 0..2 {
+        let answer = world.named("again", &world.admin_token, &format!("{APPS}/Create"), &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let entries = world.ledger().await.into_iter().filter(|entry| entry.request_id == "again");
+    let actions: Vec<_> = entries.map(|entry| entry.action).collect();
+    assert_eq!(actions, ["api_key.create", "api_key.create_replay"]);
+}
+
+#[tokio::test]
+async fn what_is_done_on_the_machine_is_entered_under_the_user() {
+    let world = World::start().await;
+    let data_dir = world.server.data_dir.to_str().unwrap();
+    assert!(run(&["signing-key", "rotate", "--data-dir", data_dir]).status.success());
+    let entries = world.ledger().await;
+    let local: Vec<_> = entries.iter().filter(|entry| entry.actor.starts_with("local:uid=")).collect();
+    let actions: Vec<_> = local.iter().map(|entry| &*entry.action).collect();
+    // The first signing key is made by the server itself.
+    assert_eq!(actions, ["signing_key.rotate", "api_key.create", "signing_key.rotate"]);
+    assert_eq!(local[1].target, "admin");
+    for entry in local {
+        assert!(entry.request_id.starts_with("local-") && entry.peer.is_empty(), "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_known_caller_is_an_entry() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let procedures = [
+        (format!("{APPS}/List"), json!({})),
+        (format!("{APPS}/Create"), json!({ "clientId": "x", "clientName": "x" })),
+        (format!("{OWN}/Get"), json!({ "clientId": "admin" })),
+        (format!("{OWN}/RotateSecret"), json!({ "clientId": "admin" })),
+        (format!("{OWN}/Delete"), json!({ "clientId": "ci" })),
+    ];
+    for (number, (procedure, body)) in procedures.iter().enumerate() {
+        let request_id = format!("refused-{number}");
+        let answer = world.named(&request_id, &token, procedure, body).await;
+        assert_eq!(answer.status, 403, "{procedure}: {}", answer.text());
+        let entry = world.entry(&request_id).await;
+        assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
+        assert_eq!((&*entry.action, &entry.target), ("refuse", procedure));
+        assert!(entry.detail.contains("role admin"), "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_for_another_organization_is_an_entry() {
+    let world = World::start().await;
+    let body = json!({ "clientId": "x", "clientName": "x", "organization": "somebody-else" });
+    let answer = world.named("foreign", &world.admin_token, &format!("{APPS}/Create"), &body).await;
+    assert_eq!(answer.json()["code"], "permission_denied", "{}", answer.text());
+    assert_eq!(world.entry("foreign").await.action, "refuse");
+}
+
+#[tokio::test]
+async fn a_refused_revocation_of_another_keys_token_is_an_entry() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let headers = [("authorization", &*key.basic()), ("x-request-id", "revoke")];
+    let body = format!("token={}", world.admin_token);
+    let answer = world.http.form("/oauth2/revoke", &headers, &body).await;
+    assert_eq!(answer.json()["error"], "unauthorized_client");
+    let entry = world.entry("revoke").await;
+    assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
+    assert_eq!((&*entry.action, &*entry.target), ("refuse", "/oauth2/revoke"));
+}
+
+#[tokio::test]
+async fn a_refused_token_request_of_a_known_key_is_an_entry() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    for (number, parameter) in ["scope=more", "resource=https://evil.example"].iter().enumerate() {
+        let request_id = format!("refused-{number}");
+        let headers = [("authorization", &*key.basic()), ("x-request-id", &request_id)];
+        let body = format!("grant_type=client_credentials&{parameter}");
+        assert_eq!(world.http.form("/oauth2/token", &headers, &body).await.status, 400);
+        let entry = world.entry(&request_id).await;
+        assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
+        assert_eq!((&*entry.action, &*entry.target), ("refuse", "/oauth2/token"));
+        assert!(!entry.detail.contains("more") && !entry.detail.contains("evil"), "{entry:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_refusal_again_is_only_counted() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.ledger().await.len();
+    for number in 0..20 {
+        let list = format!("{APPS}/List");
+        let answer = world.named(&format!("again-{number}"), &token, &list, &json!({})).await;
+        assert_eq!(answer.status, 403);
+    }
+    assert_eq!(world.ledger().await.len(), before + 1, "a refused caller cannot fill the ledger");
+    assert_eq!(world.entry("again-0").await.action, "refuse");
+}
+
+#[tokio::test]
+async fn a_call_of_nobody_leaves_nothing() {
+    let world = World::start().await;
+    let before = world.ledger().await;
+    for (token, procedure) in [("", format!("{APPS}/Create")), ("nonsense", format!("{APPS}/List"))] {
+        let answer = world.http.connect_json(&procedure, token, &json!({})).await;
+        assert_eq!(answer.status, 401);
+    }
+    let wrong = crate::support::basic("admin", "wrong");
+    let body = "grant_type=client_credentials";
+    world.http.form("/oauth2/token", &[("authorization", &wrong)], body).await;
+    world.http.form("/oauth2/revoke", &[("authorization", &wrong)], "token=x").await;
+    world.http.get("/me", &[]).await;
+    assert_eq!(world.ledger().await, before);
+}
+
+#[tokio::test]
+async fn what_changes_nothing_leaves_nothing() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.ledger().await;
+    for (procedure, body, status) in [
+        (format!("{APPS}/Get"), json!({ "clientId": "ci" }), 200),
+        (format!("{APPS}/List"), json!({}), 200),
+        (format!("{OWN}/Get"), json!({ "clientId": "ci" }), 200),
+        (format!("{OWN}/Delete"), json!({ "clientId": "nope" }), 404),
+        (format!("{OWN}/Disable"), json!({ "clientId": "nope" }), 404),
+        (format!("{OWN}/RotateSecret"), json!({ "clientId": "ci", "grace": "9999999s" }), 400),
+        (format!("{APPS}/Create"), json!({ "clientId": "a:b", "clientName": "x" }), 400),
+        (format!("{APPS}/Create"), json!({ "clientId": "ci", "clientName": "x" }), 409),
+    ] {
+        let answer = world.http.connect_json(&procedure, &world.admin_token, &body).await;
+        assert_eq!(answer.status, status, "{procedure}: {}", answer.text());
+    }
+    world.introspect(&key, &token).await;
+    world.token(&key).await;
+    let revoke = [("authorization", &*key.basic())];
+    assert_eq!(world.http.form("/oauth2/revoke", &revoke, "token=garbage").await.status, 200);
+    assert_eq!(world.ledger().await, before);
+}
+
+#[tokio::test]
+async fn no_secret_and_no_token_is_ever_written_down() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let new = world.rotate(&key, json!({ "grace": "60s", "secretLabel": "nightly" })).await;
+    for (procedure, body) in [
+        (format!("{OWN}/Get"), json!({ "clientId": key.client_secret })),
+        (format!("{OWN}/Delete"), json!({ "clientId": token })),
+        (format!("{OWN}/RetireSecret"), json!({ "clientId": "ci", "secretId": key.client_secret })),
+        (format!("{APPS}/Create"), json!({ "clientId": "x", "clientName": key.client_secret })),
+    ] {
+        world.http.connect_json(&procedure, &token, &body).await;
+        world.http.connect_json(&procedure, &world.admin_token, &body).await;
+    }
+    let headers = [("authorization", &*new.basic())];
+    world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    let text = format!("{:?}", world.ledger().await);
+    for secret in [&key.client_secret, &new.client_secret, &token, &world.admin.client_secret] {
+        assert!(!text.contains(secret.as_str()), "{text}");
+    }
+    let signature = token.rsplit_once('.').unwrap().1;
+    assert!(!text.contains(signature), "{text}");
+}
+
+#[tokio::test]
+async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
+    let mut world = World::lasting().await;
+    world.key("a").await;
+    assert!(world.server.stop().await.success());
+    let log = world.server.log();
+    let logged = log.iter().rfind(|line| line["message"] == "ledger head").unwrap();
+    let (store, _, _copy) = copied_store(&world.server.data_dir);
+    let head = store.ledger_head().await.unwrap();
+    assert_eq!(logged["sequence"], head.sequence);
+    assert_eq!(logged["link"], Hex(&head.link).to_string());
+    world.kill_and_restart();
+    world.key("b").await;
+    let targets: Vec<_> = world.ledger().await.into_iter().map(|entry| entry.target).collect();
+    assert_eq!(targets[1..], ["admin", "a", "b"]);
+}

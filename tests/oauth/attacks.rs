@@ -1,0 +1,341 @@
+//! Forged tokens, through the front door. The insider's are signed with the server's own key, so that each
+//! check behind the signature is seen to work by itself.
+
+use aws_lc_rs::{
+    hmac,
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
+};
+use gatekey_core::Store as _;
+use gatekey_credentials::jwt::{Algorithm, SigningKey};
+use serde_json::{Value, json};
+
+use super::{GRANT, jwks, refused};
+use crate::support::{Credentials, PUBLIC_URL, World, copied_store, decoded, now};
+
+fn encode(part: &Value) -> String {
+    BASE64URL.encode(part.to_string())
+}
+
+impl World {
+    /// Asserts that a forged token is refused everywhere, and by the admin's own wire.
+    async fn refuses(&self, case: &str, token: &str) {
+        assert!(!self.lives(token).await, "{case}: {token}");
+        let list = "/cloudidl.identity.AppsService/List";
+        let answer = self.http.connect_json(list, token, &json!({})).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (401, &json!("unauthenticated")),
+            "{case}"
+        );
+    }
+}
+
+/// Signs whatever it is told to with the server's own key.
+struct Insider {
+    pair: EcdsaKeyPair,
+}
+
+impl Insider {
+    async fn of(world: &World) -> Self {
+        let (store, root_key, _copy) = copied_store(&world.server.data_dir);
+        let stored = store.signing_keys().await.unwrap().pop().unwrap();
+        let private = root_key.open(&format!("signing key {}", stored.kid), &stored.sealed).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &private).unwrap();
+        Self { pair }
+    }
+
+    fn sign_encoded(&self, header: &str, claims: &str) -> String {
+        let signed = format!("{header}.{claims}");
+        #[expect(clippy::disallowed_methods, reason = "a forger has no Env")]
+        let random = SystemRandom::new();
+        let signature = self.pair.sign(&random, signed.as_bytes()).unwrap();
+        format!("{signed}.{}", BASE64URL.encode(signature))
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        self.sign_encoded(&encode(header), &encode(claims))
+    }
+}
+
+/// The value with one more or other member.
+fn with(value: &Value, name: &str, member: Value) -> Value {
+    let mut value = value.clone();
+    value[name] = member;
+    value
+}
+
+fn without(value: &Value, name: &str) -> Value {
+    let mut value = value.clone();
+    value.as_object_mut().unwrap().remove(name).unwrap();
+    value
+}
+
+/// `alg: none` (RFC 8725 section 2.1, CVE-2018-1000531), and signatures that are there and say nothing: of zeros they
+/// verified in Java (CVE-2022-21449).
+#[tokio::test]
+async fn a_token_without_a_signature_is_refused() {
+    let world = World::start().await;
+    let (header, claims) = decoded(&world.admin_token);
+    let rest = encode(&claims);
+    for alg in ["none", "None", "NONE", "nOnE", ""] {
+        let header = encode(&with(&header, "alg", json!(alg)));
+        world.refuses(alg, &format!("{header}.{rest}.")).await;
+        let signature = world.admin_token.rsplit_once('.').unwrap().1;
+        world.refuses(alg, &format!("{header}.{rest}.{signature}")).await;
+    }
+    let stripped = world.admin_token.rsplit_once('.').unwrap().0;
+    world.refuses("empty signature", &format!("{stripped}.")).await;
+    world.refuses("no signature", stripped).await;
+    world.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
+}
+
+/// A public key taken for the secret of a MAC: CVE-2015-9235.
+#[tokio::test]
+async fn a_mac_with_the_public_key_is_refused() {
+    let world = World::start().await;
+    let (header, claims) = decoded(&world.admin_token);
+    let jwk = jwks(&world.http).await.remove(0);
+    let coordinate = |part: &Option<String>| BASE64URL.decode(part.as_deref().unwrap()).unwrap();
+    let point = [vec![4], coordinate(&jwk.x), coordinate(&jwk.y)].concat();
+    // SubjectPublicKeyInfo of a point on P-256 (RFC 5480 section 2).
+    let prefix = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=";
+    let der = [BASE64_STANDARD.decode(prefix).unwrap(), point.clone()].concat();
+    let pem =
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(&der));
+    let jwk_text = serde_json::to_string(&jwk).unwrap();
+    for key in [&point[..], &point[1..], &der, pem.as_bytes(), jwk_text.as_bytes(), b""] {
+        for alg in ["HS256", "ES256"] {
+            let header = encode(&with(&header, "alg", json!(alg)));
+            let signed = format!("{header}.{}", encode(&claims));
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), signed.as_bytes());
+            world.refuses(alg, &format!("{signed}.{}", BASE64URL.encode(tag))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_claim_is_refused() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let (header, rest) = token.split_once('.').unwrap();
+    let signature = rest.split_once('.').unwrap().1;
+    let (_, claims) = decoded(&token);
+    for (name, value) in [
+        ("sub", json!("admin")),
+        ("client_id", json!("admin")),
+        ("exp", json!(now() + 1_000_000)),
+        ("scp", json!(["all", "more"])),
+        ("epoch", json!(2)),
+    ] {
+        let claims = encode(&with(&claims, name, value));
+        world.refuses(name, &format!("{header}.{claims}.{signature}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_byte_anywhere_is_refused() {
+    let world = World::start().await;
+    let token = world.admin_token.clone();
+    for at in (0..token.len()).step_by(23) {
+        let mut bytes = token.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        world.refuses(&format!("byte {at}"), &String::from_utf8(bytes).unwrap()).await;
+    }
+}
+
+/// Lax base64 lets one signature be written in several ways, and one revoked token be another.
+#[tokio::test]
+async fn another_spelling_of_the_same_signature_is_refused() {
+    let world = World::start().await;
+    let (signed, signature) = world.admin_token.rsplit_once('.').unwrap();
+    let bytes = BASE64URL.decode(signature).unwrap();
+    world.refuses("padded", &format!("{signed}.{signature}==")).await;
+    world.refuses("other alphabet", &format!("{signed}.{}", BASE64_STANDARD.encode(&bytes))).await;
+    // 64 bytes leave four unused bits in the last character.
+    let last = signature.chars().last().unwrap();
+    let other = char::from(u8::try_from(last).unwrap() + 1);
+    world.refuses("unused bits", &format!("{signed}.{}{other}", &signature[..signature.len() - 1])).await;
+    world.refuses("longer", &format!("{signed}.{}", BASE64URL.encode([&bytes[..], &[0]].concat()))).await;
+}
+
+#[tokio::test]
+async fn a_token_of_another_server_is_refused() {
+    let (world, other) = tokio::join!(World::lasting(), World::lasting());
+    assert_eq!(decoded(&world.admin_token).1["iss"], decoded(&other.admin_token).1["iss"]);
+    world.refuses("the other server's", &other.admin_token).await;
+    let kid = jwks(&world.http).await.remove(0).kid;
+    let (_, claims) = decoded(&world.admin_token);
+    for algorithm in Algorithm::ALL {
+        let private = SigningKey::generate(algorithm).unwrap();
+        let forger = SigningKey::from_pkcs8(algorithm, &kid, &private).unwrap();
+        world.refuses("a stranger's key under our kid", &forger.sign(&claims).unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_insiders_copy_of_a_good_token_is_accepted() {
+    let world = World::start().await;
+    let insider = Insider::of(&world).await;
+    let (header, claims) = decoded(&world.admin_token);
+    assert!(world.lives(&insider.sign(&header, &claims)).await, "or the tests below prove nothing");
+}
+
+/// Keys that a token brings along (`jwk` in CVE-2018-0114, `jku`, `x5u`), extensions that are not understood (`crit`,
+/// RFC 7515 section 4.1.11), and tokens of another type (RFC 8725 section 3.11).
+#[tokio::test]
+async fn a_well_signed_token_with_another_header_is_refused() {
+    let world = World::start().await;
+    let insider = Insider::of(&world).await;
+    let (header, claims) = decoded(&world.admin_token);
+    let jwk = serde_json::to_value(jwks(&world.http).await.remove(0)).unwrap();
+    let headers = [
+        with(&header, "typ", json!("JWT")),
+        with(&header, "typ", json!("application/at+jwt")),
+        without(&header, "typ"),
+        without(&header, "kid"),
+        without(&header, "alg"),
+        with(&header, "kid", json!("unknown")),
+        with(&header, "kid", json!("../../root.key")),
+        with(&header, "kid", json!(["k"])),
+        with(&header, "alg", json!("RS256")),
+        with(&header, "alg", json!("EdDSA")),
+        with(&header, "crit", json!(["exp"])),
+        with(&with(&header, "b64", json!(false)), "crit", json!(["b64"])),
+        with(&header, "jku", json!("https://evil.example/jwks")),
+        with(&header, "x5u", json!("https://evil.example/x5u")),
+        with(&header, "jwk", jwk),
+        with(&header, "zip", json!("DEF")),
+        json!([]),
+        json!(null),
+    ];
+    for header in headers {
+        world.refuses(&header.to_string(), &insider.sign(&header, &claims)).await;
+    }
+    let kid = header["kid"].as_str().unwrap();
+    let twice = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"x","kid":"{kid}"}}"#);
+    world.refuses(&twice, &insider.sign_encoded(&BASE64URL.encode(&twice), &encode(&claims))).await;
+}
+
+#[tokio::test]
+async fn a_well_signed_token_with_another_claim_is_refused() {
+    let world = World::start().await;
+    let other = world.key("other").await;
+    let (_, of_other) = decoded(&world.token(&other).await);
+    let insider = Insider::of(&world).await;
+    let (header, claims) = decoded(&world.admin_token);
+    let epoch = claims["epoch"].as_u64().unwrap();
+    let past = now() - 1;
+    let cases = [
+        with(&claims, "iss", json!("https://evil.example")),
+        with(&claims, "iss", json!(format!("{}/", world.server.url))),
+        with(&claims, "iss", json!(PUBLIC_URL)),
+        with(&claims, "exp", json!(past)),
+        with(&claims, "exp", json!(0)),
+        with(&claims, "exp", json!(-1)),
+        with(&claims, "exp", json!("never")),
+        with(&claims, "nbf", json!(now() + 60)),
+        with(&claims, "epoch", json!(epoch + 1)),
+        with(&claims, "epoch", json!(epoch - 1)),
+        with(&claims, "key", of_other["key"].clone()),
+        with(&claims, "key", json!("")),
+        with(&claims, "client_id", json!("other")),
+        with(&claims, "client_id", json!("nobody")),
+        with(&claims, "client_id", json!("ADMIN")),
+        with(&claims, "jti", json!("")),
+        with(&claims, "jti", json!("no-secret")),
+        with(&claims, "jti", of_other["jti"].clone()),
+        with(&claims, "aud", json!("not a list")),
+        json!({}),
+        json!([]),
+    ];
+    for claims in cases {
+        world.refuses(&claims.to_string(), &insider.sign(&header, &claims)).await;
+    }
+    for name in claims.as_object().unwrap().keys() {
+        world.refuses(name, &insider.sign(&header, &without(&claims, name))).await;
+    }
+    let text = claims.to_string();
+    let twice = text.replacen('{', r#"{"client_id":"other","#, 1);
+    world.refuses("a claim twice", &insider.sign_encoded(&encode(&header), &BASE64URL.encode(twice))).await;
+}
+
+#[tokio::test]
+async fn a_well_signed_token_of_over_8_kib_is_refused() {
+    let world = World::start().await;
+    let insider = Insider::of(&world).await;
+    let (header, claims) = decoded(&world.admin_token);
+    let padded = with(&claims, "pad", json!("x".repeat(8000)));
+    world.refuses("over-long", &insider.sign(&header, &padded)).await;
+}
+
+/// One kind of credential in the place of another: in CVE-2026-101023 one sort of token passed for another one's
+/// rights.
+#[tokio::test]
+async fn no_credential_passes_for_another_kind() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let page = world.admin("List", json!({ "pageSize": 1 })).await;
+    let page_token = page["nextPageToken"].as_str().unwrap();
+    let kid = jwks(&world.http).await.remove(0).kid;
+    let (secret, token) = (&key.client_secret, world.token(&key).await);
+    let encoded = key.encoded(world.server.endpoint());
+    let jti = decoded(&token).1["jti"].as_str().unwrap().to_owned();
+    for no_token in [secret, &encoded, page_token, &kid, &jti, "ci", &key.basic()] {
+        world.refuses("as a token", no_token).await;
+    }
+    for no_secret in [&token, &encoded, page_token, &kid, &jti, "ci"] {
+        let other = Credentials { client_id: "ci".to_owned(), client_secret: no_secret.to_owned() };
+        refused(&world.ask(&other, GRANT).await, 401, "invalid_client");
+        let body = format!("{GRANT}&client_id=ci&client_secret={}", no_secret.replace('+', "%2B"));
+        refused(&world.http.form("/oauth2/token", &[], &body).await, 401, "invalid_client");
+    }
+    for grant in [
+        format!("grant_type=refresh_token&refresh_token={token}"),
+        format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion={token}"),
+        format!("grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}"),
+        format!("grant_type=authorization_code&code={token}"),
+    ] {
+        refused(&world.ask(&key, &grant).await, 400, "unsupported_grant_type");
+    }
+    let bearer = json!({ "token": token, "pageToken": token });
+    let listed = world.http.connect_json("/gatekey.v1.ApiKeyService/List", &world.admin_token, &bearer).await;
+    assert_eq!(listed.json()["code"], "invalid_argument", "{}", listed.text());
+}
+
+/// Audience injection at endpoints that have no use for one (update of the OAuth security BCP,
+/// `draft-wuertele-oauth-security-topics-update`).
+#[tokio::test]
+async fn an_audience_named_where_none_belongs_changes_nothing() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let told = world.introspect(&key, &token).await;
+    for parameter in ["audience", "resource", "aud", "issuer"] {
+        let injected = format!("{token}&{parameter}=https://evil.example");
+        assert_eq!(world.introspect(&key, &injected).await, told, "{parameter}");
+    }
+    let answer = world.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, String::new()));
+    assert!(!world.lives(&token).await);
+}
+
+/// A revocation whose storage fails must not be called done, as it was in `ory/fosite` (CVE-2020-15223).
+#[tokio::test]
+async fn a_revocation_that_cannot_be_stored_is_not_called_done() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    world.server.limit_files("0");
+    let answer = world.revoke(&key, &token).await;
+    refused(&answer, 503, "temporarily_unavailable");
+    assert!(world.lives(&token).await, "it was not revoked, and nobody was told so");
+    world.server.limit_files("unlimited");
+    assert_eq!(world.revoke(&key, &token).await.status, 200);
+    assert!(!world.lives(&token).await);
+}

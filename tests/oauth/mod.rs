@@ -1,0 +1,68 @@
+//! The OAuth server for machines: one rule a test.
+
+use gatekey_credentials::jwt::{self, Jwk, VerifyingKey};
+use serde_json::Value;
+
+use crate::support::{Answer, Credentials, Http, World};
+
+mod attacks;
+mod bearer;
+mod claims;
+mod discovery;
+mod introspection;
+mod killing;
+mod lifetime;
+mod revocation;
+mod signing_keys;
+mod targets;
+mod throttling;
+mod timing;
+mod token_endpoint;
+
+/// What every token request says.
+const GRANT: &str = "grant_type=client_credentials";
+
+impl World {
+    /// A POST to the token endpoint with a key's secret in the header.
+    async fn ask(&self, key: &Credentials, body: &str) -> Answer {
+        self.http.form("/oauth2/token", &[("authorization", &key.basic())], body).await
+    }
+
+    /// GET with a token.
+    async fn get_as(&self, path: &str, token: &str) -> Answer {
+        self.http.get(path, &[("authorization", &format!("Bearer {token}"))]).await
+    }
+
+    /// Revokes a token as a key.
+    async fn revoke(&self, key: &Credentials, token: &str) -> Answer {
+        let headers = [("authorization", &*key.basic())];
+        self.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await
+    }
+}
+
+/// Asserts an error of RFC 6749 section 5.2, and gives its description.
+fn refused(answer: &Answer, status: u16, code: &str) -> String {
+    assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let body = answer.json();
+    assert_eq!(body["error"], code, "{body}");
+    assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
+    let description = body["error_description"].as_str().unwrap().to_owned();
+    assert!(!description.is_empty() && !description.contains("gk_"), "{description}");
+    description
+}
+
+/// The published keys.
+async fn jwks(http: &Http) -> Vec<Jwk> {
+    let answer = http.get("/oauth2/jwks", &[]).await;
+    assert_eq!(answer.status, 200);
+    serde_json::from_value(answer.json()["keys"].clone()).unwrap()
+}
+
+/// A token's claims, once its signature is verified with the published keys alone.
+async fn verified(http: &Http, token: &str) -> Value {
+    let published = jwks(http).await;
+    let keys: Vec<_> = published.iter().map(|jwk| VerifyingKey::from_jwk(jwk).unwrap()).collect();
+    jwt::verify(token, |kid| keys.iter().find(|key| key.kid() == kid)).unwrap()
+}

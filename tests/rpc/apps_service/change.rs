@@ -1,0 +1,126 @@
+//! Update and Delete on the public wire.
+
+use serde_json::json;
+
+use crate::{
+    rpc::{credentials, json::check, refused},
+    support::World,
+};
+
+#[tokio::test]
+async fn update_overwrites_what_is_not_empty_and_keeps_what_is_empty() {
+    let world = World::start().await;
+    let made = json!({
+        "clientId": "ci",
+        "clientName": "CI",
+        "redirectUris": ["https://ci.example.com/callback"],
+        "grantTypes": ["CLIENT_CREDENTIALS"],
+        "contacts": ["ops@example.com"],
+        "clientUri": "https://example.com/",
+        "applicationType": "NATIVE",
+        "tokenEndpointAuthMethod": "CLIENT_SECRET_POST",
+    });
+    world.apps("Create", made.clone()).await.unwrap();
+    world.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
+    let update = json!({ "clientId": "ci", "clientName": "Renamed", "logoUri": "https://example.com/logo" });
+    world.apps("Update", update).await.unwrap();
+    let got = world.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
+    let mut expected = made;
+    expected["clientName"] = json!("Renamed");
+    expected["logoUri"] = json!("https://example.com/logo");
+    check(&expected, &got["app"]).unwrap();
+    let update = json!({
+        "clientId": "ci",
+        "redirectUris": ["https://new.example.com/"],
+        "grantTypes": ["AUTHORIZATION_CODE"],
+        "responseTypes": ["TOKEN"],
+        "contacts": ["dev@example.com", "ops@example.com"],
+        "clientUri": "https://new.example.com/",
+        "policyUri": "https://new.example.com/policy",
+        "tosUri": "https://new.example.com/terms",
+        "jwksUri": "https://new.example.com/keys",
+        "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC",
+    });
+    let updated = world.apps("Update", update.clone()).await.unwrap();
+    check(&update, &updated["app"]).unwrap();
+    assert_eq!(updated["app"]["clientName"], "Renamed");
+}
+
+#[tokio::test]
+async fn update_touches_neither_secret_nor_token_nor_role() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.shown("ci").await;
+    world.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await.unwrap();
+    assert!(world.secret_works(&key).await);
+    assert!(world.lives(&token).await);
+    let after = world.shown("ci").await;
+    for field in ["keyId", "role", "epoch", "secrets", "createdAt"] {
+        assert_eq!(before[field], after[field], "{field}");
+    }
+    assert_ne!(before["updatedAt"], after["updatedAt"]);
+}
+
+#[tokio::test]
+async fn a_refused_update_changes_nothing() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let before = world.apps("Get", json!({ "clientId": "ci" })).await;
+    for (update, field) in [
+        (json!({ "clientId": "ci", "clientName": "x".repeat(201) }), "client_name"),
+        (json!({ "clientId": "ci", "clientName": "new", "redirectUris": ["nowhere"] }), "redirect_uris"),
+        (json!({ "clientId": "ci", "clientName": "new", "contacts": ["a", "a"] }), "contacts"),
+        (json!({ "clientId": "ci", "clientName": "new", "grantTypes": [0, 0] }), "grant_types"),
+        (json!({ "clientId": "ci", "clientName": "new", "applicationType": 7 }), "application_type"),
+    ] {
+        refused(&world.apps("Update", update).await, "invalid_argument", &[field]);
+    }
+    assert_eq!(world.apps("Get", json!({ "clientId": "ci" })).await, before);
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_use_client_credentials_fetches_no_token() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let update = json!({ "clientId": "ci", "grantTypes": ["AUTHORIZATION_CODE"] });
+    world.apps("Update", update).await.unwrap();
+    let answer = world.http.token(&key, &[]).await;
+    assert_eq!(answer.json()["error"], "unauthorized_client");
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_deleted_key_die_at_once() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    assert!(!world.lives(&token).await);
+    assert!(!world.secret_works(&key).await);
+    let again = world.apps("Delete", json!({ "clientId": "ci" })).await;
+    refused(&again, "not_found", &["ci", "does not exist"]);
+}
+
+#[tokio::test]
+async fn a_key_made_again_under_the_same_client_id_is_another_key() {
+    let world = World::start().await;
+    let old = world.key("ci").await;
+    let (old_token, old_key) = (world.token(&old).await, world.shown("ci").await);
+    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    let new = world.key("ci").await;
+    assert!(world.secret_works(&new).await);
+    assert!(!world.secret_works(&old).await);
+    assert!(!world.lives(&old_token).await);
+    let new_key = world.shown("ci").await;
+    assert_ne!(old_key["keyId"], new_key["keyId"]);
+    assert_eq!(new_key["secrets"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_admin_who_deletes_itself_is_refused_from_then_on() {
+    let world = World::start().await;
+    let created = world.keys("Create", json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await.unwrap();
+    let other = world.token(&credentials(&created, &created["apiKey"])).await;
+    world.apps_as(&other, "Delete", json!({ "clientId": "other" })).await.unwrap();
+    refused(&world.apps_as(&other, "List", json!({})).await, "unauthenticated", &[]);
+}

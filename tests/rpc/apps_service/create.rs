@@ -1,0 +1,258 @@
+//! Create on the public wire.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    rpc::{
+        credentials,
+        json::{check, is_secret},
+        refused,
+    },
+    support::World,
+};
+
+#[tokio::test]
+async fn an_empty_client_id_derives_from_the_name() {
+    let world = World::start().await;
+    for (name, client_id) in [
+        ("ci", "ci"),
+        ("CI Pipeline", "ci-pipeline"),
+        ("a__b..c", "a-b-c"),
+        ("Prüfung (nightly)", "pr-fung-nightly-"),
+        ("-lead", "-lead"),
+    ] {
+        let created = world.apps("Create", json!({ "clientName": name })).await.unwrap();
+        assert_eq!(created["app"]["clientId"], client_id, "{name}");
+        assert_eq!(created["app"]["clientName"], name);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_name_is_the_client_id() {
+    let world = World::start().await;
+    let created = world.apps("Create", json!({ "clientId": "EAGER_API_KEY" })).await.unwrap();
+    assert_eq!(created["app"]["clientName"], "EAGER_API_KEY");
+}
+
+#[tokio::test]
+async fn a_name_without_letter_or_digit_is_refused_with_a_hint() {
+    let world = World::start().await;
+    for name in ["***", "ключ", "-"] {
+        let outcome = world.apps("Create", json!({ "clientName": name })).await;
+        refused(&outcome, "invalid_argument", &["client_name", "choose a name"]);
+    }
+    refused(&world.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
+}
+
+#[tokio::test]
+async fn what_create_is_not_told_has_a_default() {
+    let world = World::start().await;
+    let created = world.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
+    let app = &created["app"];
+    assert_eq!(app["redirectUris"], json!(["http://localhost:8080/authorization-code/callback"]));
+    assert_eq!(app["grantTypes"], json!(["CLIENT_CREDENTIALS", "AUTHORIZATION_CODE"]));
+    assert_eq!(app["responseTypes"], json!(["CODE"]));
+    assert_eq!(app["tokenEndpointAuthMethod"], "CLIENT_SECRET_BASIC");
+    assert_eq!(world.shown("plain").await["role"], "ROLE_CONTRIBUTOR");
+}
+
+#[tokio::test]
+async fn authentication_method_none_means_basic_and_post_is_kept() {
+    let world = World::start().await;
+    for (given, kept) in [
+        ("NONE", "CLIENT_SECRET_BASIC"),
+        ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_BASIC"),
+        ("CLIENT_SECRET_POST", "CLIENT_SECRET_POST"),
+    ] {
+        let request = json!({ "clientName": format!("by {given}"), "tokenEndpointAuthMethod": given });
+        let created = world.apps("Create", request).await.unwrap();
+        assert_eq!(created["app"]["tokenEndpointAuthMethod"], kept);
+        assert!(world.secret_works(&credentials(&created["app"], &created["app"])).await);
+    }
+}
+
+#[tokio::test]
+async fn every_field_of_an_app_is_kept_as_it_was_given() {
+    let world = World::start().await;
+    let given = json!({
+        "clientId": "whole",
+        "clientName": "Whole \u{1f511}",
+        "redirectUris": ["https://ci.example.com/callback", "http://127.0.0.1:1/", "com.example.app:/back"],
+        "responseTypes": ["CODE", "ID_TOKEN"],
+        "grantTypes": ["AUTHORIZATION_CODE", "CLIENT_CREDENTIALS", "REFRESH_TOKEN", "DEVICE_CODE"],
+        "applicationType": "NATIVE",
+        "contacts": ["ops@example.com"],
+        "logoUri": "https://example.com/logo.png",
+        "clientUri": "https://example.com/",
+        "policyUri": "https://example.com/policy",
+        "tosUri": "https://example.com/terms",
+        "jwksUri": "https://example.com/keys",
+        "tokenEndpointAuthMethod": "CLIENT_SECRET_POST",
+    });
+    let created = world.apps("Create", given.clone()).await.unwrap();
+    let got = world.apps("Get", json!({ "clientId": "whole" })).await.unwrap();
+    for app in [&created["app"], &got["app"]] {
+        check(&given, app).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_uri_is_https_or_loopback_http_or_of_a_private_scheme_with_a_dot() {
+    let world = World::start().await;
+    let create = async |name: &str, uri: &str| {
+        world.apps("Create", json!({ "clientName": name, "redirectUris": [uri] })).await
+    };
+    for (number, uri) in [
+        "https://ci.example.com/callback?tenant=1",
+        "http://localhost/",
+        "http://127.0.0.1:53593/callback",
+        "http://[::1]:53593/callback",
+        "com.example.app:/callback",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let created = create(&format!("good {number}"), uri).await.unwrap();
+        assert_eq!(created["app"]["redirectUris"], json!([uri]));
+    }
+    for (uri, rule) in [
+        ("", "entries of 1 to 2048 bytes"),
+        ("/callback", "absolute"),
+        ("https://ci.example.com/#part", "fragment"),
+        ("http://ci.example.com/callback", "https"),
+        ("http://localhost.example.com/", "https"),
+        ("https://ci@example.com/", "user name"),
+        ("https://*.example.com/", "wildcards"),
+        ("javascript:alert(1)", "private-use scheme"),
+        ("app:/callback", "private-use scheme"),
+        ("https://ci.exämple.com/", "printable ASCII"),
+        ("https://ci.example.com/ callback", "printable ASCII"),
+        ("https://ci.example.com/\u{0}", "control characters"),
+    ] {
+        refused(&create("bad", uri).await, "invalid_argument", &["redirect_uris", rule]);
+    }
+    let long = format!("https://ci.example.com/{}", "a".repeat(2048));
+    refused(&create("bad", &long).await, "invalid_argument", &["redirect_uris", "2048 bytes"]);
+}
+
+#[tokio::test]
+async fn every_broken_rule_is_named_at_once() {
+    let world = World::start().await;
+    let request = json!({
+        "clientId": "a b",
+        "clientName": "bell \u{7}",
+        "redirectUris": ["ftp://example.com/"],
+        "tosUri": "terms",
+    });
+    let outcome = world.apps("Create", request).await;
+    refused(&outcome, "invalid_argument", &["client_id", "client_name", "redirect_uris", "tos_uri"]);
+}
+
+#[tokio::test]
+async fn the_secret_leaves_once_in_the_answer_to_create() {
+    let world = World::start().await;
+    let created = world.apps("Create", json!({ "clientId": "ci" })).await.unwrap();
+    let secret = created["app"]["clientSecret"].as_str().unwrap();
+    assert!(is_secret(secret), "{secret}");
+    for answer in [
+        world.apps("Get", json!({ "clientId": "ci" })).await,
+        world.apps("List", json!({})).await,
+        world.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await,
+        world.keys("Get", json!({ "clientId": "ci" })).await,
+        world.keys("List", json!({})).await,
+        world.keys("Disable", json!({ "clientId": "ci" })).await,
+        world.keys("Enable", json!({ "clientId": "ci" })).await,
+    ] {
+        let answer = answer.unwrap().to_string();
+        assert!(answer.contains("\"ci\""), "{answer}");
+        assert!(!answer.contains("gk_") && !answer.contains("clientSecret"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn no_cache_may_keep_an_answer_with_a_secret() {
+    let world = World::start().await;
+    let bearer = format!("Bearer {}", world.admin_token);
+    for (path, content_type, body) in [
+        ("/cloudidl.identity.AppsService/Create", "application/json", &br#"{"clientId": "one"}"#[..]),
+        ("/gatekey.v1.ApiKeyService/Create", "application/json", br#"{"clientId": "two"}"#),
+        ("/gatekey.v1.ApiKeyService/RotateSecret", "application/json", br#"{"clientId": "two"}"#),
+        // CreateAppRequest.client_id is field 2.
+        ("/cloudidl.identity.AppsService/Create", "application/proto", b"\x12\x05three"),
+        ("/cloudidl.identity.AppsService/Create", "application/grpc", b"\0\0\0\0\x06\x12\x04four"),
+        ("/cloudidl.identity.AppsService/Create", "application/grpc-web", b"\0\0\0\0\x06\x12\x04five"),
+    ] {
+        let headers = [("content-type", content_type), ("authorization", &*bearer), ("te", "trailers")];
+        let answer = world.http.send(Method::POST, path, &headers, body).await;
+        assert!(answer.text().contains("gk_"), "{content_type}: {}", answer.text());
+        assert_eq!(answer.header("cache-control"), "no-store", "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_default_policies_has_no_role_and_its_tokens_no_scope() {
+    let world = World::start().await;
+    let request = json!({ "clientId": "bare", "skipDefaultPolicyAssignments": true });
+    let created = world.apps("Create", request).await.unwrap();
+    assert_eq!(world.shown("bare").await["role"], Value::Null);
+    let bare = credentials(&created["app"], &created["app"]);
+    let ordinary = world.key("ordinary").await;
+    for (key, scope, scopes) in [(bare, "", json!([])), (ordinary, "all", json!(["all"]))] {
+        let answer = world.http.token(&key, &[("scope", "all")]).await.json();
+        assert_eq!(answer["scope"], scope);
+        let claims = answer["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["scp"], scopes);
+    }
+}
+
+#[tokio::test]
+async fn two_creates_of_one_client_id_make_one_key() {
+    let world = World::start().await;
+    let create = || world.apps("Create", json!({ "clientId": "contested" }));
+    let outcomes = futures::future::join_all((0..8).map(|_| create())).await;
+    let (made, refusals): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1);
+    for refusal in &refusals {
+        refused(refusal, "already_exists", &["contested"]);
+    }
+}
+
+#[tokio::test]
+async fn no_refusal_holds_the_words_that_make_clients_log_in_again() {
+    let world = World::start().await;
+    let named = json!({ "clientId": "unauthorized-thing", "clientName": "Unauthenticated" });
+    world.apps("Create", named.clone()).await.unwrap();
+    let roleless = world.create_key(json!({ "clientId": "bare", "withoutRole": true })).await;
+    let roleless = world.token(&roleless).await;
+    let unknown = json!({ "clientId": "UNAUTHENTICATED.unauthorized" });
+    let wrong = json!({ "organization": "unauthorized" });
+    let filter = json!({ "function": "EQUAL", "field": "unauthorized", "values": ["unauthorized"] });
+    for (outcome, code) in [
+        (world.apps("Create", named.clone()).await, "already_exists"),
+        (world.keys("Create", named.clone()).await, "already_exists"),
+        (world.apps("Get", unknown.clone()).await, "not_found"),
+        (world.apps("Delete", unknown.clone()).await, "not_found"),
+        (world.keys("RotateSecret", unknown.clone()).await, "not_found"),
+        (
+            world
+                .keys("RetireSecret", json!({ "clientId": "unauthorized-thing", "secretId": "unauthorized" }))
+                .await,
+            "not_found",
+        ),
+        (world.apps("Create", wrong.clone()).await, "permission_denied"),
+        (world.apps("List", wrong).await, "not_found"),
+        (world.apps("List", json!({ "request": { "filters": [filter] } })).await, "invalid_argument"),
+        (world.apps("Create", json!({ "grantTypes": ["unauthorized"] })).await, "invalid_argument"),
+        (world.apps("Create", json!("unauthorized")).await, "invalid_argument"),
+        (world.apps("Unauthorized", json!({})).await, "unimplemented"),
+        (world.apps_as(&roleless, "Get", named).await, "permission_denied"),
+        (world.apps_as(&roleless, "List", json!({})).await, "permission_denied"),
+    ] {
+        refused(&outcome, code, &[]);
+        let message = outcome.unwrap_err().message.to_lowercase();
+        assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
+    }
+}

@@ -1,0 +1,656 @@
+//! One table of cases, run for each protocol.
+
+use Caller::{Admin, BadToken, Contributor, Itself, Nobody};
+use connectrpc::ErrorCode;
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+
+use super::{
+    json, log_to_the_end,
+    protocols::{Protocol, Speaker},
+};
+use crate::support::World;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Nobody,
+    /// With a credential that is none.
+    BadToken,
+    /// A key with role contributor.
+    Contributor,
+    /// The key `$key`.
+    Itself,
+    Admin,
+}
+
+/// What the call must come to.
+enum Expected {
+    /// An answer that has this, see [`json::check`].
+    Answer(&'static str),
+    /// A code, and a message with these words.
+    Refusal(ErrorCode, &'static [&'static str]),
+}
+
+/// A case. In its texts `$new` stands for a client id that nobody has, `$key` for a key that was made for the
+/// case, and `$secret_id` for the id of that key's secret.
+struct Case {
+    name: &'static str,
+    procedure: &'static str,
+    caller: Caller,
+    request: &'static str,
+    expected: Expected,
+}
+
+const fn answered(
+    name: &'static str,
+    procedure: &'static str,
+    caller: Caller,
+    request: &'static str,
+    answer: &'static str,
+) -> Case {
+    Case { name, procedure, caller, request, expected: Expected::Answer(answer) }
+}
+
+const fn refused(
+    name: &'static str,
+    procedure: &'static str,
+    caller: Caller,
+    request: &'static str,
+    code: ErrorCode,
+    words: &'static [&'static str],
+) -> Case {
+    Case { name, procedure, caller, request, expected: Expected::Refusal(code, words) }
+}
+
+macro_rules! apps {
+    ($method:literal) => {
+        concat!("/cloudidl.identity.AppsService/", $method)
+    };
+}
+
+macro_rules! keys {
+    ($method:literal) => {
+        concat!("/gatekey.v1.ApiKeyService/", $method)
+    };
+}
+
+const CASES: &[Case] = &[
+    // cloudidl.identity.AppsService
+    answered(
+        "create",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "clientName": "$new", "grantTypes": ["CLIENT_CREDENTIALS"],
+            "redirectUris": ["https://ci.example.com/callback"]}"#,
+        r#"{"app": {"clientId": "$new", "clientName": "$new", "clientSecret": "<secret>",
+            "organization": null, "clientIdIssuedAt": "<any>", "grantTypes": ["CLIENT_CREDENTIALS"],
+            "redirectUris": ["https://ci.example.com/callback"],
+            "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC"}}"#,
+    ),
+    refused(
+        "create what exists",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "$key", "clientName": "another"}"#,
+        ErrorCode::AlreadyExists,
+        &["$key", "already exists"],
+    ),
+    refused(
+        "create with a bad client id",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "a:b", "clientName": "a"}"#,
+        ErrorCode::InvalidArgument,
+        &["client_id", "':'"],
+    ),
+    refused(
+        "create with a bad redirect URI",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "redirectUris": ["http://ci.example.com/callback"]}"#,
+        ErrorCode::InvalidArgument,
+        &["redirect_uris", "https"],
+    ),
+    refused(
+        "create with an unknown enum number",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "grantTypes": [99]}"#,
+        ErrorCode::InvalidArgument,
+        &["grant_types", "99"],
+    ),
+    refused(
+        "create for another organization",
+        apps!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "organization": "globex"}"#,
+        ErrorCode::PermissionDenied,
+        &["globex"],
+    ),
+    refused("create without a token", apps!("Create"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused("create with a bad token", apps!("Create"), BadToken, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "create as a contributor",
+        apps!("Create"),
+        Contributor,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "get",
+        apps!("Get"),
+        Admin,
+        r#"{"clientId": "$key"}"#,
+        r#"{"app": {"clientId": "$key", "clientName": "$key", "clientSecret": null,
+            "clientIdIssuedAt": "<any>"}}"#,
+    ),
+    answered(
+        "get oneself",
+        apps!("Get"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        r#"{"app": {"clientId": "$key", "clientSecret": null}}"#,
+    ),
+    refused(
+        "get what does not exist",
+        apps!("Get"),
+        Admin,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::NotFound,
+        &["$new", "does not exist"],
+    ),
+    refused("get nothing", apps!("Get"), Admin, "{}", ErrorCode::InvalidArgument, &["client_id", "empty"]),
+    refused(
+        "get for another organization",
+        apps!("Get"),
+        Admin,
+        r#"{"clientId": "$key", "organization": "globex"}"#,
+        ErrorCode::NotFound,
+        &["globex"],
+    ),
+    refused(
+        "get without a token",
+        apps!("Get"),
+        Nobody,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
+    refused(
+        "get with a bad token",
+        apps!("Get"),
+        BadToken,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
+    refused(
+        "get another as a contributor",
+        apps!("Get"),
+        Contributor,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "update",
+        apps!("Update"),
+        Admin,
+        r#"{"clientId": "$key", "clientName": "renamed"}"#,
+        r#"{"app": {"clientId": "$key", "clientName": "renamed", "clientSecret": null,
+            "redirectUris": ["http://localhost:8080/authorization-code/callback"]}}"#,
+    ),
+    refused(
+        "update what does not exist",
+        apps!("Update"),
+        Admin,
+        r#"{"clientId": "$new", "clientName": "renamed"}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    refused(
+        "update with a bad home page",
+        apps!("Update"),
+        Admin,
+        r#"{"clientId": "$key", "clientUri": "javascript:alert(1)"}"#,
+        ErrorCode::InvalidArgument,
+        &["client_uri"],
+    ),
+    refused("update without a token", apps!("Update"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "update oneself",
+        apps!("Update"),
+        Itself,
+        r#"{"clientId": "$key", "clientName": "renamed"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered("delete", apps!("Delete"), Admin, r#"{"clientId": "$key"}"#, "{}"),
+    refused(
+        "delete what does not exist",
+        apps!("Delete"),
+        Admin,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    refused("delete without a token", apps!("Delete"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "delete oneself",
+        apps!("Delete"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "list by client id",
+        apps!("List"),
+        Admin,
+        r#"{"request": {"filters": [{"function": "EQUAL", "field": "client_id", "values": ["$key"]}]}}"#,
+        r#"{"apps": [{"clientId": "$key", "clientSecret": null}], "token": null}"#,
+    ),
+    answered(
+        "list a page",
+        apps!("List"),
+        Admin,
+        r#"{"request": {"limit": 1}}"#,
+        r#"{"apps": [{"clientId": "<any>"}], "token": "<any>"}"#,
+    ),
+    refused(
+        "list by what is not supported",
+        apps!("List"),
+        Admin,
+        r#"{"request": {"filters": [{"function": "ENDS_WITH", "field": "role", "values": ["x"]}]}}"#,
+        ErrorCode::InvalidArgument,
+        &["filters.function", "ENDS_WITH", "role"],
+    ),
+    refused(
+        "list with a made-up page token",
+        apps!("List"),
+        Admin,
+        r#"{"request": {"token": "next"}}"#,
+        ErrorCode::InvalidArgument,
+        &["token"],
+    ),
+    refused("list without a token", apps!("List"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "list as a contributor",
+        apps!("List"),
+        Contributor,
+        "{}",
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    // gatekey.v1.ApiKeyService
+    answered(
+        "our create",
+        keys!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "role": "ROLE_VIEWER", "secretLabel": "first"}"#,
+        r#"{"apiKey": {"clientId": "$new", "clientName": "$new", "keyId": "<any>", "role": "ROLE_VIEWER",
+            "createdAt": "<any>", "updatedAt": "<any>", "expiresAt": null, "disabledAt": null, "epoch": "1",
+            "grantTypes": ["GRANT_TYPE_CLIENT_CREDENTIALS", "GRANT_TYPE_AUTHORIZATION_CODE"],
+            "secrets": [{"id": "<any>", "label": "first", "expiresAt": null, "lastUsedAt": null}]},
+            "clientSecret": "<secret>", "encodedCredentials": "<any>"}"#,
+    ),
+    refused(
+        "our create of what exists",
+        keys!("Create"),
+        Admin,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::AlreadyExists,
+        &["$key"],
+    ),
+    refused(
+        "our create with an unknown role",
+        keys!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "role": 9}"#,
+        ErrorCode::InvalidArgument,
+        &["role", "9"],
+    ),
+    refused(
+        "our create that has expired",
+        keys!("Create"),
+        Admin,
+        r#"{"clientId": "$new", "expiresAt": "2001-01-01T00:00:00Z"}"#,
+        ErrorCode::InvalidArgument,
+        &["expires_at", "future"],
+    ),
+    refused(
+        "our create as a contributor",
+        keys!("Create"),
+        Contributor,
+        "{}",
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "our get",
+        keys!("Get"),
+        Admin,
+        r#"{"clientId": "$key"}"#,
+        r#"{"apiKey": {"clientId": "$key", "role": "ROLE_CONTRIBUTOR", "secrets": [{"id": "$secret_id"}]}}"#,
+    ),
+    answered(
+        "our get of oneself",
+        keys!("Get"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        r#"{"apiKey": {"clientId": "$key"}}"#,
+    ),
+    refused(
+        "our get of what does not exist",
+        keys!("Get"),
+        Admin,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    refused("our get without a token", keys!("Get"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    answered(
+        "our list",
+        keys!("List"),
+        Admin,
+        r#"{"pageSize": 1}"#,
+        r#"{"apiKeys": [{"clientId": "<any>", "keyId": "<any>"}], "nextPageToken": "<any>"}"#,
+    ),
+    refused(
+        "our list with a made-up page token",
+        keys!("List"),
+        Admin,
+        r#"{"pageToken": "next"}"#,
+        ErrorCode::InvalidArgument,
+        &["token"],
+    ),
+    refused("our list as a contributor", keys!("List"), Contributor, "{}", ErrorCode::PermissionDenied, &[]),
+    answered(
+        "our update",
+        keys!("Update"),
+        Admin,
+        r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN", "clientName": "not masked"},
+            "updateMask": "role"}"#,
+        r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN", "clientName": "$key"}}"#,
+    ),
+    refused(
+        "our update without a mask",
+        keys!("Update"),
+        Admin,
+        r#"{"apiKey": {"clientId": "$key"}}"#,
+        ErrorCode::InvalidArgument,
+        &["update_mask"],
+    ),
+    refused(
+        "our update of oneself",
+        keys!("Update"),
+        Itself,
+        r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN"}, "updateMask": "role"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered("our delete", keys!("Delete"), Admin, r#"{"clientId": "$key"}"#, "{}"),
+    refused(
+        "our delete of what does not exist",
+        keys!("Delete"),
+        Admin,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    answered(
+        "rotate",
+        keys!("RotateSecret"),
+        Admin,
+        r#"{"clientId": "$key", "grace": "3600s", "secretLabel": "second"}"#,
+        r#"{"apiKey": {"clientId": "$key", "epoch": "1",
+            "secrets": [{"id": "$secret_id", "expiresAt": "<any>"}, {"label": "second", "expiresAt": null}]},
+            "clientSecret": "<secret>", "encodedCredentials": "<any>"}"#,
+    ),
+    answered(
+        "rotate oneself",
+        keys!("RotateSecret"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        r#"{"apiKey": {"clientId": "$key", "epoch": "2"}, "clientSecret": "<secret>"}"#,
+    ),
+    refused(
+        "rotate with a long grace",
+        keys!("RotateSecret"),
+        Admin,
+        r#"{"clientId": "$key", "grace": "7776001s"}"#,
+        ErrorCode::InvalidArgument,
+        &["grace", "90 days"],
+    ),
+    refused(
+        "rotate another as a contributor",
+        keys!("RotateSecret"),
+        Contributor,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    refused("rotate without a token", keys!("RotateSecret"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    answered(
+        "retire",
+        keys!("RetireSecret"),
+        Admin,
+        r#"{"clientId": "$key", "secretId": "$secret_id"}"#,
+        r#"{"apiKey": {"clientId": "$key", "secrets": [{"id": "$secret_id", "expiresAt": "<any>"}]}}"#,
+    ),
+    refused(
+        "retire what is no secret of the key",
+        keys!("RetireSecret"),
+        Admin,
+        r#"{"clientId": "$key", "secretId": "0123456789abcdef"}"#,
+        ErrorCode::NotFound,
+        &["$key", "0123456789abcdef"],
+    ),
+    refused(
+        "retire one's own",
+        keys!("RetireSecret"),
+        Itself,
+        r#"{"clientId": "$key", "secretId": "$secret_id"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "disable",
+        keys!("Disable"),
+        Admin,
+        r#"{"clientId": "$key"}"#,
+        r#"{"apiKey": {"clientId": "$key", "disabledAt": "<any>", "epoch": "2"}}"#,
+    ),
+    refused("disable nothing", keys!("Disable"), Admin, "{}", ErrorCode::InvalidArgument, &["client_id"]),
+    refused(
+        "disable oneself",
+        keys!("Disable"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "enable",
+        keys!("Enable"),
+        Admin,
+        r#"{"clientId": "$key"}"#,
+        r#"{"apiKey": {"clientId": "$key", "disabledAt": null, "epoch": "1"}}"#,
+    ),
+    refused(
+        "enable what does not exist",
+        keys!("Enable"),
+        Admin,
+        r#"{"clientId": "$new"}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    refused("enable without a token", keys!("Enable"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    // How to log in, and who one is.
+    answered(
+        "metadata",
+        "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
+        Nobody,
+        "{}",
+        r#"{"issuer": "<any>", "tokenEndpoint": "<any>", "jwksUri": "<any>", "scopesSupported": ["all"]}"#,
+    ),
+    answered(
+        "metadata for older clients",
+        "/flyteidl.service.AuthMetadataService/GetOAuth2Metadata",
+        Nobody,
+        "{}",
+        r#"{"issuer": "<any>", "tokenEndpoint": "<any>", "jwksUri": "<any>", "scopesSupported": ["all"]}"#,
+    ),
+    answered(
+        "metadata with a bad token",
+        "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
+        BadToken,
+        "{}",
+        r#"{"issuer": "<any>"}"#,
+    ),
+    answered(
+        "client configuration",
+        "/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig",
+        Nobody,
+        "{}",
+        r#"{"authorizationMetadataKey": "authorization"}"#,
+    ),
+    answered(
+        "client configuration for older clients",
+        "/flyteidl.service.AuthMetadataService/GetPublicClientConfig",
+        Nobody,
+        "{}",
+        r#"{"authorizationMetadataKey": "authorization"}"#,
+    ),
+    answered(
+        "user info",
+        "/flyteidl2.auth.IdentityService/UserInfo",
+        Itself,
+        "{}",
+        r#"{"subject": "$key", "name": "$key", "preferredUsername": "$key",
+            "additionalClaims": {"userhandle": "127", "role": "contributor"}}"#,
+    ),
+    answered(
+        "user info for older clients",
+        "/flyteidl.service.IdentityService/UserInfo",
+        Itself,
+        "{}",
+        r#"{"subject": "$key", "name": "$key", "preferredUsername": "$key",
+            "additionalClaims": {"userhandle": "127", "role": "contributor"}}"#,
+    ),
+    refused(
+        "user info without a token",
+        "/flyteidl2.auth.IdentityService/UserInfo",
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
+    refused(
+        "user info for older clients with a bad token",
+        "/flyteidl.service.IdentityService/UserInfo",
+        BadToken,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
+    // What is not served.
+    refused("an unknown method", apps!("Rename"), Admin, "{}", ErrorCode::Unimplemented, &[]),
+    refused(
+        "an unknown method without a token",
+        apps!("Rename"),
+        Nobody,
+        "{}",
+        ErrorCode::Unimplemented,
+        &[],
+    ),
+    refused(
+        "an unknown service",
+        "/cloudidl.identity.UserService/GetUser",
+        Admin,
+        "{}",
+        ErrorCode::Unimplemented,
+        &[],
+    ),
+];
+
+/// The callers of the table, and the server.
+struct Stage {
+    world: World,
+    contributor: String,
+}
+
+impl Stage {
+    /// Runs a case.
+    ///
+    /// # Errors
+    /// How its outcome differs from what is expected.
+    async fn run(&self, case: &Case, speaker: &Speaker, protocol: Protocol) -> Result<(), String> {
+        let own =
+            format!("{}.{}", case.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"), protocol.name());
+        let (new, key) = (format!("new.{own}"), format!("key.{own}"));
+        let mut itself = String::new();
+        let mut secret_id = String::new();
+        if case.caller == Itself || case.request.contains("$key") {
+            let credentials = self.world.key(&key).await;
+            if case.caller == Itself {
+                itself = self.world.token(&credentials).await;
+            }
+            let made = self.world.shown(&key).await;
+            made["secrets"][0]["id"].as_str().unwrap().clone_into(&mut secret_id);
+        }
+        let fill =
+            |text: &str| text.replace("$new", &new).replace("$key", &key).replace("$secret_id", &secret_id);
+        let token = match case.caller {
+            Nobody => "",
+            BadToken => "not.a.token",
+            Contributor => &self.contributor,
+            Itself => &itself,
+            Admin => &self.world.admin_token,
+        };
+        let request: Value = serde_json::from_str(&fill(case.request)).unwrap();
+        let outcome = speaker.call(case.procedure, token, &request).await;
+        match (&case.expected, outcome) {
+            (Expected::Answer(answer), Ok(actual)) => {
+                let expected: Value = serde_json::from_str(&fill(answer)).unwrap();
+                json::check(&expected, &actual).map_err(|difference| format!("{difference}; in {actual}"))
+            }
+            (Expected::Answer(_), Err(refusal)) => Err(format!("refused: {refusal:?}")),
+            (Expected::Refusal(_, _), Ok(actual)) => Err(format!("answered: {actual}")),
+            (Expected::Refusal(code, words), Err(refusal)) => {
+                let known = refusal.code == code.as_str();
+                if known && words.iter().all(|word| refusal.message.contains(&fill(word))) {
+                    Ok(())
+                } else {
+                    Err(format!("{refusal:?} instead of {} with {words:?}", code.as_str()))
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_case_comes_out_the_same_on_every_protocol() {
+    let world = World::start().await;
+    let contributor = world.key("contributor").await;
+    let contributor = world.token(&contributor).await;
+    let stage = Stage { world, contributor };
+    let mut wrong = Vec::new();
+    for protocol in Protocol::ALL {
+        let speaker = Speaker::new(&stage.world.server, protocol);
+        let runs = stream::iter(CASES).map(|case| {
+            let (stage, speaker) = (&stage, &speaker);
+            async move { (case.name, stage.run(case, speaker, protocol).await) }
+        });
+        let outcomes: Vec<_> = runs.buffered(8).collect().await;
+        let failures = outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.err()?)));
+        wrong.extend(failures.map(|(name, why)| format!("{name}, {}: {why}", protocol.name())));
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len() * 5, wrong.join("\n"));
+    let log = log_to_the_end(stage.world.server).await;
+    for version in ["HTTP/1.1", "HTTP/2.0"] {
+        assert!(log.iter().any(|line| line["version"] == version), "nobody spoke {version}");
+    }
+}

@@ -1,0 +1,151 @@
+//! gRPC health and reflection: open to everybody.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use buffa::Message as _;
+use buffa_descriptor::generated::descriptor::FileDescriptorProto;
+use connectrpc::{
+    ErrorCode, Protocol,
+    client::{ClientConfig, HttpClient},
+};
+use connectrpc_health::{
+    HealthClient,
+    wire::{HealthCheckRequest, ServingStatus},
+};
+use connectrpc_reflection::{
+    ServerReflectionClient,
+    wire::v1::{
+        ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
+        server_reflection_response::MessageResponse,
+    },
+};
+use serde_json::json;
+
+use crate::support::{Server, World, trusting};
+
+/// Calls over gRPC without a credential.
+fn grpc(server: &Server) -> (HttpClient, ClientConfig) {
+    let transport = HttpClient::with_tls(Arc::new(trusting(Some(&server.ca_file()))));
+    (transport, ClientConfig::new(server.reached_at.parse().unwrap()).with_protocol(Protocol::Grpc))
+}
+
+/// Asks reflection, one question after the other on one stream.
+async fn reflect(
+    server: &Server,
+    questions: impl IntoIterator<Item = MessageRequest>,
+) -> Vec<MessageResponse> {
+    let (transport, config) = grpc(server);
+    let client = ServerReflectionClient::new(transport, config);
+    let mut stream = client.server_reflection_info().await.unwrap();
+    let mut answers = Vec::new();
+    for question in questions {
+        let request = ServerReflectionRequest { message_request: Some(question), ..Default::default() };
+        stream.send(request).await.unwrap();
+        let answer: ServerReflectionResponse = stream.message().await.unwrap().unwrap().to_owned_message();
+        answers.push(answer.message_response.unwrap());
+    }
+    stream.close_send();
+    assert!(stream.message().await.unwrap().is_none());
+    answers
+}
+
+/// The services, as the server lists them.
+async fn services(server: &Server) -> Vec<String> {
+    let answers = reflect(server, [MessageRequest::ListServices(String::new())]).await;
+    let MessageResponse::ListServicesResponse(list) = &answers[0] else { panic!("{answers:?}") };
+    list.service.iter().map(|service| service.name.clone()).collect()
+}
+
+/// Every method that is served, by its procedure, and whether it streams: from the server's own descriptors.
+pub(crate) async fn served_methods(server: &Server) -> BTreeMap<String, bool> {
+    let services = services(server).await;
+    let questions = services.iter().cloned().map(MessageRequest::FileContainingSymbol);
+    let mut methods = BTreeMap::new();
+    for (service, answer) in services.iter().zip(reflect(server, questions).await) {
+        let MessageResponse::FileDescriptorResponse(files) = answer else { panic!("{service}: {answer:?}") };
+        let (package, name) = service.rsplit_once('.').unwrap();
+        let described = files.file_descriptor_proto.iter().find_map(|bytes| {
+            let file = FileDescriptorProto::decode_from_slice(bytes).unwrap();
+            let here = file.package.as_deref() == Some(package);
+            here.then_some(file.service)?.into_iter().find(|service| service.name.as_deref() == Some(name))
+        });
+        for method in described.expect("the file that has it was answered").method {
+            let streams =
+                method.client_streaming.unwrap_or(false) || method.server_streaming.unwrap_or(false);
+            methods.insert(format!("/{service}/{}", method.name.unwrap()), streams);
+        }
+    }
+    methods
+}
+
+#[tokio::test]
+async fn health_is_serving_for_the_server_and_for_each_service() {
+    let world = World::start().await;
+    let (transport, config) = grpc(&world.server);
+    let client = HealthClient::new(transport, config);
+    let check = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned(), ..Default::default() };
+        client.check(request).await.map(|answer| answer.into_owned().status)
+    };
+    for service in ["", "cloudidl.identity.AppsService", "gatekey.v1.ApiKeyService"] {
+        assert_eq!(check(service).await.unwrap(), ServingStatus::SERVING, "{service:?}");
+    }
+    assert_eq!(check("no.such.Service").await.unwrap_err().code, ErrorCode::NotFound);
+    let over_connect = world.call("", "/grpc.health.v1.Health/Check", json!({})).await.unwrap();
+    assert_eq!(over_connect["status"], "SERVING");
+}
+
+#[tokio::test]
+async fn a_watch_of_health_begins_with_the_present_state() {
+    let world = World::start().await;
+    let (transport, config) = grpc(&world.server);
+    let client = HealthClient::new(transport, config);
+    let mut stream = client.watch(HealthCheckRequest::default()).await.unwrap();
+    let first = stream.message().await.unwrap().unwrap().to_owned_message();
+    assert_eq!(first.status, ServingStatus::SERVING);
+}
+
+#[tokio::test]
+async fn reflection_lists_every_service_without_a_credential() {
+    let world = World::start().await;
+    let mut listed = services(&world.server).await;
+    listed.sort_unstable();
+    assert_eq!(
+        listed,
+        [
+            "cloudidl.identity.AppsService",
+            "flyteidl.service.AuthMetadataService",
+            "flyteidl.service.IdentityService",
+            "flyteidl2.auth.AuthMetadataService",
+            "flyteidl2.auth.IdentityService",
+            "gatekey.v1.ApiKeyService",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn both_versions_of_reflection_answer() {
+    let world = World::start().await;
+    // ServerReflectionRequest.list_services is field 7.
+    let question = &b"\0\0\0\0\x02\x3a\0"[..];
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+        let answer = world.http.send(http::Method::POST, &path, &headers, question).await;
+        assert!(answer.text().contains("gatekey.v1.ApiKeyService"), "{version}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn reflection_describes_messages_and_refuses_what_it_does_not_know() {
+    let world = World::start().await;
+    let questions = ["cloudidl.identity.App", "gatekey.v1.ApiKey", "no.such.Message"];
+    let questions = questions.map(|symbol| MessageRequest::FileContainingSymbol(symbol.to_owned()));
+    let answers = reflect(&world.server, questions).await;
+    assert!(matches!(answers[0], MessageResponse::FileDescriptorResponse(_)), "{answers:?}");
+    assert!(matches!(answers[1], MessageResponse::FileDescriptorResponse(_)), "{answers:?}");
+    assert!(matches!(answers[2], MessageResponse::ErrorResponse(_)), "{answers:?}");
+}

@@ -1,0 +1,141 @@
+//! The RPC services.
+//!
+//! # Layout
+//! - [`cases`]: one table of cases, run for each protocol of [`protocols`]; [`json`] compares answers.
+//! - [`apps_service`]: the service that public clients call.
+//! - [`api_key_service`]: what `gatekey.v1.ApiKeyService` can say beyond it.
+//! - [`access`]: who may call what, and who may not.
+//! - [`connect_get`], [`health_and_reflection`]: what surrounds the services.
+//! - [`plain_http`]: the same without RPC.
+//! - [`limits`]: requests too large, too deep or malformed.
+
+mod abuse;
+mod access;
+mod api_key_service;
+mod apps_service;
+mod cases;
+mod connect_get;
+pub(crate) mod health_and_reflection;
+mod json;
+mod limits;
+mod plain_http;
+mod protocols;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Credentials, Server, World};
+
+/// What a call came to.
+type Outcome = Result<Value, Refusal>;
+
+/// Why a call was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    code: String,
+    message: String,
+}
+
+impl Refusal {
+    /// A refusal must have a code, and a message with these words.
+    #[track_caller]
+    fn must_be(&self, code: &str, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for word in words {
+            assert!(self.message.contains(word), "no {word:?} in {self:?}");
+        }
+    }
+}
+
+/// A call must be refused with a code, and a message with these words.
+#[track_caller]
+fn refused(outcome: &Outcome, code: &str, words: &[&str]) {
+    match outcome {
+        Ok(answer) => panic!("not refused but answered: {answer}"),
+        Err(refusal) => refusal.must_be(code, words),
+    }
+}
+
+/// What an answer in Connect's JSON came to.
+fn outcome(answer: &Answer) -> Outcome {
+    let json = answer.json();
+    if answer.status == StatusCode::OK {
+        return Ok(json);
+    }
+    let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
+    Err(Refusal { code: text("code"), message: text("message") })
+}
+
+impl World {
+    /// Calls a method of `cloudidl.identity.AppsService` as the admin.
+    async fn apps(&self, method: &str, request: Value) -> Outcome {
+        self.apps_as(&self.admin_token, method, request).await
+    }
+
+    async fn apps_as(&self, token: &str, method: &str, request: Value) -> Outcome {
+        self.call(token, &format!("/cloudidl.identity.AppsService/{method}"), request).await
+    }
+
+    /// Calls a method of `gatekey.v1.ApiKeyService` as the admin.
+    async fn keys(&self, method: &str, request: Value) -> Outcome {
+        self.keys_as(&self.admin_token, method, request).await
+    }
+
+    async fn keys_as(&self, token: &str, method: &str, request: Value) -> Outcome {
+        self.call(token, &format!("/gatekey.v1.ApiKeyService/{method}"), request).await
+    }
+
+    async fn call(&self, token: &str, procedure: &str, request: Value) -> Outcome {
+        outcome(&self.http.connect_json(procedure, token, &request).await)
+    }
+
+    /// Calls a method of `cloudidl.identity.AppsService` as the admin, with more headers.
+    async fn apps_with(&self, headers: &[(&str, &str)], method: &str, request: Value) -> Outcome {
+        let bearer = format!("Bearer {}", self.admin_token);
+        let mut all = vec![("content-type", "application/json"), ("authorization", &*bearer)];
+        all.extend(headers);
+        let path = format!("/cloudidl.identity.AppsService/{method}");
+        outcome(&self.http.send(Method::POST, &path, &all, request.to_string()).await)
+    }
+
+    /// Makes a key over our own wire.
+    async fn create_key(&self, request: Value) -> Credentials {
+        let created = self.keys("Create", request).await.unwrap();
+        credentials(&created, &created["apiKey"])
+    }
+
+    /// The key, as our own wire has it.
+    async fn shown(&self, client_id: &str) -> Value {
+        self.keys("Get", json!({ "clientId": client_id })).await.unwrap()["apiKey"].clone()
+    }
+
+    /// Whether a secret fetches tokens.
+    async fn secret_works(&self, key: &Credentials) -> bool {
+        let answer = self.http.token(key, &[]).await;
+        match answer.status {
+            StatusCode::OK => true,
+            StatusCode::UNAUTHORIZED => false,
+            _ => panic!("neither a token nor a refusal: {}", answer.text()),
+        }
+    }
+}
+
+/// Stops a server and gives its whole log.
+async fn log_to_the_end(mut server: Server) -> Vec<Value> {
+    assert!(server.stop().await.success());
+    server.log()
+}
+
+/// The client id and secret in an answer that shows a secret.
+fn credentials(shown: &Value, key: &Value) -> Credentials {
+    Credentials {
+        client_id: key["clientId"].as_str().unwrap().to_owned(),
+        client_secret: shown["clientSecret"].as_str().unwrap().to_owned(),
+    }
+}
+
+/// The client ids of a list's answer, in its order.
+fn client_ids(answer: &Value) -> Vec<&str> {
+    let keys = answer["apps"].as_array().or(answer["apiKeys"].as_array());
+    keys.map_or(&[][..], Vec::as_slice).iter().map(|key| key["clientId"].as_str().unwrap()).collect()
+}

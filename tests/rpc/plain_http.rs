@@ -1,0 +1,276 @@
+//! The public wire as plain HTTP with JSON, as `google.api.http` has it.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{client_ids, json::check, outcome, refused};
+use crate::support::{Answer, World};
+
+const APPS: &str = "/oauth_app/api/v1";
+
+impl World {
+    /// A request with a token unless it is empty, and a JSON body unless it is null.
+    async fn plain_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let mut headers = Vec::new();
+        if !token.is_empty() {
+            headers.push(("authorization", &*bearer));
+        }
+        if body.is_null() {
+            return self.http.send(method, path, &headers, "").await;
+        }
+        headers.push(("content-type", "application/json"));
+        self.http.send(method, path, &headers, body.to_string()).await
+    }
+
+    async fn plain(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.plain_as(&self.admin_token, method, path, &body).await
+    }
+
+    /// With headers of its own besides the admin's token.
+    async fn plain_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.admin_token);
+        let mut all = vec![("authorization", &*bearer)];
+        all.extend(headers);
+        self.http.send(method, path, &all, body.to_owned()).await
+    }
+}
+
+fn of(client_id: &str) -> String {
+    format!("{APPS}/{client_id}")
+}
+
+#[tokio::test]
+async fn a_key_lives_its_whole_life_over_plain_http() {
+    let world = World::start().await;
+    let created = world.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
+    assert_eq!(created.status, StatusCode::OK, "{}", created.text());
+    assert_eq!(created.header("content-type"), "application/json");
+    assert_eq!(created.header("cache-control"), "no-store");
+    let shown = json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": "<secret>" } });
+    check(&shown, &created.json()).unwrap();
+
+    let got = world.plain(Method::GET, &of("ci"), Value::Null).await.json();
+    check(&json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": null } }), &got).unwrap();
+    assert_eq!(got, world.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC has it");
+
+    let updated = world.plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" })).await;
+    let shown =
+        json!({ "app": { "clientId": "ci", "clientName": "CI", "clientUri": "https://ci.example.com" } });
+    check(&shown, &updated.json()).unwrap();
+
+    let listed = world.plain(Method::GET, APPS, Value::Null).await.json();
+    assert_eq!(client_ids(&listed), ["admin", "ci"]);
+
+    let deleted = world.plain(Method::DELETE, &of("ci"), Value::Null).await;
+    assert_eq!((deleted.status, deleted.json()), (StatusCode::OK, json!({})));
+    refused(&outcome(&world.plain(Method::GET, &of("ci"), Value::Null).await), "not_found", &["ci"]);
+}
+
+#[tokio::test]
+async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let (token, other) = (world.token(&key).await, of("admin"));
+    for (method, path, body) in [
+        (Method::POST, APPS, json!({ "clientId": "made" })),
+        (Method::GET, APPS, Value::Null),
+        (Method::GET, &other, Value::Null),
+        (Method::PUT, &other, json!({ "clientName": "mine" })),
+        (Method::DELETE, &other, Value::Null),
+    ] {
+        let answer = world.plain_as("", method.clone(), path, &body).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="gatekey""#);
+        refused(&outcome(&answer), "unauthenticated", &["no credential"]);
+        let answer = world.plain_as(&token, method.clone(), path, &body).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
+        refused(&outcome(&answer), "permission_denied", &["role admin"]);
+    }
+    let itself = world.plain_as(&token, Method::GET, &of("ci"), &Value::Null).await;
+    assert_eq!(itself.status, StatusCode::OK, "{}", itself.text());
+    assert_eq!(world.shown("admin").await["clientName"], "admin");
+}
+
+#[tokio::test]
+async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_method() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let before = world.ledger().await.len();
+    world.plain(Method::POST, APPS, json!({ "clientId": "made" })).await;
+    world.plain_as(&token, Method::DELETE, &of("made"), &Value::Null).await;
+    world.plain(Method::PUT, &of("made"), json!({ "clientName": "other" })).await;
+    world.plain(Method::DELETE, &of("made"), Value::Null).await;
+    world.plain(Method::GET, APPS, Value::Null).await;
+    let entries = world.ledger().await.split_off(before);
+    let entries: Vec<_> = entries.iter().map(|entry| (&*entry.action, &*entry.target)).collect();
+    assert_eq!(
+        entries,
+        [
+            ("api_key.create", "made"),
+            ("refuse", "/cloudidl.identity.AppsService/Delete"),
+            ("api_key.update", "made"),
+            ("api_key.delete", "made"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_path_wins_over_what_body_and_query_call_the_key() {
+    let world = World::start().await;
+    world.key("one").await;
+    world.key("two").await;
+    for name in ["clientId", "client_id"] {
+        let answer = world.plain(Method::PUT, &of("one"), json!({ name: "two", "clientName": name })).await;
+        check(&json!({ "app": { "clientId": "one", "clientName": name } }), &answer.json()).unwrap();
+        let answer = world.plain(Method::GET, &format!("{}?{name}=two", of("one")), Value::Null).await;
+        check(&json!({ "app": { "clientId": "one" } }), &answer.json()).unwrap();
+    }
+    assert_eq!(world.shown("two").await["clientName"], "two");
+}
+
+#[tokio::test]
+async fn a_list_takes_its_request_from_the_query() {
+    let world = World::start().await;
+    world.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let first = world.plain(Method::GET, &format!("{APPS}?request.limit=2"), Value::Null).await.json();
+    assert_eq!(client_ids(&first), ["admin", "key-0"]);
+    let token = first["token"].as_str().unwrap();
+    let path = format!("{APPS}?request.limit=9&request.token={token}");
+    let rest = world.plain(Method::GET, &path, Value::Null).await.json();
+    assert_eq!(client_ids(&rest), ["key-1", "key-2", "key-3"]);
+    assert_eq!(rest["token"], Value::Null);
+    for direction in ["DESCENDING", "0"] {
+        let path = format!(
+            "{APPS}?request.sort_by.key=client_id&request.sortBy.direction={direction}&request.limit=1"
+        );
+        let last = world.plain(Method::GET, &path, Value::Null).await.json();
+        assert_eq!(client_ids(&last), ["key-3"]);
+    }
+    let path = format!("{APPS}?organization=elsewhere");
+    refused(&outcome(&world.plain(Method::GET, &path, Value::Null).await), "not_found", &["elsewhere"]);
+}
+
+#[tokio::test]
+async fn a_query_that_says_what_it_cannot_is_refused_by_its_parameter() {
+    let world = World::start().await;
+    for (query, words) in [
+        ("limit=1", &["limit", "no field"][..]),
+        ("request.limit=", &["request.limit", "number"]),
+        ("request.limit=-1", &["request.limit", "number"]),
+        ("request.limit=4294967296", &["request.limit", "number"]),
+        ("request.limit=1&request.limit=2", &["request.limit", "twice"]),
+        ("request=1", &["request", "cannot be said"]),
+        ("request.filters=x", &["request.filters", "cannot be said", "RPC"]),
+        ("request.filters.field=client_id", &["request.filters", "cannot be said"]),
+        ("request.limit.more=1", &["request.limit.more", "no field"]),
+        ("request.sort_by.direction=SIDEWAYS", &["request.sort_by.direction", "enum"]),
+        ("organization=%ff", &["organization", "UTF-8"]),
+        ("request.raw_filters=a", &["raw_filters"]),
+        ("request.token=made-up", &["token"]),
+    ] {
+        let answer = world.plain(Method::GET, &format!("{APPS}?{query}"), Value::Null).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.text());
+        refused(&outcome(&answer), "invalid_argument", words);
+    }
+}
+
+#[tokio::test]
+async fn a_path_must_name_one_key_in_one_segment() {
+    let world = World::start().await;
+    world.key("a.b-c_1").await;
+    let shown = world.plain(Method::GET, &of("%61%2Eb-c_1"), Value::Null).await;
+    check(&json!({ "app": { "clientId": "a.b-c_1" } }), &shown.json()).unwrap();
+    for path in ["a%2Fb", "%ff", "%zz", "a%", "%2", "a%00b%2F"] {
+        for (method, body) in
+            [(Method::GET, Value::Null), (Method::PUT, json!({})), (Method::DELETE, Value::Null)]
+        {
+            let answer = world.plain(method, &of(path), body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text());
+            refused(&outcome(&answer), "invalid_argument", &["path", "client_id"]);
+        }
+    }
+    for path in ["", "a/b", "a.b-c_1/", "/a.b-c_1"] {
+        let answer = world.plain(Method::GET, &of(path), Value::Null).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
+    let world = World::start().await;
+    world.key("ci").await;
+    let (ci, json_type) = (of("ci"), [("content-type", "application/json")]);
+    for body in ["[]", "null", "1", "{", "{\"clientName\":", "{}{}", "\u{0}"] {
+        let answer = world.plain_with(&json_type, Method::PUT, &ci, body).await;
+        refused(&outcome(&answer), "invalid_argument", &["body"]);
+        let answer = world.plain_with(&json_type, Method::POST, APPS, body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}: {}", answer.text());
+    }
+    for method in [Method::GET, Method::DELETE] {
+        let answer = world.plain_with(&json_type, method, &ci, r#"{"clientId":"admin"}"#).await;
+        refused(&outcome(&answer), "invalid_argument", &["body", "empty"]);
+    }
+    let answer = world.plain_with(&[], Method::PUT, &format!("{ci}?organization=x"), "").await;
+    refused(&outcome(&answer), "invalid_argument", &["query", "body"]);
+    for headers in [
+        &[][..],
+        &[("content-type", "text/plain")],
+        &[("content-type", "application/grpc")],
+        &[("content-type", "application/json"), ("content-type", "text/plain")],
+        &[("content-type", "application/json"), ("content-encoding", "gzip")],
+    ] {
+        let answer = world.plain_with(headers, Method::PUT, &ci, "{}").await;
+        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{headers:?}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/json");
+        refused(&outcome(&answer), "invalid_argument", &["content-"]);
+    }
+    let large = format!(r#"{{"clientName":"{}"}}"#, "x".repeat(1 << 20));
+    for (method, path) in [(Method::PUT, &*ci), (Method::POST, APPS)] {
+        let answer = world.plain_with(&json_type, method, path, &large).await;
+        refused(&outcome(&answer), "resource_exhausted", &[]);
+    }
+    // Nothing said is nothing changed; and what other protocols say in headers is not heard.
+    let deaf = [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
+    for headers in [&deaf[..], &[]] {
+        let answer = world.plain_with(headers, Method::PUT, &ci, "").await;
+        check(&json!({ "app": { "clientId": "ci", "clientName": "ci" } }), &answer.json()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
+    let world = World::start().await;
+    let one = of("admin");
+    for (method, path, allowed) in [
+        (Method::PUT, APPS, "GET, HEAD, POST"),
+        (Method::DELETE, APPS, "GET, HEAD, POST"),
+        (Method::PATCH, &one, "DELETE, GET, HEAD, PUT"),
+        (Method::POST, &one, "DELETE, GET, HEAD, PUT"),
+    ] {
+        let answer = world.plain(method, path, Value::Null).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{}", answer.text());
+        assert_eq!(answer.header("allow"), allowed);
+        refused(&outcome(&answer), "unimplemented", &[allowed]);
+    }
+    let answer = world.plain(Method::HEAD, &one, Value::Null).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, String::new()));
+}
+
+#[tokio::test]
+async fn a_repeated_create_gets_a_further_secret_also_when_it_changes_the_protocol() {
+    let world = World::start().await;
+    let id = [("x-request-id", "retry-1"), ("content-type", "application/json")];
+    let body = r#"{"clientId":"ci","clientName":"ci"}"#;
+    let first = world.plain_with(&id, Method::POST, APPS, body).await.json();
+    let second = world.plain_with(&id, Method::POST, APPS, body).await.json();
+    let third = world.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
+    let secrets = [&first, &second, &third].map(|made| made["app"]["clientSecret"].as_str().unwrap());
+    assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "each is a secret of its own");
+    refused(
+        &outcome(&world.plain(Method::POST, APPS, json!({ "clientId": "ci" })).await),
+        "already_exists",
+        &["ci"],
+    );
+}

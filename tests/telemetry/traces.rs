@@ -1,0 +1,485 @@
+//! Traces: what a collector in the test is sent by OTLP over HTTP.
+
+use std::{
+    fs,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gatekey_client::{ApiKey, Client, PlainSecret, Protocol};
+use gatekey_core::id::Hex;
+use http::Method;
+use rcgen::CertifiedKey;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{
+    Http, Server, World, basic,
+    collector::{Collector, Manner, Seen},
+    eventually, gatekey, raw, run,
+};
+
+const CREATE: &str = "/cloudidl.identity.AppsService/Create";
+const LIST: &str = "/cloudidl.identity.AppsService/List";
+const JWKS: &str = "/oauth2/jwks";
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+// Of OTLP: `Span.SpanKind` and `Status.StatusCode`.
+const INTERNAL: i32 = 1;
+const SERVER: i32 = 2;
+const UNSET: i32 = 0;
+const ERROR: i32 = 2;
+/// How long a server may take to send what is left when it ends.
+const FLUSH: Duration = Duration::from_secs(5);
+
+async fn traced(collector: &Collector) -> World {
+    World::with_flags(&["--otlp-endpoint", &collector.url]).await
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Hex(bytes).to_string()
+}
+
+#[tokio::test]
+async fn a_token_has_a_span_that_says_what_its_log_line_says() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    let key = world.key("ci").await;
+    let headers = [("authorization", &*key.basic()), ("x-request-id", "build-42")];
+    let answer = world.http.form("/oauth2/token", &headers, "grant_type=client_credentials").await;
+    assert_eq!(answer.status, 200);
+    assert!(world.server.stop().await.success());
+    let spans = collector.named("POST /oauth2/token");
+    let is_it = |span: &&Seen| span.attribute("gatekey.request_id").unwrap() == "build-42";
+    let span = spans.iter().find(is_it).unwrap();
+    let port = world.server.url.rsplit_once(':').unwrap().1;
+    for (name, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", "/oauth2/token"),
+        ("http.response.status_code", "200"),
+        ("url.scheme", "https"),
+        ("url.path", "/oauth2/token"),
+        ("network.protocol.version", "2"),
+        ("server.address", "127.0.0.1"),
+        ("server.port", port),
+        ("client.address", "127.0.0.1"),
+        ("gatekey.client_id", "ci"),
+        ("gatekey.outcome", "ok"),
+    ] {
+        assert_eq!(span.attribute(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(span.attribute("rpc.method"), None);
+    assert_eq!((span.0.kind, span.0.status.clone().unwrap_or_default().code), (SERVER, UNSET));
+    assert_eq!((span.0.trace_id.len(), span.0.span_id.len()), (16, 8));
+    assert!(span.0.parent_span_id.is_empty(), "it is the first of its trace");
+    let log = world.server.log();
+    let line = log.iter().find(|line| line["request_id"] == "build-42").unwrap();
+    let took = Duration::from_nanos(span.0.end_time_unix_nano - span.0.start_time_unix_nano);
+    let logged = Duration::from_micros(line["duration_us"].as_u64().unwrap());
+    assert!(took >= logged / 2 && took < logged + Duration::from_secs(1), "{took:?}, logged: {logged:?}");
+    for batch in collector.batches() {
+        assert_eq!(
+            (&*batch.path, &batch.headers["content-type"]),
+            ("/v1/traces", &"application/x-protobuf".parse().unwrap())
+        );
+    }
+    assert_eq!(collector.resource("service.name").unwrap(), "gatekey");
+    assert_eq!(collector.resource("service.version").unwrap(), env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    for (protocol, name) in [(Protocol::Connect, "a"), (Protocol::Grpc, "b"), (Protocol::GrpcWeb, "c")] {
+        let client = Client::builder()
+            .endpoint(&world.server.url)
+            .ca_file(world.server.ca_file())
+            .credentials(&world.admin.client_id, PlainSecret::new(&world.admin.client_secret))
+            .protocol(protocol)
+            .build()
+            .unwrap();
+        ApiKey::create(&client, name).await.unwrap();
+    }
+    assert!(world.server.stop().await.success());
+    let calls: Vec<_> =
+        collector.spans().into_iter().filter(|span| span.0.name.ends_with("Service/Create")).collect();
+    let systems: Vec<_> = calls.iter().map(|call| call.attribute("rpc.system.name").unwrap()).collect();
+    assert_eq!(systems, ["connectrpc", "grpc", "grpc"]);
+    for call in &calls {
+        let procedure = call.attribute("http.route").unwrap();
+        assert_eq!(call.0.name, format!("POST {procedure}"));
+        assert_eq!(format!("/{}", call.attribute("rpc.method").unwrap()), procedure);
+        assert_eq!(call.attribute("gatekey.client_id").as_ref(), Some(&world.admin.client_id));
+        let stored = collector.named("store.create_key");
+        let stored: Vec<_> = stored.iter().filter(|span| span.0.parent_span_id == call.0.span_id).collect();
+        assert_eq!(stored.len(), 1, "{procedure}");
+        assert_eq!((&stored[0].0.trace_id, stored[0].0.kind), (&call.0.trace_id, INTERNAL));
+        assert!(stored[0].0.start_time_unix_nano >= call.0.start_time_unix_nano);
+        assert!(stored[0].0.end_time_unix_nano <= call.0.end_time_unix_nano);
+    }
+    assert_eq!(collector.named("store.create_key").len(), 3, "none without a request");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_no_error_and_says_so() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    let wrong = basic("ci", "wrong");
+    world.http.form("/oauth2/token", &[("authorization", &wrong)], "grant_type=client_credentials").await;
+    world.http.connect_json(LIST, "", &json!({})).await;
+    assert!(world.server.stop().await.success());
+    let refused: Vec<_> = collector
+        .spans()
+        .into_iter()
+        .filter(|span| span.attribute("gatekey.outcome").as_deref() == Some("unauthenticated"))
+        .collect();
+    assert_eq!(refused.len(), 2);
+    for span in refused {
+        assert_eq!(span.attribute("http.response.status_code").unwrap(), "401");
+        assert_eq!(span.attribute("error.type"), None);
+        assert_eq!(span.0.status.unwrap_or_default().code, UNSET);
+    }
+}
+
+#[tokio::test]
+async fn what_fails_by_the_servers_fault_is_an_error_down_to_the_store() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    world.server.limit_files("0");
+    let answer = world.http.connect_json(CREATE, &world.admin_token, &json!({ "clientId": "ci" })).await;
+    assert!(answer.status.is_server_error(), "{}", answer.text());
+    world.server.limit_files("unlimited");
+    assert!(world.server.stop().await.success());
+    let call = collector.only(&format!("POST {CREATE}"));
+    assert_eq!(call.attribute("error.type").unwrap(), answer.status.as_str());
+    assert_eq!(call.attribute("gatekey.outcome").unwrap(), "failed");
+    assert_eq!(call.0.status.as_ref().unwrap().code, ERROR);
+    let stored = collector.only("store.create_key");
+    assert_eq!(stored.attribute("error.type").unwrap(), "unavailable");
+    assert_eq!(stored.0.status.as_ref().unwrap().code, ERROR);
+}
+
+#[tokio::test]
+async fn neither_paths_nor_methods_make_names() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    assert_eq!(world.http.get("/some/where?else", &[]).await.status, 404);
+    world.http.send(Method::from_bytes(b"BREW").unwrap(), "/pot", &[], "").await;
+    assert_eq!(world.http.get("/oauth_app/api/v1/some-key", &[]).await.status, 401);
+    assert!(world.server.stop().await.success());
+    let nowhere = collector.only("GET");
+    assert_eq!(nowhere.attribute("url.path").unwrap(), "/some/where");
+    assert_eq!(nowhere.attribute("http.route"), None);
+    let template = "/oauth_app/api/v1/{client_id}";
+    let served = collector.only(&format!("GET {template}"));
+    assert_eq!(served.attribute("http.route").unwrap(), template);
+    assert_eq!(served.attribute("url.path").unwrap(), "/oauth_app/api/v1/some-key");
+    let other = collector.only("HTTP");
+    assert_eq!(other.attribute("http.request.method").unwrap(), "_OTHER");
+}
+
+#[tokio::test]
+async fn the_trace_of_a_caller_goes_on() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    let parent = format!("{PARENT}-01");
+    world.http.get(JWKS, &[("traceparent", &parent), ("tracestate", "vendor=canary")]).await;
+    assert!(world.server.stop().await.success());
+    let span = collector.only(&format!("GET {JWKS}"));
+    let ids = format!("00-{}-{}", hex(&span.0.trace_id), hex(&span.0.parent_span_id));
+    assert_eq!(ids, PARENT);
+    assert_eq!(span.0.trace_state, "", "it may hold anything");
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_record_its_trace_is_obeyed() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    let parent = format!("{PARENT}-00");
+    let bearer = format!("Bearer {}", world.admin_token);
+    let headers =
+        [("traceparent", &*parent), ("content-type", "application/json"), ("authorization", &bearer)];
+    world.http.get(JWKS, &headers[..1]).await;
+    let created = world.http.send(Method::POST, CREATE, &headers, r#"{"clientId":"ci"}"#).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    assert!(world.server.stop().await.success());
+    let names: Vec<_> = collector.spans().into_iter().map(|span| span.0.name).collect();
+    assert_eq!(names, ["POST /oauth2/token"], "only what had no caller's trace");
+}
+
+#[tokio::test]
+async fn what_is_no_traceparent_begins_a_trace() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
+    let unknown = format!("ff{}-01", &PARENT[2..]);
+    for parent in ["", "x", &zeros, &unknown, &PARENT.to_uppercase()] {
+        world.http.get(JWKS, &[("traceparent", parent)]).await;
+    }
+    let twice = format!("{PARENT}-01");
+    world.http.get(JWKS, &[("traceparent", &twice), ("traceparent", &twice)]).await;
+    assert!(world.server.stop().await.success());
+    let spans = collector.named(&format!("GET {JWKS}"));
+    assert_eq!(spans.len(), 6);
+    for span in spans {
+        assert!(span.0.parent_span_id.is_empty() && hex(&span.0.trace_id) != PARENT[3..35]);
+    }
+}
+
+#[tokio::test]
+async fn of_the_traces_that_begin_here_a_part_is_recorded() {
+    let collector = Collector::start().await;
+    let url = &collector.url;
+    let mut world = World::configured(&format!("otlp_endpoint = \"{url}\"\notlp_trace_ratio = 0")).await;
+    world.http.get(JWKS, &[]).await;
+    world.http.get(JWKS, &[("traceparent", &format!("{PARENT}-01"))]).await;
+    assert!(world.server.stop().await.success());
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 1, "what a caller records is recorded");
+    assert_eq!(hex(&spans[0].0.trace_id), PARENT[3..35]);
+}
+
+#[tokio::test]
+async fn what_waits_is_sent_at_the_end() {
+    let collector = Collector::start().await;
+    let mut world = traced(&collector).await;
+    for _ in 0..600 {
+        world.http.get(JWKS, &[]).await;
+    }
+    assert!(world.server.stop().await.success());
+    assert_eq!(collector.named(&format!("GET {JWKS}")).len(), 600);
+}
+
+#[tokio::test]
+async fn the_environment_of_opentelemetry_counts_and_flags_go_before_it() {
+    let (below, whole, flagged) =
+        (Collector::start().await, Collector::start().await, Collector::start().await);
+    let directory = tempfile::tempdir().unwrap();
+    let whole_url = format!("{}/custom/path", whole.url);
+    for (name, collector, flags, environment) in [
+        ("a", &below, vec![], vec![("OTEL_EXPORTER_OTLP_ENDPOINT", &*below.url)]),
+        (
+            "b",
+            &whole,
+            vec![],
+            vec![
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", &*below.url),
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*whole_url),
+                ("OTEL_SERVICE_NAME", "keys"),
+                ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=data%20platform"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20other"),
+                ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20canary,x-tenant=a"),
+            ],
+        ),
+        (
+            "c",
+            &flagged,
+            vec!["--otlp-endpoint", &*flagged.url],
+            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", &*below.url), ("OTEL_SERVICE_NAME", "")],
+        ),
+    ] {
+        let mut server = Server::start_in(&directory.path().join(name), &flags, &environment);
+        server.http().get(JWKS, &[]).await;
+        assert!(server.stop().await.success());
+        collector.only(&format!("GET {JWKS}"));
+        assert!(!format!("{:?}", server.log()).contains("canary"));
+    }
+    let batch = &whole.batches()[0];
+    assert_eq!(batch.path, "/custom/path");
+    assert_eq!(batch.headers["x-tenant"], "a");
+    assert_eq!(batch.headers["authorization"], "Bearer canary");
+    assert_eq!(whole.resource("service.name").unwrap(), "keys");
+    assert_eq!(whole.resource("team").unwrap(), "data platform");
+    assert_eq!(flagged.resource("service.name").unwrap(), "gatekey");
+    assert_eq!(below.batches()[0].headers.get("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let ca_file = directory.path().join("collector.pem");
+    fs::write(&ca_file, cert.pem()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let collector = Collector::with(Manner::Takes, Some(TlsAcceptor::from(Arc::new(tls)))).await;
+    for (name, flags, sent) in [("a", &["--otlp-ca-file", ca_file.to_str().unwrap()][..], 1), ("b", &[], 0)] {
+        let flags = [&["--otlp-endpoint", &*collector.url], flags].concat();
+        let mut server = Server::start_on(&directory.path().join(name), &flags);
+        server.http().get(JWKS, &[]).await;
+        assert!(server.stop().await.success());
+        assert_eq!(collector.spans().len(), sent, "{name}");
+        if sent == 0 {
+            let said = failures(&server);
+            assert!(said[0].contains("certificate"), "{said:?}");
+        }
+        collector.forget();
+    }
+}
+
+/// The causes of failures that the log names.
+fn failures(server: &Server) -> Vec<String> {
+    let lines = server.log();
+    let lines = lines.iter().filter(|line| line["message"] == "spans could not be sent to the collector");
+    lines.map(|line| line["cause"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn spans(server: &Server, outcome: &str) -> u64 {
+    let answer = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
+    let name = format!("gatekey_spans_total{{outcome=\"{outcome}\"}} ");
+    let text = answer.text();
+    text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+/// So many requests at once, on one connection in the clear, each of which is answered.
+async fn flood(server: &Server, requests: usize) {
+    const STATUS: &[u8] = b"HTTP/1.1 404";
+    let stream = TcpStream::connect(raw::address(server)).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let sending = tokio::spawn(async move {
+        for _ in 0..requests {
+            writer.write_all(b"GET /nowhere HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        }
+        writer
+    });
+    let (mut answers, mut read, mut rest) = (0, vec![0; 16 * 1024], Vec::new());
+    while answers < requests {
+        let length = reader.read(&mut read).await.unwrap();
+        assert!(length > 0, "the server closed the connection after {answers} answers");
+        rest.extend_from_slice(&read[..length]);
+        answers += rest.windows(STATUS.len()).filter(|window| *window == STATUS).count();
+        rest.drain(..rest.len().saturating_sub(STATUS.len() - 1));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_is_logged_once_and_counted_and_hinders_nobody() {
+    for manner in [Manner::Answers(400), Manner::Answers(503)] {
+        let collector = Collector::with(manner, None).await;
+        let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
+        let mut server = Server::start_with(&flags);
+        flood(&server, 1200).await;
+        eventually("two batches fail", async || spans(&server, "failed").await >= 1024).await;
+        let started = Instant::now();
+        assert!(server.stop().await.success());
+        assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
+        let said = failures(&server);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("the collector answered"), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_not_there_hinders_nobody() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{gone}");
+    let mut server = Server::start_with(&["--otlp-endpoint", &url]);
+    let admin = server.init();
+    server.token(&admin).await;
+    let started = Instant::now();
+    assert!(server.stop().await.success());
+    assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
+    let said = failures(&server);
+    assert!(said.len() == 1 && said[0].contains("refused"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and_counted() {
+    let collector = Collector::with(Manner::Hangs, None).await;
+    let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
+    let mut server = Server::start_with(&flags);
+    flood(&server, 10_000).await;
+    assert!(spans(&server, "dropped").await >= 10_000 - 8192 - 1024);
+    assert_eq!(spans(&server, "sent").await, 0);
+    let started = Instant::now();
+    assert!(server.stop().await.success());
+    assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
+    server.wait_for_log("the last spans could not be sent in time");
+}
+
+#[tokio::test]
+async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector() {
+    let collector = Collector::with(Manner::Hangs, None).await;
+    let mut server = Server::start_with(&["--otlp-endpoint", &collector.url]);
+    server.http().get(JWKS, &[]).await;
+    let terminate = || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
+    assert!(terminate().success());
+    server.wait_for_log("draining connections");
+    eventually("the collector is sent what waits", async || !collector.batches().is_empty()).await;
+    let started = Instant::now();
+    assert!(terminate().success());
+    assert!(server.wait().success());
+    assert!(started.elapsed() < FLUSH, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_spans_where_traces_go_nowhere() {
+    let server = Server::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    let answer = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
+    assert!(answer.status == 200 && !answer.text().contains("gatekey_spans"));
+}
+
+#[test]
+fn what_is_wrong_with_where_traces_go_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let data_dir = data_dir.to_str().unwrap();
+    let nowhere = "/nonexistent/ca.pem";
+    let good = "http://127.0.0.1:1";
+    for (flags, environment, named) in [
+        (vec!["--otlp-endpoint", "localhost:4318"], vec![], "otlp_endpoint must be an http or https URL"),
+        (vec!["--otlp-endpoint", "http://user:canary@h"], vec![], "otlp_endpoint"),
+        (vec![], vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://h:4317")], "otlp_endpoint"),
+        (vec![], vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "h")], "otlp_traces_endpoint"),
+        (vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere], vec![], "otlp_ca_file"),
+        (vec![], vec![("OTEL_EXPORTER_OTLP_HEADERS", "canary")], "OTEL_EXPORTER_OTLP_HEADERS"),
+        (
+            vec![],
+            vec![("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=canary")],
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        ),
+        (vec![], vec![("OTEL_RESOURCE_ATTRIBUTES", "=canary")], "OTEL_RESOURCE_ATTRIBUTES"),
+    ] {
+        for command in
+            [&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir][..], &["config", "check"]]
+        {
+            let mut command_line = gatekey();
+            command_line.args(command).args(&flags).envs(environment.iter().copied());
+            let output = command_line.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains(named) && !said.contains("canary"), "{said}");
+        }
+    }
+    assert!(!directory.path().join("data/gatekey.db").exists());
+}
+
+#[test]
+fn a_check_of_the_configuration_tells_where_traces_go() {
+    let told = String::from_utf8(run(&["config", "check"]).stdout).unwrap();
+    assert!(told.contains("otlp_traces_endpoint               nowhere\n"), "{told}");
+    let flags = ["config", "check", "--otlp-endpoint", "https://example.com/otlp/"];
+    let told = String::from_utf8(run(&flags).stdout).unwrap();
+    assert!(
+        told.contains("otlp_traces_endpoint               https://example.com/otlp/v1/traces\n"),
+        "{told}"
+    );
+}

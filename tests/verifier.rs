@@ -1,0 +1,186 @@
+//! The client crate's verifier, on tokens of a real server.
+
+use std::time::{Duration, SystemTime};
+
+use gatekey_client::{Algorithm, Rejection, Verifier, VerifierBuilder, VerifyError, blocking};
+use serde_json::json;
+
+use crate::support::{Server, World, decoded, run};
+
+/// A verifier of a server's tokens.
+fn of(server: &Server) -> VerifierBuilder {
+    Verifier::builder(&server.url, &server.url).ca_file(server.ca_file())
+}
+
+fn rotate_signing_key(server: &Server) {
+    let rotated = run(&["signing-key", "rotate", "--data-dir", server.data_dir.to_str().unwrap()]);
+    assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+}
+
+async fn rejected(verifier: &Verifier, token: &str) -> Rejection {
+    match verifier.verify(token).await {
+        Err(VerifyError::Rejected(why)) => why,
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+/// How often the server was asked for its keys.
+async fn asked_for_keys(mut server: Server) -> usize {
+    assert!(server.stop().await.success());
+    server.log().iter().filter(|line| line["path"] == "/oauth2/jwks").count()
+}
+
+#[tokio::test]
+async fn a_token_of_every_algorithm_is_accepted_with_what_it_says() {
+    for algorithm in Algorithm::ALL {
+        let world =
+            World::configured(&format!("signing_algorithm = \"{algorithm}\"\norganization = \"acme\"")).await;
+        let key = world.key("ci").await;
+        let token = world.token(&key).await;
+        let verifier = of(&world.server).algorithms([algorithm]).build().unwrap();
+        let claims = verifier.verify(&token).await.unwrap();
+        assert_eq!((&*claims.iss, &*claims.sub, &*claims.client_id), (&*world.server.url, "ci", "ci"));
+        assert_eq!(claims.aud, [&*world.server.url]);
+        assert_eq!(claims.scopes().collect::<Vec<_>>(), ["all"]);
+        assert_eq!(serde_json::to_value(&claims).unwrap(), decoded(&token).1, "nothing is lost");
+        assert_eq!(claims.other["org"], json!("acme"));
+        let others = Algorithm::ALL.into_iter().filter(|other| *other != algorithm);
+        let verifier = of(&world.server).algorithms(others).build().unwrap();
+        assert_eq!(rejected(&verifier, &token).await, Rejection::Algorithm);
+    }
+}
+
+#[tokio::test]
+async fn another_issuer_or_audience_is_rejected() {
+    let world =
+        World::configured(r#"audiences = ["https://flyte.example.com", "https://b.example.com"]"#).await;
+    let (server, token) = (&world.server, &world.admin_token);
+    let with = |audience: &str| Verifier::builder(&server.url, audience).ca_file(server.ca_file());
+    assert!(with("https://flyte.example.com").build().unwrap().verify(token).await.is_ok());
+    let several = with("https://a.example.com").audience("https://flyte.example.com").build().unwrap();
+    assert!(several.verify(token).await.is_ok());
+    for other in ["https://b.example.com", "https://flyte.example.com/", "flyte.example.com", &server.url] {
+        let verifier = with(other).build().unwrap();
+        assert_eq!(rejected(&verifier, token).await, Rejection::WrongAudience, "{other}");
+    }
+    let keys = format!("{}/oauth2/jwks", server.url);
+    let stranger = Verifier::builder("https://keys.example.com", "https://flyte.example.com")
+        .jwks_uri(keys)
+        .ca_file(server.ca_file())
+        .build()
+        .unwrap();
+    assert_eq!(rejected(&stranger, token).await, Rejection::WrongIssuer);
+}
+
+#[tokio::test]
+async fn dates_are_checked_by_the_verifiers_own_clock() {
+    let world = World::start().await;
+    let (_, claims) = decoded(&world.admin_token);
+    let seconds = |claim: &str| claims[claim].as_u64().unwrap();
+    let at = |second: u64, leeway: u64| {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        of(&world.server).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
+    };
+    let (exp, nbf) = (seconds("exp"), seconds("nbf"));
+    for (second, leeway) in [(nbf, 0), (exp - 1, 0), (exp + 9, 10), (nbf - 10, 10)] {
+        assert!(at(second, leeway).verify(&world.admin_token).await.is_ok(), "{second} {leeway}");
+    }
+    for (second, leeway, why) in [
+        (exp, 0, Rejection::Expired),
+        (exp + 10, 10, Rejection::Expired),
+        (nbf - 1, 0, Rejection::NotYetValid),
+        (nbf - 11, 10, Rejection::NotYetValid),
+    ] {
+        assert_eq!(rejected(&at(second, leeway), &world.admin_token).await, why, "{second} {leeway}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_signed_is_rejected() {
+    let (world, other) = tokio::join!(World::lasting(), World::lasting());
+    let keys = format!("{}/oauth2/jwks", world.server.reached_at);
+    let verifier = Verifier::builder(&world.server.url, &world.server.url)
+        .jwks_uri(keys)
+        .ca_file(world.server.ca_file())
+        .build()
+        .unwrap();
+    assert!(verifier.verify(&world.admin_token).await.is_ok());
+    assert_eq!(rejected(&verifier, &other.admin_token).await, Rejection::UnknownKey);
+    let (signed, _) = world.admin_token.rsplit_once('.').unwrap();
+    let (_, signature) =
+        world.token(&world.admin).await.rsplit_once('.').map(|(s, t)| (s.to_owned(), t.to_owned())).unwrap();
+    assert_eq!(rejected(&verifier, &format!("{signed}.{signature}")).await, Rejection::BadSignature);
+    assert_eq!(rejected(&verifier, &format!("{signed}.")).await, Rejection::BadSignature);
+}
+
+#[tokio::test]
+async fn a_rotated_signing_key_is_known_with_its_first_token() {
+    let world = World::start().await;
+    let verifier = of(&world.server).refresh_interval(Duration::ZERO).build().unwrap();
+    assert!(verifier.verify(&world.admin_token).await.is_ok());
+    for _ in 0..3 {
+        rotate_signing_key(&world.server);
+        let new = world.token(&world.admin).await;
+        // Many at once find out together.
+        let verified = futures::future::join_all((0..20).map(|_| verifier.verify(&new))).await;
+        assert!(verified.iter().all(Result::is_ok), "{verified:?}");
+        assert!(verifier.verify(&world.admin_token).await.is_ok(), "the old key's tokens live on");
+    }
+    // One for the first token, and one for each new key.
+    assert_eq!(asked_for_keys(world.server).await, 4);
+}
+
+#[tokio::test]
+async fn unknown_keys_cause_one_fetch_an_interval() {
+    let world = World::start().await;
+    let verifier = of(&world.server).refresh_interval(Duration::from_hours(1)).build().unwrap();
+    assert!(verifier.verify(&world.admin_token).await.is_ok());
+    rotate_signing_key(&world.server);
+    let new = world.token(&world.admin).await;
+    for _ in 0..10 {
+        assert_eq!(rejected(&verifier, &new).await, Rejection::UnknownKey);
+        assert!(verifier.verify(&world.admin_token).await.is_ok());
+    }
+    assert_eq!(asked_for_keys(world.server).await, 1);
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_answer_is_no_fault_of_the_token() {
+    let mut world = World::start().await;
+    let warm = of(&world.server).refresh_interval(Duration::ZERO).build().unwrap();
+    let cold = of(&world.server).build().unwrap();
+    let stale = of(&world.server).max_stale(Duration::ZERO).build().unwrap();
+    let old = world.admin_token.clone();
+    assert!(warm.verify(&old).await.is_ok() && stale.verify(&old).await.is_ok());
+    rotate_signing_key(&world.server);
+    let new = world.token(&world.admin).await;
+    world.server.kill();
+    assert!(warm.verify(&old).await.is_ok(), "known keys serve on");
+    for (verifier, token) in [(&warm, &new), (&cold, &old), (&cold, &old), (&stale, &old)] {
+        match verifier.verify(token).await {
+            Err(VerifyError::KeysUnavailable(error)) => assert!(error.is_unavailable(), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// As the documentation says: who must know of it asks the issuer.
+#[tokio::test]
+async fn a_revocation_is_not_seen() {
+    let world = World::start().await;
+    let key = world.key("ci").await;
+    let token = world.token(&key).await;
+    let verifier = of(&world.server).build().unwrap();
+    world.admin("Delete", json!({ "clientId": "ci" })).await;
+    assert!(!world.lives(&token).await);
+    assert!(verifier.verify(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn code_without_a_runtime_verifies_too() {
+    let world = World::start().await;
+    let verifier = blocking::Verifier::from(of(&world.server).build().unwrap());
+    let token = world.admin_token.clone();
+    let verified = tokio::task::spawn_blocking(move || verifier.verify(&token)).await.unwrap();
+    assert_eq!(verified.unwrap().client_id, "admin");
+}
