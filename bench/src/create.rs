@@ -30,7 +30,7 @@ const MOST_KEYS_A_SECOND: u64 = 20_000;
 /// Measures one caller and many, in each round.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let options = &bench.options;
-    let mut home = bench.new_home("create")?;
+    let mut home = bench.new_home("create", None)?;
     let server = home.serve(&Settings::default())?;
     home.init()?;
     let token = home.log_in(&server).await?;
@@ -40,10 +40,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let mut many = [many.with_connections(CALLERS)];
     for round in options.rounds() {
         let measured = one_caller(&server, &mut disk, &token, options, round).await?;
-        let wanted = usize::try_from(MOST_KEYS_A_SECOND * options.seconds.get())?;
-        let prefix = format!("many-{round}");
-        let wanted = (0..wanted).map(|number| request::create(&token, &name(&prefix, number)));
-        many[0].requests = Requests::once(wanted.collect());
+        many[0].requests = self::many(&token, options, round)?;
         contest::round(&mut many, options, round).await?;
         if round > 0 {
             one.note(&measured);
@@ -51,6 +48,14 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     }
     let [many] = many;
     Ok(section(&one, many))
+}
+
+/// The round's requests of many callers: more than can be answered.
+pub(crate) fn many(token: &str, options: &Options, round: usize) -> anyhow::Result<Requests> {
+    let count = usize::try_from(MOST_KEYS_A_SECOND * options.seconds.get())?;
+    let prefix = format!("many-{round}");
+    let requests = (0..count).map(|number| request::create(token, &name(&prefix, number)));
+    Ok(Requests::once(requests.collect()))
 }
 
 /// Microseconds of one caller, and its keys a second: medians, one a round.
@@ -136,7 +141,7 @@ impl OneCaller {
     }
 }
 
-fn median_micros(times: &[Duration]) -> f64 {
+pub(crate) fn median_micros(times: &[Duration]) -> f64 {
     median(&times.iter().map(|time| time.as_secs_f64() * 1e6).collect::<Vec<_>>())
 }
 

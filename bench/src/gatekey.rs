@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Options,
+    ALGORITHMS, Options,
     certificate::Certificate,
     load::{self, Connection, Requests},
     process::Server,
@@ -51,21 +51,24 @@ impl Bench {
 
     /// A data directory with the keys that most cases use, made when first asked for; no server is on it.
     pub(crate) async fn home(&self) -> anyhow::Result<&Home> {
-        let making = async || {
-            let mut home = self.new_home("keys")?;
-            let server = home.serve(&Settings::default())?;
-            home.init()?;
-            home.clients = home.make_keys(&server, "bench", self.options.keys()).await?;
-            anyhow::Ok(home)
-        };
-        self.home.get_or_try_init(making).await
+        self.home.get_or_try_init(async || self.home_with_keys(None, self.options.keys()).await).await
     }
 
-    /// An empty data directory.
-    pub(crate) fn new_home(&self, name: &str) -> anyhow::Result<Home> {
+    /// A data directory with so many keys, of this build or of another program; no server is on it.
+    pub(crate) async fn home_with_keys(&self, program: Option<&Path>, keys: usize) -> anyhow::Result<Home> {
+        let mut home = self.new_home(if program.is_some() { "keys-other" } else { "keys" }, program)?;
+        let server = home.serve(&Settings::default())?;
+        home.init()?;
+        home.clients = home.make_keys(&server, "bench", keys).await?;
+        Ok(home)
+    }
+
+    /// An empty data directory, of this build or of another program.
+    pub(crate) fn new_home(&self, name: &str, program: Option<&Path>) -> anyhow::Result<Home> {
         let own = std::env::current_exe()?;
+        let program = program.map_or_else(|| own.with_file_name("gatekey"), Path::to_owned);
         let data_dir = self.directory().join(name);
-        Ok(Home { program: own.with_file_name("gatekey"), data_dir, admin: None, clients: Vec::new() })
+        Ok(Home { program, data_dir, admin: None, clients: Vec::new() })
     }
 }
 
@@ -111,15 +114,16 @@ impl Home {
 
     fn arguments(&self, settings: &Settings) -> anyhow::Result<Vec<String>> {
         fs::create_dir_all(&self.data_dir)?;
-        let config = self.data_dir.with_extension("toml");
-        fs::write(&config, format!("signing_algorithm = \"{}\"\n", settings.algorithm))?;
         let mut arguments = vec![
             "serve".to_owned(),
             "--log-format=json".to_owned(),
             format!("--listen={}", settings.listen),
             format!("--data-dir={}", self.data_dir.display()),
-            format!("--config={}", config.display()),
         ];
+        if settings.algorithm != ALGORITHMS[0] {
+            let config = self.configuration(settings.algorithm)?;
+            arguments.push(format!("--config={}", config.display()));
+        }
         match &settings.tls {
             Some(Certificate { chain, key }) => {
                 arguments.push(format!("--tls-cert={}", chain.display()));
@@ -128,6 +132,19 @@ impl Home {
             None => arguments.push("--plaintext".to_owned()),
         }
         Ok(arguments)
+    }
+
+    /// A file with the one setting that has no flag.
+    fn configuration(&self, algorithm: Algorithm) -> anyhow::Result<PathBuf> {
+        let file = self.data_dir.with_extension("toml");
+        let setting = format!("signing_algorithm = \"{algorithm}\"\n");
+        fs::write(&file, format!("[tokens]\n{setting}"))?;
+        let check = Command::new(&self.program).args(["config", "check", "--config"]).arg(&file).output()?;
+        if !check.status.success() {
+            // A build from before the file had sections.
+            fs::write(&file, setting)?;
+        }
+        Ok(file)
     }
 
     /// Makes the admin key.

@@ -22,9 +22,9 @@ const FIRST_SIGHT_BAR: Bar = Bar::AtMost(1.25);
 /// Of a peer's rate, for a token seen before.
 const RATE_BAR: Bar = Bar::AtLeast(10.0);
 /// Tokens that come again: fewer than the server remembers.
-const SEEN: usize = 4096;
+pub(crate) const SEEN: usize = 4096;
 /// Tokens of each key that are seen once, in a round.
-const FRESH: usize = 3;
+pub(crate) const FRESH: usize = 3;
 /// Tokens of a peer: it keeps them, and no more than a thousand.
 const KEPT_BY_PEER: usize = 500;
 
@@ -95,7 +95,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
 }
 
 /// Asks about tokens that nobody has asked about yet.
-async fn fresh(home: &Home, server: &Server, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+pub(crate) async fn fresh(home: &Home, server: &Server, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let requests: Vec<_> = home.clients.iter().map(request::token).collect();
     let requests = iter::repeat(requests).flatten().take(count);
     let tokens = fetch_tokens(&server.address, CALLERS, requests).await?;

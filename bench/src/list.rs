@@ -4,8 +4,9 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::{
+    Options,
     contest::{self, Entrant},
-    gatekey::{Bench, Settings},
+    gatekey::{Bench, Home, Settings},
     load::{Connection, Requests},
     process::Server,
     report::{Bar, Line, Plot, Section},
@@ -21,18 +22,12 @@ const KEYS: usize = 100_000;
 
 /// Walks the list to its end and measures its last whole page.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
-    let keys = bench.options.keys_or(KEYS);
-    ensure!(keys >= 2 * PAGE, "--keys must be at least {} to list", 2 * PAGE);
-    let mut home = bench.new_home("list")?;
+    let mut home = bench.new_home("list", None)?;
     let server = home.serve(&Settings::default())?;
-    home.init()?;
-    home.make_keys(&server, "listed", keys).await?;
-    let token = home.log_in(&server).await?;
-    let (deep, depth) = last_whole_page(&server, &token).await?;
-    let first = Requests::again(vec![request::list(&token, PAGE, "")]);
+    let Pages { first, deep, depth } = Pages::prepare(&mut home, &server, &bench.options).await?;
     let mut entrants = [
         Entrant::new("Gatekey, the first page", &server, first),
-        Entrant::new(format!("Gatekey, the page after {depth} keys"), &server, Requests::again(vec![deep])),
+        Entrant::new(format!("Gatekey, the page after {depth} keys"), &server, deep),
     ];
     contest::run(&mut entrants, &bench.options).await?;
     let figures: Vec<_> = entrants.into_iter().map(|entrant| entrant.figures).collect();
@@ -43,10 +38,33 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         &figures[0],
         BAR,
     ));
+    let keys = bench.options.keys_or(KEYS);
     section.notes.push(format!("{keys} keys and the admin's; pages of {PAGE} by client id, as JSON."));
     section.plots.push(Plot::cost("list", &figures));
     section.figures = figures;
     Ok(section)
+}
+
+/// Requests of the first page and of the last whole one.
+pub(crate) struct Pages {
+    pub(crate) first: Requests,
+    pub(crate) deep: Requests,
+    /// Keys before the deep page.
+    pub(crate) depth: usize,
+}
+
+impl Pages {
+    /// Makes the admin key and the keys that are listed.
+    pub(crate) async fn prepare(home: &mut Home, server: &Server, options: &Options) -> anyhow::Result<Self> {
+        let keys = options.keys_or(KEYS);
+        ensure!(keys >= 2 * PAGE, "--keys must be at least {} to list", 2 * PAGE);
+        home.init()?;
+        home.make_keys(server, "listed", keys).await?;
+        let token = home.log_in(server).await?;
+        let (deep, depth) = last_whole_page(server, &token).await?;
+        let first = Requests::again(vec![request::list(&token, PAGE, "")]);
+        Ok(Self { first, deep: Requests::again(vec![deep]), depth })
+    }
 }
 
 /// The request of the last page that is whole, and how many keys are before it.

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - Cases: [`tokens`], [`handshakes`], [`introspection`], [`create`], [`list`], [`memory`].
+//! - [`against`]: two builds beside each other.
 //! - [`contest`]: servers measured in turn, round by round, by what they cost.
 //! - [`load`]: a closed loop of connections.
 //! - [`process`]: servers pinned to one processor, and what they cost by the kernel's account.
@@ -11,6 +12,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
+mod against;
 mod certificate;
 mod contest;
 mod create;
@@ -88,6 +90,9 @@ struct Options {
     /// Where the page and its plots are written
     #[arg(long, default_value = "docs", hide = true)]
     docs: PathBuf,
+    /// Another build of Gatekey: measures both in turn, and compares them instead of floors and peers
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "write")]
+    against: Option<PathBuf>,
     /// Where peers are
     #[arg(long, default_value = "bench/peers", hide = true)]
     peers: PathBuf,
@@ -132,6 +137,11 @@ enum Case {
 }
 
 impl Case {
+    /// As the command line names it.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     async fn measure(self, bench: &Bench) -> anyhow::Result<Section> {
         match self {
             Self::Tokens => tokens::measure(bench).await,
@@ -158,11 +168,15 @@ fn main() -> anyhow::Result<()> {
 async fn measure(options: Options) -> anyhow::Result<()> {
     let bench = Bench::new(options)?;
     let cases = bench.options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
+    if let Some(other) = &bench.options.against {
+        let pairs = against::measure(&bench, other, &cases).await?;
+        println!("\n{}", against::table(&pairs));
+        return Ok(());
+    }
     let mut sections = Vec::new();
     for case in cases {
-        let name = case.to_possible_value().context("no case is hidden")?;
-        eprint_progress(name.get_name());
-        let section = case.measure(&bench).await.with_context(|| format!("{} failed", name.get_name()))?;
+        eprint_progress(&case.name());
+        let section = case.measure(&bench).await.with_context(|| format!("{} failed", case.name()))?;
         // What was measured is not lost when a later case fails.
         println!("\n{}\n\n{}", section.title, section.paragraphs().join("\n\n"));
         sections.push(section);

@@ -36,22 +36,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
             starts.push(took.as_secs_f64() * 1e3);
         }
     }
-    let idle = {
-        let mut empty = bench.new_home("idle")?;
-        let server = empty.serve(&Settings::default())?;
-        empty.init()?;
-        empty.log_in(&server).await?;
-        mebibytes(server.resident()?)
-    };
-    let server = home.serve(&Settings::default())?;
-    home.log_in(&server).await?;
-    let loaded = mebibytes(server.resident()?);
-    let requests: Vec<_> = home.clients.iter().map(request::token).collect();
-    let tokens = fetch_tokens(&server.address, CALLERS, requests.into_iter()).await?;
-    let asking = home.admin()?.clone();
-    let asked = tokens.into_iter().map(move |token| request::introspection(&asking, &token));
-    load::collect(&server.address, CALLERS, asked, |_| Ok(())).await?;
-    let in_use = mebibytes(server.resident()?);
+    let idle = idle(&mut bench.new_home("idle", None)?, true).await?;
+    let Resident { loaded, in_use } = in_use(home).await?;
 
     let mut section = Section::new("Memory and start");
     let (unit, lines) = (Unit::Mebibytes, &mut section.lines);
@@ -80,8 +66,39 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section)
 }
 
+/// MiB that a server without keys has resident after the admin's first token; `init` makes the admin.
+pub(crate) async fn idle(home: &mut Home, init: bool) -> anyhow::Result<f64> {
+    let server = home.serve(&Settings::default())?;
+    if init {
+        home.init()?;
+    }
+    home.log_in(&server).await?;
+    Ok(mebibytes(server.resident()?))
+}
+
+/// MiB that a server with keys has resident.
+pub(crate) struct Resident {
+    /// After the admin's first token.
+    loaded: f64,
+    /// After a token of each key, and its introspection.
+    pub(crate) in_use: f64,
+}
+
+/// Uses each key of a data directory once.
+pub(crate) async fn in_use(home: &Home) -> anyhow::Result<Resident> {
+    let server = home.serve(&Settings::default())?;
+    home.log_in(&server).await?;
+    let loaded = mebibytes(server.resident()?);
+    let requests: Vec<_> = home.clients.iter().map(request::token).collect();
+    let tokens = fetch_tokens(&server.address, CALLERS, requests.into_iter()).await?;
+    let asking = home.admin()?.clone();
+    let asked = tokens.into_iter().map(move |token| request::introspection(&asking, &token));
+    load::collect(&server.address, CALLERS, asked, |_| Ok(())).await?;
+    Ok(Resident { loaded, in_use: mebibytes(server.resident()?) })
+}
+
 /// From exec, by way of `taskset`, to a token's answer.
-async fn start_to_first_token(home: &Home) -> anyhow::Result<Duration> {
+pub(crate) async fn start_to_first_token(home: &Home) -> anyhow::Result<Duration> {
     let request = request::token(home.clients.last().context("there are keys")?);
     let listen = free_address()?.to_string();
     let settings = Settings { listen: listen.clone(), ..Settings::default() };
