@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use gatekey_core::{
     Actor, Caller, Directory, Env, Store as _,
     ledger::{Action, NewEntry},
-    store::SealedSigningKey,
+    signing_key::SealedSigningKey,
 };
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use gatekey_store::SqliteStore;

@@ -25,7 +25,7 @@ use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
     api_key::{CreateApiKey, RotateSecret},
     env::{Clock, SystemEntropy},
-    root_key::{RootKeyFile, RootKeys, file::FileError},
+    root_key::{FileError, RootKeyFile, RootKeys},
     token::TokenError,
 };
 use gatekey_credentials::{Role, Secret};

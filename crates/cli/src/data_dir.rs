@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
 use gatekey_core::{
     Env, RootKey,
-    root_key::{RootKeyFile, RootKeys, file::FileError},
+    root_key::{FileError, RootKeyFile, RootKeys},
 };
 use zeroize::Zeroizing;
 

@@ -11,8 +11,8 @@ use gatekey_core::{
     api_key::{CreateApiKey, RotateSecret, WithSecret},
     ledger::{self, LedgerEntry, LedgerFault, LedgerHead},
     operations::backup::Passphrase,
-    root_key::rotation::{Retired, RootKeyFacts, Rotated},
-    store::{RootKeyRetired, SealedSigningKey, SigningKeyRetired},
+    root_key::{Retired, RootKeyFacts, RootKeyRetired, Rotated},
+    signing_key::{SealedSigningKey, SigningKeyRetired},
 };
 use gatekey_credentials::{ClientId, Role, jwt::Algorithm};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use gatekey_core::{
     Env,
-    root_key::rotation::{RootKeyFacts, RootKeyState},
+    root_key::{RootKeyFacts, RootKeyState},
 };
 use gatekey_server::control::{Request, Response};
 use serde_json::{Value, json};

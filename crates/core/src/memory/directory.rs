@@ -10,7 +10,8 @@ use gatekey_credentials::ClientId;
 use crate::{
     KeyId, Timestamp,
     api_key::KeyFacts,
-    store::{Change, ChangeObserver, DeniedToken},
+    store::{Change, ChangeObserver},
+    token::DeniedToken,
 };
 
 /// Every key's facts and the deny-list.

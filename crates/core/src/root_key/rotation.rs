@@ -11,13 +11,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LedgerKey, RootKey, RootKeyFile, RootKeyMismatch, SecretHash, State, Version, derive, file::FileError,
+    CannotOpen, FileError, Rehash, Reseal, RootKey, RootKeyFile, RootKeyMismatch, RootKeyRetired,
+    RootKeyRotation, SecretHash, StoredRootKey,
+    derived::Version,
+    versions::{Versions, derive},
 };
 use crate::{
-    Caller, Env, Store, StoreError, Timestamp,
-    api_key::SecretFacts,
-    ledger::{Action, NewEntry},
-    store::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    Caller, Env, SecretId, Store, StoreError, Timestamp,
+    ledger::{Action, LedgerKey, NewEntry},
     token::CLOCK_ERROR,
 };
 
@@ -133,7 +134,7 @@ impl RootKey {
         let known = newest(&stored);
         let was_begun = in_file.is_pending() || known < in_file.newest();
         // Nothing is begun with a file that does not fit.
-        State::settle(derive(&in_file), in_file.is_pending(), &stored, true)?;
+        Versions::settle(derive(&in_file), in_file.is_pending(), &stored, true)?;
         let keys = if was_begun {
             in_file
         } else {
@@ -142,7 +143,7 @@ impl RootKey {
             replaced.map_err(|source| RotationError::CannotReplace { place: file.place(), source })?;
             keys
         };
-        let state = State::settle(derive(&keys), keys.is_pending(), &stored, true)?;
+        let state = Versions::settle(derive(&keys), keys.is_pending(), &stored, true)?;
         let version = keys.newest();
         if known < version {
             let rotation = rotation_to(&state, env, env.now(), version)?;
@@ -152,7 +153,7 @@ impl RootKey {
             let entry = NewEntry::new(env.now(), caller, Action::RotateRootKey, version, detail);
             store.rotate_root_key(rotation, entry).await?;
         }
-        let settled = State::settle(derive(&keys), false, &store.root_keys().await?, true)?;
+        let settled = Versions::settle(derive(&keys), false, &store.root_keys().await?, true)?;
         self.state.store(Arc::new(settled));
         let still_pending = if keys.is_pending() { file.replace(&keys.settled()).await.err() } else { None };
         Ok(Rotated { version, was_begun, still_pending })
@@ -168,7 +169,7 @@ impl RootKey {
         let stored = store.root_keys().await?;
         let state = self.state.load();
         // The store was settled with when it was opened; it may be one that a rotation has not reached yet.
-        let settled = State::settle(state.versions(), state.pending, &stored, true)?;
+        let settled = Versions::settle(state.all(), state.pending, &stored, true)?;
         self.state.store(Arc::new(settled));
         Ok(())
     }
@@ -243,7 +244,7 @@ impl RootKey {
         let keys = file.read().await.map_err(RotationError::Unreadable)?;
         // By what the store knows now, which may be more than its answers said: what is sealed anew below, and what is
         // hashed anew before, must be under the newest version there.
-        let state = State::settle(derive(&keys), keys.is_pending(), &store.root_keys().await?, true)?;
+        let state = Versions::settle(derive(&keys), keys.is_pending(), &store.root_keys().await?, true)?;
         let reseal = reseal(&state, env)?;
         self.state.store(Arc::new(state));
         self.flush_rehashes(store, env, caller).await?;
@@ -254,7 +255,7 @@ impl RootKey {
             return Ok(Retired { outcome, still_in_file: None });
         }
         let stored = store.root_keys().await?;
-        self.state.store(Arc::new(State::settle(derive(&keys), keys.is_pending(), &stored, true)?));
+        self.state.store(Arc::new(Versions::settle(derive(&keys), keys.is_pending(), &stored, true)?));
         let still_in_file = match keys.without(version) {
             Some(keys) => file.replace(&keys).await.err(),
             None => None,
@@ -263,12 +264,12 @@ impl RootKey {
     }
 
     /// Notes that a secret proved itself: if it was under an older version, it is to be hashed under the newest.
-    pub(crate) fn note_proven(&self, secret: &SecretFacts, newest: Option<SecretHash>) {
-        let Some(to) = newest.filter(|newest| newest.pepper_version != secret.hash.pepper_version) else {
+    pub(crate) fn note_proven(&self, secret_id: SecretId, from: SecretHash, newest: Option<SecretHash>) {
+        let Some(to) = newest.filter(|newest| newest.pepper_version != from.pepper_version) else {
             return;
         };
-        let rehash = Rehash { secret_id: secret.id, from: secret.hash, to };
-        self.rehashes.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.id, rehash);
+        let rehash = Rehash { secret_id, from, to };
+        self.rehashes.lock().unwrap_or_else(PoisonError::into_inner).insert(secret_id, rehash);
     }
 
     /// Stores the hashes that were noted since the last flush.
@@ -317,7 +318,7 @@ fn newest(stored: &[StoredRootKey]) -> u32 {
 
 /// How the store gets from the version in use to a newer one in the file.
 fn rotation_to(
-    state: &State,
+    state: &Versions,
     env: &Env,
     now: Timestamp,
     version: u32,
@@ -325,27 +326,27 @@ fn rotation_to(
     let new = state.spare.iter().find(|spare| spare.number == version);
     let new = new.ok_or(RootKeyMismatch::Missing(version))?;
     let seal = |key: &LedgerKey| {
-        (key.version, new.seal(env, &LedgerKey::sealing_name(key.version), key.secret.bytes.as_slice()))
+        (key.version(), new.seal(env, &LedgerKey::sealing_name(key.version()), key.expose()))
     };
     Ok(RootKeyRotation {
         key: new.stored(Some(now)),
         ledger_key: new.ledger.clone(),
-        sealed_ledger_keys: state.ledger.0.iter().map(seal).collect(),
+        sealed_ledger_keys: state.ledger.iter().map(seal).collect(),
         reseal: reseal_under(state, new.clone(), env),
     })
 }
 
 /// Seals anew, under the version in use.
-fn reseal(state: &State, env: &Env) -> Result<Reseal, RootKeyMismatch> {
+fn reseal(state: &Versions, env: &Env) -> Result<Reseal, RootKeyMismatch> {
     let newest = state.live.first().ok_or(RootKeyMismatch::Missing(1))?;
     Ok(reseal_under(state, newest.clone(), env))
 }
 
-fn reseal_under(state: &State, newest: Arc<Version>, env: &Env) -> Reseal {
+fn reseal_under(state: &Versions, newest: Arc<Version>, env: &Env) -> Reseal {
     let env = env.clone();
-    let versions: Vec<_> = state.live.iter().chain(&state.spare).cloned().collect();
+    let versions: Vec<_> = state.iter().cloned().collect();
     Box::new(move |name, sealed| {
         let opened = versions.iter().find_map(|version| version.open(name, sealed).ok());
-        Ok(newest.seal(&env, name, &opened.ok_or(super::CannotOpen)?))
+        Ok(newest.seal(&env, name, &opened.ok_or(CannotOpen)?))
     })
 }

@@ -1,5 +1,7 @@
 //! The keys that sign tokens.
 
 mod ring;
+mod sealed;
 
 pub use ring::{KeyRing, KeyRingError, MAX_TOKEN_LIFETIME, open};
+pub use sealed::{SealedSigningKey, SigningKeyRetired};

@@ -14,8 +14,10 @@ use crate::{
     Caller, Env, RootKey, Store, Timestamp,
     id::SecretId,
     ledger::{Action, NewEntry},
-    store::{Change, ChangeObserver, SealedSigningKey, SigningKeyRetired, StoreError, signing_key_name},
+    store::{Change, ChangeObserver, StoreError},
 };
+
+use super::{SealedSigningKey, SigningKeyRetired, sealed::sealing_name};
 
 /// The longest that a token may live, by any configuration: so long a key stays published that signs no more.
 pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
@@ -118,7 +120,7 @@ impl KeyRing {
         let kid = SecretId::generate(env).to_string();
         let private = SigningKey::generate(algorithm)?;
         let key = SealedSigningKey {
-            sealed: self.root_key.seal(env, &signing_key_name(&kid), &private),
+            sealed: self.root_key.seal(env, &sealing_name(&kid), &private),
             kid: kid.clone(),
             algorithm,
             created_at: now,

@@ -3,161 +3,26 @@
 //! A call once begun runs to its end, also when its future is dropped. Its [`Change`]s reach the observer
 //! after the commit and before the call answers, so whoever was told of a change finds it in the directory.
 
-use std::{collections::BTreeMap, fs::File, sync::Arc};
+mod change;
+mod error;
+
+use std::{collections::BTreeMap, fs::File};
 
 use async_trait::async_trait;
-use gatekey_credentials::{ClientId, jwt::Algorithm};
+use gatekey_credentials::ClientId;
 
+pub use self::{
+    change::{Change, ChangeObserver, Observers},
+    error::StoreError,
+};
 use crate::{
-    ApiKey, ApiKeyPatch, KeyId, LedgerKey, SecretHash, SecretId, StoredSecret, Timestamp,
+    ApiKey, ApiKeyPatch, KeyId, SecretId, StoredSecret, Timestamp,
     api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    root_key::CannotOpen,
+    root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    signing_key::{SealedSigningKey, SigningKeyRetired},
+    token::{DeniedToken, Revoked},
 };
-
-/// Why a store call failed. "Not found" is no error but `None`.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The client id is taken.
-    #[error("the client id is taken")]
-    Conflict,
-    /// The store cannot be reached or written now.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A part of the store is damaged, or the disk cannot read it now: which of the two cannot be told.
-    #[error("a part of the store is damaged, or the disk cannot read it: {0}")]
-    Unreadable(String),
-    /// The store holds what this program cannot read.
-    #[error("the store is corrupt: {0}")]
-    Corrupt(String),
-}
-
-/// What a committed call changed, for those who hold facts in memory.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// A key was created or changed: this is how it is now.
-    KeyPut(Box<ApiKey>),
-    /// A key is gone.
-    KeyDeleted {
-        /// Its client id, which may be used again.
-        client_id: ClientId,
-        /// Its key id, which will not.
-        key_id: KeyId,
-    },
-    /// A token is revoked.
-    TokenDenied(DeniedToken),
-    /// The revoked tokens of a key need no remembering: its epoch was raised.
-    DenialsDropped(KeyId),
-    /// All signing keys, as they are now.
-    SigningKeys(Vec<SealedSigningKey>),
-    /// Whatever was told before is void: what is told in the same call is all there is.
-    Reset,
-}
-
-/// Is told of every committed change, in the order of the commits. Must not block.
-pub trait ChangeObserver: Send + Sync {
-    /// Takes the changes in.
-    fn observe(&self, changes: &[Change]);
-}
-
-/// A token that is refused until it expires.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeniedToken {
-    /// The token's `jti`.
-    pub jti: String,
-    /// The key that fetched it.
-    pub key_id: KeyId,
-    /// When the token expires and the denial can be forgotten.
-    pub expires_at: Timestamp,
-}
-
-/// A signing key as it is stored: the private key sealed under the root key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedSigningKey {
-    /// The key's id, the header's `kid`.
-    pub kid: String,
-    /// What it signs with.
-    pub algorithm: Algorithm,
-    /// The private key, sealed under the name `signing key KID`.
-    pub sealed: Vec<u8>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Set on a key that signs no more: published until then.
-    pub published_until: Option<Timestamp>,
-}
-
-impl SealedSigningKey {
-    /// Under which name the private key is sealed.
-    pub fn sealing_name(&self) -> String {
-        signing_key_name(&self.kid)
-    }
-}
-
-/// Under which name the private key of a signing key is sealed.
-pub(crate) fn signing_key_name(kid: &str) -> String {
-    format!("signing key {kid}")
-}
-
-/// What the store knows of a version of the root key: never the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRootKey {
-    /// Which one.
-    pub version: u32,
-    /// Tells whether a key is the one.
-    pub check: [u8; 16],
-    /// When it came into use; of the first version when the store was made.
-    pub since: Option<Timestamp>,
-    /// Set on one that nothing needs any more: the file need not hold it.
-    pub retired_at: Option<Timestamp>,
-    /// What it linked the ledger with, sealed under the newest version; `None` for the newest.
-    pub ledger_key: Option<Vec<u8>>,
-}
-
-/// Seals anew, under the newest version of the root key, what was sealed under that name.
-pub type Reseal = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, CannotOpen> + Send + Sync>;
-
-/// What [`Store::rotate_root_key`] does.
-pub struct RootKeyRotation {
-    /// The new version.
-    pub key: StoredRootKey,
-    /// What links the ledger from its own entry on.
-    pub ledger_key: LedgerKey,
-    /// What linked it before, by version, sealed under the new one.
-    pub sealed_ledger_keys: Vec<(u32, Vec<u8>)>,
-    /// Opens under any version, and seals under the new one.
-    pub reseal: Reseal,
-}
-
-/// What became of [`Store::retire_root_key`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RootKeyRetired {
-    /// Nothing needs it any more.
-    Done,
-    /// It was retired before: nothing was changed.
-    Already,
-    /// It is in use: nothing was changed.
-    Newest,
-    /// Secrets need it: nothing was changed.
-    Needed {
-        /// How many.
-        secrets: u64,
-        /// Some of the keys that have them.
-        client_ids: Vec<ClientId>,
-    },
-    /// There is no such version.
-    Absent,
-}
-
-/// A secret that proved itself under an older version of the root key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rehash {
-    /// Which secret.
-    pub secret_id: SecretId,
-    /// As it is stored.
-    pub from: SecretHash,
-    /// As it is to be stored, if that version is the newest.
-    pub to: SecretHash,
-}
 
 /// How to know a repeated Create: see [`Store::create_key`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,28 +73,6 @@ pub enum Rotated {
     Done(Box<ApiKey>),
     /// The key has too many secrets; nothing was changed.
     TooManySecrets,
-    /// There is no such key.
-    Absent,
-}
-
-/// What became of [`Store::revoke_token`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revoked {
-    /// The token is on the deny-list.
-    Denied,
-    /// The key had too many denials: its epoch was raised and they were dropped.
-    EpochRaised,
-    /// The key is gone, and its tokens with it.
-    Absent,
-}
-
-/// What became of [`Store::retire_signing_key`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SigningKeyRetired {
-    /// It is published no more.
-    Done,
-    /// It signs: nothing was changed.
-    Signs,
     /// There is no such key.
     Absent,
 }
@@ -377,15 +220,4 @@ pub trait Store: Send + Sync {
         replays_before: Timestamp,
         secrets_before: Timestamp,
     ) -> Result<(), StoreError>;
-}
-
-/// Passes changes on to several observers.
-pub struct Observers(pub Vec<Arc<dyn ChangeObserver>>);
-
-impl ChangeObserver for Observers {
-    fn observe(&self, changes: &[Change]) {
-        for observer in &self.0 {
-            observer.observe(changes);
-        }
-    }
 }

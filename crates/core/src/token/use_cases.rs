@@ -12,10 +12,12 @@ use crate::{
     Caller, Directory, Env, KeyRing, LastUsed, RootKey, SecretId, Store, StoreError, Timestamp,
     api_key::{KeyFacts, MAX_SECRETS, SecretFacts},
     ledger::{Action, NewEntry},
-    store::DeniedToken,
 };
 
-use super::throttle::{Throttle, Throttled};
+use super::{
+    DeniedToken,
+    throttle::{Throttle, Throttled},
+};
 
 /// The scope of a key that has a role: all that its role allows.
 pub const SCOPE_ALL: &str = "all";
@@ -205,7 +207,7 @@ impl Tokens {
         let fitting = fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
         match fitting.copied() {
             Some(secret) => {
-                self.root_key.note_proven(&secret, newest);
+                self.root_key.note_proven(secret.id, secret.hash, newest);
                 Ok(AuthenticatedKey { facts, secret })
             }
             None => Err(match from.and_then(|from| self.throttle.note(from, now)) {

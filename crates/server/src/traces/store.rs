@@ -7,10 +7,10 @@ use gatekey_core::{
     ApiKey, ApiKeyPatch, Env, KeyId, SecretId, Store, StoreError, Timestamp,
     api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    store::{
-        Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired, RootKeyRotation, Rotated,
-        Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,
-    },
+    root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    signing_key::{SealedSigningKey, SigningKeyRetired},
+    store::{Created, Replay, Rotated, Rotation, Switch},
+    token::{DeniedToken, Revoked},
 };
 use gatekey_credentials::ClientId;
 use opentelemetry::{

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gatekey_core::{ApiKey, RootKey, StoreError, ledger::LedgerEntry, store::SealedSigningKey};
+use gatekey_core::{ApiKey, RootKey, StoreError, ledger::LedgerEntry, signing_key::SealedSigningKey};
 use rusqlite::Connection;
 
 use super::{OpenError, failure::Failure, key_ring, ledger, load, open, root_key};

@@ -3,7 +3,8 @@
 use gatekey_core::{
     Timestamp,
     ledger::NewEntry,
-    store::{Change, SealedSigningKey, SigningKeyRetired},
+    signing_key::{SealedSigningKey, SigningKeyRetired},
+    store::Change,
 };
 use rusqlite::{Connection, params};
 

@@ -2,7 +2,8 @@
 
 use gatekey_core::{
     ApiKey, StoredSecret,
-    store::{Change, ChangeObserver, DeniedToken},
+    store::{Change, ChangeObserver},
+    token::DeniedToken,
 };
 use rusqlite::{Connection, Rows};
 

@@ -42,10 +42,10 @@ use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, RootKey, SecretId, Store, StoreError, Timestamp,
     api_key::list::Selection,
     ledger::{LedgerEntry, LedgerHead, NewEntry},
-    store::{
-        ChangeObserver, Created, DeniedToken, Rehash, Replay, Reseal, Revoked, RootKeyRetired,
-        RootKeyRotation, Rotated, Rotation, SealedSigningKey, SigningKeyRetired, StoredRootKey, Switch,
-    },
+    root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    signing_key::{SealedSigningKey, SigningKeyRetired},
+    store::{ChangeObserver, Created, Replay, Rotated, Rotation, Switch},
+    token::{DeniedToken, Revoked},
 };
 use gatekey_credentials::ClientId;
 

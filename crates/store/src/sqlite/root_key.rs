@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use gatekey_core::{
     LedgerKeys, RootKey, Timestamp,
     ledger::NewEntry,
-    root_key::RootKeyMismatch,
-    store::{Change, Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    root_key::{Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    store::Change,
 };
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, OptionalExtension, params};

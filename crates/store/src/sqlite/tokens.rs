@@ -2,7 +2,8 @@
 
 use gatekey_core::{
     ledger::NewEntry,
-    store::{Change, DeniedToken, Revoked},
+    store::Change,
+    token::{DeniedToken, Revoked},
 };
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, params};

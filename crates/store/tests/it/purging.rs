@@ -2,7 +2,8 @@
 
 use gatekey_core::{
     StoreError,
-    store::{Created, Rotated, SealedSigningKey},
+    signing_key::SealedSigningKey,
+    store::{Created, Rotated},
 };
 use gatekey_credentials::jwt::Algorithm;
 

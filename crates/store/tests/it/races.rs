@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::future::join_all;
 use gatekey_core::{
     ApiKey, StoreError,
-    store::{Created, Revoked, Rotated, Rotation, Switch},
+    store::{Created, Rotated, Rotation, Switch},
+    token::Revoked,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::sync::Barrier;

@@ -2,8 +2,8 @@
 
 use gatekey_core::{
     Actor, Caller, SecretHash, StoreError, StoredSecret,
-    root_key::rotation::{Rotated, RotationError},
-    store::{Rehash, RootKeyRetired, SealedSigningKey},
+    root_key::{Rehash, RootKeyRetired, Rotated, RotationError},
+    signing_key::SealedSigningKey,
 };
 use gatekey_credentials::jwt::Algorithm;
 

@@ -1,6 +1,6 @@
 //! Signing keys and sealed bytes.
 
-use gatekey_core::store::{SealedSigningKey, SigningKeyRetired};
+use gatekey_core::signing_key::{SealedSigningKey, SigningKeyRetired};
 use gatekey_credentials::jwt::Algorithm;
 
 use crate::world::{NOW, World, entry, later};

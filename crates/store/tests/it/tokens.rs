@@ -1,6 +1,6 @@
 //! Revoking tokens one by one.
 
-use gatekey_core::store::Revoked;
+use gatekey_core::token::Revoked;
 
 use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 

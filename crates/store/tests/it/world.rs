@@ -16,8 +16,10 @@ use gatekey_core::{
     Timestamp,
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
-    root_key::{RootKeyFile, RootKeys, file::FileError},
-    store::{Change, ChangeObserver, Created, DeniedToken, Replay, Rotated, Rotation, SealedSigningKey},
+    root_key::{FileError, RootKeyFile, RootKeys},
+    signing_key::SealedSigningKey,
+    store::{Change, ChangeObserver, Created, Replay, Rotated, Rotation},
+    token::DeniedToken,
 };
 use gatekey_credentials::{ClientId, Role};
 use gatekey_store::SqliteStore;

@@ -1,0 +1,63 @@
+//! [`StoredRootKey`]: what the store knows of the root key's versions, and the changes to them.
+
+use gatekey_credentials::ClientId;
+
+use super::{SecretHash, sealing::CannotOpen};
+use crate::{SecretId, Timestamp, ledger::LedgerKey};
+
+/// What the store knows of a version of the root key. It never has the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRootKey {
+    pub version: u32,
+    /// Identifies the key, without revealing it.
+    pub check: [u8; 16],
+    /// When the version came into use; for the first one, when the store was created.
+    pub since: Option<Timestamp>,
+    /// Set when nothing needs the version any more, so that it can leave the file.
+    pub retired_at: Option<Timestamp>,
+    /// The version's ledger key, sealed under the newest version; `None` for the newest.
+    pub ledger_key: Option<Vec<u8>>,
+}
+
+/// Opens what was sealed under a name, and seals it again under the newest version.
+pub type Reseal = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, CannotOpen> + Send + Sync>;
+
+/// The arguments of [`Store::rotate_root_key`](crate::Store::rotate_root_key).
+pub struct RootKeyRotation {
+    /// The new version.
+    pub key: StoredRootKey,
+    /// Links the ledger from the entry of the rotation on.
+    pub ledger_key: LedgerKey,
+    /// The ledger keys of earlier versions, each sealed under the new one.
+    pub sealed_ledger_keys: Vec<(u32, Vec<u8>)>,
+    /// Opens under any version, and seals under the new one.
+    pub reseal: Reseal,
+}
+
+/// The outcome of [`Store::retire_root_key`](crate::Store::retire_root_key).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootKeyRetired {
+    Done,
+    /// It was retired before; nothing was changed.
+    Already,
+    /// It is in use; nothing was changed.
+    Newest,
+    /// Secrets are hashed under it; nothing was changed.
+    Needed {
+        /// How many secrets.
+        secrets: u64,
+        /// Some of the keys that have them.
+        client_ids: Vec<ClientId>,
+    },
+    Absent,
+}
+
+/// A new hash for a secret that was presented while stored under an older version of the root key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehash {
+    pub secret_id: SecretId,
+    /// The stored hash.
+    pub from: SecretHash,
+    /// The hash to store, if its version is still the newest.
+    pub to: SecretHash,
+}

@@ -1,0 +1,43 @@
+//! [`Change`]: what a commit changed, for the state in memory.
+
+use std::sync::Arc;
+
+use gatekey_credentials::ClientId;
+
+use crate::{ApiKey, KeyId, signing_key::SealedSigningKey, token::DeniedToken};
+
+/// What a committed call changed, for the state in memory.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A key was created or changed; this is its new state.
+    KeyPut(Box<ApiKey>),
+    KeyDeleted {
+        /// Another key may take it.
+        client_id: ClientId,
+        /// No other key will have it.
+        key_id: KeyId,
+    },
+    TokenDenied(DeniedToken),
+    /// The key's epoch was raised, which revokes its denied tokens too.
+    DenialsDropped(KeyId),
+    /// All signing keys, in their new state.
+    SigningKeys(Vec<SealedSigningKey>),
+    /// Discard everything: the changes after this one in the same call are the whole state.
+    Reset,
+}
+
+/// Receives every committed change, in the order of the commits. Must not block.
+pub trait ChangeObserver: Send + Sync {
+    fn observe(&self, changes: &[Change]);
+}
+
+/// Passes changes on to several observers.
+pub struct Observers(pub Vec<Arc<dyn ChangeObserver>>);
+
+impl ChangeObserver for Observers {
+    fn observe(&self, changes: &[Change]) {
+        for observer in &self.0 {
+            observer.observe(changes);
+        }
+    }
+}

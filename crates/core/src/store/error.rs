@@ -1,0 +1,17 @@
+//! [`StoreError`]: why a store call failed.
+
+/// Why a store call failed. An absent key is not an error, but `None`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the client id is taken")]
+    Conflict,
+    /// The store cannot be reached or written; the same call may succeed later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A part of the store is damaged, or the disk failed to read it: SQLite reports both alike.
+    #[error("a part of the store is damaged, or the disk cannot read it: {0}")]
+    Unreadable(String),
+    /// The store holds data that this program cannot read.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+}
