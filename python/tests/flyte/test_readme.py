@@ -1,4 +1,4 @@
-"""The Python example of the README, run as it stands beside what quickstart prints."""
+"""The README's Python example, run next to the files that quickstart prints, and quickstart's output."""
 
 import re
 import sys
@@ -8,9 +8,14 @@ from support.gatekey import BINARY, REPOSITORY, background, run
 
 
 def blocks(language: str) -> list[str]:
-    """The README's blocks of code in a language."""
+    """The README's code blocks in a language."""
     readme = (REPOSITORY / "README.md").read_text()
     return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+
+
+def without_length(line: str) -> str:
+    """A line of quickstart without the length of its token."""
+    return re.sub(r"of \d+ bytes", "", line)
 
 
 def test_it_prints_what_the_readme_says(tmp_path: Path) -> None:
@@ -28,3 +33,15 @@ def test_it_prints_what_the_readme_says(tmp_path: Path) -> None:
     promised_key, *promised_names = promised.splitlines()
     assert key.startswith(promised_key.partition("=")[0] + "=")
     assert names == promised_names
+
+
+def test_quickstart_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    shown = [line for block in blocks("console") for line in block.splitlines() if line.startswith("ok ")]
+
+    printed = run(BINARY, "quickstart", "--once", "--listen", "127.0.0.1:0", cwd=tmp_path)
+
+    # The README shows port 443 and a directory of its own; the port changes the token's length.
+    printed = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", printed.replace(f"{tmp_path}/", "/srv/"))
+    steps = [line for line in printed.splitlines() if line.startswith("ok ")]
+    assert shown
+    assert list(map(without_length, steps)) == list(map(without_length, shown))
