@@ -8,22 +8,22 @@ use gatekey_core::{
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, World, copied_store, run};
+use crate::support::{Response, Server, copied_store, run};
 
 const OWN: &str = "/gatekey.v1.ApiKeyService";
 const APPS: &str = "/cloudidl.identity.AppsService";
 
-impl World {
+impl Server {
     /// Every entry so far, once the chain is verified.
     pub(crate) async fn ledger(&self) -> Vec<NewEntry> {
-        let (store, root_key, _copy) = copied_store(&self.server.data_dir);
+        let (store, root_key, _copy) = copied_store(&self.process.data_dir);
         let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
         verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         entries.into_iter().map(|entry| entry.entry).collect()
     }
 
     /// A call with a name.
-    async fn named(&self, request_id: &str, token: &str, procedure: &str, body: &Value) -> Answer {
+    async fn named(&self, request_id: &str, token: &str, procedure: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {token}");
         let headers = [
             ("authorization", &*bearer),
@@ -44,15 +44,15 @@ impl World {
 
     /// How the ledger names the admin.
     async fn admin_actor(&self) -> String {
-        let admin = self.admin("Get", json!({ "clientId": "admin" })).await;
+        let admin = self.admin_call("Get", json!({ "clientId": "admin" })).await;
         format!("key:admin/{}", admin["apiKey"]["keyId"].as_str().unwrap())
     }
 }
 
 #[tokio::test]
 async fn each_change_leaves_one_entry_with_who_what_and_to_which_key() {
-    let world = World::start().await;
-    let actor = world.admin_actor().await;
+    let server = Server::start().await;
+    let actor = server.admin_actor().await;
     let ci = json!({ "clientId": "ci" });
     let renamed = json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
     let changes = [
@@ -66,40 +66,40 @@ async fn each_change_leaves_one_entry_with_who_what_and_to_which_key() {
         (OWN, "Create", ci.clone(), "api_key.create"),
         (OWN, "Delete", ci, "api_key.delete"),
     ];
-    let before = world.ledger().await.len();
+    let before = server.ledger().await.len();
     for (number, (service, method, body, action)) in changes.iter().enumerate() {
         let request_id = format!("call-{number}");
         let procedure = format!("{service}/{method}");
-        let answer = world.named(&request_id, &world.admin_token, &procedure, body).await;
-        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
-        let entry = world.entry(&request_id).await;
+        let response = server.named(&request_id, &server.admin_token, &procedure, body).await;
+        assert_eq!(response.status, 200, "{method}: {}", response.text());
+        let entry = server.entry(&request_id).await;
         assert_eq!((&*entry.actor, &*entry.action, &*entry.target), (&*actor, *action, "ci"));
         assert_eq!((&*entry.peer, &*entry.user_agent), ("127.0.0.1", "a test"));
     }
-    assert_eq!(world.ledger().await.len(), before + changes.len());
+    assert_eq!(server.ledger().await.len(), before + changes.len());
 }
 
 #[tokio::test]
 async fn retiring_a_secret_names_it() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let key = world.admin("Get", json!({ "clientId": "ci" })).await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let key = server.admin_call("Get", json!({ "clientId": "ci" })).await;
     let secret_id = key["apiKey"]["secrets"][0]["id"].as_str().unwrap();
     let body = json!({ "clientId": "ci", "secretId": secret_id });
-    world.named("retire", &world.admin_token, &format!("{OWN}/RetireSecret"), &body).await;
-    let entry = world.entry("retire").await;
+    server.named("retire", &server.admin_token, &format!("{OWN}/RetireSecret"), &body).await;
+    let entry = server.entry("retire").await;
     assert_eq!((&*entry.action, &*entry.target), ("api_key.retire_secret", "ci"));
     assert_eq!(entry.detail, format!("secret={secret_id}"));
 }
 
 #[tokio::test]
 async fn a_revoked_token_is_named_by_its_jti() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let headers = [("authorization", &*key.basic()), ("x-request-id", "revoke")];
-    world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
-    let entry = world.entry("revoke").await;
+    server.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    let entry = server.entry("revoke").await;
     assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
     assert_eq!((&*entry.action, &*entry.target), ("token.revoke", "ci"));
     let jti = crate::support::decoded(&token).1["jti"].as_str().unwrap().to_owned();
@@ -108,23 +108,23 @@ async fn a_revoked_token_is_named_by_its_jti() {
 
 #[tokio::test]
 async fn a_create_that_is_repeated_is_told_apart_from_the_first() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let body = json!({ "clientId": "ci", "clientName": "ci" });
     for _ in 0..2 {
-        let answer = world.named("again", &world.admin_token, &format!("{APPS}/Create"), &body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = server.named("again", &server.admin_token, &format!("{APPS}/Create"), &body).await;
+        assert_eq!(response.status, 200, "{}", response.text());
     }
-    let entries = world.ledger().await.into_iter().filter(|entry| entry.request_id == "again");
+    let entries = server.ledger().await.into_iter().filter(|entry| entry.request_id == "again");
     let actions: Vec<_> = entries.map(|entry| entry.action).collect();
     assert_eq!(actions, ["api_key.create", "api_key.create_replay"]);
 }
 
 #[tokio::test]
 async fn what_is_done_on_the_machine_is_entered_under_the_user() {
-    let world = World::start().await;
-    let data_dir = world.server.data_dir.to_str().unwrap();
+    let server = Server::start().await;
+    let data_dir = server.process.data_dir.to_str().unwrap();
     assert!(run(&["signing-key", "rotate", "--data-dir", data_dir]).status.success());
-    let entries = world.ledger().await;
+    let entries = server.ledger().await;
     let local: Vec<_> = entries.iter().filter(|entry| entry.actor.starts_with("local:uid=")).collect();
     let actions: Vec<_> = local.iter().map(|entry| &*entry.action).collect();
     // The first signing key is made by the server itself.
@@ -137,9 +137,9 @@ async fn what_is_done_on_the_machine_is_entered_under_the_user() {
 
 #[tokio::test]
 async fn a_refusal_of_a_known_caller_is_an_entry() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let procedures = [
         (format!("{APPS}/List"), json!({})),
         (format!("{APPS}/Create"), json!({ "clientId": "x", "clientName": "x" })),
@@ -149,9 +149,9 @@ async fn a_refusal_of_a_known_caller_is_an_entry() {
     ];
     for (number, (procedure, body)) in procedures.iter().enumerate() {
         let request_id = format!("refused-{number}");
-        let answer = world.named(&request_id, &token, procedure, body).await;
-        assert_eq!(answer.status, 403, "{procedure}: {}", answer.text());
-        let entry = world.entry(&request_id).await;
+        let response = server.named(&request_id, &token, procedure, body).await;
+        assert_eq!(response.status, 403, "{procedure}: {}", response.text());
+        let entry = server.entry(&request_id).await;
         assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
         assert_eq!((&*entry.action, &entry.target), ("refuse", procedure));
         assert!(entry.detail.contains("role admin"), "{entry:?}");
@@ -160,36 +160,36 @@ async fn a_refusal_of_a_known_caller_is_an_entry() {
 
 #[tokio::test]
 async fn a_refusal_for_another_organization_is_an_entry() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let body = json!({ "clientId": "x", "clientName": "x", "organization": "somebody-else" });
-    let answer = world.named("foreign", &world.admin_token, &format!("{APPS}/Create"), &body).await;
-    assert_eq!(answer.json()["code"], "permission_denied", "{}", answer.text());
-    assert_eq!(world.entry("foreign").await.action, "refuse");
+    let response = server.named("foreign", &server.admin_token, &format!("{APPS}/Create"), &body).await;
+    assert_eq!(response.json()["code"], "permission_denied", "{}", response.text());
+    assert_eq!(server.entry("foreign").await.action, "refuse");
 }
 
 #[tokio::test]
 async fn a_refused_revocation_of_another_keys_token_is_an_entry() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     let headers = [("authorization", &*key.basic()), ("x-request-id", "revoke")];
-    let body = format!("token={}", world.admin_token);
-    let answer = world.http.form("/oauth2/revoke", &headers, &body).await;
-    assert_eq!(answer.json()["error"], "unauthorized_client");
-    let entry = world.entry("revoke").await;
+    let body = format!("token={}", server.admin_token);
+    let response = server.http.form("/oauth2/revoke", &headers, &body).await;
+    assert_eq!(response.json()["error"], "unauthorized_client");
+    let entry = server.entry("revoke").await;
     assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
     assert_eq!((&*entry.action, &*entry.target), ("refuse", "/oauth2/revoke"));
 }
 
 #[tokio::test]
 async fn a_refused_token_request_of_a_known_key_is_an_entry() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     for (number, parameter) in ["scope=more", "resource=https://evil.example"].iter().enumerate() {
         let request_id = format!("refused-{number}");
         let headers = [("authorization", &*key.basic()), ("x-request-id", &request_id)];
         let body = format!("grant_type=client_credentials&{parameter}");
-        assert_eq!(world.http.form("/oauth2/token", &headers, &body).await.status, 400);
-        let entry = world.entry(&request_id).await;
+        assert_eq!(server.http.form("/oauth2/token", &headers, &body).await.status, 400);
+        let entry = server.entry(&request_id).await;
         assert!(entry.actor.starts_with("key:ci/"), "{entry:?}");
         assert_eq!((&*entry.action, &*entry.target), ("refuse", "/oauth2/token"));
         assert!(!entry.detail.contains("more") && !entry.detail.contains("evil"), "{entry:?}");
@@ -198,41 +198,41 @@ async fn a_refused_token_request_of_a_known_key_is_an_entry() {
 
 #[tokio::test]
 async fn the_same_refusal_again_is_only_counted() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let before = world.ledger().await.len();
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let before = server.ledger().await.len();
     for number in 0..20 {
         let list = format!("{APPS}/List");
-        let answer = world.named(&format!("again-{number}"), &token, &list, &json!({})).await;
-        assert_eq!(answer.status, 403);
+        let response = server.named(&format!("again-{number}"), &token, &list, &json!({})).await;
+        assert_eq!(response.status, 403);
     }
-    assert_eq!(world.ledger().await.len(), before + 1, "a refused caller cannot fill the ledger");
-    assert_eq!(world.entry("again-0").await.action, "refuse");
+    assert_eq!(server.ledger().await.len(), before + 1, "a refused caller cannot fill the ledger");
+    assert_eq!(server.entry("again-0").await.action, "refuse");
 }
 
 #[tokio::test]
 async fn a_call_of_nobody_leaves_nothing() {
-    let world = World::start().await;
-    let before = world.ledger().await;
+    let server = Server::start().await;
+    let before = server.ledger().await;
     for (token, procedure) in [("", format!("{APPS}/Create")), ("nonsense", format!("{APPS}/List"))] {
-        let answer = world.http.connect_json(&procedure, token, &json!({})).await;
-        assert_eq!(answer.status, 401);
+        let response = server.http.connect_json(&procedure, token, &json!({})).await;
+        assert_eq!(response.status, 401);
     }
     let wrong = crate::support::basic("admin", "wrong");
     let body = "grant_type=client_credentials";
-    world.http.form("/oauth2/token", &[("authorization", &wrong)], body).await;
-    world.http.form("/oauth2/revoke", &[("authorization", &wrong)], "token=x").await;
-    world.http.get("/me", &[]).await;
-    assert_eq!(world.ledger().await, before);
+    server.http.form("/oauth2/token", &[("authorization", &wrong)], body).await;
+    server.http.form("/oauth2/revoke", &[("authorization", &wrong)], "token=x").await;
+    server.http.get("/me", &[]).await;
+    assert_eq!(server.ledger().await, before);
 }
 
 #[tokio::test]
 async fn what_changes_nothing_leaves_nothing() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let before = world.ledger().await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let before = server.ledger().await;
     for (procedure, body, status) in [
         (format!("{APPS}/Get"), json!({ "clientId": "ci" }), 200),
         (format!("{APPS}/List"), json!({}), 200),
@@ -243,35 +243,35 @@ async fn what_changes_nothing_leaves_nothing() {
         (format!("{APPS}/Create"), json!({ "clientId": "a:b", "clientName": "x" }), 400),
         (format!("{APPS}/Create"), json!({ "clientId": "ci", "clientName": "x" }), 409),
     ] {
-        let answer = world.http.connect_json(&procedure, &world.admin_token, &body).await;
-        assert_eq!(answer.status, status, "{procedure}: {}", answer.text());
+        let response = server.http.connect_json(&procedure, &server.admin_token, &body).await;
+        assert_eq!(response.status, status, "{procedure}: {}", response.text());
     }
-    world.introspect(&key, &token).await;
-    world.token(&key).await;
+    server.introspect(&key, &token).await;
+    server.token(&key).await;
     let revoke = [("authorization", &*key.basic())];
-    assert_eq!(world.http.form("/oauth2/revoke", &revoke, "token=garbage").await.status, 200);
-    assert_eq!(world.ledger().await, before);
+    assert_eq!(server.http.form("/oauth2/revoke", &revoke, "token=garbage").await.status, 200);
+    assert_eq!(server.ledger().await, before);
 }
 
 #[tokio::test]
 async fn no_secret_and_no_token_is_ever_written_down() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let new = world.rotate(&key, json!({ "grace": "60s", "secretLabel": "nightly" })).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let new = server.rotate(&key, json!({ "grace": "60s", "secretLabel": "nightly" })).await;
     for (procedure, body) in [
         (format!("{OWN}/Get"), json!({ "clientId": key.client_secret })),
         (format!("{OWN}/Delete"), json!({ "clientId": token })),
         (format!("{OWN}/RetireSecret"), json!({ "clientId": "ci", "secretId": key.client_secret })),
         (format!("{APPS}/Create"), json!({ "clientId": "x", "clientName": key.client_secret })),
     ] {
-        world.http.connect_json(&procedure, &token, &body).await;
-        world.http.connect_json(&procedure, &world.admin_token, &body).await;
+        server.http.connect_json(&procedure, &token, &body).await;
+        server.http.connect_json(&procedure, &server.admin_token, &body).await;
     }
     let headers = [("authorization", &*new.basic())];
-    world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
-    let text = format!("{:?}", world.ledger().await);
-    for secret in [&key.client_secret, &new.client_secret, &token, &world.admin.client_secret] {
+    server.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    let text = format!("{:?}", server.ledger().await);
+    for secret in [&key.client_secret, &new.client_secret, &token, &server.admin.client_secret] {
         assert!(!text.contains(secret.as_str()), "{text}");
     }
     let signature = token.rsplit_once('.').unwrap().1;
@@ -280,17 +280,17 @@ async fn no_secret_and_no_token_is_ever_written_down() {
 
 #[tokio::test]
 async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
-    let mut world = World::lasting().await;
-    world.key("a").await;
-    assert!(world.server.stop().await.success());
-    let log = world.server.log();
+    let mut server = Server::with_public_url().await;
+    server.create_key("a").await;
+    assert!(server.process.stop().await.success());
+    let log = server.process.log();
     let logged = log.iter().rfind(|line| line["message"] == "ledger head").unwrap();
-    let (store, _, _copy) = copied_store(&world.server.data_dir);
+    let (store, _, _copy) = copied_store(&server.process.data_dir);
     let head = store.ledger_head().await.unwrap();
     assert_eq!(logged["sequence"], head.sequence);
     assert_eq!(logged["link"], Hex(&head.link).to_string());
-    world.kill_and_restart();
-    world.key("b").await;
-    let targets: Vec<_> = world.ledger().await.into_iter().map(|entry| entry.target).collect();
+    server.kill_and_restart();
+    server.create_key("b").await;
+    let targets: Vec<_> = server.ledger().await.into_iter().map(|entry| entry.target).collect();
     assert_eq!(targets[1..], ["admin", "a", "b"]);
 }

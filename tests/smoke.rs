@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::Server;
+use crate::support::ServerProcess;
 
 #[tokio::test]
 async fn a_created_key_gets_a_token_and_is_refused_once_deleted() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let admin = server.token(&server.init()).await;
     let http = server.http();
     let key = http.create(&admin, "ci").await;

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 use gatekey_client::{Algorithm, Rejection, Verifier, VerifierBuilder, VerifyError, blocking};
 use serde_json::json;
 
-use crate::support::{Server, World, decoded, run};
+use crate::support::{Server, ServerProcess, decoded, run};
 
 /// A verifier of a server's tokens.
-fn of(server: &Server) -> VerifierBuilder {
+fn of(server: &ServerProcess) -> VerifierBuilder {
     Verifier::builder(&server.url, &server.url).ca_file(server.ca_file())
 }
 
-fn rotate_signing_key(server: &Server) {
+fn rotate_signing_key(server: &ServerProcess) {
     let rotated = run(&["signing-key", "rotate", "--data-dir", server.data_dir.to_str().unwrap()]);
     assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
 }
@@ -25,7 +25,7 @@ async fn rejected(verifier: &Verifier, token: &str) -> Rejection {
 }
 
 /// How often the server was asked for its keys.
-async fn asked_for_keys(mut server: Server) -> usize {
+async fn asked_for_keys(mut server: ServerProcess) -> usize {
     assert!(server.stop().await.success());
     server.log().iter().filter(|line| line["path"] == "/oauth2/jwks").count()
 }
@@ -33,40 +33,41 @@ async fn asked_for_keys(mut server: Server) -> usize {
 #[tokio::test]
 async fn a_token_of_every_algorithm_is_accepted_with_what_it_says() {
     for algorithm in Algorithm::ALL {
-        let world =
-            World::configured(&format!("signing_algorithm = \"{algorithm}\"\norganization = \"acme\"")).await;
-        let key = world.key("ci").await;
-        let token = world.token(&key).await;
-        let verifier = of(&world.server).algorithms([algorithm]).build().unwrap();
+        let server =
+            Server::with_config(&format!("signing_algorithm = \"{algorithm}\"\norganization = \"acme\""))
+                .await;
+        let key = server.create_key("ci").await;
+        let token = server.token(&key).await;
+        let verifier = of(&server.process).algorithms([algorithm]).build().unwrap();
         let claims = verifier.verify(&token).await.unwrap();
-        assert_eq!((&*claims.iss, &*claims.sub, &*claims.client_id), (&*world.server.url, "ci", "ci"));
-        assert_eq!(claims.aud, [&*world.server.url]);
+        assert_eq!((&*claims.iss, &*claims.sub, &*claims.client_id), (&*server.process.url, "ci", "ci"));
+        assert_eq!(claims.aud, [&*server.process.url]);
         assert_eq!(claims.scopes().collect::<Vec<_>>(), ["all"]);
         assert_eq!(serde_json::to_value(&claims).unwrap(), decoded(&token).1, "nothing is lost");
         assert_eq!(claims.other["org"], json!("acme"));
         let others = Algorithm::ALL.into_iter().filter(|other| *other != algorithm);
-        let verifier = of(&world.server).algorithms(others).build().unwrap();
+        let verifier = of(&server.process).algorithms(others).build().unwrap();
         assert_eq!(rejected(&verifier, &token).await, Rejection::Algorithm);
     }
 }
 
 #[tokio::test]
 async fn another_issuer_or_audience_is_rejected() {
-    let world =
-        World::configured(r#"audiences = ["https://flyte.example.com", "https://b.example.com"]"#).await;
-    let (server, token) = (&world.server, &world.admin_token);
-    let with = |audience: &str| Verifier::builder(&server.url, audience).ca_file(server.ca_file());
+    let server =
+        Server::with_config(r#"audiences = ["https://flyte.example.com", "https://b.example.com"]"#).await;
+    let (process, token) = (&server.process, &server.admin_token);
+    let with = |audience: &str| Verifier::builder(&process.url, audience).ca_file(process.ca_file());
     assert!(with("https://flyte.example.com").build().unwrap().verify(token).await.is_ok());
     let several = with("https://a.example.com").audience("https://flyte.example.com").build().unwrap();
     assert!(several.verify(token).await.is_ok());
-    for other in ["https://b.example.com", "https://flyte.example.com/", "flyte.example.com", &server.url] {
+    for other in ["https://b.example.com", "https://flyte.example.com/", "flyte.example.com", &process.url] {
         let verifier = with(other).build().unwrap();
         assert_eq!(rejected(&verifier, token).await, Rejection::WrongAudience, "{other}");
     }
-    let keys = format!("{}/oauth2/jwks", server.url);
+    let keys = format!("{}/oauth2/jwks", process.url);
     let stranger = Verifier::builder("https://keys.example.com", "https://flyte.example.com")
         .jwks_uri(keys)
-        .ca_file(server.ca_file())
+        .ca_file(process.ca_file())
         .build()
         .unwrap();
     assert_eq!(rejected(&stranger, token).await, Rejection::WrongIssuer);
@@ -74,16 +75,16 @@ async fn another_issuer_or_audience_is_rejected() {
 
 #[tokio::test]
 async fn dates_are_checked_by_the_verifiers_own_clock() {
-    let world = World::start().await;
-    let (_, claims) = decoded(&world.admin_token);
+    let server = Server::start().await;
+    let (_, claims) = decoded(&server.admin_token);
     let seconds = |claim: &str| claims[claim].as_u64().unwrap();
     let at = |second: u64, leeway: u64| {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        of(&world.server).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
+        of(&server.process).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
     };
     let (exp, nbf) = (seconds("exp"), seconds("nbf"));
     for (second, leeway) in [(nbf, 0), (exp - 1, 0), (exp + 9, 10), (nbf - 10, 10)] {
-        assert!(at(second, leeway).verify(&world.admin_token).await.is_ok(), "{second} {leeway}");
+        assert!(at(second, leeway).verify(&server.admin_token).await.is_ok(), "{second} {leeway}");
     }
     for (second, leeway, why) in [
         (exp, 0, Rejection::Expired),
@@ -91,70 +92,74 @@ async fn dates_are_checked_by_the_verifiers_own_clock() {
         (nbf - 1, 0, Rejection::NotYetValid),
         (nbf - 11, 10, Rejection::NotYetValid),
     ] {
-        assert_eq!(rejected(&at(second, leeway), &world.admin_token).await, why, "{second} {leeway}");
+        assert_eq!(rejected(&at(second, leeway), &server.admin_token).await, why, "{second} {leeway}");
     }
 }
 
 #[tokio::test]
 async fn what_somebody_else_signed_is_rejected() {
-    let (world, other) = tokio::join!(World::lasting(), World::lasting());
-    let keys = format!("{}/oauth2/jwks", world.server.reached_at);
-    let verifier = Verifier::builder(&world.server.url, &world.server.url)
+    let (server, other) = tokio::join!(Server::with_public_url(), Server::with_public_url());
+    let keys = format!("{}/oauth2/jwks", server.process.reached_at);
+    let verifier = Verifier::builder(&server.process.url, &server.process.url)
         .jwks_uri(keys)
-        .ca_file(world.server.ca_file())
+        .ca_file(server.process.ca_file())
         .build()
         .unwrap();
-    assert!(verifier.verify(&world.admin_token).await.is_ok());
+    assert!(verifier.verify(&server.admin_token).await.is_ok());
     assert_eq!(rejected(&verifier, &other.admin_token).await, Rejection::UnknownKey);
-    let (signed, _) = world.admin_token.rsplit_once('.').unwrap();
-    let (_, signature) =
-        world.token(&world.admin).await.rsplit_once('.').map(|(s, t)| (s.to_owned(), t.to_owned())).unwrap();
+    let (signed, _) = server.admin_token.rsplit_once('.').unwrap();
+    let (_, signature) = server
+        .token(&server.admin)
+        .await
+        .rsplit_once('.')
+        .map(|(s, t)| (s.to_owned(), t.to_owned()))
+        .unwrap();
     assert_eq!(rejected(&verifier, &format!("{signed}.{signature}")).await, Rejection::BadSignature);
     assert_eq!(rejected(&verifier, &format!("{signed}.")).await, Rejection::BadSignature);
 }
 
 #[tokio::test]
 async fn a_rotated_signing_key_is_known_with_its_first_token() {
-    let world = World::start().await;
-    let verifier = of(&world.server).refresh_interval(Duration::ZERO).build().unwrap();
-    assert!(verifier.verify(&world.admin_token).await.is_ok());
+    let server = Server::start().await;
+    let verifier = of(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
+    assert!(verifier.verify(&server.admin_token).await.is_ok());
     for _ in 0..3 {
-        rotate_signing_key(&world.server);
-        let new = world.token(&world.admin).await;
+        rotate_signing_key(&server.process);
+        let new = server.token(&server.admin).await;
         // Many at once find out together.
         let verified = futures::future::join_all((0..20).map(|_| verifier.verify(&new))).await;
         assert!(verified.iter().all(Result::is_ok), "{verified:?}");
-        assert!(verifier.verify(&world.admin_token).await.is_ok(), "the old key's tokens live on");
+        assert!(verifier.verify(&server.admin_token).await.is_ok(), "the old key's tokens live on");
     }
     // One for the first token, and one for each new key.
-    assert_eq!(asked_for_keys(world.server).await, 4);
+    assert_eq!(asked_for_keys(server.process).await, 4);
 }
 
 #[tokio::test]
 async fn unknown_keys_cause_one_fetch_an_interval() {
-    let world = World::start().await;
-    let verifier = of(&world.server).refresh_interval(Duration::from_hours(1)).build().unwrap();
-    assert!(verifier.verify(&world.admin_token).await.is_ok());
-    rotate_signing_key(&world.server);
-    let new = world.token(&world.admin).await;
+    let server = Server::start().await;
+    let verifier = of(&server.process).refresh_interval(Duration::from_hours(1)).build().unwrap();
+    assert!(verifier.verify(&server.admin_token).await.is_ok());
+    rotate_signing_key(&server.process);
+    let new = server.token(&server.admin).await;
     for _ in 0..10 {
         assert_eq!(rejected(&verifier, &new).await, Rejection::UnknownKey);
-        assert!(verifier.verify(&world.admin_token).await.is_ok());
+        assert!(verifier.verify(&server.admin_token).await.is_ok());
     }
-    assert_eq!(asked_for_keys(world.server).await, 1);
+    assert_eq!(asked_for_keys(server.process).await, 1);
 }
 
 #[tokio::test]
 async fn an_issuer_that_does_not_answer_is_no_fault_of_the_token() {
-    let mut world = World::start().await;
-    let warm = of(&world.server).refresh_interval(Duration::ZERO).build().unwrap();
-    let cold = of(&world.server).build().unwrap();
-    let stale = of(&world.server).max_stale(Duration::ZERO).build().unwrap();
-    let old = world.admin_token.clone();
+    let mut server = Server::start().await;
+    let warm = of(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
+    let cold = of(&server.process).build().unwrap();
+    let stale = of(&server.process).max_stale(Duration::ZERO).build().unwrap();
+    let old = server.admin_token.clone();
     assert!(warm.verify(&old).await.is_ok() && stale.verify(&old).await.is_ok());
-    rotate_signing_key(&world.server);
-    let new = world.token(&world.admin).await;
-    world.server.kill();
+    rotate_signing_key(&server.process);
+    let new = server.token(&server.admin).await;
+    server.process.kill();
     assert!(warm.verify(&old).await.is_ok(), "known keys serve on");
     for (verifier, token) in [(&warm, &new), (&cold, &old), (&cold, &old), (&stale, &old)] {
         match verifier.verify(token).await {
@@ -167,20 +172,20 @@ async fn an_issuer_that_does_not_answer_is_no_fault_of_the_token() {
 /// As the documentation says: who must know of it asks the issuer.
 #[tokio::test]
 async fn a_revocation_is_not_seen() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let verifier = of(&world.server).build().unwrap();
-    world.admin("Delete", json!({ "clientId": "ci" })).await;
-    assert!(!world.lives(&token).await);
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let verifier = of(&server.process).build().unwrap();
+    server.admin_call("Delete", json!({ "clientId": "ci" })).await;
+    assert!(!server.accepts(&token).await);
     assert!(verifier.verify(&token).await.is_ok());
 }
 
 #[tokio::test]
 async fn code_without_a_runtime_verifies_too() {
-    let world = World::start().await;
-    let verifier = blocking::Verifier::from(of(&world.server).build().unwrap());
-    let token = world.admin_token.clone();
+    let server = Server::start().await;
+    let verifier = blocking::Verifier::from(of(&server.process).build().unwrap());
+    let token = server.admin_token.clone();
     let verified = tokio::task::spawn_blocking(move || verifier.verify(&token)).await.unwrap();
     assert_eq!(verified.unwrap().client_id, "admin");
 }

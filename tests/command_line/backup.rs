@@ -15,8 +15,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{fails, json, json_lines, said, tamper};
-use crate::support::{Credentials, Http, PUBLIC_URL, Server, World, eventually, run};
+use super::{fails, json, json_lines, stdout, tamper};
+use crate::support::{Credentials, Http, PUBLIC_URL, Server, ServerProcess, eventually, run};
 
 /// A place for backups and new data directories.
 struct Shelf(TempDir);
@@ -54,9 +54,9 @@ fn restore(file: &Path, new: &Path, old: &Path, flags: &[&str]) -> Output {
 }
 
 /// A server on what was restored, with the old root key.
-fn serve(new: &Path, old: &Path) -> Server {
+fn serve(new: &Path, old: &Path) -> ServerProcess {
     let root_key = old.join("root.key");
-    Server::start_on(new, &["--public-url", PUBLIC_URL, "--root-key-file", root_key.to_str().unwrap()])
+    ServerProcess::start_on(new, &["--public-url", PUBLIC_URL, "--root-key-file", root_key.to_str().unwrap()])
 }
 
 async fn is_alive(http: &Http, token: &str) -> bool {
@@ -66,7 +66,7 @@ async fn is_alive(http: &Http, token: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kills_every_token() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
     let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
     let stop = Arc::new(AtomicBool::new(false));
@@ -75,7 +75,7 @@ async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kill
     let gone = Arc::new(Mutex::new(Vec::<String>::new()));
     let load: Vec<_> = (0..4)
         .map(|worker| {
-            let (http, token) = (world.server.http(), world.admin_token.clone());
+            let (http, token) = (server.process.http(), server.admin_token.clone());
             let (stop, kept, gone) = (stop.clone(), kept.clone(), gone.clone());
             tokio::spawn(async move {
                 for number in 0.. {
@@ -87,8 +87,8 @@ async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kill
                     let name = format!("gone-{worker}-{number}");
                     http.create(&token, &name).await;
                     let delete = "/gatekey.v1.ApiKeyService/Delete";
-                    let answer = http.connect_json(delete, &token, &json!({ "clientId": name })).await;
-                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    let response = http.connect_json(delete, &token, &json!({ "clientId": name })).await;
+                    assert_eq!(response.status, 200, "{}", response.text());
                     gone.lock().unwrap().push(name);
                 }
             })
@@ -97,100 +97,100 @@ async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kill
     eventually("a load", async || kept.lock().unwrap().len() >= 40).await;
     let before = kept.lock().unwrap().clone();
     let deleted_before = gone.lock().unwrap().clone();
-    let old_token = world.token(&before[0]).await;
-    let data_dir = world.server.data_dir.clone();
+    let old_token = server.token(&before[0]).await;
+    let data_dir = server.process.data_dir.clone();
     let backed_up = {
         let (data_dir, file) = (data_dir.clone(), file.clone());
         tokio::task::spawn_blocking(move || back_up(&data_dir, &file, &[])).await.unwrap()
     };
     let written = kept.lock().unwrap().len();
-    said(&backed_up);
+    stdout(&backed_up);
     eventually("the load goes on", async || kept.lock().unwrap().len() > written).await;
     stop.store(true, Ordering::SeqCst);
     for worker in load {
         worker.await.unwrap();
     }
     // From after the backup, by a key and a secret that are in it.
-    world.admin("Disable", json!({ "clientId": before[1].client_id })).await;
-    world.admin("Enable", json!({ "clientId": before[1].client_id })).await;
-    let later_token = world.token(&before[1]).await;
+    server.admin_call("Disable", json!({ "clientId": before[1].client_id })).await;
+    server.admin_call("Enable", json!({ "clientId": before[1].client_id })).await;
+    let later_token = server.token(&before[1]).await;
 
-    said(&restore(&file, &new, &data_dir, &[]));
-    let server = serve(&new, &data_dir);
-    let http = server.http();
+    stdout(&restore(&file, &new, &data_dir, &[]));
+    let process = serve(&new, &data_dir);
+    let http = process.http();
     for key in &before {
         assert_eq!(http.token(key, &[]).await.status, 200, "{} works", key.client_id);
     }
-    let admin = server.token(&world.admin).await;
+    let admin = process.token(&server.admin).await;
     for name in deleted_before {
         let get = "/gatekey.v1.ApiKeyService/Get";
-        let answer = http.connect_json(get, &admin, &json!({ "clientId": name })).await;
-        assert_eq!(answer.status, 404, "{name} was deleted before");
+        let response = http.connect_json(get, &admin, &json!({ "clientId": name })).await;
+        assert_eq!(response.status, 404, "{name} was deleted before");
     }
-    for token in [&old_token, &later_token, &world.admin_token] {
-        assert!(is_alive(&world.http, token).await, "it lives where it was fetched");
+    for token in [&old_token, &later_token, &server.admin_token] {
+        assert!(is_alive(&server.http, token).await, "it lives where it was fetched");
         assert!(!is_alive(&http, token).await, "it is dead where the backup was restored");
     }
-    assert!(is_alive(&http, &server.token(&before[0]).await).await, "a new token lives");
+    assert!(is_alive(&http, &process.token(&before[0]).await).await, "a new token lives");
     let verified = json(&run(&["ledger", "verify", "--data-dir", new.to_str().unwrap(), "--output", "json"]));
     assert!(verified["entries"].as_u64().unwrap() > 80);
 }
 
 #[tokio::test]
 async fn a_backup_is_one_file_for_its_owner_alone_without_root_key_or_secret() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
     let file = shelf.path("a.backup");
-    let told = json(&back_up(&world.server.data_dir, &file, &["--output", "json"]));
+    let told = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
     let bytes = fs::read(&file).unwrap();
     assert_eq!(told["bytes"], bytes.len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(shelf.names(), ["a.backup".to_owned()].into());
-    let root_key = fs::read_to_string(world.server.data_dir.join("root.key")).unwrap();
+    let root_key = fs::read_to_string(server.process.data_dir.join("root.key")).unwrap();
     let encoded = root_key.trim().rsplit_once(':').unwrap().1;
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("gatekey-backup-1"));
-    for text in [encoded, &world.admin.client_secret, "SQLite format 3", "admin"] {
+    for text in [encoded, &server.admin.client_secret, "SQLite format 3", "admin"] {
         assert!(!holds(text), "{text}");
     }
-    let leftovers = fs::read_dir(&world.server.data_dir).unwrap();
+    let leftovers = fs::read_dir(&server.process.data_dir).unwrap();
     let names: Vec<_> = leftovers.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.contains("snapshot")), "{names:?}");
 }
 
 #[tokio::test]
 async fn a_backup_of_a_stopped_server_restores_as_well() {
-    let mut world = World::lasting().await;
-    let key = world.key("ci").await;
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    let key = server.create_key("ci").await;
+    assert!(server.process.stop().await.success());
     let shelf = Shelf::new();
     let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
-    said(&back_up(&world.server.data_dir, &file, &[]));
-    let told = json(&restore(&file, &new, &world.server.data_dir, &["--output", "json"]));
+    stdout(&back_up(&server.process.data_dir, &file, &[]));
+    let told = json(&restore(&file, &new, &server.process.data_dir, &["--output", "json"]));
     assert_eq!(told["keys"], 2);
-    assert_eq!(serve(&new, &world.server.data_dir).http().token(&key, &[]).await.status, 200);
+    assert_eq!(serve(&new, &server.process.data_dir).http().token(&key, &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn no_file_is_overwritten_and_no_backup_entered_for_it() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
     let file = shelf.file("mine", "a letter");
-    let said = fails(&back_up(&world.server.data_dir, Path::new(&file), &[]), 2);
-    assert!(said.contains("exists already"), "{said}");
+    let stderr = fails(&back_up(&server.process.data_dir, Path::new(&file), &[]), 2);
+    assert!(stderr.contains("exists already"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "a letter");
     assert_eq!(shelf.names(), ["mine".to_owned()].into());
-    assert!(!world.ledger().await.iter().any(|entry| entry.action == "store.back_up"));
+    assert!(!server.ledger().await.iter().any(|entry| entry.action == "store.back_up"));
 }
 
 #[tokio::test]
 async fn backup_and_restore_are_entries_and_the_chain_goes_on() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
     let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
-    let told = json(&back_up(&world.server.data_dir, &file, &["--output", "json"]));
-    said(&restore(&file, &new, &world.server.data_dir, &[]));
-    let root_key = world.server.data_dir.join("root.key");
+    let told = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
+    stdout(&restore(&file, &new, &server.process.data_dir, &[]));
+    let root_key = server.process.data_dir.join("root.key");
     let words = ["ledger", "export", "--data-dir", new.to_str().unwrap()];
     let entries = json_lines(&run(&[&words[..], &["--root-key-file", root_key.to_str().unwrap()]].concat()));
     let newest: Vec<_> = entries.iter().rev().take(2).map(|entry| &entry["action"]).collect();
@@ -205,30 +205,30 @@ async fn backup_and_restore_are_entries_and_the_chain_goes_on() {
 
 #[tokio::test]
 async fn a_passphrase_is_needed_where_there_is_one() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), world.server.data_dir.clone());
+    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
     let right = shelf.file("right", "correct horse battery staple\n");
     let wrong = shelf.file("wrong", "incorrect\n");
     let empty = shelf.file("empty", "\n");
     let said_empty = fails(&back_up(&old, &file, &["--passphrase-file", &empty]), 2);
     assert!(said_empty.contains("is empty"), "{said_empty}");
-    said(&back_up(&old, &file, &["--passphrase-file", &right]));
+    stdout(&back_up(&old, &file, &["--passphrase-file", &right]));
     let said_missing = fails(&restore(&file, &new, &old, &[]), 2);
     assert!(said_missing.contains("sealed under a passphrase"), "{said_missing}");
     let said_wrong = fails(&restore(&file, &new, &old, &["--passphrase-file", &wrong]), 2);
     assert!(said_wrong.contains("another passphrase"), "{said_wrong}");
     assert!(!new.exists());
-    said(&restore(&file, &new, &old, &["--passphrase-file", &right]));
-    serve(&new, &old).token(&world.admin).await;
+    stdout(&restore(&file, &new, &old, &["--passphrase-file", &right]));
+    serve(&new, &old).token(&server.admin).await;
 }
 
 #[tokio::test]
 async fn a_truncated_or_changed_backup_is_refused_and_nothing_is_written() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), world.server.data_dir.clone());
-    said(&back_up(&old, &file, &[]));
+    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
+    stdout(&back_up(&old, &file, &[]));
     let whole = fs::read(&file).unwrap();
     let body = 17 + whole[17..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let ends = [0, 5, 17, 100, body, body + 1, usize::midpoint(body, whole.len()), whole.len() - 1];
@@ -240,42 +240,42 @@ async fn a_truncated_or_changed_backup_is_refused_and_nothing_is_written() {
     }
     for bytes in damaged {
         fs::write(&file, &bytes).unwrap();
-        let said = fails(&restore(&file, &new, &old, &[]), 8);
-        assert!(said.contains("was not restored"), "{said}");
-        assert!(!new.exists(), "{said}");
+        let stderr = fails(&restore(&file, &new, &old, &[]), 8);
+        assert!(stderr.contains("was not restored"), "{stderr}");
+        assert!(!new.exists(), "{stderr}");
     }
     assert_eq!(shelf.names(), ["a.backup".to_owned()].into());
 }
 
 #[tokio::test]
 async fn a_database_that_was_damaged_before_is_refused_and_nothing_is_left() {
-    let mut world = World::lasting().await;
-    world.key("ci").await;
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    server.create_key("ci").await;
+    assert!(server.process.stop().await.success());
     tamper(
-        &world.server.data_dir,
+        &server.process.data_dir,
         "PRAGMA foreign_keys = OFF; UPDATE secret SET client_id = 'nobody' WHERE client_id = 'ci'",
     );
     let shelf = Shelf::new();
     let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
     // The directory does not load any more, so the copy is sealed here.
-    let root_key = crate::support::root_key(&world.server.data_dir);
+    let root_key = crate::support::root_key(&server.process.data_dir);
     let env = gatekey_core::Env::system();
     let sealer = gatekey_core::operations::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
-    let mut database = fs::File::open(world.server.data_dir.join("gatekey.db")).unwrap();
+    let mut database = fs::File::open(server.process.data_dir.join("gatekey.db")).unwrap();
     sealer.seal(&mut database, &mut fs::File::create(&file).unwrap()).unwrap();
     fs::create_dir(&new).unwrap();
-    let said = fails(&restore(&file, &new, &world.server.data_dir, &[]), 8);
-    assert!(said.contains("was damaged before"), "{said}");
+    let stderr = fails(&restore(&file, &new, &server.process.data_dir, &[]), 8);
+    assert!(stderr.contains("was damaged before"), "{stderr}");
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[tokio::test]
 async fn only_an_empty_directory_is_restored_into_and_it_may_hold_the_root_key() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), world.server.data_dir.clone());
-    said(&back_up(&old, &file, &[]));
+    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
+    stdout(&back_up(&old, &file, &[]));
     let said_used = fails(&restore(&file, &old, &old, &[]), 2);
     assert!(said_used.contains("already"), "{said_used}");
     fs::create_dir(&new).unwrap();
@@ -283,37 +283,37 @@ async fn only_an_empty_directory_is_restored_into_and_it_may_hold_the_root_key()
     let said_missing = fails(&run(&words), 2);
     assert!(said_missing.contains("not in the backup"), "{said_missing}");
     fs::copy(old.join("root.key"), new.join("root.key")).unwrap();
-    said(&run(&words));
-    Server::start_on(&new, &["--public-url", PUBLIC_URL]).token(&world.admin).await;
+    stdout(&run(&words));
+    ServerProcess::start_on(&new, &["--public-url", PUBLIC_URL]).token(&server.admin).await;
 }
 
 #[tokio::test]
 async fn another_root_key_is_told_apart_from_damage() {
-    let (world, other) = (World::lasting().await, World::lasting().await);
+    let (server, other) = (Server::with_public_url().await, Server::with_public_url().await);
     let shelf = Shelf::new();
     let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
-    said(&back_up(&world.server.data_dir, &file, &[]));
-    let said = fails(&restore(&file, &new, &other.server.data_dir, &[]), 2);
-    assert!(said.contains("another root key"), "{said}");
+    stdout(&back_up(&server.process.data_dir, &file, &[]));
+    let stderr = fails(&restore(&file, &new, &other.process.data_dir, &[]), 2);
+    assert!(stderr.contains("another root key"), "{stderr}");
     assert!(!new.exists());
 }
 
 #[tokio::test]
 async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
-    let world = World::lasting().await;
+    let server = Server::with_public_url().await;
     for name in ["same", "rotated", "disabled", "deleted", "made-again"] {
-        world.key(name).await;
+        server.create_key(name).await;
     }
     let shelf = Shelf::new();
-    let (file, old) = (shelf.path("a.backup"), world.server.data_dir.clone());
-    said(&back_up(&old, &file, &[]));
-    world.key("newer").await;
-    world.admin("RotateSecret", json!({ "clientId": "rotated" })).await;
-    world.admin("Disable", json!({ "clientId": "disabled" })).await;
+    let (file, old) = (shelf.path("a.backup"), server.process.data_dir.clone());
+    stdout(&back_up(&old, &file, &[]));
+    server.create_key("newer").await;
+    server.admin_call("RotateSecret", json!({ "clientId": "rotated" })).await;
+    server.admin_call("Disable", json!({ "clientId": "disabled" })).await;
     for name in ["deleted", "made-again"] {
-        world.admin("Delete", json!({ "clientId": name })).await;
+        server.admin_call("Delete", json!({ "clientId": name })).await;
     }
-    world.key("made-again").await;
+    server.create_key("made-again").await;
     // While the old server runs.
     let flags = ["--compare", old.to_str().unwrap(), "--output", "json"];
     let told = json(&restore(&file, &shelf.path("one"), &old, &flags));
@@ -323,9 +323,9 @@ async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
         "changed": ["disabled", "rotated"],
     });
     assert_eq!(told["compared"], expected);
-    let text = said(&restore(&file, &shelf.path("two"), &old, &["--compare", old.to_str().unwrap()]));
+    let text = stdout(&restore(&file, &shelf.path("two"), &old, &["--compare", old.to_str().unwrap()]));
     assert!(text.contains("usable again: delete them  deleted made-again"), "{text}");
-    let text = said(&restore(&file, &shelf.path("three"), &old, &[]));
+    let text = stdout(&restore(&file, &shelf.path("three"), &old, &[]));
     assert!(text.contains("--compare"), "{text}");
     let unreadable = restore(&file, &shelf.path("four"), &old, &["--compare", "/nonexistent"]);
     assert!(fails(&unreadable, 1).contains("to compare"), "{unreadable:?}");
@@ -334,13 +334,13 @@ async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
 
 #[tokio::test]
 async fn a_ledger_broken_before_the_backup_is_told_and_restored_as_it_is() {
-    let mut world = World::lasting().await;
-    assert!(world.server.stop().await.success());
-    tamper(&world.server.data_dir, "UPDATE ledger SET actor = 'nobody' WHERE sequence = 2");
+    let mut server = Server::with_public_url().await;
+    assert!(server.process.stop().await.success());
+    tamper(&server.process.data_dir, "UPDATE ledger SET actor = 'nobody' WHERE sequence = 2");
     let shelf = Shelf::new();
     let file = shelf.path("a.backup");
-    said(&back_up(&world.server.data_dir, &file, &[]));
+    stdout(&back_up(&server.process.data_dir, &file, &[]));
     let told: Value =
-        json(&restore(&file, &shelf.path("new"), &world.server.data_dir, &["--output", "json"]));
+        json(&restore(&file, &shelf.path("new"), &server.process.data_dir, &["--output", "json"]));
     assert!(told["ledger_fault"].as_str().unwrap().contains("entry 2"), "{told}");
 }

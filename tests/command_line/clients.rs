@@ -4,14 +4,14 @@ use std::{fs, process::Command};
 
 use tempfile::TempDir;
 
-use super::{fails, json, said, value_of, with};
-use crate::support::{Credentials, World, decoded, gatekey};
+use super::{fails, json, run_with, stdout, value_of};
+use crate::support::{Credentials, Server, decoded, gatekey};
 
-impl World {
+impl Server {
     /// The binary with a trusted CA and nothing else.
     fn stranger(&self) -> Command {
         let mut command = gatekey();
-        command.env("GATEKEY_CA_FILE", self.server.ca_file());
+        command.env("GATEKEY_CA_FILE", self.process.ca_file());
         command
     }
 
@@ -24,8 +24,8 @@ impl World {
         let yaml = format!(
             "admin:\n  endpoint: dns:///{}\n  authType: ClientSecret\n  clientId: admin\n  \
              clientSecretLocation: secret.txt\n  caCertFilePath: {}\nlogger:\n  level: 4\n",
-            self.server.endpoint(),
-            self.server.ca_file().display()
+            self.process.endpoint(),
+            self.process.ca_file().display()
         );
         fs::write(&file, yaml).unwrap();
         directory
@@ -39,51 +39,51 @@ impl World {
 
 #[tokio::test]
 async fn token_prints_an_access_token_and_nothing_else() {
-    let world = World::start().await;
-    let output = with(&mut world.server.as_client(&world.admin), "token");
-    let text = said(&output);
+    let server = Server::start().await;
+    let output = run_with(&mut server.process.as_client(&server.admin), "token");
+    let text = stdout(&output);
     let token = text.strip_suffix('\n').unwrap();
     assert!(!token.contains(char::is_whitespace));
     assert!(output.stderr.is_empty());
     assert_eq!(decoded(token).1["sub"], "admin");
-    assert!(world.lives(token).await);
+    assert!(server.accepts(token).await);
 }
 
 #[tokio::test]
 async fn whoami_tells_people_who_they_are_and_where() {
-    let world = World::start().await;
-    let text = said(&with(&mut world.server.as_client(&world.admin), "whoami"));
+    let server = Server::start().await;
+    let text = stdout(&run_with(&mut server.process.as_client(&server.admin), "whoami"));
     assert_eq!(value_of(&text, "subject"), "admin");
     assert_eq!(value_of(&text, "role"), "admin");
-    assert_eq!(value_of(&text, "endpoint"), world.server.url);
+    assert_eq!(value_of(&text, "endpoint"), server.process.url);
 }
 
 #[tokio::test]
 async fn whoami_tells_programs_who_they_are() {
-    let world = World::start().await;
-    let told = json(&with(&mut world.server.as_client(&world.admin), "whoami --output json"));
+    let server = Server::start().await;
+    let told = json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
     assert_eq!(told["subject"], "admin");
     assert_eq!(told["additionalClaims"]["role"], "admin");
 }
 
 #[tokio::test]
 async fn a_key_in_the_environment_may_hold_a_port() {
-    let world = World::start().await;
-    let key = world.admin.encoded(world.server.endpoint());
+    let server = Server::start().await;
+    let key = server.admin.encoded(server.process.endpoint());
     for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"] {
-        let text = said(&with(world.stranger().env(variable, &key), "whoami"));
+        let text = stdout(&run_with(server.stranger().env(variable, &key), "whoami"));
         assert_eq!(value_of(&text, "subject"), "admin", "{variable}");
     }
 }
 
 #[tokio::test]
 async fn a_key_without_a_port_works_with_the_endpoint_beside_it() {
-    let world = World::start().await;
-    let endpoint = world.server.endpoint();
+    let server = Server::start().await;
+    let endpoint = server.process.endpoint();
     for variable in ["FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_API_KEY"] {
         for endpoint in [endpoint.to_owned(), format!("https://{endpoint}"), format!("dns:///{endpoint}")] {
             let words = format!("whoami --endpoint {endpoint}");
-            let text = said(&with(world.stranger().env(variable, world.bare()), &words));
+            let text = stdout(&run_with(server.stranger().env(variable, server.bare()), &words));
             assert_eq!(value_of(&text, "subject"), "admin", "{variable} {endpoint}");
         }
     }
@@ -91,20 +91,20 @@ async fn a_key_without_a_port_works_with_the_endpoint_beside_it() {
 
 #[tokio::test]
 async fn our_own_variable_goes_before_flytes() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let mut client = world.stranger();
-    client.env("GATEKEY_API_KEY", key.encoded(world.server.endpoint()));
-    client.env("FLYTE_API_KEY", world.bare());
-    assert_eq!(value_of(&said(&with(&mut client, "whoami")), "subject"), "ci");
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let mut client = server.stranger();
+    client.env("GATEKEY_API_KEY", key.encoded(server.process.endpoint()));
+    client.env("FLYTE_API_KEY", server.bare());
+    assert_eq!(value_of(&stdout(&run_with(&mut client, "whoami")), "subject"), "ci");
 }
 
 #[tokio::test]
 async fn the_config_file_of_flyte_in_the_working_directory_is_enough() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for name in ["config.yaml", ".flyte/config.yaml"] {
-        let directory = world.write_flyte_config(name);
-        let text = said(&with(gatekey().current_dir(directory.path()), "whoami"));
+        let directory = server.write_flyte_config(name);
+        let text = stdout(&run_with(gatekey().current_dir(directory.path()), "whoami"));
         assert_eq!(value_of(&text, "subject"), "admin", "{name}");
     }
 }
@@ -112,21 +112,21 @@ async fn the_config_file_of_flyte_in_the_working_directory_is_enough() {
 /// Many machines have the variable, and it names the system's certificates there.
 #[tokio::test]
 async fn the_certificates_that_a_config_file_names_are_trusted_wherever_the_common_variable_leads() {
-    let world = World::start().await;
-    let directory = world.write_flyte_config("config.yaml");
-    let other = World::start().await;
+    let server = Server::start().await;
+    let directory = server.write_flyte_config("config.yaml");
+    let other = Server::start().await;
     let mut client = gatekey();
-    client.current_dir(directory.path()).env("SSL_CERT_FILE", other.server.ca_file());
-    assert_eq!(value_of(&said(&with(&mut client, "whoami")), "subject"), "admin");
+    client.current_dir(directory.path()).env("SSL_CERT_FILE", other.process.ca_file());
+    assert_eq!(value_of(&stdout(&run_with(&mut client, "whoami")), "subject"), "admin");
 }
 
 #[test]
 fn without_credentials_it_is_said_what_was_tried() {
     let directory = tempfile::tempdir().unwrap();
     for words in ["token", "whoami", "key list", "key create x"] {
-        let said = fails(&with(gatekey().current_dir(directory.path()), words), 2);
+        let stderr = fails(&run_with(gatekey().current_dir(directory.path()), words), 2);
         for tried in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "config.yaml", ".flyte"] {
-            assert!(said.contains(tried), "{words}: {said}");
+            assert!(stderr.contains(tried), "{words}: {stderr}");
         }
     }
 }
@@ -135,60 +135,62 @@ fn without_credentials_it_is_said_what_was_tried() {
 fn an_endpoint_alone_is_not_enough() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = gatekey();
-    let said = fails(&with(client.current_dir(directory.path()), "token --endpoint localhost:1"), 2);
-    assert!(said.contains("credentials") && said.contains("GATEKEY_API_KEY"), "{said}");
+    let stderr = fails(&run_with(client.current_dir(directory.path()), "token --endpoint localhost:1"), 2);
+    assert!(stderr.contains("credentials") && stderr.contains("GATEKEY_API_KEY"), "{stderr}");
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_said_with_what_to_do() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let mut client = gatekey();
-    client.env("GATEKEY_API_KEY", world.admin.encoded(world.server.endpoint()));
-    let said = fails(&with(&mut client, "token"), 6);
-    assert!(said.contains("certificate") && said.contains("not trusted"), "{said}");
-    assert_eq!(said.matches("GATEKEY_CA_FILE").count(), 1, "{said}");
+    client.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint()));
+    let stderr = fails(&run_with(&mut client, "token"), 6);
+    assert!(stderr.contains("certificate") && stderr.contains("not trusted"), "{stderr}");
+    assert_eq!(stderr.matches("GATEKEY_CA_FILE").count(), 1, "{stderr}");
 }
 
 #[tokio::test]
 async fn a_ca_file_may_be_named_by_a_flag() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let mut client = gatekey();
-    client.env("GATEKEY_API_KEY", world.admin.encoded(world.server.endpoint()));
-    let words = format!("whoami --ca-file {}", world.server.ca_file().display());
-    assert_eq!(value_of(&said(&with(&mut client, &words)), "subject"), "admin");
+    client.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint()));
+    let words = format!("whoami --ca-file {}", server.process.ca_file().display());
+    assert_eq!(value_of(&stdout(&run_with(&mut client, &words)), "subject"), "admin");
 }
 
 #[tokio::test]
 async fn a_ca_file_that_is_none_is_said() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for file in ["/nonexistent/ca.pem", "/dev/null"] {
-        let said =
-            fails(&with(&mut world.server.as_client(&world.admin), &format!("token --ca-file {file}")), 2);
-        assert!(said.contains(file), "{said}");
+        let stderr = fails(
+            &run_with(&mut server.process.as_client(&server.admin), &format!("token --ca-file {file}")),
+            2,
+        );
+        assert!(stderr.contains(file), "{stderr}");
     }
 }
 
 #[tokio::test]
 async fn a_wrong_secret_is_refused_without_being_shown() {
-    let world = World::start().await;
-    let wrong = Credentials { client_secret: "not-the-secret".to_owned(), ..world.admin.clone() };
-    let said = fails(&with(&mut world.server.as_client(&wrong), "token"), 5);
-    assert!(said.contains("admin") && !said.contains("not-the-secret"), "{said}");
+    let server = Server::start().await;
+    let wrong = Credentials { client_secret: "not-the-secret".to_owned(), ..server.admin.clone() };
+    let stderr = fails(&run_with(&mut server.process.as_client(&wrong), "token"), 5);
+    assert!(stderr.contains("admin") && !stderr.contains("not-the-secret"), "{stderr}");
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_said_by_its_own_exit_code() {
-    let mut world = World::start().await;
-    world.server.kill();
-    let said = fails(&with(&mut world.server.as_client(&world.admin), "token"), 6);
-    assert!(said.contains(world.server.endpoint()), "{said}");
+    let mut server = Server::start().await;
+    server.process.kill();
+    let stderr = fails(&run_with(&mut server.process.as_client(&server.admin), "token"), 6);
+    assert!(stderr.contains(server.process.endpoint()), "{stderr}");
 }
 
 #[test]
 fn a_key_that_is_malformed_is_said_by_its_variable_and_not_shown() {
     for malformed in ["n0t-base64!", "YTpiOmM=", "Zm9v"] {
-        let said = fails(&with(gatekey().env("GATEKEY_API_KEY", malformed), "token"), 2);
-        assert!(said.contains("GATEKEY_API_KEY") && !said.contains(malformed), "{said}");
+        let stderr = fails(&run_with(gatekey().env("GATEKEY_API_KEY", malformed), "token"), 2);
+        assert!(stderr.contains("GATEKEY_API_KEY") && !stderr.contains(malformed), "{stderr}");
     }
 }
 
@@ -196,6 +198,6 @@ fn a_key_that_is_malformed_is_said_by_its_variable_and_not_shown() {
 fn a_config_file_that_is_malformed_is_said_by_its_name() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.yaml"), "admin: [what is this").unwrap();
-    let said = fails(&with(gatekey().current_dir(directory.path()), "token"), 2);
-    assert!(said.contains("config.yaml"), "{said}");
+    let stderr = fails(&run_with(gatekey().current_dir(directory.path()), "token"), 2);
+    assert!(stderr.contains("config.yaml"), "{stderr}");
 }

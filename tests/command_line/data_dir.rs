@@ -7,8 +7,8 @@ use std::{
     process::Output,
 };
 
-use super::{fails, json, said};
-use crate::support::{Server, run};
+use super::{fails, json, stdout};
+use crate::support::{ServerProcess, run};
 
 fn serve(data_dir: &Path, flags: &[&str]) -> Output {
     run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()], flags].concat())
@@ -30,7 +30,7 @@ fn used() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
 
 #[tokio::test]
 async fn everything_in_it_is_for_its_owner_alone() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     server.token(&server.init()).await;
     assert_eq!(mode(&server.data_dir), 0o700);
     let mut private = Vec::new();
@@ -53,7 +53,7 @@ async fn everything_in_it_is_for_its_owner_alone() {
 
 #[tokio::test]
 async fn nothing_of_it_is_ever_committed() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "*\n");
 }
 
@@ -61,25 +61,25 @@ async fn nothing_of_it_is_ever_committed() {
 async fn a_gitignore_of_ones_own_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(".gitignore"), "mine\n").unwrap();
-    let server = Server::start_on(directory.path(), &[]);
+    let server = ServerProcess::start_on(directory.path(), &[]);
     assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "mine\n");
 }
 
 #[tokio::test]
 async fn a_second_server_is_refused_and_told_who_has_it() {
-    let server = Server::start();
-    let said = fails(&serve(&server.data_dir, &[]), 7);
-    assert!(said.contains("is in use by process") && said.contains("(gatekey serve)"), "{said}");
-    assert!(said.contains(&server.pid().to_string()), "{said}");
+    let server = ServerProcess::start();
+    let stderr = fails(&serve(&server.data_dir, &[]), 7);
+    assert!(stderr.contains("is in use by process") && stderr.contains("(gatekey serve)"), "{stderr}");
+    assert!(stderr.contains(&server.pid().to_string()), "{stderr}");
     server.token(&server.init()).await;
 }
 
 #[tokio::test]
 async fn it_can_be_used_again_after_its_server_was_killed() {
-    let mut server = Server::start();
+    let mut server = ServerProcess::start();
     let admin = server.init();
     server.kill();
-    let server = Server::start_on(&server.data_dir, &[]);
+    let server = ServerProcess::start_on(&server.data_dir, &[]);
     server.token(&admin).await;
 }
 
@@ -87,8 +87,8 @@ async fn it_can_be_used_again_after_its_server_was_killed() {
 fn a_missing_root_key_is_not_replaced() {
     let (_directory, data_dir, root_key) = used();
     fs::remove_file(&root_key).unwrap();
-    let said = fails(&serve(&data_dir, &[]), 1);
-    assert!(said.contains("is missing") && said.contains("--root-key-file"), "{said}");
+    let stderr = fails(&serve(&data_dir, &[]), 1);
+    assert!(stderr.contains("is missing") && stderr.contains("--root-key-file"), "{stderr}");
     assert!(!root_key.exists());
 }
 
@@ -97,9 +97,9 @@ fn a_root_key_that_others_can_read_is_refused_with_what_to_do() {
     let (_directory, data_dir, root_key) = used();
     for exposed in [0o640, 0o604, 0o660, 0o644] {
         fs::set_permissions(&root_key, fs::Permissions::from_mode(exposed)).unwrap();
-        let said = fails(&serve(&data_dir, &[]), 1);
+        let stderr = fails(&serve(&data_dir, &[]), 1);
         let root_key = root_key.canonicalize().unwrap();
-        assert!(said.contains(&format!("chmod 600 {}", root_key.display())), "{exposed:o}: {said}");
+        assert!(stderr.contains(&format!("chmod 600 {}", root_key.display())), "{exposed:o}: {stderr}");
     }
 }
 
@@ -109,8 +109,8 @@ fn a_file_that_is_no_root_key_is_refused_without_being_shown() {
     let good = fs::read_to_string(&root_key).unwrap();
     for junk in ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")] {
         fs::write(&root_key, junk).unwrap();
-        let said = fails(&serve(&data_dir, &[]), 1);
-        assert!(said.contains("is no root key") && !said.contains("junk"), "{said}");
+        let stderr = fails(&serve(&data_dir, &[]), 1);
+        assert!(stderr.contains("is no root key") && !stderr.contains("junk"), "{stderr}");
     }
 }
 
@@ -119,8 +119,8 @@ fn the_root_key_of_another_directory_is_refused() {
     let (_directory, data_dir, root_key) = used();
     let (_other, _, other_key) = used();
     fs::copy(other_key, root_key).unwrap();
-    let said = fails(&serve(&data_dir, &[]), 1);
-    assert!(said.contains("root key that belongs to the data directory"), "{said}");
+    let stderr = fails(&serve(&data_dir, &[]), 1);
+    assert!(stderr.contains("root key that belongs to the data directory"), "{stderr}");
 }
 
 #[tokio::test]
@@ -128,15 +128,15 @@ async fn the_root_key_may_lie_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
     let (data_dir, root_key) = (directory.path().join("data"), directory.path().join("elsewhere.key"));
     let flags = ["--root-key-file", root_key.to_str().unwrap()];
-    let mut server = Server::start_on(&data_dir, &flags);
+    let mut server = ServerProcess::start_on(&data_dir, &flags);
     assert_eq!(mode(&root_key), 0o600);
     assert!(!data_dir.join("root.key").exists());
     let made = json(&run(&["init", "--data-dir", data_dir.to_str().unwrap(), "--output", "json"]));
     assert_eq!(made["client_id"], "admin");
     assert!(server.stop().await.success());
-    let said = fails(&serve(&data_dir, &[]), 1);
-    assert!(said.contains("is missing"), "{said}");
-    Server::start_on(&data_dir, &flags);
+    let stderr = fails(&serve(&data_dir, &[]), 1);
+    assert!(stderr.contains("is missing"), "{stderr}");
+    ServerProcess::start_on(&data_dir, &flags);
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn a_database_of_something_else_is_refused_and_left_as_it_was() {
         let _ = fs::remove_file(data_dir.join(format!("gatekey.db{suffix}")));
     }
     fs::write(&database, "a letter to my mother").unwrap();
-    let said = fails(&serve(&data_dir, &[]), 1);
-    assert!(said.contains("gatekey.db"), "{said}");
+    let stderr = fails(&serve(&data_dir, &[]), 1);
+    assert!(stderr.contains("gatekey.db"), "{stderr}");
     assert_eq!(fs::read_to_string(&database).unwrap(), "a letter to my mother");
 }
 
@@ -157,8 +157,8 @@ fn a_path_that_is_no_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let said = fails(&serve(&file, &[]), 1);
-    assert!(said.contains("data directory") && said.contains("file"), "{said}");
+    let stderr = fails(&serve(&file, &[]), 1);
+    assert!(stderr.contains("data directory") && stderr.contains("file"), "{stderr}");
 }
 
 #[test]
@@ -166,6 +166,6 @@ fn the_directory_may_be_named_in_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let output = crate::support::gatekey().env("GATEKEY_DATA_DIR", &data_dir).arg("init").output().unwrap();
-    said(&output);
+    stdout(&output);
     assert!(data_dir.join("gatekey.db").exists());
 }

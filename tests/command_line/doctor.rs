@@ -14,8 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
-use super::{fails, said, tamper};
-use crate::support::{Credentials, PUBLIC_URL, Server, World, gatekey, run};
+use super::{fails, stdout, tamper};
+use crate::support::{Credentials, PUBLIC_URL, Server, ServerProcess, gatekey, run};
 
 const STEPS: [&str; 10] = [
     "name",
@@ -80,8 +80,9 @@ fn deserted() -> String {
 
 #[tokio::test]
 async fn a_good_server_and_a_good_key_go_all_the_way() {
-    let world = World::start().await;
-    let output = world.server.as_client(&world.admin).args(["doctor", "--output", "json"]).output().unwrap();
+    let server = Server::start().await;
+    let output =
+        server.process.as_client(&server.admin).args(["doctor", "--output", "json"]).output().unwrap();
     let steps = report(&output);
     assert_eq!(steps.keys().map(String::as_str).collect::<BTreeSet<_>>(), STEPS.into());
     let ok = states(&steps, "ok");
@@ -92,21 +93,21 @@ async fn a_good_server_and_a_good_key_go_all_the_way() {
         assert!(steps[step]["found"].as_str().unwrap().contains("admin"), "{}", steps[step]);
     }
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(!text.contains(&world.admin.client_secret), "{text}");
+    assert!(!text.contains(&server.admin.client_secret), "{text}");
 }
 
 #[tokio::test]
 async fn a_config_file_of_flyte_leads_all_the_way_as_for_other_commands() {
-    let world = World::start().await;
-    let directory = world.write_flyte_config("config.yaml");
+    let server = Server::start().await;
+    let directory = server.write_flyte_config("config.yaml");
     let output = gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
     assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
 }
 
 #[tokio::test]
 async fn people_read_a_line_a_step_and_what_to_do() {
-    let world = World::start().await;
-    let text = said(&world.server.as_client(&world.admin).arg("doctor").output().unwrap());
+    let server = Server::start().await;
+    let text = stdout(&server.process.as_client(&server.admin).arg("doctor").output().unwrap());
     for step in STEPS {
         assert!(text.contains(&format!("  {step}  ")), "{step}: {text}");
     }
@@ -119,12 +120,12 @@ async fn people_read_a_line_a_step_and_what_to_do() {
 
 #[tokio::test]
 async fn without_credentials_it_goes_as_far_as_discovery() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let steps = doctor(&server.url, Some(&server.ca_file()), &[]);
     assert_eq!(states(&steps, "skipped"), ["token", "RPC over Connect", "RPC over gRPC"].into());
     assert_eq!(states(&steps, "failed"), BTreeSet::new());
-    let said = fails(&run(&["doctor"]), 2);
-    assert!(said.contains("GATEKEY_API_KEY"), "{said}");
+    let stderr = fails(&run(&["doctor"]), 2);
+    assert!(stderr.contains("GATEKEY_API_KEY"), "{stderr}");
 }
 
 #[test]
@@ -139,18 +140,18 @@ fn a_name_that_nobody_knows_and_an_address_where_nobody_listens_are_told() {
 
 #[tokio::test]
 async fn an_issuer_that_is_not_trusted_is_told_with_where_the_ca_is() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let steps = doctor(&server.url, None, &[]);
     assert_failed(&steps, "TLS", "not trusted", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
     assert_failed(&steps, "TLS", "not trusted", "--ca-file");
-    let other = Server::start();
+    let other = ServerProcess::start();
     let steps = doctor(&server.url, Some(&other.ca_file()), &[]);
     assert_failed(&steps, "TLS", "neither by this system nor by", "ca.pem");
 }
 
 #[tokio::test]
 async fn a_ca_file_may_be_named_in_the_environment_as_for_other_clients() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let ca_file = server.ca_file();
     for variable in ["GATEKEY_CA_FILE", "SSL_CERT_FILE"] {
         let steps = doctor(&server.url, None, &[(variable, ca_file.to_str().unwrap())]);
@@ -188,7 +189,7 @@ async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
         fs::write(path("cert.pem"), pem.0).unwrap();
         fs::write(path("key.pem"), pem.1).unwrap();
         let flags = ["--tls-cert", &*path("cert.pem"), "--tls-key", &*path("key.pem")];
-        let server = Server::start_on(&directory.path().join(format!("data-{number}")), &flags);
+        let server = ServerProcess::start_on(&directory.path().join(format!("data-{number}")), &flags);
         let steps = doctor(&server.reached_at, Some(Path::new(&path("cert.pem"))), &[]);
         assert_failed(&steps, "TLS", found, mend);
     }
@@ -196,7 +197,7 @@ async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
 
 #[tokio::test]
 async fn a_port_that_does_not_speak_tls_is_told() {
-    let server = Server::start_with(&["--plaintext"]);
+    let server = ServerProcess::start_with(&["--plaintext"]);
     let steps = doctor(&server.url.replace("http://", "https://"), None, &[]);
     assert_failed(&steps, "TLS", "does not speak TLS", "http://");
     let steps = doctor(&server.url, None, &[]);
@@ -241,7 +242,7 @@ async fn a_proxy_that_offers_but_one_protocol_is_told() {
 
 #[tokio::test]
 async fn a_server_that_calls_itself_something_else_is_told() {
-    let server = Server::start_with(&["--public-url", PUBLIC_URL]);
+    let server = ServerProcess::start_with(&["--public-url", PUBLIC_URL]);
     let steps = doctor(&server.reached_at, Some(&server.ca_file()), &[]);
     assert_failed(&steps, "discovery over HTTPS", PUBLIC_URL, "--public-url");
     assert_failed(&steps, "discovery over RPC", "tokens would come from", "--public-url");
@@ -250,9 +251,9 @@ async fn a_server_that_calls_itself_something_else_is_told() {
 
 #[tokio::test]
 async fn a_key_that_is_refused_is_told_with_how_to_get_a_new_secret() {
-    let world = World::start().await;
-    let wrong = Credentials { client_secret: "wrong".to_owned(), ..world.admin.clone() };
-    let output = world.server.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
+    let server = Server::start().await;
+    let wrong = Credentials { client_secret: "wrong".to_owned(), ..server.admin.clone() };
+    let output = server.process.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
     let steps = report(&output);
     assert_eq!(steps["token"]["state"], "failed", "{}", steps["token"]);
     assert!(steps["token"]["found"].as_str().unwrap().contains("key admin of GATEKEY_API_KEY"));
@@ -261,10 +262,10 @@ async fn a_key_that_is_refused_is_told_with_how_to_get_a_new_secret() {
 
 #[tokio::test]
 async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
-    let world = World::start().await;
-    let (host, port) = world.server.endpoint().split_once(':').unwrap();
-    let (ca_file, encoded) = (world.server.ca_file(), world.admin.encoded(world.server.endpoint()));
-    let steps = doctor(&world.server.url, Some(&ca_file), &[("FLYTE_API_KEY", &encoded)]);
+    let server = Server::start().await;
+    let (host, port) = server.process.endpoint().split_once(':').unwrap();
+    let (ca_file, encoded) = (server.process.ca_file(), server.admin.encoded(server.process.endpoint()));
+    let steps = doctor(&server.process.url, Some(&ca_file), &[("FLYTE_API_KEY", &encoded)]);
     assert_failed(&steps, "encoded key", "misread FLYTE_API_KEY", "--endpoint");
     let readings = steps["encoded key"]["details"]["readings"].as_array().unwrap();
     assert_eq!(readings.len(), 5);
@@ -272,11 +273,11 @@ async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
     assert!(readings[4]["refuses"].is_string(), "{readings:?}");
     assert_eq!(steps["RPC over gRPC"]["state"], "ok", "our own client reads it well");
 
-    let bare = world.admin.encoded(host);
-    let steps = doctor(&world.server.url, Some(&ca_file), &[("FLYTE_API_KEY", &bare)]);
+    let bare = server.admin.encoded(host);
+    let steps = doctor(&server.process.url, Some(&ca_file), &[("FLYTE_API_KEY", &bare)]);
     let step = &steps["encoded key"];
     assert_eq!(step["state"], "warning", "{step}");
-    assert!(step["mend"].as_str().unwrap().contains(world.server.endpoint()), "{step}");
+    assert!(step["mend"].as_str().unwrap().contains(server.process.endpoint()), "{step}");
 }
 
 #[test]
@@ -299,44 +300,44 @@ fn check_store(data_dir: &Path, more: &[&str]) -> BTreeMap<String, Value> {
 
 #[tokio::test]
 async fn a_sound_data_directory_is_left_as_it_is_also_while_it_serves() {
-    let mut world = World::start().await;
-    world.key("ci").await;
-    let steps = check_store(&world.server.data_dir, &[]);
+    let mut server = Server::start().await;
+    server.create_key("ci").await;
+    let steps = check_store(&server.process.data_dir, &[]);
     let all = ["database", "integrity", "keys", "ledger", "root key", "root key fits"];
     assert_eq!(states(&steps, "ok"), all.into());
     assert!(steps["keys"]["found"].as_str().unwrap().starts_with("2 "), "{}", steps["keys"]);
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     let contents = || -> BTreeMap<_, _> {
-        let files = fs::read_dir(&world.server.data_dir).unwrap().map(Result::unwrap);
+        let files = fs::read_dir(&server.process.data_dir).unwrap().map(Result::unwrap);
         files.map(|file| (file.file_name(), fs::read(file.path()).unwrap())).collect()
     };
     let before = contents();
-    assert_eq!(states(&check_store(&world.server.data_dir, &[]), "ok"), all.into());
-    let long = run(&["doctor", "store", "--data-dir", world.server.data_dir.to_str().unwrap()]);
-    assert!(said(&long).contains("entries follow"), "{long:?}");
+    assert_eq!(states(&check_store(&server.process.data_dir, &[]), "ok"), all.into());
+    let long = run(&["doctor", "store", "--data-dir", server.process.data_dir.to_str().unwrap()]);
+    assert!(stdout(&long).contains("entries follow"), "{long:?}");
     assert_eq!(contents(), before);
 }
 
 #[tokio::test]
 async fn settings_for_clients_in_the_environment_do_not_keep_it_from_a_data_directory() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let admin = server.init();
     for words in [&["doctor", "store"][..], &["doctor"]] {
         let mut command = server.as_client(&admin);
         command.args(words).arg("--data-dir").arg(&server.data_dir);
-        assert!(said(&command.output().unwrap()).contains("root key fits"));
+        assert!(stdout(&command.output().unwrap()).contains("root key fits"));
     }
 }
 
 #[tokio::test]
 async fn a_broken_ledger_and_dangling_secrets_are_told() {
-    let mut world = World::start().await;
-    world.key("ci").await;
-    assert!(world.server.stop().await.success());
+    let mut server = Server::start().await;
+    server.create_key("ci").await;
+    assert!(server.process.stop().await.success());
     let dangling =
         "PRAGMA foreign_keys = OFF; UPDATE secret SET client_id = 'nobody' WHERE client_id = 'ci';";
-    tamper(&world.server.data_dir, &format!("{dangling} UPDATE ledger SET actor = 'x' WHERE sequence = 2"));
-    let steps = check_store(&world.server.data_dir, &[]);
+    tamper(&server.process.data_dir, &format!("{dangling} UPDATE ledger SET actor = 'x' WHERE sequence = 2"));
+    let steps = check_store(&server.process.data_dir, &[]);
     assert_failed(&steps, "ledger", "entry 2", "");
     assert_failed(&steps, "integrity", "secret", "gatekey restore");
     assert_failed(&steps, "keys", "secret", "gatekey restore");
@@ -345,14 +346,14 @@ async fn a_broken_ledger_and_dangling_secrets_are_told() {
 
 #[tokio::test]
 async fn another_root_key_and_none_are_told() {
-    let (mut world, other) = (World::start().await, World::start().await);
-    assert!(world.server.stop().await.success());
-    let other_key = other.server.data_dir.join("root.key");
-    let steps = check_store(&world.server.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
+    let (mut server, other) = (Server::start().await, Server::start().await);
+    assert!(server.process.stop().await.success());
+    let other_key = other.process.data_dir.join("root.key");
+    let steps = check_store(&server.process.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
     assert_failed(&steps, "root key fits", "does not open", "--root-key-file");
     assert_failed(&steps, "ledger", "entry 1", "root key");
-    fs::remove_file(world.server.data_dir.join("root.key")).unwrap();
-    let steps = check_store(&world.server.data_dir, &[]);
+    fs::remove_file(server.process.data_dir.join("root.key")).unwrap();
+    let steps = check_store(&server.process.data_dir, &[]);
     assert_failed(&steps, "root key", "is missing", "--root-key-file");
     assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits"].into());
 }

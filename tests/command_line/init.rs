@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::Path, process::Output};
 
 use serde_json::{Value, json};
 
-use super::{assert_secret, fails, json, said, value_of};
-use crate::support::{Credentials, Server, World, run};
+use super::{assert_secret, fails, json, stdout, value_of};
+use crate::support::{Credentials, Server, ServerProcess, run};
 
 fn init(data_dir: &Path, flags: &[&str]) -> Output {
     run(&[&["init", "--data-dir", data_dir.to_str().unwrap()], flags].concat())
@@ -18,7 +18,7 @@ fn credentials(json: &Value) -> Credentials {
     }
 }
 
-async fn is_admin(server: &Server, key: &Credentials) -> bool {
+async fn is_admin(server: &ServerProcess, key: &Credentials) -> bool {
     let token = server.token(key).await;
     let list = "/gatekey.v1.ApiKeyService/List";
     server.http().connect_json(list, &token, &json!({})).await.status == 200
@@ -29,13 +29,13 @@ async fn an_admin_made_before_the_first_start_is_known_to_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let made = json(&init(&data_dir, &["--output", "json"]));
-    let server = Server::start_on(&data_dir, &[]);
+    let server = ServerProcess::start_on(&data_dir, &[]);
     assert!(is_admin(&server, &credentials(&made)).await);
 }
 
 #[tokio::test]
 async fn an_admin_made_while_the_server_runs_is_known_at_once() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--name", "Second Admin", "--output", "json"]));
     assert_eq!(made["client_id"], "second-admin");
     assert!(is_admin(&server, &credentials(&made)).await);
@@ -43,7 +43,7 @@ async fn an_admin_made_while_the_server_runs_is_known_at_once() {
 
 #[tokio::test]
 async fn json_says_five_things() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--output", "json"]));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
@@ -58,7 +58,7 @@ async fn json_says_five_things() {
 fn people_read_the_secret_with_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     let output = init(directory.path(), &[]);
-    let text = said(&output);
+    let text = stdout(&output);
     assert_eq!(value_of(&text, "client id  "), "admin");
     assert_secret(value_of(&text, "client secret"));
     assert_eq!(value_of(&text, "endpoint"), "127.0.0.1:8443");
@@ -72,39 +72,39 @@ fn people_read_the_secret_with_a_warning() {
 
 #[tokio::test]
 async fn a_name_that_exists_is_refused_while_the_server_runs() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let admin = server.init();
-    let said = fails(&init(&server.data_dir, &[]), 4);
-    assert!(said.contains("admin already exists") && said.contains("--rotate"), "{said}");
+    let stderr = fails(&init(&server.data_dir, &[]), 4);
+    assert!(stderr.contains("admin already exists") && stderr.contains("--rotate"), "{stderr}");
     assert!(is_admin(&server, &admin).await, "the secret still works");
 }
 
 #[test]
 fn a_name_that_exists_is_refused_while_nothing_serves() {
     let directory = tempfile::tempdir().unwrap();
-    said(&init(directory.path(), &[]));
-    let said = fails(&init(directory.path(), &[]), 4);
-    assert!(said.contains("admin already exists") && said.contains("--rotate"), "{said}");
+    stdout(&init(directory.path(), &[]));
+    let stderr = fails(&init(directory.path(), &[]), 4);
+    assert!(stderr.contains("admin already exists") && stderr.contains("--rotate"), "{stderr}");
 }
 
 #[tokio::test]
 async fn a_name_that_can_be_none_is_refused_with_its_rule() {
-    let server = Server::start();
-    let said = fails(&init(&server.data_dir, &["--name", "***"]), 2);
-    assert!(said.contains("client_name") && said.contains("letter or digit"), "{said}");
+    let server = ServerProcess::start();
+    let stderr = fails(&init(&server.data_dir, &["--name", "***"]), 2);
+    assert!(stderr.contains("client_name") && stderr.contains("letter or digit"), "{stderr}");
 }
 
 #[tokio::test]
 async fn rotate_gives_a_new_secret_and_ends_the_old_ones() {
-    let world = World::start().await;
-    let made = json(&init(&world.server.data_dir, &["--rotate", "--output", "json"]));
+    let server = Server::start().await;
+    let made = json(&init(&server.process.data_dir, &["--rotate", "--output", "json"]));
     let new = credentials(&made);
     assert_eq!(new.client_id, "admin");
-    assert_ne!(new.client_secret, world.admin.client_secret);
-    assert!(is_admin(&world.server, &new).await);
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 401);
-    let bearer = format!("Bearer {}", world.admin_token);
-    assert_eq!(world.http.get("/me", &[("authorization", &bearer)]).await.status, 401);
+    assert_ne!(new.client_secret, server.admin.client_secret);
+    assert!(is_admin(&server.process, &new).await);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 401);
+    let bearer = format!("Bearer {}", server.admin_token);
+    assert_eq!(server.http.get("/me", &[("authorization", &bearer)]).await.status, 401);
 }
 
 #[tokio::test]
@@ -113,25 +113,25 @@ async fn rotate_while_nothing_serves_counts_from_the_next_start() {
     let data_dir = directory.path().join("data");
     let old = credentials(&json(&init(&data_dir, &["--output", "json"])));
     let new = credentials(&json(&init(&data_dir, &["--rotate", "--output", "json"])));
-    let server = Server::start_on(&data_dir, &[]);
+    let server = ServerProcess::start_on(&data_dir, &[]);
     assert!(is_admin(&server, &new).await);
     assert_eq!(server.http().token(&old, &[]).await.status, 401);
 }
 
 #[tokio::test]
 async fn rotate_is_the_way_back_for_an_admin_that_was_disabled_and_lost_its_role() {
-    let world = World::start().await;
-    world.key_with("other", json!({ "role": "ROLE_ADMIN" })).await;
+    let server = Server::start().await;
+    server.create_key_with("other", json!({ "role": "ROLE_ADMIN" })).await;
     let update = json!({ "apiKey": { "clientId": "other" }, "updateMask": "role" });
-    world.admin("Update", update).await;
-    world.admin("Disable", json!({ "clientId": "other" })).await;
-    let output = init(&world.server.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
-    assert!(is_admin(&world.server, &credentials(&json(&output))).await);
+    server.admin_call("Update", update).await;
+    server.admin_call("Disable", json!({ "clientId": "other" })).await;
+    let output = init(&server.process.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
+    assert!(is_admin(&server.process, &credentials(&json(&output))).await);
 }
 
 #[tokio::test]
 async fn rotate_makes_the_key_when_there_is_none() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--rotate", "--output", "json"]));
     assert!(is_admin(&server, &credentials(&made)).await);
 }
@@ -145,13 +145,13 @@ fn the_public_url_may_be_named_before_the_first_start() {
 
 #[tokio::test]
 async fn the_public_url_of_the_last_start_is_remembered() {
-    let mut world = World::lasting().await;
-    let running = json(&init(&world.server.data_dir, &["--name", "a", "--output", "json"]));
-    assert!(world.server.stop().await.success());
-    let stopped = json(&init(&world.server.data_dir, &["--name", "b", "--output", "json"]));
+    let mut server = Server::with_public_url().await;
+    let running = json(&init(&server.process.data_dir, &["--name", "a", "--output", "json"]));
+    assert!(server.process.stop().await.success());
+    let stopped = json(&init(&server.process.data_dir, &["--name", "b", "--output", "json"]));
     for made in [running, stopped] {
         assert_eq!(made["endpoint"], "keys.example.com");
-        assert_eq!(made["ca_file"], world.server.ca_file().canonicalize().unwrap().to_str().unwrap());
+        assert_eq!(made["ca_file"], server.process.ca_file().canonicalize().unwrap().to_str().unwrap());
     }
 }
 
@@ -159,13 +159,13 @@ async fn the_public_url_of_the_last_start_is_remembered() {
 async fn the_socket_serves_also_where_its_path_is_longer_than_the_kernel_takes() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("long".repeat(40));
-    let server = Server::start_on(&data_dir, &[]);
+    let server = ServerProcess::start_on(&data_dir, &[]);
     assert!(is_admin(&server, &server.init()).await);
 }
 
 #[tokio::test]
 async fn two_at_the_same_time_make_one_admin() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let data_dir = server.data_dir.clone();
     let runs: Vec<_> = (0..4)
         .map(|_| {

@@ -9,13 +9,13 @@ use futures::TryStreamExt as _;
 use gatekey_client::ApiKey;
 use serde_json::{Value, json};
 
-use super::{assert_secret, fails, helps, json, said, value_of, with};
-use crate::support::{Credentials, World, binary, decoded, gatekey, now};
+use super::{assert_secret, fails, helps, json, run_with, stdout, value_of};
+use crate::support::{Credentials, Server, binary, decoded, gatekey, now};
 
-impl World {
+impl Server {
     /// Runs the binary as the admin with words that hold no blanks.
     fn run(&self, words: &str) -> Output {
-        with(&mut self.server.as_client(&self.admin), words)
+        run_with(&mut self.process.as_client(&self.admin), words)
     }
 }
 
@@ -34,49 +34,49 @@ fn seconds(date: &str) -> i64 {
 
 #[tokio::test]
 async fn a_created_key_is_said_to_programs_in_the_words_of_init() {
-    let world = World::start().await;
-    let made = json(&world.run("key create ci --output json"));
+    let server = Server::start().await;
+    let made = json(&server.run("key create ci --output json"));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
     let key = credentials(&made);
     assert_eq!(key.client_id, "ci");
     assert_secret(&key.client_secret);
-    assert_eq!(made["endpoint"], world.server.endpoint());
-    assert_eq!(made["encoded_credentials"], key.encoded(world.server.endpoint()));
-    assert_eq!(made["ca_file"], world.server.ca_file().to_str().unwrap());
-    assert_eq!(decoded(&world.token(&key).await).1["sub"], "ci");
+    assert_eq!(made["endpoint"], server.process.endpoint());
+    assert_eq!(made["encoded_credentials"], key.encoded(server.process.endpoint()));
+    assert_eq!(made["ca_file"], server.process.ca_file().to_str().unwrap());
+    assert_eq!(decoded(&server.token(&key).await).1["sub"], "ci");
 }
 
 #[tokio::test]
 async fn a_created_key_is_said_to_people_with_a_warning() {
-    let world = World::start().await;
-    let output = world.server.as_client(&world.admin).args(["key", "create", "My Key"]).output().unwrap();
-    let text = said(&output);
+    let server = Server::start().await;
+    let output = server.process.as_client(&server.admin).args(["key", "create", "My Key"]).output().unwrap();
+    let text = stdout(&output);
     assert_eq!(value_of(&text, "client id  "), "my-key");
     let secret = value_of(&text, "client secret").to_owned();
     assert_secret(&secret);
-    assert_eq!(value_of(&text, "endpoint"), world.server.endpoint());
+    assert_eq!(value_of(&text, "endpoint"), server.process.endpoint());
     let key = Credentials { client_id: "my-key".to_owned(), client_secret: secret };
-    assert_eq!(value_of(&text, "encoded credentials"), key.encoded(world.server.endpoint()));
+    assert_eq!(value_of(&text, "encoded credentials"), key.encoded(server.process.endpoint()));
     assert!(String::from_utf8(output.stderr).unwrap().contains("shown this once"));
     assert!(!text.contains('\u{1b}'), "no colour where nobody looks");
 }
 
 #[tokio::test]
 async fn the_lines_for_a_shell_work_in_a_shell() {
-    let world = World::start().await;
-    let lines = said(&world.run("key create ci --output env"));
+    let server = Server::start().await;
+    let lines = stdout(&server.run("key create ci --output env"));
     for name in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "GATEKEY_CA_FILE"] {
         assert!(lines.contains(&format!("export {name}=")), "{lines}");
     }
     let script = format!(
         "set -eu\n{lines}\n{binary} whoami --output json\n\
          unset GATEKEY_API_KEY\n{binary} token --endpoint {}\n",
-        world.server.endpoint(),
+        server.process.endpoint(),
         binary = binary(),
     );
     let output = Command::new("bash").env_clear().env("HOME", "/nonexistent").args(["-c", &script]).output();
-    let text = said(&output.unwrap());
+    let text = stdout(&output.unwrap());
     let (whoami, token) = text.trim_end().rsplit_once('\n').unwrap();
     let whoami: Value = serde_json::from_str(whoami).unwrap();
     assert_eq!(whoami["subject"], "ci");
@@ -85,13 +85,13 @@ async fn the_lines_for_a_shell_work_in_a_shell() {
 
 #[tokio::test]
 async fn a_key_may_be_created_with_role_redirect_uris_and_an_expiry() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let before = now();
-    said(&world.run(
+    stdout(&server.run(
         "key create ci --role viewer --expires-in 90d --redirect-uri https://a.example/cb \
          --redirect-uri http://localhost:1/cb",
     ));
-    let text = said(&world.run("key get ci"));
+    let text = stdout(&server.run("key get ci"));
     assert_eq!(value_of(&text, "role"), "viewer");
     assert_eq!(value_of(&text, "redirect URIs"), "https://a.example/cb http://localhost:1/cb");
     let lives = seconds(value_of(&text, "expires")) - before;
@@ -100,19 +100,19 @@ async fn a_key_may_be_created_with_role_redirect_uris_and_an_expiry() {
 
 #[tokio::test]
 async fn a_key_is_a_contributor_unless_said_otherwise() {
-    let world = World::start().await;
-    said(&world.run("key create plain"));
-    said(&world.run("key create bare --no-role"));
-    assert_eq!(value_of(&said(&world.run("key get plain")), "role"), "contributor");
-    assert_eq!(value_of(&said(&world.run("key get bare")), "role"), "none");
+    let server = Server::start().await;
+    stdout(&server.run("key create plain"));
+    stdout(&server.run("key create bare --no-role"));
+    assert_eq!(value_of(&stdout(&server.run("key get plain")), "role"), "contributor");
+    assert_eq!(value_of(&stdout(&server.run("key get bare")), "role"), "none");
 }
 
 #[tokio::test]
 async fn a_key_is_shown_to_people_without_its_secret() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let text = said(&world.run("key get ci"));
-    let told = &world.admin("Get", json!({ "clientId": "ci" })).await["apiKey"];
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let text = stdout(&server.run("key get ci"));
+    let told = &server.admin_call("Get", json!({ "clientId": "ci" })).await["apiKey"];
     assert_eq!(value_of(&text, "client id"), "ci");
     assert_eq!(value_of(&text, "key id"), told["keyId"]);
     assert_eq!(value_of(&text, "state"), "enabled");
@@ -124,45 +124,45 @@ async fn a_key_is_shown_to_people_without_its_secret() {
 
 #[tokio::test]
 async fn a_key_is_shown_to_programs_as_the_class_writes_it() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let client = world.server.client(&world.admin);
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let client = server.process.client(&server.admin);
     let key = ApiKey::get(&client, "ci").await.unwrap();
-    assert_eq!(said(&world.run("key get ci --output json")).trim_end(), key.to_json());
+    assert_eq!(stdout(&server.run("key get ci --output json")).trim_end(), key.to_json());
 }
 
 #[tokio::test]
 async fn details_add_what_the_public_wire_cannot_say() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let told = json(&world.run("key get ci --details --output json"));
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let told = json(&server.run("key get ci --details --output json"));
     assert_eq!(told["role"], "contributor");
     assert_eq!(told["secrets"].as_array().unwrap().len(), 1);
-    let listed = json(&world.run("key list --details --output json"));
+    let listed = json(&server.run("key list --details --output json"));
     assert_eq!(listed[1], told);
 }
 
 #[tokio::test]
 async fn the_list_for_programs_is_what_the_class_gives() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for name in ["b", "a", "c"] {
-        world.key(name).await;
+        server.create_key(name).await;
     }
-    let client = world.server.client(&world.admin);
+    let client = server.process.client(&server.admin);
     let keys: Vec<_> = ApiKey::listall(&client, None).try_collect().await.unwrap();
     let keys: Vec<_> = keys.iter().map(|key| Value::Object(key.to_dict())).collect();
     assert_eq!(keys.len(), 4);
-    assert_eq!(json(&world.run("key list --output json")), Value::Array(keys.clone()));
-    assert_eq!(json(&world.run("key list --limit 2 --output json")), Value::Array(keys[..2].to_vec()));
-    assert_eq!(json(&world.run("key list --limit 0 --output json")), json!([]));
+    assert_eq!(json(&server.run("key list --output json")), Value::Array(keys.clone()));
+    assert_eq!(json(&server.run("key list --limit 2 --output json")), Value::Array(keys[..2].to_vec()));
+    assert_eq!(json(&server.run("key list --limit 0 --output json")), json!([]));
 }
 
 #[tokio::test]
 async fn the_list_for_people_has_a_line_for_each_key() {
-    let world = World::start().await;
-    world.key("ci").await;
-    world.admin("Disable", json!({ "clientId": "ci" })).await;
-    let text = said(&world.run("key list"));
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    server.admin_call("Disable", json!({ "clientId": "ci" })).await;
+    let text = stdout(&server.run("key list"));
     let rows: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], "CLIENT ID NAME ROLE STATE CREATED EXPIRES LAST USED".split(' ').collect::<Vec<_>>());
     assert_eq!(rows[1][..4], ["admin", "admin", "admin", "enabled"]);
@@ -172,17 +172,17 @@ async fn the_list_for_people_has_a_line_for_each_key() {
 
 #[tokio::test]
 async fn an_update_changes_what_it_names_alone() {
-    let world = World::start().await;
-    said(&world.run("key create ci --expires-in 1d --redirect-uri https://a.example/cb"));
-    let mut named = world.server.as_client(&world.admin);
-    said(&named.args(["key", "update", "ci", "--name", "New Name"]).output().unwrap());
-    let text = said(&world.run("key update ci --role verifier"));
+    let server = Server::start().await;
+    stdout(&server.run("key create ci --expires-in 1d --redirect-uri https://a.example/cb"));
+    let mut named = server.process.as_client(&server.admin);
+    stdout(&named.args(["key", "update", "ci", "--name", "New Name"]).output().unwrap());
+    let text = stdout(&server.run("key update ci --role verifier"));
     assert_eq!(value_of(&text, "name"), "New Name");
     assert_eq!(value_of(&text, "role"), "verifier");
     assert_ne!(value_of(&text, "expires"), "never");
     assert_eq!(value_of(&text, "redirect URIs"), "https://a.example/cb");
     let changed = json(
-        &world.run("key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json"),
+        &server.run("key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json"),
     );
     assert_eq!(changed["clientName"], "New Name");
     assert_eq!((&changed["role"], &changed["expiresAt"]), (&Value::Null, &Value::Null));
@@ -191,78 +191,78 @@ async fn an_update_changes_what_it_names_alone() {
 
 #[tokio::test]
 async fn an_update_that_names_nothing_says_what_can_be_named() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let said = fails(&world.run("key update ci"), 2);
-    assert!(said.contains("--name") && said.contains("--role"), "{said}");
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let stderr = fails(&server.run("key update ci"), 2);
+    assert!(stderr.contains("--name") && stderr.contains("--role"), "{stderr}");
 }
 
 #[tokio::test]
 async fn rotate_ends_the_old_secret_at_once_unless_it_is_given_a_grace() {
-    let world = World::start().await;
-    let old = world.key("ci").await;
-    let kept = credentials(&json(&world.run("key rotate ci --grace 24h --label nightly --output json")));
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let kept = credentials(&json(&server.run("key rotate ci --grace 24h --label nightly --output json")));
     assert_ne!(kept.client_secret, old.client_secret);
-    assert_eq!(world.http.token(&old, &[]).await.status, 200);
-    assert_eq!(world.http.token(&kept, &[]).await.status, 200);
-    let text = said(&world.run("key get ci"));
+    assert_eq!(server.http.token(&old, &[]).await.status, 200);
+    assert_eq!(server.http.token(&kept, &[]).await.status, 200);
+    let text = stdout(&server.run("key get ci"));
     assert!(text.contains("nightly"), "{text}");
-    let text = said(&world.run("key rotate ci"));
+    let text = stdout(&server.run("key rotate ci"));
     let new = Credentials { client_secret: value_of(&text, "client secret").to_owned(), ..old.clone() };
-    assert_eq!(world.http.token(&old, &[]).await.status, 401);
-    assert_eq!(world.http.token(&kept, &[]).await.status, 401);
-    assert_eq!(world.http.token(&new, &[]).await.status, 200);
+    assert_eq!(server.http.token(&old, &[]).await.status, 401);
+    assert_eq!(server.http.token(&kept, &[]).await.status, 401);
+    assert_eq!(server.http.token(&new, &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_rotated_secret_may_have_an_end() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let new = credentials(&json(&world.run("key rotate ci --expires-in 10m --output json")));
-    let answer = world.http.token(&new, &[]).await.json();
-    let expires_in = answer["expires_in"].as_i64().unwrap();
-    assert!((500..=600).contains(&expires_in), "{answer}");
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let new = credentials(&json(&server.run("key rotate ci --expires-in 10m --output json")));
+    let response = server.http.token(&new, &[]).await.json();
+    let expires_in = response["expires_in"].as_i64().unwrap();
+    assert!((500..=600).contains(&expires_in), "{response}");
 }
 
 #[tokio::test]
 async fn one_secret_of_several_can_be_retired() {
-    let world = World::start().await;
-    let old = world.key("ci").await;
-    let new = credentials(&json(&world.run("key rotate ci --grace 24h --output json")));
-    let secrets = json(&world.run("key get ci --details --output json"))["secrets"].clone();
-    let text = said(&world.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let new = credentials(&json(&server.run("key rotate ci --grace 24h --output json")));
+    let secrets = json(&server.run("key get ci --details --output json"))["secrets"].clone();
+    let text = stdout(&server.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
     assert_eq!(value_of(&text, "client id"), "ci");
-    assert_eq!(world.http.token(&old, &[]).await.status, 401);
-    assert_eq!(world.http.token(&new, &[]).await.status, 200);
-    let said = fails(&world.run("key retire ci 0123456789abcdef"), 3);
-    assert!(said.contains("0123456789abcdef"), "{said}");
+    assert_eq!(server.http.token(&old, &[]).await.status, 401);
+    assert_eq!(server.http.token(&new, &[]).await.status, 200);
+    let stderr = fails(&server.run("key retire ci 0123456789abcdef"), 3);
+    assert!(stderr.contains("0123456789abcdef"), "{stderr}");
 }
 
 #[tokio::test]
 async fn a_key_can_be_disabled_and_enabled() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    assert_eq!(value_of(&said(&world.run("key disable ci")), "state"), "disabled");
-    assert_eq!(world.http.token(&key, &[]).await.status, 401);
-    let enabled = json(&world.run("key enable ci --output json"));
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    assert_eq!(value_of(&stdout(&server.run("key disable ci")), "state"), "disabled");
+    assert_eq!(server.http.token(&key, &[]).await.status, 401);
+    let enabled = json(&server.run("key enable ci --output json"));
     assert_eq!(enabled["disabledAt"], Value::Null);
-    assert_eq!(world.http.token(&key, &[]).await.status, 200);
+    assert_eq!(server.http.token(&key, &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_deleted_key_is_gone() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let output = world.run("key delete ci");
-    assert_eq!(said(&output), "", "there is nothing to print");
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let output = server.run("key delete ci");
+    assert_eq!(stdout(&output), "", "there is nothing to print");
     assert!(String::from_utf8(output.stderr).unwrap().contains("ci is deleted"));
-    assert_eq!(world.http.token(&key, &[]).await.status, 401);
-    fails(&world.run("key get ci"), 3);
+    assert_eq!(server.http.token(&key, &[]).await.status, 401);
+    fails(&server.run("key get ci"), 3);
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_said_by_its_own_exit_code() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for words in [
         "key get nope",
         "key get nope --output json",
@@ -273,23 +273,23 @@ async fn what_does_not_exist_is_said_by_its_own_exit_code() {
         "key enable nope",
         "key delete nope",
     ] {
-        let said = fails(&world.run(words), 3);
-        assert!(said.contains("nope"), "{words}: {said}");
+        let stderr = fails(&server.run(words), 3);
+        assert!(stderr.contains("nope"), "{words}: {stderr}");
     }
 }
 
 #[tokio::test]
 async fn what_exists_already_is_said_by_its_own_exit_code() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let said = fails(&world.run("key create ci"), 4);
-    assert!(said.contains("ci"), "{said}");
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let stderr = fails(&server.run("key create ci"), 4);
+    assert!(stderr.contains("ci"), "{stderr}");
 }
 
 #[tokio::test]
 async fn what_breaks_a_rule_is_said_with_field_and_rule() {
-    let world = World::start().await;
-    world.key("ci").await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
     for (words, field) in [
         ("key create ***", "name"),
         ("key create ci2 --redirect-uri http://evil.example/cb", "redirect_uris"),
@@ -302,47 +302,47 @@ async fn what_breaks_a_rule_is_said_with_field_and_rule() {
         ("key get a:b", "client_id"),
         ("key update ci --redirect-uri nonsense", "redirect_uris"),
     ] {
-        let said = fails(&world.run(words), 2);
-        assert!(said.contains(field), "{words}: {said}");
+        let stderr = fails(&server.run(words), 2);
+        assert!(stderr.contains(field), "{words}: {stderr}");
     }
-    let listed = json(&world.run("key list --output json"));
+    let listed = json(&server.run("key list --output json"));
     assert_eq!(listed.as_array().unwrap().len(), 2, "nothing was made");
 }
 
 #[tokio::test]
 async fn a_key_that_may_not_is_told_so_by_its_own_exit_code() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let as_key = |words: &str| with(&mut world.server.as_client(&key), words);
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let as_key = |words: &str| run_with(&mut server.process.as_client(&key), words);
     for words in ["key list", "key create x", "key get admin", "key delete ci", "key disable ci"] {
-        let said = fails(&as_key(words), 5);
-        assert!(said.contains("admin"), "{words}: {said}");
+        let stderr = fails(&as_key(words), 5);
+        assert!(stderr.contains("admin"), "{words}: {stderr}");
     }
 }
 
 #[tokio::test]
 async fn a_key_may_look_at_and_rotate_itself() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let as_key = |words: &str| with(&mut world.server.as_client(&key), words);
-    assert_eq!(value_of(&said(&as_key("key get ci")), "client id"), "ci");
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let as_key = |words: &str| run_with(&mut server.process.as_client(&key), words);
+    assert_eq!(value_of(&stdout(&as_key("key get ci")), "client id"), "ci");
     let new = credentials(&json(&as_key("key rotate ci --output json")));
-    assert_eq!(world.http.token(&key, &[]).await.status, 401);
-    assert_eq!(world.http.token(&new, &[]).await.status, 200);
+    assert_eq!(server.http.token(&key, &[]).await.status, 401);
+    assert_eq!(server.http.token(&new, &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_reader_that_stops_reading_is_no_failure() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for number in 0..5 {
-        world.key(&format!("key-{number}")).await;
+        server.create_key(&format!("key-{number}")).await;
     }
     let script = format!("set -o pipefail; {} key list --output json | head -1", binary());
     let mut bash = Command::new("bash");
-    bash.env_clear().env("PATH", "/usr/bin:/bin").env("GATEKEY_CA_FILE", world.server.ca_file());
-    bash.env("GATEKEY_API_KEY", world.admin.encoded(world.server.endpoint())).args(["-c", &script]);
+    bash.env_clear().env("PATH", "/usr/bin:/bin").env("GATEKEY_CA_FILE", server.process.ca_file());
+    bash.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint())).args(["-c", &script]);
     let output = bash.output().unwrap();
-    assert_eq!(said(&output), "[\n");
+    assert_eq!(stdout(&output), "[\n");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -357,7 +357,7 @@ fn every_command_explains_itself() {
 
 #[test]
 fn help_lists_every_exit_code() {
-    let help = said(&gatekey().arg("--help").output().unwrap());
+    let help = stdout(&gatekey().arg("--help").output().unwrap());
     let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(8);
     let codes: Vec<_> = codes.filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
@@ -369,7 +369,7 @@ fn help_lists_every_exit_code() {
 #[test]
 fn every_shell_gets_a_script_that_knows_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = said(&crate::support::run(&["completions", shell]));
+        let script = stdout(&crate::support::run(&["completions", shell]));
         for command in ["quickstart", "ledger", "restore"] {
             assert!(script.contains(command), "{shell} lacks {command}");
         }

@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
 
 use serde_json::{Value, json};
 
-use super::{fails, json, json_lines, said, tamper, value_of};
-use crate::support::{World, run};
+use super::{fails, json, json_lines, stdout, tamper, value_of};
+use crate::support::{Server, run};
 
 fn ledger(data_dir: &Path, words: &[&str]) -> Output {
     run(&[&["ledger"], words, &["--data-dir", data_dir.to_str().unwrap()]].concat())
@@ -16,13 +16,13 @@ fn listed(data_dir: &Path, flags: &[&str]) -> Vec<Value> {
 }
 
 /// A server that has deleted a key for a client that says who it is, and refused another call.
-async fn eventful() -> World {
-    let world = World::lasting().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let refused = world.http.connect_json("/cloudidl.identity.AppsService/List", &token, &json!({})).await;
+async fn eventful() -> Server {
+    let server = Server::with_public_url().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let refused = server.http.connect_json("/cloudidl.identity.AppsService/List", &token, &json!({})).await;
     assert_eq!(refused.status, 403);
-    let bearer = format!("Bearer {}", world.admin_token);
+    let bearer = format!("Bearer {}", server.admin_token);
     let headers = [
         ("authorization", &*bearer),
         ("content-type", "application/json"),
@@ -31,9 +31,9 @@ async fn eventful() -> World {
     ];
     let body = json!({ "clientId": "ci" }).to_string();
     let deleted =
-        world.http.send(http::Method::POST, "/gatekey.v1.ApiKeyService/Delete", &headers, body).await;
+        server.http.send(http::Method::POST, "/gatekey.v1.ApiKeyService/Delete", &headers, body).await;
     assert_eq!(deleted.status, 200, "{}", deleted.text());
-    world
+    server
 }
 
 fn assert_eventful(entries: &[Value]) {
@@ -54,24 +54,24 @@ fn assert_eventful(entries: &[Value]) {
 
 #[tokio::test]
 async fn a_running_server_tells_who_did_what_when_from_where_and_with_which_client() {
-    let world = eventful().await;
-    assert_eventful(&listed(&world.server.data_dir, &[]));
+    let server = eventful().await;
+    assert_eventful(&listed(&server.process.data_dir, &[]));
 }
 
 #[tokio::test]
 async fn a_stopped_server_s_directory_tells_the_same() {
-    let mut world = eventful().await;
-    let running = listed(&world.server.data_dir, &[]);
-    assert!(world.server.stop().await.success());
-    let stopped = listed(&world.server.data_dir, &[]);
+    let mut server = eventful().await;
+    let running = listed(&server.process.data_dir, &[]);
+    assert!(server.process.stop().await.success());
+    let stopped = listed(&server.process.data_dir, &[]);
     assert_eventful(&stopped);
     assert_eq!(running, stopped);
 }
 
 #[tokio::test]
 async fn people_read_a_table() {
-    let world = eventful().await;
-    let text = said(&ledger(&world.server.data_dir, &["list"]));
+    let server = eventful().await;
+    let text = stdout(&ledger(&server.process.data_dir, &["list"]));
     let deletion = text.lines().last().unwrap();
     for part in ["api_key.delete", "ci", "done", "127.0.0.1", "an editor/1"] {
         assert!(deletion.contains(part), "{part}: {text}");
@@ -81,29 +81,29 @@ async fn people_read_a_table() {
 
 #[tokio::test]
 async fn the_list_can_be_cut_to_one_key_and_to_the_newest() {
-    let world = eventful().await;
-    world.key("other").await;
-    let about = listed(&world.server.data_dir, &["--key", "ci"]);
+    let server = eventful().await;
+    server.create_key("other").await;
+    let about = listed(&server.process.data_dir, &["--key", "ci"]);
     let actions: Vec<_> = about.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["api_key.create", "refuse", "api_key.delete"]);
-    let newest = listed(&world.server.data_dir, &["--limit", "2"]);
+    let newest = listed(&server.process.data_dir, &["--limit", "2"]);
     let targets: Vec<_> = newest.iter().map(|entry| entry["target"].as_str().unwrap()).collect();
     assert_eq!(targets, ["ci", "other"]);
-    assert_eq!(listed(&world.server.data_dir, &["--key", "ci", "--limit", "1"]), about[2..]);
-    assert_eq!(listed(&world.server.data_dir, &["--since", "0"]), [] as [Value; 0]);
-    assert_eq!(listed(&world.server.data_dir, &["--since", "1h", "--limit", "2"]), newest);
+    assert_eq!(listed(&server.process.data_dir, &["--key", "ci", "--limit", "1"]), about[2..]);
+    assert_eq!(listed(&server.process.data_dir, &["--since", "0"]), [] as [Value; 0]);
+    assert_eq!(listed(&server.process.data_dir, &["--since", "1h", "--limit", "2"]), newest);
 }
 
 #[tokio::test]
 async fn verify_says_how_many_entries_hold_and_the_head_that_is_logged() {
-    let mut world = eventful().await;
-    let entries = listed(&world.server.data_dir, &[]);
-    let running = json(&ledger(&world.server.data_dir, &["verify", "--output", "json"]));
+    let mut server = eventful().await;
+    let entries = listed(&server.process.data_dir, &[]);
+    let running = json(&ledger(&server.process.data_dir, &["verify", "--output", "json"]));
     assert_eq!(running["entries"], entries.len());
-    assert!(world.server.stop().await.success());
-    let text = said(&ledger(&world.server.data_dir, &["verify"]));
+    assert!(server.process.stop().await.success());
+    let text = stdout(&ledger(&server.process.data_dir, &["verify"]));
     assert!(text.contains(&format!("{} entries", entries.len())), "{text}");
-    let log = world.server.log();
+    let log = server.process.log();
     let logged = log.iter().rfind(|line| line["message"] == "ledger head").unwrap();
     let head = format!("{}:{}", logged["sequence"], logged["link"].as_str().unwrap());
     assert_eq!(value_of(&text, "head"), head);
@@ -118,62 +118,62 @@ async fn verify_names_the_first_entry_that_was_changed_removed_or_made_unreadabl
         ("DELETE FROM ledger WHERE sequence = 2", 3),
         ("UPDATE ledger SET link = x'00' WHERE sequence = 3", 3),
     ] {
-        let mut world = eventful().await;
-        assert!(world.server.stop().await.success());
-        tamper(&world.server.data_dir, tampering);
-        let said = fails(&ledger(&world.server.data_dir, &["verify"]), 8);
-        assert!(said.contains(&format!("entry {place}")), "{tampering}: {said}");
-        world.kill_and_restart();
-        let said = fails(&ledger(&world.server.data_dir, &["verify"]), 8);
-        assert!(said.contains(&format!("entry {place}")), "{tampering}, serving: {said}");
+        let mut server = eventful().await;
+        assert!(server.process.stop().await.success());
+        tamper(&server.process.data_dir, tampering);
+        let stderr = fails(&ledger(&server.process.data_dir, &["verify"]), 8);
+        assert!(stderr.contains(&format!("entry {place}")), "{tampering}: {stderr}");
+        server.kill_and_restart();
+        let stderr = fails(&ledger(&server.process.data_dir, &["verify"]), 8);
+        assert!(stderr.contains(&format!("entry {place}")), "{tampering}, serving: {stderr}");
     }
 }
 
 #[tokio::test]
 async fn a_truncated_ledger_shows_by_a_head_that_was_kept() {
-    let mut world = eventful().await;
-    let verified = json(&ledger(&world.server.data_dir, &["verify", "--output", "json"]));
+    let mut server = eventful().await;
+    let verified = json(&ledger(&server.process.data_dir, &["verify", "--output", "json"]));
     let head = verified["head"].as_str().unwrap();
-    world.key("later").await;
-    said(&ledger(&world.server.data_dir, &["verify", "--known-head", head]));
-    assert!(world.server.stop().await.success());
-    tamper(&world.server.data_dir, "DELETE FROM ledger WHERE sequence > 2");
-    said(&ledger(&world.server.data_dir, &["verify"]));
-    let said = fails(&ledger(&world.server.data_dir, &["verify", "--known-head", head]), 8);
-    assert!(said.contains("ends at entry 2"), "{said}");
+    server.create_key("later").await;
+    stdout(&ledger(&server.process.data_dir, &["verify", "--known-head", head]));
+    assert!(server.process.stop().await.success());
+    tamper(&server.process.data_dir, "DELETE FROM ledger WHERE sequence > 2");
+    stdout(&ledger(&server.process.data_dir, &["verify"]));
+    let stderr = fails(&ledger(&server.process.data_dir, &["verify", "--known-head", head]), 8);
+    assert!(stderr.contains("ends at entry 2"), "{stderr}");
 }
 
 #[tokio::test]
 async fn export_writes_every_entry_to_a_new_file_for_its_owner_alone() {
-    let world = eventful().await;
+    let server = eventful().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ledger.jsonl");
     let path = file.to_str().unwrap();
-    said(&ledger(&world.server.data_dir, &["export", path]));
+    stdout(&ledger(&server.process.data_dir, &["export", path]));
     let text = fs::read_to_string(&file).unwrap();
     let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eventful(&entries);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(json_lines(&ledger(&world.server.data_dir, &["export"])), entries);
-    let rest = json_lines(&ledger(&world.server.data_dir, &["export", "--after", "2"]));
+    assert_eq!(json_lines(&ledger(&server.process.data_dir, &["export"])), entries);
+    let rest = json_lines(&ledger(&server.process.data_dir, &["export", "--after", "2"]));
     assert_eq!(rest, entries[2..]);
 
-    let said = fails(&ledger(&world.server.data_dir, &["export", path]), 2);
-    assert!(said.contains("exists already"), "{said}");
+    let stderr = fails(&ledger(&server.process.data_dir, &["export", path]), 2);
+    assert!(stderr.contains("exists already"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
 }
 
 #[tokio::test]
 async fn a_ledger_longer_than_a_page_comes_whole() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for _ in 0..1100 {
-        world.admin("Enable", json!({ "clientId": "admin" })).await;
+        server.admin_call("Enable", json!({ "clientId": "admin" })).await;
     }
-    let entries = json_lines(&ledger(&world.server.data_dir, &["export"]));
+    let entries = json_lines(&ledger(&server.process.data_dir, &["export"]));
     let sequences: Vec<_> = entries.iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, (1..=1102).collect::<Vec<_>>());
-    let newest = listed(&world.server.data_dir, &["--key", "admin", "--limit", "3"]);
+    let newest = listed(&server.process.data_dir, &["--key", "admin", "--limit", "3"]);
     assert_eq!(newest, entries[1099..]);
 }
 
@@ -182,8 +182,8 @@ fn a_directory_without_a_database_is_refused_and_not_made() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     for words in [["list"], ["verify"], ["export"]] {
-        let said = fails(&ledger(&data_dir, &words), 2);
-        assert!(said.contains("no database"), "{said}");
+        let stderr = fails(&ledger(&data_dir, &words), 2);
+        assert!(stderr.contains("no database"), "{stderr}");
     }
     assert!(!data_dir.exists());
 }

@@ -24,7 +24,7 @@ mod secrecy;
 mod serving;
 
 /// Standard output of a run that must succeed.
-pub(crate) fn said(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {stderr}", output.status.code());
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -32,7 +32,7 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// Standard output of a run that must succeed, as JSON.
 pub(crate) fn json(output: &Output) -> Value {
-    serde_json::from_str(&said(output)).unwrap()
+    serde_json::from_str(&stdout(output)).unwrap()
 }
 
 /// Standard error of a run that must fail with that code and print nothing else.
@@ -44,7 +44,7 @@ pub(crate) fn fails(output: &Output, code: i32) -> String {
 }
 
 /// Runs a command with words that hold no blanks.
-fn with(command: &mut Command, words: &str) -> Output {
+fn run_with(command: &mut Command, words: &str) -> Output {
     command.args(words.split_whitespace()).output().unwrap()
 }
 
@@ -61,7 +61,7 @@ fn assert_secret(text: &str) {
 
 /// Standard output as JSON lines of a run that must succeed.
 pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
-    said(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// What each command says of itself, by its words behind `gatekey`, which are one line of its parent's help.
@@ -69,7 +69,7 @@ fn helps() -> BTreeMap<String, String> {
     let mut todo = vec![String::new()];
     let mut helps = BTreeMap::new();
     while let Some(command) = todo.pop() {
-        let help = said(&with(&mut gatekey(), &format!("{command} --help")));
+        let help = stdout(&run_with(&mut gatekey(), &format!("{command} --help")));
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
         // A long explanation goes on in lines that are indented more.
         for line in listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {

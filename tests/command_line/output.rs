@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Deserializer, Value, json};
 
-use super::{helps, said, with};
-use crate::support::World;
+use super::{helps, run_with, stdout};
+use crate::support::Server;
 
 const SECRETS: &[&str] = &["client_id", "client_secret", "encoded_credentials"];
 const ANOTHER_KEY: &[&str] =
@@ -64,25 +64,25 @@ fn mask(value: &mut Value, differing: &[&str]) {
 
 #[tokio::test]
 async fn what_json_says_yaml_says_in_one_document() {
-    let world = World::start().await;
-    world.key("ci").await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
     let shelf = tempfile::tempdir().unwrap();
     for (command, words, differing) in COMMANDS {
         let mut said_as = Vec::new();
         for format in ["json", "yaml"] {
             let secret = if words.contains("SECRET") {
-                let key = world.admin("Get", json!({ "clientId": format!("made-{format}") })).await;
+                let key = server.admin_call("Get", json!({ "clientId": format!("made-{format}") })).await;
                 key["apiKey"]["secrets"][0]["id"].as_str().unwrap().to_owned()
             } else {
                 String::new()
             };
             let words = words
-                .replace("DATA", world.server.data_dir.to_str().unwrap())
+                .replace("DATA", server.process.data_dir.to_str().unwrap())
                 .replace("SHELF", shelf.path().to_str().unwrap())
                 .replace("SECRET", &secret)
                 .replace("AS", format);
             let words = format!("{command} {words} --output {format}");
-            let output = with(&mut world.server.as_client(&world.admin), &words);
+            let output = run_with(&mut server.process.as_client(&server.admin), &words);
             // The doctor of a Python environment may find something; then it says so too.
             assert!(matches!(output.status.code(), Some(0 | 8)), "{words}: {output:?}");
             let text = String::from_utf8(output.stdout).unwrap();
@@ -113,13 +113,13 @@ fn no_command_with_an_output_format_is_left_out_here() {
 
 #[tokio::test]
 async fn a_name_that_looks_like_something_else_stays_a_name() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let names =
         ["yes", "1e3", "null", "0123", "2026-11-24", "12:30:45", "0x1f", "1_000", "~", "- a", "a: b", "a #b"];
     for (number, name) in names.iter().enumerate() {
-        world.key_with(&format!("key-{number:02}"), json!({ "clientName": name })).await;
+        server.create_key_with(&format!("key-{number:02}"), json!({ "clientName": name })).await;
     }
-    let text = said(&with(&mut world.server.as_client(&world.admin), "key list --output yaml"));
+    let text = stdout(&run_with(&mut server.process.as_client(&server.admin), "key list --output yaml"));
     let listed: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
     let listed: Vec<_> = listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
     assert_eq!(listed, names);

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_client::EncodedCredentials;
 
-use super::{assert_secret, fails, said};
+use super::{assert_secret, fails, stdout};
 use crate::support::{binary, gatekey};
 
 fn quickstart(data_dir: &Path) -> Command {
@@ -91,7 +91,7 @@ ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
 ok Created, used and deleted another key; its token and secret stopped working at once
 ";
-    assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
+    assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -99,7 +99,7 @@ ok Created, used and deleted another key; its token and secret stopped working a
 fn the_tour_can_be_taken_again_on_the_same_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    said(&quickstart(&data_dir).arg("--once").output().unwrap());
+    stdout(&quickstart(&data_dir).arg("--once").output().unwrap());
     let steps = "\
 ok Serving on https://127.0.0.1:PORT with a certificate from a private CA; data is stored in DATA
 ok The admin key exists from an earlier run
@@ -111,10 +111,10 @@ ok The key rotated its own secret; the old one stays valid for 24 hours
 ok Created, used and deleted another key; its token and secret stopped working at once
 ";
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
-    assert_eq!(settled(&said(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
+    assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     // Each tour adds two secrets to the key, which may have ten: still no reason to fail.
     for _ in 0..5 {
-        said(&quickstart(&data_dir).arg("--once").output().unwrap());
+        stdout(&quickstart(&data_dir).arg("--once").output().unwrap());
     }
 }
 
@@ -154,14 +154,14 @@ fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
         lines.lines().filter(|line| !line.starts_with("Serving")).collect::<Vec<_>>().join("\n");
     let mut bash = Command::new("bash");
     bash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").args(["-euc", &lines]);
-    let whoami = said(&bash.output().unwrap());
+    let whoami = stdout(&bash.output().unwrap());
     assert!(whoami.contains("ci-pipeline"), "{whoami}");
 
     // The config.yaml for Flyte's tools serves our own as well.
     let yaml = text.split("<<'END'\n").nth(1).unwrap().split("END\n").next().unwrap();
     std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
     let listed = gatekey().current_dir(directory.path()).args(["key", "list"]).output().unwrap();
-    assert!(said(&listed).contains("ci-pipeline"));
+    assert!(stdout(&listed).contains("ci-pipeline"));
 
     let pid = serving.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
@@ -195,18 +195,19 @@ fn a_directory_in_use_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let serving = Serving::start(directory.path());
     let output = quickstart(directory.path()).arg("--once").output().unwrap();
-    let said = fails(&output, 7);
-    assert!(said.contains("(gatekey quickstart)"), "{said}");
-    assert!(said.contains(&serving.child.id().to_string()), "{said}");
+    let stderr = fails(&output, 7);
+    assert!(stderr.contains("(gatekey quickstart)"), "{stderr}");
+    assert!(stderr.contains(&serving.child.id().to_string()), "{stderr}");
 }
 
 #[test]
 fn a_directory_that_is_not_of_a_tour_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
-    let made = said(&gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap());
-    let said = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
-    assert!(said.contains("not created by quickstart") && said.contains("--data-dir"), "{said}");
+    let made =
+        stdout(&gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap());
+    let stderr = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
+    assert!(stderr.contains("not created by quickstart") && stderr.contains("--data-dir"), "{stderr}");
     let again = gatekey().args(["init", "--data-dir", data_dir]).output().unwrap();
     assert_eq!(again.status.code(), Some(4), "the admin is still there: {made}");
 }
@@ -215,7 +216,7 @@ fn a_directory_that_is_not_of_a_tour_is_left_alone() {
 fn the_secret_of_the_admin_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
-    said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    stdout(&quickstart(directory.path()).arg("--once").output().unwrap());
     let file = directory.path().join("admin.secret");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_secret(std::fs::read_to_string(&file).unwrap().trim());
@@ -224,8 +225,8 @@ fn the_secret_of_the_admin_is_for_its_owner_alone() {
 #[test]
 fn an_admin_whose_remembered_secret_is_wrong_gets_a_new_one() {
     let directory = tempfile::tempdir().unwrap();
-    said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    stdout(&quickstart(directory.path()).arg("--once").output().unwrap());
     std::fs::write(directory.path().join("admin.secret"), "stale").unwrap();
-    let text = said(&quickstart(directory.path()).arg("--once").output().unwrap());
+    let text = stdout(&quickstart(directory.path()).arg("--once").output().unwrap());
     assert!(text.contains("admin key; its secret is in"), "{text}");
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::fails;
-use crate::support::{PUBLIC_URL, Server, binary, not_proven, run};
+use crate::support::{PUBLIC_URL, ServerProcess, binary, not_proven, run};
 
 /// A directory in which a server has been.
 struct Used {
@@ -52,8 +52,8 @@ impl Used {
         used
     }
 
-    fn start(&self) -> Server {
-        Server::start_on(&self.data_dir, &["--public-url", PUBLIC_URL])
+    fn start(&self) -> ServerProcess {
+        ServerProcess::start_on(&self.data_dir, &["--public-url", PUBLIC_URL])
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -78,13 +78,13 @@ impl Used {
         let before = self.contents();
         let data_dir = self.data_dir.to_str().unwrap();
         for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["init", "--name", "another"]] {
-            let said = fails(&run(&[command, &["--data-dir", data_dir]].concat()), 1);
+            let stderr = fails(&run(&[command, &["--data-dir", data_dir]].concat()), 1);
             for word in words {
-                assert!(said.contains(word), "{word:?} is not in: {said}");
+                assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
             }
             let after = self.contents();
             for (name, file) in &before {
-                assert!(after.get(name) == Some(file), "{command:?} touched {name}: {said}");
+                assert!(after.get(name) == Some(file), "{command:?} touched {name}: {stderr}");
             }
             assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{command:?}");
         }
@@ -216,8 +216,11 @@ async fn a_directory_in_use_is_refused_untouched() {
     let server = used.start();
     let before = used.contents();
     let data_dir = used.data_dir.to_str().unwrap();
-    let said = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 7);
-    assert!(said.contains("is in use by process") && said.contains(&server.pid().to_string()), "{said}");
+    let stderr = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 7);
+    assert!(
+        stderr.contains("is in use by process") && stderr.contains(&server.pid().to_string()),
+        "{stderr}"
+    );
     assert_eq!(used.contents(), before);
 }
 
@@ -247,9 +250,9 @@ async fn files_that_cannot_be_read_are_told_and_left_alone() {
         let output = serve_by_modes(&used);
         fs::set_permissions(used.file(name), mode).unwrap();
         let Some(output) = output else { return };
-        let said = fails(&output, 1);
-        assert!(said.contains(name) && said.contains(words), "{said}");
-        assert!(said.contains("Permission denied"), "{said}");
+        let stderr = fails(&output, 1);
+        assert!(stderr.contains(name) && stderr.contains(words), "{stderr}");
+        assert!(stderr.contains("Permission denied"), "{stderr}");
         assert_eq!(used.contents(), before);
     }
 }
@@ -262,7 +265,7 @@ fn a_directory_of_something_else_is_left_as_it_was() {
     fs::set_permissions(directory.path().join("root.key"), fs::Permissions::from_mode(0o600)).unwrap();
     let before = contents(directory.path());
     let data_dir = directory.path().to_str().unwrap();
-    let said = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 1);
-    assert!(said.contains("is no root key"), "{said}");
+    let stderr = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 1);
+    assert!(stderr.contains("is no root key"), "{stderr}");
     assert_eq!(contents(directory.path()), before);
 }

@@ -16,7 +16,7 @@ use std::{
 use gatekey_core::{RootKey, Timestamp, ledger::NewEntry};
 use serde_json::{Value, json};
 
-use crate::{command_line::{fails, json, json_lines, said, tamper}, faults::disk::{EIO, EROFS, Faulty}, support::{random::{Random, seed}, Credentials, Server, gatekey, is_long_run, run, PUBLIC_URL, World, decoded, eventually}};
+use crate::{command_line::{fails, json, json_lines, stdout, tamper}, faults::disk::{EIO, EROFS, Faulty}, support::{random::{Random, seed}, Credentials, ServerProcess, gatekey, is_long_run, run, PUBLIC_URL, Server, decoded, eventually}};
 
 /// Runs `gatekey root-key`, or another command on a data directory.
 fn on(data_dir: &Path, words: &[&str]) -> Output {
@@ -52,7 +52,7 @@ fn lines(data_dir: &Path) -> Vec<String> {
 
 /// Every entry of the ledger, once it verifies.
 fn ledger(data_dir: &Path) -> Vec<Value> {
-    said(&on(data_dir, &["ledger", "verify"]));
+    stdout(&on(data_dir, &["ledger", "verify"]));
     json_lines(&on(data_dir, &["ledger", "export"]))
 }
 
@@ -71,12 +71,12 @@ fn put_lines(data_dir: &Path, lines: &[&str]) {
     fs::write(key_file(data_dir), lines.join("\n") + "\n").unwrap();
 }
 
-impl World {
+impl Server {
     /// Asserts that a secret and a token from before are as valid as ever.
     async fn serves(&self, key: &Credentials, token: &str) {
-        assert!(self.lives(token).await, "a token from before");
+        assert!(self.accepts(token).await, "a token from before");
         let fresh = self.token(key).await;
-        assert!(self.lives(&fresh).await);
+        assert!(self.accepts(&fresh).await);
         assert_eq!(decoded(&fresh).0["kid"], decoded(token).0["kid"], "the same signing key");
         let wrong = gatekey_credentials::Secret::from_random(&[9; 23]).expose().to_owned();
         let wrong = Credentials { client_secret: wrong, ..key.clone() };
@@ -86,113 +86,113 @@ impl World {
 
 #[tokio::test]
 async fn secrets_and_tokens_from_before_a_rotation_are_valid_after_it_and_after_a_restart() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let ca = fs::read(world.server.ca_file()).unwrap();
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let ca = fs::read(server.process.ca_file()).unwrap();
     let rotated = rotate(&data_dir);
     assert_eq!(rotated, json!({ "version": 2, "was_begun": false, "still_pending": false }));
-    world.serves(&key, &token).await;
-    world.restart().await;
-    world.serves(&key, &token).await;
-    assert_eq!(fs::read(world.server.ca_file()).unwrap(), ca, "the private CA is the same");
+    server.serves(&key, &token).await;
+    server.restart().await;
+    server.serves(&key, &token).await;
+    assert_eq!(fs::read(server.process.ca_file()).unwrap(), ca, "the private CA is the same");
     rotate(&data_dir);
-    world.kill_and_restart();
-    world.serves(&key, &token).await;
+    server.kill_and_restart();
+    server.serves(&key, &token).await;
 }
 
 #[tokio::test]
 async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    assert!(server.process.stop().await.success());
     assert_eq!(rotate(&data_dir)["version"], 2);
-    world.kill_and_restart();
-    world.serves(&key, &token).await;
+    server.kill_and_restart();
+    server.serves(&key, &token).await;
     assert_eq!(versions(&data_dir).into_keys().collect::<Vec<_>>(), [1, 2]);
 }
 
 #[tokio::test]
 async fn new_secrets_are_hashed_under_the_newest_version_and_old_ones_once_they_are_used() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let (used, _idle) = (world.key("used").await, world.key("idle").await);
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let (used, _idle) = (server.create_key("used").await, server.create_key("idle").await);
     assert_eq!(versions(&data_dir), [(1, is("in_use", 3))].into());
     rotate(&data_dir);
     assert_eq!(versions(&data_dir), [(2, is("in_use", 0)), (1, is("older", 3))].into());
-    world.key("new").await;
+    server.create_key("new").await;
     assert_eq!(versions(&data_dir), [(2, is("in_use", 1)), (1, is("older", 3))].into());
-    let token = world.token(&used).await;
+    let token = server.token(&used).await;
     // What is noted is written at the end at the latest.
-    world.restart().await;
+    server.restart().await;
     assert_eq!(versions(&data_dir), [(2, is("in_use", 2)), (1, is("older", 2))].into());
-    world.serves(&used, &token).await;
-    let entry = world.ledger().await.into_iter().find(|entry| entry.action == "root_key.rehash_secrets");
+    server.serves(&used, &token).await;
+    let entry = server.ledger().await.into_iter().find(|entry| entry.action == "root_key.rehash_secrets");
     let entry = entry.unwrap();
     assert_eq!((&*entry.actor, &*entry.target, &*entry.detail), ("server", "2", "secrets=1"));
 }
 
 #[tokio::test]
 async fn a_used_secret_follows_while_the_server_runs() {
-    let world = World::lasting().await;
-    rotate(&world.server.data_dir);
-    world.token(&world.admin).await;
+    let server = Server::with_public_url().await;
+    rotate(&server.process.data_dir);
+    server.token(&server.admin).await;
     eventually("the secret is hashed under version 2", async || {
-        versions(&world.server.data_dir)[&1] == is("older", 0)
+        versions(&server.process.data_dir)[&1] == is("older", 0)
     })
     .await;
-    world.serves(&world.admin, &world.admin_token).await;
+    server.serves(&server.admin, &server.admin_token).await;
 }
 
 #[tokio::test]
 async fn an_old_version_is_retired_only_when_no_secret_needs_it_and_is_then_gone_for_good() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let (idle, _) = (world.key("idle").await, world.key("off").await);
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let (idle, _) = (server.create_key("idle").await, server.create_key("off").await);
     rotate(&data_dir);
     let retire = |version: &str| on(&data_dir, &["root-key", "retire", version]);
     assert!(fails(&retire("2"), 2).contains("in use"));
     assert!(fails(&retire("3"), 3).contains("knows no version 3"));
-    world.token(&key).await;
-    world.token(&world.admin).await;
-    world.admin("Disable", json!({ "clientId": "off" })).await;
+    server.token(&key).await;
+    server.token(&server.admin).await;
+    server.admin_call("Disable", json!({ "clientId": "off" })).await;
     // A disabled key may be enabled again.
     let refused = fails(&retire("1"), 2);
     assert!(refused.contains("2 secret(s)") && refused.contains("idle, off"), "{refused}");
-    world.admin("Delete", json!({ "clientId": "off" })).await;
-    let rotated = world.rotate(&idle, json!({})).await;
+    server.admin_call("Delete", json!({ "clientId": "off" })).await;
+    let rotated = server.rotate(&idle, json!({})).await;
     let before = lines(&data_dir);
-    said(&retire("1"));
+    stdout(&retire("1"));
     assert_eq!(lines(&data_dir), before[..1]);
     assert_eq!(versions(&data_dir), [(2, is("in_use", 3)), (1, is("retired", 0))].into());
-    said(&retire("1"));
+    stdout(&retire("1"));
     for _ in 0..2 {
-        world.serves(&key, &token).await;
-        world.serves(&rotated, &token).await;
+        server.serves(&key, &token).await;
+        server.serves(&rotated, &token).await;
         let actions: Vec<_> = ledger(&data_dir).into_iter().map(|entry| entry["action"].clone()).collect();
         let retired = actions.iter().filter(|action| *action == "root_key.retire").count();
         assert_eq!(retired, 1, "{actions:?}");
-        world.restart().await;
+        server.restart().await;
     }
     // With the old line put back the version stays retired, and its key hashes nothing.
     put_lines(&data_dir, &[&before[0], &before[1]]);
-    world.restart().await;
+    server.restart().await;
     assert_eq!(versions(&data_dir)[&1], is("retired", 0));
     assert_eq!(rotate(&data_dir)["version"], 3);
-    world.serves(&key, &token).await;
+    server.serves(&key, &token).await;
 }
 
 #[tokio::test]
 async fn a_rotation_is_entered_and_the_ledger_verifies_over_it() {
-    let world = World::lasting().await;
-    let data_dir = &world.server.data_dir;
+    let server = Server::with_public_url().await;
+    let data_dir = &server.process.data_dir;
     rotate(data_dir);
-    world.key("ci").await;
+    server.create_key("ci").await;
     rotate(data_dir);
     let entries = ledger(data_dir);
     let of = |entry: &Value| {
@@ -214,12 +214,12 @@ async fn a_rotation_is_entered_and_the_ledger_verifies_over_it() {
 
 #[tokio::test]
 async fn a_changed_entry_is_found_on_either_side_of_a_rotation() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    world.key("before").await;
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    server.create_key("before").await;
     rotate(&data_dir);
-    world.key("after").await;
-    assert!(world.server.stop().await.success());
+    server.create_key("after").await;
+    assert!(server.process.stop().await.success());
     let shelf = tempfile::tempdir().unwrap();
     for (number, (tampering, place)) in [
         ("UPDATE ledger SET target = 'other' WHERE sequence = 3", 3),
@@ -234,8 +234,8 @@ async fn a_changed_entry_is_found_on_either_side_of_a_rotation() {
         let copy = shelf.path().join(number.to_string());
         copied(&data_dir, &copy);
         tamper(&copy, tampering);
-        let said = fails(&on(&copy, &["ledger", "verify"]), 8);
-        assert!(said.contains(&format!("broken at entry {place}")), "{tampering}: {said}");
+        let stderr = fails(&on(&copy, &["ledger", "verify"]), 8);
+        assert!(stderr.contains(&format!("broken at entry {place}")), "{tampering}: {stderr}");
         assert_eq!(on(&copy, &["doctor"]).status.code(), Some(8), "{tampering}");
     }
 }
@@ -270,11 +270,11 @@ fn forge(data_dir: &Path, root_key: &RootKey, target: &str) {
 
 #[tokio::test]
 async fn who_knows_an_old_root_key_cannot_go_on_with_the_ledger() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
     let old = crate::support::root_key(&data_dir);
     rotate(&data_dir);
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     let shelf = tempfile::tempdir().unwrap();
     let copy = |name: &str| {
         let copy = shelf.path().join(name);
@@ -284,15 +284,15 @@ async fn who_knows_an_old_root_key_cannot_go_on_with_the_ledger() {
 
     let appended = copy("appended");
     forge(&appended, &old, "forged");
-    let said = fails(&on(&appended, &["ledger", "verify"]), 8);
-    assert!(said.contains("broken at entry 4"), "{said}");
+    let stderr = fails(&on(&appended, &["ledger", "verify"]), 8);
+    assert!(stderr.contains("broken at entry 4"), "{stderr}");
 
     // What was entered since is cut off, and other things are entered.
     let replaced = copy("replaced");
     tamper(&replaced, "DELETE FROM ledger WHERE sequence >= 3");
     forge(&replaced, &old, "forged");
-    let said = fails(&on(&replaced, &["ledger", "verify"]), 8);
-    assert!(said.contains("ends at entry 3 under version 1"), "{said}");
+    let stderr = fails(&on(&replaced, &["ledger", "verify"]), 8);
+    assert!(stderr.contains("ends at entry 3 under version 1"), "{stderr}");
 
     // The same, and nothing in the database tells of the rotation any more.
     let undone = copy("undone");
@@ -302,8 +302,8 @@ async fn who_knows_an_old_root_key_cannot_go_on_with_the_ledger() {
          UPDATE root_key SET ledger_key = NULL; UPDATE secret SET pepper_version = 1",
     );
     forge(&undone, &old, "forged");
-    let said = fails(&on(&undone, &["ledger", "verify"]), 1);
-    assert!(said.contains("it is from before the rotation"), "{said}");
+    let stderr = fails(&on(&undone, &["ledger", "verify"]), 1);
+    assert!(stderr.contains("it is from before the rotation"), "{stderr}");
     let served = on(&undone, &["serve", "--listen", "127.0.0.1:0"]);
     assert!(fails(&served, 1).contains("does not know version 2 of the root key"));
     assert_eq!(on(&undone, &["doctor"]).status.code(), Some(8));
@@ -311,9 +311,9 @@ async fn who_knows_an_old_root_key_cannot_go_on_with_the_ledger() {
 
 #[tokio::test]
 async fn an_older_database_is_taken_up_by_who_says_so() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    assert!(server.process.stop().await.success());
     let shelf = tempfile::tempdir().unwrap();
     let older = shelf.path().join("older");
     copied(&data_dir, &older);
@@ -322,21 +322,21 @@ async fn an_older_database_is_taken_up_by_who_says_so() {
     assert!(fails(&on(&older, &["root-key", "list"]), 1).contains("gatekey root-key rotate"));
     assert_eq!(rotate(&older)["was_begun"], true);
     assert_eq!(versions(&older), versions(&data_dir));
-    let server = Server::start_on(&older, &["--public-url", PUBLIC_URL]);
-    assert_eq!(server.http().token(&world.admin, &[]).await.status, 200);
+    let process = ServerProcess::start_on(&older, &["--public-url", PUBLIC_URL]);
+    assert_eq!(process.http().token(&server.admin, &[]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_is_refused_while_the_root_key_is_rotated() {
-    let world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let (done, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let crowd: Vec<_> = (0..4)
         .map(|number| {
-            let (http, key, token) = (world.server.http(), key.clone(), token.clone());
-            let (admin_token, done, answered) = (world.admin_token.clone(), done.clone(), answered.clone());
+            let (http, key, token) = (server.process.http(), key.clone(), token.clone());
+            let (admin_token, done, answered) = (server.admin_token.clone(), done.clone(), answered.clone());
             tokio::spawn(async move {
                 let mut made = Vec::new();
                 while !done.load(Ordering::Relaxed) {
@@ -364,7 +364,7 @@ async fn no_request_is_refused_while_the_root_key_is_rotated() {
     done.store(true, Ordering::Relaxed);
     for worker in crowd {
         for made in worker.await.unwrap() {
-            assert_eq!(world.http.token(&made, &[]).await.status, 200, "{}", made.client_id);
+            assert_eq!(server.http.token(&made, &[]).await.status, 200, "{}", made.client_id);
         }
     }
     ledger(&data_dir);
@@ -372,37 +372,37 @@ async fn no_request_is_refused_while_the_root_key_is_rotated() {
 
 #[tokio::test]
 async fn a_list_that_began_before_a_rotation_goes_on_after_it() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let page = world.admin("List", json!({ "pageSize": 1 })).await;
-    rotate(&world.server.data_dir);
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let page = server.admin_call("List", json!({ "pageSize": 1 })).await;
+    rotate(&server.process.data_dir);
     let body = json!({ "pageSize": 1, "pageToken": page["nextPageToken"] });
-    let next = world.admin("List", body).await;
+    let next = server.admin_call("List", body).await;
     assert_eq!(next["apiKeys"][0]["clientId"], "ci");
 }
 
 #[tokio::test]
 async fn a_rotation_that_the_store_refused_leaves_everything_in_force_and_is_finished_later() {
-    let mut faulty = Faulty::with("data/gatekey.db", &[]).await;
-    let world = &mut faulty.world;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let mut faulty = Faulty::run_with("data/gatekey.db", &[]).await;
+    let server = &mut faulty.server;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     faulty.fail(&["write"], EIO);
     assert!(fails(&on(&data_dir, &["root-key", "rotate"]), 1).contains("unavailable"));
     assert!(lines(&data_dir)[0].ends_with(" pending"));
-    faulty.world.serves(&key, &token).await;
+    faulty.server.serves(&key, &token).await;
     // Between file and store.
-    faulty.world.server.kill();
+    faulty.server.process.kill();
     faulty.mend();
-    faulty.world.kill_and_restart();
-    let world = &faulty.world;
-    world.serves(&key, &token).await;
+    faulty.server.kill_and_restart();
+    let server = &faulty.server;
+    server.serves(&key, &token).await;
     assert_eq!(versions(&data_dir), [(2, is("not_in_use", 0)), (1, is("in_use", 2))].into());
     assert_eq!(rotate(&data_dir), json!({ "version": 2, "was_begun": true, "still_pending": false }));
     assert!(!lines(&data_dir)[0].ends_with(" pending"));
     assert_eq!(versions(&data_dir)[&2], is("in_use", 0));
-    world.serves(&key, &token).await;
+    server.serves(&key, &token).await;
     ledger(&data_dir);
 }
 
@@ -410,7 +410,7 @@ async fn a_rotation_that_the_store_refused_leaves_everything_in_force_and_is_fin
 /// read anew.
 async fn rotation_whose_answer_is_lost(faulty: &Faulty) {
     faulty.fail(&["sync"], EIO);
-    fails(&on(&faulty.world.server.data_dir, &["root-key", "rotate"]), 1);
+    fails(&on(&faulty.server.process.data_dir, &["root-key", "rotate"]), 1);
     faulty.fail(&["read"], EIO);
     assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
     faulty.mend();
@@ -418,47 +418,47 @@ async fn rotation_whose_answer_is_lost(faulty: &Faulty) {
 
 #[tokio::test]
 async fn a_rotation_whose_commit_surfaces_later_is_in_force_then() {
-    let faulty = Faulty::with("data/gatekey.db", &[]).await;
-    let world = &faulty.world;
-    let data_dir = world.server.data_dir.clone();
+    let faulty = Faulty::run_with("data/gatekey.db", &[]).await;
+    let server = &faulty.server;
+    let data_dir = server.process.data_dir.clone();
     let patch = json!({ "apiKey": { "clientId": "admin", "clientName": "new" }, "updateMask": "clientName" });
-    world.admin("Update", patch).await;
+    server.admin_call("Update", patch).await;
     rotation_whose_answer_is_lost(&faulty).await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     assert_eq!(versions(&data_dir)[&2].0, "in_use");
     ledger(&data_dir);
     assert_eq!(rotate(&data_dir)["was_begun"], true);
     assert_eq!(versions(&data_dir).into_keys().collect::<Vec<_>>(), [1, 2]);
-    world.serves(&key, &token).await;
-    world.serves(&world.admin, &world.admin_token).await;
+    server.serves(&key, &token).await;
+    server.serves(&server.admin, &server.admin_token).await;
     ledger(&data_dir);
 }
 
 #[tokio::test]
 async fn what_is_retired_follows_the_store_also_where_the_answer_to_a_rotation_was_lost() {
-    let faulty = Faulty::with("data/gatekey.db", &[]).await;
-    let world = &faulty.world;
-    let data_dir = world.server.data_dir.clone();
+    let faulty = Faulty::run_with("data/gatekey.db", &[]).await;
+    let server = &faulty.server;
+    let data_dir = server.process.data_dir.clone();
     rotation_whose_answer_is_lost(&faulty).await;
-    let key = world.key("ci").await;
+    let key = server.create_key("ci").await;
     assert!(!on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both keys' secrets need it");
-    for key in [&key, &world.admin] {
-        assert_eq!(world.http.token(key, &[]).await.status, 200);
+    for key in [&key, &server.admin] {
+        assert_eq!(server.http.token(key, &[]).await.status, 200);
     }
     assert!(on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both were used since");
     assert_eq!(versions(&data_dir)[&1].0, "retired");
-    let token = world.server.token(&key).await;
-    world.serves(&key, &token).await;
+    let token = server.process.token(&key).await;
+    server.serves(&key, &token).await;
     ledger(&data_dir);
 }
 
 #[tokio::test]
 async fn a_file_that_was_left_pending_after_the_store_had_followed_is_finished_at_the_next_start() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
     rotate(&data_dir);
-    world.server.kill();
+    server.process.kill();
     let finished = lines(&data_dir);
     let left = [&*format!("{} pending", finished[0]), &finished[1]];
     put_lines(&data_dir, &left);
@@ -466,9 +466,9 @@ async fn a_file_that_was_left_pending_after_the_store_had_followed_is_finished_a
     assert_eq!(rotate(&data_dir), json!({ "version": 2, "was_begun": true, "still_pending": false }));
     assert_eq!(lines(&data_dir), finished);
     put_lines(&data_dir, &left);
-    world.kill_and_restart();
+    server.kill_and_restart();
     assert_eq!(lines(&data_dir), finished);
-    world.serves(&world.admin, &world.admin_token).await;
+    server.serves(&server.admin, &server.admin_token).await;
 }
 
 /// Processes that are killed while they rotate.
@@ -479,16 +479,16 @@ const WITHIN_MICROS: u64 = 60_000;
 #[tokio::test]
 async fn a_rotation_that_is_killed_leaves_a_store_that_opens_and_a_rotation_that_can_be_repeated() {
     let mut random = Random(seed());
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let (mut begun, mut versions_before) = (0, 1);
     for round in 0..if is_long_run() { 20 * KILLS } else { KILLS } {
         // Every other time it is the server that rotates and is killed.
         let by_server = round % 2 == 1;
         if !by_server {
-            world.server.kill();
+            server.process.kill();
         }
         let mut rotating = gatekey()
             .args(["root-key", "rotate", "--data-dir", data_dir.to_str().unwrap()])
@@ -499,7 +499,7 @@ async fn a_rotation_that_is_killed_leaves_a_store_that_opens_and_a_rotation_that
         // No event says when a rotation is half done.
         tokio::time::sleep(Duration::from_micros(random.below(WITHIN_MICROS))).await;
         if by_server {
-            world.server.kill();
+            server.process.kill();
         } else {
             rotating.kill().unwrap();
         }
@@ -507,8 +507,8 @@ async fn a_rotation_that_is_killed_leaves_a_store_that_opens_and_a_rotation_that
         if lines(&data_dir)[0].ends_with(" pending") {
             begun += 1;
         }
-        world.kill_and_restart();
-        world.serves(&key, &token).await;
+        server.kill_and_restart();
+        server.serves(&key, &token).await;
         let newest = lines(&data_dir).len() as u64;
         assert!((versions_before..=versions_before + 1).contains(&newest), "one rotation makes one version");
         if lines(&data_dir)[0].ends_with(" pending") {
@@ -516,7 +516,7 @@ async fn a_rotation_that_is_killed_leaves_a_store_that_opens_and_a_rotation_that
         }
         versions_before = newest;
         assert_eq!(versions(&data_dir)[&newest].0, "in_use");
-        world.serves(&key, &token).await;
+        server.serves(&key, &token).await;
         ledger(&data_dir);
     }
     println!("{begun} were killed between file and file; {versions_before} versions");
@@ -525,15 +525,15 @@ async fn a_rotation_that_is_killed_leaves_a_store_that_opens_and_a_rotation_that
 
 #[tokio::test]
 async fn a_backup_from_before_a_rotation_is_restored_with_the_new_file() {
-    let world = World::lasting().await;
-    let data_dir = &world.server.data_dir;
-    let key = world.key("ci").await;
+    let server = Server::with_public_url().await;
+    let data_dir = &server.process.data_dir;
+    let key = server.create_key("ci").await;
     let shelf = tempfile::tempdir().unwrap();
     let path = |name: &str| shelf.path().join(name).to_str().unwrap().to_owned();
-    said(&on(data_dir, &["backup", &path("before")]));
+    stdout(&on(data_dir, &["backup", &path("before")]));
     fs::copy(key_file(data_dir), path("old.key")).unwrap();
     rotate(data_dir);
-    said(&on(data_dir, &["backup", &path("after")]));
+    stdout(&on(data_dir, &["backup", &path("after")]));
     let header = |name: &str| {
         let text = fs::read(path(name)).unwrap();
         let line = text.split(|byte| *byte == b'\n').nth(1).unwrap();
@@ -545,14 +545,14 @@ async fn a_backup_from_before_a_rotation_is_restored_with_the_new_file() {
     let before = lines(data_dir);
     for name in ["before", "after"] {
         let new = path(&format!("{name}-restored"));
-        said(&run(&["restore", &path(name), "--data-dir", &new, "--root-key-file", &root_key]));
+        stdout(&run(&["restore", &path(name), "--data-dir", &new, "--root-key-file", &root_key]));
         let flags = ["--public-url", PUBLIC_URL, "--root-key-file", &*root_key];
-        let server = Server::start_on(Path::new(&new), &flags);
-        assert_eq!(server.http().token(&key, &[]).await.status, 200, "{name}");
-        let bearer = format!("Bearer {}", world.admin_token);
-        assert_eq!(server.http().get("/me", &[("authorization", &bearer)]).await.status, 401);
+        let process = ServerProcess::start_on(Path::new(&new), &flags);
+        assert_eq!(process.http().token(&key, &[]).await.status, 200, "{name}");
+        let bearer = format!("Bearer {}", server.admin_token);
+        assert_eq!(process.http().get("/me", &[("authorization", &bearer)]).await.status, 401);
         let verify = ["ledger", "verify", "--data-dir", &new, "--root-key-file", &root_key];
-        said(&run(&verify));
+        stdout(&run(&verify));
         let list = ["root-key", "list", "--data-dir", &new, "--root-key-file", &root_key, "--output", "json"];
         assert_eq!(json(&run(&list))[0]["state"], "in_use");
     }
@@ -573,12 +573,12 @@ async fn a_backup_from_before_a_rotation_is_restored_with_the_new_file() {
 
 #[tokio::test]
 async fn a_file_that_lacks_a_version_in_use_is_refused_and_the_version_named() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
     let old = lines(&data_dir);
     rotate(&data_dir);
     let both = lines(&data_dir);
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     let stranger = "gatekey-root-key-2:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     for (lines, expected) in [
         (vec![&*both[0]], "version 1 of the root key is missing"),
@@ -596,15 +596,15 @@ async fn a_file_that_lacks_a_version_in_use_is_refused_and_the_version_named() {
         assert!(String::from_utf8_lossy(&doctor.stdout).contains(expected));
     }
     put_lines(&data_dir, &[&both[0], &both[1]]);
-    world.kill_and_restart();
-    world.serves(&world.admin, &world.admin_token).await;
+    server.kill_and_restart();
+    server.serves(&server.admin, &server.admin_token).await;
 }
 
 #[tokio::test]
 async fn the_file_keeps_its_permissions_and_its_place_behind_a_link() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    assert!(server.process.stop().await.success());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let elsewhere = tempfile::tempdir().unwrap();
     let real = elsewhere.path().join("real.key");
@@ -634,8 +634,8 @@ async fn where_the_server_may_not_write_the_file_people_make_it_themselves() {
     let (root_key, new) = (secrets.join("root.key"), directory.path().join("new.key"));
     let flags = ["--root-key-file", root_key.to_str().unwrap()];
     let faulty = Faulty::start_in(directory, "secrets/", &flags).await;
-    let world = &faulty.world;
-    let data_dir = &world.server.data_dir;
+    let server = &faulty.server;
+    let data_dir = &server.process.data_dir;
     faulty.fail(&["open"], EROFS);
     let before = fs::read(&root_key).unwrap();
     let refused = fails(&on(data_dir, &["root-key", "rotate"]), 1);
@@ -644,7 +644,7 @@ async fn where_the_server_may_not_write_the_file_people_make_it_themselves() {
     assert_eq!(fs::read(&root_key).unwrap(), before);
 
     let words = ["root-key", "new", "--root-key-file", root_key.to_str().unwrap(), new.to_str().unwrap()];
-    said(&run(&words));
+    stdout(&run(&words));
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fails(&run(&words), 2).contains("is not overwritten"));
     let again = ["root-key", "new", "--root-key-file", new.to_str().unwrap(), "another.key"];
@@ -654,46 +654,46 @@ async fn where_the_server_may_not_write_the_file_people_make_it_themselves() {
     let rotated = on(data_dir, &["root-key", "rotate", "--output", "json"]);
     assert_eq!(json(&rotated), json!({ "version": 2, "was_begun": true, "still_pending": true }));
     assert!(String::from_utf8_lossy(&rotated.stderr).contains("take the word pending out"));
-    world.serves(&world.admin, &world.admin_token).await;
+    server.serves(&server.admin, &server.admin_token).await;
     let text = fs::read_to_string(&root_key).unwrap();
     fs::write(&root_key, text.replace(" pending", "")).unwrap();
     assert_eq!(versions(data_dir)[&2].0, "in_use");
 
-    world.token(&world.admin).await;
+    server.token(&server.admin).await;
     let retired = on(data_dir, &["root-key", "retire", "1"]);
-    said(&retired);
+    stdout(&retired);
     assert!(String::from_utf8_lossy(&retired.stderr).contains("take the line gatekey-root-key-1:"));
 }
 
 #[tokio::test]
 async fn a_database_from_before_there_were_versions_is_taken_up_as_it_is() {
-    let mut world = World::lasting().await;
-    let data_dir = world.server.data_dir.clone();
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_public_url().await;
+    let data_dir = server.process.data_dir.clone();
+    assert!(server.process.stop().await.success());
     let unversion =
         "DROP TABLE root_key; ALTER TABLE ledger DROP COLUMN root_key_version; PRAGMA user_version = 1";
     rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap().execute_batch(unversion).unwrap();
     // Looked at without being changed.
-    said(&on(&data_dir, &["doctor"]));
+    stdout(&on(&data_dir, &["doctor"]));
     let right = lines(&data_dir);
     put_lines(&data_dir, &["gatekey-root-key-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
     let refused = fails(&on(&data_dir, &["root-key", "list"]), 1);
     assert!(refused.contains("root key that belongs to the data directory"), "{refused}");
     put_lines(&data_dir, &[&right[0]]);
-    world.kill_and_restart();
-    world.serves(&world.admin, &world.admin_token).await;
+    server.kill_and_restart();
+    server.serves(&server.admin, &server.admin_token).await;
     rotate(&data_dir);
-    world.serves(&world.admin, &world.admin_token).await;
+    server.serves(&server.admin, &server.admin_token).await;
     let entries = ledger(&data_dir);
     assert_eq!((&entries[0]["root_key_version"], &entries[2]["root_key_version"]), (&json!(1), &json!(2)));
 }
 
 #[tokio::test]
 async fn people_read_which_versions_there_are_and_what_needs_them() {
-    let world = World::start().await;
-    let rotated = said(&on(&world.server.data_dir, &["root-key", "rotate"]));
+    let server = Server::start().await;
+    let rotated = stdout(&on(&server.process.data_dir, &["root-key", "rotate"]));
     assert!(rotated.contains("version 2 of the root key is in use"), "{rotated}");
-    let text = said(&on(&world.server.data_dir, &["root-key", "list"]));
+    let text = stdout(&on(&server.process.data_dir, &["root-key", "list"]));
     let rows: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..4], ["VERSION", "STATE", "SINCE", "SECRETS"]);
     assert_eq!(rows[1][..3], ["2", "in", "use"]);

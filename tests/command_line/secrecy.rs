@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     rpc::health_and_reflection::served_methods,
-    support::{Credentials, Http, Server, World, collector::Collector, copied_store},
+    support::{Credentials, Http, Server, ServerProcess, collector::Collector, copied_store},
 };
 
 /// Everything that lets somebody in, and is handed out once.
@@ -23,7 +23,7 @@ struct Handed {
 
 impl Handed {
     /// A server's work with secrets and tokens of each kind, good and bad.
-    async fn out(server: &Server) -> Self {
+    async fn out(server: &ServerProcess) -> Self {
         let http = server.http();
         let admin = server.init();
         let token = server.token(&admin).await;
@@ -82,7 +82,7 @@ impl Handed {
 async fn no_secret_and_no_token_is_in_the_log_however_much_is_logged() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    let mut server = Server::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
+    let mut server = ServerProcess::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
     let handed = Handed::out(&server).await;
     assert!(server.stop().await.success());
     let lines = server.log();
@@ -97,7 +97,7 @@ async fn no_secret_and_no_token_is_in_the_log_however_much_is_logged() {
 
 #[tokio::test]
 async fn no_secret_and_no_token_is_on_the_disk() {
-    let mut server = Server::start();
+    let mut server = ServerProcess::start();
     let handed = Handed::out(&server).await;
     let mut seen = 0;
     for stopped in [false, true] {
@@ -121,7 +121,7 @@ async fn no_secret_and_no_token_is_on_the_disk() {
 
 #[tokio::test]
 async fn no_private_key_is_readable_in_the_database() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     server.init();
     for name in ["gatekey.db", "gatekey.db-wal"] {
         let bytes = fs::read(server.data_dir.join(name)).unwrap();
@@ -135,7 +135,7 @@ async fn no_private_key_is_readable_in_the_database() {
 
 #[tokio::test]
 async fn no_secret_is_in_the_process_table() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let handed = Handed::out(&server).await;
     for name in ["cmdline", "environ"] {
         let text = fs::read(format!("/proc/{}/{name}", server.pid())).unwrap();
@@ -147,8 +147,8 @@ async fn no_secret_is_in_the_process_table() {
 
 #[tokio::test]
 async fn no_answer_but_create_and_rotate_shows_a_secret() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     let body = json!({ "clientId": "ci" });
     let named = json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
     let apps = "/cloudidl.identity.AppsService";
@@ -164,9 +164,12 @@ async fn no_answer_but_create_and_rotate_shows_a_secret() {
         (format!("{own}/Enable"), &body),
         (format!("{apps}/Delete"), &body),
     ] {
-        let answer = world.http.connect_json(&procedure, &world.admin_token, body).await;
-        assert_eq!(answer.status, 200, "{procedure}: {}", answer.text());
-        assert!(!answer.text().contains("gk_") && !answer.text().contains(&key.client_secret), "{procedure}");
+        let response = server.http.connect_json(&procedure, &server.admin_token, body).await;
+        assert_eq!(response.status, 200, "{procedure}: {}", response.text());
+        assert!(
+            !response.text().contains("gk_") && !response.text().contains(&key.client_secret),
+            "{procedure}"
+        );
     }
 }
 
@@ -264,7 +267,7 @@ async fn no_credential_comes_to_rest_wherever_it_is_sent() {
     let data_dir = directory.path().join("data");
     let collector = Collector::start().await;
     let flags = ["--otlp-endpoint", &collector.url];
-    let mut server = Server::start_in(&data_dir, &flags, &[("GATEKEY_LOG", "trace")]);
+    let mut server = ServerProcess::start_in(&data_dir, &flags, &[("GATEKEY_LOG", "trace")]);
     let (http, admin) = (server.http(), server.init());
     let admin_token = server.token(&admin).await;
     let key = http.create(&admin_token, "ci").await;

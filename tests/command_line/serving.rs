@@ -11,8 +11,8 @@ use std::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{fails, said, with};
-use crate::support::{Http, Server, World, eventually, gatekey, raw, run};
+use super::{fails, run_with, stdout};
+use crate::support::{Http, Server, ServerProcess, connection, eventually, gatekey, run};
 
 #[tokio::test]
 async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
@@ -48,33 +48,36 @@ fn stop(signal: &str, pid: u32) {
 #[tokio::test]
 async fn a_request_under_way_is_finished_when_the_server_is_told_to_stop() {
     for signal in ["TERM", "INT"] {
-        let mut world = World::start().await;
+        let mut server = Server::start().await;
         let body = "grant_type=client_credentials";
-        let authorization = format!("authorization: {}", world.admin.basic());
+        let authorization = format!("authorization: {}", server.admin.basic());
         let headers = [FORM, &*authorization];
-        let mut stream = raw::begin(&world.server, "/oauth2/token", &headers, body.len()).await;
+        let mut stream = connection::begin(&server.process, "/oauth2/token", &headers, body.len()).await;
         stream.write_all(&body.as_bytes()[..10]).await.unwrap();
-        stop(signal, world.server.pid());
-        world.server.wait_for_log("draining connections");
+        stop(signal, server.process.pid());
+        server.process.wait_for_log("draining connections");
         stream.write_all(&body.as_bytes()[10..]).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("access_token"), "{answer}");
-        let status = world.server.wait();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(
+            response.starts_with("HTTP/1.1 200 OK\r\n") && response.contains("access_token"),
+            "{response}"
+        );
+        let status = server.process.wait();
         assert_eq!(status.code(), Some(0), "{status:?}");
     }
 }
 
 #[tokio::test]
 async fn a_second_signal_stops_the_server_at_once() {
-    let mut world = World::start().await;
-    let _stream = raw::begin(&world.server, "/oauth2/token", &[FORM], 50).await;
-    stop("TERM", world.server.pid());
-    world.server.wait_for_log("draining connections");
-    stop("TERM", world.server.pid());
-    assert_eq!(world.server.wait().code(), Some(0));
-    let said = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("once more"));
-    assert!(world.server.log().iter().any(said));
+    let mut server = Server::start().await;
+    let _stream = connection::begin(&server.process, "/oauth2/token", &[FORM], 50).await;
+    stop("TERM", server.process.pid());
+    server.process.wait_for_log("draining connections");
+    stop("TERM", server.process.pid());
+    assert_eq!(server.process.wait().code(), Some(0));
+    let stderr = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("once more"));
+    assert!(server.process.log().iter().any(stderr));
 }
 
 #[test]
@@ -92,28 +95,28 @@ fn a_ready_file_of_an_earlier_run_is_gone_when_the_server_cannot_start() {
 
 #[tokio::test]
 async fn nobody_gets_in_once_the_server_is_told_to_stop() {
-    let mut world = World::start().await;
-    let address = raw::address(&world.server).to_owned();
-    assert!(world.server.stop().await.success());
+    let mut server = Server::start().await;
+    let address = connection::address(&server.process).to_owned();
+    assert!(server.process.stop().await.success());
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
-    assert!(!world.server.data_dir.join("control.sock").exists());
-    let last = world.server.log().pop().unwrap();
+    assert!(!server.process.data_dir.join("control.sock").exists());
+    let last = server.process.log().pop().unwrap();
     assert_eq!(last["message"], "stopped");
 }
 
 #[tokio::test]
 async fn when_a_secret_was_last_used_is_written_before_the_server_stops() {
-    let mut world = World::lasting().await;
-    let key = world.key("ci").await;
-    world.token(&key).await;
-    world.restart().await;
-    let told = world.admin("Get", json!({ "clientId": "ci" })).await;
+    let mut server = Server::with_public_url().await;
+    let key = server.create_key("ci").await;
+    server.token(&key).await;
+    server.restart().await;
+    let told = server.admin_call("Get", json!({ "clientId": "ci" })).await;
     assert!(told["apiKey"]["secrets"][0]["lastUsedAt"].is_string(), "{told}");
 }
 
 #[tokio::test]
 async fn each_request_leaves_one_line_with_its_name() {
-    let mut world = World::start().await;
+    let mut server = Server::start().await;
     let asked = [
         ("/me", "first"),
         ("/nowhere?secret=in-the-query", "second"),
@@ -121,17 +124,17 @@ async fn each_request_leaves_one_line_with_its_name() {
         ("/oauth2/jwks", &*"x".repeat(128)),
     ];
     for (path, request_id) in asked {
-        let answer = world.http.get(path, &[("x-request-id", request_id)]).await;
-        assert_eq!(answer.header("x-request-id"), request_id);
+        let response = server.http.get(path, &[("x-request-id", request_id)]).await;
+        assert_eq!(response.header("x-request-id"), request_id);
     }
-    let unnamed = world.http.get("/me", &[]).await.header("x-request-id").to_owned();
+    let unnamed = server.http.get("/me", &[]).await.header("x-request-id").to_owned();
     assert_eq!(unnamed.len(), 22, "128 random bits in base64url");
-    let calls = format!("Bearer {}", world.admin_token);
+    let calls = format!("Bearer {}", server.admin_token);
     let known = [("authorization", &*calls), ("x-request-id", "known")];
-    world.http.get("/me", &known).await;
-    assert!(world.server.stop().await.success());
+    server.http.get("/me", &known).await;
+    assert!(server.process.stop().await.success());
 
-    let lines = world.server.log();
+    let lines = server.process.log();
     let requests: Vec<_> = lines.iter().filter(|line| line["target"] == "gatekey::request").collect();
     let of = |request_id: &str| {
         let mut found = requests.iter().filter(|line| line["request_id"] == request_id);
@@ -157,10 +160,10 @@ async fn each_request_leaves_one_line_with_its_name() {
 
 #[tokio::test]
 async fn a_name_of_a_request_that_is_none_is_replaced() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for given in ["", "with blank", &"x".repeat(129), "tab\there"] {
-        let answer = world.http.get("/me", &[("x-request-id", given)]).await;
-        assert_eq!(answer.header("x-request-id").len(), 22, "{given}");
+        let response = server.http.get("/me", &[("x-request-id", given)]).await;
+        assert_eq!(response.header("x-request-id").len(), 22, "{given}");
     }
 }
 
@@ -170,15 +173,15 @@ fn plaintext_beyond_loopback_is_refused_before_anything_is_made() {
     let data_dir = directory.path().join("data");
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let flags = ["serve", "--plaintext", "--listen", listen, "--data-dir", data_dir.to_str().unwrap()];
-        let said = fails(&run(&flags), 2);
-        assert!(said.contains("plaintext") && said.contains("trusted_proxies"), "{said}");
+        let stderr = fails(&run(&flags), 2);
+        assert!(stderr.contains("plaintext") && stderr.contains("trusted_proxies"), "{stderr}");
     }
     assert!(!data_dir.exists());
 }
 
 #[tokio::test]
 async fn plaintext_on_loopback_serves_http() {
-    let server = Server::start_with(&["--plaintext"]);
+    let server = ServerProcess::start_with(&["--plaintext"]);
     assert!(server.url.starts_with("http://127.0.0.1:"));
     assert!(!server.ca_file().exists());
     let admin = server.init();
@@ -186,7 +189,7 @@ async fn plaintext_on_loopback_serves_http() {
     assert_eq!(http.token(&admin, &[]).await.status, 200);
     let mut client = gatekey();
     client.env("GATEKEY_API_KEY", admin.encoded(server.endpoint()));
-    let whoami = said(&with(&mut client, &format!("whoami --endpoint {}", server.url)));
+    let whoami = stdout(&run_with(&mut client, &format!("whoami --endpoint {}", server.url)));
     assert!(whoami.contains("admin"), "{whoami}");
 }
 
@@ -196,8 +199,8 @@ async fn an_address_that_is_taken_is_said_with_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
-    let said = fails(&run(&["serve", "--data-dir", data_dir, "--listen", &address]), 1);
-    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+    let stderr = fails(&run(&["serve", "--data-dir", data_dir, "--listen", &address]), 1);
+    assert!(stderr.contains(&address) && stderr.contains("--listen"), "{stderr}");
 }
 
 #[tokio::test]
@@ -207,7 +210,7 @@ async fn flags_go_before_the_configuration_file() {
     fs::write(&config, "public_url = \"https://file.example.com\"\norganization = \"of-the-file\"").unwrap();
     let (data_dir, config) = (directory.path().join("data"), config.to_str().unwrap());
     let server =
-        Server::start_on(&data_dir, &["--config", config, "--public-url", "https://flag.example.com"]);
+        ServerProcess::start_on(&data_dir, &["--config", config, "--public-url", "https://flag.example.com"]);
     assert_eq!(server.url, "https://flag.example.com");
     let token = server.token(&server.init()).await;
     assert_eq!(crate::support::decoded(&token).1["org"], "of-the-file");
@@ -224,7 +227,7 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
         audiences = ["https://a.example", "b"]
     "#;
     fs::write(&config, toml).unwrap();
-    let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
+    let told = stdout(&run(&["config", "check", "--config", config.to_str().unwrap()]));
     for (setting, value) in [
         ("listen", "127.0.0.1:8443"),
         ("public_url", "https://127.0.0.1:8443"),
@@ -244,7 +247,7 @@ fn a_good_configuration_is_told_with_what_follows_from_it() {
 
 #[test]
 fn a_file_of_all_the_defaults_in_the_schema_is_one_that_is_accepted() {
-    let schema: Value = serde_json::from_str(&said(&run(&["config", "schema"]))).unwrap();
+    let schema: Value = serde_json::from_str(&stdout(&run(&["config", "schema"]))).unwrap();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let defaults = schema["properties"].as_object().unwrap().iter();
     let lines: Vec<_> = defaults
@@ -254,8 +257,8 @@ fn a_file_of_all_the_defaults_in_the_schema_is_one_that_is_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("gatekey.toml");
     fs::write(&config, lines.join("\n")).unwrap();
-    let told = said(&run(&["config", "check", "--config", config.to_str().unwrap()]));
-    assert_eq!(told, said(&run(&["config", "check"])), "as if nothing had been said");
+    let told = stdout(&run(&["config", "check", "--config", config.to_str().unwrap()]));
+    assert_eq!(told, stdout(&run(&["config", "check"])), "as if nothing had been said");
 }
 
 #[test]
@@ -268,11 +271,11 @@ fn everything_that_is_wrong_with_a_configuration_is_told_at_once() {
                 failed_authentications_per_minute = 10001",
     )
     .unwrap();
-    let said = fails(&run(&["config", "check", "--config", config.to_str().unwrap()]), 2);
+    let stderr = fails(&run(&["config", "check", "--config", config.to_str().unwrap()]), 2);
     for setting in
         ["token_lifetime_seconds", "audiences", "organization", "failed_authentications_per_minute"]
     {
-        assert!(said.contains(setting), "{said}");
+        assert!(stderr.contains(setting), "{stderr}");
     }
 }
 
@@ -290,8 +293,8 @@ fn a_setting_that_is_unknown_is_told_with_its_line() {
         fs::write(&config, text).unwrap();
         for command in [&["config", "check"][..], &["serve"]] {
             let arguments = [command, &["--config", config.to_str().unwrap()]].concat();
-            let said = fails(&run(&arguments), 2);
-            assert!(said.contains(told) && said.contains("gatekey.toml"), "{said}");
+            let stderr = fails(&run(&arguments), 2);
+            assert!(stderr.contains(told) && stderr.contains("gatekey.toml"), "{stderr}");
         }
     }
 }
@@ -299,15 +302,15 @@ fn a_setting_that_is_unknown_is_told_with_its_line() {
 #[test]
 fn a_public_url_of_the_other_scheme_is_refused() {
     for words in [&["--public-url", "http://localhost:1"][..], &["--public-url", "http://keys.example.com"]] {
-        let said = fails(&run(&[&["config", "check"], words].concat()), 2);
-        assert!(said.contains("public_url") && said.contains("https"), "{said}");
+        let stderr = fails(&run(&[&["config", "check"], words].concat()), 2);
+        assert!(stderr.contains("public_url") && stderr.contains("https"), "{stderr}");
     }
 }
 
 #[test]
 fn a_configuration_file_that_is_not_there_is_said() {
-    let said = fails(&run(&["config", "check", "--config", "/nonexistent/gatekey.toml"]), 2);
-    assert!(said.contains("/nonexistent/gatekey.toml"), "{said}");
+    let stderr = fails(&run(&["config", "check", "--config", "/nonexistent/gatekey.toml"]), 2);
+    assert!(stderr.contains("/nonexistent/gatekey.toml"), "{stderr}");
 }
 
 #[tokio::test]
@@ -315,7 +318,7 @@ async fn the_ready_file_can_be_read_by_everybody() {
     let directory = tempfile::tempdir().unwrap();
     let ready_file = directory.path().join("ready.json");
     let flags = ["--ready-file", ready_file.to_str().unwrap()];
-    let _server = Server::start_on(&directory.path().join("data"), &flags);
+    let _server = ServerProcess::start_on(&directory.path().join("data"), &flags);
     eventually("the ready file", async || ready_file.exists()).await;
     assert_eq!(fs::metadata(&ready_file).unwrap().permissions().mode() & 0o777, 0o644);
 }

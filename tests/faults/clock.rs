@@ -26,7 +26,7 @@ use gatekey_store::SqliteStore;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{PUBLIC_URL, World, copied_store, eventually, not_proven};
+use crate::support::{PUBLIC_URL, Server, copied_store, eventually, not_proven};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -370,7 +370,7 @@ fn libfaketime() -> Option<String> {
 
 /// A server whose clock can be set.
 struct Outside {
-    world: World,
+    server: Server,
     /// Holds how far the clock is wrong.
     offset: TempDir,
 }
@@ -396,8 +396,8 @@ impl Outside {
             ("DONT_FAKE_MONOTONIC", "1"),
         ];
         let directory = tempfile::tempdir().unwrap();
-        let world = World::start_in(directory, &["--public-url", PUBLIC_URL], &environment).await;
-        Some(Self { world, offset })
+        let server = Server::start_in(directory, &["--public-url", PUBLIC_URL], &environment).await;
+        Some(Self { server, offset })
     }
 }
 
@@ -411,30 +411,30 @@ fn set(offset: &TempDir, seconds: i64) {
 #[tokio::test]
 async fn a_server_first_started_while_its_clock_was_ahead_serves_those_whose_clock_is_right() {
     // A client refuses certificates of the future.
-    let Some(Outside { world, offset }) = Outside::start(23 * HOUR).await else { return };
+    let Some(Outside { server, offset }) = Outside::start(23 * HOUR).await else { return };
     set(&offset, 0);
-    let token = world.token(&world.admin).await;
-    let me = world.http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
+    let token = server.token(&server.admin).await;
+    let me = server.http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
     assert_eq!(me.status, 200, "{}", me.text());
 }
 
 #[tokio::test]
 async fn a_server_lives_through_an_hour_forth_and_back() {
-    let Some(Outside { world, offset }) = Outside::start(0).await else { return };
-    let http = &world.http;
-    let (key, other) = (world.key("ci").await, world.key("rotated").await);
-    let (revoked, alive) = (world.token(&key).await, world.token(&key).await);
-    let of_old_secret = world.token(&other).await;
+    let Some(Outside { server, offset }) = Outside::start(0).await else { return };
+    let http = &server.http;
+    let (key, other) = (server.create_key("ci").await, server.create_key("rotated").await);
+    let (revoked, alive) = (server.token(&key).await, server.token(&key).await);
+    let of_old_secret = server.token(&other).await;
     let headers = [("authorization", &*key.basic())];
     assert_eq!(http.form("/oauth2/revoke", &headers, &format!("token={revoked}")).await.status, 200);
-    world.rotate(&other, json!({})).await;
+    server.rotate(&other, json!({})).await;
 
     let mut steps = 0;
     for seconds in [3700, 0, -3700, 0] {
         set(&offset, seconds);
         steps += 1;
         // The server's own word on what time it is.
-        let told = http.token(&world.admin, &[]).await.json();
+        let told = http.token(&server.admin, &[]).await.json();
         let admin_token = told["access_token"].as_str().unwrap();
         let issued = crate::support::decoded(admin_token).1["iat"].as_i64().unwrap();
         let jumped = issued - (crate::support::now() + seconds);
@@ -449,16 +449,16 @@ async fn a_server_lives_through_an_hour_forth_and_back() {
         }
         assert_eq!(http.token(&other, &[]).await.status, 401, "at {seconds}");
     }
-    assert!(world.lives(&alive).await, "the clock is right again");
+    assert!(server.accepts(&alive).await, "the clock is right again");
     // What happens in the background still happens.
-    let late = world.key("late").await;
-    world.token(&late).await;
+    let late = server.create_key("late").await;
+    server.token(&late).await;
     eventually("the use is written", async || {
-        let told = world.admin("Get", json!({ "clientId": "late" })).await;
+        let told = server.admin_call("Get", json!({ "clientId": "late" })).await;
         told["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
     })
     .await;
-    let (store, root_key, _copy) = copied_store(&world.server.data_dir);
+    let (store, root_key, _copy) = copied_store(&server.process.data_dir);
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
     verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
     let steps = entries.iter().filter_map(|entry| entry.entry.target.strip_prefix("step-"));

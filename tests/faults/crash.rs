@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::{
-    Answer, Credentials, Http, PUBLIC_URL, Server, copied_store, gatekey, is_long_run,
+    Credentials, Http, PUBLIC_URL, Response, ServerProcess, copied_store, gatekey, is_long_run,
     random::{Random, seed},
 };
 
@@ -124,9 +124,9 @@ async fn live(random: &mut Random) {
     assert!(replays > 0, "the load was not what it should be");
 }
 
-fn start(data_dir: &Path) -> Server {
+fn start(data_dir: &Path) -> ServerProcess {
     // Tokens outlive the port.
-    Server::start_on(data_dir, &["--public-url", PUBLIC_URL])
+    ServerProcess::start_on(data_dir, &["--public-url", PUBLIC_URL])
 }
 
 /// Starts a server that is killed after so long, wherever it then is.
@@ -185,7 +185,7 @@ struct Wire {
 
 impl Wire {
     /// A call of our own service as admin; `None` when no answer comes.
-    async fn call(&self, method: &str, request_id: &str, body: &Value) -> Option<Answer> {
+    async fn call(&self, method: &str, request_id: &str, body: &Value) -> Option<Response> {
         let authorization = format!("Bearer {}", self.admin_token);
         let headers = [
             ("authorization", &*authorization),
@@ -197,7 +197,7 @@ impl Wire {
     }
 
     /// A form with a key's secret; `None` when no answer comes.
-    async fn form(&self, path: &str, request_id: &str, key: &Credentials, body: String) -> Option<Answer> {
+    async fn form(&self, path: &str, request_id: &str, key: &Credentials, body: String) -> Option<Response> {
         let authorization = key.basic();
         let headers = [
             ("authorization", &*authorization),
@@ -211,23 +211,23 @@ impl Wire {
     async fn token(&self, client_id: &str, client_secret: &str) -> Option<Result<String, u16>> {
         let key = Credentials { client_id: client_id.to_owned(), client_secret: client_secret.to_owned() };
         let body = "grant_type=client_credentials".to_owned();
-        let answer = self.form("/oauth2/token", "token", &key, body).await?;
-        Some(match answer.status.as_u16() {
-            200 => Ok(answer.json()["access_token"].as_str().unwrap().to_owned()),
+        let response = self.form("/oauth2/token", "token", &key, body).await?;
+        Some(match response.status.as_u16() {
+            200 => Ok(response.json()["access_token"].as_str().unwrap().to_owned()),
             status => Err(status),
         })
     }
 
     async fn is_accepted(&self, token: &str) -> bool {
-        let answer = self.http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
-        assert!(matches!(answer.status.as_u16(), 200 | 401), "{}", answer.text());
-        answer.status == 200
+        let response = self.http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
+        assert!(matches!(response.status.as_u16(), 200 | 401), "{}", response.text());
+        response.status == 200
     }
 
     /// Every client id; each with a secret at least.
     async fn listed(&self) -> BTreeSet<String> {
-        let answer = self.call("List", "list", &json!({ "pageSize": 1000 })).await.unwrap().json();
-        let keys = answer["apiKeys"].as_array().unwrap();
+        let response = self.call("List", "list", &json!({ "pageSize": 1000 })).await.unwrap().json();
+        let keys = response["apiKeys"].as_array().unwrap();
         for key in keys {
             assert!(!key["secrets"].as_array().unwrap().is_empty(), "{key}");
         }
@@ -340,14 +340,14 @@ impl Worker {
         let request_id = format!("r{round}-w{}-{}", self.number, self.calls);
         let (client_id, change) = self.choose(wire).await?;
         let asked = Doubt { request_id, client_id, change };
-        let Some(answer) = self.ask(wire, &asked).await else {
+        let Some(response) = self.ask(wire, &asked).await else {
             self.doubt = Some(asked);
             return None;
         };
-        assert_eq!(answer.status, 200, "{asked:?}: {}", answer.text());
+        assert_eq!(response.status, 200, "{asked:?}: {}", response.text());
         let secret = match asked.change {
             Change::Create | Change::Rotate => {
-                Some(answer.json()["clientSecret"].as_str().unwrap().to_owned())
+                Some(response.json()["clientSecret"].as_str().unwrap().to_owned())
             }
             Change::Update(_) | Change::Disable | Change::Enable | Change::Delete | Change::Revoke(_) => None,
         };
@@ -388,7 +388,7 @@ impl Worker {
         Some((client_id.clone(), change))
     }
 
-    async fn ask(&self, wire: &Wire, asked: &Doubt) -> Option<Answer> {
+    async fn ask(&self, wire: &Wire, asked: &Doubt) -> Option<Response> {
         let Doubt { request_id, client_id, change } = asked;
         let body = json!({ "clientId": client_id });
         match change {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Answer, Credentials, Http, PUBLIC_URL, Server, World, binary, eventually, not_proven, run,
+    Credentials, Http, PUBLIC_URL, Response, Server, ServerProcess, binary, eventually, not_proven, run,
 };
 
 // Error numbers, from errno(3); the same on every Linux.
@@ -43,7 +43,7 @@ fn injector() -> &'static Path {
 
 /// A server whose disk can be made to fail.
 pub(crate) struct Faulty {
-    pub(crate) world: World,
+    pub(crate) server: Server,
     faults: TempDir,
 }
 
@@ -67,7 +67,7 @@ impl Faulty {
             ("FAULTS_BY", faults.path().to_str().unwrap()),
         ];
         let flags = [&["--public-url", PUBLIC_URL], flags].concat();
-        Self { world: World::start_in(directory, &flags, &environment).await, faults }
+        Self { server: Server::start_in(directory, &flags, &environment).await, faults }
     }
 
     /// From now on these operations fail with that error.
@@ -84,14 +84,14 @@ impl Faulty {
         }
     }
 
-    pub(crate) async fn own(&self, method: &str, body: &Value) -> Answer {
+    pub(crate) async fn own(&self, method: &str, body: &Value) -> Response {
         let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
-        self.world.http.connect_json(&procedure, &self.world.admin_token, body).await
+        self.server.http.connect_json(&procedure, &self.server.admin_token, body).await
     }
 
-    async fn revoke(&self, key: &Credentials, token: &str) -> Answer {
+    async fn revoke(&self, key: &Credentials, token: &str) -> Response {
         let headers = [("authorization", &*key.basic())];
-        self.world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await
+        self.server.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await
     }
 }
 
@@ -110,22 +110,22 @@ fn changes() -> BTreeMap<&'static str, Value> {
 }
 
 /// Asserts that a call was refused for now, and that the caller learns nothing of the disk.
-fn refused_for_now(what: &str, answer: &Answer) {
-    assert_eq!(answer.status, 503, "{what}: {}", answer.text());
-    assert_eq!(answer.json()["code"], "unavailable", "{what}");
-    assert_eq!(answer.json()["message"], "the store is unavailable, try again", "{what}");
+fn refused_for_now(what: &str, response: &Response) {
+    assert_eq!(response.status, 503, "{what}: {}", response.text());
+    assert_eq!(response.json()["code"], "unavailable", "{what}");
+    assert_eq!(response.json()["message"], "the store is unavailable, try again", "{what}");
 }
 
 /// What a failing disk means, whatever its failure: `cause` is what the log must say.
 async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, cause: &str) {
     let mut faulty = Faulty::start().await;
-    let world = &faulty.world;
-    let key = world.key("ci").await;
-    world.key("off").await;
-    world.admin("Disable", json!({ "clientId": "off" })).await;
-    let (token, revoked) = (world.token(&key).await, world.token(&key).await);
+    let server = &faulty.server;
+    let key = server.create_key("ci").await;
+    server.create_key("off").await;
+    server.admin_call("Disable", json!({ "clientId": "off" })).await;
+    let (token, revoked) = (server.token(&key).await, server.token(&key).await);
     assert_eq!(faulty.revoke(&key, &revoked).await.status, 200);
-    let before = world.ledger().await;
+    let before = server.ledger().await;
 
     faulty.fail(operations, error);
     for (method, body) in changes() {
@@ -133,46 +133,49 @@ async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, 
     }
     let create = json!({ "clientId": "another", "clientName": "another" });
     let public = "/cloudidl.identity.AppsService/Create";
-    refused_for_now(public, &world.http.connect_json(public, &world.admin_token, &create).await);
-    let answer = faulty.revoke(&key, &token).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (503, &json!("temporarily_unavailable")));
-    assert!(!answer.text().contains("disk"), "{}", answer.text());
-    let init = run(&["init", "--data-dir", world.server.data_dir.to_str().unwrap(), "--name", "more"]);
+    refused_for_now(public, &server.http.connect_json(public, &server.admin_token, &create).await);
+    let response = faulty.revoke(&key, &token).await;
+    assert_eq!(
+        (response.status.as_u16(), &response.json()["error"]),
+        (503, &json!("temporarily_unavailable"))
+    );
+    assert!(!response.text().contains("disk"), "{}", response.text());
+    let init = run(&["init", "--data-dir", server.process.data_dir.to_str().unwrap(), "--name", "more"]);
     let said = String::from_utf8(init.stderr).unwrap();
     assert_eq!(init.status.code(), Some(6), "{said}");
     assert!(said.contains("the store is unavailable"), "{said}");
 
     // All that was refused has no effect, and what needs no disk goes on.
-    assert!(world.lives(&token).await);
-    assert!(!world.lives(&revoked).await);
-    assert!(world.lives(&world.token(&key).await).await);
-    let shown = world.admin("Get", json!({ "clientId": "ci" })).await;
+    assert!(server.accepts(&token).await);
+    assert!(!server.accepts(&revoked).await);
+    assert!(server.accepts(&server.token(&key).await).await);
+    let shown = server.admin_call("Get", json!({ "clientId": "ci" })).await;
     assert_eq!(shown["apiKey"]["clientName"], "ci");
-    assert_eq!(world.http.token(&key, &[]).await.status, 200);
-    let server = &world.server;
+    assert_eq!(server.http.token(&key, &[]).await.status, 200);
+    let process = &server.process;
     eventually("the log names the cause", async || {
-        server.log().iter().any(|line| line.to_string().contains(cause))
+        process.log().iter().any(|line| line.to_string().contains(cause))
     })
     .await;
 
     faulty.mend();
     assert_eq!(faulty.revoke(&key, &token).await.status, 200);
-    assert!(!world.lives(&token).await);
+    assert!(!server.accepts(&token).await);
     for (method, body) in changes() {
-        let answer = faulty.own(method, &body).await;
+        let response = faulty.own(method, &body).await;
         // Delete stands before Disable in the alphabet, and takes the key away.
         let gone = matches!(method, "Disable" | "RotateSecret" | "Update");
-        assert_eq!(answer.status, if gone { 404 } else { 200 }, "{method}: {}", answer.text());
+        assert_eq!(response.status, if gone { 404 } else { 200 }, "{method}: {}", response.text());
     }
-    let ledger = world.ledger().await;
+    let ledger = server.ledger().await;
     assert!(ledger.starts_with(&before), "what was entered before is still there");
-    faulty.world.kill_and_restart();
-    let listed = faulty.world.admin("List", json!({})).await;
+    faulty.server.kill_and_restart();
+    let listed = faulty.server.admin_call("List", json!({})).await;
     let client_ids: Vec<_> =
         listed["apiKeys"].as_array().unwrap().iter().map(|key| key["clientId"].as_str().unwrap()).collect();
     assert_eq!(client_ids, ["admin", "another", "off"]);
-    assert!(!faulty.world.lives(&revoked).await);
-    assert!(faulty.world.ledger().await.starts_with(&ledger));
+    assert!(!faulty.server.accepts(&revoked).await);
+    assert!(faulty.server.ledger().await.starts_with(&ledger));
 }
 
 #[tokio::test]
@@ -203,12 +206,12 @@ async fn a_change_that_was_refused_is_in_force_as_soon_as_anybody_is_told_that_i
     // A commit whose sync fails is whole in the log, though nobody was told so. When every connection has met the
     // disk's failure, the next one reads the log anew, and finds it.
     let faulty = Faulty::start().await;
-    let world = &faulty.world;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = &faulty.server;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     // What readers know of the key is old now, so the next one must ask the disk.
     let patch = json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
-    world.admin("Update", patch).await;
+    server.admin_call("Update", patch).await;
     faulty.fail(&["sync"], EIO);
     let disable = json!({ "clientId": "ci" });
     refused_for_now("Disable", &faulty.own("Disable", &disable).await);
@@ -216,65 +219,68 @@ async fn a_change_that_was_refused_is_in_force_as_soon_as_anybody_is_told_that_i
     refused_for_now("Get", &faulty.own("Get", &disable).await);
     faulty.mend();
     assert_eq!(faulty.own("Disable", &disable).await.status, 200);
-    assert!(!world.lives(&token).await, "the token of a key that was disabled");
-    assert_eq!(world.http.token(&key, &[]).await.status, 401);
+    assert!(!server.accepts(&token).await, "the token of a key that was disabled");
+    assert_eq!(server.http.token(&key, &[]).await.status, 401);
 }
 
 #[tokio::test]
 async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
     let faulty = Faulty::start().await;
-    let world = &faulty.world;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = &faulty.server;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let of_the_key = json!({ "clientId": "ci" });
     // A change makes everybody who reads ask the disk anew; what memory still holds is no failure.
     let change = async || {
         let patch =
             json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
-        world.admin("Update", patch).await;
+        server.admin_call("Update", patch).await;
     };
     change().await;
     faulty.fail(&["read"], EIO);
     refused_for_now("Get", &faulty.own("Get", &of_the_key).await);
     refused_for_now("List", &faulty.own("List", &json!({})).await);
     let public = "/cloudidl.identity.AppsService/List";
-    refused_for_now(public, &world.http.connect_json(public, &world.admin_token, &json!({})).await);
+    refused_for_now(public, &server.http.connect_json(public, &server.admin_token, &json!({})).await);
     let bearer = format!("Bearer {token}");
-    let answer = world.http.get("/me", &[("authorization", &bearer)]).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (503, &json!("temporarily_unavailable")));
-    assert!(!answer.text().contains("disk"), "{}", answer.text());
-    let ledger = run(&["ledger", "list", "--data-dir", world.server.data_dir.to_str().unwrap()]);
+    let response = server.http.get("/me", &[("authorization", &bearer)]).await;
+    assert_eq!(
+        (response.status.as_u16(), &response.json()["error"]),
+        (503, &json!("temporarily_unavailable"))
+    );
+    assert!(!response.text().contains("disk"), "{}", response.text());
+    let ledger = run(&["ledger", "list", "--data-dir", server.process.data_dir.to_str().unwrap()]);
     let said = String::from_utf8(ledger.stderr).unwrap();
     assert!(!ledger.status.success() && said.contains("the store"), "{said}");
 
     // What needs no disk goes on.
-    let fetched = world.token(&key).await;
-    assert_eq!(world.introspect(&world.admin, &fetched).await["active"], true);
+    let fetched = server.token(&key).await;
+    assert_eq!(server.introspect(&server.admin, &fetched).await["active"], true);
     eventually("the log names the cause", async || {
         let cause =
             "damaged, or the disk cannot read it: database disk image is malformed (SQLite's code 11)";
-        world.server.log().iter().any(|line| line.to_string().contains(cause))
+        server.process.log().iter().any(|line| line.to_string().contains(cause))
     })
     .await;
 
     faulty.mend();
-    assert_eq!(world.admin("Get", of_the_key).await["apiKey"]["clientName"], "new");
-    assert!(world.lives(&token).await);
+    assert_eq!(server.admin_call("Get", of_the_key).await["apiKey"]["clientName"], "new");
+    assert!(server.accepts(&token).await);
     change().await;
-    assert!(world.ledger().await.iter().any(|entry| entry.action == "api_key.update"));
+    assert!(server.ledger().await.iter().any(|entry| entry.action == "api_key.update"));
 }
 
 #[tokio::test]
 async fn uses_that_could_not_be_written_are_written_later() {
     let faulty = Faulty::start().await;
-    let world = &faulty.world;
-    let key = world.key("ci").await;
+    let server = &faulty.server;
+    let key = server.create_key("ci").await;
     faulty.fail(&["write"], EIO);
-    world.token(&key).await;
-    world.server.wait_for_log("last-used times could not be written; they are kept for the next try");
+    server.token(&key).await;
+    server.process.wait_for_log("last-used times could not be written; they are kept for the next try");
     faulty.mend();
     eventually("the use is written", async || {
-        let told = world.admin("Get", json!({ "clientId": "ci" })).await;
+        let told = server.admin_call("Get", json!({ "clientId": "ci" })).await;
         told["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
     })
     .await;
@@ -311,7 +317,7 @@ async fn a_file_system_that_is_really_full_is_survived_as_well() {
         admin = admin_file.display(),
     );
     by.extend(["sh", "-c", &script]);
-    let mut server = Server::start_by(&by, &data_dir, &["--public-url", PUBLIC_URL], &[]);
+    let mut server = ServerProcess::start_by(&by, &data_dir, &["--public-url", PUBLIC_URL], &[]);
     let inside = PathBuf::from(format!("/proc/{}/root{}", server.pid(), mounted.display()));
     server.data_dir = inside.join("data");
     let admin: Value = serde_json::from_slice(&fs::read(admin_file).unwrap()).unwrap();
@@ -332,11 +338,11 @@ async fn a_file_system_that_is_really_full_is_survived_as_well() {
     let mut made = Vec::new();
     let mut refused = 0;
     for number in 0..200 {
-        let answer = create(number).await;
-        if answer.status == 200 {
+        let response = create(number).await;
+        if response.status == 200 {
             made.push(format!("key-{number}"));
         } else {
-            refused_for_now("Create", &answer);
+            refused_for_now("Create", &response);
             refused += 1;
         }
         assert_eq!(http.token(&admin, &[]).await.status, 200);

@@ -10,31 +10,31 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Answer, Http, Server, World, eventually, raw};
+use crate::support::{Http, Response, Server, ServerProcess, connection, eventually};
 
 const LIST: &str = "/cloudidl.identity.AppsService/List";
 const DELETE: &str = "/cloudidl.identity.AppsService/Delete";
 const TOKEN: &str = "/oauth2/token";
 
-impl World {
+impl Server {
     async fn observed() -> Self {
         Self::with_flags(&["--admin-listen", "127.0.0.1:0"]).await
     }
 
-    async fn probe(&self, path: &str) -> Answer {
-        Http::new(self.server.admin_url.as_ref().unwrap(), None).get(path, &[]).await
+    async fn probe(&self, path: &str) -> Response {
+        Http::new(self.process.admin_url.as_ref().unwrap(), None).get(path, &[]).await
     }
 
     /// Every sample by its name with labels.
     async fn samples(&self) -> BTreeMap<String, f64> {
-        let answer = self.probe("/metrics").await;
-        assert_eq!(answer.status, 200);
+        let response = self.probe("/metrics").await;
+        assert_eq!(response.status, 200);
         assert!(
-            answer.header("content-type").starts_with("text/plain; version=0.0.4"),
+            response.header("content-type").starts_with("text/plain; version=0.0.4"),
             "{:?}",
-            answer.headers
+            response.headers
         );
-        let text = answer.text();
+        let text = response.text();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(|line| {
             let (name, value) = line.rsplit_once(' ').unwrap();
@@ -56,7 +56,7 @@ fn assert_counts(samples: &BTreeMap<String, f64>, name: &str, expected: f64) {
 #[tokio::test]
 async fn nothing_of_it_is_served_unless_it_is_asked_for_nor_ever_to_clients() {
     for flags in [&[][..], &["--admin-listen", "127.0.0.1:0"]] {
-        let server = Server::start_with(flags);
+        let server = ServerProcess::start_with(flags);
         assert_eq!(server.admin_url.is_some(), !flags.is_empty());
         for path in ["/healthz", "/readyz", "/metrics"] {
             assert_eq!(server.http().get(path, &[]).await.status, 404, "{path}");
@@ -66,56 +66,56 @@ async fn nothing_of_it_is_served_unless_it_is_asked_for_nor_ever_to_clients() {
 
 #[tokio::test]
 async fn a_server_that_serves_is_healthy_and_ready() {
-    let world = World::observed().await;
-    assert_eq!(world.probe("/healthz").await.text(), "ok\n");
-    let ready = world.probe("/readyz").await;
+    let server = Server::observed().await;
+    assert_eq!(server.probe("/healthz").await.text(), "ok\n");
+    let ready = server.probe("/readyz").await;
     assert_eq!(ready.status, 200, "{}", ready.text());
     let expected = json!({ "ready": true, "store": true, "signing_key": true, "stopping": false });
     assert_eq!(ready.json(), expected);
-    assert_eq!(world.probe("/").await.status, 404);
+    assert_eq!(server.probe("/").await.status, 404);
 }
 
 #[tokio::test]
 async fn a_server_that_drains_is_healthy_and_not_ready() {
-    let mut world = World::observed().await;
+    let mut server = Server::observed().await;
     let form = "content-type: application/x-www-form-urlencoded";
-    let mut stream = raw::begin(&world.server, "/oauth2/token", &[form], 50).await;
-    let pid = world.server.pid().to_string();
+    let mut stream = connection::begin(&server.process, "/oauth2/token", &[form], 50).await;
+    let pid = server.process.pid().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    world.server.wait_for_log("draining connections");
-    let ready = world.probe("/readyz").await;
+    server.process.wait_for_log("draining connections");
+    let ready = server.probe("/readyz").await;
     assert_eq!((ready.status.as_u16(), &ready.json()["stopping"]), (503, &json!(true)));
-    assert_eq!(world.probe("/healthz").await.status, 200);
+    assert_eq!(server.probe("/healthz").await.status, 200);
     stream.write_all(&[b'x'; 50]).await.unwrap();
     drop(stream);
-    assert!(world.server.wait().success());
+    assert!(server.process.wait().success());
 }
 
 #[tokio::test]
 async fn a_server_whose_database_is_gone_is_healthy_and_not_ready() {
-    let world = World::observed().await;
+    let server = Server::observed().await;
     // A reader that is open already keeps its file; so its pages are made unreadable.
-    let database = world.server.data_dir.join("gatekey.db");
+    let database = server.process.data_dir.join("gatekey.db");
     fs::OpenOptions::new().write(true).truncate(true).open(&database).unwrap();
     fs::OpenOptions::new()
         .write(true)
         .truncate(true)
         .open(database.with_file_name("gatekey.db-wal"))
         .unwrap();
-    eventually("the loss is noticed", async || world.probe("/readyz").await.status == 503).await;
-    assert_eq!(world.probe("/readyz").await.json()["store"], false);
-    assert_eq!(world.probe("/healthz").await.status, 200);
+    eventually("the loss is noticed", async || server.probe("/readyz").await.status == 503).await;
+    assert_eq!(server.probe("/readyz").await.json()["store"], false);
+    assert_eq!(server.probe("/healthz").await.status, 200);
 }
 
 #[tokio::test]
 async fn requests_are_counted_by_route_and_outcome_over_every_protocol() {
-    let world = World::observed().await;
-    let key = world.key("ci").await;
-    let before = world.samples().await;
+    let server = Server::observed().await;
+    let key = server.create_key("ci").await;
+    let before = server.samples().await;
     for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
         let client = Client::builder()
-            .endpoint(&world.server.url)
-            .ca_file(world.server.ca_file())
+            .endpoint(&server.process.url)
+            .ca_file(server.process.ca_file())
             .credentials("ci", PlainSecret::new(&key.client_secret))
             .protocol(protocol)
             .build()
@@ -126,12 +126,12 @@ async fn requests_are_counted_by_route_and_outcome_over_every_protocol() {
         }
         ApiKey::get(&client, "ci").await.unwrap();
     }
-    world.http.connect_json(LIST, "", &json!({})).await;
-    world.http.connect_json(DELETE, &world.admin_token, &json!({ "clientId": "nope" })).await;
+    server.http.connect_json(LIST, "", &json!({})).await;
+    server.http.connect_json(DELETE, &server.admin_token, &json!({ "clientId": "nope" })).await;
     let wrong = crate::support::basic("ci", "wrong");
-    world.http.form(TOKEN, &[("authorization", &wrong)], "grant_type=client_credentials").await;
-    world.http.form(TOKEN, &[("authorization", &key.basic())], "grant_type=x").await;
-    let after = world.samples().await;
+    server.http.form(TOKEN, &[("authorization", &wrong)], "grant_type=client_credentials").await;
+    server.http.form(TOKEN, &[("authorization", &key.basic())], "grant_type=x").await;
+    let after = server.samples().await;
     for (route, outcome, expected) in [
         ("/cloudidl.identity.AppsService/Get", "denied", 3.0),
         ("/cloudidl.identity.AppsService/Create", "denied", 3.0),
@@ -151,11 +151,11 @@ async fn requests_are_counted_by_route_and_outcome_over_every_protocol() {
 
 #[tokio::test]
 async fn how_long_requests_took_is_counted_in_buckets_that_add_up() {
-    let world = World::observed().await;
+    let server = Server::observed().await;
     for _ in 0..20 {
-        world.token(&world.admin).await;
+        server.token(&server.admin).await;
     }
-    let samples = world.samples().await;
+    let samples = server.samples().await;
     let counted: f64 = ["ok", "unauthenticated", "denied", "refused", "failed"]
         .map(|outcome| requests(&samples, TOKEN, outcome))
         .iter()
@@ -175,8 +175,8 @@ async fn how_long_requests_took_is_counted_in_buckets_that_add_up() {
 
 #[tokio::test]
 async fn random_paths_make_no_new_labels() {
-    let world = World::observed().await;
-    let before = world.samples().await;
+    let server = Server::observed().await;
+    let before = server.samples().await;
     for number in 0..300 {
         let path = match number % 4 {
             0 => format!("/{number}"),
@@ -186,10 +186,10 @@ async fn random_paths_make_no_new_labels() {
         };
         let path = path.replace('"', "%22");
         let method = if number % 2 == 0 { Method::GET } else { Method::POST };
-        let unknown = world.http.send(method, &path, &[("content-type", "application/json")], "{}").await;
+        let unknown = server.http.send(method, &path, &[("content-type", "application/json")], "{}").await;
         assert!(matches!(unknown.status.as_u16(), 404 | 405 | 501), "{path}: {}", unknown.status);
     }
-    let after = world.samples().await;
+    let after = server.samples().await;
     let names = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(names(&before), names(&after));
     let more = requests(&after, "other", "refused") - requests(&before, "other", "refused");
@@ -198,11 +198,11 @@ async fn random_paths_make_no_new_labels() {
 
 #[tokio::test]
 async fn everything_that_is_advertised_has_a_label_of_its_own() {
-    let world = World::observed().await;
-    let metadata = world.http.get("/.well-known/oauth-authorization-server", &[]).await.json();
+    let server = Server::observed().await;
+    let metadata = server.http.get("/.well-known/oauth-authorization-server", &[]).await.json();
     let advertised = metadata.as_object().unwrap().values().filter_map(Value::as_str);
-    let paths: Vec<_> = advertised.filter_map(|url| url.strip_prefix(&*world.server.url)).collect();
-    let before = world.samples().await;
+    let paths: Vec<_> = advertised.filter_map(|url| url.strip_prefix(&*server.process.url)).collect();
+    let before = server.samples().await;
     for path in paths.iter().filter(|path| !path.is_empty()) {
         requests(&before, path, "ok");
     }
@@ -211,31 +211,31 @@ async fn everything_that_is_advertised_has_a_label_of_its_own() {
 
 #[tokio::test]
 async fn keys_denied_tokens_issued_tokens_and_the_queue_are_told() {
-    let world = World::observed().await;
-    let issued = world.samples().await["gatekey_tokens_issued_total"];
-    let lasting = world.key("lasting").await;
-    world.key("off").await;
-    world.admin("Disable", json!({ "clientId": "off" })).await;
+    let server = Server::observed().await;
+    let issued = server.samples().await["gatekey_tokens_issued_total"];
+    let lasting = server.create_key("lasting").await;
+    server.create_key("off").await;
+    server.admin_call("Disable", json!({ "clientId": "off" })).await;
     for name in ["brief", "gone"] {
         let soon = crate::support::in_future(std::time::Duration::from_millis(1500));
-        world.key_with(name, json!({ "expiresAt": soon })).await;
+        server.create_key_with(name, json!({ "expiresAt": soon })).await;
     }
-    world.admin("Delete", json!({ "clientId": "gone" })).await;
-    let token = world.token(&lasting).await;
+    server.admin_call("Delete", json!({ "clientId": "gone" })).await;
+    let token = server.token(&lasting).await;
     let headers = [("authorization", &*lasting.basic())];
-    world.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    server.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
     let expired = "gatekey_keys{state=\"expired\"}";
-    eventually("a key expires", async || world.samples().await[expired] > 0.5).await;
-    let samples = world.samples().await;
+    eventually("a key expires", async || server.samples().await[expired] > 0.5).await;
+    let samples = server.samples().await;
     assert_counts(&samples, expired, 1.0);
     assert_counts(&samples, "gatekey_keys{state=\"enabled\"}", 2.0);
     assert_counts(&samples, "gatekey_keys{state=\"disabled\"}", 1.0);
     assert_counts(&samples, "gatekey_denied_tokens", 1.0);
     assert_counts(&samples, "gatekey_tokens_issued_total", issued + 1.0);
     assert_counts(&samples, "gatekey_store_queue_depth", 0.0);
-    world.admin("Enable", json!({ "clientId": "off" })).await;
-    world.admin("Delete", json!({ "clientId": "lasting" })).await;
-    let samples = world.samples().await;
+    server.admin_call("Enable", json!({ "clientId": "off" })).await;
+    server.admin_call("Delete", json!({ "clientId": "lasting" })).await;
+    let samples = server.samples().await;
     assert_counts(&samples, "gatekey_keys{state=\"enabled\"}", 2.0);
     assert_counts(&samples, "gatekey_keys{state=\"disabled\"}", 0.0);
     assert_counts(&samples, "gatekey_denied_tokens", 0.0);
@@ -243,11 +243,11 @@ async fn keys_denied_tokens_issued_tokens_and_the_queue_are_told() {
 
 #[tokio::test]
 async fn nothing_of_a_key_is_told() {
-    let world = World::observed().await;
-    let key = world.key("a-very-special-name").await;
-    let token = world.token(&key).await;
-    world.http.get("/a-very-special-name", &[]).await;
-    let text = world.probe("/metrics").await.text();
+    let server = Server::observed().await;
+    let key = server.create_key("a-very-special-name").await;
+    let token = server.token(&key).await;
+    server.http.get("/a-very-special-name", &[]).await;
+    let text = server.probe("/metrics").await.text();
     for part in ["a-very-special-name", &key.client_secret, &token, "127.0.0.1"] {
         assert!(!text.contains(part), "{part}");
     }
@@ -258,7 +258,7 @@ fn the_ready_file_says_where_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ready.json");
     let server =
-        Server::start_with(&["--admin-listen", "127.0.0.1:0", "--ready-file", file.to_str().unwrap()]);
+        ServerProcess::start_with(&["--admin-listen", "127.0.0.1:0", "--ready-file", file.to_str().unwrap()]);
     // Written once the port accepts.
     let written = || fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let ready = loop {
@@ -272,13 +272,13 @@ fn the_ready_file_says_where_it_is() {
 
 #[tokio::test]
 async fn plain_http_is_counted_by_the_shape_of_its_path() {
-    let world = World::observed().await;
+    let server = Server::observed().await;
     for client_id in ["admin", "missing"] {
-        let bearer = format!("Bearer {}", world.admin_token);
+        let bearer = format!("Bearer {}", server.admin_token);
         let path = format!("/oauth_app/api/v1/{client_id}");
-        world.http.get(&path, &[("authorization", &bearer)]).await;
+        server.http.get(&path, &[("authorization", &bearer)]).await;
     }
-    let samples = world.samples().await;
+    let samples = server.samples().await;
     let route = "/oauth_app/api/v1/{client_id}";
     assert_counts(&samples, &format!("gatekey_request_duration_seconds_count{{route=\"{route}\"}}"), 2.0);
     assert_eq!(requests(&samples, route, "ok").to_string(), "1");

@@ -18,17 +18,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Http, PUBLIC_URL, Server, eventually, is_long_run, not_proven, raw};
+use crate::support::{Http, PUBLIC_URL, ServerProcess, connection, eventually, is_long_run, not_proven};
 
 /// A server that may have so many descriptors.
-fn with_descriptors(count: u32) -> (tempfile::TempDir, Server) {
+fn with_descriptors(count: u32) -> (tempfile::TempDir, ServerProcess) {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
-    let server = Server::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    let server = ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
     (directory, server)
 }
 
-fn said(server: &Server, words: &str) -> usize {
+fn times_logged(server: &ServerProcess, words: &str) -> usize {
     let says = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(words));
     server.log().iter().filter(says).count()
 }
@@ -41,16 +41,17 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
     let token = server.token(&admin).await;
     let create = async |name: &str| {
         let body = json!({ "clientId": name });
-        let answer = http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await;
+        assert_eq!(response.status, 200, "{}", response.text());
     };
     create("before").await;
     // There is room for 36. Not more than the kernel lets wait besides, or connecting itself would take long.
     let mut crowd = Vec::new();
     for _ in 0..100 {
-        crowd.push(TcpStream::connect(raw::address(&server)).await.unwrap());
+        crowd.push(TcpStream::connect(connection::address(&server)).await.unwrap());
     }
-    eventually("that there is no room", async || said(&server, "no room for more connections") == 1).await;
+    eventually("that there is no room", async || times_logged(&server, "no room for more connections") == 1)
+        .await;
     for number in 0..10 {
         create(&format!("amid-{number}")).await;
         assert_eq!(http.token(&admin, &[]).await.status, 200);
@@ -58,13 +59,13 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
     }
     let listed = http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await.json();
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
-    assert_eq!(said(&server, "no room for more connections"), 1);
-    assert_eq!(said(&server, "cannot be accepted"), 0);
+    assert_eq!(times_logged(&server, "no room for more connections"), 1);
+    assert_eq!(times_logged(&server, "cannot be accepted"), 0);
     drop(crowd);
     eventually("that there is room", async || {
         assert_eq!(server.http().token(&admin, &[]).await.status, 200);
         // More than once, where those who waited come in faster than they are seen to have gone.
-        said(&server, "there is room for connections again") >= 1
+        times_logged(&server, "there is room for connections again") >= 1
     })
     .await;
 }
@@ -83,10 +84,10 @@ async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others
     // Whoever may administer the server is not kept from taking all its descriptors.
     let socket = server.data_dir.join("control.sock");
     let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
-    eventually("it is said", async || said(&server, "the control socket cannot accept") == 1).await;
+    eventually("it is said", async || times_logged(&server, "the control socket cannot accept") == 1).await;
     // Found only by those who come now.
-    let _newcomer = TcpStream::connect(raw::address(&server)).await.unwrap();
-    eventually("it is said", async || said(&server, "connections cannot be accepted") == 1).await;
+    let _newcomer = TcpStream::connect(connection::address(&server)).await.unwrap();
+    eventually("it is said", async || times_logged(&server, "connections cannot be accepted") == 1).await;
     for number in 0..20 {
         let created = create(format!("key-{number}")).await;
         assert_eq!(created.status, 200, "{}", created.text());
@@ -95,7 +96,7 @@ async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others
     let list = "/gatekey.v1.ApiKeyService/List";
     let listed = http.connect_json(list, &token, &json!({})).await.json();
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
-    assert_eq!(said(&server, "cannot accept") + said(&server, "cannot be accepted"), 2);
+    assert_eq!(times_logged(&server, "cannot accept") + times_logged(&server, "cannot be accepted"), 2);
     drop(held);
     assert_eq!(server.http().token(&admin, &[]).await.status, 200);
     server.init_named("local");
@@ -105,7 +106,7 @@ async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others
 async fn the_limit_on_descriptors_is_raised_as_far_as_it_may_be() {
     let directory = tempfile::tempdir().unwrap();
     let script = "ulimit -S -n 90; exec \"$0\" \"$@\"";
-    let server = Server::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
+    let server = ServerProcess::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     let limits: Vec<_> = line.split_whitespace().collect();
@@ -137,7 +138,7 @@ async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
     if count < wanted {
         not_proven(&format!("{wanted} idle connections: a process may have {count} here"));
     }
-    let server = Server::start();
+    let server = ServerProcess::start();
     let admin = server.init();
     let http = server.http();
     assert_eq!(http.token(&admin, &[]).await.status, 200);
@@ -145,7 +146,8 @@ async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
         let ca_file = server.ca_file();
-        let mut stream = raw::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+        let mut stream =
+            connection::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
         // HTTP/2, which may be idle for longer than HTTP/1.1: preface and empty settings.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         stream.flush().await.unwrap();
@@ -167,7 +169,7 @@ async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let flags = ["--public-url", PUBLIC_URL];
-    let mut server = Server::start_on(&data_dir, &flags);
+    let mut server = ServerProcess::start_on(&data_dir, &flags);
     let token = server.token(&server.init()).await;
     let mut expected: BTreeSet<_> = ["admin".to_owned()].into();
     let rounds = if is_long_run() { 50 } else { 5 };
@@ -192,10 +194,10 @@ async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
                             [("authorization", &*authorization), ("content-type", "application/json")];
                         let path = "/gatekey.v1.ApiKeyService/Create";
                         let body = json!({ "clientId": name }).to_string();
-                        let Ok(answer) = http.try_send(Method::POST, path, &headers, body).await else {
+                        let Ok(response) = http.try_send(Method::POST, path, &headers, body).await else {
                             return acknowledged;
                         };
-                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        assert_eq!(response.status, 200, "{}", response.text());
                         acknowledged.push(name);
                         made.fetch_add(1, Ordering::Relaxed);
                     }
@@ -205,7 +207,7 @@ async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
         eventually("the load", async || made.load(Ordering::Relaxed) > 40).await;
         assert_eq!(server.stop().await.code(), Some(0));
         // Another takes over before anybody looks around.
-        server = Server::start_on(&data_dir, &flags);
+        server = ServerProcess::start_on(&data_dir, &flags);
         for work in work {
             expected.extend(work.await.unwrap());
         }
@@ -233,7 +235,8 @@ fn a_server_that_dies_leaves_no_core_dump() {
         return;
     }
     let script = format!("{script} exec \"$0\" \"$@\"");
-    let mut server = Server::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    let mut server =
+        ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
     server.init();
     assert!(Command::new("kill").args(["-ABRT", &server.pid().to_string()]).status().unwrap().success());
     let status = server.wait();

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Server, World, raw};
+use crate::support::{Server, ServerProcess, connection};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded";
 
@@ -58,8 +58,8 @@ fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 impl Frames {
-    async fn connect(server: &Server) -> Self {
-        let stream = raw::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+    async fn connect(server: &ServerProcess) -> Self {
+        let stream = connection::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
         let mut frames = Self { stream: stream.unwrap() };
         frames.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         frames.send(frame::SETTINGS, 0, 0, b"").await;
@@ -112,7 +112,7 @@ impl Frames {
 }
 
 /// Bytes of memory that a server uses (`proc_pid_status(5)`).
-fn resident(server: &Server) -> u64 {
+fn resident(server: &ServerProcess) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
@@ -122,8 +122,8 @@ fn resident(server: &Server) -> u64 {
 /// in the library used here CVE-2023-26964.
 #[tokio::test]
 async fn a_rapid_reset_of_streams_ends_the_connection() {
-    let world = World::start().await;
-    let mut frames = Frames::connect(&world.server).await;
+    let server = Server::start().await;
+    let mut frames = Frames::connect(&server.process).await;
     let headers = get("/me");
     let mut sent = 0;
     for stream in (1..20_000).step_by(2) {
@@ -137,16 +137,16 @@ async fn a_rapid_reset_of_streams_ends_the_connection() {
     let said = frames.farewell().await;
     assert!(said.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{said:?}");
     assert!(said.is_some() || sent < 9_000, "{sent} streams were taken");
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
 }
 
 /// Headers that never end cost memory or time without a request that a log could show: CVE-2024-27316, and in the
 /// library used here RUSTSEC-2024-0332.
 #[tokio::test]
 async fn a_flood_of_continuations_ends_the_connection() {
-    let world = World::start().await;
-    let before = resident(&world.server);
-    let mut frames = Frames::connect(&world.server).await;
+    let server = Server::start().await;
+    let before = resident(&server.process);
+    let mut frames = Frames::connect(&server.process).await;
     let mut alive = frames.send(frame::HEADERS, frame::END_STREAM, 1, &get("/me")).await;
     let part = literals(&[("x-part", &"x".repeat(120))]).repeat(100);
     let mut sent = 0;
@@ -155,23 +155,23 @@ async fn a_flood_of_continuations_ends_the_connection() {
         sent += 1;
     }
     assert!(sent < 10_000, "100 MB of headers were taken");
-    let grown = resident(&world.server).saturating_sub(before);
+    let grown = resident(&server.process).saturating_sub(before);
     assert!(grown < 8 << 20, "{grown} bytes more");
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
 }
 
 /// CVE-2019-9512 (pings), CVE-2019-9515 (settings), CVE-2019-9518 (empty frames): each wants an answer or some work, and
 /// who sends them reads nothing.
 #[tokio::test]
 async fn floods_of_pings_settings_and_empty_frames_take_no_memory() {
-    let world = World::start().await;
-    let before = resident(&world.server);
+    let server = Server::start().await;
+    let before = resident(&server.process);
     for (kind, flags, stream, payload) in [
         (frame::PING, 0, 0, &[0; 8][..]),
         (frame::SETTINGS, 0, 0, &[0, 4, 0, 0, 255, 255]),
         (frame::DATA, 0, 1, &[]),
     ] {
-        let mut frames = Frames::connect(&world.server).await;
+        let mut frames = Frames::connect(&server.process).await;
         let open = post("/oauth2/token", &[]);
         frames.send(frame::HEADERS, frame::END_HEADERS, 1, &open).await;
         let many = framed(kind, flags, stream, payload).repeat(500);
@@ -182,9 +182,9 @@ async fn floods_of_pings_settings_and_empty_frames_take_no_memory() {
                 break;
             }
         }
-        let grown = resident(&world.server).saturating_sub(before);
+        let grown = resident(&server.process).saturating_sub(before);
         assert!(grown < 8 << 20, "frames of type {kind}: {grown} bytes more");
-        assert_eq!(world.http.token(&world.admin, &[]).await.status, 200, "frames of type {kind}");
+        assert_eq!(server.http.token(&server.admin, &[]).await.status, 200, "frames of type {kind}");
     }
 }
 
@@ -192,9 +192,9 @@ async fn floods_of_pings_settings_and_empty_frames_take_no_memory() {
 /// <https://portswigger.net/research/http2>.
 #[tokio::test]
 async fn a_content_length_that_lies_is_refused_in_http2() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for length in ["5", "500"] {
-        let mut frames = Frames::connect(&world.server).await;
+        let mut frames = Frames::connect(&server.process).await;
         let head = post("/oauth2/token", &[("content-length", length)]);
         frames.send(frame::HEADERS, frame::END_HEADERS, 1, &head).await;
         frames.send(frame::DATA, frame::END_STREAM, 1, b"grant_type=client_credentials").await;
@@ -205,7 +205,7 @@ async fn a_content_length_that_lies_is_refused_in_http2() {
 /// As above: what has a meaning in HTTP/1.1 alone must not be carried over (RFC 9113 section 8.2.2).
 #[tokio::test]
 async fn headers_of_http1_are_refused_in_http2() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (name, value) in [
         ("transfer-encoding", "chunked"),
         ("connection", "keep-alive"),
@@ -215,7 +215,7 @@ async fn headers_of_http1_are_refused_in_http2() {
         ("x-nul", "a\0b"),
         (":path", "/again"),
     ] {
-        let mut frames = Frames::connect(&world.server).await;
+        let mut frames = Frames::connect(&server.process).await;
         let head = [get("/oauth2/jwks"), literals(&[(name, value)])].concat();
         frames.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &head).await;
         assert_eq!(frames.refusal_of(1).await, PROTOCOL_ERROR, "{name}: {value:?}");
@@ -226,7 +226,7 @@ async fn headers_of_http1_are_refused_in_http2() {
 /// (RFC 9112 section 11.2); hyper read `+5` as a length (CVE-2021-32715) and let chunk sizes overflow (CVE-2021-32714).
 #[tokio::test]
 async fn no_spelling_of_a_length_hides_a_second_request() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let hidden = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
     let chunked = format!("0\r\n\r\n{hidden}");
     let length = chunked.len();
@@ -247,61 +247,65 @@ async fn no_spelling_of_a_length_hides_a_second_request() {
         format!("content-length: {length} "),
     ] {
         let head = format!("POST /oauth2/token HTTP/1.1\r\nhost: h\r\n{FORM}\r\n{lengths}");
-        let answer = raw::exchange(&world.server, format!("{head}\r\n\r\n{chunked}").as_bytes()).await;
-        assert!(!answer.contains("\"keys\""), "{lengths:?}: {answer}");
-        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{lengths:?}: {answer}");
+        let response =
+            connection::exchange(&server.process, format!("{head}\r\n\r\n{chunked}").as_bytes()).await;
+        assert!(!response.contains("\"keys\""), "{lengths:?}: {response}");
+        assert!(response.matches("HTTP/1.1 ").count() <= 1, "{lengths:?}: {response}");
     }
     for chunk in ["10000000000000005\r\nhello\r\n0\r\n\r\n", "-5\r\nhello", "0x5\r\nhello", "5 5\r\nhello"] {
         let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked";
         let request = format!("{head}\r\n{FORM}\r\n\r\n{chunk}{hidden}");
-        let answer = raw::exchange(&world.server, request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("\"keys\""), "{chunk:?}: {answer}");
+        let response = connection::exchange(&server.process, request.as_bytes()).await;
+        assert!(
+            response.starts_with("HTTP/1.1 400 ") && !response.contains("\"keys\""),
+            "{chunk:?}: {response}"
+        );
     }
 }
 
 /// What comes after a body was not seen by who decided on its headers (RFC 9110 section 6.5.1).
 #[tokio::test]
 async fn trailers_are_no_headers() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let grant = "grant_type=client_credentials";
     let request = format!(
         "POST /oauth2/token HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{FORM}\r\ntransfer-encoding: chunked\r\n\
          trailer: authorization\r\n\r\n{:x}\r\n{grant}\r\n0\r\nauthorization: {}\r\n\r\n",
         grant.len(),
-        world.admin.basic()
+        server.admin.basic()
     );
-    let answer = raw::exchange(&world.server, request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let response = connection::exchange(&server.process, request.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 401 "), "{response}");
 }
 
 /// Slowness that holds a connection for nothing: CVE-2007-6750 (headers), and the same with handshakes and bodies.
 /// Nothing here waits but for the server to close, which it must do by itself.
 #[tokio::test]
 async fn whoever_sends_slowly_is_cut_off() {
-    let world = World::start().await;
-    let server = &world.server;
+    let server = Server::start().await;
+    let process = &server.process;
     let handshake = async {
-        let mut stream = TcpStream::connect(raw::address(server)).await.unwrap();
+        let mut stream = TcpStream::connect(connection::address(process)).await.unwrap();
         stream.write_all(b"\x16\x03\x01").await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     };
     let silent = async {
-        let _ = raw::connect(server).await.read_to_end(&mut Vec::new()).await;
+        let _ = connection::connect(process).await.read_to_end(&mut Vec::new()).await;
     };
     let idle = async {
-        let mut stream = raw::connect(server).await;
+        let mut stream = connection::connect(process).await;
         stream.write_all(b"GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     };
     // A byte now and then does not help: the whole of the headers has its time, and so has the body.
     let dripping = async |begin: String| {
-        let mut stream = raw::connect(server).await;
+        let mut stream = connection::connect(process).await;
         stream.write_all(begin.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         loop {
-            let read = tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut answer)).await;
+            let read = tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut response)).await;
             match read {
-                Ok(Ok(0) | Err(_)) => return String::from_utf8(answer).unwrap(),
+                Ok(Ok(0) | Err(_)) => return String::from_utf8(response).unwrap(),
                 Ok(Ok(_)) => {}
                 Err(_) => {
                     let _ = stream.write_all(b"x").await;
@@ -310,7 +314,7 @@ async fn whoever_sends_slowly_is_cut_off() {
             }
         }
     };
-    let bearer = &world.admin_token;
+    let bearer = &server.admin_token;
     let body = "connection: close\r\ncontent-length: 5000\r\n\r\n";
     let all = Box::pin(async {
         tokio::join!(
@@ -330,23 +334,23 @@ async fn whoever_sends_slowly_is_cut_off() {
     assert!(headers.is_empty() || headers.starts_with("HTTP/1.1 408 "), "{headers}");
     assert!(form.starts_with("HTTP/1.1 400 ") && form.contains("ten seconds"), "{form}");
     assert!(rpc.starts_with("HTTP/1.1 504 ") && rpc.contains("deadline_exceeded"), "{rpc}");
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
 }
 
 /// As above, in HTTP/2: whatever is begun there and is no body has the same ten seconds. Left to itself a header block
 /// waits for its end until a ping is not answered, 80 seconds, and a preface for ever.
 #[tokio::test]
 async fn what_is_begun_in_http2_and_never_ended_is_cut_off() {
-    let world = World::start().await;
-    let server = &world.server;
+    let server = Server::start().await;
+    let process = &server.process;
     let begun = async |bytes: Vec<u8>| {
-        let mut frames = Frames::connect(server).await;
+        let mut frames = Frames::connect(process).await;
         frames.write(&bytes).await;
         frames.farewell().await;
     };
     // Bytes now and then do not help.
     let dripping = async |bytes: Vec<u8>, drip: Vec<u8>| {
-        let mut frames = Frames::connect(server).await;
+        let mut frames = Frames::connect(process).await;
         frames.write(&bytes).await;
         let mut read = Vec::new();
         loop {
@@ -361,12 +365,13 @@ async fn what_is_begun_in_http2_and_never_ended_is_cut_off() {
         }
     };
     let without_preface = async |bytes: &'static [u8]| {
-        let stream = raw::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+        let stream =
+            connection::connect_with(process, &process.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
         let mut frames = Frames { stream: stream.unwrap() };
         frames.write(bytes).await;
         frames.farewell().await;
     };
-    let mut idle = Frames::connect(server).await;
+    let mut idle = Frames::connect(process).await;
     let open = framed(frame::HEADERS, frame::END_STREAM, 1, &get("/me"));
     let part = framed(frame::HEADERS, frame::END_STREAM | frame::END_HEADERS, 1, &[0; 200])[..20].to_vec();
     let all = Box::pin(async {
@@ -396,26 +401,26 @@ async fn what_is_begun_in_http2_and_never_ended_is_cut_off() {
 #[tokio::test]
 async fn idle_connections_take_little_memory() {
     const CONNECTIONS: u64 = 200;
-    let world = World::start().await;
-    let before = resident(&world.server);
+    let server = Server::start().await;
+    let before = resident(&server.process);
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut frames = Frames::connect(&world.server).await;
+        let mut frames = Frames::connect(&server.process).await;
         // Its settings show that the server has begun to serve the connection.
         assert_eq!(frames.next().await.unwrap().0, frame::SETTINGS);
         held.push(frames);
     }
-    let each = resident(&world.server).saturating_sub(before) / CONNECTIONS;
+    let each = resident(&server.process).saturating_sub(before) / CONNECTIONS;
     assert!(each < 100 << 10, "{each} bytes a connection");
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
 }
 
 /// More requests at once than the server has announced to take are refused, not kept waiting in memory.
 #[tokio::test]
 async fn more_streams_than_announced_are_refused() {
     const REFUSED_STREAM: u32 = 7;
-    let world = World::start().await;
-    let mut frames = Frames::connect(&world.server).await;
+    let server = Server::start().await;
+    let mut frames = Frames::connect(&server.process).await;
     let head = post("/oauth2/token", &[]);
     for number in 0..=256 {
         frames.send(frame::HEADERS, frame::END_HEADERS, 2 * number + 1, &head).await;
@@ -427,14 +432,17 @@ async fn more_streams_than_announced_are_refused() {
 /// <https://portswigger.net/web-security/host-header>.
 #[tokio::test]
 async fn a_forged_host_changes_no_link_and_no_issuer() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (host, forwarded) in [("evil.example", "evil.example"), ("evil.example:443@h", "h, evil.example")] {
         let request = format!(
             "GET /.well-known/oauth-authorization-server HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
              x-forwarded-host: {forwarded}\r\nforwarded: host=evil.example\r\nx-forwarded-proto: http\r\n\r\n"
         );
-        let answer = raw::exchange(&world.server, request.as_bytes()).await;
-        assert!(!answer.contains("evil"), "{answer}");
-        assert!(answer.starts_with("HTTP/1.1 400 ") || answer.contains(&world.server.url), "{answer}");
+        let response = connection::exchange(&server.process, request.as_bytes()).await;
+        assert!(!response.contains("evil"), "{response}");
+        assert!(
+            response.starts_with("HTTP/1.1 400 ") || response.contains(&server.process.url),
+            "{response}"
+        );
     }
 }

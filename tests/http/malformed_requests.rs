@@ -8,53 +8,53 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Answer, Http, World, raw};
+use crate::support::{Http, Response, Server, connection};
 
 const GRANT: &str = "grant_type=client_credentials";
 
-impl World {
+impl Server {
     /// Asserts that a good request is answered well.
     async fn still_answers(&self) {
         assert_eq!(self.http.token(&self.admin, &[]).await.status, 200);
     }
 
-    async fn with_authorization(&self, value: &str) -> Answer {
+    async fn with_authorization(&self, value: &str) -> Response {
         self.http.form("/oauth2/token", &[("authorization", value)], GRANT).await
     }
 
     /// Sends bytes to the control socket, and gives the answer.
     fn administer(&self, bytes: &[u8]) -> Value {
-        let socket = self.server.data_dir.join("control.sock");
+        let socket = self.process.data_dir.join("control.sock");
         let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
         // It may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        serde_json::from_str(&answer).unwrap_or(Value::Null)
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response);
+        serde_json::from_str(&response).unwrap_or(Value::Null)
     }
 }
 
 /// Asserts an OAuth error that is about the request, and gives its description.
-fn invalid_request(answer: &Answer) -> String {
-    assert_eq!(answer.status, 400, "{}", answer.text());
-    let body = answer.json();
+fn invalid_request(response: &Response) -> String {
+    assert_eq!(response.status, 400, "{}", response.text());
+    let body = response.json();
     assert_eq!(body["error"], "invalid_request", "{body}");
     body["error_description"].as_str().unwrap().to_owned()
 }
 
 /// The status of the only answer on a connection, which the server then closes.
-async fn status_of(world: &World, bytes: &[u8]) -> u16 {
-    let answer = raw::exchange(&world.server, bytes).await;
-    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "one answer, not: {answer}");
-    let status = answer.strip_prefix("HTTP/1.1 ").unwrap();
+async fn status_of(server: &Server, bytes: &[u8]) -> u16 {
+    let response = connection::exchange(&server.process, bytes).await;
+    assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "one answer, not: {response}");
+    let status = response.strip_prefix("HTTP/1.1 ").unwrap();
     status[..3].parse().unwrap()
 }
 
 #[tokio::test]
 async fn an_authorization_header_that_is_not_well_formed_is_named() {
-    let world = World::start().await;
-    let secret = &world.admin.client_secret;
+    let server = Server::start().await;
+    let secret = &server.admin.client_secret;
     let encoded = |text: &[u8]| format!("Basic {}", BASE64_STANDARD.encode(text));
     for (case, value) in [
         ("no scheme", secret.clone()),
@@ -70,16 +70,16 @@ async fn an_authorization_header_that_is_not_well_formed_is_named() {
         ("not UTF-8 once form-decoded", encoded(b"admin:%ff%fe")),
         ("a parameter", format!("Basic realm=\"x\", {secret}")),
     ] {
-        let said = invalid_request(&world.with_authorization(&value).await);
+        let said = invalid_request(&server.with_authorization(&value).await);
         assert!(said.contains("authorization header"), "{case}: {said}");
         assert!(!said.contains(secret.as_str()), "{case}: {said}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn an_authorization_header_of_bytes_beyond_ascii_is_named() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let value = http::HeaderValue::from_bytes(b"Basic \xff\xfe\xfd").unwrap();
     let head = [
         &b"POST /oauth2/token HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 29\r\n\
@@ -88,55 +88,55 @@ async fn an_authorization_header_of_bytes_beyond_ascii_is_named() {
         b"\r\n\r\n",
         GRANT.as_bytes(),
     ];
-    let answer = raw::exchange(&world.server, &head.concat()).await;
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("authorization header"), "{answer}");
-    world.still_answers().await;
+    let response = connection::exchange(&server.process, &head.concat()).await;
+    assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("authorization header"), "{response}");
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn an_authorization_header_of_60_kb_is_only_wrong() {
-    let world = World::start().await;
-    let http1 = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    let server = Server::start().await;
+    let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let long = "x".repeat(60_000);
     let bearer = format!("Bearer {long}");
     assert_eq!(http1.get("/me", &[("authorization", &bearer)]).await.status, 401);
     let basic = crate::support::basic("admin", &long[..40_000]);
-    let answer = http1.form("/oauth2/token", &[("authorization", &basic)], GRANT).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (401, &json!("invalid_client")));
-    world.still_answers().await;
+    let response = http1.form("/oauth2/token", &[("authorization", &basic)], GRANT).await;
+    assert_eq!((response.status.as_u16(), &response.json()["error"]), (401, &json!("invalid_client")));
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn headers_over_the_limit_are_refused_by_their_own_status() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let long = "x".repeat(300_000);
-    let http1 = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     // Beyond the limit the server stops reading, so its answer may get lost in the reset of the connection.
-    let answer = http1.try_send(Method::GET, "/me", &[("x-long", &long)], "").await;
-    assert!(answer.is_err() || answer.unwrap().status == 431);
-    assert_eq!(world.http.get("/me", &[("x-long", &long[..40_000])]).await.status, 431, "HTTP/2");
+    let response = http1.try_send(Method::GET, "/me", &[("x-long", &long)], "").await;
+    assert!(response.is_err() || response.unwrap().status == 431);
+    assert_eq!(server.http.get("/me", &[("x-long", &long[..40_000])]).await.status, 431, "HTTP/2");
     let many = "x-many: 1\r\n".repeat(101);
     let request = format!("GET /me HTTP/1.1\r\nhost: h\r\n{many}\r\n");
-    assert_eq!(status_of(&world, request.as_bytes()).await, 431);
-    world.still_answers().await;
+    assert_eq!(status_of(&server, request.as_bytes()).await, 431);
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_url_over_the_limit_is_refused_by_its_own_status() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(65_535));
-    let answer = raw::exchange(&world.server, request.as_bytes()).await;
+    let response = connection::exchange(&server.process, request.as_bytes()).await;
     // As with headers: the answer may get lost.
-    let refused = ["HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| answer.starts_with(start));
-    assert!(refused || answer.is_empty(), "{answer}");
+    let refused = ["HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| response.starts_with(start));
+    assert!(refused || response.is_empty(), "{response}");
     let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", "x".repeat(30_000));
-    assert_eq!(status_of(&world, request.as_bytes()).await, 404);
-    world.still_answers().await;
+    assert_eq!(status_of(&server, request.as_bytes()).await, 404);
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn control_characters_in_a_parameter_are_named_with_it() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (parameter, name) in [
         ("scope=a%00b", "scope"),
         ("scope=all%0a", "scope"),
@@ -146,56 +146,56 @@ async fn control_characters_in_a_parameter_are_named_with_it() {
         ("client_secret=%C2%85", "client_secret"),
     ] {
         let body = format!("{GRANT}&{parameter}");
-        let said = invalid_request(&world.http.form("/oauth2/token", &[], &body).await);
+        let said = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
         assert!(said.contains(name) && said.contains("control characters"), "{parameter}: {said}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_name_from_outside_is_repeated_in_part_and_as_plain_text_alone() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let name = format!("%1b%5b31m{}%e2%80%ae", "n".repeat(5000));
     let body = format!("{name}=1&{name}=2");
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], &body).await);
+    let said = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
     assert!(said.len() < 100 && said.contains("nnnn"), "{said}");
     assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_text_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for body in [&b"grant_type=\xff"[..], b"\x00\x01\x02\xff", "grant_type=ключ".as_bytes()] {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let answer = world.http.send(Method::POST, "/oauth2/token", &headers, body.to_vec()).await;
-        let said = invalid_request(&answer);
+        let response = server.http.send(Method::POST, "/oauth2/token", &headers, body.to_vec()).await;
+        let said = invalid_request(&response);
         assert!(said.contains("body") || said.contains("parameter"), "{said}");
     }
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
+    let said = invalid_request(&server.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
     assert!(said.contains("UTF-8"), "{said}");
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn ten_thousand_parameters_are_refused() {
-    let world = World::start().await;
-    let answer = world.http.form("/oauth2/token", &[], &"a&".repeat(10_000)).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["error"]), (413, &json!("invalid_request")));
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
+    let server = Server::start().await;
+    let response = server.http.form("/oauth2/token", &[], &"a&".repeat(10_000)).await;
+    assert_eq!((response.status.as_u16(), &response.json()["error"]), (413, &json!("invalid_request")));
+    let said = invalid_request(&server.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
     assert!(said.contains("given twice") || said.contains("32 parameters"), "{said}");
     let distinct: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], &distinct.join("&")).await);
+    let said = invalid_request(&server.http.form("/oauth2/token", &[], &distinct.join("&")).await);
     assert!(said.contains("more than 32 parameters"), "{said}");
     let resources = format!("{GRANT}&{}", "resource=&".repeat(40));
-    let said = invalid_request(&world.http.form("/oauth2/token", &[], &resources).await);
+    let said = invalid_request(&server.http.form("/oauth2/token", &[], &resources).await);
     assert!(said.contains("more than 32 parameters"), "{said}");
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_the_connection_closed() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for junk in [
         &b"\r\n\r\nnonsense\r\n\r\n"[..],
         b"GET\r\n\r\n",
@@ -207,17 +207,17 @@ async fn what_is_no_http_is_refused_and_the_connection_closed() {
         b"GET /\xff\xfe HTTP/1.1\r\nhost: h\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS within TLS",
     ] {
-        let answer = raw::exchange(&world.server, junk).await;
+        let response = connection::exchange(&server.process, junk).await;
         let junk = String::from_utf8_lossy(junk);
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{junk:?}: {answer}");
-        assert!(!answer.contains("panicked"), "{junk:?}: {answer}");
+        assert!(response.starts_with("HTTP/1.1 400 "), "{junk:?}: {response}");
+        assert!(!response.contains("panicked"), "{junk:?}: {response}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_body_of_doubtful_length_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\n\
                 content-type: application/x-www-form-urlencoded\r\n";
     for lengths in [
@@ -232,42 +232,42 @@ async fn a_body_of_doubtful_length_is_refused() {
         "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
     ] {
         let request = format!("{head}{lengths}");
-        assert_eq!(status_of(&world, request.as_bytes()).await, 400, "{lengths:?}");
+        assert_eq!(status_of(&server, request.as_bytes()).await, 400, "{lengths:?}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_second_request_cannot_hide_in_the_body_of_the_first() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let hidden = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
     let request = format!(
         "POST /oauth2/token HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\
          transfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}",
         hidden.len() + 5
     );
-    let answer = raw::exchange(&world.server, request.as_bytes()).await;
-    assert!(!answer.contains("\"keys\""), "{answer}");
-    world.still_answers().await;
+    let response = connection::exchange(&server.process, request.as_bytes()).await;
+    assert!(!response.contains("\"keys\""), "{response}");
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_has_arrived() {
-    let world = World::start().await;
-    let mut stream = raw::connect(&world.server).await;
+    let server = Server::start().await;
+    let mut stream = connection::connect(&server.process).await;
     let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\n\
                 content-type: application/x-www-form-urlencoded\r\ncontent-length: 99999999\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&b"a".repeat(17 * 1024)).await.unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    world.still_answers().await;
+    let mut response = String::new();
+    let _ = stream.read_to_string(&mut response).await;
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 413 "), "{response}");
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_half_way_harms_nobody() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for part in [
         "",
         "POST /oauth2/to",
@@ -275,32 +275,32 @@ async fn a_client_that_hangs_up_half_way_harms_nobody() {
         "POST /cloudidl.identity.AppsService/List HTTP/1.1\r\nhost: h\r\n\
          content-type: application/proto\r\ncontent-length: 5000\r\n\r\n",
     ] {
-        let mut stream = raw::connect(&world.server).await;
+        let mut stream = connection::connect(&server.process).await;
         stream.write_all(part.as_bytes()).await.unwrap();
         drop(stream);
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn plain_http_and_noise_on_the_tls_port_harm_nobody() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for bytes in
         [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], &[0; 100], &b"\xff".repeat(20_000), b"\x16\x03\x01"]
     {
-        let mut stream = tokio::net::TcpStream::connect(raw::address(&world.server)).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(connection::address(&server.process)).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert!(!answer.starts_with(b"HTTP"), "nothing is served in the clear");
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response).await;
+        assert!(!response.starts_with(b"HTTP"), "nothing is served in the clear");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn noise_behind_the_preface_of_http2_harms_nobody() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for noise in [
         &b"nonsense that is no frame at all, and goes on for a while"[..],
         // SETTINGS of a length that it cannot have; HEADERS on stream 0; a frame of 16 MB.
@@ -308,49 +308,49 @@ async fn noise_behind_the_preface_of_http2_harms_nobody() {
         b"\x00\x00\x04\x04\x00\x00\x00\x00\x00nope\x00\x00\x04\x01\x05\x00\x00\x00\x00abcd",
         b"\xff\xff\xff\x00\x00\x00\x00\x00\x01",
     ] {
-        let ca_file = world.server.ca_file();
+        let ca_file = server.process.ca_file();
         let mut stream =
-            raw::connect_with(&world.server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+            connection::connect_with(&server.process, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
         let _ = stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", noise].concat()).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response).await;
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_token_of_any_bytes_is_only_not_in_force() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let hostile = ["'; DROP TABLE ledger; --", "../../etc/passwd", "{}", "a.b.c", "....", "%", "\"", "ключ"];
     for token in hostile {
         let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
-        assert_eq!(world.introspect(&world.admin, &token).await, json!({ "active": false }), "{token}");
+        assert_eq!(server.introspect(&server.admin, &token).await, json!({ "active": false }), "{token}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }
 
 #[tokio::test]
 async fn a_panic_is_nowhere_to_be_had() {
-    let mut world = World::start().await;
-    let key = world.key("ci").await;
+    let mut server = Server::start().await;
+    let key = server.create_key("ci").await;
     // A little of each of the tests above, then a look at the log.
-    world.with_authorization("Basic \t").await;
-    world.http.form("/oauth2/token", &[("authorization", &key.basic())], "%00=%00").await;
-    raw::exchange(&world.server, b"\x00\x01\x02\r\n\r\n").await;
+    server.with_authorization("Basic \t").await;
+    server.http.form("/oauth2/token", &[("authorization", &key.basic())], "%00=%00").await;
+    connection::exchange(&server.process, b"\x00\x01\x02\r\n\r\n").await;
     for path in ["/%", "/%ff", "/..%2f..%2fetc/passwd", "/\u{2028}", "//", "/?", "/me;x=1"] {
         let path: String =
             url::Url::parse("http://h").unwrap().join(path).map_or("/".into(), |url| url.path().into());
-        world.http.get(&path, &[]).await;
+        server.http.get(&path, &[]).await;
     }
-    world.administer(b"\xff\n");
-    assert!(world.server.stop().await.success());
+    server.administer(b"\xff\n");
+    assert!(server.process.stop().await.success());
     let bad = |line: &&Value| line["level"] == "ERROR" || line.to_string().contains("panick");
-    assert_eq!(world.server.log().iter().find(bad), None);
+    assert_eq!(server.process.log().iter().find(bad), None);
 }
 
 #[tokio::test]
 async fn the_control_socket_says_what_is_wrong_with_a_request() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for bytes in [
         &b""[..],
         b"\n",
@@ -363,29 +363,29 @@ async fn the_control_socket_says_what_is_wrong_with_a_request() {
         b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false,\"more\":1}\n",
         b"{\"operation\":\"init\",\"name\":\"x\",\"name\":\"y\",\"rotate\":false}\n",
     ] {
-        let answer = world.administer(bytes);
-        assert_eq!(answer["result"], "error", "{answer}");
-        assert!(answer["message"].as_str().unwrap().contains("malformed"), "{answer}");
+        let response = server.administer(bytes);
+        assert_eq!(response["result"], "error", "{response}");
+        assert!(response["message"].as_str().unwrap().contains("malformed"), "{response}");
     }
     // More than a line may have: the answer may get lost in the reset of the connection.
-    let endless = world.administer(&b"{".repeat(100_000));
+    let endless = server.administer(&b"{".repeat(100_000));
     assert!(endless.is_null() || endless["result"] == "error", "{endless}");
-    let listed = world.admin("List", json!({})).await;
+    let listed = server.admin_call("List", json!({})).await;
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 1, "nothing was made");
-    let made = world.administer(b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false}\n");
+    let made = server.administer(b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false}\n");
     assert_eq!(made["client_id"], "x");
 }
 
 #[tokio::test]
 async fn a_name_over_the_control_socket_obeys_the_same_rules() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let long = "x".repeat(300);
     for (name, rule) in [("", "empty"), ("***", "letter or digit"), ("a\u{7}b", "control"), (&long, "200")] {
         let request = json!({ "operation": "init", "name": name, "rotate": false });
-        let answer = world.administer(format!("{request}\n").as_bytes());
-        assert_eq!(answer["result"], "error", "{answer}");
-        let said = answer["message"].as_str().unwrap();
+        let response = server.administer(format!("{request}\n").as_bytes());
+        assert_eq!(response["result"], "error", "{response}");
+        let said = response["message"].as_str().unwrap();
         assert!(said.contains("client_name") && said.contains(rule), "{said}");
     }
-    world.still_answers().await;
+    server.still_answers().await;
 }

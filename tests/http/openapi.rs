@@ -3,51 +3,51 @@
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::support::World;
+use crate::support::Server;
 
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// The paths of the document, and what it says of each.
-async fn paths(world: &World) -> serde_json::Map<String, Value> {
-    let answer = world.http.get("/openapi.json", &[]).await;
-    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
-    let document = answer.json();
+async fn paths(server: &Server) -> serde_json::Map<String, Value> {
+    let response = server.http.get("/openapi.json", &[]).await;
+    assert_eq!((response.status, response.header("content-type")), (StatusCode::OK, "application/json"));
+    let document = response.json();
     assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document["servers"][0]["url"], world.server.url);
+    assert_eq!(document["servers"][0]["url"], server.process.url);
     document["paths"].as_object().unwrap().clone()
 }
 
 #[tokio::test]
 async fn a_path_takes_the_methods_that_are_documented_and_no_other() {
-    let world = World::start().await;
-    for (path, operations) in paths(&world).await {
+    let server = Server::start().await;
+    for (path, operations) in paths(&server).await {
         let path = path.replace("{client_id}", "admin");
         for method in METHODS {
             // Who takes GET takes HEAD.
             let name = if method == Method::HEAD { "get".into() } else { method.as_str().to_lowercase() };
-            let answer = world.http.send(method.clone(), &path, &[], "").await;
-            let taken = answer.status != StatusCode::METHOD_NOT_ALLOWED;
-            assert_eq!(taken, operations.get(&name).is_some(), "{method} {path}: {}", answer.status);
-            assert_ne!(answer.status, StatusCode::NOT_FOUND, "{method} {path}");
+            let response = server.http.send(method.clone(), &path, &[], "").await;
+            let taken = response.status != StatusCode::METHOD_NOT_ALLOWED;
+            assert_eq!(taken, operations.get(&name).is_some(), "{method} {path}: {}", response.status);
+            assert_ne!(response.status, StatusCode::NOT_FOUND, "{method} {path}");
         }
     }
 }
 
 #[tokio::test]
 async fn an_operation_is_open_to_everybody_exactly_when_the_document_says_so() {
-    let world = World::start().await;
-    for (path, operations) in paths(&world).await {
+    let server = Server::start().await;
+    for (path, operations) in paths(&server).await {
         for (method, operation) in operations.as_object().unwrap() {
             let open = operation["security"].as_array().unwrap().is_empty();
             let method: Method = method.to_uppercase().parse().unwrap();
             let form = operation["requestBody"]["content"].get("application/x-www-form-urlencoded").is_some();
             let headers: &[_] =
                 if form { &[("content-type", "application/x-www-form-urlencoded")] } else { &[] };
-            let answer =
-                world.http.send(method.clone(), &path.replace("{client_id}", "admin"), headers, "").await;
+            let response =
+                server.http.send(method.clone(), &path.replace("{client_id}", "admin"), headers, "").await;
             let expected = if open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-            assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text());
+            assert_eq!(response.status, expected, "{method} {path}: {}", response.text());
         }
     }
 }

@@ -5,7 +5,9 @@ use std::{fs, path::Path, process::Output};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::{ProtocolVersion, version};
 
-use crate::support::{Http, PUBLIC_URL, Server, World, eventually, gatekey, raw::connect_with, run};
+use crate::support::{
+    Http, PUBLIC_URL, Server, ServerProcess, connection::connect_with, eventually, gatekey, run,
+};
 
 /// A certificate of one's own, as files.
 struct Own {
@@ -52,7 +54,7 @@ fn refused(output: &Output, code: i32) -> String {
 
 #[tokio::test]
 async fn http2_and_http1_are_both_offered_and_the_clients_choice_counts() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let ca_file = server.ca_file();
     for (offered, chosen) in [
         (&["h2"][..], Some(&b"h2"[..])),
@@ -71,7 +73,7 @@ async fn http2_and_http1_are_both_offered_and_the_clients_choice_counts() {
 
 #[tokio::test]
 async fn tls_1_2_and_1_3_are_both_served() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     for (version, negotiated) in
         [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]
     {
@@ -82,19 +84,19 @@ async fn tls_1_2_and_1_3_are_both_served() {
 
 #[tokio::test]
 async fn a_token_can_be_had_over_http1_and_over_http2() {
-    let mut world = World::start().await;
-    let http1 = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
-    assert_eq!(http1.token(&world.admin, &[]).await.status, 200);
-    assert_eq!(world.http.token(&world.admin, &[]).await.status, 200);
-    assert!(world.server.stop().await.success());
-    let lines = || world.server.log().into_iter().filter(|line| line["path"] == "/oauth2/token");
+    let mut server = Server::start().await;
+    let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
+    assert_eq!(http1.token(&server.admin, &[]).await.status, 200);
+    assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
+    assert!(server.process.stop().await.success());
+    let lines = || server.process.log().into_iter().filter(|line| line["path"] == "/oauth2/token");
     let versions: Vec<_> = lines().map(|line| line["version"].as_str().unwrap().to_owned()).collect();
     assert!(versions.contains(&"HTTP/1.1".to_owned()) && versions.contains(&"HTTP/2.0".to_owned()));
 }
 
 #[tokio::test]
 async fn who_does_not_trust_the_private_ca_gets_no_connection() {
-    let (server, other) = (Server::start(), Server::start());
+    let (server, other) = (ServerProcess::start(), ServerProcess::start());
     let foreign = connect_with(&server, &other.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
     assert!(foreign.is_err());
     let own = connect_with(&server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
@@ -103,7 +105,7 @@ async fn who_does_not_trust_the_private_ca_gets_no_connection() {
 
 #[tokio::test]
 async fn the_bundle_holds_the_private_ca_among_the_roots() {
-    let server = Server::start();
+    let server = ServerProcess::start();
     let bundle = fs::read_to_string(server.data_dir.join("ca-bundle.pem")).unwrap();
     assert!(bundle.starts_with(&fs::read_to_string(server.ca_file()).unwrap()));
     let stream =
@@ -115,7 +117,7 @@ async fn the_bundle_holds_the_private_ca_among_the_roots() {
 async fn a_certificate_of_ones_own_is_served() {
     let own = Own::new();
     let server =
-        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
     assert!(!server.ca_file().exists(), "no private CA is made");
     let admin = server.init();
     let cert = own.path("cert.pem");
@@ -127,7 +129,7 @@ async fn a_certificate_of_ones_own_is_served() {
 }
 
 /// What a new connection is shown, if it trusts it.
-async fn is_served(server: &Server, cert: &str) -> bool {
+async fn is_served(server: &ServerProcess, cert: &str) -> bool {
     connect_with(server, Path::new(cert), rustls::ALL_VERSIONS, &["h2"]).await.is_ok()
 }
 
@@ -135,7 +137,7 @@ async fn is_served(server: &Server, cert: &str) -> bool {
 async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
     let (own, new) = (Own::new(), Own::new());
     let server =
-        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
     let admin = server.init();
     let http = Http::new(&server.url, Some(Path::new(&own.path("cert.pem"))));
     assert_eq!(http.token(&admin, &[]).await.status, 200);
@@ -149,7 +151,7 @@ async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
 async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
     let (own, new) = (Own::new(), Own::new());
     let server =
-        Server::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
     let hang_up = || {
         let pid = server.pid().to_string();
         assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
@@ -172,7 +174,7 @@ async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
 async fn init_names_no_ca_where_there_is_none_running_or_not() {
     let own = Own::new();
     let flags = ["--tls-cert", &*own.path("cert.pem"), "--tls-key", &*own.path("key.pem")];
-    let mut server = Server::start_with(&flags);
+    let mut server = ServerProcess::start_with(&flags);
     let data_dir = server.data_dir.to_str().unwrap().to_owned();
     for (running, name) in [(true, "a"), (false, "b")] {
         if !running {
@@ -231,21 +233,21 @@ fn a_certificate_without_its_key_is_refused() {
 
 #[tokio::test]
 async fn the_private_ca_stays_over_restarts() {
-    let mut world = World::lasting().await;
-    let before = fs::read(world.server.ca_file()).unwrap();
+    let mut server = Server::with_public_url().await;
+    let before = fs::read(server.process.ca_file()).unwrap();
     // A caller that has read it before the restart.
-    world.restart().await;
-    assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);
-    world.kill_and_restart();
-    assert_eq!(fs::read(world.server.ca_file()).unwrap(), before);
-    world.token(&world.admin).await;
+    server.restart().await;
+    assert_eq!(fs::read(server.process.ca_file()).unwrap(), before);
+    server.kill_and_restart();
+    assert_eq!(fs::read(server.process.ca_file()).unwrap(), before);
+    server.token(&server.admin).await;
 }
 
 #[test]
 fn another_public_url_makes_another_ca_only_where_the_old_one_is_not_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let ca = |flags: &[&str]| {
-        let mut server = Server::start_on(directory.path(), flags);
+        let mut server = ServerProcess::start_on(directory.path(), flags);
         let ca = fs::read_to_string(server.ca_file()).unwrap();
         assert!(server.terminate().success());
         let said =
@@ -267,10 +269,10 @@ fn another_public_url_makes_another_ca_only_where_the_old_one_is_not_for_it() {
 #[test]
 fn a_lost_ca_file_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start_on(directory.path(), &[]);
+    let mut server = ServerProcess::start_on(directory.path(), &[]);
     let before = fs::read(server.ca_file()).unwrap();
     assert!(server.terminate().success());
     fs::remove_file(server.ca_file()).unwrap();
-    let server = Server::start_on(directory.path(), &[]);
+    let server = ServerProcess::start_on(directory.path(), &[]);
     assert_eq!(fs::read(server.ca_file()).unwrap(), before);
 }

@@ -15,20 +15,20 @@ use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use super::{GRANT, jwks, refused};
-use crate::support::{Credentials, PUBLIC_URL, World, copied_store, decoded, now};
+use crate::support::{Credentials, PUBLIC_URL, Server, copied_store, decoded, now};
 
 fn encode(part: &Value) -> String {
     BASE64URL.encode(part.to_string())
 }
 
-impl World {
+impl Server {
     /// Asserts that a forged token is refused everywhere, and by the admin's own wire.
     async fn refuses(&self, case: &str, token: &str) {
-        assert!(!self.lives(token).await, "{case}: {token}");
+        assert!(!self.accepts(token).await, "{case}: {token}");
         let list = "/cloudidl.identity.AppsService/List";
-        let answer = self.http.connect_json(list, token, &json!({})).await;
+        let response = self.http.connect_json(list, token, &json!({})).await;
         assert_eq!(
-            (answer.status.as_u16(), &answer.json()["code"]),
+            (response.status.as_u16(), &response.json()["code"]),
             (401, &json!("unauthenticated")),
             "{case}"
         );
@@ -41,8 +41,8 @@ struct Insider {
 }
 
 impl Insider {
-    async fn of(world: &World) -> Self {
-        let (store, root_key, _copy) = copied_store(&world.server.data_dir);
+    async fn of(server: &Server) -> Self {
+        let (store, root_key, _copy) = copied_store(&server.process.data_dir);
         let stored = store.signing_keys().await.unwrap().pop().unwrap();
         let private = root_key.open(&format!("signing key {}", stored.kid), &stored.sealed).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &private).unwrap();
@@ -79,27 +79,27 @@ fn without(value: &Value, name: &str) -> Value {
 /// verified in Java (CVE-2022-21449).
 #[tokio::test]
 async fn a_token_without_a_signature_is_refused() {
-    let world = World::start().await;
-    let (header, claims) = decoded(&world.admin_token);
+    let server = Server::start().await;
+    let (header, claims) = decoded(&server.admin_token);
     let rest = encode(&claims);
     for alg in ["none", "None", "NONE", "nOnE", ""] {
         let header = encode(&with(&header, "alg", json!(alg)));
-        world.refuses(alg, &format!("{header}.{rest}.")).await;
-        let signature = world.admin_token.rsplit_once('.').unwrap().1;
-        world.refuses(alg, &format!("{header}.{rest}.{signature}")).await;
+        server.refuses(alg, &format!("{header}.{rest}.")).await;
+        let signature = server.admin_token.rsplit_once('.').unwrap().1;
+        server.refuses(alg, &format!("{header}.{rest}.{signature}")).await;
     }
-    let stripped = world.admin_token.rsplit_once('.').unwrap().0;
-    world.refuses("empty signature", &format!("{stripped}.")).await;
-    world.refuses("no signature", stripped).await;
-    world.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
+    let stripped = server.admin_token.rsplit_once('.').unwrap().0;
+    server.refuses("empty signature", &format!("{stripped}.")).await;
+    server.refuses("no signature", stripped).await;
+    server.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
 }
 
 /// A public key taken for the secret of a MAC: CVE-2015-9235.
 #[tokio::test]
 async fn a_mac_with_the_public_key_is_refused() {
-    let world = World::start().await;
-    let (header, claims) = decoded(&world.admin_token);
-    let jwk = jwks(&world.http).await.remove(0);
+    let server = Server::start().await;
+    let (header, claims) = decoded(&server.admin_token);
+    let jwk = jwks(&server.http).await.remove(0);
     let coordinate = |part: &Option<String>| BASE64URL.decode(part.as_deref().unwrap()).unwrap();
     let point = [vec![4], coordinate(&jwk.x), coordinate(&jwk.y)].concat();
     // SubjectPublicKeyInfo of a point on P-256 (RFC 5480 section 2).
@@ -113,16 +113,16 @@ async fn a_mac_with_the_public_key_is_refused() {
             let header = encode(&with(&header, "alg", json!(alg)));
             let signed = format!("{header}.{}", encode(&claims));
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), signed.as_bytes());
-            world.refuses(alg, &format!("{signed}.{}", BASE64URL.encode(tag))).await;
+            server.refuses(alg, &format!("{signed}.{}", BASE64URL.encode(tag))).await;
         }
     }
 }
 
 #[tokio::test]
 async fn a_changed_claim_is_refused() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let (header, rest) = token.split_once('.').unwrap();
     let signature = rest.split_once('.').unwrap().1;
     let (_, claims) = decoded(&token);
@@ -134,66 +134,66 @@ async fn a_changed_claim_is_refused() {
         ("epoch", json!(2)),
     ] {
         let claims = encode(&with(&claims, name, value));
-        world.refuses(name, &format!("{header}.{claims}.{signature}")).await;
+        server.refuses(name, &format!("{header}.{claims}.{signature}")).await;
     }
 }
 
 #[tokio::test]
 async fn a_changed_byte_anywhere_is_refused() {
-    let world = World::start().await;
-    let token = world.admin_token.clone();
+    let server = Server::start().await;
+    let token = server.admin_token.clone();
     for at in (0..token.len()).step_by(23) {
         let mut bytes = token.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-        world.refuses(&format!("byte {at}"), &String::from_utf8(bytes).unwrap()).await;
+        server.refuses(&format!("byte {at}"), &String::from_utf8(bytes).unwrap()).await;
     }
 }
 
 /// Lax base64 lets one signature be written in several ways, and one revoked token be another.
 #[tokio::test]
 async fn another_spelling_of_the_same_signature_is_refused() {
-    let world = World::start().await;
-    let (signed, signature) = world.admin_token.rsplit_once('.').unwrap();
+    let server = Server::start().await;
+    let (signed, signature) = server.admin_token.rsplit_once('.').unwrap();
     let bytes = BASE64URL.decode(signature).unwrap();
-    world.refuses("padded", &format!("{signed}.{signature}==")).await;
-    world.refuses("other alphabet", &format!("{signed}.{}", BASE64_STANDARD.encode(&bytes))).await;
+    server.refuses("padded", &format!("{signed}.{signature}==")).await;
+    server.refuses("other alphabet", &format!("{signed}.{}", BASE64_STANDARD.encode(&bytes))).await;
     // 64 bytes leave four unused bits in the last character.
     let last = signature.chars().last().unwrap();
     let other = char::from(u8::try_from(last).unwrap() + 1);
-    world.refuses("unused bits", &format!("{signed}.{}{other}", &signature[..signature.len() - 1])).await;
-    world.refuses("longer", &format!("{signed}.{}", BASE64URL.encode([&bytes[..], &[0]].concat()))).await;
+    server.refuses("unused bits", &format!("{signed}.{}{other}", &signature[..signature.len() - 1])).await;
+    server.refuses("longer", &format!("{signed}.{}", BASE64URL.encode([&bytes[..], &[0]].concat()))).await;
 }
 
 #[tokio::test]
 async fn a_token_of_another_server_is_refused() {
-    let (world, other) = tokio::join!(World::lasting(), World::lasting());
-    assert_eq!(decoded(&world.admin_token).1["iss"], decoded(&other.admin_token).1["iss"]);
-    world.refuses("the other server's", &other.admin_token).await;
-    let kid = jwks(&world.http).await.remove(0).kid;
-    let (_, claims) = decoded(&world.admin_token);
+    let (server, other) = tokio::join!(Server::with_public_url(), Server::with_public_url());
+    assert_eq!(decoded(&server.admin_token).1["iss"], decoded(&other.admin_token).1["iss"]);
+    server.refuses("the other server's", &other.admin_token).await;
+    let kid = jwks(&server.http).await.remove(0).kid;
+    let (_, claims) = decoded(&server.admin_token);
     for algorithm in Algorithm::ALL {
         let private = SigningKey::generate(algorithm).unwrap();
         let forger = SigningKey::from_pkcs8(algorithm, &kid, &private).unwrap();
-        world.refuses("a stranger's key under our kid", &forger.sign(&claims).unwrap()).await;
+        server.refuses("a stranger's key under our kid", &forger.sign(&claims).unwrap()).await;
     }
 }
 
 #[tokio::test]
 async fn an_insiders_copy_of_a_good_token_is_accepted() {
-    let world = World::start().await;
-    let insider = Insider::of(&world).await;
-    let (header, claims) = decoded(&world.admin_token);
-    assert!(world.lives(&insider.sign(&header, &claims)).await, "or the tests below prove nothing");
+    let server = Server::start().await;
+    let insider = Insider::of(&server).await;
+    let (header, claims) = decoded(&server.admin_token);
+    assert!(server.accepts(&insider.sign(&header, &claims)).await, "or the tests below prove nothing");
 }
 
 /// Keys that a token brings along (`jwk` in CVE-2018-0114, `jku`, `x5u`), extensions that are not understood (`crit`,
 /// RFC 7515 section 4.1.11), and tokens of another type (RFC 8725 section 3.11).
 #[tokio::test]
 async fn a_well_signed_token_with_another_header_is_refused() {
-    let world = World::start().await;
-    let insider = Insider::of(&world).await;
-    let (header, claims) = decoded(&world.admin_token);
-    let jwk = serde_json::to_value(jwks(&world.http).await.remove(0)).unwrap();
+    let server = Server::start().await;
+    let insider = Insider::of(&server).await;
+    let (header, claims) = decoded(&server.admin_token);
+    let jwk = serde_json::to_value(jwks(&server.http).await.remove(0)).unwrap();
     let headers = [
         with(&header, "typ", json!("JWT")),
         with(&header, "typ", json!("application/at+jwt")),
@@ -215,25 +215,25 @@ async fn a_well_signed_token_with_another_header_is_refused() {
         json!(null),
     ];
     for header in headers {
-        world.refuses(&header.to_string(), &insider.sign(&header, &claims)).await;
+        server.refuses(&header.to_string(), &insider.sign(&header, &claims)).await;
     }
     let kid = header["kid"].as_str().unwrap();
     let twice = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"x","kid":"{kid}"}}"#);
-    world.refuses(&twice, &insider.sign_encoded(&BASE64URL.encode(&twice), &encode(&claims))).await;
+    server.refuses(&twice, &insider.sign_encoded(&BASE64URL.encode(&twice), &encode(&claims))).await;
 }
 
 #[tokio::test]
 async fn a_well_signed_token_with_another_claim_is_refused() {
-    let world = World::start().await;
-    let other = world.key("other").await;
-    let (_, of_other) = decoded(&world.token(&other).await);
-    let insider = Insider::of(&world).await;
-    let (header, claims) = decoded(&world.admin_token);
+    let server = Server::start().await;
+    let other = server.create_key("other").await;
+    let (_, of_other) = decoded(&server.token(&other).await);
+    let insider = Insider::of(&server).await;
+    let (header, claims) = decoded(&server.admin_token);
     let epoch = claims["epoch"].as_u64().unwrap();
     let past = now() - 1;
     let cases = [
         with(&claims, "iss", json!("https://evil.example")),
-        with(&claims, "iss", json!(format!("{}/", world.server.url))),
+        with(&claims, "iss", json!(format!("{}/", server.process.url))),
         with(&claims, "iss", json!(PUBLIC_URL)),
         with(&claims, "exp", json!(past)),
         with(&claims, "exp", json!(0)),
@@ -255,45 +255,45 @@ async fn a_well_signed_token_with_another_claim_is_refused() {
         json!([]),
     ];
     for claims in cases {
-        world.refuses(&claims.to_string(), &insider.sign(&header, &claims)).await;
+        server.refuses(&claims.to_string(), &insider.sign(&header, &claims)).await;
     }
     for name in claims.as_object().unwrap().keys() {
-        world.refuses(name, &insider.sign(&header, &without(&claims, name))).await;
+        server.refuses(name, &insider.sign(&header, &without(&claims, name))).await;
     }
     let text = claims.to_string();
     let twice = text.replacen('{', r#"{"client_id":"other","#, 1);
-    world.refuses("a claim twice", &insider.sign_encoded(&encode(&header), &BASE64URL.encode(twice))).await;
+    server.refuses("a claim twice", &insider.sign_encoded(&encode(&header), &BASE64URL.encode(twice))).await;
 }
 
 #[tokio::test]
 async fn a_well_signed_token_of_over_8_kib_is_refused() {
-    let world = World::start().await;
-    let insider = Insider::of(&world).await;
-    let (header, claims) = decoded(&world.admin_token);
+    let server = Server::start().await;
+    let insider = Insider::of(&server).await;
+    let (header, claims) = decoded(&server.admin_token);
     let padded = with(&claims, "pad", json!("x".repeat(8000)));
-    world.refuses("over-long", &insider.sign(&header, &padded)).await;
+    server.refuses("over-long", &insider.sign(&header, &padded)).await;
 }
 
 /// One kind of credential in the place of another: in CVE-2026-101023 one sort of token passed for another one's
 /// rights.
 #[tokio::test]
 async fn no_credential_passes_for_another_kind() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let page = world.admin("List", json!({ "pageSize": 1 })).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let page = server.admin_call("List", json!({ "pageSize": 1 })).await;
     let page_token = page["nextPageToken"].as_str().unwrap();
-    let kid = jwks(&world.http).await.remove(0).kid;
-    let (secret, token) = (&key.client_secret, world.token(&key).await);
-    let encoded = key.encoded(world.server.endpoint());
+    let kid = jwks(&server.http).await.remove(0).kid;
+    let (secret, token) = (&key.client_secret, server.token(&key).await);
+    let encoded = key.encoded(server.process.endpoint());
     let jti = decoded(&token).1["jti"].as_str().unwrap().to_owned();
     for no_token in [secret, &encoded, page_token, &kid, &jti, "ci", &key.basic()] {
-        world.refuses("as a token", no_token).await;
+        server.refuses("as a token", no_token).await;
     }
     for no_secret in [&token, &encoded, page_token, &kid, &jti, "ci"] {
         let other = Credentials { client_id: "ci".to_owned(), client_secret: no_secret.to_owned() };
-        refused(&world.ask(&other, GRANT).await, 401, "invalid_client");
+        refused(&server.request_token(&other, GRANT).await, 401, "invalid_client");
         let body = format!("{GRANT}&client_id=ci&client_secret={}", no_secret.replace('+', "%2B"));
-        refused(&world.http.form("/oauth2/token", &[], &body).await, 401, "invalid_client");
+        refused(&server.http.form("/oauth2/token", &[], &body).await, 401, "invalid_client");
     }
     for grant in [
         format!("grant_type=refresh_token&refresh_token={token}"),
@@ -301,10 +301,11 @@ async fn no_credential_passes_for_another_kind() {
         format!("grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token={token}"),
         format!("grant_type=authorization_code&code={token}"),
     ] {
-        refused(&world.ask(&key, &grant).await, 400, "unsupported_grant_type");
+        refused(&server.request_token(&key, &grant).await, 400, "unsupported_grant_type");
     }
     let bearer = json!({ "token": token, "pageToken": token });
-    let listed = world.http.connect_json("/gatekey.v1.ApiKeyService/List", &world.admin_token, &bearer).await;
+    let listed =
+        server.http.connect_json("/gatekey.v1.ApiKeyService/List", &server.admin_token, &bearer).await;
     assert_eq!(listed.json()["code"], "invalid_argument", "{}", listed.text());
 }
 
@@ -312,30 +313,30 @@ async fn no_credential_passes_for_another_kind() {
 /// `draft-wuertele-oauth-security-topics-update`).
 #[tokio::test]
 async fn an_audience_named_where_none_belongs_changes_nothing() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let told = world.introspect(&key, &token).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let told = server.introspect(&key, &token).await;
     for parameter in ["audience", "resource", "aud", "issuer"] {
         let injected = format!("{token}&{parameter}=https://evil.example");
-        assert_eq!(world.introspect(&key, &injected).await, told, "{parameter}");
+        assert_eq!(server.introspect(&key, &injected).await, told, "{parameter}");
     }
-    let answer = world.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
-    assert_eq!((answer.status.as_u16(), answer.text()), (200, String::new()));
-    assert!(!world.lives(&token).await);
+    let response = server.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
+    assert_eq!((response.status.as_u16(), response.text()), (200, String::new()));
+    assert!(!server.accepts(&token).await);
 }
 
 /// A revocation whose storage fails must not be called done, as it was in `ory/fosite` (CVE-2020-15223).
 #[tokio::test]
 async fn a_revocation_that_cannot_be_stored_is_not_called_done() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    world.server.limit_files("0");
-    let answer = world.revoke(&key, &token).await;
-    refused(&answer, 503, "temporarily_unavailable");
-    assert!(world.lives(&token).await, "it was not revoked, and nobody was told so");
-    world.server.limit_files("unlimited");
-    assert_eq!(world.revoke(&key, &token).await.status, 200);
-    assert!(!world.lives(&token).await);
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    server.process.limit_files("0");
+    let response = server.revoke(&key, &token).await;
+    refused(&response, 503, "temporarily_unavailable");
+    assert!(server.accepts(&token).await, "it was not revoked, and nobody was told so");
+    server.process.limit_files("unlimited");
+    assert_eq!(server.revoke(&key, &token).await.status, 200);
+    assert!(!server.accepts(&token).await);
 }

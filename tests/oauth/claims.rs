@@ -6,26 +6,26 @@ use gatekey_credentials::jwt::Jwk;
 use serde_json::{Value, json};
 
 use super::{jwks, verified};
-use crate::support::{World, decoded, now};
+use crate::support::{Server, decoded, now};
 
 #[tokio::test]
 async fn a_token_has_exactly_the_documented_claims() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     let before = now();
-    let token = world.token(&key).await;
+    let token = server.token(&key).await;
     let after = now();
-    let claims = verified(&world.http, &token).await;
-    let details = world.admin("Get", json!({ "clientId": "ci" })).await["apiKey"].clone();
+    let claims = verified(&server.http, &token).await;
+    let details = server.admin_call("Get", json!({ "clientId": "ci" })).await["apiKey"].clone();
 
     let names: BTreeSet<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     let documented =
         ["iss", "sub", "client_id", "aud", "exp", "iat", "nbf", "jti", "scope", "scp", "org", "epoch", "key"];
     assert_eq!(names, documented.into());
-    assert_eq!(claims["iss"], world.server.url);
+    assert_eq!(claims["iss"], server.process.url);
     assert_eq!(claims["sub"], "ci");
     assert_eq!(claims["client_id"], "ci");
-    assert_eq!(claims["aud"], json!([world.server.url]));
+    assert_eq!(claims["aud"], json!([server.process.url]));
     assert_eq!(claims["scope"], "all");
     assert_eq!(claims["scp"], json!(["all"]));
     assert_eq!(claims["org"], "");
@@ -44,9 +44,9 @@ async fn a_token_has_exactly_the_documented_claims() {
 
 #[tokio::test]
 async fn the_header_says_access_token_and_names_a_published_key() {
-    let world = World::start().await;
-    let (header, _) = decoded(&world.admin_token);
-    let published = jwks(&world.http).await;
+    let server = Server::start().await;
+    let (header, _) = decoded(&server.admin_token);
+    let published = jwks(&server.http).await;
     assert_eq!(header, json!({ "alg": "ES256", "typ": "at+jwt", "kid": published[0].kid }));
     assert_eq!(published.len(), 1);
     let Jwk { kty, key_use, alg, crv, x, y, n, e, .. } = &published[0];
@@ -56,63 +56,63 @@ async fn the_header_says_access_token_and_names_a_published_key() {
 
 #[tokio::test]
 async fn no_private_part_of_a_key_is_published() {
-    let world = World::start().await;
-    let keys = world.http.get("/oauth2/jwks", &[]).await.json();
+    let server = Server::start().await;
+    let keys = server.http.get("/oauth2/jwks", &[]).await.json();
     let members: BTreeSet<_> = keys["keys"][0].as_object().unwrap().keys().cloned().collect();
     assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"].map(str::to_owned).into());
 }
 
 #[tokio::test]
 async fn tokens_are_signed_with_rs256_where_configured() {
-    let world = World::configured(r#"signing_algorithm = "RS256""#).await;
-    let (header, _) = decoded(&world.admin_token);
+    let server = Server::with_config(r#"signing_algorithm = "RS256""#).await;
+    let (header, _) = decoded(&server.admin_token);
     assert_eq!((&header["alg"], &header["typ"]), (&json!("RS256"), &json!("at+jwt")));
-    let published = jwks(&world.http).await;
+    let published = jwks(&server.http).await;
     assert_eq!((&*published[0].kty, &*published[0].alg), ("RSA", "RS256"));
     assert!(published[0].n.is_some() && published[0].e.is_some() && published[0].x.is_none());
-    assert_eq!(verified(&world.http, &world.admin_token).await["sub"], "admin");
-    assert!(world.lives(&world.admin_token).await);
-    let openid = world.http.get("/.well-known/openid-configuration", &[]).await.json();
+    assert_eq!(verified(&server.http, &server.admin_token).await["sub"], "admin");
+    assert!(server.accepts(&server.admin_token).await);
+    let openid = server.http.get("/.well-known/openid-configuration", &[]).await.json();
     assert_eq!(openid["id_token_signing_alg_values_supported"], json!(["RS256"]));
 }
 
 #[tokio::test]
 async fn tokens_are_signed_with_ed25519_where_configured() {
-    let world = World::configured(r#"signing_algorithm = "EdDSA""#).await;
-    let (header, _) = decoded(&world.admin_token);
-    let published = world.http.get("/oauth2/jwks", &[]).await.json()["keys"][0].clone();
+    let server = Server::with_config(r#"signing_algorithm = "EdDSA""#).await;
+    let (header, _) = decoded(&server.admin_token);
+    let published = server.http.get("/oauth2/jwks", &[]).await.json()["keys"][0].clone();
     assert_eq!(header, json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": published["kid"] }));
     let members: BTreeSet<_> = published.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"].into(), "and no private part");
     assert_eq!((&published["kty"], &published["crv"]), (&json!("OKP"), &json!("Ed25519")));
     assert_eq!((&published["alg"], &published["use"]), (&json!("EdDSA"), &json!("sig")));
-    assert_eq!(verified(&world.http, &world.admin_token).await["sub"], "admin");
-    assert!(world.lives(&world.admin_token).await);
-    let openid = world.http.get("/.well-known/openid-configuration", &[]).await.json();
+    assert_eq!(verified(&server.http, &server.admin_token).await["sub"], "admin");
+    assert!(server.accepts(&server.admin_token).await);
+    let openid = server.http.get("/.well-known/openid-configuration", &[]).await.json();
     assert_eq!(openid["id_token_signing_alg_values_supported"], json!(["EdDSA"]));
 }
 
 #[tokio::test]
 async fn no_two_tokens_are_the_same() {
-    let world = World::start().await;
-    let one = decoded(&world.token(&world.admin).await).1;
-    let two = decoded(&world.token(&world.admin).await).1;
+    let server = Server::start().await;
+    let one = decoded(&server.token(&server.admin).await).1;
+    let two = decoded(&server.token(&server.admin).await).1;
     assert_ne!(one["jti"], two["jti"]);
 }
 
 #[tokio::test]
 async fn the_organization_is_named_where_there_is_one() {
-    let world = World::configured(r#"organization = "acme""#).await;
-    assert_eq!(decoded(&world.admin_token).1["org"], "acme");
+    let server = Server::with_config(r#"organization = "acme""#).await;
+    assert_eq!(decoded(&server.admin_token).1["org"], "acme");
 }
 
 #[tokio::test]
 async fn the_public_url_is_issuer_and_audience_wherever_the_server_listens() {
-    let world = World::lasting().await;
-    let (_, claims) = decoded(&world.admin_token);
+    let server = Server::with_public_url().await;
+    let (_, claims) = decoded(&server.admin_token);
     assert_eq!(claims["iss"], "https://keys.example.com");
     assert_eq!(claims["aud"], json!(["https://keys.example.com"]));
-    assert!(world.lives(&world.admin_token).await);
+    assert!(server.accepts(&server.admin_token).await);
 }
 
 #[tokio::test]
@@ -121,27 +121,27 @@ async fn a_token_passes_what_flyteadmin_checks() {
         r#"audiences = ["https://flyte.example.com"]"#,
         "audiences = [\"https://flyte.example.com\"]\nsigning_algorithm = \"RS256\"",
     ] {
-        let world = World::configured(toml).await;
-        let key = world.key("ci").await;
-        let token = world.token(&key).await;
-        flyteadmin_accepts(&world, &token, "https://flyte.example.com").await;
+        let server = Server::with_config(toml).await;
+        let key = server.create_key("ci").await;
+        let token = server.token(&key).await;
+        flyteadmin_accepts(&server, &token, "https://flyte.example.com").await;
     }
 }
 
 /// The checks of flyteadmin with an external authorization server (facts wire.md 4.1), in its order.
-async fn flyteadmin_accepts(world: &World, token: &str, own_url: &str) {
+async fn flyteadmin_accepts(server: &Server, token: &str, own_url: &str) {
     // 1. The metadata is found at start-up, in snake case, and names the keys.
-    let metadata = world.http.get("/.well-known/oauth-authorization-server", &[]).await;
+    let metadata = server.http.get("/.well-known/oauth-authorization-server", &[]).await;
     assert_eq!(metadata.status, 200);
     let metadata = metadata.json();
     for member in ["issuer", "token_endpoint", "jwks_uri"] {
         assert!(metadata[member].is_string(), "{metadata}");
     }
     // 2. go-oidc takes the key of the header's kid; golang-jwt must know the algorithm.
-    assert_eq!(metadata["jwks_uri"], format!("{}/oauth2/jwks", world.server.url));
+    assert_eq!(metadata["jwks_uri"], format!("{}/oauth2/jwks", server.process.url));
     let (header, _) = decoded(token);
     assert!(["ES256", "RS256"].contains(&header["alg"].as_str().unwrap()));
-    let claims = verified(&world.http, token).await;
+    let claims = verified(&server.http, token).await;
     // 3. The dates, without any leeway; a token without exp would never expire.
     let seconds = |claim: &str| claims[claim].as_i64().unwrap();
     let now = now();

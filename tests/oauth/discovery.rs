@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::Server;
 
-async fn document(world: &World, path: &str) -> Value {
-    let answer = world.http.get(path, &[]).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), "application/json");
-    answer.json()
+async fn document(server: &Server, path: &str) -> Value {
+    let response = server.http.get(path, &[]).await;
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(response.header("content-type"), "application/json");
+    response.json()
 }
 
 /// What both metadata documents say.
@@ -35,31 +35,31 @@ fn served(url: &str) -> Value {
 
 #[tokio::test]
 async fn the_metadata_names_what_is_served_and_nothing_else() {
-    let world = World::start().await;
-    let metadata = document(&world, "/.well-known/oauth-authorization-server").await;
-    assert_eq!(metadata, served(&world.server.url));
+    let server = Server::start().await;
+    let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
+    assert_eq!(metadata, served(&server.process.url));
 }
 
 #[tokio::test]
 async fn the_openid_document_says_the_same_and_what_openid_asks_for() {
-    let world = World::start().await;
-    let mut expected = served(&world.server.url);
+    let server = Server::start().await;
+    let mut expected = served(&server.process.url);
     expected["subject_types_supported"] = json!(["public"]);
     expected["id_token_signing_alg_values_supported"] = json!(["ES256"]);
-    assert_eq!(document(&world, "/.well-known/openid-configuration").await, expected);
+    assert_eq!(document(&server, "/.well-known/openid-configuration").await, expected);
 }
 
 #[tokio::test]
 async fn the_documents_are_about_the_public_url() {
-    let world = World::lasting().await;
-    let metadata = document(&world, "/.well-known/oauth-authorization-server").await;
+    let server = Server::with_public_url().await;
+    let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
     assert_eq!(metadata, served("https://keys.example.com"));
 }
 
 #[tokio::test]
 async fn what_flytes_clients_ask_for_is_told() {
-    let world = World::start().await;
-    let config = document(&world, "/config/v1/flyte_client").await;
+    let server = Server::start().await;
+    let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(
         config,
         json!({
@@ -67,7 +67,7 @@ async fn what_flytes_clients_ask_for_is_told() {
             "redirect_uri": "http://localhost:53593/callback",
             "scopes": ["all"],
             "authorization_metadata_key": "authorization",
-            "service_http_endpoint": world.server.url,
+            "service_http_endpoint": server.process.url,
             "audience": "",
         })
     );
@@ -75,25 +75,25 @@ async fn what_flytes_clients_ask_for_is_told() {
 
 #[tokio::test]
 async fn the_configured_header_is_told() {
-    let world = World::configured(r#"authorization_metadata_key = "flyte-authorization""#).await;
-    let config = document(&world, "/config/v1/flyte_client").await;
+    let server = Server::with_config(r#"authorization_metadata_key = "flyte-authorization""#).await;
+    let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(config["authorization_metadata_key"], "flyte-authorization");
     let rpc = "/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig";
-    let rpc = world.http.connect_json(rpc, "", &json!({})).await.json();
+    let rpc = server.http.connect_json(rpc, "", &json!({})).await.json();
     assert_eq!(rpc["authorizationMetadataKey"], "flyte-authorization");
 }
 
 #[tokio::test]
 async fn the_rpcs_tell_the_same_as_the_documents() {
-    let world = World::start().await;
-    let metadata = document(&world, "/.well-known/oauth-authorization-server").await;
-    let config = document(&world, "/config/v1/flyte_client").await;
+    let server = Server::start().await;
+    let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
+    let config = document(&server, "/config/v1/flyte_client").await;
     for package in ["flyteidl2.auth", "flyteidl.service"] {
         let told = async |method: &str| {
             let procedure = format!("/{package}.AuthMetadataService/{method}");
-            let answer = world.http.connect_json(&procedure, "", &json!({})).await;
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            answer.json()
+            let response = server.http.connect_json(&procedure, "", &json!({})).await;
+            assert_eq!(response.status, 200, "{}", response.text());
+            response.json()
         };
         let rpc = told("GetOAuth2Metadata").await;
         assert_eq!(rpc["issuer"], metadata["issuer"]);
@@ -109,55 +109,55 @@ async fn the_rpcs_tell_the_same_as_the_documents() {
 
 #[tokio::test]
 async fn every_advertised_url_is_served() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let mut urls = BTreeSet::new();
     for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
-        for (name, value) in document(&world, path).await.as_object().unwrap() {
+        for (name, value) in document(&server, path).await.as_object().unwrap() {
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             if name.ends_with("_endpoint") || name.ends_with("_uri") {
-                let path = value.as_str().unwrap().strip_prefix(&world.server.url);
+                let path = value.as_str().unwrap().strip_prefix(&server.process.url);
                 urls.insert(path.expect("below the public URL").to_owned());
             }
         }
     }
     assert_eq!(urls.len(), 5);
     for path in urls {
-        let get = world.http.get(&path, &[]).await.status.as_u16();
-        let post = world.http.send(Method::POST, &path, &[], "").await.status.as_u16();
+        let get = server.http.get(&path, &[]).await.status.as_u16();
+        let post = server.http.send(Method::POST, &path, &[], "").await.status.as_u16();
         assert!(get != 404 && post != 404 && (get != 405 || post != 405), "{path}: {get} {post}");
     }
 }
 
 #[tokio::test]
 async fn the_documents_may_be_kept_for_a_while() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for path in [
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
         "/config/v1/flyte_client",
         "/oauth2/jwks",
     ] {
-        let answer = world.http.get(path, &[]).await;
-        assert_eq!(answer.header("cache-control"), "public, max-age=300", "{path}");
+        let response = server.http.get(path, &[]).await;
+        assert_eq!(response.header("cache-control"), "public, max-age=300", "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_bad_credential_does_not_hide_how_to_log_in() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for path in ["/.well-known/oauth-authorization-server", "/config/v1/flyte_client", "/oauth2/jwks"] {
-        let answer = world.http.get(path, &[("authorization", "Bearer expired")]).await;
-        assert_eq!(answer.status, 200, "{path}");
+        let response = server.http.get(path, &[("authorization", "Bearer expired")]).await;
+        assert_eq!(response.status, 200, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_path_that_is_not_served_says_so_in_json() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for path in ["/", "/oauth2/authorize", "/oauth2/token/", "/.well-known/", "/%00", "//oauth2/jwks"] {
-        let answer = world.http.get(path, &[]).await;
-        assert_eq!(answer.status, 404, "{path}");
-        assert_eq!(answer.json()["error"], "not_found");
-        assert_eq!(answer.header("cache-control"), "no-store");
+        let response = server.http.get(path, &[]).await;
+        assert_eq!(response.status, 404, "{path}");
+        assert_eq!(response.json()["error"], "not_found");
+        assert_eq!(response.header("cache-control"), "no-store");
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::GRANT;
-use crate::support::{Credentials, World, decoded, eventually, in_future, run};
+use crate::support::{Credentials, Server, decoded, eventually, in_future, run};
 
-impl World {
+impl Server {
     /// `expires_in` of a new token, and the token.
     async fn lifetime(&self, key: &Credentials) -> (i64, String) {
-        let answer = self.ask(key, GRANT).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let body = answer.json();
+        let response = self.request_token(key, GRANT).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        let body = response.json();
         let token = body["access_token"].as_str().unwrap().to_owned();
         let expires_in = body["expires_in"].as_i64().expect("a whole number of seconds");
         let (_, claims) = decoded(&token);
@@ -24,14 +24,14 @@ impl World {
 
 #[tokio::test]
 async fn a_token_lives_an_hour_by_default() {
-    let world = World::start().await;
-    assert_eq!(world.lifetime(&world.admin).await.0, 3600);
+    let server = Server::start().await;
+    assert_eq!(server.lifetime(&server.admin).await.0, 3600);
 }
 
 #[tokio::test]
 async fn the_configured_lifetime_counts() {
-    let world = World::configured("token_lifetime_seconds = 86400").await;
-    assert_eq!(world.lifetime(&world.admin).await.0, 86400);
+    let server = Server::with_config("token_lifetime_seconds = 86400").await;
+    assert_eq!(server.lifetime(&server.admin).await.0, 86400);
 }
 
 #[tokio::test]
@@ -51,77 +51,79 @@ async fn a_lifetime_out_of_bounds_is_refused() {
             file.to_str().unwrap(),
         ]);
         assert_eq!(output.status.code(), Some(2));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("token_lifetime_seconds must be from 60 to 86400"), "{said}");
+        let description = String::from_utf8(output.stderr).unwrap();
+        assert!(description.contains("token_lifetime_seconds must be from 60 to 86400"), "{description}");
         assert!(!data_dir.exists(), "a wrong setting makes no data directory");
     }
 }
 
 #[tokio::test]
 async fn no_token_outlives_its_key() {
-    let world = World::start().await;
-    let key = world.key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(100)) })).await;
-    let (expires_in, _) = world.lifetime(&key).await;
+    let server = Server::start().await;
+    let key =
+        server.create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(100)) })).await;
+    let (expires_in, _) = server.lifetime(&key).await;
     assert!((50..=100).contains(&expires_in), "{expires_in}");
 }
 
 #[tokio::test]
 async fn no_token_outlives_the_secret_that_fetched_it() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     let expires_at = in_future(Duration::from_secs(100));
-    let short = world.rotate(&key, json!({ "expiresAt": expires_at, "grace": "3600s" })).await;
-    let (expires_in, _) = world.lifetime(&short).await;
+    let short = server.rotate(&key, json!({ "expiresAt": expires_at, "grace": "3600s" })).await;
+    let (expires_in, _) = server.lifetime(&short).await;
     assert!((50..=100).contains(&expires_in), "{expires_in}");
 }
 
 #[tokio::test]
 async fn an_expiry_given_later_kills_earlier_tokens_in_time() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let (expires_in, token) = world.lifetime(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let (expires_in, token) = server.lifetime(&key).await;
     assert_eq!(expires_in, 3600);
     let expires_at = in_future(Duration::from_secs(1));
     let update =
         json!({ "apiKey": { "clientId": "ci", "expiresAt": expires_at }, "updateMask": "expiresAt" });
-    world.admin("Update", update).await;
-    world.dies(&token).await;
-    assert_eq!(world.ask(&key, GRANT).await.status, 401);
+    server.admin_call("Update", update).await;
+    server.wait_until_expired(&token).await;
+    assert_eq!(server.request_token(&key, GRANT).await.status, 401);
 }
 
 #[tokio::test]
 async fn no_token_is_given_for_less_than_a_second() {
-    let world = World::start().await;
-    let key = world.key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(2)) })).await;
+    let server = Server::start().await;
+    let key =
+        server.create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(2)) })).await;
     eventually("the key expires", async || {
-        let answer = world.ask(&key, GRANT).await;
-        let body = answer.json();
-        assert!(answer.status == 401 || body["expires_in"].as_i64().unwrap() >= 1, "{body}");
-        answer.status == 401
+        let response = server.request_token(&key, GRANT).await;
+        let body = response.json();
+        assert!(response.status == 401 || body["expires_in"].as_i64().unwrap() >= 1, "{body}");
+        response.status == 401
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_secret_in_its_grace_fetches_tokens_that_end_with_the_grace() {
-    let world = World::start().await;
-    let old = world.key("ci").await;
-    let (_, before) = world.lifetime(&old).await;
-    let new = world.rotate(&old, json!({ "grace": "100s" })).await;
-    let (expires_in, during) = world.lifetime(&old).await;
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let (_, before) = server.lifetime(&old).await;
+    let new = server.rotate(&old, json!({ "grace": "100s" })).await;
+    let (expires_in, during) = server.lifetime(&old).await;
     assert!((50..=100).contains(&expires_in), "{expires_in}");
-    assert!(world.lives(&before).await && world.lives(&during).await, "the grace keeps tokens");
-    let (expires_in, _) = world.lifetime(&new).await;
+    assert!(server.accepts(&before).await && server.accepts(&during).await, "the grace keeps tokens");
+    let (expires_in, _) = server.lifetime(&new).await;
     assert_eq!(expires_in, 3600);
 }
 
 #[tokio::test]
 async fn the_end_of_a_grace_kills_the_tokens_from_before_it() {
-    let world = World::start().await;
-    let old = world.key("ci").await;
-    let (_, before) = world.lifetime(&old).await;
-    let new = world.rotate(&old, json!({ "grace": "1s" })).await;
-    world.dies(&before).await;
-    assert_eq!(world.ask(&old, GRANT).await.status, 401);
-    assert!(world.lives(&world.token(&new).await).await);
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let (_, before) = server.lifetime(&old).await;
+    let new = server.rotate(&old, json!({ "grace": "1s" })).await;
+    server.wait_until_expired(&before).await;
+    assert_eq!(server.request_token(&old, GRANT).await.status, 401);
+    assert!(server.accepts(&server.token(&new).await).await);
 }

@@ -3,7 +3,7 @@
 use gatekey_credentials::jwt::{self, Jwk, VerifyingKey};
 use serde_json::Value;
 
-use crate::support::{Answer, Credentials, Http, World};
+use crate::support::{Credentials, Http, Response, Server};
 
 mod attacks;
 mod bearer;
@@ -22,30 +22,30 @@ mod token_endpoint;
 /// What every token request says.
 const GRANT: &str = "grant_type=client_credentials";
 
-impl World {
+impl Server {
     /// A POST to the token endpoint with a key's secret in the header.
-    async fn ask(&self, key: &Credentials, body: &str) -> Answer {
+    async fn request_token(&self, key: &Credentials, body: &str) -> Response {
         self.http.form("/oauth2/token", &[("authorization", &key.basic())], body).await
     }
 
     /// GET with a token.
-    async fn get_as(&self, path: &str, token: &str) -> Answer {
+    async fn get_as(&self, path: &str, token: &str) -> Response {
         self.http.get(path, &[("authorization", &format!("Bearer {token}"))]).await
     }
 
     /// Revokes a token as a key.
-    async fn revoke(&self, key: &Credentials, token: &str) -> Answer {
+    async fn revoke(&self, key: &Credentials, token: &str) -> Response {
         let headers = [("authorization", &*key.basic())];
         self.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await
     }
 }
 
 /// Asserts an error of RFC 6749 section 5.2, and gives its description.
-fn refused(answer: &Answer, status: u16, code: &str) -> String {
-    assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    let body = answer.json();
+fn refused(response: &Response, status: u16, code: &str) -> String {
+    assert_eq!(response.status.as_u16(), status, "{}", response.text());
+    assert_eq!(response.header("content-type"), "application/json");
+    assert_eq!(response.header("cache-control"), "no-store");
+    let body = response.json();
     assert_eq!(body["error"], code, "{body}");
     assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
     let description = body["error_description"].as_str().unwrap().to_owned();
@@ -55,9 +55,9 @@ fn refused(answer: &Answer, status: u16, code: &str) -> String {
 
 /// The published keys.
 async fn jwks(http: &Http) -> Vec<Jwk> {
-    let answer = http.get("/oauth2/jwks", &[]).await;
-    assert_eq!(answer.status, 200);
-    serde_json::from_value(answer.json()["keys"].clone()).unwrap()
+    let response = http.get("/oauth2/jwks", &[]).await;
+    assert_eq!(response.status, 200);
+    serde_json::from_value(response.json()["keys"].clone()).unwrap()
 }
 
 /// A token's claims, once its signature is verified with the published keys alone.

@@ -11,11 +11,11 @@ use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use gatekey_store::SqliteStore;
 
 use super::{jwks, verified};
-use crate::support::{PUBLIC_URL, Server, World, decoded, root_key, run};
+use crate::support::{PUBLIC_URL, Server, ServerProcess, decoded, root_key, run};
 
 /// Runs `gatekey signing-key rotate` on a server's data directory, and gives the new key's id.
-fn rotate(world: &World) -> String {
-    let output = run(&["signing-key", "rotate", "--data-dir", world.server.data_dir.to_str().unwrap()]);
+fn rotate(server: &Server) -> String {
+    let output = run(&["signing-key", "rotate", "--data-dir", server.process.data_dir.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
@@ -26,44 +26,44 @@ fn kid(token: &str) -> String {
 
 #[tokio::test]
 async fn rotating_while_serving_keeps_old_tokens_and_signs_new_ones_with_the_new_key() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let old = world.token(&key).await;
-    let kid_of_new = rotate(&world);
-    let new = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let old = server.token(&key).await;
+    let kid_of_new = rotate(&server);
+    let new = server.token(&key).await;
     assert_ne!(kid(&old), kid_of_new);
     assert_eq!(kid(&new), kid_of_new);
-    assert!(world.lives(&old).await && world.lives(&new).await);
-    let mut published: Vec<_> = jwks(&world.http).await.into_iter().map(|jwk| jwk.kid).collect();
+    assert!(server.accepts(&old).await && server.accepts(&new).await);
+    let mut published: Vec<_> = jwks(&server.http).await.into_iter().map(|jwk| jwk.kid).collect();
     let mut expected = vec![kid(&old), kid_of_new];
     published.sort();
     expected.sort();
     assert_eq!(published, expected);
     for token in [&old, &new] {
-        assert_eq!(verified(&world.http, token).await["sub"], "ci");
+        assert_eq!(verified(&server.http, token).await["sub"], "ci");
     }
 }
 
 #[tokio::test]
 async fn a_rotation_survives_kill_9() {
-    let mut world = World::lasting().await;
-    let old = world.admin_token.clone();
-    let kid_of_new = rotate(&world);
-    world.kill_and_restart();
-    assert!(world.lives(&old).await);
-    assert_eq!(kid(&world.token(&world.admin).await), kid_of_new);
-    assert_eq!(jwks(&world.http).await.len(), 2);
+    let mut server = Server::with_public_url().await;
+    let old = server.admin_token.clone();
+    let kid_of_new = rotate(&server);
+    server.kill_and_restart();
+    assert!(server.accepts(&old).await);
+    assert_eq!(kid(&server.token(&server.admin).await), kid_of_new);
+    assert_eq!(jwks(&server.http).await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
-    let mut world = World::lasting().await;
-    let old = world.admin_token.clone();
-    assert!(world.server.stop().await.success());
-    let kid_of_new = rotate(&world);
-    world.kill_and_restart();
-    assert!(world.lives(&old).await);
-    assert_eq!(kid(&world.token(&world.admin).await), kid_of_new);
+    let mut server = Server::with_public_url().await;
+    let old = server.admin_token.clone();
+    assert!(server.process.stop().await.success());
+    let kid_of_new = rotate(&server);
+    server.kill_and_restart();
+    assert!(server.accepts(&old).await);
+    assert_eq!(kid(&server.token(&server.admin).await), kid_of_new);
 }
 
 /// Puts a signing key into a data directory, in place of the one that signs, as if it had been made long ago.
@@ -92,19 +92,19 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
 
 #[tokio::test]
 async fn a_signing_key_older_than_configured_is_replaced_and_its_tokens_live_on() {
-    let mut world =
-        World::configured(&format!("signing_key_max_age_seconds = 3600\npublic_url = \"{PUBLIC_URL}\""))
+    let mut server =
+        Server::with_config(&format!("signing_key_max_age_seconds = 3600\npublic_url = \"{PUBLIC_URL}\""))
             .await;
     for (planted, minutes, stays) in [("young", 59, true), ("old", 61, false)] {
-        assert!(world.server.stop().await.success());
-        plant_signing_key(&world.server.data_dir, planted, Duration::from_mins(minutes)).await;
-        world.kill_and_restart();
+        assert!(server.process.stop().await.success());
+        plant_signing_key(&server.process.data_dir, planted, Duration::from_mins(minutes)).await;
+        server.kill_and_restart();
         // What is logged next after the look at the key.
-        world.server.wait_for_log("ledger head");
-        let token = world.token(&world.admin).await;
+        server.process.wait_for_log("ledger head");
+        let token = server.token(&server.admin).await;
         assert_eq!(kid(&token) == planted, stays, "{planted}");
-        assert!(world.lives(&token).await && world.lives(&world.admin_token).await);
-        let by_the_clock = world.ledger().await.iter().filter(|entry| entry.actor == "server").count();
+        assert!(server.accepts(&token).await && server.accepts(&server.admin_token).await);
+        let by_the_clock = server.ledger().await.iter().filter(|entry| entry.actor == "server").count();
         assert_eq!(by_the_clock, usize::from(!stays), "and is an entry");
     }
 }
@@ -119,7 +119,7 @@ async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_l
     for algorithm in ["ES256", "RS256", "EdDSA"] {
         let settings = format!("signing_algorithm = \"{algorithm}\"\npublic_url = \"{PUBLIC_URL}\"");
         std::fs::write(&config, settings).unwrap();
-        let mut server = Server::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
+        let mut server = ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
         let admin = admin.get_or_insert_with(|| server.init());
         let token = server.token(admin).await;
         assert_eq!(decoded(&token).0["alg"], algorithm);
@@ -134,14 +134,14 @@ async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_l
     }
 }
 
-fn signing_key(world: &World, words: &[&str]) -> std::process::Output {
-    let data_dir = world.server.data_dir.to_str().unwrap();
+fn signing_key(server: &Server, words: &[&str]) -> std::process::Output {
+    let data_dir = server.process.data_dir.to_str().unwrap();
     run(&[&["signing-key"], words, &["--data-dir", data_dir]].concat())
 }
 
 /// Kid and state of every signing key.
-fn listed(world: &World) -> Vec<(String, String)> {
-    let output = signing_key(world, &["list", "--output", "json"]);
+fn listed(server: &Server) -> Vec<(String, String)> {
+    let output = signing_key(server, &["list", "--output", "json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |key: &serde_json::Value, name: &str| key[name].as_str().unwrap().to_owned();
@@ -150,41 +150,41 @@ fn listed(world: &World) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn the_list_tells_which_key_signs_and_which_are_published_running_or_not() {
-    let mut world = World::lasting().await;
-    let old = kid(&world.admin_token);
-    let new = rotate(&world);
+    let mut server = Server::with_public_url().await;
+    let old = kid(&server.admin_token);
+    let new = rotate(&server);
     let expected = [(old.clone(), "published".to_owned()), (new.clone(), "signs".to_owned())];
-    assert_eq!(listed(&world), expected);
-    let text = String::from_utf8(signing_key(&world, &["list"]).stdout).unwrap();
+    assert_eq!(listed(&server), expected);
+    let text = String::from_utf8(signing_key(&server, &["list"]).stdout).unwrap();
     assert!(text.contains(&old) && text.contains(&new) && text.contains("ES256"), "{text}");
-    assert!(world.server.stop().await.success());
-    assert_eq!(listed(&world), expected);
+    assert!(server.process.stop().await.success());
+    assert_eq!(listed(&server), expected);
 }
 
 #[tokio::test]
 async fn retiring_a_key_kills_the_tokens_that_it_signed_at_once_and_is_entered() {
-    let mut world = World::lasting().await;
-    let old = world.admin_token.clone();
-    rotate(&world);
-    let new = world.token(&world.admin).await;
-    assert!(world.lives(&old).await);
-    assert!(signing_key(&world, &["retire", &kid(&old)]).status.success());
-    assert!(!world.lives(&old).await);
-    assert!(world.lives(&new).await);
-    assert_eq!(jwks(&world.http).await.iter().map(|jwk| &*jwk.kid).collect::<Vec<_>>(), [kid(&new)]);
-    let entry = world.ledger().await.pop().unwrap();
+    let mut server = Server::with_public_url().await;
+    let old = server.admin_token.clone();
+    rotate(&server);
+    let new = server.token(&server.admin).await;
+    assert!(server.accepts(&old).await);
+    assert!(signing_key(&server, &["retire", &kid(&old)]).status.success());
+    assert!(!server.accepts(&old).await);
+    assert!(server.accepts(&new).await);
+    assert_eq!(jwks(&server.http).await.iter().map(|jwk| &*jwk.kid).collect::<Vec<_>>(), [kid(&new)]);
+    let entry = server.ledger().await.pop().unwrap();
     assert_eq!((&*entry.action, entry.target), ("signing_key.retire", kid(&old)));
-    assert_eq!(listed(&world)[0].1, "retired");
-    world.kill_and_restart();
-    assert!(!world.lives(&old).await && world.lives(&new).await);
+    assert_eq!(listed(&server)[0].1, "retired");
+    server.kill_and_restart();
+    assert!(!server.accepts(&old).await && server.accepts(&new).await);
 }
 
 #[tokio::test]
 async fn the_key_that_signs_and_one_that_is_not_there_cannot_be_retired() {
-    let world = World::start().await;
-    let refused = signing_key(&world, &["retire", &kid(&world.admin_token)]);
+    let server = Server::start().await;
+    let refused = signing_key(&server, &["retire", &kid(&server.admin_token)]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rotate first"), "{refused:?}");
-    assert_eq!(signing_key(&world, &["retire", "nope"]).status.code(), Some(3));
-    assert!(world.lives(&world.admin_token).await);
+    assert_eq!(signing_key(&server, &["retire", "nope"]).status.code(), Some(3));
+    assert!(server.accepts(&server.admin_token).await);
 }

@@ -3,29 +3,29 @@
 use serde_json::json;
 
 use super::{GRANT, refused};
-use crate::support::{Answer, Credentials, Http, World, basic};
+use crate::support::{Credentials, Http, Response, Server, basic};
 
 const TOKEN: &str = "/oauth2/token";
 
 /// A server that lets so many failures of one address a minute through.
-async fn limited(limit: u16) -> World {
-    World::configured(&format!("failed_authentications_per_minute = {limit}")).await
+async fn limited(limit: u16) -> Server {
+    Server::with_config(&format!("failed_authentications_per_minute = {limit}")).await
 }
 
 /// Fails until told to slow down: a minute may end in between, and the count begins anew.
-async fn throttled(mut fail: impl AsyncFnMut() -> Answer) -> Answer {
+async fn throttled(mut fail: impl AsyncFnMut() -> Response) -> Response {
     for _ in 0..1000 {
-        let answer = fail().await;
-        if answer.status != 401 {
-            refused(&answer, 429, "slow_down");
-            return answer;
+        let response = fail().await;
+        if response.status != 401 {
+            refused(&response, 429, "slow_down");
+            return response;
         }
-        refused(&answer, 401, "invalid_client");
+        refused(&response, 401, "invalid_client");
     }
     panic!("a thousand failures, and none was one too many")
 }
 
-async fn fail_from(http: &Http, addresses: &str) -> Answer {
+async fn fail_from(http: &Http, addresses: &str) -> Response {
     let wrong = basic("admin", "wrong");
     http.form(TOKEN, &[("authorization", &wrong), ("x-forwarded-for", addresses)], GRANT).await
 }
@@ -36,43 +36,46 @@ fn wrong() -> Credentials {
 
 #[tokio::test]
 async fn who_fails_too_often_is_told_to_slow_down_and_until_when() {
-    let world = limited(3).await;
+    let server = limited(3).await;
     for _ in 0..3 {
-        refused(&world.ask(&wrong(), GRANT).await, 401, "invalid_client");
+        refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
     }
-    let answer = throttled(async || world.ask(&wrong(), GRANT).await).await;
-    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    let response = throttled(async || server.request_token(&wrong(), GRANT).await).await;
+    let seconds: u64 = response.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
-    let said = answer.json()["error_description"].as_str().unwrap().to_owned();
-    assert!(said.contains("secret") && said.contains(&format!("in {seconds} s")), "{said}");
+    let description = response.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(
+        description.contains("secret") && description.contains(&format!("in {seconds} s")),
+        "{description}"
+    );
 }
 
 /// Where five failures lock an identity for 15 minutes, whoever knows its name can lock its owner out
 /// (<https://openbao.org/docs/concepts/user-lockout>).
 #[tokio::test]
 async fn a_right_secret_is_accepted_from_a_throttled_address() {
-    let world = limited(1).await;
+    let server = limited(1).await;
     for _ in 0..20 {
-        throttled(async || world.ask(&wrong(), GRANT).await).await;
-        let token = world.token(&world.admin).await;
-        assert_eq!(world.introspect(&world.admin, &token).await["active"], true);
-        assert_eq!(world.revoke(&world.admin, &token).await.status, 200);
+        throttled(async || server.request_token(&wrong(), GRANT).await).await;
+        let token = server.token(&server.admin).await;
+        assert_eq!(server.introspect(&server.admin, &token).await["active"], true);
+        assert_eq!(server.revoke(&server.admin, &token).await.status, 200);
     }
 }
 
 #[tokio::test]
 async fn every_endpoint_that_checks_a_secret_counts_for_the_same_address() {
-    let world = limited(1).await;
+    let server = limited(1).await;
     let header = wrong().basic();
     for path in [TOKEN, "/oauth2/introspect", "/oauth2/revoke"] {
-        throttled(async || world.http.form(path, &[("authorization", &header)], "token=x").await).await;
+        throttled(async || server.http.form(path, &[("authorization", &header)], "token=x").await).await;
         let body = "token=x&client_id=admin&client_secret=wrong";
-        throttled(async || world.http.form(path, &[], body).await).await;
+        throttled(async || server.http.form(path, &[], body).await).await;
     }
     // One failure each, and still one too many.
     let mut paths = [TOKEN, "/oauth2/introspect", "/oauth2/revoke"].into_iter().cycle();
     throttled(async || {
-        world.http.form(paths.next().unwrap(), &[("authorization", &header)], "token=x").await
+        server.http.form(paths.next().unwrap(), &[("authorization", &header)], "token=x").await
     })
     .await;
 }
@@ -81,99 +84,99 @@ async fn every_endpoint_that_checks_a_secret_counts_for_the_same_address() {
 /// (`internal/token.go`, `RetrieveToken`).
 #[tokio::test]
 async fn thirty_logins_of_go_a_minute_are_told_what_is_wrong() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for _ in 0..30 {
-        refused(&world.ask(&wrong(), GRANT).await, 401, "invalid_client");
+        refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
         let body = format!("{GRANT}&client_id=admin&client_secret=wrong");
-        refused(&world.http.form(TOKEN, &[], &body).await, 401, "invalid_client");
+        refused(&server.http.form(TOKEN, &[], &body).await, 401, "invalid_client");
     }
-    throttled(async || world.ask(&wrong(), GRANT).await).await;
+    throttled(async || server.request_token(&wrong(), GRANT).await).await;
 }
 
 #[tokio::test]
 async fn what_checks_no_secret_does_not_count() {
-    let world = limited(1).await;
+    let server = limited(1).await;
     for _ in 0..20 {
-        world.http.form(TOKEN, &[], GRANT).await;
-        world.http.form(TOKEN, &[("authorization", "Basic !!!")], GRANT).await;
-        world.http.form("/oauth2/introspect", &[("authorization", "Bearer x")], "token=x").await;
-        world.get_as("/me", "nonsense").await;
-        world.ask(&world.admin, "grant_type=password").await;
+        server.http.form(TOKEN, &[], GRANT).await;
+        server.http.form(TOKEN, &[("authorization", "Basic !!!")], GRANT).await;
+        server.http.form("/oauth2/introspect", &[("authorization", "Bearer x")], "token=x").await;
+        server.get_as("/me", "nonsense").await;
+        server.request_token(&server.admin, "grant_type=password").await;
     }
-    refused(&world.ask(&wrong(), GRANT).await, 401, "invalid_client");
+    refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
 }
 
 #[tokio::test]
 async fn a_throttled_failure_does_not_tell_what_is_wrong() {
-    let world = limited(1).await;
-    let disabled = world.key("disabled").await;
-    world.admin("Disable", json!({ "clientId": "disabled" })).await;
+    let server = limited(1).await;
+    let disabled = server.create_key("disabled").await;
+    server.admin_call("Disable", json!({ "clientId": "disabled" })).await;
     let unknown = Credentials { client_id: "nobody".to_owned(), ..disabled.clone() };
     let mut shown = Vec::new();
     for key in [wrong(), disabled, unknown] {
-        let answer = throttled(async || world.ask(&key, GRANT).await).await;
-        let mut headers = answer.headers.clone();
+        let response = throttled(async || server.request_token(&key, GRANT).await).await;
+        let mut headers = response.headers.clone();
         // These differ for any two answers.
         for name in ["x-request-id", "date", "retry-after", "content-length"] {
             assert!(headers.remove(name).is_some(), "{name}");
         }
-        let said = answer.json()["error_description"].as_str().unwrap().to_owned();
-        shown.push((headers, said.split("try again").next().unwrap().to_owned()));
+        let description = response.json()["error_description"].as_str().unwrap().to_owned();
+        shown.push((headers, description.split("try again").next().unwrap().to_owned()));
     }
     assert!(shown.iter().all(|one| *one == shown[0]), "{shown:?}");
 }
 
 #[tokio::test]
 async fn behind_a_trusted_proxy_the_address_counts_that_it_names_last() {
-    let world = World::configured(
+    let server = Server::with_config(
         "failed_authentications_per_minute = 1\nplaintext = true\ntrusted_proxies = [\"127.0.0.1\"]",
     )
     .await;
-    throttled(async || fail_from(&world.http, "192.0.2.1").await).await;
+    throttled(async || fail_from(&server.http, "192.0.2.1").await).await;
     // What stands before is anybody's word: it neither saves who fails nor blames another.
     let mut number = 0;
     throttled(async || {
         number += 1;
-        fail_from(&world.http, &format!("198.51.100.{number}, 192.0.2.1")).await
+        fail_from(&server.http, &format!("198.51.100.{number}, 192.0.2.1")).await
     })
     .await;
-    refused(&fail_from(&world.http, "198.51.100.1").await, 401, "invalid_client");
+    refused(&fail_from(&server.http, "198.51.100.1").await, 401, "invalid_client");
     // Whoever has an address of IPv6 has its whole network of 64 bits.
     throttled(async || {
         number += 1;
-        fail_from(&world.http, &format!("2001:db8:0:1::{number:x}")).await
+        fail_from(&server.http, &format!("2001:db8:0:1::{number:x}")).await
     })
     .await;
-    refused(&fail_from(&world.http, "2001:db8:0:2::1").await, 401, "invalid_client");
+    refused(&fail_from(&server.http, "2001:db8:0:2::1").await, 401, "invalid_client");
 }
 
 #[tokio::test]
 async fn without_a_trusted_proxy_nobody_chooses_its_address() {
-    let world = limited(1).await;
+    let server = limited(1).await;
     let mut number = 0;
     throttled(async || {
         number += 1;
-        fail_from(&world.http, &format!("198.51.100.{number}")).await
+        fail_from(&server.http, &format!("198.51.100.{number}")).await
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_limit_of_0_tells_nobody_to_slow_down() {
-    let world = limited(0).await;
+    let server = limited(0).await;
     for _ in 0..200 {
-        refused(&world.ask(&wrong(), GRANT).await, 401, "invalid_client");
+        refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
     }
 }
 
 #[tokio::test]
 async fn the_log_names_a_throttled_address_once_a_minute() {
-    let mut world = limited(2).await;
+    let mut server = limited(2).await;
     for _ in 0..50 {
-        world.ask(&wrong(), GRANT).await;
+        server.request_token(&wrong(), GRANT).await;
     }
-    assert!(world.server.stop().await.success());
-    let log = world.server.log();
+    assert!(server.process.stop().await.success());
+    let log = server.process.log();
     let told = log.iter().filter(|line| line["message"].as_str().is_some_and(|m| m.contains("throttled")));
     let told: Vec<_> = told.map(|line| (&line["level"], &line["peer"], &line["limit"])).collect();
     // A second one when a minute ended in between.
@@ -182,8 +185,8 @@ async fn the_log_names_a_throttled_address_once_a_minute() {
 }
 
 /// The processor time that a server took, in hundredths of a second.
-fn ticks(world: &World) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.server.pid())).unwrap();
+fn ticks(server: &Server) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.pid())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     // utime and stime (proc_pid_stat(5)).
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
@@ -193,16 +196,16 @@ fn ticks(world: &World) -> u64 {
 /// `ory/hydra` issue 168).
 #[tokio::test]
 async fn a_flood_of_wrong_secrets_costs_no_more_cpu_than_right_ones() {
-    let world = World::start().await;
-    let http = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    let server = Server::start().await;
+    let http = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let mut spent = [0; 2];
     for _ in 0..10 {
-        for (key, spent) in [world.admin.clone(), wrong()].iter().zip(&mut spent) {
-            let before = ticks(&world);
+        for (key, spent) in [server.admin.clone(), wrong()].iter().zip(&mut spent) {
+            let before = ticks(&server);
             for _ in 0..100 {
                 http.token(key, &[]).await;
             }
-            *spent += ticks(&world) - before;
+            *spent += ticks(&server) - before;
         }
     }
     let [right, wrong] = spent;
@@ -214,26 +217,26 @@ async fn a_flood_of_wrong_secrets_costs_no_more_cpu_than_right_ones() {
 /// so all that differs is what it costs to verify them.
 #[tokio::test]
 async fn a_flood_of_forged_tokens_costs_no_more_cpu_than_right_ones_seen_first() {
-    let world = World::start().await;
-    let http = Http::over_http1(&world.server.reached_at, Some(&world.server.ca_file()));
+    let server = Server::start().await;
+    let http = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let open = "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata";
     let mut spent = [0; 2];
     for _ in 0..10 {
         let mut tokens = [Vec::new(), Vec::new()];
         for _ in 0..100 {
-            let token = world.token(&world.admin).await;
+            let token = server.token(&server.admin).await;
             let (signed, signature) = token.rsplit_once('.').unwrap();
             let other = if signature.starts_with('A') { 'B' } else { 'A' };
             tokens[1].push(format!("{signed}.{other}{}", &signature[1..]));
             tokens[0].push(token);
         }
-        assert_eq!(world.get_as("/me", &tokens[1][0]).await.status, 401);
+        assert_eq!(server.get_as("/me", &tokens[1][0]).await.status, 401);
         for (tokens, spent) in tokens.iter().zip(&mut spent) {
-            let before = ticks(&world);
+            let before = ticks(&server);
             for token in tokens {
                 assert_eq!(http.connect_json(open, token, &json!({})).await.status, 200);
             }
-            *spent += ticks(&world) - before;
+            *spent += ticks(&server) - before;
         }
     }
     let [right, forged] = spent;

@@ -272,10 +272,10 @@ async fn the_time_of_a_refusal_over_http_is_shown() {
             );
             let began = Instant::now();
             (&stream).write_all(request.as_bytes()).unwrap();
-            let answer = read_answer(&stream);
+            let response = read_answer(&stream);
             let took = began.elapsed();
-            let refused = ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| answer.starts_with(line));
-            assert!(refused, "{}: {answer}", reason.name);
+            let refused = ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| response.starts_with(line));
+            assert!(refused, "{}: {response}", reason.name);
             took
         });
         told_apart(&reasons);

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Credentials, Server, World, raw};
+use crate::support::{Credentials, Server, ServerProcess, connection};
 
 /// A call whose headers have passed the server's checks and whose body is still to come.
 struct HeldCall {
@@ -17,11 +17,11 @@ struct HeldCall {
 
 impl HeldCall {
     /// Sends the headers, and waits until a handler asks for the body.
-    async fn begin(server: &Server, procedure: &str, token: &str, body: &Value) -> Self {
+    async fn begin(server: &ServerProcess, procedure: &str, token: &str, body: &Value) -> Self {
         let body = body.to_string();
         let authorization = format!("authorization: Bearer {token}");
         let headers = [&*authorization, "content-type: application/json", "connection: close"];
-        let stream = raw::begin(server, procedure, &headers, body.len()).await;
+        let stream = connection::begin(server, procedure, &headers, body.len()).await;
         Self { stream, body }
     }
 
@@ -29,57 +29,57 @@ impl HeldCall {
     async fn finish(mut self) -> (u16, String) {
         self.stream.write_all(self.body.as_bytes()).await.unwrap();
         self.stream.flush().await.unwrap();
-        let mut answer = Vec::new();
-        let _ = self.stream.read_to_end(&mut answer).await;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        (answer["HTTP/1.1 ".len()..][..3].parse().unwrap(), answer)
+        let mut response = Vec::new();
+        let _ = self.stream.read_to_end(&mut response).await;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        (response["HTTP/1.1 ".len()..][..3].parse().unwrap(), response)
     }
 }
 
-async fn other_admin(world: &World) -> (Credentials, String) {
-    let key = world.key_with("leaver", json!({ "role": "ROLE_ADMIN" })).await;
-    let token = world.token(&key).await;
+async fn other_admin(server: &Server) -> (Credentials, String) {
+    let key = server.create_key_with("leaver", json!({ "role": "ROLE_ADMIN" })).await;
+    let token = server.token(&key).await;
     (key, token)
 }
 
 #[tokio::test]
 async fn an_admin_deleted_while_its_request_arrives_creates_nothing() {
-    let world = World::start().await;
-    let (_, token) = other_admin(&world).await;
+    let server = Server::start().await;
+    let (_, token) = other_admin(&server).await;
     let create = json!({ "clientName": "heir", "role": "ROLE_ADMIN" });
-    let held = HeldCall::begin(&world.server, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
-    world.admin("Delete", json!({ "clientId": "leaver" })).await;
-    let (status, answer) = held.finish().await;
-    assert_eq!(status, 401, "{answer}");
-    assert!(!answer.contains("gk_"));
-    let listed = world.admin("List", json!({})).await;
+    let held = HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
+    server.admin_call("Delete", json!({ "clientId": "leaver" })).await;
+    let (status, response) = held.finish().await;
+    assert_eq!(status, 401, "{response}");
+    assert!(!response.contains("gk_"));
+    let listed = server.admin_call("List", json!({})).await;
     assert!(!listed.to_string().contains("heir"));
 }
 
 #[tokio::test]
 async fn an_admin_that_loses_its_role_while_its_request_arrives_creates_nothing() {
-    let world = World::start().await;
-    let (_, token) = other_admin(&world).await;
+    let server = Server::start().await;
+    let (_, token) = other_admin(&server).await;
     let create = json!({ "clientName": "heir" });
-    let held = HeldCall::begin(&world.server, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
+    let held = HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
     let viewer = json!({ "apiKey": { "clientId": "leaver", "role": "ROLE_VIEWER" }, "updateMask": "role" });
-    world.admin("Update", viewer).await;
+    server.admin_call("Update", viewer).await;
     assert_eq!(held.finish().await.0, 403);
 }
 
 #[tokio::test]
 async fn a_key_cannot_rotate_another_that_took_its_name_meanwhile() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     let rotate = json!({ "clientId": "ci" });
     let held =
-        HeldCall::begin(&world.server, "/gatekey.v1.ApiKeyService/RotateSecret", &token, &rotate).await;
-    world.admin("Delete", json!({ "clientId": "ci" })).await;
-    world.key_with("ci", json!({ "role": "ROLE_ADMIN" })).await;
-    let (status, answer) = held.finish().await;
-    assert_eq!(status, 401, "{answer}");
-    assert!(!answer.contains("gk_"));
+        HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/RotateSecret", &token, &rotate).await;
+    server.admin_call("Delete", json!({ "clientId": "ci" })).await;
+    server.create_key_with("ci", json!({ "role": "ROLE_ADMIN" })).await;
+    let (status, response) = held.finish().await;
+    assert_eq!(status, 401, "{response}");
+    assert!(!response.contains("gk_"));
 }
 
 #[tokio::test]
@@ -88,45 +88,45 @@ async fn a_token_for_another_audience_opens_nothing_here() {
     let config = directory.path().join("gatekey.toml");
     std::fs::write(&config, "audiences = [\"https://flyte.example.com\", \"https://other.example.com\"]\n")
         .unwrap();
-    let server = Server::start_with(&["--config", config.to_str().unwrap()]);
+    let server = ServerProcess::start_with(&["--config", config.to_str().unwrap()]);
     let admin = server.init();
     let http = server.http();
     let list = "/gatekey.v1.ApiKeyService/List";
     for (audience, status) in [("https://flyte.example.com", 200), ("https://other.example.com", 401)] {
-        let answer = http.token(&admin, &[("audience", audience)]).await;
-        let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+        let response = http.token(&admin, &[("audience", audience)]).await;
+        let token = response.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(http.connect_json(list, &token, &json!({})).await.status, status, "{audience}");
     }
 }
 
 #[tokio::test]
 async fn a_key_that_rotates_itself_again_and_again_does_not_grow() {
-    let world = World::start().await;
-    let mut key = world.key("ci").await;
+    let server = Server::start().await;
+    let mut key = server.create_key("ci").await;
     for _ in 0..25 {
-        let token = world.token(&key).await;
+        let token = server.token(&key).await;
         let body = json!({ "clientId": "ci" });
         let rotate = "/gatekey.v1.ApiKeyService/RotateSecret";
-        let answer = world.http.connect_json(rotate, &token, &body).await;
-        key.client_secret = answer.json()["clientSecret"].as_str().unwrap().to_owned();
+        let response = server.http.connect_json(rotate, &token, &body).await;
+        key.client_secret = response.json()["clientSecret"].as_str().unwrap().to_owned();
     }
-    let details = world.admin("Get", json!({ "clientId": "ci" })).await;
+    let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
     assert!(details["apiKey"]["secrets"].as_array().unwrap().len() <= 12, "{details}");
-    assert_eq!(world.http.token(&key, &[]).await.status, 200);
+    assert_eq!(server.http.token(&key, &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_reset_admin_is_never_within_reach_of_its_old_secret() {
-    let world = World::start().await;
-    let leaked = world.key_with("leaked", json!({ "role": "ROLE_VIEWER" })).await;
-    world.admin("Disable", json!({ "clientId": "leaked" })).await;
-    let data_dir = world.server.data_dir.to_str().unwrap().to_owned();
+    let server = Server::start().await;
+    let leaked = server.create_key_with("leaked", json!({ "role": "ROLE_VIEWER" })).await;
+    server.admin_call("Disable", json!({ "clientId": "leaked" })).await;
+    let data_dir = server.process.data_dir.to_str().unwrap().to_owned();
     let reset =
         crate::support::run(&["init", "--data-dir", &data_dir, "--name", "leaked", "--rotate", "-o", "json"]);
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
-    assert_eq!(world.http.token(&leaked, &[]).await.status, 401);
+    assert_eq!(server.http.token(&leaked, &[]).await.status, 401);
     // The order of the steps is what protects: the secret dies before the key is an enabled admin.
-    let entries = world.ledger().await.into_iter().filter(|entry| entry.target == "leaked");
+    let entries = server.ledger().await.into_iter().filter(|entry| entry.target == "leaked");
     let actions: Vec<String> = entries.map(|entry| entry.action).collect();
     let reset = ["api_key.rotate_secret", "api_key.update", "api_key.enable"];
     assert!(actions.ends_with(&reset.map(str::to_owned)), "{actions:?}");
@@ -134,21 +134,21 @@ async fn a_reset_admin_is_never_within_reach_of_its_old_secret() {
 
 #[tokio::test]
 async fn the_same_refusal_again_and_again_is_one_entry() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
     for _ in 0..50 {
-        let answer = world.http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await;
-        assert_eq!(answer.status, 403);
+        let response = server.http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await;
+        assert_eq!(response.status, 403);
     }
-    let refusals = world.ledger().await.iter().filter(|entry| entry.action == "refuse").count();
+    let refusals = server.ledger().await.iter().filter(|entry| entry.action == "refuse").count();
     assert_eq!(refusals, 1);
 }
 
 #[tokio::test]
 async fn a_refusal_leaves_the_connection_usable() {
-    let world = World::start().await;
-    let mut stream = raw::connect(&world.server).await;
+    let server = Server::start().await;
+    let mut stream = connection::connect(&server.process).await;
     // As some clients do: the body in a write of its own, after the answer may have been sent.
     for _ in 0..3 {
         let head = "POST /cloudidl.identity.AppsService/List HTTP/1.1\r\nhost: h\r\n\
@@ -157,18 +157,18 @@ async fn a_refusal_leaves_the_connection_usable() {
         stream.flush().await.unwrap();
         stream.write_all(b"{}").await.unwrap();
         stream.flush().await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"}") && !answer.ends_with(b"0\r\n\r\n") {
-            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the connection was closed");
+        let mut response = Vec::new();
+        while !response.ends_with(b"}") && !response.ends_with(b"0\r\n\r\n") {
+            assert!(stream.read_buf(&mut response).await.unwrap() > 0, "the connection was closed");
         }
-        assert!(answer.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&answer));
+        assert!(response.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&response));
     }
 }
 
 /// Addresses that a server fetches for whoever names them reach what is behind its firewall: CVE-2020-10770.
 #[tokio::test]
 async fn no_address_in_a_key_is_ever_fetched() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -177,16 +177,16 @@ async fn no_address_in_a_key_is_ever_fetched() {
         "redirectUris": [url],
     });
     let apps = "/cloudidl.identity.AppsService";
-    let created = world.http.connect_json(&format!("{apps}/Create"), &world.admin_token, &app).await;
+    let created = server.http.connect_json(&format!("{apps}/Create"), &server.admin_token, &app).await;
     assert_eq!(created.status, 200, "{}", created.text());
     let key = Credentials {
         client_id: "lure".to_owned(),
         client_secret: created.json()["app"]["clientSecret"].as_str().unwrap().to_owned(),
     };
-    let token = world.token(&key).await;
-    assert!(world.lives(&token).await);
+    let token = server.token(&key).await;
+    assert!(server.accepts(&token).await);
     for method in ["Get", "List", "Update", "Delete"] {
-        world.http.connect_json(&format!("{apps}/{method}"), &world.admin_token, &app).await;
+        server.http.connect_json(&format!("{apps}/{method}"), &server.admin_token, &app).await;
     }
     let nobody = listener.accept().map(drop).map_err(|error| error.kind());
     assert_eq!(nobody, Err(std::io::ErrorKind::WouldBlock));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{health_and_reflection::served_methods, outcome, refused};
-use crate::support::{World, raw};
+use crate::support::{Server, connection};
 
 /// What a method needs of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,25 +48,25 @@ const METHODS: [(&str, Needs); 24] = [
 
 #[tokio::test]
 async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_else() {
-    let world = World::start().await;
-    let served = served_methods(&world.server).await;
+    let server = Server::start().await;
+    let served = served_methods(&server.process).await;
     let expected: BTreeMap<&str, Needs> = METHODS.into();
     assert!(served.keys().map(String::as_str).eq(expected.keys().copied()), "served: {:#?}", served.keys());
     let mut callers = vec![("nobody", String::new())];
     for role in ["contributor", "viewer", "verifier", "admin"] {
         let wire = format!("ROLE_{}", role.to_uppercase());
-        let key = world.create_key(json!({ "clientId": format!("{role}-key"), "role": wire })).await;
-        callers.push((role, world.token(&key).await));
+        let key = server.create_key_from(json!({ "clientId": format!("{role}-key"), "role": wire })).await;
+        callers.push((role, server.token(&key).await));
     }
-    let roleless = world.create_key(json!({ "clientId": "roleless", "withoutRole": true })).await;
-    callers.push(("roleless", world.token(&roleless).await));
+    let roleless = server.create_key_from(json!({ "clientId": "roleless", "withoutRole": true })).await;
+    callers.push(("roleless", server.token(&roleless).await));
     for (procedure, streams) in served {
         // Streams have tests of their own; none of them needs a credential.
         if streams {
             continue;
         }
         for (caller, token) in &callers {
-            let outcome = world.call(token, &procedure, json!({})).await;
+            let outcome = server.call(token, &procedure, json!({})).await;
             let code = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
             let right = match (expected[procedure.as_str()], *caller) {
                 (Needs::AnyKey | Needs::AdminOrSelf | Needs::Admin, "nobody") => code == "unauthenticated",
@@ -82,19 +82,19 @@ async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_
 
 #[tokio::test]
 async fn a_key_may_get_and_rotate_itself_and_nothing_else() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (client_id, made) in [
         ("roleless", json!({ "clientId": "roleless", "withoutRole": true })),
         ("contributor", json!({ "clientId": "contributor" })),
         ("viewer", json!({ "clientId": "viewer", "role": "ROLE_VIEWER" })),
         ("verifier", json!({ "clientId": "verifier", "role": "ROLE_VERIFIER" })),
     ] {
-        let key = world.create_key(made).await;
-        let token = world.token(&key).await;
+        let key = server.create_key_from(made).await;
+        let token = server.token(&key).await;
         let request = json!({ "clientId": client_id });
-        let secret_id = world.shown(client_id).await["secrets"][0]["id"].clone();
+        let secret_id = server.shown(client_id).await["secrets"][0]["id"].clone();
         for method in ["Create", "Update", "Delete", "List"] {
-            let outcome = world.apps_as(&token, method, request.clone()).await;
+            let outcome = server.apps_as(&token, method, request.clone()).await;
             refused(&outcome, "permission_denied", &["role admin is needed"]);
         }
         for (method, request) in [
@@ -109,40 +109,40 @@ async fn a_key_may_get_and_rotate_itself_and_nothing_else() {
             ("Disable", request.clone()),
             ("Enable", request.clone()),
         ] {
-            let outcome = world.keys_as(&token, method, request).await;
+            let outcome = server.keys_as(&token, method, request).await;
             refused(&outcome, "permission_denied", &["role admin is needed"]);
         }
-        let got = world.apps_as(&token, "Get", request.clone()).await.unwrap();
+        let got = server.apps_as(&token, "Get", request.clone()).await.unwrap();
         assert_eq!(got["app"]["clientId"], client_id);
-        let got = world.keys_as(&token, "Get", request.clone()).await.unwrap();
+        let got = server.keys_as(&token, "Get", request.clone()).await.unwrap();
         assert_eq!(got["apiKey"]["clientId"], client_id);
-        let rotated = world.keys_as(&token, "RotateSecret", request.clone()).await.unwrap();
-        assert!(!world.lives(&token).await, "no grace: the token dies with the secret");
-        assert!(world.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
+        let rotated = server.keys_as(&token, "RotateSecret", request.clone()).await.unwrap();
+        assert!(!server.accepts(&token).await, "no grace: the token dies with the secret");
+        assert!(server.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
     }
 }
 
 #[tokio::test]
 async fn who_may_not_ask_about_a_key_does_not_learn_whether_it_exists() {
-    let world = World::start().await;
-    world.key("exists").await;
-    let key = world.key("asking").await;
-    let token = world.token(&key).await;
+    let server = Server::start().await;
+    server.create_key("exists").await;
+    let key = server.create_key("asking").await;
+    let token = server.token(&key).await;
     for method in ["Get", "RotateSecret"] {
         let answers = ["exists", "exists-not", "asking ", "ASKING", "a:b", ""].map(async |client_id| {
-            world.keys_as(&token, method, json!({ "clientId": client_id })).await.unwrap_err()
+            server.keys_as(&token, method, json!({ "clientId": client_id })).await.unwrap_err()
         });
         let answers = futures::future::join_all(answers).await;
         answers[0].must_be("permission_denied", &["role admin is needed"]);
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert!(answers.iter().all(|response| *response == answers[0]), "{answers:?}");
     }
 }
 
 #[tokio::test]
 async fn a_credential_that_is_none_is_unauthenticated_whatever_is_wrong_with_it() {
-    let world = World::start().await;
-    let stranger = World::start().await;
-    let good = &world.admin_token;
+    let server = Server::start().await;
+    let stranger = Server::start().await;
+    let good = &server.admin_token;
     let (signed, signature) = good.rsplit_once('.').unwrap();
     let (header, claims) = signed.split_once('.').unwrap();
     // {"alg":"none"}
@@ -166,26 +166,30 @@ async fn a_credential_that_is_none_is_unauthenticated_whatever_is_wrong_with_it(
         "Bearer gk_0000000000000000000000000000000000000".to_owned(),
     ] {
         let headers = [("content-type", "application/json"), ("authorization", &*credential)];
-        let answer = world.http.send(Method::POST, path, &headers, "{}").await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{credential:?}");
-        refused(&outcome(&answer), "unauthenticated", &["unauthenticated: "]);
-        assert!(credential.len() < 8 || !answer.text().contains(&credential), "echoed: {}", answer.text());
+        let response = server.http.send(Method::POST, path, &headers, "{}").await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{credential:?}");
+        refused(&outcome(&response), "unauthenticated", &["unauthenticated: "]);
+        assert!(
+            credential.len() < 8 || !response.text().contains(&credential),
+            "echoed: {}",
+            response.text()
+        );
     }
     let bearer = format!("Bearer {good}");
     for other in ["Bearer x", "Basic YWRtaW46YWRtaW4=", &format!("Bearer {}", stranger.admin_token)] {
         let headers =
             [("content-type", "application/json"), ("authorization", &*bearer), ("authorization", other)];
-        let answer = world.http.send(Method::POST, path, &headers, "{}").await;
-        refused(&outcome(&answer), "unauthenticated", &["more than one credential"]);
+        let response = server.http.send(Method::POST, path, &headers, "{}").await;
+        refused(&outcome(&response), "unauthenticated", &["more than one credential"]);
     }
     let headers = [("content-type", "application/json"), ("authorization", &*bearer)];
-    assert_eq!(world.http.send(Method::POST, path, &headers, "{}").await.status, StatusCode::OK);
+    assert_eq!(server.http.send(Method::POST, path, &headers, "{}").await.status, StatusCode::OK);
 }
 
 /// The server says `100 Continue` when it wants the body: it has seen the credential by then.
 #[tokio::test]
 async fn a_caller_that_loses_its_right_while_its_body_arrives_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let id = json!({ "clientId": "other" });
     let demote = json!({ "apiKey": { "clientId": "other", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     for (method, request, code) in [
@@ -194,46 +198,51 @@ async fn a_caller_that_loses_its_right_while_its_body_arrives_is_refused() {
         ("Disable", &id, "unauthenticated"),
         ("Delete", &id, "unauthenticated"),
     ] {
-        let other = world.create_key(json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await;
-        let token = world.token(&other).await;
+        let other = server.create_key_from(json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await;
+        let token = server.token(&other).await;
         let body = r#"{"clientId": "made"}"#;
         let authorization = format!("authorization: Bearer {token}");
         let headers = [&*authorization, "content-type: application/json", "connection: close"];
         let create = "/cloudidl.identity.AppsService/Create";
-        let mut stream = raw::begin(&world.server, create, &headers, body.len()).await;
-        world.keys(method, request.clone()).await.unwrap();
+        let mut stream = connection::begin(&server.process, create, &headers, body.len()).await;
+        server.keys(method, request.clone()).await.unwrap();
         stream.write_all(body.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer).await;
-        assert!(answer.contains(&format!(r#""code":"{code}""#)), "after {method}: {answer}");
-        refused(&world.apps("Get", json!({ "clientId": "made" })).await, "not_found", &[]);
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response).await;
+        assert!(response.contains(&format!(r#""code":"{code}""#)), "after {method}: {response}");
+        refused(&server.apps("Get", json!({ "clientId": "made" })).await, "not_found", &[]);
         // Deleted already in the last round.
-        let _ = world.keys("Delete", id.clone()).await;
+        let _ = server.keys("Delete", id.clone()).await;
     }
 }
 
 /// gRPC says so in a header of an answer that is otherwise a success, Connect by HTTP's own status.
 #[tokio::test]
 async fn a_refusal_has_the_shape_of_the_protocol_that_was_spoken() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let path = "/cloudidl.identity.AppsService/List";
     let send = async |content_type: &str| {
         let headers = [("content-type", content_type), ("te", "trailers")];
-        world.http.send(Method::POST, path, &headers, "\0\0\0\0\0").await
+        server.http.send(Method::POST, path, &headers, "\0\0\0\0\0").await
     };
     for content_type in ["application/grpc", "application/grpc+proto", "application/grpc-web"] {
-        let answer = send(content_type).await;
-        assert_eq!(answer.status, StatusCode::OK, "{content_type}");
-        assert!(answer.header("content-type").starts_with(content_type), "{}", answer.header("content-type"));
-        let said = answer.headers.get("grpc-status").or(answer.trailers.get("grpc-status"));
-        let in_body = answer.text().contains("grpc-status: 16") || answer.text().contains("grpc-status:16");
-        assert!(said == Some(&HeaderValue::from_static("16")) || in_body, "{content_type}: {answer:?}");
+        let response = send(content_type).await;
+        assert_eq!(response.status, StatusCode::OK, "{content_type}");
+        assert!(
+            response.header("content-type").starts_with(content_type),
+            "{}",
+            response.header("content-type")
+        );
+        let said = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
+        let in_body =
+            response.text().contains("grpc-status: 16") || response.text().contains("grpc-status:16");
+        assert!(said == Some(&HeaderValue::from_static("16")) || in_body, "{content_type}: {response:?}");
     }
     for content_type in ["application/json", "application/proto"] {
-        let answer = send(content_type).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{content_type}");
-        assert_eq!(answer.header("content-type"), "application/json");
-        assert_eq!(answer.json()["code"], "unauthenticated");
-        assert_ne!(answer.json()["message"], Value::Null);
+        let response = send(content_type).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{content_type}");
+        assert_eq!(response.header("content-type"), "application/json");
+        assert_eq!(response.json()["code"], "unauthenticated");
+        assert_ne!(response.json()["message"], Value::Null);
     }
 }

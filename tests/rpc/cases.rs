@@ -9,7 +9,7 @@ use super::{
     json, log_to_the_end,
     protocols::{Protocol, Speaker},
 };
-use crate::support::World;
+use crate::support::Server;
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Caller {
 /// What the call must come to.
 enum Expected {
     /// An answer that has this, see [`json::check`].
-    Answer(&'static str),
+    Response(&'static str),
     /// A code, and a message with these words.
     Refusal(ErrorCode, &'static [&'static str]),
 }
@@ -47,9 +47,9 @@ const fn answered(
     procedure: &'static str,
     caller: Caller,
     request: &'static str,
-    answer: &'static str,
+    response: &'static str,
 ) -> Case {
-    Case { name, procedure, caller, request, expected: Expected::Answer(answer) }
+    Case { name, procedure, caller, request, expected: Expected::Response(response) }
 }
 
 const fn refused(
@@ -578,7 +578,7 @@ const CASES: &[Case] = &[
 
 /// The callers of the table, and the server.
 struct Stage {
-    world: World,
+    server: Server,
     contributor: String,
 }
 
@@ -594,11 +594,11 @@ impl Stage {
         let mut itself = String::new();
         let mut secret_id = String::new();
         if case.caller == Itself || case.request.contains("$key") {
-            let credentials = self.world.key(&key).await;
+            let credentials = self.server.create_key(&key).await;
             if case.caller == Itself {
-                itself = self.world.token(&credentials).await;
+                itself = self.server.token(&credentials).await;
             }
-            let made = self.world.shown(&key).await;
+            let made = self.server.shown(&key).await;
             made["secrets"][0]["id"].as_str().unwrap().clone_into(&mut secret_id);
         }
         let fill =
@@ -608,16 +608,16 @@ impl Stage {
             BadToken => "not.a.token",
             Contributor => &self.contributor,
             Itself => &itself,
-            Admin => &self.world.admin_token,
+            Admin => &self.server.admin_token,
         };
         let request: Value = serde_json::from_str(&fill(case.request)).unwrap();
         let outcome = speaker.call(case.procedure, token, &request).await;
         match (&case.expected, outcome) {
-            (Expected::Answer(answer), Ok(actual)) => {
-                let expected: Value = serde_json::from_str(&fill(answer)).unwrap();
+            (Expected::Response(response), Ok(actual)) => {
+                let expected: Value = serde_json::from_str(&fill(response)).unwrap();
                 json::check(&expected, &actual).map_err(|difference| format!("{difference}; in {actual}"))
             }
-            (Expected::Answer(_), Err(refusal)) => Err(format!("refused: {refusal:?}")),
+            (Expected::Response(_), Err(refusal)) => Err(format!("refused: {refusal:?}")),
             (Expected::Refusal(_, _), Ok(actual)) => Err(format!("answered: {actual}")),
             (Expected::Refusal(code, words), Err(refusal)) => {
                 let known = refusal.code == code.as_str();
@@ -633,13 +633,13 @@ impl Stage {
 
 #[tokio::test]
 async fn every_case_comes_out_the_same_on_every_protocol() {
-    let world = World::start().await;
-    let contributor = world.key("contributor").await;
-    let contributor = world.token(&contributor).await;
-    let stage = Stage { world, contributor };
+    let server = Server::start().await;
+    let contributor = server.create_key("contributor").await;
+    let contributor = server.token(&contributor).await;
+    let stage = Stage { server, contributor };
     let mut wrong = Vec::new();
     for protocol in Protocol::ALL {
-        let speaker = Speaker::new(&stage.world.server, protocol);
+        let speaker = Speaker::new(&stage.server.process, protocol);
         let runs = stream::iter(CASES).map(|case| {
             let (stage, speaker) = (&stage, &speaker);
             async move { (case.name, stage.run(case, speaker, protocol).await) }
@@ -649,7 +649,7 @@ async fn every_case_comes_out_the_same_on_every_protocol() {
         wrong.extend(failures.map(|(name, why)| format!("{name}, {}: {why}", protocol.name())));
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len() * 5, wrong.join("\n"));
-    let log = log_to_the_end(stage.world.server).await;
+    let log = log_to_the_end(stage.server.process).await;
     for version in ["HTTP/1.1", "HTTP/2.0"] {
         assert!(log.iter().any(|line| line["version"] == version), "nobody spoke {version}");
     }

@@ -21,17 +21,17 @@ use connectrpc_reflection::{
 };
 use serde_json::json;
 
-use crate::support::{Server, World, trusting};
+use crate::support::{Server, ServerProcess, trusting};
 
 /// Calls over gRPC without a credential.
-fn grpc(server: &Server) -> (HttpClient, ClientConfig) {
+fn grpc(server: &ServerProcess) -> (HttpClient, ClientConfig) {
     let transport = HttpClient::with_tls(Arc::new(trusting(Some(&server.ca_file()))));
     (transport, ClientConfig::new(server.reached_at.parse().unwrap()).with_protocol(Protocol::Grpc))
 }
 
 /// Asks reflection, one question after the other on one stream.
 async fn reflect(
-    server: &Server,
+    server: &ServerProcess,
     questions: impl IntoIterator<Item = MessageRequest>,
 ) -> Vec<MessageResponse> {
     let (transport, config) = grpc(server);
@@ -41,8 +41,8 @@ async fn reflect(
     for question in questions {
         let request = ServerReflectionRequest { message_request: Some(question), ..Default::default() };
         stream.send(request).await.unwrap();
-        let answer: ServerReflectionResponse = stream.message().await.unwrap().unwrap().to_owned_message();
-        answers.push(answer.message_response.unwrap());
+        let response: ServerReflectionResponse = stream.message().await.unwrap().unwrap().to_owned_message();
+        answers.push(response.message_response.unwrap());
     }
     stream.close_send();
     assert!(stream.message().await.unwrap().is_none());
@@ -50,19 +50,21 @@ async fn reflect(
 }
 
 /// The services, as the server lists them.
-async fn services(server: &Server) -> Vec<String> {
+async fn services(server: &ServerProcess) -> Vec<String> {
     let answers = reflect(server, [MessageRequest::ListServices(String::new())]).await;
     let MessageResponse::ListServicesResponse(list) = &answers[0] else { panic!("{answers:?}") };
     list.service.iter().map(|service| service.name.clone()).collect()
 }
 
 /// Every method that is served, by its procedure, and whether it streams: from the server's own descriptors.
-pub(crate) async fn served_methods(server: &Server) -> BTreeMap<String, bool> {
+pub(crate) async fn served_methods(server: &ServerProcess) -> BTreeMap<String, bool> {
     let services = services(server).await;
     let questions = services.iter().cloned().map(MessageRequest::FileContainingSymbol);
     let mut methods = BTreeMap::new();
-    for (service, answer) in services.iter().zip(reflect(server, questions).await) {
-        let MessageResponse::FileDescriptorResponse(files) = answer else { panic!("{service}: {answer:?}") };
+    for (service, response) in services.iter().zip(reflect(server, questions).await) {
+        let MessageResponse::FileDescriptorResponse(files) = response else {
+            panic!("{service}: {response:?}")
+        };
         let (package, name) = service.rsplit_once('.').unwrap();
         let described = files.file_descriptor_proto.iter().find_map(|bytes| {
             let file = FileDescriptorProto::decode_from_slice(bytes).unwrap();
@@ -80,25 +82,25 @@ pub(crate) async fn served_methods(server: &Server) -> BTreeMap<String, bool> {
 
 #[tokio::test]
 async fn health_is_serving_for_the_server_and_for_each_service() {
-    let world = World::start().await;
-    let (transport, config) = grpc(&world.server);
+    let server = Server::start().await;
+    let (transport, config) = grpc(&server.process);
     let client = HealthClient::new(transport, config);
     let check = async |service: &str| {
         let request = HealthCheckRequest { service: service.to_owned(), ..Default::default() };
-        client.check(request).await.map(|answer| answer.into_owned().status)
+        client.check(request).await.map(|response| response.into_owned().status)
     };
     for service in ["", "cloudidl.identity.AppsService", "gatekey.v1.ApiKeyService"] {
         assert_eq!(check(service).await.unwrap(), ServingStatus::SERVING, "{service:?}");
     }
     assert_eq!(check("no.such.Service").await.unwrap_err().code, ErrorCode::NotFound);
-    let over_connect = world.call("", "/grpc.health.v1.Health/Check", json!({})).await.unwrap();
+    let over_connect = server.call("", "/grpc.health.v1.Health/Check", json!({})).await.unwrap();
     assert_eq!(over_connect["status"], "SERVING");
 }
 
 #[tokio::test]
 async fn a_watch_of_health_begins_with_the_present_state() {
-    let world = World::start().await;
-    let (transport, config) = grpc(&world.server);
+    let server = Server::start().await;
+    let (transport, config) = grpc(&server.process);
     let client = HealthClient::new(transport, config);
     let mut stream = client.watch(HealthCheckRequest::default()).await.unwrap();
     let first = stream.message().await.unwrap().unwrap().to_owned_message();
@@ -107,8 +109,8 @@ async fn a_watch_of_health_begins_with_the_present_state() {
 
 #[tokio::test]
 async fn reflection_lists_every_service_without_a_credential() {
-    let world = World::start().await;
-    let mut listed = services(&world.server).await;
+    let server = Server::start().await;
+    let mut listed = services(&server.process).await;
     listed.sort_unstable();
     assert_eq!(
         listed,
@@ -128,23 +130,23 @@ async fn reflection_lists_every_service_without_a_credential() {
 
 #[tokio::test]
 async fn both_versions_of_reflection_answer() {
-    let world = World::start().await;
+    let server = Server::start().await;
     // ServerReflectionRequest.list_services is field 7.
     let question = &b"\0\0\0\0\x02\x3a\0"[..];
     for version in ["v1", "v1alpha"] {
         let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
-        let answer = world.http.send(http::Method::POST, &path, &headers, question).await;
-        assert!(answer.text().contains("gatekey.v1.ApiKeyService"), "{version}: {answer:?}");
+        let response = server.http.send(http::Method::POST, &path, &headers, question).await;
+        assert!(response.text().contains("gatekey.v1.ApiKeyService"), "{version}: {response:?}");
     }
 }
 
 #[tokio::test]
 async fn reflection_describes_messages_and_refuses_what_it_does_not_know() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let questions = ["cloudidl.identity.App", "gatekey.v1.ApiKey", "no.such.Message"];
     let questions = questions.map(|symbol| MessageRequest::FileContainingSymbol(symbol.to_owned()));
-    let answers = reflect(&world.server, questions).await;
+    let answers = reflect(&server.process, questions).await;
     assert!(matches!(answers[0], MessageResponse::FileDescriptorResponse(_)), "{answers:?}");
     assert!(matches!(answers[1], MessageResponse::FileDescriptorResponse(_)), "{answers:?}");
     assert!(matches!(answers[2], MessageResponse::ErrorResponse(_)), "{answers:?}");

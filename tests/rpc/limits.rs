@@ -9,13 +9,13 @@ use super::{
     protocols::{Protocol, Speaker},
     refused,
 };
-use crate::support::{Answer, World};
+use crate::support::{Response, Server};
 
 const CREATE: &str = "/cloudidl.identity.AppsService/Create";
 const MEBIBYTE: usize = 1 << 20;
 
-impl World {
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
+impl Server {
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Response {
         let bearer = format!("Bearer {}", self.admin_token);
         let mut all = vec![("authorization", &*bearer)];
         all.extend(headers);
@@ -28,8 +28,8 @@ impl World {
 
     /// The server must still serve, and nothing may have gone wrong inside.
     async fn ends_well(self) {
-        self.key("afterwards").await;
-        for line in log_to_the_end(self.server).await {
+        self.create_key("afterwards").await;
+        for line in log_to_the_end(self.process).await {
             assert_ne!(line["level"], "ERROR", "{line}");
             assert!(!line.to_string().contains("panicked"), "{line}");
         }
@@ -47,33 +47,33 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 /// The code in a gRPC answer.
-fn grpc_status(answer: &Answer) -> &str {
-    let status = answer.headers.get("grpc-status").or(answer.trailers.get("grpc-status"));
+fn grpc_status(response: &Response) -> &str {
+    let status = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
     status.map_or("", |status| status.to_str().unwrap())
 }
 
 #[tokio::test]
 async fn a_body_over_one_mebibyte_is_refused_on_every_protocol() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for protocol in Protocol::ALL {
-        let speaker = Speaker::new(&world.server, protocol);
+        let speaker = Speaker::new(&server.process, protocol);
         let request = json!({ "clientId": "big", "clientName": "n".repeat(MEBIBYTE) });
-        let outcome = speaker.call(CREATE, &world.admin_token, &request).await;
+        let outcome = speaker.call(CREATE, &server.admin_token, &request).await;
         let Err(refusal) = outcome else { panic!("{}: {outcome:?}", protocol.name()) };
         assert_eq!(refusal.code, "resource_exhausted", "{}: {refusal:?}", protocol.name());
         // What is below is read, and refused for what it says.
         let request = json!({ "clientId": "big", "clientName": "n".repeat(MEBIBYTE - 1000) });
-        let outcome = speaker.call(CREATE, &world.admin_token, &request).await;
+        let outcome = speaker.call(CREATE, &server.admin_token, &request).await;
         refused(&outcome, "invalid_argument", &["client_name", "200 characters"]);
         assert!(outcome.unwrap_err().message.len() < 1000, "the name is not echoed");
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 /// They have next to nothing to say, so strangers cannot make the server hold much.
 #[tokio::test]
 async fn a_body_over_16_kibibytes_is_refused_where_no_role_is_needed() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for procedure in [
         "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
         "/flyteidl.service.AuthMetadataService/GetPublicClientConfig",
@@ -81,16 +81,16 @@ async fn a_body_over_16_kibibytes_is_refused_where_no_role_is_needed() {
         "/grpc.health.v1.Health/Check",
     ] {
         let small = json!({ "padding": "p".repeat(10_000) });
-        assert!(world.call(&world.admin_token, procedure, small).await.is_ok(), "{procedure}");
+        assert!(server.call(&server.admin_token, procedure, small).await.is_ok(), "{procedure}");
         let large = json!({ "padding": "p".repeat(17_000) });
-        refused(&world.call(&world.admin_token, procedure, large).await, "resource_exhausted", &[]);
+        refused(&server.call(&server.admin_token, procedure, large).await, "resource_exhausted", &[]);
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_not_repeated_whole() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let long = "l".repeat(500_000);
     for request in [
         json!({ "redirectUris": long }),
@@ -100,62 +100,62 @@ async fn what_cannot_be_read_is_not_repeated_whole() {
         json!({ "redirectUris": [long] }),
         json!({ "organization": long }),
     ] {
-        let message = world.apps("Create", request).await.unwrap_err().message;
+        let message = server.apps("Create", request).await.unwrap_err().message;
         assert!((1..=2000).contains(&message.chars().count()), "{} characters", message.len());
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn what_is_small_until_it_is_unpacked_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let bomb = gzip(&vec![b' '; 16 * MEBIBYTE]);
     assert!(bomb.len() < MEBIBYTE / 2, "{}", bomb.len());
     for content_type in ["application/json", "application/proto"] {
         let headers = [("content-type", content_type), ("content-encoding", "gzip")];
-        let answer = world.post(CREATE, &headers, &bomb).await;
-        refused(&outcome(&answer), "resource_exhausted", &[]);
+        let response = server.post(CREATE, &headers, &bomb).await;
+        refused(&outcome(&response), "resource_exhausted", &[]);
         // Packed twice is not unpacked twice.
-        let answer = world.post(CREATE, &headers, gzip(&bomb)).await;
-        assert_ne!(answer.status, StatusCode::OK, "{}", answer.text());
+        let response = server.post(CREATE, &headers, gzip(&bomb)).await;
+        assert_ne!(response.status, StatusCode::OK, "{}", response.text());
     }
     let mut framed = frame(&bomb);
     framed[0] = 1;
     let headers = [("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("te", "trailers")];
-    let answer = world.post(CREATE, &headers, framed).await;
-    assert_eq!(grpc_status(&answer), "8", "{answer:?}");
-    world.ends_well().await;
+    let response = server.post(CREATE, &headers, framed).await;
+    assert_eq!(grpc_status(&response), "8", "{response:?}");
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn a_packed_body_that_is_none_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let good = gzip(br#"{"clientId": "packed"}"#);
     let mut wrong_sum = good.clone();
     let sum = wrong_sum.len() - 8;
     wrong_sum[sum] ^= 1;
     for body in [&b"not gzip"[..], &good[..good.len() / 2], &good[..good.len() - 1], &wrong_sum] {
         let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
-        let answer = world.post(CREATE, &headers, body).await;
-        refused(&outcome(&answer), "invalid_argument", &[]);
+        let response = server.post(CREATE, &headers, body).await;
+        refused(&outcome(&response), "invalid_argument", &[]);
     }
     for encoding in ["br", "deflate", "gzip, gzip"] {
         let headers = [("content-type", "application/json"), ("content-encoding", encoding)];
-        let answer = world.post(CREATE, &headers, &good).await;
-        refused(&outcome(&answer), "unimplemented", &[]);
+        let response = server.post(CREATE, &headers, &good).await;
+        refused(&outcome(&response), "unimplemented", &[]);
     }
     let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    assert_eq!(world.post(CREATE, &headers, &good).await.status, StatusCode::OK);
-    world.ends_well().await;
+    assert_eq!(server.post(CREATE, &headers, &good).await.status, StatusCode::OK);
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn a_client_id_is_of_128_plain_characters_at_most() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let longest = "a".repeat(128);
     for client_id in [&*longest, "0", "a.b_c-D", "-a", "..a"] {
-        world.apps("Create", json!({ "clientId": client_id })).await.unwrap();
-        world.apps("Get", json!({ "clientId": client_id })).await.unwrap();
+        server.apps("Create", json!({ "clientId": client_id })).await.unwrap();
+        server.apps("Get", json!({ "clientId": client_id })).await.unwrap();
     }
     for (client_id, rule) in [
         (&*"a".repeat(129), "128 characters"),
@@ -178,35 +178,35 @@ async fn a_client_id_is_of_128_plain_characters_at_most() {
         for (method, request) in
             [("Create", &request), ("Get", &request), ("Delete", &request), ("Update", &request)]
         {
-            let outcome = world.apps(method, request.clone()).await;
+            let outcome = server.apps(method, request.clone()).await;
             refused(&outcome, "invalid_argument", &["client_id", rule]);
             assert!(outcome.unwrap_err().message.len() < 300);
         }
         for method in ["Create", "Get", "Delete", "RotateSecret", "RetireSecret", "Disable", "Enable"] {
-            let outcome = world.keys(method, request.clone()).await;
+            let outcome = server.keys(method, request.clone()).await;
             refused(&outcome, "invalid_argument", &["client_id", rule]);
         }
     }
     for method in ["Get", "Update", "Delete"] {
         refused(
-            &world.apps(method, json!({})).await,
+            &server.apps(method, json!({})).await,
             "invalid_argument",
             &["client_id", "must not be empty"],
         );
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn a_client_name_is_of_200_characters_at_most_none_of_them_a_control_character() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (number, name) in
         [&*"\u{1f511}".repeat(200), "Ключ", "a", "tab-free \u{202e} name", "'; DROP TABLE api_key"]
             .into_iter()
             .enumerate()
     {
         let request = json!({ "clientId": format!("key-{number}"), "clientName": name });
-        assert_eq!(world.apps("Create", request).await.unwrap()["app"]["clientName"], name);
+        assert_eq!(server.apps("Create", request).await.unwrap()["app"]["clientName"], name);
     }
     for (name, rule) in [
         (&*"a".repeat(201), "200 characters"),
@@ -218,22 +218,22 @@ async fn a_client_name_is_of_200_characters_at_most_none_of_them_a_control_chara
         ("  ", "must not be empty"),
     ] {
         let request = json!({ "clientId": "new", "clientName": name });
-        refused(&world.apps("Create", request.clone()).await, "invalid_argument", &["client_name", rule]);
-        refused(&world.keys("Create", request).await, "invalid_argument", &["client_name", rule]);
+        refused(&server.apps("Create", request.clone()).await, "invalid_argument", &["client_name", rule]);
+        refused(&server.keys("Create", request).await, "invalid_argument", &["client_name", rule]);
         let request = json!({ "clientId": "key-0", "clientName": name });
-        refused(&world.apps("Update", request).await, "invalid_argument", &["client_name", rule]);
+        refused(&server.apps("Update", request).await, "invalid_argument", &["client_name", rule]);
         let request =
             json!({ "apiKey": { "clientId": "key-0", "clientName": name }, "updateMask": "clientName" });
-        refused(&world.keys("Update", request).await, "invalid_argument", &["client_name", rule]);
+        refused(&server.keys("Update", request).await, "invalid_argument", &["client_name", rule]);
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn lists_and_addresses_are_bounded() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let uris = |count: usize| (0..count).map(|at| format!("https://{at}.example.com/")).collect::<Vec<_>>();
-    world.apps("Create", json!({ "clientId": "fifty", "redirectUris": uris(50) })).await.unwrap();
+    server.apps("Create", json!({ "clientId": "fifty", "redirectUris": uris(50) })).await.unwrap();
     for (field, value, rule) in [
         ("redirectUris", json!(uris(51)), "at most 50 entries"),
         ("redirectUris", json!(["https://a/", "https://a/"]), "twice"),
@@ -251,17 +251,17 @@ async fn lists_and_addresses_are_bounded() {
         let mut request = json!({ "clientId": "new" });
         request[field] = value.clone();
         let snake = field.replace('U', "_u").replace('T', "_t");
-        refused(&world.apps("Create", request.clone()).await, "invalid_argument", &[&snake, rule]);
+        refused(&server.apps("Create", request.clone()).await, "invalid_argument", &[&snake, rule]);
         request["clientId"] = json!("fifty");
-        refused(&world.apps("Update", request).await, "invalid_argument", &[&snake, rule]);
+        refused(&server.apps("Update", request).await, "invalid_argument", &[&snake, rule]);
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn an_unknown_enum_number_or_name_is_refused_by_its_field() {
-    let world = World::start().await;
-    world.key("ci").await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
     for (field, named, tag) in [
         ("responseTypes", "response_types", 0x28),
         ("grantTypes", "grant_types", 0x30),
@@ -273,37 +273,37 @@ async fn an_unknown_enum_number_or_name_is_refused_by_its_field() {
                 let value = if field.ends_with("Types") { json!([number]) } else { json!(number) };
                 let mut request = json!({ "clientId": "ci" });
                 request[field] = value;
-                let outcome = world.apps(method, request).await;
+                let outcome = server.apps(method, request).await;
                 refused(&outcome, "invalid_argument", &[named, &number.to_string()]);
             }
             // clientId is field 2; the enum's number is 99.
             let message = [b"\x12\x02ci".as_slice(), &[tag, 99]].concat();
             let path = format!("/cloudidl.identity.AppsService/{method}");
-            let answer = world.post(&path, &[("content-type", "application/proto")], message).await;
-            refused(&outcome(&answer), "invalid_argument", &[named, "99"]);
+            let response = server.post(&path, &[("content-type", "application/proto")], message).await;
+            refused(&outcome(&response), "invalid_argument", &[named, "99"]);
             let value = if field.ends_with("Types") { json!(["NOPE"]) } else { json!("NOPE") };
             let mut request = json!({ "clientId": "ci" });
             request[field] = value;
-            refused(&world.apps(method, request).await, "invalid_argument", &[]);
+            refused(&server.apps(method, request).await, "invalid_argument", &[]);
         }
     }
     let consent = json!({ "clientId": "new", "consentMethod": 3 });
-    refused(&world.apps("Create", consent).await, "invalid_argument", &["consent_method", "3"]);
+    refused(&server.apps("Create", consent).await, "invalid_argument", &["consent_method", "3"]);
     let role = json!({ "apiKey": { "clientId": "ci", "role": 17 }, "updateMask": "role" });
-    refused(&world.keys("Update", role).await, "invalid_argument", &["role", "17"]);
-    world.ends_well().await;
+    refused(&server.keys("Update", role).await, "invalid_argument", &["role", "17"]);
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn instants_and_durations_that_are_none_are_refused() {
-    let world = World::start().await;
-    world.key("ci").await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
     for text in ["yesterday", "2026-13-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-01-01", "", "\u{0}"] {
-        let outcome = world.keys("Create", json!({ "clientId": "new", "expiresAt": text })).await;
+        let outcome = server.keys("Create", json!({ "clientId": "new", "expiresAt": text })).await;
         refused(&outcome, "invalid_argument", &[]);
     }
     for text in ["1h", "s", "-", "1e9s", "999999999999999999999s", "0.0000000001s"] {
-        let outcome = world.keys("RotateSecret", json!({ "clientId": "ci", "grace": text })).await;
+        let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "grace": text })).await;
         refused(&outcome, "invalid_argument", &[]);
     }
     // What JSON cannot say, a message can: seconds beyond the year 9999, nanoseconds beyond a second.
@@ -316,37 +316,37 @@ async fn instants_and_durations_that_are_none_are_refused() {
         let rotate = [b"\x0a\x02ci\x22".as_slice(), &[length], instant].concat();
         for (method, message) in [("Create", create), ("RotateSecret", rotate)] {
             let path = format!("/gatekey.v1.ApiKeyService/{method}");
-            let answer = world.post(&path, &[("content-type", "application/proto")], message).await;
-            refused(&outcome(&answer), "invalid_argument", &["expires_at"]);
+            let response = server.post(&path, &[("content-type", "application/proto")], message).await;
+            refused(&outcome(&response), "invalid_argument", &["expires_at"]);
         }
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn what_is_nested_without_end_is_refused_without_a_crash() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let deep = 200_000;
     for body in [
         "[".repeat(deep),
         "{\"a\":".repeat(deep),
         format!("{{\"contacts\":{}{}}}", "[".repeat(deep), "]".repeat(deep)),
     ] {
-        refused(&world.create_raw("application/json", body).await, "invalid_argument", &[]);
+        refused(&server.create_raw("application/json", body).await, "invalid_argument", &[]);
     }
     // What is ignored is not followed into its depth.
     let unknown = format!(r#"{{"clientId": "deep", "unknown": {}1{}}}"#, "[".repeat(deep), "]".repeat(deep));
-    assert!(world.create_raw("application/json", unknown).await.is_ok());
+    assert!(server.create_raw("application/json", unknown).await.is_ok());
     // Groups of the unknown field 100, one in the other.
-    refused(&world.create_raw("application/proto", b"\xa3\x06".repeat(deep)).await, "invalid_argument", &[]);
+    refused(&server.create_raw("application/proto", b"\xa3\x06".repeat(deep)).await, "invalid_argument", &[]);
     let closed = [b"\xa3\x06".repeat(deep), b"\xa4\x06".repeat(deep)].concat();
-    refused(&world.create_raw("application/proto", closed).await, "invalid_argument", &[]);
-    world.ends_well().await;
+    refused(&server.create_raw("application/proto", closed).await, "invalid_argument", &[]);
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_none_is_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for body in [
         &b""[..],
         b"{",
@@ -363,7 +363,7 @@ async fn a_message_that_is_none_is_refused() {
         b"{\"clientId\": \"\\ud800\"}",
         b"{\"skipDefaultPolicyAssignments\": \"yes\"}",
     ] {
-        let outcome = world.create_raw("application/json", body).await;
+        let outcome = server.create_raw("application/json", body).await;
         assert!(outcome.is_err(), "{:?} was answered: {outcome:?}", String::from_utf8_lossy(body));
         refused(&outcome, "invalid_argument", &[]);
     }
@@ -377,15 +377,15 @@ async fn a_message_that_is_none_is_refused() {
         b"\x12",
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
     ] {
-        let outcome = world.create_raw("application/proto", body).await;
+        let outcome = server.create_raw("application/proto", body).await;
         refused(&outcome, "invalid_argument", &[]);
     }
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn grpc_frames_that_are_none_are_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let good = b"\x12\x04grpc";
     let mut compressed = frame(good);
     compressed[0] = 1;
@@ -400,20 +400,20 @@ async fn grpc_frames_that_are_none_are_refused() {
     ] {
         for content_type in ["application/grpc", "application/grpc-web+proto"] {
             let headers = [("content-type", content_type), ("te", "trailers")];
-            let answer = world.post(CREATE, &headers, &body).await;
-            assert!(!answer.text().contains("gk_"), "{why}, {content_type}");
-            let status = grpc_status(&answer).to_owned() + &answer.text();
-            assert!(!status.is_empty() && status != "0", "{why}, {content_type}: {answer:?}");
+            let response = server.post(CREATE, &headers, &body).await;
+            assert!(!response.text().contains("gk_"), "{why}, {content_type}");
+            let status = grpc_status(&response).to_owned() + &response.text();
+            assert!(!status.is_empty() && status != "0", "{why}, {content_type}: {response:?}");
         }
     }
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
-    assert_eq!(grpc_status(&world.post(CREATE, &headers, frame(good)).await), "0");
-    world.ends_well().await;
+    assert_eq!(grpc_status(&server.post(CREATE, &headers, frame(good)).await), "0");
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn a_content_type_that_is_no_rpc_is_unsupported() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for content_type in [
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -423,39 +423,39 @@ async fn a_content_type_that_is_no_rpc_is_unsupported() {
         "json",
         "",
     ] {
-        let answer = world.post(CREATE, &[("content-type", content_type)], "{}").await;
-        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
+        let response = server.post(CREATE, &[("content-type", content_type)], "{}").await;
+        assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
     }
-    let answer = world.post(CREATE, &[], "{}").await;
-    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "none at all");
-    let with_charset = world.create_raw("application/json; charset=utf-8", r#"{"clientId": "ci"}"#).await;
+    let response = server.post(CREATE, &[], "{}").await;
+    assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "none at all");
+    let with_charset = server.create_raw("application/json; charset=utf-8", r#"{"clientId": "ci"}"#).await;
     assert!(with_charset.is_ok(), "{with_charset:?}");
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 #[tokio::test]
 async fn connect_headers_that_are_none_are_refused() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (name, value) in [("connect-protocol-version", "2"), ("connect-protocol-version", "")] {
         let headers = [("content-type", "application/json"), (name, value)];
-        let answer = world.post(CREATE, &headers, r#"{"clientId": "refused"}"#).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}: {value}: {}", answer.text());
+        let response = server.post(CREATE, &headers, r#"{"clientId": "refused"}"#).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name}: {value}: {}", response.text());
     }
-    let absent = world.apps("Get", json!({ "clientId": "refused" })).await;
+    let absent = server.apps("Get", json!({ "clientId": "refused" })).await;
     refused(&absent, "not_found", &[]);
-    world.ends_well().await;
+    server.ends_well().await;
 }
 
 /// Unknown fields are of newer clients: they do not hinder.
 #[tokio::test]
 async fn fields_of_newer_clients_are_ignored() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let request = json!({ "clientId": "json", "consentLevel": { "deep": [1, 2] }, "@type": "x" });
-    assert!(world.apps("Create", request).await.is_ok());
+    assert!(server.apps("Create", request).await.is_ok());
     // Field 1000, of type text.
     let message = b"\x12\x05proto\xc2\x3e\x03new";
-    let answer = world.post(CREATE, &[("content-type", "application/proto")], message).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    assert_ne!(world.shown("proto").await, Value::Null);
-    world.ends_well().await;
+    let response = server.post(CREATE, &[("content-type", "application/proto")], message).await;
+    assert_eq!(response.status, StatusCode::OK, "{}", response.text());
+    assert_ne!(server.shown("proto").await, Value::Null);
+    server.ends_well().await;
 }

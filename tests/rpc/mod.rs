@@ -24,7 +24,7 @@ mod protocols;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Credentials, Server, World};
+use crate::support::{Credentials, Response, Server, ServerProcess};
 
 /// What a call came to.
 type Outcome = Result<Value, Refusal>;
@@ -51,22 +51,22 @@ impl Refusal {
 #[track_caller]
 fn refused(outcome: &Outcome, code: &str, words: &[&str]) {
     match outcome {
-        Ok(answer) => panic!("not refused but answered: {answer}"),
+        Ok(response) => panic!("not refused but answered: {response}"),
         Err(refusal) => refusal.must_be(code, words),
     }
 }
 
 /// What an answer in Connect's JSON came to.
-fn outcome(answer: &Answer) -> Outcome {
-    let json = answer.json();
-    if answer.status == StatusCode::OK {
+fn outcome(response: &Response) -> Outcome {
+    let json = response.json();
+    if response.status == StatusCode::OK {
         return Ok(json);
     }
     let text = |field: &str| json[field].as_str().unwrap_or_default().to_owned();
     Err(Refusal { code: text("code"), message: text("message") })
 }
 
-impl World {
+impl Server {
     /// Calls a method of `cloudidl.identity.AppsService` as the admin.
     async fn apps(&self, method: &str, request: Value) -> Outcome {
         self.apps_as(&self.admin_token, method, request).await
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Makes a key over our own wire.
-    async fn create_key(&self, request: Value) -> Credentials {
+    async fn create_key_from(&self, request: Value) -> Credentials {
         let created = self.keys("Create", request).await.unwrap();
         credentials(&created, &created["apiKey"])
     }
@@ -111,17 +111,17 @@ impl World {
 
     /// Whether a secret fetches tokens.
     async fn secret_works(&self, key: &Credentials) -> bool {
-        let answer = self.http.token(key, &[]).await;
-        match answer.status {
+        let response = self.http.token(key, &[]).await;
+        match response.status {
             StatusCode::OK => true,
             StatusCode::UNAUTHORIZED => false,
-            _ => panic!("neither a token nor a refusal: {}", answer.text()),
+            _ => panic!("neither a token nor a refusal: {}", response.text()),
         }
     }
 }
 
 /// Stops a server and gives its whole log.
-async fn log_to_the_end(mut server: Server) -> Vec<Value> {
+async fn log_to_the_end(mut server: ServerProcess) -> Vec<Value> {
     assert!(server.stop().await.success());
     server.log()
 }
@@ -135,7 +135,7 @@ fn credentials(shown: &Value, key: &Value) -> Credentials {
 }
 
 /// The client ids of a list's answer, in its order.
-fn client_ids(answer: &Value) -> Vec<&str> {
-    let keys = answer["apps"].as_array().or(answer["apiKeys"].as_array());
+fn client_ids(response: &Value) -> Vec<&str> {
+    let keys = response["apps"].as_array().or(response["apiKeys"].as_array());
     keys.map_or(&[][..], Vec::as_slice).iter().map(|key| key["clientId"].as_str().unwrap()).collect()
 }

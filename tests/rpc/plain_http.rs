@@ -4,13 +4,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{client_ids, json::check, outcome, refused};
-use crate::support::{Answer, World};
+use crate::support::{Response, Server};
 
 const APPS: &str = "/oauth_app/api/v1";
 
-impl World {
+impl Server {
     /// A request with a token unless it is empty, and a JSON body unless it is null.
-    async fn plain_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+    async fn plain_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {token}");
         let mut headers = Vec::new();
         if !token.is_empty() {
@@ -23,12 +23,12 @@ impl World {
         self.http.send(method, path, &headers, body.to_string()).await
     }
 
-    async fn plain(&self, method: Method, path: &str, body: Value) -> Answer {
+    async fn plain(&self, method: Method, path: &str, body: Value) -> Response {
         self.plain_as(&self.admin_token, method, path, &body).await
     }
 
     /// With headers of its own besides the admin's token.
-    async fn plain_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Answer {
+    async fn plain_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Response {
         let bearer = format!("Bearer {}", self.admin_token);
         let mut all = vec![("authorization", &*bearer)];
         all.extend(headers);
@@ -42,36 +42,37 @@ fn of(client_id: &str) -> String {
 
 #[tokio::test]
 async fn a_key_lives_its_whole_life_over_plain_http() {
-    let world = World::start().await;
-    let created = world.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
+    let server = Server::start().await;
+    let created = server.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
     assert_eq!(created.status, StatusCode::OK, "{}", created.text());
     assert_eq!(created.header("content-type"), "application/json");
     assert_eq!(created.header("cache-control"), "no-store");
     let shown = json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": "<secret>" } });
     check(&shown, &created.json()).unwrap();
 
-    let got = world.plain(Method::GET, &of("ci"), Value::Null).await.json();
+    let got = server.plain(Method::GET, &of("ci"), Value::Null).await.json();
     check(&json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": null } }), &got).unwrap();
-    assert_eq!(got, world.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC has it");
+    assert_eq!(got, server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC has it");
 
-    let updated = world.plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" })).await;
+    let updated =
+        server.plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" })).await;
     let shown =
         json!({ "app": { "clientId": "ci", "clientName": "CI", "clientUri": "https://ci.example.com" } });
     check(&shown, &updated.json()).unwrap();
 
-    let listed = world.plain(Method::GET, APPS, Value::Null).await.json();
+    let listed = server.plain(Method::GET, APPS, Value::Null).await.json();
     assert_eq!(client_ids(&listed), ["admin", "ci"]);
 
-    let deleted = world.plain(Method::DELETE, &of("ci"), Value::Null).await;
+    let deleted = server.plain(Method::DELETE, &of("ci"), Value::Null).await;
     assert_eq!((deleted.status, deleted.json()), (StatusCode::OK, json!({})));
-    refused(&outcome(&world.plain(Method::GET, &of("ci"), Value::Null).await), "not_found", &["ci"]);
+    refused(&outcome(&server.plain(Method::GET, &of("ci"), Value::Null).await), "not_found", &["ci"]);
 }
 
 #[tokio::test]
 async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let (token, other) = (world.token(&key).await, of("admin"));
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let (token, other) = (server.token(&key).await, of("admin"));
     for (method, path, body) in [
         (Method::POST, APPS, json!({ "clientId": "made" })),
         (Method::GET, APPS, Value::Null),
@@ -79,31 +80,31 @@ async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
         (Method::PUT, &other, json!({ "clientName": "mine" })),
         (Method::DELETE, &other, Value::Null),
     ] {
-        let answer = world.plain_as("", method.clone(), path, &body).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-        assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="gatekey""#);
-        refused(&outcome(&answer), "unauthenticated", &["no credential"]);
-        let answer = world.plain_as(&token, method.clone(), path, &body).await;
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
-        refused(&outcome(&answer), "permission_denied", &["role admin"]);
+        let response = server.plain_as("", method.clone(), path, &body).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        assert_eq!(response.header("www-authenticate"), r#"Bearer realm="gatekey""#);
+        refused(&outcome(&response), "unauthenticated", &["no credential"]);
+        let response = server.plain_as(&token, method.clone(), path, &body).await;
+        assert_eq!(response.status, StatusCode::FORBIDDEN, "{method} {path}");
+        refused(&outcome(&response), "permission_denied", &["role admin"]);
     }
-    let itself = world.plain_as(&token, Method::GET, &of("ci"), &Value::Null).await;
+    let itself = server.plain_as(&token, Method::GET, &of("ci"), &Value::Null).await;
     assert_eq!(itself.status, StatusCode::OK, "{}", itself.text());
-    assert_eq!(world.shown("admin").await["clientName"], "admin");
+    assert_eq!(server.shown("admin").await["clientName"], "admin");
 }
 
 #[tokio::test]
 async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_method() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let before = world.ledger().await.len();
-    world.plain(Method::POST, APPS, json!({ "clientId": "made" })).await;
-    world.plain_as(&token, Method::DELETE, &of("made"), &Value::Null).await;
-    world.plain(Method::PUT, &of("made"), json!({ "clientName": "other" })).await;
-    world.plain(Method::DELETE, &of("made"), Value::Null).await;
-    world.plain(Method::GET, APPS, Value::Null).await;
-    let entries = world.ledger().await.split_off(before);
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let before = server.ledger().await.len();
+    server.plain(Method::POST, APPS, json!({ "clientId": "made" })).await;
+    server.plain_as(&token, Method::DELETE, &of("made"), &Value::Null).await;
+    server.plain(Method::PUT, &of("made"), json!({ "clientName": "other" })).await;
+    server.plain(Method::DELETE, &of("made"), Value::Null).await;
+    server.plain(Method::GET, APPS, Value::Null).await;
+    let entries = server.ledger().await.split_off(before);
     let entries: Vec<_> = entries.iter().map(|entry| (&*entry.action, &*entry.target)).collect();
     assert_eq!(
         entries,
@@ -118,43 +119,44 @@ async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_met
 
 #[tokio::test]
 async fn the_path_wins_over_what_body_and_query_call_the_key() {
-    let world = World::start().await;
-    world.key("one").await;
-    world.key("two").await;
+    let server = Server::start().await;
+    server.create_key("one").await;
+    server.create_key("two").await;
     for name in ["clientId", "client_id"] {
-        let answer = world.plain(Method::PUT, &of("one"), json!({ name: "two", "clientName": name })).await;
-        check(&json!({ "app": { "clientId": "one", "clientName": name } }), &answer.json()).unwrap();
-        let answer = world.plain(Method::GET, &format!("{}?{name}=two", of("one")), Value::Null).await;
-        check(&json!({ "app": { "clientId": "one" } }), &answer.json()).unwrap();
+        let response =
+            server.plain(Method::PUT, &of("one"), json!({ name: "two", "clientName": name })).await;
+        check(&json!({ "app": { "clientId": "one", "clientName": name } }), &response.json()).unwrap();
+        let response = server.plain(Method::GET, &format!("{}?{name}=two", of("one")), Value::Null).await;
+        check(&json!({ "app": { "clientId": "one" } }), &response.json()).unwrap();
     }
-    assert_eq!(world.shown("two").await["clientName"], "two");
+    assert_eq!(server.shown("two").await["clientName"], "two");
 }
 
 #[tokio::test]
 async fn a_list_takes_its_request_from_the_query() {
-    let world = World::start().await;
-    world.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
-    let first = world.plain(Method::GET, &format!("{APPS}?request.limit=2"), Value::Null).await.json();
+    let server = Server::start().await;
+    server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let first = server.plain(Method::GET, &format!("{APPS}?request.limit=2"), Value::Null).await.json();
     assert_eq!(client_ids(&first), ["admin", "key-0"]);
     let token = first["token"].as_str().unwrap();
     let path = format!("{APPS}?request.limit=9&request.token={token}");
-    let rest = world.plain(Method::GET, &path, Value::Null).await.json();
+    let rest = server.plain(Method::GET, &path, Value::Null).await.json();
     assert_eq!(client_ids(&rest), ["key-1", "key-2", "key-3"]);
     assert_eq!(rest["token"], Value::Null);
     for direction in ["DESCENDING", "0"] {
         let path = format!(
             "{APPS}?request.sort_by.key=client_id&request.sortBy.direction={direction}&request.limit=1"
         );
-        let last = world.plain(Method::GET, &path, Value::Null).await.json();
+        let last = server.plain(Method::GET, &path, Value::Null).await.json();
         assert_eq!(client_ids(&last), ["key-3"]);
     }
     let path = format!("{APPS}?organization=elsewhere");
-    refused(&outcome(&world.plain(Method::GET, &path, Value::Null).await), "not_found", &["elsewhere"]);
+    refused(&outcome(&server.plain(Method::GET, &path, Value::Null).await), "not_found", &["elsewhere"]);
 }
 
 #[tokio::test]
 async fn a_query_that_says_what_it_cannot_is_refused_by_its_parameter() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (query, words) in [
         ("limit=1", &["limit", "no field"][..]),
         ("request.limit=", &["request.limit", "number"]),
@@ -170,50 +172,50 @@ async fn a_query_that_says_what_it_cannot_is_refused_by_its_parameter() {
         ("request.raw_filters=a", &["raw_filters"]),
         ("request.token=made-up", &["token"]),
     ] {
-        let answer = world.plain(Method::GET, &format!("{APPS}?{query}"), Value::Null).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.text());
-        refused(&outcome(&answer), "invalid_argument", words);
+        let response = server.plain(Method::GET, &format!("{APPS}?{query}"), Value::Null).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}: {}", response.text());
+        refused(&outcome(&response), "invalid_argument", words);
     }
 }
 
 #[tokio::test]
 async fn a_path_must_name_one_key_in_one_segment() {
-    let world = World::start().await;
-    world.key("a.b-c_1").await;
-    let shown = world.plain(Method::GET, &of("%61%2Eb-c_1"), Value::Null).await;
+    let server = Server::start().await;
+    server.create_key("a.b-c_1").await;
+    let shown = server.plain(Method::GET, &of("%61%2Eb-c_1"), Value::Null).await;
     check(&json!({ "app": { "clientId": "a.b-c_1" } }), &shown.json()).unwrap();
     for path in ["a%2Fb", "%ff", "%zz", "a%", "%2", "a%00b%2F"] {
         for (method, body) in
             [(Method::GET, Value::Null), (Method::PUT, json!({})), (Method::DELETE, Value::Null)]
         {
-            let answer = world.plain(method, &of(path), body).await;
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text());
-            refused(&outcome(&answer), "invalid_argument", &["path", "client_id"]);
+            let response = server.plain(method, &of(path), body).await;
+            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{path}: {}", response.text());
+            refused(&outcome(&response), "invalid_argument", &["path", "client_id"]);
         }
     }
     for path in ["", "a/b", "a.b-c_1/", "/a.b-c_1"] {
-        let answer = world.plain(Method::GET, &of(path), Value::Null).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {}", answer.text());
+        let response = server.plain(Method::GET, &of(path), Value::Null).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}: {}", response.text());
     }
 }
 
 #[tokio::test]
 async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
-    let world = World::start().await;
-    world.key("ci").await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
     let (ci, json_type) = (of("ci"), [("content-type", "application/json")]);
     for body in ["[]", "null", "1", "{", "{\"clientName\":", "{}{}", "\u{0}"] {
-        let answer = world.plain_with(&json_type, Method::PUT, &ci, body).await;
-        refused(&outcome(&answer), "invalid_argument", &["body"]);
-        let answer = world.plain_with(&json_type, Method::POST, APPS, body).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}: {}", answer.text());
+        let response = server.plain_with(&json_type, Method::PUT, &ci, body).await;
+        refused(&outcome(&response), "invalid_argument", &["body"]);
+        let response = server.plain_with(&json_type, Method::POST, APPS, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{body}: {}", response.text());
     }
     for method in [Method::GET, Method::DELETE] {
-        let answer = world.plain_with(&json_type, method, &ci, r#"{"clientId":"admin"}"#).await;
-        refused(&outcome(&answer), "invalid_argument", &["body", "empty"]);
+        let response = server.plain_with(&json_type, method, &ci, r#"{"clientId":"admin"}"#).await;
+        refused(&outcome(&response), "invalid_argument", &["body", "empty"]);
     }
-    let answer = world.plain_with(&[], Method::PUT, &format!("{ci}?organization=x"), "").await;
-    refused(&outcome(&answer), "invalid_argument", &["query", "body"]);
+    let response = server.plain_with(&[], Method::PUT, &format!("{ci}?organization=x"), "").await;
+    refused(&outcome(&response), "invalid_argument", &["query", "body"]);
     for headers in [
         &[][..],
         &[("content-type", "text/plain")],
@@ -221,27 +223,27 @@ async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
         &[("content-type", "application/json"), ("content-type", "text/plain")],
         &[("content-type", "application/json"), ("content-encoding", "gzip")],
     ] {
-        let answer = world.plain_with(headers, Method::PUT, &ci, "{}").await;
-        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{headers:?}: {}", answer.text());
-        assert_eq!(answer.header("content-type"), "application/json");
-        refused(&outcome(&answer), "invalid_argument", &["content-"]);
+        let response = server.plain_with(headers, Method::PUT, &ci, "{}").await;
+        assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{headers:?}: {}", response.text());
+        assert_eq!(response.header("content-type"), "application/json");
+        refused(&outcome(&response), "invalid_argument", &["content-"]);
     }
     let large = format!(r#"{{"clientName":"{}"}}"#, "x".repeat(1 << 20));
     for (method, path) in [(Method::PUT, &*ci), (Method::POST, APPS)] {
-        let answer = world.plain_with(&json_type, method, path, &large).await;
-        refused(&outcome(&answer), "resource_exhausted", &[]);
+        let response = server.plain_with(&json_type, method, path, &large).await;
+        refused(&outcome(&response), "resource_exhausted", &[]);
     }
     // Nothing said is nothing changed; and what other protocols say in headers is not heard.
     let deaf = [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
     for headers in [&deaf[..], &[]] {
-        let answer = world.plain_with(headers, Method::PUT, &ci, "").await;
-        check(&json!({ "app": { "clientId": "ci", "clientName": "ci" } }), &answer.json()).unwrap();
+        let response = server.plain_with(headers, Method::PUT, &ci, "").await;
+        check(&json!({ "app": { "clientId": "ci", "clientName": "ci" } }), &response.json()).unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let one = of("admin");
     for (method, path, allowed) in [
         (Method::PUT, APPS, "GET, HEAD, POST"),
@@ -249,27 +251,27 @@ async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
         (Method::PATCH, &one, "DELETE, GET, HEAD, PUT"),
         (Method::POST, &one, "DELETE, GET, HEAD, PUT"),
     ] {
-        let answer = world.plain(method, path, Value::Null).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{}", answer.text());
-        assert_eq!(answer.header("allow"), allowed);
-        refused(&outcome(&answer), "unimplemented", &[allowed]);
+        let response = server.plain(method, path, Value::Null).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{}", response.text());
+        assert_eq!(response.header("allow"), allowed);
+        refused(&outcome(&response), "unimplemented", &[allowed]);
     }
-    let answer = world.plain(Method::HEAD, &one, Value::Null).await;
-    assert_eq!((answer.status, answer.text()), (StatusCode::OK, String::new()));
+    let response = server.plain(Method::HEAD, &one, Value::Null).await;
+    assert_eq!((response.status, response.text()), (StatusCode::OK, String::new()));
 }
 
 #[tokio::test]
 async fn a_repeated_create_gets_a_further_secret_also_when_it_changes_the_protocol() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let id = [("x-request-id", "retry-1"), ("content-type", "application/json")];
     let body = r#"{"clientId":"ci","clientName":"ci"}"#;
-    let first = world.plain_with(&id, Method::POST, APPS, body).await.json();
-    let second = world.plain_with(&id, Method::POST, APPS, body).await.json();
-    let third = world.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
+    let first = server.plain_with(&id, Method::POST, APPS, body).await.json();
+    let second = server.plain_with(&id, Method::POST, APPS, body).await.json();
+    let third = server.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
     let secrets = [&first, &second, &third].map(|made| made["app"]["clientSecret"].as_str().unwrap());
     assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "each is a secret of its own");
     refused(
-        &outcome(&world.plain(Method::POST, APPS, json!({ "clientId": "ci" })).await),
+        &outcome(&server.plain(Method::POST, APPS, json!({ "clientId": "ci" })).await),
         "already_exists",
         &["ci"],
     );

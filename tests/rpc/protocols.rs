@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Outcome, Refusal, outcome};
-use crate::support::{Http, Server, trusting};
+use crate::support::{Http, ServerProcess, trusting};
 
 /// What the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) struct Speaker {
 }
 
 impl Speaker {
-    pub(crate) fn new(server: &Server, protocol: Protocol) -> Self {
+    pub(crate) fn new(server: &ServerProcess, protocol: Protocol) -> Self {
         let config = ClientConfig::new(server.reached_at.parse().unwrap());
         let config = match protocol {
             Protocol::ConnectJsonOverHttp1 | Protocol::ConnectJson => config.json(),
@@ -74,11 +74,11 @@ impl Speaker {
     /// Calls a method, with a token unless it is empty.
     pub(crate) async fn call(&self, procedure: &'static str, token: &str, request: &Value) -> Outcome {
         if self.protocol == Protocol::ConnectJsonOverHttp1 {
-            let answer = self.http1.connect_json(procedure, token, request).await;
-            let outcome = outcome(&answer);
+            let response = self.http1.connect_json(procedure, token, request).await;
+            let outcome = outcome(&response);
             if let Err(refusal) = &outcome {
                 let code: ErrorCode = refusal.code.parse().unwrap();
-                assert_eq!(answer.status, code.http_status(), "{refusal:?}");
+                assert_eq!(response.status, code.http_status(), "{refusal:?}");
             }
             return outcome;
         }
@@ -119,7 +119,7 @@ impl Speaker {
                 }
             };
         }
-        let answer = methods! {
+        let response = methods! {
             "/cloudidl.identity.AppsService/Create" => AppsServiceClient<_>, create_with_options;
             "/cloudidl.identity.AppsService/Get" => AppsServiceClient<_>, get_with_options;
             "/cloudidl.identity.AppsService/Update" => AppsServiceClient<_>, update_with_options;
@@ -147,7 +147,7 @@ impl Speaker {
             "/flyteidl.service.IdentityService/UserInfo" =>
                 flyteidl::service::IdentityServiceClient<_>, user_info_with_options;
         };
-        Ok(answer)
+        Ok(response)
     }
 }
 
@@ -155,10 +155,10 @@ fn typed<Request: DeserializeOwned>(request: Value) -> Request {
     serde_json::from_value(request).expect("the case's request is a message")
 }
 
-fn in_json<V>(answer: UnaryResponse<OwnedView<V>>) -> Value
+fn in_json<V>(response: UnaryResponse<OwnedView<V>>) -> Value
 where
     V: MessageView<'static>,
     V::Owned: Serialize,
 {
-    serde_json::to_value(answer.into_owned()).expect("a message is JSON")
+    serde_json::to_value(response.into_owned()).expect("a message is JSON")
 }

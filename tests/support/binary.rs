@@ -1,8 +1,8 @@
-//! The binary under test.
+//! The binary under test, and commands that run it.
 
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
 };
 
@@ -20,6 +20,22 @@ pub(crate) fn binary() -> &'static str {
         }
         None => build(),
     })
+}
+
+/// The binary, with no setting of this process's environment that it would read.
+pub(crate) fn gatekey() -> Command {
+    hermetic(binary())
+}
+
+pub(crate) fn hermetic(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    gatekey().args(arguments).output().expect("the binary runs")
 }
 
 /// Builds the binary with the profile of this test: cargo offers `CARGO_BIN_EXE_*` to tests of the same package

@@ -24,9 +24,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
-    Http, Server, World, basic,
+    Http, Server, ServerProcess, basic,
     collector::{Collector, Manner, Seen},
-    eventually, gatekey, raw, run,
+    connection, eventually, gatekey, run,
 };
 
 const CREATE: &str = "/cloudidl.identity.AppsService/Create";
@@ -41,8 +41,8 @@ const ERROR: i32 = 2;
 /// How long a server may take to send what is left when it ends.
 const FLUSH: Duration = Duration::from_secs(5);
 
-async fn traced(collector: &Collector) -> World {
-    World::with_flags(&["--otlp-endpoint", &collector.url]).await
+async fn traced(collector: &Collector) -> Server {
+    Server::with_flags(&["--otlp-endpoint", &collector.url]).await
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -52,16 +52,16 @@ fn hex(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn a_token_has_a_span_that_says_what_its_log_line_says() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
-    let key = world.key("ci").await;
+    let mut server = traced(&collector).await;
+    let key = server.create_key("ci").await;
     let headers = [("authorization", &*key.basic()), ("x-request-id", "build-42")];
-    let answer = world.http.form("/oauth2/token", &headers, "grant_type=client_credentials").await;
-    assert_eq!(answer.status, 200);
-    assert!(world.server.stop().await.success());
+    let response = server.http.form("/oauth2/token", &headers, "grant_type=client_credentials").await;
+    assert_eq!(response.status, 200);
+    assert!(server.process.stop().await.success());
     let spans = collector.named("POST /oauth2/token");
     let is_it = |span: &&Seen| span.attribute("gatekey.request_id").unwrap() == "build-42";
     let span = spans.iter().find(is_it).unwrap();
-    let port = world.server.url.rsplit_once(':').unwrap().1;
+    let port = server.process.url.rsplit_once(':').unwrap().1;
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/oauth2/token"),
@@ -81,7 +81,7 @@ async fn a_token_has_a_span_that_says_what_its_log_line_says() {
     assert_eq!((span.0.kind, span.0.status.clone().unwrap_or_default().code), (SERVER, UNSET));
     assert_eq!((span.0.trace_id.len(), span.0.span_id.len()), (16, 8));
     assert!(span.0.parent_span_id.is_empty(), "it is the first of its trace");
-    let log = world.server.log();
+    let log = server.process.log();
     let line = log.iter().find(|line| line["request_id"] == "build-42").unwrap();
     let took = Duration::from_nanos(span.0.end_time_unix_nano - span.0.start_time_unix_nano);
     let logged = Duration::from_micros(line["duration_us"].as_u64().unwrap());
@@ -99,18 +99,18 @@ async fn a_token_has_a_span_that_says_what_its_log_line_says() {
 #[tokio::test]
 async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     for (protocol, name) in [(Protocol::Connect, "a"), (Protocol::Grpc, "b"), (Protocol::GrpcWeb, "c")] {
         let client = Client::builder()
-            .endpoint(&world.server.url)
-            .ca_file(world.server.ca_file())
-            .credentials(&world.admin.client_id, PlainSecret::new(&world.admin.client_secret))
+            .endpoint(&server.process.url)
+            .ca_file(server.process.ca_file())
+            .credentials(&server.admin.client_id, PlainSecret::new(&server.admin.client_secret))
             .protocol(protocol)
             .build()
             .unwrap();
         ApiKey::create(&client, name).await.unwrap();
     }
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     let calls: Vec<_> =
         collector.spans().into_iter().filter(|span| span.0.name.ends_with("Service/Create")).collect();
     let systems: Vec<_> = calls.iter().map(|call| call.attribute("rpc.system.name").unwrap()).collect();
@@ -119,7 +119,7 @@ async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
         let procedure = call.attribute("http.route").unwrap();
         assert_eq!(call.0.name, format!("POST {procedure}"));
         assert_eq!(format!("/{}", call.attribute("rpc.method").unwrap()), procedure);
-        assert_eq!(call.attribute("gatekey.client_id").as_ref(), Some(&world.admin.client_id));
+        assert_eq!(call.attribute("gatekey.client_id").as_ref(), Some(&server.admin.client_id));
         let stored = collector.named("store.create_key");
         let stored: Vec<_> = stored.iter().filter(|span| span.0.parent_span_id == call.0.span_id).collect();
         assert_eq!(stored.len(), 1, "{procedure}");
@@ -133,11 +133,11 @@ async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
 #[tokio::test]
 async fn what_is_refused_is_no_error_and_says_so() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     let wrong = basic("ci", "wrong");
-    world.http.form("/oauth2/token", &[("authorization", &wrong)], "grant_type=client_credentials").await;
-    world.http.connect_json(LIST, "", &json!({})).await;
-    assert!(world.server.stop().await.success());
+    server.http.form("/oauth2/token", &[("authorization", &wrong)], "grant_type=client_credentials").await;
+    server.http.connect_json(LIST, "", &json!({})).await;
+    assert!(server.process.stop().await.success());
     let refused: Vec<_> = collector
         .spans()
         .into_iter()
@@ -154,14 +154,14 @@ async fn what_is_refused_is_no_error_and_says_so() {
 #[tokio::test]
 async fn what_fails_by_the_servers_fault_is_an_error_down_to_the_store() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
-    world.server.limit_files("0");
-    let answer = world.http.connect_json(CREATE, &world.admin_token, &json!({ "clientId": "ci" })).await;
-    assert!(answer.status.is_server_error(), "{}", answer.text());
-    world.server.limit_files("unlimited");
-    assert!(world.server.stop().await.success());
+    let mut server = traced(&collector).await;
+    server.process.limit_files("0");
+    let response = server.http.connect_json(CREATE, &server.admin_token, &json!({ "clientId": "ci" })).await;
+    assert!(response.status.is_server_error(), "{}", response.text());
+    server.process.limit_files("unlimited");
+    assert!(server.process.stop().await.success());
     let call = collector.only(&format!("POST {CREATE}"));
-    assert_eq!(call.attribute("error.type").unwrap(), answer.status.as_str());
+    assert_eq!(call.attribute("error.type").unwrap(), response.status.as_str());
     assert_eq!(call.attribute("gatekey.outcome").unwrap(), "failed");
     assert_eq!(call.0.status.as_ref().unwrap().code, ERROR);
     let stored = collector.only("store.create_key");
@@ -172,11 +172,11 @@ async fn what_fails_by_the_servers_fault_is_an_error_down_to_the_store() {
 #[tokio::test]
 async fn neither_paths_nor_methods_make_names() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
-    assert_eq!(world.http.get("/some/where?else", &[]).await.status, 404);
-    world.http.send(Method::from_bytes(b"BREW").unwrap(), "/pot", &[], "").await;
-    assert_eq!(world.http.get("/oauth_app/api/v1/some-key", &[]).await.status, 401);
-    assert!(world.server.stop().await.success());
+    let mut server = traced(&collector).await;
+    assert_eq!(server.http.get("/some/where?else", &[]).await.status, 404);
+    server.http.send(Method::from_bytes(b"BREW").unwrap(), "/pot", &[], "").await;
+    assert_eq!(server.http.get("/oauth_app/api/v1/some-key", &[]).await.status, 401);
+    assert!(server.process.stop().await.success());
     let nowhere = collector.only("GET");
     assert_eq!(nowhere.attribute("url.path").unwrap(), "/some/where");
     assert_eq!(nowhere.attribute("http.route"), None);
@@ -191,10 +191,10 @@ async fn neither_paths_nor_methods_make_names() {
 #[tokio::test]
 async fn the_trace_of_a_caller_goes_on() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     let parent = format!("{PARENT}-01");
-    world.http.get(JWKS, &[("traceparent", &parent), ("tracestate", "vendor=canary")]).await;
-    assert!(world.server.stop().await.success());
+    server.http.get(JWKS, &[("traceparent", &parent), ("tracestate", "vendor=canary")]).await;
+    assert!(server.process.stop().await.success());
     let span = collector.only(&format!("GET {JWKS}"));
     let ids = format!("00-{}-{}", hex(&span.0.trace_id), hex(&span.0.parent_span_id));
     assert_eq!(ids, PARENT);
@@ -204,15 +204,15 @@ async fn the_trace_of_a_caller_goes_on() {
 #[tokio::test]
 async fn a_caller_that_does_not_record_its_trace_is_obeyed() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     let parent = format!("{PARENT}-00");
-    let bearer = format!("Bearer {}", world.admin_token);
+    let bearer = format!("Bearer {}", server.admin_token);
     let headers =
         [("traceparent", &*parent), ("content-type", "application/json"), ("authorization", &bearer)];
-    world.http.get(JWKS, &headers[..1]).await;
-    let created = world.http.send(Method::POST, CREATE, &headers, r#"{"clientId":"ci"}"#).await;
+    server.http.get(JWKS, &headers[..1]).await;
+    let created = server.http.send(Method::POST, CREATE, &headers, r#"{"clientId":"ci"}"#).await;
     assert_eq!(created.status, 200, "{}", created.text());
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     let names: Vec<_> = collector.spans().into_iter().map(|span| span.0.name).collect();
     assert_eq!(names, ["POST /oauth2/token"], "only what had no caller's trace");
 }
@@ -220,15 +220,15 @@ async fn a_caller_that_does_not_record_its_trace_is_obeyed() {
 #[tokio::test]
 async fn what_is_no_traceparent_begins_a_trace() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
     let unknown = format!("ff{}-01", &PARENT[2..]);
     for parent in ["", "x", &zeros, &unknown, &PARENT.to_uppercase()] {
-        world.http.get(JWKS, &[("traceparent", parent)]).await;
+        server.http.get(JWKS, &[("traceparent", parent)]).await;
     }
     let twice = format!("{PARENT}-01");
-    world.http.get(JWKS, &[("traceparent", &twice), ("traceparent", &twice)]).await;
-    assert!(world.server.stop().await.success());
+    server.http.get(JWKS, &[("traceparent", &twice), ("traceparent", &twice)]).await;
+    assert!(server.process.stop().await.success());
     let spans = collector.named(&format!("GET {JWKS}"));
     assert_eq!(spans.len(), 6);
     for span in spans {
@@ -240,10 +240,10 @@ async fn what_is_no_traceparent_begins_a_trace() {
 async fn of_the_traces_that_begin_here_a_part_is_recorded() {
     let collector = Collector::start().await;
     let url = &collector.url;
-    let mut world = World::configured(&format!("otlp_endpoint = \"{url}\"\notlp_trace_ratio = 0")).await;
-    world.http.get(JWKS, &[]).await;
-    world.http.get(JWKS, &[("traceparent", &format!("{PARENT}-01"))]).await;
-    assert!(world.server.stop().await.success());
+    let mut server = Server::with_config(&format!("otlp_endpoint = \"{url}\"\notlp_trace_ratio = 0")).await;
+    server.http.get(JWKS, &[]).await;
+    server.http.get(JWKS, &[("traceparent", &format!("{PARENT}-01"))]).await;
+    assert!(server.process.stop().await.success());
     let spans = collector.spans();
     assert_eq!(spans.len(), 1, "what a caller records is recorded");
     assert_eq!(hex(&spans[0].0.trace_id), PARENT[3..35]);
@@ -252,11 +252,11 @@ async fn of_the_traces_that_begin_here_a_part_is_recorded() {
 #[tokio::test]
 async fn what_waits_is_sent_at_the_end() {
     let collector = Collector::start().await;
-    let mut world = traced(&collector).await;
+    let mut server = traced(&collector).await;
     for _ in 0..600 {
-        world.http.get(JWKS, &[]).await;
+        server.http.get(JWKS, &[]).await;
     }
-    assert!(world.server.stop().await.success());
+    assert!(server.process.stop().await.success());
     assert_eq!(collector.named(&format!("GET {JWKS}")).len(), 600);
 }
 
@@ -288,7 +288,7 @@ async fn the_environment_of_opentelemetry_counts_and_flags_go_before_it() {
             vec![("OTEL_EXPORTER_OTLP_ENDPOINT", &*below.url), ("OTEL_SERVICE_NAME", "")],
         ),
     ] {
-        let mut server = Server::start_in(&directory.path().join(name), &flags, &environment);
+        let mut server = ServerProcess::start_in(&directory.path().join(name), &flags, &environment);
         server.http().get(JWKS, &[]).await;
         assert!(server.stop().await.success());
         collector.only(&format!("GET {JWKS}"));
@@ -321,7 +321,7 @@ async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() 
     let collector = Collector::with(Manner::Takes, Some(TlsAcceptor::from(Arc::new(tls)))).await;
     for (name, flags, sent) in [("a", &["--otlp-ca-file", ca_file.to_str().unwrap()][..], 1), ("b", &[], 0)] {
         let flags = [&["--otlp-endpoint", &*collector.url], flags].concat();
-        let mut server = Server::start_on(&directory.path().join(name), &flags);
+        let mut server = ServerProcess::start_on(&directory.path().join(name), &flags);
         server.http().get(JWKS, &[]).await;
         assert!(server.stop().await.success());
         assert_eq!(collector.spans().len(), sent, "{name}");
@@ -334,23 +334,23 @@ async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() 
 }
 
 /// The causes of failures that the log names.
-fn failures(server: &Server) -> Vec<String> {
+fn failures(server: &ServerProcess) -> Vec<String> {
     let lines = server.log();
     let lines = lines.iter().filter(|line| line["message"] == "spans could not be sent to the collector");
     lines.map(|line| line["cause"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn spans(server: &Server, outcome: &str) -> u64 {
-    let answer = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
+async fn spans(server: &ServerProcess, outcome: &str) -> u64 {
+    let response = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
     let name = format!("gatekey_spans_total{{outcome=\"{outcome}\"}} ");
-    let text = answer.text();
+    let text = response.text();
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
 /// So many requests at once, on one connection in the clear, each of which is answered.
-async fn flood(server: &Server, requests: usize) {
+async fn flood(server: &ServerProcess, requests: usize) {
     const STATUS: &[u8] = b"HTTP/1.1 404";
-    let stream = TcpStream::connect(raw::address(server)).await.unwrap();
+    let stream = TcpStream::connect(connection::address(server)).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let sending = tokio::spawn(async move {
         for _ in 0..requests {
@@ -374,7 +374,7 @@ async fn a_collector_that_refuses_is_logged_once_and_counted_and_hinders_nobody(
     for manner in [Manner::Answers(400), Manner::Answers(503)] {
         let collector = Collector::with(manner, None).await;
         let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
-        let mut server = Server::start_with(&flags);
+        let mut server = ServerProcess::start_with(&flags);
         flood(&server, 1200).await;
         eventually("two batches fail", async || spans(&server, "failed").await >= 1024).await;
         let started = Instant::now();
@@ -391,7 +391,7 @@ async fn a_collector_that_is_not_there_hinders_nobody() {
     // A port that was free a moment ago, and that nobody listens on.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{gone}");
-    let mut server = Server::start_with(&["--otlp-endpoint", &url]);
+    let mut server = ServerProcess::start_with(&["--otlp-endpoint", &url]);
     let admin = server.init();
     server.token(&admin).await;
     let started = Instant::now();
@@ -405,7 +405,7 @@ async fn a_collector_that_is_not_there_hinders_nobody() {
 async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and_counted() {
     let collector = Collector::with(Manner::Hangs, None).await;
     let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
-    let mut server = Server::start_with(&flags);
+    let mut server = ServerProcess::start_with(&flags);
     flood(&server, 10_000).await;
     assert!(spans(&server, "dropped").await >= 10_000 - 8192 - 1024);
     assert_eq!(spans(&server, "sent").await, 0);
@@ -418,7 +418,7 @@ async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and
 #[tokio::test]
 async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector() {
     let collector = Collector::with(Manner::Hangs, None).await;
-    let mut server = Server::start_with(&["--otlp-endpoint", &collector.url]);
+    let mut server = ServerProcess::start_with(&["--otlp-endpoint", &collector.url]);
     server.http().get(JWKS, &[]).await;
     let terminate = || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
     assert!(terminate().success());
@@ -432,9 +432,9 @@ async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector(
 
 #[tokio::test]
 async fn nothing_is_said_of_spans_where_traces_go_nowhere() {
-    let server = Server::start_with(&["--admin-listen", "127.0.0.1:0"]);
-    let answer = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
-    assert!(answer.status == 200 && !answer.text().contains("gatekey_spans"));
+    let server = ServerProcess::start_with(&["--admin-listen", "127.0.0.1:0"]);
+    let response = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
+    assert!(response.status == 200 && !response.text().contains("gatekey_spans"));
 }
 
 #[test]

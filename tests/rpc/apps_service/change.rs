@@ -4,12 +4,12 @@ use serde_json::json;
 
 use crate::{
     rpc::{credentials, json::check, refused},
-    support::World,
+    support::Server,
 };
 
 #[tokio::test]
 async fn update_overwrites_what_is_not_empty_and_keeps_what_is_empty() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let made = json!({
         "clientId": "ci",
         "clientName": "CI",
@@ -20,11 +20,11 @@ async fn update_overwrites_what_is_not_empty_and_keeps_what_is_empty() {
         "applicationType": "NATIVE",
         "tokenEndpointAuthMethod": "CLIENT_SECRET_POST",
     });
-    world.apps("Create", made.clone()).await.unwrap();
-    world.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
+    server.apps("Create", made.clone()).await.unwrap();
+    server.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
     let update = json!({ "clientId": "ci", "clientName": "Renamed", "logoUri": "https://example.com/logo" });
-    world.apps("Update", update).await.unwrap();
-    let got = world.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
+    server.apps("Update", update).await.unwrap();
+    let got = server.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
     let mut expected = made;
     expected["clientName"] = json!("Renamed");
     expected["logoUri"] = json!("https://example.com/logo");
@@ -41,21 +41,21 @@ async fn update_overwrites_what_is_not_empty_and_keeps_what_is_empty() {
         "jwksUri": "https://new.example.com/keys",
         "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC",
     });
-    let updated = world.apps("Update", update.clone()).await.unwrap();
+    let updated = server.apps("Update", update.clone()).await.unwrap();
     check(&update, &updated["app"]).unwrap();
     assert_eq!(updated["app"]["clientName"], "Renamed");
 }
 
 #[tokio::test]
 async fn update_touches_neither_secret_nor_token_nor_role() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    let before = world.shown("ci").await;
-    world.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await.unwrap();
-    assert!(world.secret_works(&key).await);
-    assert!(world.lives(&token).await);
-    let after = world.shown("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let before = server.shown("ci").await;
+    server.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await.unwrap();
+    assert!(server.secret_works(&key).await);
+    assert!(server.accepts(&token).await);
+    let after = server.shown("ci").await;
     for field in ["keyId", "role", "epoch", "secrets", "createdAt"] {
         assert_eq!(before[field], after[field], "{field}");
     }
@@ -64,9 +64,9 @@ async fn update_touches_neither_secret_nor_token_nor_role() {
 
 #[tokio::test]
 async fn a_refused_update_changes_nothing() {
-    let world = World::start().await;
-    world.key("ci").await;
-    let before = world.apps("Get", json!({ "clientId": "ci" })).await;
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let before = server.apps("Get", json!({ "clientId": "ci" })).await;
     for (update, field) in [
         (json!({ "clientId": "ci", "clientName": "x".repeat(201) }), "client_name"),
         (json!({ "clientId": "ci", "clientName": "new", "redirectUris": ["nowhere"] }), "redirect_uris"),
@@ -74,53 +74,53 @@ async fn a_refused_update_changes_nothing() {
         (json!({ "clientId": "ci", "clientName": "new", "grantTypes": [0, 0] }), "grant_types"),
         (json!({ "clientId": "ci", "clientName": "new", "applicationType": 7 }), "application_type"),
     ] {
-        refused(&world.apps("Update", update).await, "invalid_argument", &[field]);
+        refused(&server.apps("Update", update).await, "invalid_argument", &[field]);
     }
-    assert_eq!(world.apps("Get", json!({ "clientId": "ci" })).await, before);
+    assert_eq!(server.apps("Get", json!({ "clientId": "ci" })).await, before);
 }
 
 #[tokio::test]
 async fn a_key_that_may_not_use_client_credentials_fetches_no_token() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
     let update = json!({ "clientId": "ci", "grantTypes": ["AUTHORIZATION_CODE"] });
-    world.apps("Update", update).await.unwrap();
-    let answer = world.http.token(&key, &[]).await;
-    assert_eq!(answer.json()["error"], "unauthorized_client");
+    server.apps("Update", update).await.unwrap();
+    let response = server.http.token(&key, &[]).await;
+    assert_eq!(response.json()["error"], "unauthorized_client");
 }
 
 #[tokio::test]
 async fn the_tokens_of_a_deleted_key_die_at_once() {
-    let world = World::start().await;
-    let key = world.key("ci").await;
-    let token = world.token(&key).await;
-    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
-    assert!(!world.lives(&token).await);
-    assert!(!world.secret_works(&key).await);
-    let again = world.apps("Delete", json!({ "clientId": "ci" })).await;
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    server.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    assert!(!server.accepts(&token).await);
+    assert!(!server.secret_works(&key).await);
+    let again = server.apps("Delete", json!({ "clientId": "ci" })).await;
     refused(&again, "not_found", &["ci", "does not exist"]);
 }
 
 #[tokio::test]
 async fn a_key_made_again_under_the_same_client_id_is_another_key() {
-    let world = World::start().await;
-    let old = world.key("ci").await;
-    let (old_token, old_key) = (world.token(&old).await, world.shown("ci").await);
-    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
-    let new = world.key("ci").await;
-    assert!(world.secret_works(&new).await);
-    assert!(!world.secret_works(&old).await);
-    assert!(!world.lives(&old_token).await);
-    let new_key = world.shown("ci").await;
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let (old_token, old_key) = (server.token(&old).await, server.shown("ci").await);
+    server.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    let new = server.create_key("ci").await;
+    assert!(server.secret_works(&new).await);
+    assert!(!server.secret_works(&old).await);
+    assert!(!server.accepts(&old_token).await);
+    let new_key = server.shown("ci").await;
     assert_ne!(old_key["keyId"], new_key["keyId"]);
     assert_eq!(new_key["secrets"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn an_admin_who_deletes_itself_is_refused_from_then_on() {
-    let world = World::start().await;
-    let created = world.keys("Create", json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await.unwrap();
-    let other = world.token(&credentials(&created, &created["apiKey"])).await;
-    world.apps_as(&other, "Delete", json!({ "clientId": "other" })).await.unwrap();
-    refused(&world.apps_as(&other, "List", json!({})).await, "unauthenticated", &[]);
+    let server = Server::start().await;
+    let created = server.keys("Create", json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await.unwrap();
+    let other = server.token(&credentials(&created, &created["apiKey"])).await;
+    server.apps_as(&other, "Delete", json!({ "clientId": "other" })).await.unwrap();
+    refused(&server.apps_as(&other, "List", json!({})).await, "unauthenticated", &[]);
 }

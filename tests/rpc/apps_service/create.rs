@@ -10,12 +10,12 @@ use crate::{
         json::{check, is_secret},
         refused,
     },
-    support::World,
+    support::Server,
 };
 
 #[tokio::test]
 async fn an_empty_client_id_derives_from_the_name() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (name, client_id) in [
         ("ci", "ci"),
         ("CI Pipeline", "ci-pipeline"),
@@ -23,7 +23,7 @@ async fn an_empty_client_id_derives_from_the_name() {
         ("Prüfung (nightly)", "pr-fung-nightly-"),
         ("-lead", "-lead"),
     ] {
-        let created = world.apps("Create", json!({ "clientName": name })).await.unwrap();
+        let created = server.apps("Create", json!({ "clientName": name })).await.unwrap();
         assert_eq!(created["app"]["clientId"], client_id, "{name}");
         assert_eq!(created["app"]["clientName"], name);
     }
@@ -31,51 +31,51 @@ async fn an_empty_client_id_derives_from_the_name() {
 
 #[tokio::test]
 async fn an_empty_name_is_the_client_id() {
-    let world = World::start().await;
-    let created = world.apps("Create", json!({ "clientId": "EAGER_API_KEY" })).await.unwrap();
+    let server = Server::start().await;
+    let created = server.apps("Create", json!({ "clientId": "EAGER_API_KEY" })).await.unwrap();
     assert_eq!(created["app"]["clientName"], "EAGER_API_KEY");
 }
 
 #[tokio::test]
 async fn a_name_without_letter_or_digit_is_refused_with_a_hint() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for name in ["***", "ключ", "-"] {
-        let outcome = world.apps("Create", json!({ "clientName": name })).await;
+        let outcome = server.apps("Create", json!({ "clientName": name })).await;
         refused(&outcome, "invalid_argument", &["client_name", "choose a name"]);
     }
-    refused(&world.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
+    refused(&server.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
 }
 
 #[tokio::test]
 async fn what_create_is_not_told_has_a_default() {
-    let world = World::start().await;
-    let created = world.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
+    let server = Server::start().await;
+    let created = server.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
     let app = &created["app"];
     assert_eq!(app["redirectUris"], json!(["http://localhost:8080/authorization-code/callback"]));
     assert_eq!(app["grantTypes"], json!(["CLIENT_CREDENTIALS", "AUTHORIZATION_CODE"]));
     assert_eq!(app["responseTypes"], json!(["CODE"]));
     assert_eq!(app["tokenEndpointAuthMethod"], "CLIENT_SECRET_BASIC");
-    assert_eq!(world.shown("plain").await["role"], "ROLE_CONTRIBUTOR");
+    assert_eq!(server.shown("plain").await["role"], "ROLE_CONTRIBUTOR");
 }
 
 #[tokio::test]
 async fn authentication_method_none_means_basic_and_post_is_kept() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (given, kept) in [
         ("NONE", "CLIENT_SECRET_BASIC"),
         ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_BASIC"),
         ("CLIENT_SECRET_POST", "CLIENT_SECRET_POST"),
     ] {
         let request = json!({ "clientName": format!("by {given}"), "tokenEndpointAuthMethod": given });
-        let created = world.apps("Create", request).await.unwrap();
+        let created = server.apps("Create", request).await.unwrap();
         assert_eq!(created["app"]["tokenEndpointAuthMethod"], kept);
-        assert!(world.secret_works(&credentials(&created["app"], &created["app"])).await);
+        assert!(server.secret_works(&credentials(&created["app"], &created["app"])).await);
     }
 }
 
 #[tokio::test]
 async fn every_field_of_an_app_is_kept_as_it_was_given() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let given = json!({
         "clientId": "whole",
         "clientName": "Whole \u{1f511}",
@@ -91,8 +91,8 @@ async fn every_field_of_an_app_is_kept_as_it_was_given() {
         "jwksUri": "https://example.com/keys",
         "tokenEndpointAuthMethod": "CLIENT_SECRET_POST",
     });
-    let created = world.apps("Create", given.clone()).await.unwrap();
-    let got = world.apps("Get", json!({ "clientId": "whole" })).await.unwrap();
+    let created = server.apps("Create", given.clone()).await.unwrap();
+    let got = server.apps("Get", json!({ "clientId": "whole" })).await.unwrap();
     for app in [&created["app"], &got["app"]] {
         check(&given, app).unwrap();
     }
@@ -100,9 +100,9 @@ async fn every_field_of_an_app_is_kept_as_it_was_given() {
 
 #[tokio::test]
 async fn a_redirect_uri_is_https_or_loopback_http_or_of_a_private_scheme_with_a_dot() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let create = async |name: &str, uri: &str| {
-        world.apps("Create", json!({ "clientName": name, "redirectUris": [uri] })).await
+        server.apps("Create", json!({ "clientName": name, "redirectUris": [uri] })).await
     };
     for (number, uri) in [
         "https://ci.example.com/callback?tenant=1",
@@ -139,42 +139,42 @@ async fn a_redirect_uri_is_https_or_loopback_http_or_of_a_private_scheme_with_a_
 
 #[tokio::test]
 async fn every_broken_rule_is_named_at_once() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let request = json!({
         "clientId": "a b",
         "clientName": "bell \u{7}",
         "redirectUris": ["ftp://example.com/"],
         "tosUri": "terms",
     });
-    let outcome = world.apps("Create", request).await;
+    let outcome = server.apps("Create", request).await;
     refused(&outcome, "invalid_argument", &["client_id", "client_name", "redirect_uris", "tos_uri"]);
 }
 
 #[tokio::test]
 async fn the_secret_leaves_once_in_the_answer_to_create() {
-    let world = World::start().await;
-    let created = world.apps("Create", json!({ "clientId": "ci" })).await.unwrap();
+    let server = Server::start().await;
+    let created = server.apps("Create", json!({ "clientId": "ci" })).await.unwrap();
     let secret = created["app"]["clientSecret"].as_str().unwrap();
     assert!(is_secret(secret), "{secret}");
-    for answer in [
-        world.apps("Get", json!({ "clientId": "ci" })).await,
-        world.apps("List", json!({})).await,
-        world.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await,
-        world.keys("Get", json!({ "clientId": "ci" })).await,
-        world.keys("List", json!({})).await,
-        world.keys("Disable", json!({ "clientId": "ci" })).await,
-        world.keys("Enable", json!({ "clientId": "ci" })).await,
+    for response in [
+        server.apps("Get", json!({ "clientId": "ci" })).await,
+        server.apps("List", json!({})).await,
+        server.apps("Update", json!({ "clientId": "ci", "clientName": "renamed" })).await,
+        server.keys("Get", json!({ "clientId": "ci" })).await,
+        server.keys("List", json!({})).await,
+        server.keys("Disable", json!({ "clientId": "ci" })).await,
+        server.keys("Enable", json!({ "clientId": "ci" })).await,
     ] {
-        let answer = answer.unwrap().to_string();
-        assert!(answer.contains("\"ci\""), "{answer}");
-        assert!(!answer.contains("gk_") && !answer.contains("clientSecret"), "{answer}");
+        let response = response.unwrap().to_string();
+        assert!(response.contains("\"ci\""), "{response}");
+        assert!(!response.contains("gk_") && !response.contains("clientSecret"), "{response}");
     }
 }
 
 #[tokio::test]
 async fn no_cache_may_keep_an_answer_with_a_secret() {
-    let world = World::start().await;
-    let bearer = format!("Bearer {}", world.admin_token);
+    let server = Server::start().await;
+    let bearer = format!("Bearer {}", server.admin_token);
     for (path, content_type, body) in [
         ("/cloudidl.identity.AppsService/Create", "application/json", &br#"{"clientId": "one"}"#[..]),
         ("/gatekey.v1.ApiKeyService/Create", "application/json", br#"{"clientId": "two"}"#),
@@ -185,24 +185,24 @@ async fn no_cache_may_keep_an_answer_with_a_secret() {
         ("/cloudidl.identity.AppsService/Create", "application/grpc-web", b"\0\0\0\0\x06\x12\x04five"),
     ] {
         let headers = [("content-type", content_type), ("authorization", &*bearer), ("te", "trailers")];
-        let answer = world.http.send(Method::POST, path, &headers, body).await;
-        assert!(answer.text().contains("gk_"), "{content_type}: {}", answer.text());
-        assert_eq!(answer.header("cache-control"), "no-store", "{content_type}");
+        let response = server.http.send(Method::POST, path, &headers, body).await;
+        assert!(response.text().contains("gk_"), "{content_type}: {}", response.text());
+        assert_eq!(response.header("cache-control"), "no-store", "{content_type}");
     }
 }
 
 #[tokio::test]
 async fn a_key_without_default_policies_has_no_role_and_its_tokens_no_scope() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let request = json!({ "clientId": "bare", "skipDefaultPolicyAssignments": true });
-    let created = world.apps("Create", request).await.unwrap();
-    assert_eq!(world.shown("bare").await["role"], Value::Null);
+    let created = server.apps("Create", request).await.unwrap();
+    assert_eq!(server.shown("bare").await["role"], Value::Null);
     let bare = credentials(&created["app"], &created["app"]);
-    let ordinary = world.key("ordinary").await;
+    let ordinary = server.create_key("ordinary").await;
     for (key, scope, scopes) in [(bare, "", json!([])), (ordinary, "all", json!(["all"]))] {
-        let answer = world.http.token(&key, &[("scope", "all")]).await.json();
-        assert_eq!(answer["scope"], scope);
-        let claims = answer["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
+        let response = server.http.token(&key, &[("scope", "all")]).await.json();
+        assert_eq!(response["scope"], scope);
+        let claims = response["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
         let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         assert_eq!(claims["scp"], scopes);
     }
@@ -210,8 +210,8 @@ async fn a_key_without_default_policies_has_no_role_and_its_tokens_no_scope() {
 
 #[tokio::test]
 async fn two_creates_of_one_client_id_make_one_key() {
-    let world = World::start().await;
-    let create = || world.apps("Create", json!({ "clientId": "contested" }));
+    let server = Server::start().await;
+    let create = || server.apps("Create", json!({ "clientId": "contested" }));
     let outcomes = futures::future::join_all((0..8).map(|_| create())).await;
     let (made, refusals): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 1);
@@ -222,34 +222,34 @@ async fn two_creates_of_one_client_id_make_one_key() {
 
 #[tokio::test]
 async fn no_refusal_holds_the_words_that_make_clients_log_in_again() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let named = json!({ "clientId": "unauthorized-thing", "clientName": "Unauthenticated" });
-    world.apps("Create", named.clone()).await.unwrap();
-    let roleless = world.create_key(json!({ "clientId": "bare", "withoutRole": true })).await;
-    let roleless = world.token(&roleless).await;
+    server.apps("Create", named.clone()).await.unwrap();
+    let roleless = server.create_key_from(json!({ "clientId": "bare", "withoutRole": true })).await;
+    let roleless = server.token(&roleless).await;
     let unknown = json!({ "clientId": "UNAUTHENTICATED.unauthorized" });
     let wrong = json!({ "organization": "unauthorized" });
     let filter = json!({ "function": "EQUAL", "field": "unauthorized", "values": ["unauthorized"] });
     for (outcome, code) in [
-        (world.apps("Create", named.clone()).await, "already_exists"),
-        (world.keys("Create", named.clone()).await, "already_exists"),
-        (world.apps("Get", unknown.clone()).await, "not_found"),
-        (world.apps("Delete", unknown.clone()).await, "not_found"),
-        (world.keys("RotateSecret", unknown.clone()).await, "not_found"),
+        (server.apps("Create", named.clone()).await, "already_exists"),
+        (server.keys("Create", named.clone()).await, "already_exists"),
+        (server.apps("Get", unknown.clone()).await, "not_found"),
+        (server.apps("Delete", unknown.clone()).await, "not_found"),
+        (server.keys("RotateSecret", unknown.clone()).await, "not_found"),
         (
-            world
+            server
                 .keys("RetireSecret", json!({ "clientId": "unauthorized-thing", "secretId": "unauthorized" }))
                 .await,
             "not_found",
         ),
-        (world.apps("Create", wrong.clone()).await, "permission_denied"),
-        (world.apps("List", wrong).await, "not_found"),
-        (world.apps("List", json!({ "request": { "filters": [filter] } })).await, "invalid_argument"),
-        (world.apps("Create", json!({ "grantTypes": ["unauthorized"] })).await, "invalid_argument"),
-        (world.apps("Create", json!("unauthorized")).await, "invalid_argument"),
-        (world.apps("Unauthorized", json!({})).await, "unimplemented"),
-        (world.apps_as(&roleless, "Get", named).await, "permission_denied"),
-        (world.apps_as(&roleless, "List", json!({})).await, "permission_denied"),
+        (server.apps("Create", wrong.clone()).await, "permission_denied"),
+        (server.apps("List", wrong).await, "not_found"),
+        (server.apps("List", json!({ "request": { "filters": [filter] } })).await, "invalid_argument"),
+        (server.apps("Create", json!({ "grantTypes": ["unauthorized"] })).await, "invalid_argument"),
+        (server.apps("Create", json!("unauthorized")).await, "invalid_argument"),
+        (server.apps("Unauthorized", json!({})).await, "unimplemented"),
+        (server.apps_as(&roleless, "Get", named).await, "permission_denied"),
+        (server.apps_as(&roleless, "List", json!({})).await, "permission_denied"),
     ] {
         refused(&outcome, code, &[]);
         let message = outcome.unwrap_err().message.to_lowercase();

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{
     rpc::{client_ids, refused},
-    support::{World, in_future},
+    support::{Server, in_future},
 };
 
-impl World {
+impl Server {
     /// Makes keys, many at the same time.
     pub(in crate::rpc) async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
         let calls = stream::iter(requests).map(|request| self.apps("Create", request));
@@ -52,27 +52,27 @@ fn sort(key: &str, direction: &str) -> Value {
 #[tokio::test]
 async fn a_page_has_a_hundred_keys_by_default_and_a_thousand_at_most() {
     const KEYS: usize = 1101;
-    let world = World::start().await;
-    world.create_all((0..KEYS).map(|number| json!({ "clientId": format!("bulk-{number:04}") }))).await;
+    let server = Server::start().await;
+    server.create_all((0..KEYS).map(|number| json!({ "clientId": format!("bulk-{number:04}") }))).await;
     let filters = json!([filter("CONTAINS", "client_id", &["bulk-"])]);
     for (limit, served) in [(0, 100), (1, 1), (20, 20), (100, 100), (1000, 1000), (1001, 1000), (5000, 1000)]
     {
-        let page = world.list(json!({ "limit": limit, "filters": filters })).await;
+        let page = server.list(json!({ "limit": limit, "filters": filters })).await;
         assert_eq!(client_ids(&page).len(), served, "limit {limit}");
         assert!(page["token"].is_string(), "limit {limit}");
-        let page = world.keys("List", json!({ "pageSize": limit })).await.unwrap();
+        let page = server.keys("List", json!({ "pageSize": limit })).await.unwrap();
         assert_eq!(client_ids(&page).len(), served, "page size {limit}");
         assert!(page["nextPageToken"].is_string(), "page size {limit}");
     }
     let whole: Vec<_> = (0..KEYS).map(|number| format!("bulk-{number:04}")).collect();
     for limit in [0, 367, u32::MAX] {
-        let pages = world.pages(json!({ "limit": limit, "filters": filters })).await;
+        let pages = server.pages(json!({ "limit": limit, "filters": filters })).await;
         assert_eq!(pages.concat(), whole, "limit {limit}");
     }
     let mut listed = Vec::new();
     let mut request = json!({ "pageSize": 1000 });
     loop {
-        let page = world.keys("List", request.clone()).await.unwrap();
+        let page = server.keys("List", request.clone()).await.unwrap();
         listed.extend(client_ids(&page).into_iter().map(str::to_owned));
         let Some(token) = page["nextPageToken"].as_str() else { break };
         request["pageToken"] = json!(token);
@@ -82,9 +82,9 @@ async fn a_page_has_a_hundred_keys_by_default_and_a_thousand_at_most() {
 
 #[tokio::test]
 async fn a_long_answer_is_packed_for_who_can_unpack_it() {
-    let world = World::start().await;
-    world.create_all((0..30).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
-    let bearer = format!("Bearer {}", world.admin_token);
+    let server = Server::start().await;
+    server.create_all((0..30).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let bearer = format!("Bearer {}", server.admin_token);
     let path = "/cloudidl.identity.AppsService/List";
     for (accepted, packed) in [("gzip, identity", "gzip"), ("identity", ""), ("br", "")] {
         let headers = [
@@ -92,13 +92,13 @@ async fn a_long_answer_is_packed_for_who_can_unpack_it() {
             ("authorization", &*bearer),
             ("accept-encoding", accepted),
         ];
-        let answer = world.http.send(Method::POST, path, &headers, "{}").await;
-        assert_eq!(answer.header("content-encoding"), packed, "{accepted}");
+        let response = server.http.send(Method::POST, path, &headers, "{}").await;
+        assert_eq!(response.header("content-encoding"), packed, "{accepted}");
         let body = match packed {
-            "" => answer.body,
-            encoding => {
-                CompressionRegistry::default().decompress_with_limit(encoding, answer.body, 1 << 20).unwrap()
-            }
+            "" => response.body,
+            encoding => CompressionRegistry::default()
+                .decompress_with_limit(encoding, response.body, 1 << 20)
+                .unwrap(),
         };
         let listed: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(client_ids(&listed).len(), 31, "{accepted}");
@@ -107,33 +107,33 @@ async fn a_long_answer_is_packed_for_who_can_unpack_it() {
 
 #[tokio::test]
 async fn a_last_page_that_is_full_has_no_token() {
-    let world = World::start().await;
-    world.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let server = Server::start().await;
+    server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     for limit in [5, 6] {
-        let page = world.list(json!({ "limit": limit })).await;
+        let page = server.list(json!({ "limit": limit })).await;
         assert_eq!(client_ids(&page).len(), 5);
         assert_eq!(page["token"], Value::Null);
     }
-    let page = world.list(json!({ "limit": 4 })).await;
-    let last = world.list(json!({ "limit": 4, "token": token(&page) })).await;
+    let page = server.list(json!({ "limit": 4 })).await;
+    let last = server.list(json!({ "limit": 4, "token": token(&page) })).await;
     assert_eq!(client_ids(&last), ["key-3"]);
     assert_eq!(last["token"], Value::Null);
 }
 
 #[tokio::test]
 async fn nothing_found_is_an_empty_page() {
-    let world = World::start().await;
-    let page = world.list(json!({ "filters": [filter("EQUAL", "client_id", &["nobody"])] })).await;
+    let server = Server::start().await;
+    let page = server.list(json!({ "filters": [filter("EQUAL", "client_id", &["nobody"])] })).await;
     assert_eq!(client_ids(&page), [""; 0]);
     assert_eq!(page["token"], Value::Null);
 }
 
 #[tokio::test]
 async fn a_list_is_in_the_order_asked_for_and_by_client_id_without() {
-    let world = World::start().await;
+    let server = Server::start().await;
     // One after the other, so that their instants differ.
     for (id, name) in [("b", "Same"), ("C", "Alpha"), ("a", "Same"), ("d", "beta")] {
-        world.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
+        server.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
     }
     for (request, expected) in [
         (json!({}), ["C", "a", "admin", "b", "d"]),
@@ -153,19 +153,19 @@ async fn a_list_is_in_the_order_asked_for_and_by_client_id_without() {
         (json!({ "sortByFields": [{ "key": "client_id" }] }), ["d", "b", "admin", "a", "C"]),
         (json!({ "sortBy": sort("client_name", "ASCENDING") }), ["C", "a", "b", "admin", "d"]),
     ] {
-        assert_eq!(client_ids(&world.list(request.clone()).await), expected, "{request}");
+        assert_eq!(client_ids(&server.list(request.clone()).await), expected, "{request}");
         let mut paged = request.clone();
         paged["limit"] = json!(2);
-        assert_eq!(world.pages(paged).await.concat(), expected, "{request} by two");
+        assert_eq!(server.pages(paged).await.concat(), expected, "{request} by two");
     }
 }
 
 #[tokio::test]
 async fn filters_compare_client_id_and_client_name() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (id, name) in [("ci", "CI"), ("ci-nightly", "CI nightly"), ("100_", "100%"), ("Deploy", "deploy ci")]
     {
-        world.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
+        server.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
     }
     for (filters, expected) in [
         (json!([filter("EQUAL", "client_id", &["ci"])]), &["ci"][..]),
@@ -185,24 +185,24 @@ async fn filters_compare_client_id_and_client_name() {
         // The enum's zero is EQUAL.
         (json!([{ "field": "client_id", "values": ["ci"] }]), &["ci"]),
     ] {
-        let page = world.list(json!({ "filters": filters })).await;
+        let page = server.list(json!({ "filters": filters })).await;
         assert_eq!(client_ids(&page), expected, "{filters}");
     }
 }
 
 #[tokio::test]
 async fn filters_compare_role_and_dates() {
-    let world = World::start().await;
+    let server = Server::start().await;
     let day = |days: u64| in_future(Duration::from_hours(24 * days));
     for made in [
         json!({ "clientId": "a", "role": "ROLE_VIEWER", "expiresAt": day(1) }),
         json!({ "clientId": "b", "role": "ROLE_VIEWER", "expiresAt": day(3) }),
         json!({ "clientId": "c", "withoutRole": true }),
     ] {
-        world.create_key(made).await;
+        server.create_key_from(made).await;
     }
-    world.keys("Disable", json!({ "clientId": "b" })).await.unwrap();
-    let shown = world.shown("c").await;
+    server.keys("Disable", json!({ "clientId": "b" })).await.unwrap();
+    let shown = server.shown("c").await;
     let (created, exact) = (shown["createdAt"].as_str().unwrap(), shown["updatedAt"].as_str().unwrap());
     for (filters, expected) in [
         (json!([filter("EQUAL", "role", &["viewer"])]), &["a", "b"][..]),
@@ -222,16 +222,16 @@ async fn filters_compare_role_and_dates() {
         (json!([filter("NOT_ENDS_WITH", "client_id", &["min"])]), &["a", "b", "c"]),
         (json!([filter("CONTAINS_CASE_INSENSITIVE", "client_name", &["DMI"])]), &["admin"]),
     ] {
-        let page = world.list(json!({ "filters": filters })).await;
+        let page = server.list(json!({ "filters": filters })).await;
         assert_eq!(client_ids(&page), expected, "{filters}");
-        let pages = world.pages(json!({ "filters": filters, "limit": 1 })).await;
+        let pages = server.pages(json!({ "filters": filters, "limit": 1 })).await;
         assert_eq!(pages.concat(), expected, "{filters} one by one");
     }
 }
 
 #[tokio::test]
 async fn what_is_not_supported_is_refused_by_its_name() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for (field, functions) in [
         (
             "role",
@@ -250,7 +250,7 @@ async fn what_is_not_supported_is_refused_by_its_name() {
     ] {
         for function in functions {
             let filters = json!([filter(function, field, &["admin"])]);
-            let outcome = world.apps("List", json!({ "request": { "filters": filters } })).await;
+            let outcome = server.apps("List", json!({ "request": { "filters": filters } })).await;
             refused(&outcome, "invalid_argument", &["filters.function", function, field, "EQUAL"]);
         }
     }
@@ -284,21 +284,21 @@ async fn what_is_not_supported_is_refused_by_its_name() {
             &["sort_by_fields", "one"],
         ),
     ] {
-        let outcome = world.apps("List", json!({ "request": request })).await;
+        let outcome = server.apps("List", json!({ "request": request })).await;
         refused(&outcome, "invalid_argument", words);
     }
 }
 
 #[tokio::test]
 async fn a_page_token_is_good_for_its_own_list_alone() {
-    let world = World::start().await;
-    world.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let server = Server::start().await;
+    server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     let own = json!({
         "limit": 2,
         "filters": [filter("CONTAINS", "client_id", &["key"])],
         "sortByFields": [sort("client_name", "ASCENDING")],
     });
-    let page = world.list(own.clone()).await;
+    let page = server.list(own.clone()).await;
     let token = token(&page).to_owned();
     for (field, value) in [
         ("filters", json!([])),
@@ -312,16 +312,16 @@ async fn a_page_token_is_good_for_its_own_list_alone() {
         let mut other = own.clone();
         other[field] = value;
         other["token"] = json!(token);
-        let outcome = world.apps("List", json!({ "request": other })).await;
+        let outcome = server.apps("List", json!({ "request": other })).await;
         refused(&outcome, "invalid_argument", &["token", "other filters or another order"]);
     }
     // Another limit is no other list.
     let mut longer = own.clone();
     longer["limit"] = json!(100);
     longer["token"] = json!(token);
-    assert_eq!(client_ids(&world.list(longer).await), ["key-2", "key-3"]);
+    assert_eq!(client_ids(&server.list(longer).await), ["key-2", "key-3"]);
     // Nor does another server know it.
-    let stranger = World::start().await;
+    let stranger = Server::start().await;
     let mut foreign = own;
     foreign["token"] = json!(token);
     let outcome = stranger.apps("List", json!({ "request": foreign })).await;
@@ -330,9 +330,9 @@ async fn a_page_token_is_good_for_its_own_list_alone() {
 
 #[tokio::test]
 async fn a_page_token_that_was_tampered_with_is_refused() {
-    let world = World::start().await;
-    world.create_all((0..3).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
-    let page = world.list(json!({ "limit": 1 })).await;
+    let server = Server::start().await;
+    server.create_all((0..3).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
+    let page = server.list(json!({ "limit": 1 })).await;
     let token = token(&page);
     let changed = (0..token.len()).step_by(3).map(|at| {
         let mut bytes = token.as_bytes().to_vec();
@@ -342,9 +342,9 @@ async fn a_page_token_that_was_tampered_with_is_refused() {
     let made_up = ["next", "AAAA", "\u{0}", "%", "=", "e30"].map(str::to_owned);
     let cut = [token[..token.len() - 1].to_owned(), token[1..].to_owned(), format!("{token}A")];
     for token in changed.chain(made_up).chain(cut).chain([format!("{token}="), "A".repeat(10_000)]) {
-        let outcome = world.apps("List", json!({ "request": { "limit": 1, "token": token } })).await;
+        let outcome = server.apps("List", json!({ "request": { "limit": 1, "token": token } })).await;
         refused(&outcome, "invalid_argument", &["token"]);
-        let outcome = world.keys("List", json!({ "pageSize": 1, "pageToken": token })).await;
+        let outcome = server.keys("List", json!({ "pageSize": 1, "pageToken": token })).await;
         refused(&outcome, "invalid_argument", &["token"]);
     }
 }
@@ -352,7 +352,7 @@ async fn a_page_token_that_was_tampered_with_is_refused() {
 /// In every order: keys that are there from first page to last appear once, whatever comes and goes between.
 #[tokio::test]
 async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for field in ["client_id", "client_name", "client_id_issued_at"] {
         for direction in ["ASCENDING", "DESCENDING"] {
             let round = format!("{}-{}", field.replace('_', "-"), direction.to_lowercase());
@@ -360,7 +360,7 @@ async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
             // Names are shared, so that client ids must break ties.
             let named =
                 |id: &str, name: &str| json!({ "clientId": id, "clientName": format!("{round} {name}") });
-            world
+            server
                 .create_all(
                     (0..30).map(|number| named(&id(&format!("m{number:02}")), &format!("m{}", number % 4))),
                 )
@@ -373,7 +373,7 @@ async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
             let mut lasting: BTreeSet<String> = (0..30).map(|number| id(&format!("m{number:02}"))).collect();
             let mut seen: Vec<String> = Vec::new();
             for page_number in 0.. {
-                let page = world.list(request.clone()).await;
+                let page = server.list(request.clone()).await;
                 let ids = client_ids(&page);
                 seen.extend(ids.iter().map(|id| (*id).to_owned()));
                 let Some(token) = page["token"].as_str() else { break };
@@ -382,11 +382,11 @@ async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
                 // before and after it in every order.
                 let gone = if page_number % 2 == 0 { &ids[ids.len() - 1..] } else { &ids[..1] };
                 for gone in gone {
-                    world.apps("Delete", json!({ "clientId": gone })).await.unwrap();
+                    server.apps("Delete", json!({ "clientId": gone })).await.unwrap();
                     lasting.remove(*gone);
                 }
                 for part in ["a", "m15", "z"] {
-                    world.create_all([named(&id(&format!("{part}-{page_number}")), part)]).await;
+                    server.create_all([named(&id(&format!("{part}-{page_number}")), part)]).await;
                 }
             }
             let distinct: BTreeSet<_> = seen.iter().cloned().collect();

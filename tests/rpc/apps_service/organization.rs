@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::{
     rpc::refused,
-    support::{PUBLIC_URL, World},
+    support::{PUBLIC_URL, Server},
 };
 
 #[tokio::test]
 async fn the_names_the_server_answers_to_are_echoed() {
     // The first DNS label of the public URL is what the public Terraform provider makes up.
-    let world = World::with_flags(&["--organization", "acme", "--public-url", PUBLIC_URL]).await;
+    let server = Server::with_flags(&["--organization", "acme", "--public-url", PUBLIC_URL]).await;
     for (number, organization) in ["", "acme", "keys"].into_iter().enumerate() {
         let id = format!("key-{number}");
         let of = |field: &str, value: &str| {
@@ -18,63 +18,65 @@ async fn the_names_the_server_answers_to_are_echoed() {
             request[field] = json!(value);
             request
         };
-        let created = world.apps("Create", of("clientId", &id)).await.unwrap();
-        let got = world.apps("Get", of("clientId", &id)).await.unwrap();
-        let updated = world.apps("Update", of("clientId", &id)).await.unwrap();
-        let listed = world.apps("List", json!({ "organization": organization })).await.unwrap();
+        let created = server.apps("Create", of("clientId", &id)).await.unwrap();
+        let got = server.apps("Get", of("clientId", &id)).await.unwrap();
+        let updated = server.apps("Update", of("clientId", &id)).await.unwrap();
+        let listed = server.apps("List", json!({ "organization": organization })).await.unwrap();
         for app in [&created["app"], &got["app"], &updated["app"], &listed["apps"][0]] {
             assert_eq!(app["organization"].as_str().unwrap_or_default(), organization, "{app}");
         }
-        assert_eq!(world.shown(&id).await["organization"], "acme");
-        world.apps("Delete", of("clientId", &id)).await.unwrap();
+        assert_eq!(server.shown(&id).await["organization"], "acme");
+        server.apps("Delete", of("clientId", &id)).await.unwrap();
     }
-    let info =
-        world.call(&world.admin_token, "/flyteidl2.auth.IdentityService/UserInfo", json!({})).await.unwrap();
+    let info = server
+        .call(&server.admin_token, "/flyteidl2.auth.IdentityService/UserInfo", json!({}))
+        .await
+        .unwrap();
     assert_eq!(info["additionalClaims"]["userhandle"], "acme");
 }
 
 #[tokio::test]
 async fn any_other_name_is_not_found_and_creating_for_it_is_denied() {
-    let world = World::with_flags(&["--organization", "acme"]).await;
-    world.key("ci").await;
+    let server = Server::with_flags(&["--organization", "acme"]).await;
+    server.create_key("ci").await;
     for organization in ["globex", "Acme", "acme ", "a", "acme.example.com"] {
         let request = json!({ "organization": organization, "clientId": "ci" });
         for method in ["Get", "Update", "Delete"] {
-            let outcome = world.apps(method, request.clone()).await;
+            let outcome = server.apps(method, request.clone()).await;
             refused(&outcome, "not_found", &[organization, "not served here"]);
         }
-        let listed = world.apps("List", json!({ "organization": organization })).await;
+        let listed = server.apps("List", json!({ "organization": organization })).await;
         refused(&listed, "not_found", &[organization]);
         let request = json!({ "organization": organization, "clientId": "new" });
-        let created = world.apps("Create", request).await;
+        let created = server.apps("Create", request).await;
         refused(&created, "permission_denied", &[organization]);
     }
-    assert!(world.apps("Get", json!({ "clientId": "ci" })).await.is_ok());
-    refused(&world.apps("Get", json!({ "clientId": "new" })).await, "not_found", &[]);
+    assert!(server.apps("Get", json!({ "clientId": "ci" })).await.is_ok());
+    refused(&server.apps("Get", json!({ "clientId": "new" })).await, "not_found", &[]);
 }
 
 #[tokio::test]
 async fn the_header_of_the_active_organization_counts_as_the_field_does() {
-    let world = World::with_flags(&["--organization", "acme"]).await;
-    world.key("ci").await;
+    let server = Server::with_flags(&["--organization", "acme"]).await;
+    server.create_key("ci").await;
     let ci = json!({ "clientId": "ci" });
     for served in ["acme", ""] {
-        let got = world.apps_with(&[("x-user-active-org", served)], "Get", ci.clone()).await.unwrap();
+        let got = server.apps_with(&[("x-user-active-org", served)], "Get", ci.clone()).await.unwrap();
         assert_eq!(got["app"]["clientId"], "ci");
     }
     let other = [("x-user-active-org", "globex")];
     for method in ["Get", "Update", "Delete"] {
-        refused(&world.apps_with(&other, method, ci.clone()).await, "not_found", &["globex"]);
+        refused(&server.apps_with(&other, method, ci.clone()).await, "not_found", &["globex"]);
     }
-    refused(&world.apps_with(&other, "List", json!({})).await, "not_found", &["globex"]);
-    let created = world.apps_with(&other, "Create", json!({ "clientId": "new" })).await;
+    refused(&server.apps_with(&other, "List", json!({})).await, "not_found", &["globex"]);
+    let created = server.apps_with(&other, "Create", json!({ "clientId": "new" })).await;
     refused(&created, "permission_denied", &["globex"]);
 }
 
 #[tokio::test]
 async fn a_long_name_is_not_echoed_whole() {
-    let world = World::start().await;
-    let outcome = world.apps("List", json!({ "organization": "o".repeat(100_000) })).await;
+    let server = Server::start().await;
+    let outcome = server.apps("List", json!({ "organization": "o".repeat(100_000) })).await;
     refused(&outcome, "not_found", &["ooo"]);
     assert!(outcome.unwrap_err().message.len() < 200);
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     rpc::{Outcome, credentials, outcome, refused},
-    support::{Credentials, World},
+    support::{Credentials, Server},
 };
 
-impl World {
+impl Server {
     async fn create_named(&self, request_id: &str, request: Value) -> Outcome {
         self.apps_with(&[("x-request-id", request_id)], "Create", request).await
     }
@@ -23,48 +23,48 @@ fn key(created: &Value) -> Credentials {
 
 #[tokio::test]
 async fn the_same_call_again_answers_a_fresh_secret_and_both_work() {
-    let world = World::start().await;
-    let first = key(&world.create_named("call-1", ci()).await.unwrap());
-    let key_id = world.shown("ci").await["keyId"].clone();
-    let token = world.token(&first).await;
-    let second = key(&world.create_named("call-1", ci()).await.unwrap());
+    let server = Server::start().await;
+    let first = key(&server.create_named("call-1", ci()).await.unwrap());
+    let key_id = server.shown("ci").await["keyId"].clone();
+    let token = server.token(&first).await;
+    let second = key(&server.create_named("call-1", ci()).await.unwrap());
     assert_ne!(first.client_secret, second.client_secret);
-    assert!(world.secret_works(&first).await);
-    assert!(world.secret_works(&second).await);
-    assert!(world.lives(&token).await);
-    assert_eq!(world.shown("ci").await["keyId"], key_id);
+    assert!(server.secret_works(&first).await);
+    assert!(server.secret_works(&second).await);
+    assert!(server.accepts(&token).await);
+    assert_eq!(server.shown("ci").await["keyId"], key_id);
 }
 
 #[tokio::test]
 async fn a_create_is_replayed_three_times_at_most() {
-    let world = World::start().await;
+    let server = Server::start().await;
     for _ in 0..4 {
-        world.create_named("call-1", ci()).await.unwrap();
+        server.create_named("call-1", ci()).await.unwrap();
     }
-    refused(&world.create_named("call-1", ci()).await, "already_exists", &["ci"]);
-    assert_eq!(world.shown("ci").await["secrets"].as_array().unwrap().len(), 4);
+    refused(&server.create_named("call-1", ci()).await, "already_exists", &["ci"]);
+    assert_eq!(server.shown("ci").await["secrets"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test]
 async fn replays_at_the_same_time_are_counted_one_by_one() {
-    let world = World::start().await;
-    let outcomes = futures::future::join_all((0..8).map(|_| world.create_named("call-1", ci()))).await;
+    let server = Server::start().await;
+    let outcomes = futures::future::join_all((0..8).map(|_| server.create_named("call-1", ci()))).await;
     let (made, refusals): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 4);
     for refusal in &refusals {
         refused(refusal, "already_exists", &["ci"]);
     }
     for created in made {
-        assert!(world.secret_works(&key(&created.unwrap())).await);
+        assert!(server.secret_works(&key(&created.unwrap())).await);
     }
 }
 
 #[tokio::test]
 async fn a_call_that_differs_is_no_replay() {
-    let world = World::start().await;
-    let made = world.create_named("call-1", ci()).await.unwrap();
-    refused(&world.create_named("call-2", ci()).await, "already_exists", &["ci"]);
-    refused(&world.apps("Create", ci()).await, "already_exists", &["ci"]);
+    let server = Server::start().await;
+    let made = server.create_named("call-1", ci()).await.unwrap();
+    refused(&server.create_named("call-2", ci()).await, "already_exists", &["ci"]);
+    refused(&server.apps("Create", ci()).await, "already_exists", &["ci"]);
     for (field, value) in [
         ("clientName", json!("Another")),
         ("redirectUris", json!(["https://ci.example.com/"])),
@@ -73,68 +73,68 @@ async fn a_call_that_differs_is_no_replay() {
     ] {
         let mut changed = ci();
         changed[field] = value;
-        refused(&world.create_named("call-1", changed).await, "already_exists", &["ci"]);
+        refused(&server.create_named("call-1", changed).await, "already_exists", &["ci"]);
     }
-    let other = world.create_key(json!({ "clientId": "other-admin", "role": "ROLE_ADMIN" })).await;
-    let bearer = format!("Bearer {}", world.token(&other).await);
+    let other = server.create_key_from(json!({ "clientId": "other-admin", "role": "ROLE_ADMIN" })).await;
+    let bearer = format!("Bearer {}", server.token(&other).await);
     let headers =
         [("content-type", "application/json"), ("authorization", &*bearer), ("x-request-id", "call-1")];
     let path = "/cloudidl.identity.AppsService/Create";
-    let answer = world.http.send(http::Method::POST, path, &headers, ci().to_string()).await;
-    refused(&outcome(&answer), "already_exists", &["ci"]);
-    assert_eq!(world.shown("ci").await["secrets"].as_array().unwrap().len(), 1);
-    assert!(world.secret_works(&key(&made)).await);
+    let response = server.http.send(http::Method::POST, path, &headers, ci().to_string()).await;
+    refused(&outcome(&response), "already_exists", &["ci"]);
+    assert_eq!(server.shown("ci").await["secrets"].as_array().unwrap().len(), 1);
+    assert!(server.secret_works(&key(&made)).await);
 }
 
 #[tokio::test]
 async fn a_replay_gives_no_secret_of_a_key_that_another_call_made() {
-    let world = World::start().await;
-    let first = key(&world.create_named("call-1", ci()).await.unwrap());
-    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
-    let second = key(&world.create_named("call-2", ci()).await.unwrap());
-    refused(&world.create_named("call-1", ci()).await, "already_exists", &["ci"]);
-    assert!(!world.secret_works(&first).await);
-    assert!(world.secret_works(&second).await);
-    assert_eq!(world.shown("ci").await["secrets"].as_array().unwrap().len(), 1);
+    let server = Server::start().await;
+    let first = key(&server.create_named("call-1", ci()).await.unwrap());
+    server.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    let second = key(&server.create_named("call-2", ci()).await.unwrap());
+    refused(&server.create_named("call-1", ci()).await, "already_exists", &["ci"]);
+    assert!(!server.secret_works(&first).await);
+    assert!(server.secret_works(&second).await);
+    assert_eq!(server.shown("ci").await["secrets"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn after_a_deletion_the_same_call_makes_another_key() {
-    let world = World::start().await;
-    let first = key(&world.create_named("call-1", ci()).await.unwrap());
-    let key_id = world.shown("ci").await["keyId"].clone();
-    world.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
-    let second = key(&world.create_named("call-1", ci()).await.unwrap());
-    assert!(!world.secret_works(&first).await);
-    assert!(world.secret_works(&second).await);
-    assert_ne!(world.shown("ci").await["keyId"], key_id);
+    let server = Server::start().await;
+    let first = key(&server.create_named("call-1", ci()).await.unwrap());
+    let key_id = server.shown("ci").await["keyId"].clone();
+    server.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
+    let second = key(&server.create_named("call-1", ci()).await.unwrap());
+    assert!(!server.secret_works(&first).await);
+    assert!(server.secret_works(&second).await);
+    assert_ne!(server.shown("ci").await["keyId"], key_id);
 }
 
 #[tokio::test]
 async fn a_replay_does_not_enable_what_was_disabled_since() {
-    let world = World::start().await;
-    world.create_named("call-1", ci()).await.unwrap();
-    world.keys("Disable", json!({ "clientId": "ci" })).await.unwrap();
-    if let Ok(replayed) = world.create_named("call-1", ci()).await {
-        assert!(!world.secret_works(&key(&replayed)).await);
+    let server = Server::start().await;
+    server.create_named("call-1", ci()).await.unwrap();
+    server.keys("Disable", json!({ "clientId": "ci" })).await.unwrap();
+    if let Ok(replayed) = server.create_named("call-1", ci()).await {
+        assert!(!server.secret_works(&key(&replayed)).await);
     }
-    assert!(world.shown("ci").await["disabledAt"].is_string());
+    assert!(server.shown("ci").await["disabledAt"].is_string());
 }
 
 #[tokio::test]
 async fn a_replay_is_known_on_our_own_wire_as_well() {
-    let world = World::start().await;
-    let bearer = format!("Bearer {}", world.admin_token);
+    let server = Server::start().await;
+    let bearer = format!("Bearer {}", server.admin_token);
     let headers =
         [("content-type", "application/json"), ("authorization", &*bearer), ("x-request-id", "call-1")];
     let mut secrets = Vec::new();
     for _ in 0..2 {
         let path = "/gatekey.v1.ApiKeyService/Create";
         let body = json!({ "clientId": "ci" }).to_string();
-        let answer = world.http.send(http::Method::POST, path, &headers, body).await;
-        let created = outcome(&answer).unwrap();
+        let response = server.http.send(http::Method::POST, path, &headers, body).await;
+        let created = outcome(&response).unwrap();
         secrets.push(credentials(&created, &created["apiKey"]));
     }
     assert_ne!(secrets[0].client_secret, secrets[1].client_secret);
-    assert!(world.secret_works(&secrets[0]).await && world.secret_works(&secrets[1]).await);
+    assert!(server.secret_works(&secrets[0]).await && server.secret_works(&secrets[1]).await);
 }

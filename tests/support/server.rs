@@ -14,14 +14,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Credentials, Http, Server};
+use crate::support::{Credentials, Http, ServerProcess};
 
 /// A public URL, so that tokens outlive the port of a server that is started again.
 pub(crate) const PUBLIC_URL: &str = "https://keys.example.com";
 
 /// A running server and its first admin.
-pub(crate) struct World {
-    pub(crate) server: Server,
+pub(crate) struct Server {
+    pub(crate) process: ServerProcess,
     pub(crate) http: Http,
     pub(crate) admin: Credentials,
     pub(crate) admin_token: String,
@@ -30,7 +30,7 @@ pub(crate) struct World {
     directory: TempDir,
 }
 
-impl World {
+impl Server {
     /// With the defaults.
     pub(crate) async fn start() -> Self {
         Self::with_flags(&[]).await
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// With a configuration file.
-    pub(crate) async fn configured(toml: &str) -> Self {
+    pub(crate) async fn with_config(toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("gatekey.toml");
         fs::write(&file, toml).unwrap();
@@ -51,46 +51,46 @@ impl World {
     }
 
     /// With a public URL that stays the same when it is started again.
-    pub(crate) async fn lasting() -> Self {
+    pub(crate) async fn with_public_url() -> Self {
         Self::with_flags(&["--public-url", PUBLIC_URL]).await
     }
 
     /// In a directory whose `data` is the data directory, with variables in the server's first environment.
     pub(crate) async fn start_in(directory: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let server = Server::start_in(&directory.path().join("data"), flags, environment);
-        let (http, admin) = (server.http(), server.init());
-        let admin_token = server.token(&admin).await;
+        let process = ServerProcess::start_in(&directory.path().join("data"), flags, environment);
+        let (http, admin) = (process.http(), process.init());
+        let admin_token = process.token(&admin).await;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self { server, http, admin, admin_token, flags, directory }
+        Self { process, http, admin, admin_token, flags, directory }
     }
 
     /// Stops the server in peace and starts it again.
     pub(crate) async fn restart(&mut self) {
-        assert!(self.server.stop().await.success());
+        assert!(self.process.stop().await.success());
         self.start_again();
     }
 
     /// Kills the server and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.server.kill();
+        self.process.kill();
         self.start_again();
     }
 
     fn start_again(&mut self) {
         let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
-        self.server = Server::start_on(&self.directory.path().join("data"), &flags);
-        self.http = self.server.http();
+        self.process = ServerProcess::start_on(&self.directory.path().join("data"), &flags);
+        self.http = self.process.http();
     }
 
     /// A contributor, made over the public wire.
-    pub(crate) async fn key(&self, name: &str) -> Credentials {
+    pub(crate) async fn create_key(&self, name: &str) -> Credentials {
         self.http.create(&self.admin_token, name).await
     }
 
     /// A key made by our own service; the body names more than the client id.
-    pub(crate) async fn key_with(&self, name: &str, mut body: Value) -> Credentials {
+    pub(crate) async fn create_key_with(&self, name: &str, mut body: Value) -> Credentials {
         body["clientId"] = json!(name);
-        let created = self.admin("Create", body).await;
+        let created = self.admin_call("Create", body).await;
         Credentials {
             client_id: name.to_owned(),
             client_secret: created["clientSecret"].as_str().unwrap().to_owned(),
@@ -98,17 +98,17 @@ impl World {
     }
 
     /// A call of our own service as admin, which must succeed.
-    pub(crate) async fn admin(&self, method: &str, body: Value) -> Value {
+    pub(crate) async fn admin_call(&self, method: &str, body: Value) -> Value {
         let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
-        let answer = self.http.connect_json(&procedure, &self.admin_token, &body).await;
-        assert_eq!(answer.status, 200, "{method} {body}: {}", answer.text());
-        answer.json()
+        let response = self.http.connect_json(&procedure, &self.admin_token, &body).await;
+        assert_eq!(response.status, 200, "{method} {body}: {}", response.text());
+        response.json()
     }
 
     /// Rotates a key's secret, and gives the new one.
     pub(crate) async fn rotate(&self, key: &Credentials, mut body: Value) -> Credentials {
         body["clientId"] = json!(key.client_id);
-        let rotated = self.admin("RotateSecret", body).await;
+        let rotated = self.admin_call("RotateSecret", body).await;
         Credentials {
             client_id: key.client_id.clone(),
             client_secret: rotated["clientSecret"].as_str().unwrap().to_owned(),
@@ -117,21 +117,21 @@ impl World {
 
     /// A token of a key.
     pub(crate) async fn token(&self, key: &Credentials) -> String {
-        let answer = self.http.token(key, &[]).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["access_token"].as_str().unwrap().to_owned()
+        let response = self.http.token(key, &[]).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Whether a token is in force: everywhere or nowhere.
-    pub(crate) async fn lives(&self, token: &str) -> bool {
-        let alive = self.introspected(token).await;
+    pub(crate) async fn accepts(&self, token: &str) -> bool {
+        let alive = self.is_active(token).await;
         let bearer = format!("Bearer {token}");
         let me = self.http.get("/me", &[("authorization", &bearer)]).await;
         let rpc = "/flyteidl2.auth.IdentityService/UserInfo";
         let rpc = self.http.connect_json(rpc, token, &json!({})).await;
         // It may die of its age between the questions; then all of them say so from now on.
         if alive && (me.status, rpc.status) != (StatusCode::OK, StatusCode::OK) {
-            assert!(!self.introspected(token).await, "/me: {}, the RPC: {}", me.text(), rpc.text());
+            assert!(!self.is_active(token).await, "/me: {}, the RPC: {}", me.text(), rpc.text());
             return false;
         }
         let (status, code) = if alive { (200, Value::Null) } else { (401, json!("unauthenticated")) };
@@ -142,20 +142,20 @@ impl World {
     }
 
     /// Waits until a token dies of its age.
-    pub(crate) async fn dies(&self, token: &str) {
-        eventually("the token dies", async || !self.lives(token).await).await;
+    pub(crate) async fn wait_until_expired(&self, token: &str) {
+        eventually("the token dies", async || !self.accepts(token).await).await;
     }
 
-    async fn introspected(&self, token: &str) -> bool {
+    async fn is_active(&self, token: &str) -> bool {
         self.introspect(&self.admin, token).await["active"].as_bool().unwrap()
     }
 
     /// What introspection tells somebody about a token.
     pub(crate) async fn introspect(&self, asking: &Credentials, token: &str) -> Value {
         let headers = [("authorization", &*asking.basic())];
-        let answer = self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        let response = self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()
     }
 }
 

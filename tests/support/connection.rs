@@ -12,16 +12,16 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::Server;
+use crate::support::ServerProcess;
 
 /// Host and port that a server listens on.
-pub(crate) fn address(server: &Server) -> &str {
+pub(crate) fn address(server: &ServerProcess) -> &str {
     server.reached_at.split_once("://").unwrap().1
 }
 
 /// A TLS connection with a choice of versions and application protocols.
 pub(crate) async fn connect_with(
-    server: &Server,
+    server: &ServerProcess,
     ca_file: &Path,
     versions: &[&'static SupportedProtocolVersion],
     protocols: &[&str],
@@ -43,13 +43,13 @@ pub(crate) async fn connect_with(
 }
 
 /// A connection that is meant for HTTP/1.1.
-pub(crate) async fn connect(server: &Server) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(server: &ServerProcess) -> TlsStream<TcpStream> {
     connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["http/1.1"]).await.unwrap()
 }
 
 /// A POST under way: its head has passed the server's checks, and a handler waits for the body of that length.
 pub(crate) async fn begin(
-    server: &Server,
+    server: &ServerProcess,
     path: &str,
     headers: &[&str],
     length: usize,
@@ -65,12 +65,12 @@ pub(crate) async fn begin(
 }
 
 /// Sends bytes on a connection of their own, and reads until the server closes it.
-pub(crate) async fn exchange(server: &Server, bytes: &[u8]) -> String {
+pub(crate) async fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
     let mut stream = connect(server).await;
     // The server may close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let _ = stream.flush().await;
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
