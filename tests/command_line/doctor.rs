@@ -1,4 +1,4 @@
-//! `gatekey doctor`: what is wrong, in words, and how to mend it.
+//! `gatekey doctor`: what is wrong, and how to fix it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,11 +65,11 @@ fn doctor(url: &str, ca_file: Option<&Path>, environment: &[(&str, &str)]) -> BT
     report(&command.output().unwrap())
 }
 
-fn assert_failed(steps: &BTreeMap<String, Value>, step: &str, found: &str, mend: &str) {
+fn assert_failed(steps: &BTreeMap<String, Value>, step: &str, found: &str, fix: &str) {
     let of = &steps[step];
     assert_eq!(of["state"], "failed", "{of}");
     assert!(of["found"].as_str().unwrap().contains(found), "no {found:?} in {of}");
-    assert!(of["mend"].as_str().unwrap().contains(mend), "no {mend:?} in {of}");
+    assert!(of["mend"].as_str().unwrap().contains(fix), "no {fix:?} in {of}");
 }
 
 /// An address on which nobody listens.
@@ -111,7 +111,7 @@ async fn people_read_a_line_a_step_and_what_to_do() {
     for step in STEPS {
         assert!(text.contains(&format!("  {step}  ")), "{step}: {text}");
     }
-    assert!(text.contains("to mend it: "), "{text}");
+    assert!(text.contains(" fix: "), "{text}");
     let output = run(&["doctor", &format!("https://{}", deserted())]);
     assert_eq!(output.status.code(), Some(8));
     assert!(String::from_utf8_lossy(&output.stdout).contains("FAILED   TCP"), "{output:?}");
@@ -134,7 +134,7 @@ fn a_name_that_nobody_knows_and_an_address_where_nobody_listens_are_told() {
     assert_failed(&steps, "name", "nowhere.invalid", "");
     assert_eq!(states(&steps, "skipped").len(), 8);
     let steps = doctor(&format!("https://{}", deserted()), None, &[]);
-    assert_failed(&steps, "TCP", "nobody listens", "--listen");
+    assert_failed(&steps, "TCP", "nothing listens", "--listen");
     assert_eq!(states(&steps, "skipped").len(), 7);
 }
 
@@ -177,7 +177,7 @@ async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
     let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let future = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2200, 1, 1);
     let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    for (number, (pem, found, mend)) in [
+    for (number, (pem, found, fix)) in [
         (certificate(&["keys.example.com"], |_| {}), "is for", "--public-url"),
         (certificate(&["127.0.0.1"], expired), "has expired", "renew it"),
         (certificate(&["127.0.0.1"], future), "not valid yet", "clock"),
@@ -191,7 +191,7 @@ async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
         let flags = ["--tls-cert", &*path("cert.pem"), "--tls-key", &*path("key.pem")];
         let server = ServerProcess::start_on(&directory.path().join(format!("data-{number}")), &flags);
         let steps = doctor(&server.reached_at, Some(Path::new(&path("cert.pem"))), &[]);
-        assert_failed(&steps, "TLS", found, mend);
+        assert_failed(&steps, "TLS", found, fix);
     }
 }
 
@@ -211,7 +211,7 @@ async fn a_proxy_that_offers_but_one_protocol_is_told() {
     let (pem, key) = certificate(&["127.0.0.1"], |_| {});
     let ca_file = directory.path().join("cert.pem");
     fs::write(&ca_file, &pem).unwrap();
-    for (offered, found) in [("http/1.1", "HTTP/2 is not on offer"), ("h2", "HTTP/1.1 is not on offer")] {
+    for (offered, found) in [("http/1.1", "HTTP/2 is not offered"), ("h2", "HTTP/1.1 is not offered")] {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -235,7 +235,7 @@ async fn a_proxy_that_offers_but_one_protocol_is_told() {
         let ca_file = ca_file.clone();
         let steps = tokio::task::spawn_blocking(move || doctor(&url, Some(&ca_file), &[])).await.unwrap();
         assert_failed(&steps, "ALPN", found, "proxy");
-        assert_failed(&steps, "discovery over HTTPS", "gives no answer", "logs");
+        assert_failed(&steps, "discovery over HTTPS", "gives no response", "logs");
         proxy.abort();
     }
 }
@@ -245,7 +245,7 @@ async fn a_server_that_calls_itself_something_else_is_told() {
     let server = ServerProcess::start_with(&["--public-url", PUBLIC_URL]);
     let steps = doctor(&server.reached_at, Some(&server.ca_file()), &[]);
     assert_failed(&steps, "discovery over HTTPS", PUBLIC_URL, "--public-url");
-    assert_failed(&steps, "discovery over RPC", "tokens would come from", "--public-url");
+    assert_failed(&steps, "discovery over RPC", "the token endpoint", "--public-url");
     assert!(states(&steps, "skipped").contains("token"), "{steps:#?}");
 }
 
@@ -314,7 +314,7 @@ async fn a_sound_data_directory_is_left_as_it_is_also_while_it_serves() {
     let before = contents();
     assert_eq!(states(&check_store(&server.process.data_dir, &[]), "ok"), all.into());
     let long = run(&["doctor", "store", "--data-dir", server.process.data_dir.to_str().unwrap()]);
-    assert!(stdout(&long).contains("entries follow"), "{long:?}");
+    assert!(stdout(&long).contains("chain intact"), "{long:?}");
     assert_eq!(contents(), before);
 }
 

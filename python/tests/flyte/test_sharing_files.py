@@ -276,7 +276,7 @@ def test_the_doctor_tells_whose_the_class_is(ours_then_theirs: Environment) -> N
     done = attempt(BINARY, "doctor", "python", "--python", ours_then_theirs.python)
 
     assert done.returncode == 8
-    assert f"{REMOTE} is that of flyteplugins-union" in done.stdout
+    assert f"{REMOTE} belongs to flyteplugins-union" in done.stdout
     assert "pip install --force-reinstall --no-deps gatekey-flyte==" in done.stdout
 
 

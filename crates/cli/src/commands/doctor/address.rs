@@ -1,6 +1,9 @@
-//! From a name to a connection.
+//! From a host name to a TCP connection.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -8,63 +11,75 @@ use tokio::{
 };
 
 use super::{
-    connection::{PATIENCE, Target},
+    connection::{STEP_TIMEOUT, Target},
     report::Step,
 };
 
-/// Asks the system where a name leads.
+/// Resolves the server's name as the system does.
 pub(super) async fn look_up(target: &Target) -> (Step, Vec<SocketAddr>) {
     const NAME: &str = "name";
     let host = target.host();
-    let looked_up = timeout(PATIENCE, lookup_host((host, target.port()))).await;
-    let addresses: Vec<_> = match looked_up {
+    let addresses: Vec<_> = match timeout(STEP_TIMEOUT, lookup_host((host, target.port()))).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            let mend = "check the name; let its DNS zone, or /etc/hosts on this machine, say where it is";
-            return (Step::failed(NAME, format!("{host} is not known here: {error}"), mend), Vec::new());
+            let fix =
+                "check the spelling; if it is right, add the name to DNS or to /etc/hosts on this machine";
+            return (Step::failed(NAME, format!("cannot resolve {host}: {error}"), fix), Vec::new());
         }
         Err(_) => {
-            let mend = "check /etc/resolv.conf: the DNS server it names does not answer";
-            return (Step::failed(NAME, format!("nobody answers where {host} is"), mend), Vec::new());
+            let fix = "check the DNS servers in /etc/resolv.conf";
+            return (
+                Step::failed(NAME, format!("cannot resolve {host}: the DNS server did not answer"), fix),
+                Vec::new(),
+            );
         }
     };
     if addresses.is_empty() {
-        let mend = "give the name an A or AAAA record";
-        return (Step::failed(NAME, format!("{host} has no address"), mend), addresses);
+        let fix = "add an A or AAAA record for the name";
+        return (Step::failed(NAME, format!("{host} has no address"), fix), addresses);
     }
-    let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-    (Step::ok(NAME, format!("{host} is at {}", shown.join(", "))), addresses)
+    let found = if host.parse::<IpAddr>().is_ok() {
+        format!("{host} is an address, so no name is resolved")
+    } else {
+        let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+        format!("{host} resolves to {}", shown.join(", "))
+    };
+    (Step::ok(NAME, found), addresses)
 }
 
-/// Connects to each address, and gives the first that accepts.
+/// Connects to each address. Returns the first one that accepts the connection.
 pub(super) async fn connect(addresses: &[SocketAddr]) -> (Step, Option<SocketAddr>) {
     const NAME: &str = "TCP";
     let (mut reached, mut failures) = (None, Vec::new());
     for address in addresses {
-        match timeout(PATIENCE, TcpStream::connect(address)).await {
+        match timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => reached = reached.or(Some(*address)),
-            Ok(Err(error)) => failures.push((address, refusal(&error))),
+            Ok(Err(error)) => failures.push((address, reason(&error))),
             Err(_) => failures.push((address, "does not answer")),
         }
     }
     let shown: Vec<_> = failures.iter().map(|(address, why)| format!("{address} {why}")).collect();
     let shown = shown.join(", ");
-    let mend = "start the server, let it --listen on that address and port, and let firewalls pass it";
     let step = match reached {
-        None => Step::failed(NAME, shown, mend),
-        Some(address) if failures.is_empty() => Step::ok(NAME, format!("{address} accepts")),
+        None => {
+            let fix = "start the server with --listen on this address and port, and open it in firewalls";
+            Step::failed(NAME, shown, fix)
+        }
+        Some(address) if failures.is_empty() => Step::ok(NAME, format!("{address} accepts the connection")),
         Some(address) => {
-            let mend = "let the server listen on every address of its name, or take the others out of DNS";
-            Step::warning(NAME, format!("{address} accepts, but {shown}"), mend)
+            let fix = "let the server listen on every address of its name, or remove the others from DNS";
+            Step::warning(NAME, format!("{address} accepts the connection, but {shown}"), fix)
         }
     };
     (step, reached)
 }
 
-fn refusal(error: &io::Error) -> &'static str {
+fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refuses: nobody listens there",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "cannot be reached from here",
-        _ => "does not accept",
+        io::ErrorKind::ConnectionRefused => "refuses the connection: nothing listens on the port",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "cannot be reached from this machine"
+        }
+        _ => "does not accept the connection",
     }
 }

@@ -1,4 +1,4 @@
-//! What the steps share: where the server is, whom to trust, and one request on a connection of its own.
+//! The server under check: its address, the CAs to trust, and single requests to it.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -25,35 +25,36 @@ use url::{Host, Url};
 
 use crate::exit;
 
-/// How long one step over the network may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of an answer, at most.
-const MOST: usize = 1 << 20;
+/// The time that one step over the network may take.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Where a server is, and whom to trust.
+/// A server, and the CAs to trust.
 pub(super) struct Target {
     pub(super) url: Url,
-    /// The system's roots, and those of the CA file.
+    /// The system's roots and the CA file's certificates.
     pub(super) roots: Arc<RootCertStore>,
-    /// The system's roots alone.
+    /// The system's roots only.
     pub(super) system: Arc<RootCertStore>,
-    /// Where the CA file is, if there is one.
+    /// The path of the CA file.
     pub(super) ca_file: Option<String>,
-    /// Where the server's name leads, once it is known.
+    /// The first address of the server's name that accepts connections, once it was found.
     pub(super) address: Option<SocketAddr>,
 }
 
 impl Target {
-    /// Reads a URL, bare `host:port` included, and the CA file.
+    /// Reads a URL, `host:port` or `dns:///host:port`, and the CA file.
     pub(super) fn new(text: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let bare = text.trim();
         let bare = bare.strip_prefix("dns:///").unwrap_or(bare);
         let url =
             if bare.contains("://") { Url::parse(bare) } else { Url::parse(&format!("https://{bare}")) };
-        let url = url.map_err(|error| exit::usage(format!("{text:?} is no URL: {error}")))?;
+        let url = url.map_err(|error| exit::usage(format!("invalid URL {text:?}: {error}")))?;
         let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || !is_bare {
-            return Err(exit::usage(format!("{text:?} is no URL of a server; write https://host:port")));
+            return Err(exit::usage(format!(
+                "{text:?} is not the URL of a server; write https://HOST or https://HOST:PORT"
+            )));
         }
         let mut system = RootCertStore::empty();
         system.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -61,11 +62,11 @@ impl Target {
         if let Some(file) = ca_file {
             let shown = file.display();
             let pem = fs::read(file)
-                .map_err(|error| exit::usage(format!("the CA file {shown} cannot be read: {error}")))?;
+                .map_err(|error| exit::usage(format!("cannot read the CA file {shown}: {error}")))?;
             let (added, _) =
                 roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
             if added == 0 {
-                return Err(exit::usage(format!("the CA file {shown} holds no certificate in PEM")));
+                return Err(exit::usage(format!("the CA file {shown} contains no PEM certificate")));
             }
         }
         let ca_file = ca_file.map(|file| file.display().to_string());
@@ -85,12 +86,12 @@ impl Target {
         self.url.port_or_known_default().unwrap_or(443)
     }
 
-    /// The URL without a slash at its end, as an issuer is written.
+    /// The URL without a trailing slash, as an issuer is written.
     pub(super) fn issuer(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// Host, and port unless it is the scheme's own: how an encoded key names a server.
+    /// The host, with the port unless it is the scheme's default, as encoded credentials name a server.
     pub(super) fn endpoint(&self) -> &str {
         self.issuer().split_once("://").map_or("", |(_, endpoint)| endpoint)
     }
@@ -100,12 +101,12 @@ impl Target {
             Some(Host::Ipv4(address)) => ServerName::from(std::net::IpAddr::V4(address)),
             Some(Host::Ipv6(address)) => ServerName::from(std::net::IpAddr::V6(address)),
             Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())?,
-            None => bail!("the URL names no host"),
+            None => bail!("the URL has no host"),
         })
     }
 
     async fn tcp(&self) -> anyhow::Result<TcpStream> {
-        let address = self.address.context("where the server is is not known")?;
+        let address = self.address.context("the server's address is unknown")?;
         Ok(TcpStream::connect(address).await?)
     }
 
@@ -125,20 +126,20 @@ impl Target {
             let connector = TlsConnector::from(Arc::new(config));
             Ok(connector.connect(self.server_name()?, self.tcp().await?).await?)
         };
-        timeout(PATIENCE, connecting).await.context("it took too long")?
+        timeout(STEP_TIMEOUT, connecting).await.with_context(timed_out)?
     }
 
-    /// GET of JSON.
+    /// Sends a GET request for JSON.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<(StatusCode, Value)> {
         self.request(Method::GET, path, "").await
     }
 
-    /// A Connect call with an empty message, in JSON.
+    /// Makes a Connect call with an empty JSON message.
     pub(super) async fn call(&self, procedure: &str) -> anyhow::Result<(StatusCode, Value)> {
         self.request(Method::POST, procedure, "{}").await
     }
 
-    /// A request over HTTP/1.1, on a connection of its own. What is no JSON is `null`.
+    /// Sends a request over HTTP/1.1 on a new connection. A body that is not JSON becomes `null`.
     async fn request(
         &self,
         method: Method,
@@ -161,8 +162,12 @@ impl Target {
                 exchange(self.tls(&self.roots, &["http/1.1"]).await?, request).await
             }
         };
-        timeout(PATIENCE, exchange).await.context("it took too long")?
+        timeout(STEP_TIMEOUT, exchange).await.with_context(timed_out)?
     }
+}
+
+fn timed_out() -> String {
+    format!("timed out after {} s", STEP_TIMEOUT.as_secs())
 }
 
 async fn exchange(
@@ -173,12 +178,13 @@ async fn exchange(
     let driving = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(anyhow::Error::from_boxed)?;
+    let body = Limited::new(answer.into_body(), MAX_RESPONSE_BYTES).collect().await;
+    let body = body.map_err(anyhow::Error::from_boxed)?;
     driving.abort();
     Ok((status, serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null)))
 }
 
-/// An error with its causes, each said once.
+/// An error with its causes, without repetitions.
 pub(super) fn causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

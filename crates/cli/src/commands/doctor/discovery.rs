@@ -1,4 +1,4 @@
-//! How a client finds out how to log in: over HTTPS as flytectl and Terraform do, over RPC as the others do.
+//! Login discovery: over HTTPS as flytectl and Terraform do it, and over RPC as other clients do.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -11,9 +11,10 @@ use super::{
 const HTTPS: &str = "discovery over HTTPS";
 const RPC: &str = "discovery over RPC";
 const ISSUER: &str = "start the server with --public-url set to the URL that clients use";
-const PROXY: &str = "let the proxy in front pass every path on to the server";
+const PROXY: &str = "let the proxy in front of the server forward every path";
+const METADATA_KEY: &str = "set authorization_metadata_key in the configuration";
 
-/// RFC 8414 metadata, and what flytectl and Terraform read beside it.
+/// Checks the RFC 8414 metadata, and the client configuration that flytectl and Terraform read.
 pub(super) async fn over_https(target: &Target) -> Step {
     let path = "/.well-known/oauth-authorization-server";
     let metadata = match answered(HTTPS, path, target.get(path).await) {
@@ -22,8 +23,8 @@ pub(super) async fn over_https(target: &Target) -> Step {
     };
     let issuer = metadata["issuer"].as_str().unwrap_or_default().trim_end_matches('/');
     if issuer != target.issuer() {
-        let found = format!("the server calls itself {issuer:?}, not {:?}", target.issuer());
-        return Step::failed(HTTPS, found, format!("use that URL; or {ISSUER}"));
+        let found = format!("the server's issuer is {issuer:?}, not {:?}", target.issuer());
+        return Step::failed(HTTPS, found, format!("use the issuer's URL, or {ISSUER}"));
     }
     let token_endpoint = metadata["token_endpoint"].as_str().unwrap_or_default();
     if let Err(wrong) = check_token_endpoint(target, token_endpoint) {
@@ -31,20 +32,20 @@ pub(super) async fn over_https(target: &Target) -> Step {
     }
     let grants = metadata["grant_types_supported"].as_array();
     if !grants.is_some_and(|grants| grants.iter().any(|grant| grant == "client_credentials")) {
-        let mend = "see whether that is Gatekey: keys log in by client credentials";
-        return Step::failed(HTTPS, "client credentials are not on offer", mend);
+        let fix = "check that the server is Gatekey: API keys log in with client credentials";
+        return Step::failed(HTTPS, "the server does not offer the client_credentials grant", fix);
     }
     let path = "/config/v1/flyte_client";
     match answered(HTTPS, path, target.get(path).await) {
         Ok(config) => match metadata_key(&config["authorization_metadata_key"]) {
-            Ok(_) => Step::ok(HTTPS, format!("tokens come from {token_endpoint}")),
-            Err(wrong) => Step::failed(HTTPS, wrong, "set authorization_metadata_key in the configuration"),
+            Ok(_) => Step::ok(HTTPS, format!("the token endpoint is {token_endpoint}")),
+            Err(wrong) => Step::failed(HTTPS, wrong, METADATA_KEY),
         },
         Err(step) => *step,
     }
 }
 
-/// The metadata services of both generations of Flyte.
+/// Checks the metadata services of both generations of Flyte.
 pub(super) async fn over_rpc(target: &Target) -> Step {
     let mut found = String::new();
     for service in ["flyteidl2.auth.AuthMetadataService", "flyteidl.service.AuthMetadataService"] {
@@ -63,47 +64,46 @@ pub(super) async fn over_rpc(target: &Target) -> Step {
             Err(step) => return *step,
         };
         match metadata_key(&config["authorizationMetadataKey"]) {
-            Ok(key) => found = format!("tokens come from {token_endpoint} and go into the header {key:?}"),
-            Err(wrong) => {
-                return Step::failed(RPC, wrong, "set authorization_metadata_key in the configuration");
+            Ok(key) => {
+                found =
+                    format!("the token endpoint is {token_endpoint}; tokens are sent in the header {key:?}");
             }
+            Err(wrong) => return Step::failed(RPC, wrong, METADATA_KEY),
         }
     }
     Step::ok(RPC, found)
 }
 
-/// JSON of an answer with status 200.
+/// Returns the JSON of a response with status 200.
 fn answered(
     step: &'static str,
     path: &str,
     answer: anyhow::Result<(StatusCode, Value)>,
 ) -> Result<Value, Box<Step>> {
-    let (found, mend) = match answer {
+    let (found, fix) = match answer {
         Ok((StatusCode::OK, json)) if json.is_object() => return Ok(json),
-        Ok((StatusCode::OK, _)) => (format!("{path} answers something else than JSON"), PROXY),
-        Ok((status, _)) => (format!("{path} answers {status}"), PROXY),
-        Err(error) => {
-            (format!("{path} gives no answer: {}", causes(&error)), "see what the server logs about it")
-        }
+        Ok((StatusCode::OK, _)) => (format!("{path} does not return JSON"), PROXY),
+        Ok((status, _)) => (format!("{path} returns {status}"), PROXY),
+        Err(error) => (format!("{path} gives no response: {}", causes(&error)), "check the server's logs"),
     };
-    Err(Box::new(Step::failed(step, found, mend)))
+    Err(Box::new(Step::failed(step, found, fix)))
 }
 
 fn check_token_endpoint(target: &Target, token_endpoint: &str) -> Result<(), String> {
     if token_endpoint.strip_prefix(target.issuer()).is_some_and(|path| path.starts_with('/')) {
         return Ok(());
     }
-    Err(format!("tokens would come from {token_endpoint:?}, which is not below {:?}", target.issuer()))
+    Err(format!("the token endpoint {token_endpoint:?} is not below {:?}", target.issuer()))
 }
 
-/// The header that clients send tokens in: flyte 2 fails on an empty one, gRPC on upper case.
+/// Returns the header that clients send tokens in. flyte 2 fails on an empty one, gRPC on upper case.
 fn metadata_key(value: &Value) -> Result<&str, String> {
     let key = value.as_str().unwrap_or_default();
     if key.is_empty() {
-        return Err("the server names no header for tokens, on which flyte 2 fails".to_owned());
+        return Err("the server names no header for tokens, so flyte 2 fails".to_owned());
     }
     if key.chars().any(char::is_uppercase) {
-        return Err(format!("the header for tokens, {key:?}, is not in lower case, on which gRPC fails"));
+        return Err(format!("the header for tokens, {key:?}, has upper case letters, so gRPC fails"));
     }
     Ok(key)
 }

@@ -1,4 +1,4 @@
-//! A token, and calls with it over Connect and over gRPC.
+//! An access token, and calls with it over Connect and over gRPC.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use gatekey_client::{Client, Error};
@@ -7,47 +7,49 @@ use serde_json::Value;
 use super::report::Step;
 use crate::clock;
 
-/// Clocks that differ by more make tokens expire early, or be refused as issued in the future.
-const MOST_SKEW: u64 = 60;
+/// With more seconds between the two clocks, tokens expire early or seem to be from the future.
+const MAX_SKEW: u64 = 60;
 
 /// Fetches a token, and compares the server's clock with this machine's.
 pub(super) async fn fetch_token(client: &Client) -> Step {
     const NAME: &str = "token";
-    let from = format!("key {} of {}", client.client_id(), client.credentials_source());
+    let key = format!("key {} of {}", client.client_id(), client.credentials_source());
     match client.access_token().await {
-        Err(error) => Step::failed(NAME, format!("{from} gets none: {error}"), mend(&error)),
+        Err(error) => Step::failed(NAME, format!("{key} gets no token: {error}"), fix(&error)),
         Ok(token) => match skew(&token) {
-            Some(seconds) if seconds > MOST_SKEW => Step::warning(
+            Some(seconds) if seconds > MAX_SKEW => Step::warning(
                 NAME,
-                format!("{from} gets one; the server's clock and this machine's differ by {seconds} s"),
-                "let both synchronise their clocks",
+                format!(
+                    "{key} gets a token; the clocks of the server and of this machine differ by {seconds} s"
+                ),
+                "synchronize both clocks, for example with NTP",
             ),
-            _ => Step::ok(NAME, format!("{from} gets one")),
+            _ => Step::ok(NAME, format!("{key} gets a token")),
         },
     }
 }
 
-/// Asks who is calling.
+/// Calls the server with the token, to ask who the caller is.
 pub(super) async fn call(name: &'static str, client: &Client) -> Step {
     match client.whoami().await {
-        Ok(user) => Step::ok(name, format!("the server knows the caller as {}", user.subject)),
-        Err(error) => Step::failed(name, format!("the call fails: {error}"), mend(&error)),
+        Ok(user) => Step::ok(name, format!("the server identifies the caller as {}", user.subject)),
+        Err(error) => Step::failed(name, format!("the call failed: {error}"), fix(&error)),
     }
 }
 
-fn mend(error: &Error) -> String {
+fn fix(error: &Error) -> String {
     let otherwise = if error.is_unauthenticated() {
         "check the key with `gatekey key get`: it may be deleted, disabled, expired or rotated; `gatekey key rotate` \
-         gives it a new secret, `gatekey init --rotate` the admin"
+         gives it a new secret, and `gatekey init --rotate` gives one to the admin key"
     } else if error.is_unavailable() || error.is_timeout() {
-        "a proxy in front may not pass this protocol on: gRPC needs HTTP/2 all the way to the server"
+        "check the proxy in front of the server: gRPC needs HTTP/2 all the way to the server"
     } else {
-        "see what the server logs about it"
+        "check the server's logs"
     };
     error.hint().unwrap_or(otherwise).to_owned()
 }
 
-/// Seconds between a token's date of issue and now; `None` when it is no JWT with one.
+/// Seconds between the token's `iat` and now; `None` when the token has none.
 fn skew(token: &str) -> Option<u64> {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;

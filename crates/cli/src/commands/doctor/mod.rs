@@ -1,13 +1,14 @@
-//! `gatekey doctor`: what is wrong, step by step, and how to mend it.
+//! `gatekey doctor`: reports what is wrong, step by step, and how to fix it.
 //!
 //! # Layout
-//! - [`server`]: replays a client's way to a server. A step each: [`address`], [`tls`], [`discovery`], [`login`],
-//!   [`encoded_key`]; [`connection`] is what they share.
-//! - [`store`]: looks at a data directory without changing it.
-//! - [`python`]: tells whose class a Python environment has.
-//! - [`report`]: what was found.
+//! - [`server`]: goes through a client's steps to a server: [`address`], [`tls`], [`discovery`],
+//!   [`login`] and [`encoded_key`], which share [`connection`].
+//! - [`store`]: inspects a data directory without changing it.
+//! - [`python`]: finds the package that provides `flyteplugins.union.remote` in a Python
+//!   environment.
+//! - [`report`]: the steps of a check and how they are printed.
 //!
-//! A further check is a file here, a variant of [`Check`] and an arm in [`run`].
+//! To add a check, add a file here, a variant of [`Check`] and an arm in [`run`].
 
 use crate::args::{Check, Doctor, ServerCheck, StoreCheck};
 
@@ -22,7 +23,10 @@ mod server;
 mod store;
 mod tls;
 
-/// Runs a check, and fails when it finds something wrong.
+/// Runs a check.
+///
+/// # Errors
+/// When a step of the check failed.
 pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
     let Doctor { check, server, store } = arguments;
     // The short forms: `doctor URL` and `doctor --data-dir DIR`.

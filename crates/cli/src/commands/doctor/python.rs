@@ -1,4 +1,4 @@
-//! A Python environment: which package's class `flyteplugins.union.remote.ApiKey` is there.
+//! Finds the package that provides `flyteplugins.union.remote.ApiKey` in a Python environment.
 
 use std::{
     collections::BTreeMap,
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::args::PythonCheck;
 
-/// Looks for itself, with the standard library alone, so that it also tells where gatekey-flyte is not.
+/// Uses only the standard library, so that it also runs where gatekey-flyte is not installed.
 const OWNERSHIP: &str = include_str!("../../../../../python/gatekey-flyte/src/gatekey/flyte/ownership.py");
-/// Runs the text on standard input as if it were a file where nothing is installed.
+/// Runs the program on standard input as if it were a file outside any installation.
 const RUN: &str = "import sys; exec(compile(sys.stdin.read(), 'ownership.py', 'exec'), \
                    {'__name__': '__main__', '__file__': '/nowhere/gatekey/flyte/ownership.py'})";
 const OURS: &str = "gatekey-flyte";
 const INSTALL: &str = "pip install gatekey-flyte";
 
-/// What the script prints as JSON.
+/// The JSON that the program prints.
 #[derive(Deserialize)]
 struct Ownership {
     python: String,
@@ -38,18 +38,21 @@ struct Ownership {
 #[derive(Deserialize)]
 struct Owned {
     owner: Option<String>,
+    /// Of a module only.
+    #[serde(default)]
+    file: Option<String>,
 }
 
-/// Asks the interpreter that was named, or the one beside this command, or `python3` on the path.
+/// Checks the given interpreter, or the one next to this command, or `python3` on the path.
 pub(super) fn check(arguments: &PythonCheck) -> Report {
     let interpreter = arguments.python.clone().unwrap_or_else(interpreter);
     let mut report = Report::new(interpreter.display().to_string());
     let found = match ask(&interpreter) {
         Ok(found) => found,
         Err(error) => {
-            let mend = "name an interpreter of Python 3.10 or later with --python";
-            report.add(Step::failed("interpreter", causes(&error), mend));
-            report.skip(&["packages", "class", "utils.auth", "commands"], "the interpreter does not answer");
+            let fix = "name an interpreter of Python 3.10 or later with --python";
+            report.add(Step::failed("interpreter", causes(&error), fix));
+            report.skip(&["packages", "class", "utils.auth", "commands"], "the interpreter does not run");
             return report;
         }
     };
@@ -61,7 +64,7 @@ pub(super) fn check(arguments: &PythonCheck) -> Report {
     report
 }
 
-/// `pip` puts this command beside the interpreter of its environment.
+/// `pip` installs this command next to the interpreter of its environment.
 fn interpreter() -> PathBuf {
     let here = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     let beside = here.into_iter().flat_map(|folder| [folder.join("python3"), folder.join("python")]);
@@ -75,15 +78,15 @@ fn ask(interpreter: &Path) -> anyhow::Result<Ownership> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{} cannot be started", interpreter.display()))?;
-    // What ends before it has read everything says why on standard error.
+        .with_context(|| format!("cannot start {}", interpreter.display()))?;
+    // A failed write is reported by what the interpreter printed before it ended.
     let _ = child.stdin.take().context("standard input is piped")?.write_all(OWNERSHIP.as_bytes());
     let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().last().unwrap_or("it says nothing");
-    // 0 and 1 are its answers, to whether the class is ours.
-    ensure!(matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(), "{last}");
-    serde_json::from_slice(&output.stdout).context("it does not answer what was asked")
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last_line = stderr.lines().last().unwrap_or("it printed nothing");
+    // 0 when the class is Gatekey's, 1 when it is not.
+    ensure!(matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(), "{last_line}");
+    serde_json::from_slice(&output.stdout).context("unexpected output of the interpreter")
 }
 
 fn packages(found: &Ownership) -> Step {
@@ -97,22 +100,27 @@ fn packages(found: &Ownership) -> Step {
     let step = if found.distributions.get(OURS).is_some_and(Option::is_some) {
         Step::ok(NAME, installed.join(", "))
     } else {
-        let others = if installed.is_empty() { String::new() } else { format!("; {}", installed.join(", ")) };
+        let others = installed.join(", ");
+        let others = if others.is_empty() { others } else { format!("; installed: {others}") };
         Step::failed(NAME, format!("{OURS} is not installed{others}"), INSTALL)
     };
     step.with_details(details)
 }
 
 fn module(step: &'static str, name: &str, found: &Ownership) -> Step {
-    match found.modules.get(name).and_then(|module| module.owner.as_deref()) {
-        Some(OURS) => Step::ok(step, format!("{name} is Gatekey's")),
-        other => {
-            let owner = other.map_or_else(|| "nobody's".to_owned(), |other| format!("that of {other}"));
-            let advice = found.advice.iter().find(|advice| advice.contains(name));
-            let mend = advice.map_or(INSTALL, String::as_str);
-            Step::failed(step, format!("{name} is {owner}"), mend)
-        }
+    let module = found.modules.get(name);
+    let owner = module.and_then(|module| module.owner.as_deref());
+    if owner == Some(OURS) {
+        return Step::ok(step, format!("{name} belongs to {OURS}"));
     }
+    let is_installed = module.is_some_and(|module| module.file.is_some());
+    let wrong = match owner {
+        Some(owner) => format!("{name} belongs to {owner}"),
+        None if is_installed => format!("{name} belongs to no known package"),
+        None => format!("{name} is not installed"),
+    };
+    let advice = found.advice.iter().find(|advice| advice.contains(name));
+    Step::failed(step, wrong, advice.map_or(INSTALL, String::as_str))
 }
 
 fn commands(found: &Ownership) -> Step {
@@ -122,12 +130,12 @@ fn commands(found: &Ownership) -> Step {
         .iter()
         .filter_map(|(name, command)| Some((name, command.owner.as_deref()?)))
         .filter(|(_, owner)| *owner != OURS)
-        .map(|(name, owner)| format!("flyte {name} is that of {owner}"))
+        .map(|(name, owner)| format!("flyte {name} belongs to {owner}"))
         .collect();
     if found.distributions.get("flyte").is_none_or(Option::is_none) {
         Step::skipped(NAME, "flyte is not installed")
     } else if owned_by_others.is_empty() {
-        Step::ok(NAME, "flyte create, get and delete api-key are Gatekey's")
+        Step::ok(NAME, format!("flyte create, get and delete api-key belong to {OURS}"))
     } else {
         Step::failed(NAME, owned_by_others.join("; "), INSTALL)
     }

@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The result of a check, as text and for programs.
 
 use std::io;
 
@@ -11,51 +11,47 @@ use crate::{
     output,
 };
 
-/// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
-    /// As it should.
     Ok,
-    /// It works, and something about it will trouble somebody.
+    /// It works, but will cause trouble for some clients or later.
     Warning,
-    /// It does not work.
     Failed,
-    /// It could not be tried.
+    /// An earlier step failed, so this one could not run.
     Skipped,
 }
 
-/// One step of a check.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Step {
     #[serde(rename = "step")]
     pub(super) name: &'static str,
     pub(super) state: State,
-    /// What was found.
     pub(super) found: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mend: Option<String>,
-    /// More, for programs.
+    /// What to do about a warning or failure.
+    // Programs read the name `mend`, from the first version on.
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    pub(super) fix: Option<String>,
+    /// Printed as JSON and YAML only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) details: Option<Value>,
 }
 
 impl Step {
-    fn new(name: &'static str, state: State, found: impl Into<String>, mend: Option<String>) -> Self {
-        Self { name, state, found: found.into(), mend, details: None }
+    fn new(name: &'static str, state: State, found: impl Into<String>, fix: Option<String>) -> Self {
+        Self { name, state, found: found.into(), fix, details: None }
     }
 
     pub(super) fn ok(step: &'static str, found: impl Into<String>) -> Self {
         Self::new(step, State::Ok, found, None)
     }
 
-    pub(super) fn warning(step: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(step, State::Warning, found, Some(mend.into()))
+    pub(super) fn warning(step: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(step, State::Warning, found, Some(fix.into()))
     }
 
-    pub(super) fn failed(step: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(step, State::Failed, found, Some(mend.into()))
+    pub(super) fn failed(step: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(step, State::Failed, found, Some(fix.into()))
     }
 
     pub(super) fn skipped(step: &'static str, why: impl Into<String>) -> Self {
@@ -75,7 +71,7 @@ impl Step {
 /// All steps of a check.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// What was checked.
+    /// The URL, directory or interpreter that was checked.
     subject: String,
     steps: Vec<Step>,
 }
@@ -85,19 +81,21 @@ impl Report {
         Self { subject: subject.into(), steps: Vec::new() }
     }
 
-    /// Adds a step; gives whether it has not failed.
+    /// Adds a step. Returns whether the check can go on, which it can unless the step failed.
     pub(super) fn add(&mut self, step: Step) -> bool {
-        let went_on = !step.has_failed();
+        let goes_on = !step.has_failed();
         self.steps.push(step);
-        went_on
+        goes_on
     }
 
-    /// Adds steps that cannot be tried.
     pub(super) fn skip(&mut self, steps: &[&'static str], why: &str) {
         self.steps.extend(steps.iter().map(|step| Step::skipped(step, why)));
     }
 
-    /// Prints it; fails when a step has.
+    /// Prints the report.
+    ///
+    /// # Errors
+    /// When a step failed, with the exit code for it.
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         let failed = self.steps.iter().filter(|step| step.has_failed()).count();
         if let Some(notation) = format.notation() {
@@ -114,7 +112,7 @@ impl Report {
 
     fn print_text(&self) -> io::Result<()> {
         say!("{}", output::bold(&self.subject))?;
-        for Step { name, state, found, mend, .. } in &self.steps {
+        for Step { name, state, found, fix, .. } in &self.steps {
             let (mark, gap) = match state {
                 State::Ok => (output::done_mark(), "     "),
                 State::Warning => (output::warning_mark(), ""),
@@ -122,8 +120,8 @@ impl Report {
                 State::Skipped => (output::dim("skipped"), ""),
             };
             say!("  {mark}{gap}  {}  {found}", output::bold(name))?;
-            if let Some(mend) = mend {
-                say!("           {} {mend}", output::dim("to mend it:"))?;
+            if let Some(fix) = fix {
+                say!("           {} {fix}", output::dim("fix:"))?;
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! A client's way to a server, step by step.
+//! Goes through a client's steps to a server.
 
 use gatekey_client::{Client, Error, Protocol};
 
 use super::{
     address,
-    connection::{PATIENCE, Target},
+    connection::{STEP_TIMEOUT, Target},
     discovery,
     encoded_key::{self, Held},
     login,
@@ -17,7 +17,7 @@ const CONNECT: &str = "RPC over Connect";
 const GRPC: &str = "RPC over gRPC";
 const ENCODED_KEY: &str = "encoded key";
 
-/// Goes as far as it comes.
+/// Runs the steps in order; what depends on a failed step is skipped.
 pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
     let client = client(&arguments, arguments.url.as_deref(), Protocol::Connect);
     let (url, client) = match (&arguments.url, client) {
@@ -25,7 +25,7 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
         (None, Ok(client)) => (client.url(), Ok(client)),
         (None, Err(error)) => return Err(error.into()),
     };
-    // As the client, where there is one: the file may be named in one of Flyte's.
+    // The client's, if there is one: a config file of Flyte may name the CA.
     let ca_file = client.as_ref().ok().and_then(Client::ca_file);
     let ca_file = ca_file.or(arguments.ca_file.as_deref()).or(arguments.ssl_cert_file.as_deref());
     let mut target = Target::new(&url, ca_file)?;
@@ -50,13 +50,13 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// From the name to what the server says about logging in. Whether a login can be tried.
+/// Runs the steps from the name to login discovery. Returns whether a login can be tried.
 async fn reach(target: &mut Target, report: &mut Report) -> bool {
     const REST: [&str; 8] =
         ["TCP", "TLS", "ALPN", "discovery over HTTPS", "discovery over RPC", "token", CONNECT, GRPC];
     let (step, addresses) = address::look_up(target).await;
     if !report.add(step) {
-        report.skip(&REST, "the server's name is not known");
+        report.skip(&REST, "the server's name does not resolve");
         return false;
     }
     let (step, address) = address::connect(&addresses).await;
@@ -68,8 +68,8 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     if target.is_plaintext() {
         report.add(Step::warning(
             "TLS",
-            "there is none: whoever is on the way reads secrets and tokens, and flyte's clients do not log in without",
-            "use https://; plain HTTP is for a proxy on the same machine",
+            "not used: anyone on the network can read secrets and tokens, and Flyte's clients do not log in",
+            "use https://; plain HTTP is only for a proxy on the same machine",
         ));
     } else {
         if !report.add(tls::shake_hands(target).await) {
@@ -81,27 +81,27 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     let over_https = report.add(discovery::over_https(target).await);
     let over_rpc = report.add(discovery::over_rpc(target).await);
     if !over_https || !over_rpc {
-        report.skip(&REST[5..], "clients are not told how to log in");
+        report.skip(&REST[5..], "clients cannot discover how to log in");
     }
     over_https && over_rpc
 }
 
-/// A token, and calls with it.
+/// Fetches a token, and makes calls with it.
 async fn log_in(
     arguments: &ServerCheck,
     target: &Target,
-    client_found: Result<Client, Error>,
+    connect: Result<Client, Error>,
     report: &mut Report,
 ) {
     let rest = ["token", CONNECT, GRPC];
-    let client_found = match client_found {
-        Ok(client_found) => client_found,
+    let connect = match connect {
+        Ok(connect) => connect,
         Err(error) => return report.skip(&rest, &format!("there are no credentials: {error}")),
     };
-    if !report.add(login::fetch_token(&client_found).await) {
+    if !report.add(login::fetch_token(&connect).await) {
         return report.skip(&rest[1..], "there is no token");
     }
-    report.add(login::call(CONNECT, &client_found).await);
+    report.add(login::call(CONNECT, &connect).await);
     let grpc = match client(arguments, Some(target.issuer()), Protocol::Grpc) {
         Ok(grpc) => login::call(GRPC, &grpc).await,
         Err(error) => Step::skipped(GRPC, error.to_string()),
@@ -109,12 +109,12 @@ async fn log_in(
     report.add(grpc);
 }
 
-/// A client as others of this command line are, which tries everything once.
+/// A client like that of the other commands, but without retries.
 fn client(arguments: &ServerCheck, url: Option<&str>, protocol: Protocol) -> Result<Client, Error> {
     let mut builder = Client::builder()
         .user_agent(concat!("gatekey-doctor/", env!("CARGO_PKG_VERSION")))
         .protocol(protocol)
-        .timeout(PATIENCE)
+        .timeout(STEP_TIMEOUT)
         .retries(0);
     if let Some(url) = url {
         builder = builder.endpoint(url).plaintext(url.starts_with("http://"));

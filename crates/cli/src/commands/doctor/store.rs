@@ -1,4 +1,4 @@
-//! A data directory, looked at without being changed; also while a server uses it.
+//! Inspects a data directory without changing it, also while a server uses it.
 
 use std::path::Path;
 
@@ -11,11 +11,10 @@ use super::{
 };
 use crate::{args::StoreCheck, commands::verify_ledger, data_dir};
 
-/// Faults of the database that are told.
+/// Faults of the database that are reported at most.
 const SHOWN: usize = 5;
 const RESTORE: &str = "restore a backup into a new data directory with `gatekey restore`";
-
-/// Goes as far as it comes.
+const NAME_ROOT_KEY: &str = "name the root key of this data directory with --root-key-file";
 pub(super) fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
@@ -24,7 +23,7 @@ pub(super) fn check(arguments: &StoreCheck) -> Report {
     report.add(step);
     let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
         Ok(inspection) => {
-            report.add(Step::ok("database", "it opens, and is of this version"));
+            report.add(Step::ok("database", "opens, and its schema is of this version"));
             inspection
         }
         Err(error) => {
@@ -32,7 +31,7 @@ pub(super) fn check(arguments: &StoreCheck) -> Report {
             report.add(Step::failed(
                 "database",
                 found,
-                "name the data directory; if it is the right one, restore a backup",
+                "name the data directory with --data-dir; if it is the right one, restore a backup",
             ));
             report.skip(&["integrity", "keys", "root key fits", "ledger"], "the database does not open");
             return report;
@@ -45,7 +44,7 @@ pub(super) fn check(arguments: &StoreCheck) -> Report {
             report.add(root_key_fits(&inspection, &root_key));
             report.add(ledger(&inspection, &root_key));
         }
-        None => report.skip(&["root key fits", "ledger"], "there is no root key"),
+        None => report.skip(&["root key fits", "ledger"], "the root key cannot be read"),
     }
     report
 }
@@ -53,14 +52,16 @@ pub(super) fn check(arguments: &StoreCheck) -> Report {
 fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
     const NAME: &str = "root key";
     match data_dir::read_root_key(file) {
-        Ok(Some(root_key)) => (Step::ok(NAME, format!("{} is one", file.display())), Some(root_key)),
+        Ok(Some(root_key)) => {
+            (Step::ok(NAME, format!("{} is a valid root key file", file.display())), Some(root_key))
+        }
         Ok(None) => {
-            let mend = "put it back from where you keep it, or name it with --root-key-file";
-            (Step::failed(NAME, format!("{} is missing", file.display()), mend), None)
+            let fix = "restore the file from your copy, or name another with --root-key-file";
+            (Step::failed(NAME, format!("{} is missing", file.display()), fix), None)
         }
         Err(error) => {
-            let mend = "let it be the file that the server made, for its owner alone";
-            (Step::failed(NAME, causes(&error), mend), None)
+            let fix = "restore the file that the server created, readable by its owner only (chmod 600)";
+            (Step::failed(NAME, causes(&error), fix), None)
         }
     }
 }
@@ -68,7 +69,7 @@ fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
 fn integrity(inspection: &Inspection) -> Step {
     const NAME: &str = "integrity";
     match inspection.faults(SHOWN) {
-        Ok(faults) if faults.is_empty() => Step::ok(NAME, "pages, indexes and references hold"),
+        Ok(faults) if faults.is_empty() => Step::ok(NAME, "pages, indexes and references are sound"),
         Ok(faults) => Step::failed(NAME, faults.join("; "), RESTORE),
         Err(error) => Step::failed(NAME, causes(&error.into()), RESTORE),
     }
@@ -78,15 +79,17 @@ fn keys(inspection: &Inspection) -> Step {
     let mut keys = 0;
     match inspection.each_key(|_| keys += 1) {
         Ok(()) => Step::ok("keys", format!("{keys} can be read")),
-        Err(error) => Step::failed("keys", format!("after {keys}: {}", causes(&error.into())), RESTORE),
+        Err(error) => {
+            let found = format!("{keys} can be read, and then: {}", causes(&error.into()));
+            Step::failed("keys", found, RESTORE)
+        }
     }
 }
 
 fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
     const NAME: &str = "root key fits";
     if let Err(error) = inspection.settle(root_key) {
-        let mend = "name the root key that belongs to this directory with --root-key-file";
-        return Step::failed(NAME, causes(&error.into()), mend);
+        return Step::failed(NAME, causes(&error.into()), NAME_ROOT_KEY);
     }
     let signing_keys = match inspection.signing_keys() {
         Ok(signing_keys) => signing_keys,
@@ -94,16 +97,12 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
     };
     for sealed in &signing_keys {
         if let Err(error) = signing_key::open(root_key, sealed) {
-            let found = format!("signing key {} does not open: {error}", sealed.kid);
-            return Step::failed(
-                NAME,
-                found,
-                "name the root key that belongs to this directory with --root-key-file",
-            );
+            let found = format!("signing key {} cannot be decrypted: {error}", sealed.kid);
+            return Step::failed(NAME, found, NAME_ROOT_KEY);
         }
     }
-    let found =
-        format!("{} signing key(s) open under it; version {}", signing_keys.len(), root_key.version());
+    let version = root_key.version();
+    let found = format!("version {version} decrypts all {} signing key(s)", signing_keys.len());
     match root_key.version_not_in_use() {
         Some(newer) => Step::ok(NAME, format!("{found}; version {newer} is not in use yet")),
         None => Step::ok(NAME, found),
@@ -113,13 +112,11 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
 fn ledger(inspection: &Inspection, root_key: &RootKey) -> Step {
     const NAME: &str = "ledger";
     match verify_ledger(inspection, root_key, None) {
-        Ok(head) => {
-            Step::ok(NAME, format!("{} entries follow one from the other; head {head}", head.sequence))
-        }
+        Ok(head) => Step::ok(NAME, format!("chain intact, {} entries; head {head}", head.sequence)),
         Err(fault) => Step::failed(
             NAME,
             fault.to_string(),
-            "if the root key fits, somebody changed the ledger: compare it with an export or a backup from before",
+            "if the root key fits, someone changed the ledger: compare it with an earlier export or backup",
         ),
     }
 }
