@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use buffa_descriptor::{DescriptorPool, MessageIndex, reflect::DynamicMessage};
 use flate2::read::GzDecoder;
 use gatekey_credentials::detection;
-use gatekey_server::rpc::authorize::{self, Access};
+use gatekey_server::rpc::access::{Access, access};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
@@ -296,7 +296,7 @@ impl Answer {
 
 /// Who may call: asserts that nobody else was answered.
 pub fn was_allowed(caller: Caller, procedure: &str) {
-    let allowed = match (authorize::access(procedure), caller) {
+    let allowed = match (access(procedure), caller) {
         (Some(Access::Anonymous), _) | (Some(_), Caller::Admin) => true,
         (Some(Access::Authenticated | Access::AdminOrSelf), Caller::Viewer) => true,
         (None | Some(Access::Authenticated | Access::AdminOrSelf | Access::Admin), _) => false,

@@ -5,7 +5,7 @@
 //! - [`server`]: Gatekey's own service in memory, and what must not change by a request.
 //! - [`answer`]: what every answer must be, whatever was asked.
 
-use gatekey_server::rpc::authorize;
+use gatekey_server::rpc::access;
 
 use crate::{
     answer::{Outcome, was_allowed},
@@ -27,9 +27,9 @@ pub fn call(said: &Said, message: Option<usize>) {
         nothing_is_changed_by_whom_it_must_not(said.caller, &before, &server.state());
         answer.outcome(said)
     });
-    if authorize::procedures().any(|known| known == procedure) && matches!(outcome, Outcome::Done(_)) {
+    if access::procedures().any(|known| known == procedure) && matches!(outcome, Outcome::Done(_)) {
         was_allowed(said.caller, procedure);
-        let small = authorize::with_small_requests().any(|small| small == procedure);
+        let small = access::with_small_requests().any(|small| small == procedure);
         let limit = if small { SMALL_LIMIT } else { LARGE_LIMIT };
         assert!(message.is_none_or(|bytes| bytes <= limit), "{message:?} bytes were taken");
     }

@@ -21,15 +21,16 @@ use gatekey_credentials::{Role, jwt::Algorithm};
 use gatekey_server::{
     App,
     app::Memory,
-    call::{Calls, NoRequestLog},
     config::Settings,
-    serve::Answer as _,
+    router,
+    telemetry::NoRequestLog,
 };
 use gatekey_store::SqliteStore;
-use http::{Request, Version, header};
+use http::{Request, Response, Version, header};
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::yield_now};
+use tower::{ServiceExt as _, util::BoxCloneService};
 
 use crate::{
     answer::Answer,
@@ -71,11 +72,13 @@ impl Entropy for Counted {
     }
 }
 
+type Service = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
+
 /// A server in memory.
 pub struct Server {
     runtime: Runtime,
     app: App,
-    calls: Calls,
+    service: Service,
     store: Arc<SqliteStore>,
     commits_at_first: u64,
     keys: [Arc<KeyFacts>; KEYS.len()],
@@ -156,11 +159,11 @@ impl Server {
             (tokens[0].clone(), tokens[1].clone())
         });
         let keys = KEYS.map(|(client_id, _)| app.directory.find(client_id).expect("it was just made"));
-        let (calls, commits_at_first) = (Calls::new(&app), store.commits());
+        let (service, commits_at_first) = (Service::new(router::service(&app)), store.commits());
         Self {
             runtime,
             app,
-            calls,
+            service,
             store,
             commits_at_first,
             keys,
@@ -192,7 +195,7 @@ impl Server {
             let value = format!("Bearer {token}").try_into().expect("a token is plain text");
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        self.runtime.block_on(read(self.calls.clone(), request))
+        self.runtime.block_on(read(self.service.clone(), request))
     }
 
     /// What a request may change.
@@ -242,9 +245,10 @@ fn forged(token: &str) -> String {
     format!("{signed}.{other}{}", &signature[1..])
 }
 
-async fn read(calls: Calls, request: Request<Body>) -> Answer {
+async fn read(service: Service, request: Request<Body>) -> Answer {
     let endless = request.uri().path() == ENDLESS;
-    let (parts, mut body) = calls.answer(request).await.into_parts();
+    let Ok(response) = service.oneshot(request).await;
+    let (parts, mut body) = response.into_parts();
     let (mut bytes, mut trailers, mut cut) = (Vec::new(), None, false);
     loop {
         let frame = if endless {

@@ -54,7 +54,7 @@ fn is_what_its_path_says(said: &Said, binding: &Binding, key: Option<String>, an
 fn lets_nobody_in(said: &Said) {
     let path = said.target.path();
     match ENDPOINTS.iter().find(|endpoint| endpoint.path == path).map(|endpoint| endpoint.credential) {
-        Some(Credential::Nothing) => {}
+        Some(Credential::None) => {}
         Some(Credential::Secret) => panic!("{path} took a secret that nobody has"),
         Some(Credential::Token | Credential::SecretOrToken) => {
             let caller = said.caller;

@@ -21,7 +21,7 @@ use gatekey_core::{
     token::{TokenError, TokenRefusal},
 };
 use gatekey_credentials::{Role, jwt::InvalidToken};
-use gatekey_server::{App, app::Memory, call::NoRequestLog, config::Settings, maintenance};
+use gatekey_server::{App, app::Memory, config::Settings, maintenance, telemetry::NoRequestLog};
 use gatekey_store::SqliteStore;
 use serde_json::json;
 use tempfile::TempDir;

@@ -32,9 +32,10 @@ use gatekey_credentials::{Role, Secret};
 use gatekey_server::{
     App,
     app::Memory,
-    call::{Calls, NoRequestLog},
     config::Settings,
+    router,
     serve::{Acceptor, serve},
+    telemetry::NoRequestLog,
 };
 use gatekey_store::SqliteStore;
 use tokio::net::TcpListener;
@@ -256,7 +257,7 @@ async fn the_time_of_a_refusal_over_http_is_shown() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
-    let serving = tokio::spawn(serve(acceptor, Calls::new(&app), async {
+    let serving = tokio::spawn(serve(acceptor, router::service(&app), async {
         let _ = stopped.await;
     }));
     let asking = tokio::task::spawn_blocking(move || {

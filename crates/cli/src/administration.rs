@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context as _, bail};
 use gatekey_core::{Env, Timestamp, operations::backup::Passphrase};
 use gatekey_server::{
-    call::NoRequestLog,
     config,
     control::{self, ErrorKind, Request, Response},
+    telemetry::NoRequestLog,
 };
 use tokio::io::AsyncReadExt as _;
 

@@ -15,12 +15,11 @@ use gatekey_core::{Actor, Caller, Env, StoreError, signing_key::KeyRingError};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,
-    call::{Calls, RequestLog},
     config::{Settings, TlsMode},
-    control, maintenance,
+    control, maintenance, router,
     serve::{self, Acceptor},
+    telemetry::{RequestLog, Traces},
     tls::{self, PrivateCa, ServedCertificate, reload::Reload},
-    traces::Traces,
 };
 use gatekey_store::SqliteStore;
 use serde::{Deserialize, Serialize};
@@ -226,7 +225,7 @@ impl Opened {
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let acceptor = Acceptor { listener, tls: acceptor, only_from, drain: DRAIN };
-        let serving = tokio::spawn(serve::serve(acceptor, Calls::new(&app), async move {
+        let serving = tokio::spawn(serve::serve(acceptor, router::service(&app), async move {
             let _ = stopped.await;
         }));
         tracing::info!(
@@ -265,7 +264,7 @@ impl Running {
         }
         maintenance::flush(&self.app).await;
         maintenance::log_ledger_head(&self.app).await;
-        if let Some(traces) = &self.app.traces {
+        if let Some(traces) = &self.app.telemetry.traces {
             traces.stop().await;
         }
         let _ = std::fs::remove_file(self.data_dir.file(control::SOCKET));

@@ -13,7 +13,10 @@ use axum::{
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::{App, traces::Traces};
+use crate::{
+    App,
+    telemetry::{Traces, metrics::Gauges},
+};
 
 /// How long the store may take to answer before the server counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +58,12 @@ async fn readiness(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    let spans = app.traces.as_ref().map(Traces::counts);
-    let text = app.metrics.render(&app.directory, &*app.store, spans, app.env.now());
+    let gauges = Gauges {
+        keys: app.directory.count(app.env.now()),
+        denied_tokens: app.directory.denied_tokens(),
+        store_queue_depth: app.store.queue_depth(),
+        spans: app.telemetry.traces.as_ref().map(Traces::counts),
+    };
+    let text = app.telemetry.metrics.render(&gauges);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

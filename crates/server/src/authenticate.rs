@@ -1,24 +1,29 @@
-//! Credential to [`Principal`]: who is calling.
+//! Authenticates a Bearer token: from a request's headers to a [`Principal`].
 //!
-//! A refused credential does not end a request here: the login metadata must stay open to a client whose token
-//! has just expired. Whoever needs a key asks the principal.
+//! A refused credential does not end a request here: the login metadata must stay open to a client
+//! whose token has just expired. Endpoints that need a key ask the principal for it.
+
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::Next,
     response::Response,
 };
 use gatekey_core::token::{TokenRefusal, VerifiedToken};
 
-use crate::{App, call::CallingKey};
+use crate::{App, telemetry::Record};
 
-/// Who is calling.
+/// The challenge to a request without a credential (RFC 6750 section 3).
+pub const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
+
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub enum Principal {
     /// No credential was sent.
     Nobody,
-    /// A key, by a token in force.
+    /// A key, by a valid token.
     Key(VerifiedToken),
     /// The credential was refused.
     Refused(Refusal),
@@ -33,13 +38,13 @@ pub enum Refusal {
     /// Not `Bearer` and a token (RFC 6750 section 2.1).
     #[error("the credential is not a Bearer token")]
     NotBearer,
-    /// The token is not in force.
+    /// The token is not valid.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
 }
 
 impl Principal {
-    /// Finds out who is calling.
+    /// Authenticates the caller by the headers of its request.
     pub fn of(app: &App, headers: &HeaderMap) -> Self {
         let principal = match bearer_token(app, headers) {
             Ok(None) => Self::Nobody,
@@ -50,12 +55,12 @@ impl Principal {
             Err(refusal) => Self::Refused(refusal),
         };
         if let Self::Refused(refusal) = &principal {
-            tracing::debug!(%refusal, "a credential was refused");
+            tracing::debug!(%refusal, "refused a credential");
         }
         principal
     }
 
-    /// The key that calls.
+    /// Returns the key that calls.
     ///
     /// # Errors
     /// Why there is none, as a clause for the caller.
@@ -68,29 +73,24 @@ impl Principal {
     }
 }
 
-/// Leaves in each request's extensions who is calling.
+/// Puts the [`Principal`] into the request's extensions and its key into the request's [`Record`].
 pub async fn middleware(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let principal = Principal::of(&app, request.headers());
-    let calling = match &principal {
-        Principal::Key(token) => Some(CallingKey(token.facts.client_id.clone())),
-        Principal::Nobody | Principal::Refused(_) => None,
-    };
-    request.extensions_mut().insert(principal);
-    let mut response = next.run(request).await;
-    if let Some(calling) = calling {
-        response.extensions_mut().insert(calling);
+    if let (Principal::Key(token), Some(record)) = (&principal, request.extensions().get::<Arc<Record>>()) {
+        record.set_client_id(&token.facts.client_id);
     }
-    response
+    request.extensions_mut().insert(principal);
+    next.run(request).await
 }
 
-/// The one Bearer token, from `authorization` or the advertised header. `Basic` in `authorization` is for the
-/// OAuth endpoints and no principal.
+/// Returns the one Bearer token, from `authorization` or the advertised header. `Basic` in
+/// `authorization` is for the OAuth endpoints and yields no principal.
 fn bearer_token<'h>(app: &App, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refusal> {
     let advertised = app.config.authorization_metadata_key.as_str();
     let further = (advertised != header::AUTHORIZATION.as_str()).then(|| headers.get_all(advertised));
     let mut values = headers.get_all(header::AUTHORIZATION).iter().chain(further.into_iter().flatten());
     let Some(value) = values.next() else { return Ok(None) };
-    // The same credential in both headers says nothing contradictory.
+    // Some clients send the same credential in both headers.
     if values.any(|other| other != value) {
         return Err(Refusal::Several);
     }

@@ -1,39 +1,42 @@
 //! Gatekey's server as a library: an axum application over the use cases of `gatekey-core`.
 //!
 //! # Layout
-//! - [`app`]: the state that every handler shares, and the router.
-//! - [`config`]: what an administrator can set, and how it is checked.
-//! - [`call`]: who calls and under which name; the request log.
-//! - [`authenticate`]: credential to principal.
-//! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery services, with the
-//!   table of who may call what.
-//! - [`endpoints`]: the one table of what is served beside RPC, and [`openapi`], which documents it.
+//! - [`server`]: composes the application. [`app`]: the state that every handler shares.
+//! - [`router`]: everything that is served, as routes. [`endpoints`]: the table of endpoints beside
+//!   RPC, and [`openapi`], which documents them; [`endpoint`] has their types.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
-//! - [`tls`]: certificates, of a file or of a private CA.
-//! - [`serve`]: accepts connections and drains them.
-//! - [`backup`]: a copy of the store, sealed.
-//! - [`control`]: local administration while the server runs.
-//! - [`admin`], [`metrics`]: probes, and what is counted.
-//! - [`traces`]: a span for each request, sent to a collector.
-//! - [`maintenance`]: what happens by the clock.
+//! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery
+//!   services.
+//! - [`authenticate`]: from a credential to a principal.
+//! - [`metadata`], [`user_info`], [`path`]: what OAuth and RPC endpoints share.
+//! - [`telemetry`]: request log, metrics and traces.
+//! - [`admin`]: probes and metrics on a listener of their own.
+//! - [`control`], [`backup`]: local administration while the server runs.
+//! - [`maintenance`]: periodic jobs.
+//! - [`config`]: the settings, and how they are checked.
+//! - [`serve`], [`tls`]: the accept loop, and certificates.
 
 pub mod admin;
 pub mod app;
 pub mod authenticate;
 pub mod backup;
-pub mod call;
 pub mod config;
 pub mod control;
+pub mod endpoint;
 pub mod endpoints;
 mod frame_deadline;
 pub mod maintenance;
-pub mod metrics;
+pub mod metadata;
 pub mod oauth;
 pub mod openapi;
+pub mod path;
+pub mod router;
 pub mod rpc;
 pub mod serve;
+pub mod server;
+pub mod telemetry;
 pub mod tls;
-pub mod traces;
+pub mod user_info;
 
 pub use app::App;
 pub use config::Config;

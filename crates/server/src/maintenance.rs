@@ -150,7 +150,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{app::tests::app_with, config::Settings};
+    use crate::{config::Settings, server::tests::app_with};
 
     #[derive(Default)]
     struct Hands(AtomicI64);

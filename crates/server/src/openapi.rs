@@ -1,5 +1,7 @@
-//! `/openapi.json`: what is served as plain HTTP (OpenAPI 3.1), made of the table of endpoints, the types that their
-//! handlers answer with, and the protos. RPC describes itself, by server reflection.
+//! `/openapi.json`: the plain HTTP interface (OpenAPI 3.1), made from the table of endpoints, the
+//! types of their responses, and the protos. RPC describes itself by server reflection.
+
+use std::sync::LazyLock;
 
 use axum::{
     body::Bytes,
@@ -15,35 +17,40 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    App, Config,
-    endpoints::{Credential, ENDPOINTS, Endpoint, Methods},
-    oauth::{error::ErrorResponse, path},
+    App,
+    endpoint::{Credential, Endpoint, Methods},
+    oauth::error::ErrorResponse,
+    path,
     rpc::{
-        authorize::{self, Access},
+        access::{Access, access},
         bindings::{Binding, Bindings},
     },
 };
 
-/// Where the document is.
-pub const PATH: &str = "/openapi.json";
+/// The document as bytes, made when it is first requested.
+pub type LazyDocument = LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>;
 
-/// Gives the document.
-pub async fn handle(State(app): State<App>) -> Response {
-    let document = app.openapi.get_or_init(|| {
-        Bytes::from(serde_json::to_vec(&document(&app.config)).expect("JSON can be written"))
-    });
-    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
-    (headers, document.clone()).into_response()
+/// Defers making the document: few servers are ever asked for it.
+pub fn lazy(document: impl FnOnce() -> Value + Send + 'static) -> LazyDocument {
+    LazyLock::new(Box::new(move || {
+        Bytes::from(serde_json::to_vec(&document()).expect("a JSON value can be written"))
+    }))
 }
 
-/// The document of a configured server.
-pub fn document(config: &Config) -> Value {
-    let mut schemas = Schemas::new();
+/// Serves the document.
+pub async fn handle(State(app): State<App>) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, LazyLock::force(&app.openapi).clone()).into_response()
+}
+
+/// Describes the endpoints and bindings of a server.
+pub fn document<S>(issuer: &str, endpoints: &[Endpoint<S>], bindings: &'static Bindings) -> Value {
+    let mut schemas = Schemas::new(&bindings.pool);
     let mut paths = Map::new();
-    for endpoint in ENDPOINTS {
+    for endpoint in endpoints {
         paths.insert(endpoint.path.to_owned(), Value::Object(schemas.endpoint(endpoint)));
     }
-    for binding in Bindings::get().iter() {
+    for binding in bindings.iter() {
         let methods = paths.entry(binding.path.clone()).or_insert_with(|| json!({}));
         methods[binding.method.as_str().to_ascii_lowercase()] = schemas.binding(binding);
     }
@@ -56,7 +63,7 @@ pub fn document(config: &Config) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT or Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
-        "servers": [{ "url": config.issuer() }],
+        "servers": [{ "url": issuer }],
         "paths": paths,
         "components": {
             "schemas": schemas.take(),
@@ -77,7 +84,7 @@ pub fn document(config: &Config) -> Value {
                     "description": "An access token of a key",
                     "flows": {
                         "clientCredentials": {
-                            "tokenUrl": config.url(path::TOKEN),
+                            "tokenUrl": format!("{issuer}{}", path::TOKEN),
                             "scopes": { "all": "All that the key's role allows" },
                         },
                     },
@@ -108,11 +115,11 @@ struct Schemas {
 }
 
 impl Schemas {
-    fn new() -> Self {
+    fn new(pool: &'static DescriptorPool) -> Self {
         let settings = SchemaSettings::draft2020_12()
             .for_serialize()
             .with(|settings| settings.definitions_path = "/components/schemas".into());
-        Self { generator: settings.into_generator(), pool: &Bindings::get().pool, messages: Map::new() }
+        Self { generator: settings.into_generator(), pool, messages: Map::new() }
     }
 
     fn take(mut self) -> Map<String, Value> {
@@ -120,27 +127,27 @@ impl Schemas {
         self.messages
     }
 
-    /// What is at an endpoint's path.
-    fn endpoint(&mut self, endpoint: &Endpoint) -> Map<String, Value> {
+    /// Returns the operations of an endpoint.
+    fn endpoint<S>(&mut self, endpoint: &Endpoint<S>) -> Map<String, Value> {
         let name = endpoint.path.trim_matches('/').replace(['/', '.', '-'], "_");
         let secret = matches!(endpoint.credential, Credential::Secret | Credential::SecretOrToken);
         let (basic, bearer) = (json!({ "secret": [] }), json!({ "token": [] }));
         let security = match endpoint.credential {
-            Credential::Nothing => json!([]),
+            Credential::None => json!([]),
             // Nothing beside: the secret may be in the form.
             Credential::Secret => json!([basic, {}]),
             Credential::Token => json!([bearer]),
             Credential::SecretOrToken => json!([basic, bearer, {}]),
         };
-        let mut answered = json!({ "description": "Done" });
-        if let Some(answer) = endpoint.answer {
-            answered["content"] = json!({ "application/json": { "schema": answer(&mut self.generator) } });
+        let mut success = json!({ "description": "Done" });
+        if let Some(schema) = endpoint.response {
+            success["content"] = json!({ "application/json": { "schema": schema(&mut self.generator) } });
         }
         let mut operation = json!({
             "summary": endpoint.summary,
             "tags": ["oauth"],
             "security": security,
-            "responses": { "200": answered, "default": { "$ref": "#/components/responses/OAuthError" } },
+            "responses": { "200": success, "default": { "$ref": "#/components/responses/OAuthError" } },
         });
         if !endpoint.parameters.is_empty() {
             operation["requestBody"] = form(endpoint, secret);
@@ -174,7 +181,7 @@ impl Schemas {
         if !binding.has_body {
             self.query(binding.input, "", &in_path, &mut parameters);
         }
-        let security = match authorize::access(procedure) {
+        let security = match access(procedure) {
             Some(Access::Anonymous) => json!([]),
             Some(Access::Authenticated | Access::Admin | Access::AdminOrSelf) | None => {
                 json!([{ "token": [] }])
@@ -345,7 +352,7 @@ fn comment_at(file: &FileDescriptorProto, path: &[usize]) -> Option<String> {
 }
 
 /// The form of an endpoint; with the secret in it, for who does not send it by HTTP Basic.
-fn form(endpoint: &Endpoint, secret: bool) -> Value {
+fn form<S>(endpoint: &Endpoint<S>, secret: bool) -> Value {
     let mut properties = Map::new();
     for parameter in endpoint.parameters {
         let schema = json!({ "type": "string", "description": parameter.summary });
@@ -367,33 +374,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::rpc;
+    use crate::endpoints::ENDPOINTS;
 
-    #[tokio::test]
-    async fn the_document_has_every_route_but_those_of_rpc() {
-        let app = crate::app::tests::app();
-        // axum tells of its routes in its Debug alone.
-        let shown = format!("{:?}", app.router());
-        let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
-        let services: BTreeSet<String> = rpc::router(&app)
-            .methods()
-            .filter_map(|method| Some(format!("/{}/{{method}}", method.rsplit_once('/')?.0)))
-            .collect();
-        // Under these two names axum keeps what answers where nothing is served.
-        let fallback = ["/", "/{*__private__axum_fallback}"];
-        let routed: BTreeSet<_> =
-            routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
-        let document = document(&app.config);
-        let documented: BTreeSet<_> =
-            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(documented, routed);
-        assert!(routed.len() > 10, "{routed:?}");
+    fn whole() -> Value {
+        document("https://keys.example.com", ENDPOINTS, Bindings::get())
     }
 
-    #[tokio::test]
-    async fn every_reference_leads_somewhere_and_no_operation_has_the_name_of_another() {
-        let app = crate::app::tests::app();
-        let document = document(&app.config);
+    #[test]
+    fn every_reference_leads_somewhere_and_no_operation_has_the_name_of_another() {
+        let document = whole();
         let mut names = BTreeSet::new();
         let mut open = vec![&document];
         while let Some(value) = open.pop() {
@@ -415,10 +404,9 @@ mod tests {
         assert!(names.len() > 15, "{names:?}");
     }
 
-    #[tokio::test]
-    async fn comments_of_the_protos_are_descriptions() {
-        let app = crate::app::tests::app();
-        let document = document(&app.config);
+    #[test]
+    fn comments_of_the_protos_are_descriptions() {
+        let document = whole();
         let create = &document["paths"]["/oauth_app/api/v1"]["post"];
         assert_eq!(create["summary"], "Makes a key; the answer is the only one that shows its secret.");
         let secret =

@@ -6,7 +6,6 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::Body,
     extract::{ConnectInfo, Request},
     response::Response,
@@ -23,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use crate::frame_deadline::FrameDeadline;
 
@@ -54,21 +53,19 @@ pub struct Acceptor {
     pub drain: Duration,
 }
 
-/// Answers requests; a clone for each.
-pub trait Answer: Clone + Send + 'static {
-    /// Answers one.
-    fn answer(self, request: Request) -> impl Future<Output = Response> + Send;
+/// Answers requests; each request gets a clone.
+pub trait RequestService:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
 }
 
-impl Answer for Router {
-    async fn answer(self, request: Request) -> Response {
-        let Ok(response) = self.oneshot(request).await;
-        response
-    }
+impl<S> RequestService for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
 }
 
 /// Serves until `shutdown` completes, then lets requests under way finish.
-pub async fn serve(acceptor: Acceptor, answer: impl Answer, shutdown: impl Future<Output = ()>) {
+pub async fn serve(acceptor: Acceptor, service: impl RequestService, shutdown: impl Future<Output = ()>) {
     let Acceptor { listener, tls, only_from, drain } = acceptor;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // More than a hundred headers are refused by default. To ask for that limit makes hyper set up a table of that length
@@ -112,9 +109,9 @@ pub async fn serve(acceptor: Acceptor, answer: impl Answer, shutdown: impl Futur
         }
         // Nagle's algorithm holds small answers back; a server of small answers gains nothing from it.
         let _ = stream.set_nodelay(true);
-        let answer = answer.clone();
+        let service = service.clone();
         let connection =
-            Connection { protocols: protocols.clone(), watcher: graceful.watcher(), answer, peer };
+            Connection { protocols: protocols.clone(), watcher: graceful.watcher(), service, peer };
         let tls = tls.clone();
         tokio::spawn(async move {
             let _permit = permit;
@@ -213,14 +210,14 @@ struct Protocols {
     http2: auto::Builder<TokioExecutor>,
 }
 
-struct Connection<A> {
+struct Connection<S> {
     protocols: Arc<Protocols>,
     watcher: hyper_util::server::graceful::Watcher,
-    answer: A,
+    service: S,
     peer: SocketAddr,
 }
 
-impl<A: Answer> Connection<A> {
+impl<S: RequestService> Connection<S> {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
         let protocols = self.protocols.clone();
         if http2 {
@@ -235,11 +232,10 @@ impl<A: Answer> Connection<A> {
         protocol: &auto::Builder<TokioExecutor>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) {
-        let Self { watcher, answer, peer, .. } = self;
+        let Self { watcher, service, peer, .. } = self;
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = answer.clone();
-            async move { Ok::<_, Infallible>(answer.answer(request.map(Body::new)).await) }
+            service.clone().oneshot(request.map(Body::new))
         });
         let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {

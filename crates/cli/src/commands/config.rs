@@ -2,7 +2,7 @@
 
 use gatekey_server::{
     config::{DEFAULT_SERVICE_NAME, Settings, TlsMode},
-    traces,
+    telemetry::traces,
 };
 
 use crate::{

@@ -6,7 +6,7 @@ use gatekey_client::PlainSecret;
 use gatekey_core::ledger::{ChainCheck, LedgerFault, LedgerHead};
 use gatekey_server::{
     config::Settings as ServerSettings,
-    traces::variables::{self, InvalidVariable, Variables},
+    telemetry::traces::variables::{self, InvalidVariable, Variables},
 };
 use gatekey_store::Inspection;
 use http::HeaderMap;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::{
     Config,
-    traces::{Traces, variables::Variables},
+    telemetry::traces::{Traces, variables::Variables},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

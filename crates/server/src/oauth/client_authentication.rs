@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::OAuthError,
-    form::{Form, Sent, needs_decoding},
+    form::{Form, FormRequest, needs_decoding},
 };
 use crate::App;
 
@@ -21,18 +21,21 @@ pub struct ClientCredentials {
 /// Authenticates the key that calls, by exactly one method.
 ///
 /// # Errors
-/// `invalid_request` for two methods at once or a malformed header, `invalid_client` when the key does not
-/// prove itself, whatever the reason; `slow_down` in its place when that happens too often to one address.
-pub fn authenticate(app: &App, sent: &Sent) -> Result<AuthenticatedKey, OAuthError> {
-    let Sent { call, headers, form } = sent;
+/// `invalid_request` for two methods at once or a malformed header. `invalid_client` for any wrong
+/// credential, whatever the reason, or `slow_down` when one address sends too many of them.
+pub fn authenticate(app: &App, request: &FormRequest) -> Result<AuthenticatedKey, OAuthError> {
+    let FormRequest { record, headers, form } = request;
     let ClientCredentials { client_id, client_secret } =
         read(headers, form)?.ok_or(TokenError::InvalidClient)?;
-    let authenticated = app.tokens.authenticate(&client_id, &client_secret, call.peer);
-    if let (Err(TokenError::TooManyFailures { first: true, .. }), Some(peer)) = (&authenticated, call.peer) {
+    let authenticated = app.tokens.authenticate(&client_id, &client_secret, record.peer);
+    if let (Err(TokenError::TooManyFailures { first: true, .. }), Some(peer)) = (&authenticated, record.peer)
+    {
         let limit = app.config.failed_authentications_per_minute;
-        tracing::warn!(%peer, limit, "an address is throttled: its secrets are wrong too often");
+        tracing::warn!(%peer, limit, "throttled an address: it sent too many wrong secrets");
     }
-    Ok(authenticated?)
+    let key = authenticated?;
+    record.set_client_id(&key.facts.client_id);
+    Ok(key)
 }
 
 /// Reads the credentials; `None` when there are none.

@@ -11,6 +11,8 @@ use gatekey_core::token::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::authenticate;
+
 /// An error on its way to the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum OAuthError {
@@ -47,8 +49,6 @@ pub struct ErrorResponse {
 }
 
 const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
-/// What a request without a credential is told to send (RFC 6750 section 3).
-pub const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
 const CHALLENGE_INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
 
@@ -79,7 +79,7 @@ impl IntoResponse for OAuthError {
             Self::Bearer { .. } => (StatusCode::UNAUTHORIZED, "invalid_token"),
         };
         let challenge = match &self {
-            Self::Bearer { sent: false, .. } => Some(CHALLENGE_BEARER),
+            Self::Bearer { sent: false, .. } => Some(authenticate::CHALLENGE),
             Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
             Self::Token(_) | Self::TooLarge(_) => {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)

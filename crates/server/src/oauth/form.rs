@@ -1,7 +1,7 @@
-//! [`Form`]: a request body as RFC 6749 appendix B has it, with nothing left to interpretation; and [`Sent`], the
-//! request that it came with.
+//! [`Form`]: a request body in the format of RFC 6749 appendix B, read strictly; and
+//! [`FormRequest`], the request that it came with.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::to_bytes,
@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::error::OAuthError;
-use crate::call::Call;
+use crate::telemetry::Record;
 
 /// Bytes of a body; a token request has a few hundred, a token to introspect at most 8,192.
 pub const MAX_BODY: usize = 16 * 1024;
@@ -84,22 +84,19 @@ impl Form {
     }
 }
 
-/// A form with who sent it.
-pub struct Sent {
-    /// The request's name and origin.
-    pub call: Call,
-    /// The request's headers.
+/// A request whose body is a form.
+pub struct FormRequest {
+    pub record: Arc<Record>,
     pub headers: HeaderMap,
-    /// The request's body.
     pub form: Form,
 }
 
-impl<S: Sync> FromRequest<S> for Sent {
+impl<S: Sync> FromRequest<S> for FormRequest {
     type Rejection = OAuthError;
 
     async fn from_request(mut request: Request, _state: &S) -> Result<Self, OAuthError> {
-        let Some(call) = request.extensions_mut().remove::<Call>() else {
-            return Err(TokenError::Internal("a request without a name".into()).into());
+        let Some(record) = request.extensions_mut().remove::<Arc<Record>>() else {
+            return Err(TokenError::Internal("the request has no record".into()).into());
         };
         let headers = std::mem::take(request.headers_mut());
         if request.uri().query().is_some() {
@@ -125,7 +122,7 @@ impl<S: Sync> FromRequest<S> for Sent {
                 OAuthError::invalid_request("the request body did not arrive whole")
             }
         })?;
-        Ok(Self { call, headers, form: Form::parse(&body)? })
+        Ok(Self { record, headers, form: Form::parse(&body)? })
     }
 }
 

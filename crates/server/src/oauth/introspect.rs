@@ -12,26 +12,26 @@ use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{client_authentication, error::OAuthError, form::Sent};
-use crate::{App, authenticate::Principal, call::CallingKey, endpoints::Parameter};
+use super::{client_authentication, error::OAuthError, form::FormRequest};
+use crate::{App, authenticate::Principal, endpoint::Parameter};
 
 /// RFC 7662 section 2.2.
 #[derive(Serialize, JsonSchema)]
 pub struct Introspection<'t> {
-    /// Whether the token is in force. When it is not, nothing else is said.
+    /// Whether the token is valid. The response for an invalid token contains nothing else.
     active: bool,
     #[serde(flatten)]
-    told: Option<Told<'t>>,
+    token: Option<ActiveToken<'t>>,
 }
 
-/// What is told of a token that is in force.
+/// The facts of a valid token.
 #[derive(Serialize, JsonSchema)]
-pub struct Told<'t> {
+pub struct ActiveToken<'t> {
     /// Always `Bearer`.
     token_type: &'static str,
-    /// The granted scopes, separated by blanks.
+    /// The granted scopes, separated by spaces.
     scope: &'t str,
-    /// The key that fetched it.
+    /// The key that requested the token.
     client_id: &'t str,
     /// The same as `sub`.
     username: &'t str,
@@ -39,53 +39,35 @@ pub struct Told<'t> {
     sub: &'t str,
     /// The issuer.
     iss: &'t str,
-    /// Whom it is for.
+    /// The audiences.
     aud: &'t [String],
-    /// Refused from this second since 1970 on.
+    /// The token expires at this second since 1970.
     exp: i64,
     /// When it was issued, in seconds since 1970.
     iat: i64,
-    /// Refused before this second since 1970.
+    /// The token is not valid before this second since 1970.
     nbf: i64,
-    /// Identifies it.
+    /// The token's id.
     jti: &'t str,
     /// The organization; may be empty.
     org: &'t str,
-    /// What its key may do now. The token carries no role; whoever asks should not need a second call to know it.
+    /// The current role of the key. A token carries none; this saves the caller a second request.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
 }
 
-/// What an introspection may say (RFC 7662 section 2.1).
+/// The parameters of an introspection request (RFC 7662 section 2.1).
 pub const PARAMETERS: &[Parameter] = &[
     Parameter::required("token", "The access token"),
-    Parameter::optional("token_type_hint", "Not needed: there are access tokens alone"),
+    Parameter::optional("token_type_hint", "Not needed: only access tokens exist"),
 ];
 
-/// Tells whether a token is in force and what it says. What the asker may not know is `{"active": false}`.
-pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
-    let asking = asking(&app, &sent)?;
-    let mut response = answer(&app, &asking, &sent).unwrap_or_else(OAuthError::into_response);
-    response.extensions_mut().insert(CallingKey(asking.client_id.clone()));
-    Ok(response)
-}
-
-/// The key that asks.
-fn asking(app: &App, sent: &Sent) -> Result<Arc<KeyFacts>, OAuthError> {
-    // RFC 7662 section 2.1 leaves the method open: a key's secret or a token of the key.
-    match Principal::of(app, &sent.headers) {
-        Principal::Key(_) if sent.form.get("client_secret").is_some() => Err(OAuthError::invalid_request(
-            "two authentications at once: a Bearer token and client_secret in the body",
-        )),
-        Principal::Key(token) => Ok(token.facts),
-        Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
-        Principal::Nobody => Ok(client_authentication::authenticate(app, sent)?.facts),
-    }
-}
-
-fn answer(app: &App, asking: &KeyFacts, sent: &Sent) -> Result<Response, OAuthError> {
-    let token = app.tokens.introspect(asking, sent.form.require("token")?);
-    let told = token.as_ref().map(|token| Told {
+/// Reports whether a token is valid, and its facts. A token that the caller may not see is
+/// `{"active": false}`.
+pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Response, OAuthError> {
+    let caller = authenticate(&app, &request)?;
+    let token = app.tokens.introspect(&caller, request.form.require("token")?);
+    let token = token.as_ref().map(|token| ActiveToken {
         token_type: "Bearer",
         scope: &token.claims.scope,
         client_id: &token.claims.client_id,
@@ -100,5 +82,21 @@ fn answer(app: &App, asking: &KeyFacts, sent: &Sent) -> Result<Response, OAuthEr
         org: &token.claims.org,
         role: token.facts.role,
     });
-    Ok(Json(Introspection { active: told.is_some(), told }).into_response())
+    Ok(Json(Introspection { active: token.is_some(), token }).into_response())
+}
+
+/// Authenticates the key that calls. RFC 7662 section 2.1 leaves the method open: the key's secret,
+/// or a token of the key.
+fn authenticate(app: &App, request: &FormRequest) -> Result<Arc<KeyFacts>, OAuthError> {
+    match Principal::of(app, &request.headers) {
+        Principal::Key(_) if request.form.get("client_secret").is_some() => Err(OAuthError::invalid_request(
+            "two authentications at once: a Bearer token and client_secret in the body",
+        )),
+        Principal::Key(token) => {
+            request.record.set_client_id(&token.facts.client_id);
+            Ok(token.facts)
+        }
+        Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
+        Principal::Nobody => Ok(client_authentication::authenticate(app, request)?.facts),
+    }
 }

@@ -15,12 +15,12 @@ use crate::App;
 /// A JWK set.
 #[derive(Serialize, JsonSchema)]
 pub struct JwkSet {
-    /// The key that signs, and those whose tokens may still be about.
+    /// The key that signs, and earlier ones whose tokens may still be valid.
     keys: Vec<Jwk>,
 }
 
-/// The key that signs and those whose tokens may still be about. Verifiers ask again on an unknown `kid`, so a
-/// short life in caches costs nothing.
+/// Serves the published keys. Verifiers fetch them again for an unknown `kid`, so a short cache
+/// lifetime costs nothing.
 pub async fn handle(State(app): State<App>) -> Response {
     let body = JwkSet { keys: app.key_ring.jwks(app.env.now()) };
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()

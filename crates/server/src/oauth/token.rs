@@ -14,10 +14,9 @@ use serde::Serialize;
 use super::{
     client_authentication,
     error::OAuthError,
-    form::{Form, Sent},
-    path,
+    form::{Form, FormRequest},
 };
-use crate::{App, call::CallingKey, endpoints::Parameter};
+use crate::{App, endpoint::Parameter, path};
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
 #[derive(Serialize, JsonSchema)]
@@ -61,11 +60,11 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter::optional("audience", "The same, as Flyte's clients call it"),
 ];
 
-/// Exchanges a key's secret for a token. The body's limit, its type and its parameters were checked by
-/// [`Sent`]; the answer's `no-store` is every answer's.
-pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &sent)?;
-    let Sent { call, form, .. } = sent;
+/// Exchanges a key's secret for a token. [`FormRequest`] has checked the body's limit, type and
+/// parameters; every response is `no-store`.
+pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Response, OAuthError> {
+    let key = client_authentication::authenticate(&app, &request)?;
+    let FormRequest { record, form, .. } = request;
     if form.require("grant_type")? != "client_credentials" {
         return Err(TokenError::UnsupportedGrantType.into());
     }
@@ -78,14 +77,12 @@ pub async fn handle(State(app): State<App>, sent: Sent) -> Result<Response, OAut
         | TokenError::InvalidClient),
     ) = &issued
     {
-        app.record_refusal(&call.by(key.facts.actor()), path::TOKEN, &refusal.to_string()).await;
+        app.record_refusal(&record.caller(key.facts.actor()), path::TOKEN, &refusal.to_string()).await;
     }
     let IssuedToken { access_token, expires_in, scope } = issued?;
-    app.metrics.count_token();
+    app.telemetry.metrics.count_token();
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body.to_json()).into_response();
-    response.extensions_mut().insert(CallingKey(key.facts.client_id.clone()));
-    Ok(response)
+    Ok(([(header::CONTENT_TYPE, "application/json")], body.to_json()).into_response())
 }
 
 /// RFC 8707 `resource`, and `audience` as Flyte's clients call it.

@@ -1,43 +1,15 @@
-//! Who is calling (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
+//! The caller's identity (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
 
 use axum::{Extension, Json, extract::State};
-use gatekey_core::token::{TokenError, VerifiedToken};
+use gatekey_core::token::TokenError;
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::OAuthError;
-use crate::{App, authenticate::Principal};
+use crate::{App, authenticate::Principal, user_info::UserInfo};
 
-/// What is told of the key that calls.
-pub struct UserInfo {
-    /// The client id.
-    pub subject: String,
-    /// The client name, as it is stored now.
-    pub name: String,
-    /// A name of this server's organization, for the serverless path of the public class.
-    pub user_handle: String,
-    /// What the key may do.
-    pub role: Option<Role>,
-}
-
-impl UserInfo {
-    /// Of a verified token's key.
-    ///
-    /// # Errors
-    /// When the store cannot be read or the key has just been deleted.
-    pub async fn of(app: &App, token: &VerifiedToken) -> Result<Self, gatekey_core::Error> {
-        let key = app.api_keys.get(token.facts.client_id.as_ref()).await?;
-        Ok(Self {
-            subject: key.client_id.to_string(),
-            name: key.application.client_name,
-            user_handle: app.organization.user_handle().to_owned(),
-            role: key.role,
-        })
-    }
-}
-
-/// What `/oauth2/userinfo` tells (OpenID Connect Core section 5.3.2).
+/// The response of `/oauth2/userinfo` (OpenID Connect Core section 5.3.2).
 #[derive(Serialize, JsonSchema)]
 pub struct Claims {
     /// The client id.
@@ -67,7 +39,7 @@ pub async fn handle(
     }))
 }
 
-/// What `/me` tells, with the field names of `flyteidl.service.UserInfoResponse`.
+/// The response of `/me`, with the field names of `flyteidl.service.UserInfoResponse`.
 #[derive(Serialize, JsonSchema)]
 pub struct Me {
     /// The client id.
@@ -76,11 +48,11 @@ pub struct Me {
     name: String,
     /// The client id.
     preferred_username: String,
-    /// What that message has no field for.
+    /// Facts that the message has no field for.
     additional_claims: AdditionalClaims,
 }
 
-/// What `flyteidl.service.UserInfoResponse` has no field for.
+/// Facts that `flyteidl.service.UserInfoResponse` has no field for.
 #[derive(Serialize, JsonSchema)]
 pub struct AdditionalClaims {
     /// A name of the server's organization.

@@ -1,11 +1,11 @@
-//! `AuthMetadataService`: how to log in here, under the names of both generations of Flyte.
+//! `AuthMetadataService`: how clients log in, under the names of both generations of Flyte.
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_proto::{flyteidl, flyteidl2};
 
 use crate::{
     App,
-    oauth::metadata::{AuthorizationServer, PublicClientConfig},
+    metadata::{AuthorizationServer, PublicClientConfig},
 };
 
 /// `flyteidl2.auth.AuthMetadataService`.
@@ -49,7 +49,7 @@ macro_rules! public_client_config {
     }};
 }
 
-/// A message is made empty and then filled, so that fields unknown to a generation stay unset.
+/// Fills an empty message, so that fields unknown to a generation stay unset.
 trait DefaultWith: Default {
     fn default_with(fill: impl FnOnce(&mut Self)) -> Self {
         let mut message = Self::default();

@@ -1,17 +1,21 @@
-//! The one renderer of RPC errors.
+//! Renders RPC errors; no other file does.
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::{
+    body::Body,
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
 use connectrpc::{ConnectError, ErrorCode};
 use gatekey_core::Error;
 
-/// UNAUTHENTICATED: what makes public clients log in and call again.
+/// UNAUTHENTICATED, which makes public clients log in and call again.
 pub fn unauthenticated(reason: impl std::fmt::Display) -> ConnectError {
     ConnectError::unauthenticated(format!("unauthenticated: {reason}"))
 }
 
-/// A use case's error on its way to the caller; the private cause goes to the log alone.
+/// Renders the error of a use case. Its private cause goes only to the log.
 pub fn render(error: Error) -> ConnectError {
     let message = without_login_words(error.to_string());
     match error {
@@ -34,22 +38,22 @@ pub fn render(error: Error) -> ConnectError {
     }
 }
 
-/// A method that a path of plain HTTP does not have.
+/// The path of plain HTTP does not have this method.
 pub fn method_not_allowed(message: impl Into<String>) -> ConnectError {
     ConnectError::unimplemented(message).with_http_status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// A body of plain HTTP that is not plain JSON.
+/// The body of plain HTTP is not plain JSON.
 pub fn unsupported_media_type(message: impl Into<String>) -> ConnectError {
     ConnectError::invalid_argument(message).with_http_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// The longest message, in characters: gRPC carries it in a header.
+/// Characters of a message: gRPC carries it in a header.
 const MAX_MESSAGE: usize = 2000;
 
-/// Holds errors of connectrpc's own making to the same rules: that of a message which cannot be decoded repeats
-/// what it could not read.
-pub fn tame(mut error: ConnectError) -> ConnectError {
+/// Applies the same rules to connectrpc's own errors: the error for a message that cannot be decoded
+/// repeats its bytes.
+pub fn sanitize(mut error: ConnectError) -> ConnectError {
     if error.code != ErrorCode::Unauthenticated {
         let bounded = |message: String| message.chars().take(MAX_MESSAGE).collect::<String>();
         error.message = error.message.map(bounded).map(without_login_words);
@@ -57,7 +61,8 @@ pub fn tame(mut error: ConnectError) -> ConnectError {
     error
 }
 
-/// Breaks up two words that make flyte 2.12 log in again whatever the code is, also within echoed names.
+/// Hyphenates two words that make flyte 2.12 log in again whatever the code is, also within echoed
+/// names.
 fn without_login_words(mut message: String) -> String {
     let lower = message.to_ascii_lowercase();
     let mut cuts: Vec<usize> = ["unauthorized", "unauthenticated"]
@@ -69,6 +74,27 @@ fn without_login_words(mut message: String) -> String {
         message.insert(cut, '-');
     }
     message
+}
+
+/// Responds with an error in the format of the protocol that the request speaks.
+pub fn respond(error: ConnectError, headers: &HeaderMap) -> Response {
+    error.into_http_response(headers).map(Body::new).into_response()
+}
+
+/// Responds to a call of a method that is not served.
+pub fn unimplemented(headers: &HeaderMap) -> Response {
+    respond(ConnectError::unimplemented("this method is not served here"), headers)
+}
+
+/// Whether a request to an unknown path is meant as RPC, and so needs the error of an RPC.
+pub fn is_rpc(method: &Method, headers: &HeaderMap) -> bool {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    *method == Method::POST
+        && (content_type.starts_with("application/grpc")
+            || content_type.starts_with("application/proto")
+            || content_type.starts_with("application/connect+")
+            || headers.contains_key("connect-protocol-version"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `IdentityService`: who is calling, under the names of both generations of Flyte.
+//! `IdentityService`: the caller's identity, under the names of both generations of Flyte.
 
 use buffa_types::google::protobuf::{Struct, Value};
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult};
@@ -6,7 +6,7 @@ use gatekey_core::Error;
 use gatekey_proto::{flyteidl, flyteidl2};
 
 use super::error::{render, unauthenticated};
-use crate::{App, oauth::userinfo::UserInfo};
+use crate::{App, user_info::UserInfo};
 
 /// `flyteidl2.auth.IdentityService`.
 pub struct Identity2(pub App);
@@ -22,7 +22,7 @@ async fn read(app: &App, context: &RequestContext) -> Result<UserInfo, ConnectEr
     })
 }
 
-/// What the messages have no field for.
+/// Returns what the messages have no field for.
 fn additional_claims(info: &UserInfo) -> Struct {
     let mut claims = Struct::default();
     claims.fields.insert("userhandle".into(), Value::from(info.user_handle.clone()));

@@ -1,7 +1,10 @@
-//! Plain HTTP with JSON to a Connect call (`google.api.http`): so a request that comes this way passes the same
-//! table, limits and handlers as any other, and its refusals have the same shape.
+//! Turns plain HTTP with JSON (`google.api.http`) into a Connect call, so that such a request passes
+//! the same authorization, limits and handlers as any other, and gets the same errors.
 //!
-//! [`name`] finds the method before its caller is authorized, [`translate`] reads path, query and body after.
+//! [`match_binding`] finds the method before the caller is authorized; [`transcode`] reads path,
+//! query and body after.
+
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -21,37 +24,38 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{
-    DEFAULT_DEADLINE, MAX_REQUEST,
     bindings::{Binding, Bindings},
-    error, render,
+    error,
+    limits::{DEFAULT_DEADLINE, MAX_REQUEST},
 };
-use crate::{metrics::CountedAs, oauth::error::CHALLENGE_BEARER};
+use crate::{authenticate::CHALLENGE, telemetry::Record};
 
-/// What was asked for before the request got the name of a procedure.
+/// The binding that a request matched, with what [`match_binding`] replaced.
 #[derive(Clone)]
-struct Asked {
+struct MatchedBinding {
     binding: &'static Binding,
+    /// The request's own URI.
     uri: Uri,
-    /// Whether the caller said that its body is JSON.
+    /// Whether the body is declared as JSON.
     json: bool,
 }
 
-/// Gives a request the path of the procedure that it means.
-pub async fn name(path: MatchedPath, mut request: Request, next: Next) -> Response {
+/// Replaces the request's path by the path of the procedure that it is bound to.
+pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) -> Response {
     let head = request.method() == Method::HEAD;
     let method = if head { &Method::GET } else { request.method() };
     let bindings = Bindings::get();
     let Some(binding) = bindings.of_path(path.as_str()).find(|binding| binding.method == *method) else {
         let allowed = allowed(bindings, path.as_str());
         let refusal = error::method_not_allowed(format!("this path takes {allowed} alone"));
-        let mut response = render(refusal, &HeaderMap::new());
+        let mut response = error::respond(refusal, &HeaderMap::new());
         let allowed = HeaderValue::from_str(&allowed).expect("names of methods are plain text");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     };
     let json = match check_headers(request.headers()) {
         Ok(json) => json,
-        Err(refusal) => return render(refusal, &HeaderMap::new()),
+        Err(refusal) => return error::respond(refusal, &HeaderMap::new()),
     };
     // What follows speaks Connect's JSON, whatever else the headers say.
     let foreign = |name: &str| name.starts_with("connect-") || name.starts_with("grpc-");
@@ -61,12 +65,14 @@ pub async fn name(path: MatchedPath, mut request: Request, next: Next) -> Respon
     }
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let uri = std::mem::replace(request.uri_mut(), binding.procedure.clone());
-    request.extensions_mut().insert(Asked { binding, uri, json });
+    if let Some(record) = request.extensions().get::<Arc<Record>>() {
+        record.set_route(&binding.path);
+    }
+    request.extensions_mut().insert(MatchedBinding { binding, uri, json });
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(CountedAs(&binding.path));
     if response.status() == axum::http::StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2 wants a challenge; Connect has none.
-        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(CHALLENGE_BEARER);
+        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(CHALLENGE);
     }
     if head { response.map(|_| Body::empty()) } else { response }
 }
@@ -97,18 +103,19 @@ fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
     }
 }
 
-/// Makes a call of a request: path, query and body become the message.
-pub async fn translate(request: Request, next: Next) -> Response {
+/// Turns the request into a call: path, query and body become the message.
+pub async fn transcode(request: Request, next: Next) -> Response {
     match to_call(request).await {
         Ok(call) => next.run(call).await,
-        Err(refusal) => render(refusal, &HeaderMap::new()),
+        Err(refusal) => error::respond(refusal, &HeaderMap::new()),
     }
 }
 
 async fn to_call(request: Request) -> Result<Request, ConnectError> {
     let (mut parts, body) = request.into_parts();
-    let asked = parts.extensions.remove::<Asked>();
-    let Asked { binding, uri, json } = asked.ok_or_else(|| ConnectError::internal("internal error"))?;
+    let matched = parts.extensions.remove::<MatchedBinding>();
+    let MatchedBinding { binding, uri, json } =
+        matched.ok_or_else(|| ConnectError::internal("internal error"))?;
     let in_path = path_values(binding, uri.path()).map_err(error::render)?;
     let body = read(body, if binding.has_body { MAX_REQUEST } else { 0 }).await?;
     if !body.is_empty() && !json {

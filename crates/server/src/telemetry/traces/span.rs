@@ -1,12 +1,14 @@
-//! What a span says of a request: the semantic conventions of HTTP and RPC
+//! [`RequestSpan`]: the span of a request.
+//!
+//! Its attributes follow the semantic conventions of HTTP and RPC
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>,
-//! <https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/>), and what the request's log line says. Nothing of a
-//! query, a header or a body but the call's name, which is looked at before it is taken over.
+//! <https://opentelemetry.io/docs/specs/semconv/rpc/rpc-spans/>) and carry what the request's log
+//! line carries. Nothing comes from a query, a header or a body, except the request id, which is
+//! checked before it is used.
 
 use std::time::{Instant, SystemTime};
 
-use axum::http::{HeaderMap, Method, Version, header};
-use connectrpc::ErrorCode;
+use axum::http::{HeaderMap, Version, header};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, Status, TraceContextExt as _},
@@ -14,17 +16,16 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::Span;
 use url::Url;
 
-use crate::{
-    call::{RequestLine, known_method},
-    metrics::Outcome,
-    rpc::authorize,
+use crate::telemetry::{
+    metrics::Route,
+    outcome::{Outcome, grpc_status_name},
+    request_log::RequestLine,
 };
 
-/// What every request's span says.
-pub(super) struct Fixed([KeyValue; 3]);
+/// Attributes that every request's span has.
+pub(super) struct FixedAttributes([KeyValue; 3]);
 
-impl Fixed {
-    /// By the URL that clients use.
+impl FixedAttributes {
     pub(super) fn new(public_url: &Url) -> Self {
         let host = public_url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = public_url.port_or_known_default().map_or(0, i64::from);
@@ -36,45 +37,52 @@ impl Fixed {
     }
 }
 
-/// The span of a request that is recorded. Dropped before [`Self::end`], it says that nobody waited for the answer.
+/// The span of a request that is recorded.
+///
+/// Dropped before [`Self::end`], it reports that the client no longer waited for the response.
 pub struct RequestSpan {
-    /// With the span in it.
+    /// A context with the span in it.
     context: Context,
     started_at: SystemTime,
     started: Instant,
     method: Option<&'static str>,
-    route: Option<&'static str>,
-    /// By which protocol, if it is a call of a procedure.
+    route: Option<Route>,
+    /// The RPC protocol, if the request calls a procedure.
     rpc: Option<&'static str>,
     ended: bool,
 }
 
 impl RequestSpan {
-    /// `None` for a span that is not recorded.
+    /// Returns `None` for a span that is not recorded.
     pub(super) fn new(
         mut span: Span,
         (started_at, started): (SystemTime, Instant),
-        method: &Method,
-        route: Option<&'static str>,
+        method: Option<&'static str>,
+        route: Option<Route>,
         headers: &HeaderMap,
-        fixed: &Fixed,
+        fixed: &FixedAttributes,
     ) -> Option<Self> {
         if !span.is_recording() {
             return None;
         }
         span.set_attributes(fixed.0.iter().cloned());
-        let rpc = route.filter(|route| authorize::access(route).is_some()).map(|_| protocol(headers));
+        let rpc = route.filter(|route| route.is_rpc).map(|_| protocol(headers));
         let context = Context::new().with_span(span);
-        Some(Self { context, started_at, started, method: known_method(method), route, rpc, ended: false })
+        Some(Self { context, started_at, started, method, route, rpc, ended: false })
     }
 
-    /// What work for the request runs in.
+    /// Returns the context that work for the request runs in.
     pub(super) fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Ends the span of a request that was answered as its log line says.
-    pub fn end(mut self, line: &RequestLine<'_>, route: Option<&'static str>, outcome: Outcome) {
+    /// Ends the span of an answered request.
+    pub(in crate::telemetry) fn end(
+        mut self,
+        line: &RequestLine<'_>,
+        route: Option<Route>,
+        outcome: Outcome,
+    ) {
         self.route = route;
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(line.status)));
@@ -87,12 +95,12 @@ impl RequestSpan {
         if let Some(peer) = line.peer {
             span.set_attribute(KeyValue::new("client.address", peer.to_string()));
         }
-        let grpc_status = line.grpc_status.and_then(grpc_status);
-        if let Some(status) = &grpc_status {
-            span.set_attribute(KeyValue::new("rpc.response.status_code", status.clone()));
+        let grpc_status = line.grpc_status.and_then(grpc_status_name);
+        if let Some(status) = grpc_status {
+            span.set_attribute(KeyValue::new("rpc.response.status_code", status));
         }
         if outcome == Outcome::Failed {
-            let kind = grpc_status.unwrap_or_else(|| line.status.to_string());
+            let kind = grpc_status.map_or_else(|| line.status.to_string(), str::to_owned);
             span.set_attribute(KeyValue::new("error.type", kind));
             span.set_status(Status::error(""));
         }
@@ -106,15 +114,15 @@ impl RequestSpan {
         span.set_attribute(KeyValue::new("http.request.method", self.method.unwrap_or("_OTHER")));
         span.set_attribute(KeyValue::new("gatekey.outcome", outcome));
         match self.route {
-            Some(route) => {
-                span.set_attribute(KeyValue::new("http.route", route));
-                span.update_name(format!("{method} {route}"));
+            Some(Route { path, .. }) => {
+                span.set_attribute(KeyValue::new("http.route", path));
+                span.update_name(format!("{method} {path}"));
             }
             None => span.update_name(method),
         }
-        if let (Some(system), Some(route)) = (self.rpc, self.route) {
+        if let (Some(system), Some(Route { path, .. })) = (self.rpc, self.route) {
             span.set_attribute(KeyValue::new("rpc.system.name", system));
-            span.set_attribute(KeyValue::new("rpc.method", route.trim_start_matches('/')));
+            span.set_attribute(KeyValue::new("rpc.method", path.trim_start_matches('/')));
         }
         span.end_with_timestamp(self.started_at + self.started.elapsed());
     }
@@ -128,7 +136,7 @@ impl Drop for RequestSpan {
     }
 }
 
-/// By which protocol a procedure is called.
+/// Returns the protocol by which a procedure is called.
 fn protocol(headers: &HeaderMap) -> &'static str {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|content_type| content_type.starts_with("application/grpc")) {
@@ -144,13 +152,4 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_2 => "2",
         _ => "1.1",
     }
-}
-
-/// `OK`, `PERMISSION_DENIED`, ...
-fn grpc_status(number: &str) -> Option<String> {
-    let number = number.parse().ok()?;
-    if number == 0 {
-        return Some("OK".to_owned());
-    }
-    ErrorCode::from_grpc_code(number).map(|code| code.as_str().to_ascii_uppercase())
 }

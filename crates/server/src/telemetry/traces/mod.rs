@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use axum::http::{HeaderMap, Method};
+use axum::http::HeaderMap;
 use gatekey_core::{Env, Timestamp};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
@@ -35,9 +35,10 @@ use url::Url;
 
 use self::{
     export::Counts,
-    span::{Fixed, RequestSpan},
+    span::{FixedAttributes, RequestSpan},
     variables::Variables,
 };
+use super::metrics::Route;
 use crate::config::{self, DEFAULT_SERVICE_NAME, InvalidSetting};
 
 pub mod export;
@@ -59,7 +60,7 @@ pub struct Traces {
     counts: Arc<Counts>,
     env: Env,
     /// What every request's span says.
-    fixed: Fixed,
+    fixed: FixedAttributes,
 }
 
 impl Traces {
@@ -108,15 +109,15 @@ impl Traces {
             .with_schema_url(SCHEMA)
             .build();
         let tracer = provider.tracer_with_scope(scope);
-        Self { tracer, provider, counts, env, fixed: Fixed::new(public_url) }
+        Self { tracer, provider, counts, env, fixed: FixedAttributes::new(public_url) }
     }
 
     /// Begins the span of a request to a served path, or to none; `None` when it is not recorded. It goes on with the
     /// trace of its caller, and is recorded if that is.
     pub fn begin(
         &self,
-        method: &Method,
-        route: Option<&'static str>,
+        method: Option<&'static str>,
+        route: Option<Route>,
         headers: &HeaderMap,
     ) -> Option<RequestSpan> {
         let caller =
@@ -215,6 +216,8 @@ mod tests {
 
     use super::*;
 
+    const TOKEN: Route = Route { path: "/oauth2/token", is_rpc: false };
+
     #[derive(Debug, Default, Clone)]
     struct Kept(Arc<Mutex<Vec<SpanData>>>);
 
@@ -248,7 +251,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("traceparent", parent.parse().unwrap());
             let kept = Kept::default();
-            let span = traces(&kept).begin(&Method::GET, None, &headers);
+            let span = traces(&kept).begin(Some("GET"), None, &headers);
             let recorded = span.is_some();
             drop(span);
             let spans = kept.0.lock().unwrap();
@@ -267,7 +270,7 @@ mod tests {
         let config = config::Traces { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
         let traces =
             Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system());
-        let span = traces.begin(&Method::POST, Some("/oauth2/token"), &HeaderMap::new());
+        let span = traces.begin(Some("POST"), Some(TOKEN), &HeaderMap::new());
         let request = Box::pin(async move {
             let _span = span;
             std::future::pending::<()>().await;

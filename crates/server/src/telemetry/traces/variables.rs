@@ -37,7 +37,7 @@ impl fmt::Debug for Variables {
 /// When they are no pairs, or are none that HTTP can send.
 ///
 /// ```
-/// use gatekey_server::traces::variables::headers;
+/// use gatekey_server::telemetry::traces::variables::headers;
 ///
 /// let headers = headers("authorization=Bearer%20secret,x-tenant=a").unwrap();
 /// assert_eq!(headers["authorization"], "Bearer secret");
@@ -60,7 +60,7 @@ pub fn headers(text: &str) -> Result<HeaderMap, InvalidVariable> {
 /// When they are not.
 ///
 /// ```
-/// use gatekey_server::traces::variables::pairs;
+/// use gatekey_server::telemetry::traces::variables::pairs;
 ///
 /// let expected = [("a".to_owned(), "1,2".to_owned()), ("b".to_owned(), String::new())];
 /// assert_eq!(pairs(" a = 1%2C2, b=,").unwrap(), expected);

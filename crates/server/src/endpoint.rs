@@ -1,0 +1,59 @@
+//! [`Endpoint`]: what is served at one path, and how the OpenAPI document describes it.
+
+use axum::routing::MethodRouter;
+use schemars::{Schema, SchemaGenerator};
+
+/// An endpoint whose handlers share the state `S`.
+pub struct Endpoint<S> {
+    /// Below the public URL.
+    pub path: &'static str,
+    pub methods: Methods,
+    /// Creates the route for these methods.
+    pub route: fn() -> MethodRouter<S>,
+    pub credential: Credential,
+    /// The purpose, in one line.
+    pub summary: &'static str,
+    /// The parameters of its form; empty for an endpoint without one.
+    pub parameters: &'static [Parameter],
+    /// The schema of the response; `None` for an empty body.
+    pub response: Option<fn(&mut SchemaGenerator) -> Schema>,
+}
+
+/// The methods of an endpoint. GET includes HEAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Methods {
+    Get,
+    Post,
+    GetAndPost,
+}
+
+/// How the caller of an endpoint authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// Not at all: the endpoint is public.
+    None,
+    /// With a key's secret, by HTTP Basic or in the form (RFC 6749 section 2.3.1).
+    Secret,
+    /// With an access token (RFC 6750 section 2.1).
+    Token,
+    /// With either.
+    SecretOrToken,
+}
+
+/// A parameter of a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub required: bool,
+    pub summary: &'static str,
+}
+
+impl Parameter {
+    pub const fn required(name: &'static str, summary: &'static str) -> Self {
+        Self { name, required: true, summary }
+    }
+
+    pub const fn optional(name: &'static str, summary: &'static str) -> Self {
+        Self { name, required: false, summary }
+    }
+}

@@ -1,0 +1,171 @@
+//! Everything that is served, as routes.
+
+use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+use serde_json::json;
+use tower::{Service, ServiceExt as _, service_fn};
+
+use crate::{
+    App, authenticate,
+    endpoint::{Credential, Endpoint, Methods},
+    endpoints::ENDPOINTS,
+    oauth, path,
+    rpc::{self, access, bindings::Bindings},
+    telemetry::Route,
+};
+
+/// Every path that is served: endpoints, RPC procedures, and procedures bound to plain HTTP.
+pub fn routes() -> impl Iterator<Item = Route> {
+    let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.path);
+    let bindings: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
+    let plain = endpoints.chain(bindings).map(|path| Route { path, is_rpc: false });
+    plain.chain(access::procedures().map(|path| Route { path, is_rpc: true }))
+}
+
+/// Returns the service of the public listener: the router, observed by telemetry.
+pub fn service(
+    app: &App,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    let router = router(app);
+    let guarded = service_fn(move |request| guard(router.clone(), request));
+    app.telemetry.clone().observe(guarded)
+}
+
+/// Answers a request, also when its handler panics. No cache may store the response unless its
+/// handler says so (RFC 6749 section 5.1).
+async fn guard(router: Router, request: Request) -> Result<Response, Infallible> {
+    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|panic| {
+        tracing::error!(panic = gatekey_core::panic::text(&*panic), "a handler panicked");
+        let body = json!({ "code": "internal", "message": "internal error", "error": "server_error" });
+        Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
+    })?;
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Returns every route.
+pub fn router(app: &App) -> Router {
+    Router::new()
+        .merge(endpoints(app))
+        .merge(rpc::router::routes(app))
+        .fallback(not_found)
+        .with_state(app.clone())
+}
+
+/// Returns the endpoints as routes. Those that take only an access token are behind the layer that
+/// reads one.
+fn endpoints(app: &App) -> Router<App> {
+    let (with_token, without): (Vec<_>, Vec<_>) =
+        ENDPOINTS.iter().partition(|endpoint| endpoint.credential == Credential::Token);
+    let add = |routes: Router<App>, endpoint: &Endpoint<App>| {
+        let handler = (endpoint.route)();
+        let handler = match endpoint.methods {
+            Methods::Get => handler.fallback(oauth::error::only_get),
+            Methods::Post => handler.fallback(oauth::error::only_post),
+            Methods::GetAndPost => handler.fallback(oauth::error::only_get_and_post),
+        };
+        routes.route(endpoint.path, handler)
+    };
+    let with_token = with_token.into_iter().fold(Router::new(), add);
+    let with_token = with_token.layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware));
+    without.into_iter().fold(with_token, add)
+}
+
+async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -> Response {
+    if rpc::error::is_rpc(&method, &headers) {
+        return rpc::error::unimplemented(&headers);
+    }
+    let document = app.config.url(path::OPENAPI);
+    let description = format!("nothing is served at this path; {document} lists the endpoints");
+    let body = json!({ "error": "not_found", "error_description": description });
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use axum::body::to_bytes;
+    use gatekey_credentials::{Secret, detection::holds_credential};
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+    use crate::{openapi, server::tests::app};
+
+    #[tokio::test]
+    async fn the_document_has_every_route_but_those_of_rpc() {
+        let app = app();
+        // axum shows its routes only in its Debug.
+        let shown = format!("{:?}", router(&app));
+        let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
+        let services: BTreeSet<String> = rpc::router::services(&app)
+            .methods()
+            .filter_map(|method| Some(format!("/{}/{{method}}", method.rsplit_once('/')?.0)))
+            .collect();
+        // axum's names for the fallback.
+        let fallback = ["/", "/{*__private__axum_fallback}"];
+        let routed: BTreeSet<_> =
+            routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
+        let document = openapi::document(app.config.issuer(), ENDPOINTS, Bindings::get());
+        let documented: BTreeSet<_> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(documented, routed);
+        assert!(routed.len() > 10, "{routed:?}");
+    }
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Logged {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn faulty(near: &str) -> Response {
+        panic!("a fault near {near:?}")
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
+        let secret = Secret::from_random(&[7; 23]);
+        let logged = Logged::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let near = secret.expose().to_owned();
+        let router = Router::new().fallback(async move || faulty(&near));
+        let Ok(answered) = guard(router, Request::default()).await;
+        assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
+        assert!(!holds_credential(&lines), "{lines}");
+        let body = to_bytes(answered.into_body(), 1024).await.unwrap();
+        assert!(!String::from_utf8(body.to_vec()).unwrap().contains("near"));
+    }
+}

@@ -1,0 +1,58 @@
+//! The table of who may call which procedure. A procedure that it lacks is denied.
+
+/// Who may call a procedure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone.
+    Anonymous,
+    /// Every key.
+    Authenticated,
+    /// Keys with role admin.
+    Admin,
+    /// Keys with role admin, and the key that the request is about. The handler decides, because
+    /// only the body names that key.
+    AdminOrSelf,
+}
+
+const TABLE: &[(&str, Access)] = &[
+    ("/cloudidl.identity.AppsService/Create", Access::Admin),
+    ("/cloudidl.identity.AppsService/Get", Access::AdminOrSelf),
+    ("/cloudidl.identity.AppsService/Update", Access::Admin),
+    ("/cloudidl.identity.AppsService/Delete", Access::Admin),
+    ("/cloudidl.identity.AppsService/List", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Create", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Get", Access::AdminOrSelf),
+    ("/gatekey.v1.ApiKeyService/List", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Update", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Delete", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/RotateSecret", Access::AdminOrSelf),
+    ("/gatekey.v1.ApiKeyService/RetireSecret", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Disable", Access::Admin),
+    ("/gatekey.v1.ApiKeyService/Enable", Access::Admin),
+    ("/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata", Access::Anonymous),
+    ("/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig", Access::Anonymous),
+    ("/flyteidl.service.AuthMetadataService/GetOAuth2Metadata", Access::Anonymous),
+    ("/flyteidl.service.AuthMetadataService/GetPublicClientConfig", Access::Anonymous),
+    ("/flyteidl2.auth.IdentityService/UserInfo", Access::Authenticated),
+    ("/flyteidl.service.IdentityService/UserInfo", Access::Authenticated),
+    ("/grpc.health.v1.Health/Check", Access::Anonymous),
+    ("/grpc.health.v1.Health/Watch", Access::Anonymous),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::Anonymous),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Anonymous),
+];
+
+/// Returns who may call a procedure; `None` if the table lacks it.
+pub fn access(procedure: &str) -> Option<Access> {
+    TABLE.iter().find(|(known, _)| *known == procedure).map(|(_, access)| *access)
+}
+
+/// Every procedure.
+pub fn procedures() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(procedure, _)| *procedure)
+}
+
+/// The procedures whose requests are empty or nearly so.
+pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
+    let small = |access: &Access| matches!(access, Access::Anonymous | Access::Authenticated);
+    TABLE.iter().filter(move |(_, access)| small(access)).map(|(procedure, _)| *procedure)
+}

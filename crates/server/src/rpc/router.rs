@@ -1,0 +1,104 @@
+//! The services as routes.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Router, middleware};
+use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
+
+use super::{
+    access, api_key_service, apps_service, auth_metadata, authorize,
+    bindings::Bindings,
+    error, identity,
+    limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
+    transcode,
+};
+use crate::{
+    App, authenticate,
+    telemetry::{Outcome, Record},
+};
+
+/// Returns every service on one connectrpc router.
+pub fn services(app: &App) -> connectrpc::Router {
+    let router = connectrpc::Router::new()
+        .add_service(Arc::new(apps_service::Apps(app.clone())))
+        .add_service(Arc::new(api_key_service::ApiKeys(app.clone())))
+        .add_service(Arc::new(auth_metadata::AuthMetadata2(app.clone())))
+        .add_service(Arc::new(auth_metadata::AuthMetadata1(app.clone())))
+        .add_service(Arc::new(identity::Identity2(app.clone())))
+        .add_service(Arc::new(identity::Identity1(app.clone())));
+    let services = service_names(&router);
+    let reflector =
+        connectrpc_reflection::Reflector::from_descriptor_set_bytes(gatekey_proto::DESCRIPTOR_SET)
+            .expect("the build writes a valid descriptor set")
+            .with_services(services.iter().map(String::as_str).chain([
+                connectrpc_health::HEALTH_SERVICE_NAME,
+                connectrpc_reflection::SERVER_REFLECTION_SERVICE_NAME,
+                connectrpc_reflection::SERVER_REFLECTION_V1ALPHA_SERVICE_NAME,
+            ]));
+    let (router, _health) = connectrpc_health::install_static(router, services);
+    connectrpc_reflection::install(router, reflector)
+}
+
+/// Returns the services as routes, behind authentication and authorization.
+pub fn routes(app: &App) -> Router<App> {
+    let small = Limits::default()
+        .with_max_request_body_size(MAX_SMALL_REQUEST)
+        .with_max_message_size(MAX_SMALL_REQUEST);
+    let router = access::with_small_requests()
+        .fold(services(app), |router, procedure| router.with_route_limits(procedure, small));
+    let services = service_names(&router);
+    let service = ConnectRpcService::new(router)
+        .with_limits(
+            Limits::default().with_max_request_body_size(MAX_REQUEST).with_max_message_size(MAX_REQUEST),
+        )
+        .with_deadline_policy(
+            DeadlinePolicy::new().with_default_timeout(DEFAULT_DEADLINE).with_max(MAX_DEADLINE),
+        )
+        .with_interceptor(unary_interceptor(|request, next| {
+            let record = request.ctx.extensions().get::<Arc<Record>>().cloned();
+            Box::pin(async move {
+                next.run(request).await.map_err(|error| {
+                    if let Some(record) = record {
+                        record.set_outcome(Outcome::of_grpc_code(error.code.grpc_code()));
+                    }
+                    error::sanitize(error)
+                })
+            })
+        }));
+    let bound: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
+    let plain = bound
+        .iter()
+        .fold(Router::new(), |routes, path| routes.route_service(path, service.clone()))
+        .layer(middleware::from_fn(transcode::transcode))
+        .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .layer(middleware::from_fn(transcode::match_binding));
+    services
+        .iter()
+        .fold(Router::new(), |routes, name| {
+            routes.route_service(&format!("/{name}/{{method}}"), service.clone())
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .merge(plain)
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware))
+}
+
+fn service_names(router: &connectrpc::Router) -> BTreeSet<String> {
+    router
+        .methods()
+        .filter_map(|method| Some(method.trim_start_matches('/').split_once('/')?.0.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_access_table_lists_exactly_the_routed_methods() {
+        let app = crate::server::tests::app();
+        let routed: BTreeSet<_> = services(&app).methods().map(|method| format!("/{method}")).collect();
+        let listed: Vec<_> = access::procedures().map(str::to_owned).collect();
+        assert_eq!(BTreeSet::from_iter(listed.iter().cloned()), routed);
+        assert_eq!(listed.len(), routed.len(), "a procedure is listed twice, and its first line applies");
+    }
+}

@@ -1,0 +1,106 @@
+//! Composes the application.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use gatekey_core::{ApiKeys, Env, LastUsed, Organization, RootKey, Store, Tokens, token::TokenPolicy};
+
+use crate::{
+    App, Config,
+    app::{Memory, Shared},
+    endpoints::ENDPOINTS,
+    openapi, router,
+    rpc::bindings::Bindings,
+    telemetry::{Metrics, RequestLog, Telemetry, Traces, traces::store::TracedStore},
+};
+
+impl App {
+    /// Composes an application. The memory must be the store's observer.
+    pub fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        memory: Memory,
+        root_key: Arc<RootKey>,
+        env: Env,
+        request_log: Arc<dyn RequestLog>,
+        traces: Option<Traces>,
+    ) -> Self {
+        let telemetry = Arc::new(Telemetry {
+            env: env.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            request_log,
+            metrics: Metrics::new(router::routes()),
+            traces,
+        });
+        let store = match &telemetry.traces {
+            Some(traces) => Arc::new(TracedStore::new(store, traces)),
+            None => store,
+        };
+        let organization = Organization::new(&config.organization, config.public_host());
+        let Memory { directory, key_ring } = memory;
+        let last_used = Arc::<LastUsed>::default();
+        let policy = TokenPolicy {
+            issuer: config.issuer().to_owned(),
+            audiences: config.audiences.clone(),
+            lifetime: config.token_lifetime,
+            organization: config.organization.clone(),
+            failed_authentications_per_minute: config.failed_authentications_per_minute,
+        };
+        let tokens = Tokens::new(
+            policy,
+            directory.clone(),
+            key_ring.clone(),
+            last_used.clone(),
+            store.clone(),
+            root_key.clone(),
+            env.clone(),
+        );
+        let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
+        let issuer = config.issuer().to_owned();
+        let openapi = openapi::lazy(move || openapi::document(&issuer, ENDPOINTS, Bindings::get()));
+        Self(Arc::new(Shared {
+            config,
+            api_keys,
+            tokens,
+            key_ring,
+            directory,
+            last_used,
+            organization,
+            store,
+            root_key,
+            env,
+            telemetry,
+            stopping: AtomicBool::new(false),
+            unauthenticated_calls: AtomicU64::new(0),
+            openapi,
+        }))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use gatekey_store::SqliteStore;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{config::Settings, telemetry::NoRequestLog};
+
+    /// An application with the defaults.
+    pub(crate) fn app() -> App {
+        app_with(Settings::default(), Env::system()).0
+    }
+
+    /// An application, and where its store is.
+    pub(crate) fn app_with(settings: Settings, env: Env) -> (App, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let root_key = Arc::new(RootKey::new(&[1; 32]));
+        let memory = Memory::new(root_key.clone());
+        let database = directory.path().join("gatekey.db");
+        let store = SqliteStore::open(&database, &root_key, memory.observer()).unwrap();
+        let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
+        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
+        (app, directory)
+    }
+}

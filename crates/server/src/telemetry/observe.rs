@@ -1,0 +1,93 @@
+//! [`Telemetry`]: the outermost layer of the server.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
+
+use axum::{extract::Request, http::HeaderValue, response::Response};
+use gatekey_core::Env;
+use gatekey_credentials::ClientId;
+use tower::{Service, ServiceExt as _, service_fn};
+
+use super::{
+    metrics::Metrics,
+    outcome::Outcome,
+    record::Record,
+    redact::redact,
+    request_id::REQUEST_ID,
+    request_log::{RequestLine, RequestLog, known_method},
+    traces::{self, Traces},
+};
+
+/// Characters of a path that are logged.
+const MAX_PATH: usize = 256;
+
+/// Where requests are reported.
+pub struct Telemetry {
+    /// Time and randomness, for request ids.
+    pub env: Env,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    pub request_log: Arc<dyn RequestLog>,
+    pub metrics: Metrics,
+    /// `None` when no collector is configured.
+    pub traces: Option<Traces>,
+}
+
+impl Telemetry {
+    /// Wraps a service, so that each request has a [`Record`] in its extensions and leaves a log
+    /// line, a count and a span.
+    ///
+    /// Wraps the router rather than being one of its layers: those put each request on the heap.
+    pub fn observe<S>(
+        self: Arc<Self>,
+        service: S,
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    where
+        S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    {
+        service_fn(move |request| {
+            let (telemetry, service) = (self.clone(), service.clone());
+            async move { telemetry.answer(request, service).await }
+        })
+    }
+
+    /// Neither query nor headers are logged: both may contain secrets.
+    async fn answer<S>(&self, mut request: Request, service: S) -> Result<Response, Infallible>
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let started = Instant::now();
+        let record = Arc::new(Record::new(&request, &self.trusted_proxies, &self.env));
+        let method = known_method(request.method());
+        let path = redact(request.uri().path(), MAX_PATH);
+        let version = request.version();
+        request.extensions_mut().insert(record.clone());
+        let traces = self.traces.as_ref();
+        let span = traces
+            .and_then(|traces| traces.begin(method, self.metrics.route(&path).route(), request.headers()));
+        let mut response = traces::within(span.as_ref(), service.oneshot(request)).await?;
+        if let Ok(value) = HeaderValue::from_str(&record.request_id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let took = started.elapsed();
+        let outcome = record.outcome();
+        let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
+        let counters = self.metrics.route(record.route().unwrap_or(&path));
+        counters.count(outcome, took);
+        let line = RequestLine {
+            request_id: &record.request_id,
+            method: method.unwrap_or("_OTHER"),
+            path: &path,
+            version,
+            status: response.status().as_u16(),
+            grpc_status: response.headers().get("grpc-status").and_then(|value| value.to_str().ok()),
+            client_id: record.client_id().map_or("", ClientId::as_str),
+            peer: record.peer,
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        self.request_log.log(&line);
+        if let Some(span) = span {
+            span.end(&line, counters.route(), outcome);
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Record`]: what is known of one request.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
+
+use axum::{
+    extract::{ConnectInfo, Request},
+    http::header,
+};
+use gatekey_core::{Actor, Caller, Env};
+use gatekey_credentials::ClientId;
+
+use super::{client_address::client_address, outcome::Outcome, redact::redact, request_id};
+
+/// Characters of a user agent that are kept.
+const MAX_USER_AGENT: usize = 200;
+
+/// What is known of one request.
+///
+/// Every request has an `Arc<Record>` in its extensions. Layers and handlers add what they learn;
+/// the outermost layer reads it once the response is there. Each fact is recorded once: a later
+/// value is ignored.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The caller's `x-request-id`, or a random id.
+    pub request_id: String,
+    /// The address of the client; see [`client_address`].
+    pub peer: Option<IpAddr>,
+    pub user_agent: String,
+    route: OnceLock<&'static str>,
+    client_id: OnceLock<ClientId>,
+    outcome: OnceLock<Outcome>,
+}
+
+impl Record {
+    /// Begins the record of a request.
+    pub fn new(request: &Request, trusted_proxies: &[IpAddr], env: &Env) -> Self {
+        let headers = request.headers();
+        let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = connection.map(|connection| connection.0.ip().to_canonical());
+        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Self {
+            request_id: request_id::of(headers).unwrap_or_else(|| request_id::generate(env)),
+            peer: peer.map(|peer| client_address(peer, headers, trusted_proxies)),
+            user_agent: redact(user_agent.unwrap_or_default(), MAX_USER_AGENT),
+            ..Self::default()
+        }
+    }
+
+    /// Records the route, where the request's path is not the route itself but matches a pattern.
+    pub fn set_route(&self, route: &'static str) {
+        let _ = self.route.set(route);
+    }
+
+    pub fn route(&self) -> Option<&'static str> {
+        self.route.get().copied()
+    }
+
+    /// Records the API key that called.
+    pub fn set_client_id(&self, client_id: &ClientId) {
+        let _ = self.client_id.set(client_id.clone());
+    }
+
+    pub fn client_id(&self) -> Option<&ClientId> {
+        self.client_id.get()
+    }
+
+    /// Records the outcome, where the response's status does not show it: a gRPC-Web response
+    /// carries its status in the body.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+    }
+
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome.get().copied()
+    }
+
+    /// Returns the caller as the ledger records it.
+    pub fn caller(&self, actor: Actor) -> Caller {
+        Caller {
+            actor,
+            request_id: self.request_id.clone(),
+            peer: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+}

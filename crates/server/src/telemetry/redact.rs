@@ -1,0 +1,19 @@
+//! [`redact`]: what a client wrote, made fit for a log.
+
+use gatekey_credentials::detection::holds_credential;
+
+/// Replaces a text that contains a credential: people paste them where they do not belong.
+const REDACTED: &str = "[credential]";
+/// Characters scanned past the cut: more than a secret has in any encoding.
+const MAX_CREDENTIAL: usize = 256;
+
+/// Truncates `text` to `limit` characters, or redacts all of it.
+///
+/// Scans past the cut, so that a credential that straddles it is still found.
+pub(super) fn redact(text: &str, limit: usize) -> String {
+    let end = |length: usize| text.char_indices().nth(length).map_or(text.len(), |(at, _)| at);
+    if holds_credential(&text[..end(limit + MAX_CREDENTIAL)]) {
+        return REDACTED.to_owned();
+    }
+    text[..end(limit)].to_owned()
+}

@@ -1,0 +1,23 @@
+//! The id of a request: the caller's, or a random one.
+
+use axum::http::{HeaderMap, HeaderName};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use gatekey_core::Env;
+use gatekey_credentials::detection::holds_credential;
+
+/// The header that carries the id, in requests and responses.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken over from a caller, in bytes.
+const MAX_LENGTH: usize = 128;
+
+/// Returns the caller's id, if it is usable: short, printable ASCII, and no credential.
+pub(super) fn of(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let usable = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    (usable && !holds_credential(id)).then(|| id.to_owned())
+}
+
+/// Returns a random id. A counter would tell strangers how many requests the server gets.
+pub(super) fn generate(env: &Env) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(env.random::<16>())
+}

@@ -1,0 +1,47 @@
+//! [`RequestLog`]: receives a line for each request.
+
+use std::net::IpAddr;
+
+use axum::http::{Method, Version};
+
+/// The log line of a request, known once it is answered.
+#[derive(Debug, Clone)]
+pub struct RequestLine<'r> {
+    pub request_id: &'r str,
+    /// `GET`, `POST`, ...; `_OTHER` for a method that HTTP does not define.
+    pub method: &'static str,
+    /// At most 256 characters of the path, without the query and without credentials.
+    pub path: &'r str,
+    pub version: Version,
+    pub status: u16,
+    /// The gRPC status, where it is known before the body.
+    pub grpc_status: Option<&'r str>,
+    /// The API key that called; empty when none did.
+    pub client_id: &'r str,
+    pub peer: Option<IpAddr>,
+    /// Microseconds until the response's headers.
+    pub duration_us: u64,
+}
+
+/// Receives a line for each request.
+///
+/// Not a `tracing` event: formatting a dozen fields in its general way is a notable part of the
+/// cost of a token.
+pub trait RequestLog: Send + Sync {
+    /// Takes one line. Must not block for long.
+    fn log(&self, line: &RequestLine<'_>);
+}
+
+/// Discards every line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoRequestLog;
+
+impl RequestLog for NoRequestLog {
+    fn log(&self, _line: &RequestLine<'_>) {}
+}
+
+/// Returns a method that HTTP defines. Any other is text from outside, and may be a credential.
+pub(super) fn known_method(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}

@@ -1,0 +1,33 @@
+//! [`UserInfo`]: the caller's identity. Both OAuth and RPC endpoints return it.
+
+use gatekey_core::{Error, token::VerifiedToken};
+use gatekey_credentials::Role;
+
+use crate::App;
+
+/// The identity of the API key that calls.
+pub struct UserInfo {
+    /// The client id.
+    pub subject: String,
+    /// The client name, as it is stored now.
+    pub name: String,
+    /// A name of this server's organization, for the serverless path of the public class.
+    pub user_handle: String,
+    pub role: Option<Role>,
+}
+
+impl UserInfo {
+    /// Looks up the key of a verified token.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the key has just been deleted.
+    pub async fn of(app: &App, token: &VerifiedToken) -> Result<Self, Error> {
+        let key = app.api_keys.get(token.facts.client_id.as_ref()).await?;
+        Ok(Self {
+            subject: key.client_id.to_string(),
+            name: key.application.client_name,
+            user_handle: app.organization.user_handle().to_owned(),
+            role: key.role,
+        })
+    }
+}
