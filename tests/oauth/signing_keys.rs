@@ -86,7 +86,8 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
         peer: String::new(),
         user_agent: String::new(),
     };
-    let entry = NewEntry::new(env.now(), &caller, Action::RotateSigningKey, kid, "");
+    let entry =
+        NewEntry::new(env.now(), &caller, Action::SigningKeyRotate { algorithm: Algorithm::ES256 }, kid);
     store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
 }
 

@@ -33,8 +33,8 @@ impl Backup {
         passphrase: Option<Passphrase>,
     ) -> Result<Self, StoreError> {
         let now = app.env.now();
-        let detail = if passphrase.is_some() { "with a passphrase" } else { "" };
-        app.store.append_entry(NewEntry::new(now, caller, Action::BackUp, "store", detail)).await?;
+        let action = Action::StoreBackUp { has_passphrase: passphrase.is_some() };
+        app.store.append_entry(NewEntry::new(now, caller, action, "store")).await?;
         let copy = app.store.snapshot().await?;
         let app = app.clone();
         let prepared = task::spawn_blocking(move || {

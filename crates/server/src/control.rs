@@ -298,7 +298,10 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
 async fn verify_ledger(app: &App, known: Option<LedgerHead>) -> Result<LedgerHead, LedgerFault> {
     loop {
         let version = app.root_key.version();
-        let verified = ledger::verify(&*app.store, app.root_key.ledger_keys(), known).await;
+        let verified = ledger::verify(app.root_key.ledger_keys(), known, |after, limit| {
+            app.store.ledger_entries(after, limit)
+        })
+        .await;
         if verified.is_ok() || app.root_key.version() == version {
             return verified;
         }

@@ -8,7 +8,7 @@ use std::{
 use gatekey_core::{
     Env,
     id::Hex,
-    ledger::{Action, LedgerEntry, PAGE},
+    ledger::{LedgerEntry, PAGE},
 };
 use gatekey_server::control::{Request, Response};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ fn is_about(entry: &LedgerEntry, client_id: &str) -> bool {
 }
 
 fn outcome(entry: &LedgerEntry) -> &'static str {
-    if entry.entry.action == Action::Refuse.as_str() { "refused" } else { "done" }
+    if entry.entry.is_refusal() { "refused" } else { "done" }
 }
 
 /// An entry for programs. What a link covers is said in `core::ledger`; the rest is as it is stored.

@@ -3,12 +3,10 @@
 use std::fs;
 
 use gatekey_client::PlainSecret;
-use gatekey_core::ledger::{ChainCheck, LedgerFault, LedgerHead};
 use gatekey_server::{
     config::Settings as ServerSettings,
     telemetry::traces::variables::{self, InvalidVariable, Variables},
 };
-use gatekey_store::Inspection;
 use http::HeaderMap;
 
 use crate::{
@@ -108,21 +106,6 @@ fn otlp(flags: Otlp) -> anyhow::Result<(ServerSettings, Variables)> {
 fn settings_of(flags: RootKey) -> anyhow::Result<ServerSettings> {
     let RootKey { config, root_key_file } = flags;
     settings(Settings { config, root_key_file, ..Settings::default() })
-}
-
-/// Walks the ledger of a database that is only looked at.
-fn verify_ledger(
-    inspection: &Inspection,
-    root_key: &gatekey_core::RootKey,
-    known: Option<LedgerHead>,
-) -> Result<LedgerHead, LedgerFault> {
-    let mut check = ChainCheck::new(root_key.ledger_keys(), known);
-    loop {
-        let (after, limit) = check.wanted();
-        if let Some(head) = check.take(inspection.ledger_entries(after, limit))? {
-            return Ok(head);
-        }
-    }
 }
 
 /// A client by flags and environment.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
+    future,
     io::{self, BufReader, BufWriter, Seek as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use gatekey_core::{
     ApiKey, Directory, Env, KeyId, RootKey, Timestamp,
-    ledger::{Action, LedgerFault, NewEntry},
+    ledger::{self, Action, LedgerFault, NewEntry},
     operations::backup::{BackupError, Opener},
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
@@ -57,7 +58,7 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
         BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?);
     opener.open(&mut file, &mut database).map_err(refuse)?;
     drop(database);
-    let broken = check(&staged, &root_key).map_err(|error| root_key_refused(error, &arguments.file))?;
+    let broken = check(&staged, &root_key).await.map_err(|error| root_key_refused(error, &arguments.file))?;
     let comparison = match compared {
         Some(old) => Some(Comparison::of(&keys_of(&new.staging)?, &old)),
         None => None,
@@ -165,14 +166,15 @@ impl Drop for NewDirectory {
 }
 
 /// Refuses a damaged database; a ledger that was broken before the backup is told, and kept as it is.
-fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<LedgerFault>> {
+async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<LedgerFault>> {
     let inspection = Inspection::open(database)?;
     if let Some(fault) = inspection.faults(1)?.first() {
         let message = format!("the database was damaged before it was backed up: {fault}");
         return Err(Coded { code: exit::UNSOUND, message }.into());
     }
     inspection.settle(root_key)?;
-    Ok(super::verify_ledger(&inspection, root_key, None).err())
+    let read = |after, limit| future::ready(inspection.ledger_entries(after, limit));
+    Ok(ledger::verify(root_key.ledger_keys(), None, read).await.err())
 }
 
 /// A root key that lacks what the backup needs is the caller's to mend.
@@ -191,9 +193,13 @@ async fn kill_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp)
     let env = Env::system();
     let store = SqliteStore::open(database, root_key, Arc::<Directory>::default())?;
     let now = env.now();
-    let detail = format!("backup of {}", clock::rfc_3339(created_at));
     let caller = running::local_caller(&env);
-    let entry = NewEntry::new(now, &caller, Action::Restore, "store", detail);
+    let entry = NewEntry::new(
+        now,
+        &caller,
+        Action::StoreRestore { backup_of: &clock::rfc_3339(created_at) },
+        "store",
+    );
     let least = u64::try_from(now.as_micros()).context("the clock says that it is before 1970")?;
     let keys = store.raise_epochs(least, entry).await?;
     // What a server refuses as from before the root key's newest version, whoever restores vouches for.

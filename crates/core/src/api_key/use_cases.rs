@@ -117,24 +117,15 @@ impl ApiKeys {
         let client_id = create.validate(now)?;
         let key_id = KeyId::generate(&self.env);
         let (secret, stored) = self.new_secret(create.secret_label, None, now);
-        let role = create.role.map_or("none", Role::as_str);
-        let entry = |action| {
-            let detail = format!("key_id={key_id} role={role}");
-            NewEntry::new(now, caller, action, &client_id, detail)
-        };
+        let entry = |action| NewEntry::new(now, caller, action, &client_id);
+        let created = entry(Action::ApiKeyCreate { key_id, role: create.role });
         let replay = Replay {
             actor: caller.actor.to_string(),
             request_id: caller.request_id.clone(),
             digest: digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"),
             since: now.before(REPLAY_WINDOW),
             limit: REPLAY_LIMIT,
-            entry: NewEntry::new(
-                now,
-                caller,
-                Action::CreateReplay,
-                &client_id,
-                format!("secret={}", stored.id),
-            ),
+            entry: entry(Action::ApiKeyCreateReplay { secret: stored.id }),
         };
         let key = ApiKey {
             key_id,
@@ -149,7 +140,7 @@ impl ApiKeys {
             epoch: 1,
             secrets: vec![stored],
         };
-        match self.store.create_key(key, replay, entry(Action::Create)).await {
+        match self.store.create_key(key, replay, created).await {
             Ok(Created::New(key) | Created::Replayed(key)) => Ok(WithSecret { key: *key, secret }),
             Err(StoreError::Conflict) => Err(Error::AlreadyExists(client_id)),
             Err(
@@ -203,12 +194,8 @@ impl ApiKeys {
         validation.application(&probe);
         validation.expiry(patch.expires_at.flatten(), now);
         validation.finish()?;
-        let mut detail = format!("fields={}", patch.changed_fields().join(","));
-        if let Some(role) = patch.role {
-            detail.push_str(" role=");
-            detail.push_str(role.map_or("none", Role::as_str));
-        }
-        let entry = NewEntry::new(now, caller, Action::Update, &client_id, detail);
+        let action = Action::ApiKeyUpdate { fields: &patch.changed_fields(), role: patch.role };
+        let entry = NewEntry::new(now, caller, action, &client_id);
         self.store.update_key(&client_id, patch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
@@ -218,7 +205,7 @@ impl ApiKeys {
     /// [`Error::NotFound`].
     pub async fn delete(&self, caller: &Caller, client_id: &str) -> Result<(), Error> {
         let client_id = parse_client_id(client_id)?;
-        let entry = NewEntry::new(self.env.now(), caller, Action::Delete, &client_id, "");
+        let entry = NewEntry::new(self.env.now(), caller, Action::ApiKeyDelete, &client_id);
         self.store.delete_key(&client_id, entry).await?.ok_or_else(|| not_found(&client_id))?;
         Ok(())
     }
@@ -242,8 +229,8 @@ impl ApiKeys {
         validation.expiry(rotate.expires_at, now);
         validation.finish()?;
         let (secret, stored) = self.new_secret(rotate.label, rotate.expires_at, now);
-        let detail = format!("secret={} grace={}s", stored.id, rotate.grace.as_secs());
-        let entry = NewEntry::new(now, caller, Action::RotateSecret, &client_id, detail);
+        let action = Action::ApiKeyRotateSecret { secret: stored.id, grace_seconds: rotate.grace.as_secs() };
+        let entry = NewEntry::new(now, caller, action, &client_id);
         let rotation = Rotation {
             secret: stored,
             retire_others_at: now.after(rotate.grace),
@@ -274,8 +261,8 @@ impl ApiKeys {
         let absent =
             || Error::SecretNotFound { client_id: key.client_id.clone(), secret_id: bounded(secret_id) };
         let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
-        let detail = format!("secret={secret_id}");
-        let entry = NewEntry::new(self.env.now(), caller, Action::RetireSecret, &key.client_id, detail);
+        let action = Action::ApiKeyRetireSecret { secret: secret_id };
+        let entry = NewEntry::new(self.env.now(), caller, action, &key.client_id);
         self.store.retire_secret(&key.client_id, secret_id, entry).await?.ok_or_else(absent)
     }
 
@@ -306,10 +293,10 @@ impl ApiKeys {
     ) -> Result<ApiKey, Error> {
         let client_id = parse_client_id(client_id)?;
         let action = match switch {
-            Switch::Disable(_) => Action::Disable,
-            Switch::Enable(_) => Action::Enable,
+            Switch::Disable(_) => Action::ApiKeyDisable,
+            Switch::Enable(_) => Action::ApiKeyEnable,
         };
-        let entry = NewEntry::new(now, caller, action, &client_id, "");
+        let entry = NewEntry::new(now, caller, action, &client_id);
         self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
@@ -320,12 +307,8 @@ impl ApiKeys {
     pub async fn record_refusal(&self, caller: &Caller, target: &str, reason: &str) -> Result<(), Error> {
         let (now, target) = (self.env.now(), bounded(target));
         let noted = self.refusals.note(now, &caller.actor.to_string(), &target, reason);
-        let Some(since) = noted else { return Ok(()) };
-        let mut detail = reason.to_owned();
-        if since > 0 {
-            detail = format!("{detail} ({since} more since the last entry)");
-        }
-        let entry = NewEntry::new(now, caller, Action::Refuse, target, detail);
+        let Some(unrecorded) = noted else { return Ok(()) };
+        let entry = NewEntry::new(now, caller, Action::Refuse { reason, unrecorded }, target);
         Ok(self.store.append_entry(entry).await?)
     }
 

@@ -1,12 +1,18 @@
-//! The ledger: a stored, append-only, chained record of every change and of refusals of known callers.
+//! The ledger: a stored, append-only, chained record of every change and of refusals of known
+//! callers.
 
+mod action;
+mod caller;
 mod chain;
+mod entry;
+mod head;
 mod key;
 mod refusals;
 
-pub use chain::{
-    Action, Actor, BrokenChain, Caller, ChainCheck, InvalidHead, LedgerEntry, LedgerFault, LedgerHead,
-    NewEntry, PAGE, verify, verify_chain,
-};
+pub use action::Action;
+pub use caller::{Actor, Caller};
+pub use chain::{BrokenChain, LedgerFault, PAGE, verify, verify_chain};
+pub use entry::{LedgerEntry, NewEntry};
+pub use head::{InvalidHead, LedgerHead};
 pub use key::{LedgerKey, LedgerKeys};
 pub(crate) use refusals::Refusals;

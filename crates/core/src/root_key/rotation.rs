@@ -149,8 +149,7 @@ impl RootKey {
             let rotation = rotation_to(&state, env, env.now(), version)?;
             // What is sealed anew must open as soon as it is told of.
             self.state.store(Arc::new(state));
-            let detail = format!("after={known}");
-            let entry = NewEntry::new(env.now(), caller, Action::RotateRootKey, version, detail);
+            let entry = NewEntry::new(env.now(), caller, Action::RootKeyRotate { after: known }, version);
             store.rotate_root_key(rotation, entry).await?;
         }
         let settled = Versions::settle(derive(&keys), false, &store.root_keys().await?, true)?;
@@ -249,7 +248,7 @@ impl RootKey {
         self.state.store(Arc::new(state));
         self.flush_rehashes(store, env, caller).await?;
         let now = env.now();
-        let entry = NewEntry::new(now, caller, Action::RetireRootKey, version, "");
+        let entry = NewEntry::new(now, caller, Action::RootKeyRetire, version);
         let outcome = store.retire_root_key(version, surely(now), reseal, entry).await?;
         if !matches!(outcome, RootKeyRetired::Done | RootKeyRetired::Already) {
             return Ok(Retired { outcome, still_in_file: None });
@@ -286,7 +285,9 @@ impl RootKey {
         let mut rehashes: Vec<_> = noted.into_values().collect();
         while !rehashes.is_empty() {
             let batch = rehashes.split_off(rehashes.len().saturating_sub(REHASHES_AT_ONCE));
-            let entry = NewEntry::new(env.now(), caller, Action::RehashSecrets, self.version(), "");
+            // The store replaces the count: some may have been rehashed or deleted meanwhile.
+            let action = Action::RootKeyRehashSecrets { secrets: batch.len() as u64 };
+            let entry = NewEntry::new(env.now(), caller, action, self.version());
             if let Err(error) = store.rehash_secrets(batch.clone(), entry).await {
                 let mut newer = self.rehashes.lock().unwrap_or_else(PoisonError::into_inner);
                 for rehash in rehashes.into_iter().chain(batch) {

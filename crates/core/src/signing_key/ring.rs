@@ -126,7 +126,7 @@ impl KeyRing {
             created_at: now,
             published_until: None,
         };
-        let entry = NewEntry::new(now, caller, Action::RotateSigningKey, &kid, algorithm.as_str());
+        let entry = NewEntry::new(now, caller, Action::SigningKeyRotate { algorithm }, &kid);
         // The lifetime configured now says nothing of tokens signed before it was changed; and a minute more for
         // tokens signed while the change was on its way.
         let until = now.after(MAX_TOKEN_LIFETIME + Duration::from_mins(1));
@@ -145,7 +145,7 @@ impl KeyRing {
         kid: &str,
         caller: &Caller,
     ) -> Result<SigningKeyRetired, StoreError> {
-        let entry = NewEntry::new(env.now(), caller, Action::RetireSigningKey, kid, "");
+        let entry = NewEntry::new(env.now(), caller, Action::SigningKeyRetire, kid);
         store.retire_signing_key(kid, entry).await
     }
 

@@ -362,8 +362,8 @@ impl Tokens {
             let reason = "the token was issued to another API key";
             return Err(TokenError::UnauthorizedClient(reason.to_owned()));
         }
-        let detail = format!("jti={}", claims.jti);
-        let entry = NewEntry::new(now, caller, Action::RevokeToken, &facts.client_id, detail);
+        let action = Action::TokenRevoke { jti: &claims.jti };
+        let entry = NewEntry::new(now, caller, action, &facts.client_id);
         let denied = DeniedToken { jti: claims.jti.clone(), key_id: facts.key_id, expires_at };
         match self.store.revoke_token(&facts.client_id, denied, MAX_DENIALS, entry).await {
             Ok(_) => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gatekey_core::{
     LedgerKeys, RootKey, Timestamp,
-    ledger::NewEntry,
+    ledger::{Action, NewEntry},
     root_key::{Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, StoredRootKey},
     store::Change,
 };
@@ -256,5 +256,8 @@ pub(super) fn rehash_secrets(
             transaction.report(Change::KeyPut(Box::new(key)));
         }
     }
-    transaction.append(&NewEntry { detail: format!("secrets={count}"), ..entry.clone() })
+    transaction.append(&NewEntry {
+        detail: Action::RootKeyRehashSecrets { secrets: count }.detail(),
+        ..entry.clone()
+    })
 }

@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
         }
         Check::Store(arguments) => {
             let StoreCheck { output, .. } = arguments;
-            store::check(&arguments).print(output.output)
+            store::check(&arguments).await.print(output.output)
         }
         Check::Python(arguments) => python::check(&arguments).print(arguments.output.output),
     }

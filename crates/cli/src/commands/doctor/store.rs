@@ -1,21 +1,22 @@
 //! Inspects a data directory without changing it, also while a server uses it.
 
-use std::path::Path;
+use std::{future, path::Path};
 
-use gatekey_core::{RootKey, signing_key};
+use gatekey_core::{RootKey, ledger, signing_key};
 use gatekey_store::Inspection;
 
 use super::{
     connection::causes,
     report::{Report, Step},
 };
-use crate::{args::StoreCheck, commands::verify_ledger, data_dir};
+use crate::{args::StoreCheck, data_dir};
 
 /// Faults of the database that are reported at most.
 const SHOWN: usize = 5;
 const RESTORE: &str = "restore a backup into a new data directory with `gatekey restore`";
 const NAME_ROOT_KEY: &str = "name the root key of this data directory with --root-key-file";
-pub(super) fn check(arguments: &StoreCheck) -> Report {
+
+pub(super) async fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
     let root_key_file = arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join("root.key"));
@@ -42,7 +43,7 @@ pub(super) fn check(arguments: &StoreCheck) -> Report {
     match root_key {
         Some(root_key) => {
             report.add(root_key_fits(&inspection, &root_key));
-            report.add(ledger(&inspection, &root_key));
+            report.add(chain(&inspection, &root_key).await);
         }
         None => report.skip(&["root key fits", "ledger"], "the root key cannot be read"),
     }
@@ -109,9 +110,10 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
     }
 }
 
-fn ledger(inspection: &Inspection, root_key: &RootKey) -> Step {
+async fn chain(inspection: &Inspection, root_key: &RootKey) -> Step {
     const NAME: &str = "ledger";
-    match verify_ledger(inspection, root_key, None) {
+    let read = |after, limit| future::ready(inspection.ledger_entries(after, limit));
+    match ledger::verify(root_key.ledger_keys(), None, read).await {
         Ok(head) => Step::ok(NAME, format!("chain intact, {} entries; head {head}", head.sequence)),
         Err(fault) => Step::failed(
             NAME,

@@ -1,0 +1,201 @@
+//! [`Action`]: what an entry records.
+
+use std::fmt::{self, Display};
+
+use gatekey_credentials::{Role, jwt::Algorithm};
+
+use crate::{KeyId, SecretId};
+
+/// What an entry records, with its details.
+///
+/// Names and details are stored as text, and each entry's link covers them. Change neither: users
+/// search their ledgers and exports for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action<'d> {
+    ApiKeyCreate {
+        key_id: KeyId,
+        role: Option<Role>,
+    },
+    /// A create was repeated; the key got one more secret.
+    ApiKeyCreateReplay {
+        secret: SecretId,
+    },
+    ApiKeyUpdate {
+        /// The names of the changed fields.
+        fields: &'d [&'static str],
+        /// The new role, if the role changed.
+        role: Option<Option<Role>>,
+    },
+    ApiKeyDelete,
+    ApiKeyRotateSecret {
+        secret: SecretId,
+        grace_seconds: u64,
+    },
+    ApiKeyRetireSecret {
+        secret: SecretId,
+    },
+    ApiKeyDisable,
+    ApiKeyEnable,
+    TokenRevoke {
+        jti: &'d str,
+    },
+    SigningKeyRotate {
+        algorithm: Algorithm,
+    },
+    SigningKeyRetire,
+    RootKeyRotate {
+        /// The version that was in use before.
+        after: u32,
+    },
+    RootKeyRetire,
+    /// Secrets that were hashed under an older version of the root key were hashed again.
+    RootKeyRehashSecrets {
+        secrets: u64,
+    },
+    StoreBackUp {
+        has_passphrase: bool,
+    },
+    StoreRestore {
+        /// When the backup was taken, in the format of RFC 3339.
+        backup_of: &'d str,
+    },
+    /// A known caller was refused.
+    Refuse {
+        reason: &'d str,
+        /// How many refusals alike had no entry since the last one.
+        unrecorded: u64,
+    },
+}
+
+impl Action<'_> {
+    /// The name of [`Self::Refuse`].
+    pub(super) const REFUSE: &'static str = "refuse";
+
+    /// The stored name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ApiKeyCreate { .. } => "api_key.create",
+            Self::ApiKeyCreateReplay { .. } => "api_key.create_replay",
+            Self::ApiKeyUpdate { .. } => "api_key.update",
+            Self::ApiKeyDelete => "api_key.delete",
+            Self::ApiKeyRotateSecret { .. } => "api_key.rotate_secret",
+            Self::ApiKeyRetireSecret { .. } => "api_key.retire_secret",
+            Self::ApiKeyDisable => "api_key.disable",
+            Self::ApiKeyEnable => "api_key.enable",
+            Self::TokenRevoke { .. } => "token.revoke",
+            Self::SigningKeyRotate { .. } => "signing_key.rotate",
+            Self::SigningKeyRetire => "signing_key.retire",
+            Self::RootKeyRotate { .. } => "root_key.rotate",
+            Self::RootKeyRetire => "root_key.retire",
+            Self::RootKeyRehashSecrets { .. } => "root_key.rehash_secrets",
+            Self::StoreBackUp { .. } => "store.back_up",
+            Self::StoreRestore { .. } => "store.restore",
+            Self::Refuse { .. } => Self::REFUSE,
+        }
+    }
+
+    /// The stored details: name-value pairs, or a sentence.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::ApiKeyCreate { key_id, role } => format!("key_id={key_id} role={}", RoleName(*role)),
+            Self::ApiKeyCreateReplay { secret } | Self::ApiKeyRetireSecret { secret } => {
+                format!("secret={secret}")
+            }
+            Self::ApiKeyUpdate { fields, role: None } => format!("fields={}", fields.join(",")),
+            Self::ApiKeyUpdate { fields, role: Some(role) } => {
+                format!("fields={} role={}", fields.join(","), RoleName(*role))
+            }
+            Self::ApiKeyRotateSecret { secret, grace_seconds } => {
+                format!("secret={secret} grace={grace_seconds}s")
+            }
+            Self::TokenRevoke { jti } => format!("jti={jti}"),
+            Self::SigningKeyRotate { algorithm } => algorithm.as_str().to_owned(),
+            Self::RootKeyRotate { after } => format!("after={after}"),
+            Self::RootKeyRehashSecrets { secrets } => format!("secrets={secrets}"),
+            Self::StoreBackUp { has_passphrase: true } => "with a passphrase".to_owned(),
+            Self::StoreRestore { backup_of } => format!("backup of {backup_of}"),
+            Self::Refuse { reason, unrecorded: 0 } => (*reason).to_owned(),
+            Self::Refuse { reason, unrecorded } => {
+                format!("{reason} ({unrecorded} more since the last entry)")
+            }
+            Self::ApiKeyDelete
+            | Self::ApiKeyDisable
+            | Self::ApiKeyEnable
+            | Self::SigningKeyRetire
+            | Self::RootKeyRetire
+            | Self::StoreBackUp { has_passphrase: false } => String::new(),
+        }
+    }
+}
+
+struct RoleName(Option<Role>);
+
+impl Display for RoleName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0.map_or("none", Role::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_names_and_details_stay_as_they_are() {
+        let (key_id, secret) = ("00".repeat(16).parse().unwrap(), "11".repeat(8).parse().unwrap());
+        let fields = &["client_name", "role"];
+        for (action, name, detail) in [
+            (
+                Action::ApiKeyCreate { key_id, role: Some(Role::Admin) },
+                "api_key.create",
+                "key_id=00000000000000000000000000000000 role=admin",
+            ),
+            (
+                Action::ApiKeyCreate { key_id, role: None },
+                "api_key.create",
+                "key_id=00000000000000000000000000000000 role=none",
+            ),
+            (Action::ApiKeyCreateReplay { secret }, "api_key.create_replay", "secret=1111111111111111"),
+            (
+                Action::ApiKeyUpdate { fields, role: Some(None) },
+                "api_key.update",
+                "fields=client_name,role role=none",
+            ),
+            (
+                Action::ApiKeyUpdate { fields: &fields[..1], role: None },
+                "api_key.update",
+                "fields=client_name",
+            ),
+            (Action::ApiKeyDelete, "api_key.delete", ""),
+            (
+                Action::ApiKeyRotateSecret { secret, grace_seconds: 60 },
+                "api_key.rotate_secret",
+                "secret=1111111111111111 grace=60s",
+            ),
+            (Action::ApiKeyRetireSecret { secret }, "api_key.retire_secret", "secret=1111111111111111"),
+            (Action::ApiKeyDisable, "api_key.disable", ""),
+            (Action::ApiKeyEnable, "api_key.enable", ""),
+            (Action::TokenRevoke { jti: "1.2" }, "token.revoke", "jti=1.2"),
+            (Action::SigningKeyRotate { algorithm: Algorithm::ES256 }, "signing_key.rotate", "ES256"),
+            (Action::SigningKeyRetire, "signing_key.retire", ""),
+            (Action::RootKeyRotate { after: 1 }, "root_key.rotate", "after=1"),
+            (Action::RootKeyRetire, "root_key.retire", ""),
+            (Action::RootKeyRehashSecrets { secrets: 2 }, "root_key.rehash_secrets", "secrets=2"),
+            (Action::StoreBackUp { has_passphrase: true }, "store.back_up", "with a passphrase"),
+            (Action::StoreBackUp { has_passphrase: false }, "store.back_up", ""),
+            (
+                Action::StoreRestore { backup_of: "2026-01-01T00:00:00Z" },
+                "store.restore",
+                "backup of 2026-01-01T00:00:00Z",
+            ),
+            (Action::Refuse { reason: "role", unrecorded: 0 }, "refuse", "role"),
+            (
+                Action::Refuse { reason: "role", unrecorded: 3 },
+                "refuse",
+                "role (3 more since the last entry)",
+            ),
+        ] {
+            assert_eq!((action.name(), &*action.detail()), (name, detail));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! [`Caller`]: who makes a call, and from where.
+
+use std::fmt;
+
+use gatekey_credentials::ClientId;
+
+use crate::KeyId;
+
+/// Who makes a call, and from where: recorded with every change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub actor: Actor,
+    /// Identifies the call in logs and in the caller's own records.
+    pub request_id: String,
+    /// The peer's address; empty for local administration.
+    pub peer: String,
+    pub user_agent: String,
+}
+
+/// Who makes a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    Key {
+        /// The client id at the time of the call.
+        client_id: ClientId,
+        key_id: KeyId,
+    },
+    /// A user of the server's own machine.
+    Local {
+        /// The operating system's user id.
+        uid: u32,
+    },
+    /// The server itself, for a scheduled change.
+    Server,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { client_id, key_id } => write!(formatter, "key:{client_id}/{key_id}"),
+            Self::Local { uid } => write!(formatter, "local:uid={uid}"),
+            Self::Server => formatter.write_str("server"),
+        }
+    }
+}

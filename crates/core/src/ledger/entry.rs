@@ -1,0 +1,80 @@
+//! [`NewEntry`] and [`LedgerEntry`]: an entry before and after it has its place in the chain.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Caller};
+use crate::Timestamp;
+
+/// An entry before it has its place in the chain. Never contains a secret or a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewEntry {
+    pub at: Timestamp,
+    /// The [`Actor`](super::Actor) as text.
+    pub actor: String,
+    /// See [`Action::name`].
+    pub action: String,
+    /// What the action was on: a client id, a key's `kid`, a procedure.
+    pub target: String,
+    /// See [`Action::detail`].
+    pub detail: String,
+    pub request_id: String,
+    /// The peer's address; empty for local administration.
+    pub peer: String,
+    pub user_agent: String,
+}
+
+impl NewEntry {
+    /// The entry of a caller's action.
+    pub fn new(at: Timestamp, caller: &Caller, action: Action<'_>, target: impl fmt::Display) -> Self {
+        Self {
+            at,
+            actor: caller.actor.to_string(),
+            action: action.name().to_owned(),
+            target: target.to_string(),
+            detail: action.detail(),
+            request_id: caller.request_id.clone(),
+            peer: caller.peer.clone(),
+            user_agent: caller.user_agent.clone(),
+        }
+    }
+
+    /// Whether the entry records a refusal, rather than a change.
+    pub fn is_refusal(&self) -> bool {
+        self.action == Action::REFUSE
+    }
+
+    /// The bytes that a link covers. Each field has its length before it, so no two entries have
+    /// the same bytes.
+    pub fn canonical(&self, sequence: i64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend(self.at.as_micros().to_be_bytes());
+        for field in [
+            &self.actor,
+            &self.action,
+            &self.target,
+            &self.detail,
+            &self.request_id,
+            &self.peer,
+            &self.user_agent,
+        ] {
+            bytes.extend((field.len() as u64).to_be_bytes());
+            bytes.extend(field.as_bytes());
+        }
+        bytes
+    }
+}
+
+/// An entry in its place in the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// 1 for the first entry, without gaps.
+    pub sequence: i64,
+    pub entry: NewEntry,
+    /// The version of the root key that the link was made under. Never decreases along the chain.
+    pub root_key_version: u32,
+    /// HMAC over the previous link and this entry.
+    pub link: [u8; 32],
+}

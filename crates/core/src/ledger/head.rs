@@ -1,0 +1,81 @@
+//! [`LedgerHead`]: the place and link of the last entry.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LedgerKey, NewEntry};
+use crate::id::Hex;
+
+/// The place and link of the last entry. Keep it elsewhere to detect a truncated ledger.
+///
+/// Written `SEQUENCE:LINK`, the link as 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerHead {
+    /// 0 for an empty ledger.
+    pub sequence: i64,
+    /// Zeros for an empty ledger.
+    pub link: [u8; 32],
+}
+
+impl LedgerHead {
+    /// The head of an empty ledger.
+    pub const EMPTY: Self = Self { sequence: 0, link: [0; 32] };
+
+    /// The head after one more entry.
+    #[must_use]
+    pub fn follow(&self, key: &LedgerKey, entry: &NewEntry) -> Self {
+        let sequence = self.sequence + 1;
+        Self { sequence, link: key.link(&self.link, &entry.canonical(sequence)) }
+    }
+}
+
+impl fmt::Display for LedgerHead {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.sequence, Hex(&self.link))
+    }
+}
+
+/// The text is not the head of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not the head of a ledger; expected SEQUENCE:LINK, the link as 64 hexadecimal digits")]
+pub struct InvalidHead;
+
+impl FromStr for LedgerHead {
+    type Err = InvalidHead;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
+        let (sequence, hex) = text.split_once(':').ok_or(InvalidHead)?;
+        let sequence = sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
+        let mut link = [0; 32];
+        if hex.len() != 2 * link.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidHead);
+        }
+        for (place, byte) in link.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).map_err(|_| InvalidHead)?;
+        }
+        Ok(Self { sequence, link })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_is_written() {
+        let head = LedgerHead { sequence: 7, link: [0xa5; 32] };
+        assert_eq!(head.to_string().parse(), Ok(head));
+        for junk in [
+            "",
+            "7",
+            "7:",
+            "x:00",
+            "-1:00",
+            &format!("7:{}", "g".repeat(64)),
+            &format!("7:{}", "é".repeat(32)),
+        ] {
+            assert_eq!(junk.parse::<LedgerHead>(), Err(InvalidHead), "{junk}");
+        }
+    }
+}
