@@ -176,7 +176,7 @@ fn serve(homes: &Both<Home>, settings: &Settings) -> anyhow::Result<Both<Server>
     Ok([homes[0].serve(settings)?, homes[1].serve(settings)?])
 }
 
-fn entrants<'s>(servers: &'s Both<Server>, requests: Both<Requests>) -> Both<Entrant<'s>> {
+fn entrants(servers: &Both<Server>, requests: Both<Requests>) -> Both<Entrant<'_>> {
     let [ours, theirs] = requests;
     [Entrant::new("this build", &servers[0], ours), Entrant::new("the other", &servers[1], theirs)]
 }

@@ -1,4 +1,4 @@
-//! The certificate that Gatekey and the floor with TLS both show, so that they send as many bytes.
+//! The certificate that Gatekey and the TLS floor share, so that both send the same number of bytes.
 
 use std::{
     fs,
@@ -12,14 +12,12 @@ use tokio_rustls::TlsAcceptor;
 /// A certificate and its private key, in files.
 #[derive(Clone)]
 pub(crate) struct Certificate {
-    /// The chain, PEM.
     pub(crate) chain: PathBuf,
-    /// The private key, PEM.
     pub(crate) key: PathBuf,
 }
 
 impl Certificate {
-    /// Makes one on P-256, signed by itself: the least that a handshake can carry.
+    /// Creates a self-signed certificate on P-256, the smallest that a handshake can carry.
     pub(crate) fn make(directory: &Path) -> anyhow::Result<Self> {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let files = Self { chain: directory.join("chain.pem"), key: directory.join("key.pem") };
@@ -28,7 +26,7 @@ impl Certificate {
         Ok(files)
     }
 
-    /// TLS as Gatekey's server does it.
+    /// TLS, configured as in Gatekey's server.
     pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
         let (chain, key) = tls::read_files(&self.chain, &self.key)?;
         let config = tls::server_config(Arc::new(ServedCertificate::new(chain, &key)?))?;

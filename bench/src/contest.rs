@@ -1,4 +1,4 @@
-//! Servers measured in turn, round by round, by what they cost.
+//! Measures servers in turn, round by round, by the CPU time of a request.
 
 use std::time::Duration;
 
@@ -8,44 +8,40 @@ use crate::{
     process::{self, Server},
 };
 
-/// Below this share of its processor's time a server was waiting for requests: its rate is the generator's.
+/// Below this share of its CPU, a server was waiting for requests: its rate is the generator's.
 const BUSY: f64 = 0.9;
-/// Above this share of a processor's time for others the figures are disturbed.
+/// Above this share of a CPU used by other processes, the figures count as disturbed.
 const DISTURBED: f64 = 0.1;
 
-/// A server that is measured, with the load that it gets.
+/// A server and the load it gets.
 pub(crate) struct Entrant<'s> {
     server: &'s Server,
     address: &'s str,
     transport: Transport,
     connections: Option<usize>,
-    /// What it is sent.
     pub(crate) requests: Requests,
-    /// What it took so far.
     pub(crate) figures: Figures,
 }
 
-/// What the rounds gave, one figure a round.
+/// The results, one value per round.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
-    /// What is measured.
     pub(crate) name: String,
-    /// Microseconds of the server's processor for a request.
+    /// Server CPU per request, in microseconds.
     pub(crate) micros: Vec<f64>,
-    /// Requests a second.
     pub(crate) rates: Vec<f64>,
-    /// Milliseconds that half of the requests took at most.
+    /// Median latency, in milliseconds.
     pub(crate) p50: Vec<f64>,
-    /// Milliseconds that 99 of 100 requests took at most.
+    /// 99th percentile of the latency, in milliseconds.
     pub(crate) p99: Vec<f64>,
-    /// The share of the time that the server was at work.
+    /// The share of its CPU that the server used.
     pub(crate) busy: Vec<f64>,
-    /// The share of the time that the server's processor, or the load's, was at work for others.
+    /// The larger share of the server's or the load's CPU that other processes used.
     others: Vec<f64>,
 }
 
 impl<'s> Entrant<'s> {
-    /// A server over kept connections in the clear.
+    /// A server over keep-alive connections without TLS.
     pub(crate) fn new(name: impl Into<String>, server: &'s Server, requests: Requests) -> Self {
         Self {
             server,
@@ -57,31 +53,30 @@ impl<'s> Entrant<'s> {
         }
     }
 
-    /// A server whose requests are others in each round, and are given before it.
+    /// A server whose requests change every round and are set before it.
     pub(crate) fn without_requests(name: impl Into<String>, server: &'s Server) -> Self {
         Self::new(name, server, Requests::default())
     }
 
-    /// At another address than the server's first.
+    /// Sends the load to another address of the server.
     pub(crate) fn at(self, address: &'s str) -> Self {
         Self { address, ..self }
     }
 
-    /// By so many connections, whatever was asked for.
+    /// Overrides the number of connections.
     pub(crate) fn with_connections(self, connections: usize) -> Self {
         Self { connections: Some(connections), ..self }
     }
 
-    /// By another way.
     pub(crate) fn over(self, transport: Transport) -> Self {
         Self { transport, ..self }
     }
 }
 
-/// Measures every entrant once a round. The first round warms up and is not counted.
+/// Measures every entrant once per round. The first round warms up and is not counted.
 ///
 /// # Errors
-/// When a server answers anything but 200.
+/// When a server answers with a status other than 200.
 pub(crate) async fn run(entrants: &mut [Entrant<'_>], options: &Options) -> anyhow::Result<()> {
     for number in options.rounds() {
         round(entrants, options, number).await?;
@@ -89,10 +84,10 @@ pub(crate) async fn run(entrants: &mut [Entrant<'_>], options: &Options) -> anyh
     Ok(())
 }
 
-/// Measures every entrant once; for when requests change from round to round.
+/// Measures every entrant once, for callers that change the requests between rounds.
 ///
 /// # Errors
-/// As of [`run`].
+/// As for [`run`].
 pub(crate) async fn round(
     entrants: &mut [Entrant<'_>],
     options: &Options,
@@ -116,13 +111,12 @@ pub(crate) async fn round(
     Ok(())
 }
 
-/// Processor time so far.
+/// CPU time used so far.
 struct Account {
-    /// Of the server.
     server: Duration,
-    /// Of others on its processor.
+    /// Of other processes on the server's CPU.
     beside_server: Duration,
-    /// Of others on the load's processor.
+    /// Of other processes on the load's CPU.
     beside_load: Duration,
 }
 
@@ -161,19 +155,19 @@ impl Figures {
         self.others.push(share(spent.beside_server.max(spent.beside_load)));
     }
 
-    /// Whether the server's processor was the limit of its rate.
+    /// Whether the server's CPU limited its rate.
     pub(crate) fn was_busy(&self) -> bool {
         median(&self.busy) >= BUSY
     }
 
-    /// The share of a processor that others had, where it disturbs.
+    /// The share of a CPU that other processes used, if it is enough to disturb the figures.
     pub(crate) fn disturbance(&self) -> Option<f64> {
         let others = median(&self.others);
         (others > DISTURBED).then_some(others)
     }
 }
 
-/// Of some figures, the one in the middle, or between the two there; of none, 0.
+/// The median; 0 for no figures.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -183,7 +177,7 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// Each figure over the other of the same round.
+/// The ratio of both figures of each round.
 pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
     ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
 }

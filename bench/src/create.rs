@@ -1,4 +1,4 @@
-//! A key made, acknowledged and durable: one caller beside an fsync, and many callers beside one.
+//! Durable key creation: one caller beside an fsync, and many callers beside one.
 
 use std::{
     fs::File,
@@ -18,16 +18,16 @@ use crate::{
     request,
 };
 
-/// Of the time of an fsync of a small append.
+/// Relative to the time of an fsync of a small append.
 const ONE_CALLER_BAR: Bar = Bar::AtMost(1.5);
-/// Of the rate of one caller.
+/// Relative to the rate of one caller.
 const CALLERS_BAR: Bar = Bar::AtLeast(20.0);
-/// What is written before an fsync: a page of the database.
+/// Written before each fsync: one page of the database.
 const PAGE: [u8; 4096] = [1; 4096];
-/// More keys a second than can be made, so that requests do not run out.
+/// More keys per second than any server creates, so that requests do not run out.
 const MOST_KEYS_A_SECOND: u64 = 20_000;
 
-/// Measures one caller and many, in each round.
+/// Measures one caller and many callers in each round.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let options = &bench.options;
     let mut home = bench.new_home("create", None)?;
@@ -36,7 +36,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let token = home.log_in(&server).await?;
     let mut disk = Disk::new(bench.directory())?;
     let mut one = OneCaller::default();
-    let many = Entrant::without_requests(format!("Gatekey, a key made, {CALLERS} callers"), &server);
+    let many = Entrant::without_requests(format!("Gatekey, a key created, {CALLERS} callers"), &server);
     let mut many = [many.with_connections(CALLERS)];
     for round in options.rounds() {
         let measured = one_caller(&server, &mut disk, &token, options, round).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section(&one, many))
 }
 
-/// The round's requests of many callers: more than can be answered.
+/// The requests of many callers for one round: more than can be answered.
 pub(crate) fn many(token: &str, options: &Options, round: usize) -> anyhow::Result<Requests> {
     let count = usize::try_from(MOST_KEYS_A_SECOND * options.seconds.get())?;
     let prefix = format!("many-{round}");
@@ -58,7 +58,7 @@ pub(crate) fn many(token: &str, options: &Options, round: usize) -> anyhow::Resu
     Ok(Requests::once(requests.collect()))
 }
 
-/// Microseconds of one caller, and its keys a second: medians, one a round.
+/// Latency of one caller in microseconds, and its keys per second: medians, one per round.
 #[derive(Default)]
 struct OneCaller {
     append: Vec<f64>,
@@ -67,7 +67,6 @@ struct OneCaller {
     rate: Vec<f64>,
 }
 
-/// The times of a round.
 #[derive(Default)]
 struct Round {
     append: Vec<Duration>,
@@ -75,7 +74,7 @@ struct Round {
     create: Vec<Duration>,
 }
 
-/// Writes, and makes keys, in turn: so each meets the disk as it is for the others.
+/// Alternates between fsyncs and creates, so that all of them see the disk in the same state.
 async fn one_caller(
     server: &Server,
     disk: &mut Disk,
@@ -98,7 +97,7 @@ async fn one_caller(
     Ok(times)
 }
 
-/// Two files on the disk of the data directory, that are written to as SQLite does it: fdatasync.
+/// Two files on the disk of the data directory, synced as SQLite does it, with fdatasync.
 struct Disk {
     appended: File,
     length: u64,
@@ -122,7 +121,7 @@ impl Disk {
         Ok(began.elapsed())
     }
 
-    /// Cheaper than an append where that has the file system write its journal as well.
+    /// Cheaper than an append on file systems that also write their journal for the latter.
     fn overwrite(&mut self) -> anyhow::Result<Duration> {
         let began = Instant::now();
         self.overwritten.write_all_at(&PAGE, 0)?;
@@ -146,28 +145,28 @@ pub(crate) fn median_micros(times: &[Duration]) -> f64 {
 }
 
 fn section(one: &OneCaller, many: Entrant<'_>) -> Section {
-    let (what, unit) = ("A key made, one caller", Unit::Microseconds);
+    let (what, unit) = ("A key created, one caller", Unit::Microseconds);
     let (append, overwrite) = ("an fsync of 4 KiB appended", "an fsync of 4 KiB overwritten");
     let beside = |name, theirs, bar| Line::beside(what, (&one.create, unit), name, (theirs, unit), bar);
-    let mut section = Section::new("Keys made");
+    let mut section = Section::new("Key creation");
     section.lines.push(beside(append, &one.append, ONE_CALLER_BAR));
     section.lines.push(beside(overwrite, &one.overwrite, Bar::None));
     section.lines.push(Line::beside(
-        format!("Keys made a second, {CALLERS} callers"),
+        format!("Keys created per second, {CALLERS} callers"),
         (&many.figures.rates, Unit::PerSecond),
         "one caller",
         (&one.rate, Unit::PerSecond),
         CALLERS_BAR,
     ));
     section.notes.push(
-        "Each key is acknowledged after its commit is on the disk. One caller and the fsyncs (fdatasync, as SQLite \
-         does it, on the same disk) take turns; medians of each round."
+        "Each key is acknowledged after its commit is on disk. One caller and the fsyncs (fdatasync, as SQLite \
+         uses it, on the same disk) alternate; the figures are medians of the rounds."
             .to_owned(),
     );
     section.notes.push(format!(
-        "A key made takes {:.0} µs of the processor ({CALLERS} callers, who share commits), however fast the disk is. On a \
-         disk whose fsync takes little more than that, one caller spends as long on both, and many are held up by the \
-         processor before twenty of them have shared an fsync.",
+        "Creating a key takes {:.0} µs of CPU ({CALLERS} callers, sharing commits), however fast the disk is. On a disk \
+         whose fsync takes little more than that, one caller spends as much time on the CPU as on the disk, and the \
+         CPU limits many callers before twenty of them share an fsync.",
         median(&many.figures.micros)
     ));
     let rows = [

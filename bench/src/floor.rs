@@ -1,4 +1,5 @@
-//! Servers of the same HTTP stack whose handlers do only the named work and answer as many bytes.
+//! Floors: servers on the same HTTP stack whose handlers do only the named work and answer with the
+//! same number of bytes.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,19 +14,19 @@ use tokio::net::TcpListener;
 
 use crate::{certificate::Certificate, process::Server};
 
-/// What a floor does for each request, besides reading it.
+/// What a floor does for each request after reading it.
 #[derive(Args)]
 pub(crate) struct Work {
-    /// Bytes of the answer's body
+    /// Bytes in the body of each answer
     #[arg(long)]
     body: usize,
-    /// Signatures a request
+    /// Signatures per request
     #[arg(long, default_value_t = 0)]
     signatures: usize,
-    /// Verifications a request
+    /// Verifications per request
     #[arg(long, default_value_t = 0)]
     verifications: usize,
-    /// How it is signed
+    /// Signature algorithm
     #[arg(long, default_value_t = Algorithm::ES256)]
     algorithm: Algorithm,
     /// Certificate chain, for TLS
@@ -37,13 +38,13 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Reads the request and answers.
+    /// Reads the request and answers it.
     pub(crate) fn nothing(body: usize) -> Self {
         let algorithm = Algorithm::ES256;
         Self { body, signatures: 0, verifications: 0, algorithm, tls_cert: None, tls_key: None }
     }
 
-    /// Makes one signature.
+    /// Signs once.
     pub(crate) fn sign(body: usize, algorithm: Algorithm) -> Self {
         Self { signatures: 1, algorithm, ..Self::nothing(body) }
     }
@@ -53,13 +54,13 @@ impl Work {
         Self { verifications: 1, algorithm, ..Self::nothing(body) }
     }
 
-    /// Over TLS.
+    /// Serves over TLS.
     pub(crate) fn over_tls(self, certificate: &Certificate) -> Self {
         let Certificate { chain, key } = certificate.clone();
         Self { tls_cert: Some(chain), tls_key: Some(key), ..self }
     }
 
-    /// Starts a process that serves so.
+    /// Starts the floor as a process.
     pub(crate) fn start(&self) -> anyhow::Result<Server> {
         let mut arguments = vec![
             "floor".to_owned(),
@@ -96,7 +97,7 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
         (Some(chain), Some(key)) => Some(Certificate { chain: chain.clone(), key: key.clone() }.acceptor()?),
         _ => None,
     };
-    // About as many bytes as a token's claims have.
+    // About the size of a token's claims.
     let claims = "x".repeat(300);
     let floor = Floor {
         public: key.verifying_key()?,

@@ -1,4 +1,4 @@
-//! Gatekey as it is measured: data directories, servers on them, and keys made through the front door.
+//! Gatekey under test: data directories, servers on them, and keys created through the API.
 
 use std::{
     fs,
@@ -20,23 +20,22 @@ use crate::{
     request::{self, Client},
 };
 
-/// Who makes keys at the same time when there are many to make.
+/// How many callers create keys concurrently when many are needed.
 pub(crate) const CALLERS: usize = 64;
 
-/// What the cases share.
+/// State that all cases share.
 pub(crate) struct Bench {
-    /// What was asked for.
     pub(crate) options: Options,
     directory: TempDir,
     home: OnceCell<Home>,
 }
 
 impl Bench {
-    /// With an empty directory beside the programs: what is temporary may be in memory, and an fsync there costs
-    /// nothing.
+    /// Creates an empty directory beside the programs. The system's temporary directory may be in
+    /// memory, where an fsync costs nothing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the directory cannot be created.
     pub(crate) fn new(options: Options) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
         let beside = own.parent().context("the program is in a directory")?;
@@ -44,17 +43,17 @@ impl Bench {
         Ok(Self { options, directory, home: OnceCell::new() })
     }
 
-    /// Where everything that is measured writes.
+    /// Where all measured programs write.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A data directory with the keys that most cases use, made when first asked for; no server is on it.
+    /// The data directory that most cases use, created at the first call. No server runs on it.
     pub(crate) async fn home(&self) -> anyhow::Result<&Home> {
         self.home.get_or_try_init(async || self.home_with_keys(None, self.options.keys()).await).await
     }
 
-    /// A data directory with so many keys, of this build or of another program; no server is on it.
+    /// A data directory with `keys` keys, for this build or another program. No server runs on it.
     pub(crate) async fn home_with_keys(&self, program: Option<&Path>, keys: usize) -> anyhow::Result<Home> {
         let mut home = self.new_home(if program.is_some() { "keys-other" } else { "keys" }, program)?;
         let server = home.serve(&Settings::default())?;
@@ -63,7 +62,7 @@ impl Bench {
         Ok(home)
     }
 
-    /// An empty data directory, of this build or of another program.
+    /// An empty data directory, for this build or another program.
     pub(crate) fn new_home(&self, name: &str, program: Option<&Path>) -> anyhow::Result<Home> {
         let own = std::env::current_exe()?;
         let program = program.map_or_else(|| own.with_file_name("gatekey"), Path::to_owned);
@@ -72,14 +71,12 @@ impl Bench {
     }
 }
 
-/// How Gatekey serves; by default as nobody says: ES256, and here in the clear.
+/// How Gatekey serves. Defaults to ES256 without TLS.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// How tokens are signed.
     pub(crate) algorithm: Algorithm,
-    /// With TLS.
     pub(crate) tls: Option<Certificate>,
-    /// The address; port 0 picks a free one.
+    /// Port 0 picks a free one.
     pub(crate) listen: String,
 }
 
@@ -89,17 +86,15 @@ impl Default for Settings {
     }
 }
 
-/// A data directory.
 pub(crate) struct Home {
     program: PathBuf,
     data_dir: PathBuf,
     admin: Option<Client>,
-    /// The keys that were made.
     pub(crate) clients: Vec<Client>,
 }
 
 impl Home {
-    /// Starts a server and waits until it serves.
+    /// Starts a server and waits until it is ready.
     pub(crate) fn serve(&self, settings: &Settings) -> anyhow::Result<Server> {
         let ready = |line: &str| Some(line.split_once("\"listen\":\"")?.1.split('"').next()?.to_owned());
         let (mut server, address) = Server::start(&self.program, &self.arguments(settings)?, ready)?;
@@ -107,7 +102,7 @@ impl Home {
         Ok(server)
     }
 
-    /// Starts a server and does not wait for it. The settings name its port.
+    /// Starts a server without waiting for it. The settings must name its port.
     pub(crate) fn serve_unready(&self, settings: &Settings) -> anyhow::Result<Server> {
         Server::start_on(&settings.listen, &self.program, &self.arguments(settings)?)
     }
@@ -134,20 +129,20 @@ impl Home {
         Ok(arguments)
     }
 
-    /// A file with the one setting that has no flag.
+    /// Writes a configuration file with the one setting that has no flag.
     fn configuration(&self, algorithm: Algorithm) -> anyhow::Result<PathBuf> {
         let file = self.data_dir.with_extension("toml");
         let setting = format!("signing_algorithm = \"{algorithm}\"\n");
         fs::write(&file, format!("[tokens]\n{setting}"))?;
         let check = Command::new(&self.program).args(["config", "check", "--config"]).arg(&file).output()?;
         if !check.status.success() {
-            // A build from before the file had sections.
+            // A build that predates sections in the file.
             fs::write(&file, setting)?;
         }
         Ok(file)
     }
 
-    /// Makes the admin key.
+    /// Creates the admin key.
     ///
     /// # Errors
     /// When `gatekey init` fails.
@@ -161,18 +156,17 @@ impl Home {
         Ok(())
     }
 
-    /// The admin key.
     pub(crate) fn admin(&self) -> anyhow::Result<&Client> {
         self.admin.as_ref().context("init was run")
     }
 
-    /// A token of the admin key.
+    /// Returns a token of the admin key.
     pub(crate) async fn log_in(&self, server: &Server) -> anyhow::Result<String> {
         let mut connection = Connection::open(&server.address).await?;
         access_token(connection.call(&request::token(self.admin()?)).await?)
     }
 
-    /// Makes keys with [`CALLERS`] callers at the same time; they are named with the prefix.
+    /// Creates keys named after `prefix`, with [`CALLERS`] concurrent callers.
     pub(crate) async fn make_keys(
         &self,
         server: &Server,
@@ -184,13 +178,13 @@ impl Home {
         load::collect(&server.address, CALLERS, requests, created).await
     }
 
-    /// A token request of each key, round and round.
+    /// A token request of each key, in a cycle.
     pub(crate) fn token_requests(&self) -> Requests {
         Requests::again(self.clients.iter().map(request::token).collect())
     }
 }
 
-/// Names sort as they count.
+/// Names sort in numeric order.
 pub(crate) fn name(prefix: &str, number: usize) -> String {
     format!("{prefix}-{number:07}")
 }
@@ -201,19 +195,19 @@ fn created(answer: &[u8]) -> anyhow::Result<Client> {
     Ok(Client { id: text("clientId")?, secret: text("clientSecret")? })
 }
 
-/// What a token endpoint gave.
+/// The access token of a token response.
 ///
 /// # Errors
-/// When it is no token response.
+/// When it is not a token response.
 pub(crate) fn access_token(answer: &[u8]) -> anyhow::Result<String> {
     let answer: Value = serde_json::from_slice(answer)?;
     answer["access_token"].as_str().map(str::to_owned).context("a token response has a token")
 }
 
-/// Asks for a token with each request, once.
+/// Sends each token request once and returns the tokens.
 ///
 /// # Errors
-/// When an answer is no token response.
+/// When an answer is not a token response.
 pub(crate) async fn fetch_tokens(
     address: &str,
     connections: usize,
@@ -222,10 +216,10 @@ pub(crate) async fn fetch_tokens(
     load::collect(address, connections, requests, access_token).await
 }
 
-/// How many bytes the answer to a request has.
+/// The length of the answer to a request, in bytes.
 ///
 /// # Errors
-/// When it is not 200.
+/// When its status is not 200.
 pub(crate) async fn answer_length(server: &Server, request: &[u8]) -> anyhow::Result<usize> {
     Ok(Connection::open(&server.address).await?.call(request).await?.len())
 }

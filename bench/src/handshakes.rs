@@ -1,5 +1,5 @@
-//! `client_credentials` over a new TLS connection each, as clients do that fetch one token, beside a floor with
-//! TLS that signs once.
+//! Tokens over a new TLS connection each, as for clients that fetch one token, beside a TLS floor
+//! that signs once.
 
 use crate::{
     ALGORITHMS,
@@ -11,10 +11,10 @@ use crate::{
     report::{Bar, Line, Plot, Section},
 };
 
-/// Of the floor's processor time, over full handshakes.
+/// Relative to the floor's CPU time, over full handshakes.
 const BAR: Bar = Bar::AtMost(1.15);
 
-/// Measures full handshakes and resumed ones.
+/// Measures full handshakes and resumed sessions.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let home = bench.home().await?;
     let requests = home.token_requests();
@@ -43,8 +43,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     section.lines.push(Line::cost("A token over a new full TLS 1.3 handshake", &full[1], &full[0], BAR));
     section.lines.push(Line::cost("A token over a resumed session", &resumed[1], &resumed[0], Bar::None));
     section.notes.push(
-        "TLS 1.3, X25519, a certificate on P-256 signed by itself; the same for the floor. The client verifies \
-         nothing, so that it costs less than the server."
+        "TLS 1.3, X25519 and a self-signed certificate on P-256, for the floor as well. The client skips \
+         verification, so that it costs less than the server."
             .to_owned(),
     );
     section.plots.push(Plot::cost("handshakes", &figures));

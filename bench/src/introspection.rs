@@ -1,5 +1,5 @@
-//! Token introspection (RFC 7662), of tokens at first sight beside a floor that verifies one signature, and of
-//! tokens seen before beside one that does nothing.
+//! Token introspection (RFC 7662): new tokens beside a floor that verifies one signature, and tokens
+//! seen before beside a floor that does nothing.
 
 use std::iter;
 
@@ -15,20 +15,19 @@ use crate::{
     request,
 };
 
-/// Of the processor time of a floor that does nothing, for a token seen before.
+/// Relative to a floor that does nothing, for a token seen before.
 const SEEN_BAR: Bar = Bar::AtMost(1.3);
-/// Of the processor time of a floor that verifies a signature, for a token at first sight.
+/// Relative to a floor that verifies a signature, for a new token.
 const FIRST_SIGHT_BAR: Bar = Bar::AtMost(1.25);
-/// Of a peer's rate, for a token seen before.
+/// Relative to a peer's rate, for a token seen before.
 const RATE_BAR: Bar = Bar::AtLeast(10.0);
-/// Tokens that come again: fewer than the server remembers.
+/// Tokens that are introspected repeatedly: fewer than the server caches.
 pub(crate) const SEEN: usize = 4096;
-/// Tokens of each key that are seen once, in a round.
+/// New tokens of each key per round.
 pub(crate) const FRESH: usize = 3;
-/// Tokens of a peer: it keeps them, and no more than a thousand.
+/// Tokens of a peer, which stores them and keeps at most a thousand.
 const KEPT_BY_PEER: usize = 500;
 
-/// Measures both.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let home = bench.home().await?;
     let options = &bench.options;
@@ -75,16 +74,16 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     ));
     section.lines.push(Line::cost("A token introspected, seen before", &again[1], &again[0], SEEN_BAR));
     for theirs in &again[2..] {
-        section.lines.push(Line::rate("Introspections a second", &again[1], theirs, RATE_BAR));
+        section.lines.push(Line::rate("Introspections per second", &again[1], theirs, RATE_BAR));
     }
     section.notes.push(format!(
-        "The admin key asks, with its secret. Tokens at first sight: each asked about once. Seen before: {SEEN} \
-         tokens; of a peer, which keeps them, {KEPT_BY_PEER}."
+        "The caller is the admin key, with its secret. At first sight: each token is introspected once. Seen \
+         before: {SEEN} tokens; {KEPT_BY_PEER} for a peer, because peers store tokens."
     ));
     section.notes.push(
-        "The floor of a token seen before reads the request and copies an answer. What Gatekey adds to it is a MAC of the \
-         asker's secret, a digest of the token, the form taken apart, key and secret and deny-list looked at, an answer \
-         written and a line logged; none of it can be remembered, because a revocation is in force at once. \
+        "The floor of a token seen before reads the request and copies an answer. Gatekey adds a MAC of the \
+         caller's secret, a digest of the token, form parsing, look-ups of key, secret and deny-list, an answer \
+         and a log line. None of it can be cached, because a revocation takes effect at once. \
          [The profile](performance/profile.md) has the share of each."
             .to_owned(),
     );
@@ -94,7 +93,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Asks about tokens that nobody has asked about yet.
+/// Introspection requests for new tokens.
 pub(crate) async fn fresh(home: &Home, server: &Server, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     let requests: Vec<_> = home.clients.iter().map(request::token).collect();
     let requests = iter::repeat(requests).flatten().take(count);

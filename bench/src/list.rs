@@ -1,4 +1,4 @@
-//! A page of 100 keys, deep in the list beside the first.
+//! A page of 100 keys deep in the list, beside the first page.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -13,14 +13,14 @@ use crate::{
     request,
 };
 
-/// Of the first page's processor time.
+/// Relative to the first page's CPU time.
 const BAR: Bar = Bar::AtMost(1.2);
-/// Keys of a page.
+/// Keys per page.
 const PAGE: usize = 100;
-/// Keys when nobody says how many.
+/// Keys unless `--keys` is given.
 const KEYS: usize = 100_000;
 
-/// Walks the list to its end and measures its last whole page.
+/// Pages to the end of the list and measures its last full page.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let mut home = bench.new_home("list", None)?;
     let server = home.serve(&Settings::default())?;
@@ -45,7 +45,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Requests of the first page and of the last whole one.
+/// Requests for the first page and the last full page.
 pub(crate) struct Pages {
     pub(crate) first: Requests,
     pub(crate) deep: Requests,
@@ -54,7 +54,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Makes the admin key and the keys that are listed.
+    /// Creates the admin key and the keys to list.
     pub(crate) async fn prepare(home: &mut Home, server: &Server, options: &Options) -> anyhow::Result<Self> {
         let keys = options.keys_or(KEYS);
         ensure!(keys >= 2 * PAGE, "--keys must be at least {} to list", 2 * PAGE);
@@ -67,7 +67,7 @@ impl Pages {
     }
 }
 
-/// The request of the last page that is whole, and how many keys are before it.
+/// The request for the last full page, and the number of keys before it.
 async fn last_whole_page(server: &Server, token: &str) -> anyhow::Result<(Vec<u8>, usize)> {
     let mut connection = Connection::open(&server.address).await?;
     let (mut last, mut before, mut seen) = (Vec::new(), 0, 0);

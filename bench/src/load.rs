@@ -1,7 +1,8 @@
-//! A closed loop of HTTP/1.1 connections, each of which sends its next request when it has its answer.
+//! A closed loop of HTTP/1.1 connections. Each sends its next request after the answer to the last.
 //!
-//! It never sleeps. In a virtual machine it takes microseconds to wake a processor, and the kernel charges them to who
-//! wakes it: to the server that answers, and only to one that is slow enough to let the load fall asleep.
+//! The load never sleeps. Waking a CPU takes microseconds in a virtual machine, and the kernel
+//! charges them to the process that causes the wake-up: the server, and only one that is slow enough
+//! to let the load fall asleep.
 
 use std::{
     cell::RefCell,
@@ -27,27 +28,24 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// What a run gave.
+/// The results of a run.
 pub(crate) struct Measured {
-    /// Microseconds of each request, sorted.
+    /// Latency of each request in microseconds, sorted.
     latencies: Vec<u32>,
-    /// How long it ran.
     pub(crate) elapsed: Duration,
 }
 
 impl Measured {
-    /// How many requests were answered.
     pub(crate) fn requests(&self) -> usize {
         self.latencies.len()
     }
 
-    /// Requests a second.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Milliseconds that this share of the requests took at most.
+    /// The latency in milliseconds that this share of the requests stayed within.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -60,10 +58,9 @@ impl Measured {
     }
 }
 
-/// How requests travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Over connections in the clear that are kept.
+    /// Over keep-alive connections without TLS.
     Kept,
     /// Each over a new connection with a full TLS 1.3 handshake.
     FullHandshake,
@@ -71,22 +68,20 @@ pub(crate) enum Transport {
     Resumed,
 }
 
-/// Requests to be sent, in turn.
+/// Requests to send in order.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
-    /// The requests.
     pub(crate) all: Rc<Vec<Vec<u8>>>,
-    /// Begins again after the last one.
+    /// Whether to start over after the last one.
     pub(crate) again: bool,
 }
 
 impl Requests {
-    /// Round and round.
     pub(crate) fn again(all: Vec<Vec<u8>>) -> Self {
         Self { all: Rc::new(all), again: true }
     }
 
-    /// Each of them once.
+    /// Each request once.
     pub(crate) fn once(all: Vec<Vec<u8>>) -> Self {
         Self { all: Rc::new(all), again: false }
     }
@@ -97,10 +92,10 @@ impl Requests {
     }
 }
 
-/// Sends requests until the time is up or there are no more. Every answer must be 200.
+/// Sends requests until the time is up or none is left.
 ///
 /// # Errors
-/// When a connection fails, an answer is another, or a handshake is not of the kind asked for.
+/// When a connection fails, an answer is not 200, or a handshake is not of the expected kind.
 pub(crate) async fn run(
     address: &str,
     transport: Transport,
@@ -143,17 +138,17 @@ pub(crate) async fn run(
     Ok(Measured { latencies, elapsed })
 }
 
-/// Has the runtime ask the kernel for what is ready, again and again, rather than wait for it.
+/// Keeps the runtime polling the kernel for events instead of waiting for them.
 async fn stay_awake() {
     loop {
         tokio::task::yield_now().await;
     }
 }
 
-/// Sends each request once over kept connections and reads something from each answer, in no order.
+/// Sends each request once over keep-alive connections and parses each answer, in any order.
 ///
 /// # Errors
-/// When a connection fails or an answer is not what is read.
+/// When a connection fails or an answer does not parse.
 pub(crate) async fn collect<T: 'static>(
     address: &str,
     connections: usize,
@@ -188,7 +183,7 @@ enum Client {
 }
 
 impl Client {
-    /// Ready to send; the one that resumes has had the session's first connection.
+    /// Connects. A client that resumes also makes the session's first connection.
     async fn open(address: &str, transport: Transport, first: &[u8]) -> anyhow::Result<Self> {
         let address = address.to_owned();
         match transport {
@@ -199,7 +194,7 @@ impl Client {
             }
             Transport::Resumed => {
                 let connector = connector(Resumption::in_memory_sessions(16))?;
-                call_anew(&address, &connector, HandshakeKind::Full, first).await?;
+                call_once(&address, &connector, HandshakeKind::Full, first).await?;
                 Ok(Self::New { address, connector, expected: HandshakeKind::Resumed })
             }
         }
@@ -209,14 +204,14 @@ impl Client {
         match self {
             Self::Kept(connection) => connection.call(request).await.map(|_| ()),
             Self::New { address, connector, expected } => {
-                call_anew(address, connector, *expected, request).await
+                call_once(address, connector, *expected, request).await
             }
         }
     }
 }
 
-/// Connects, shakes hands, sends, reads the answer, and closes, as a client does that fetches one token.
-async fn call_anew(
+/// Sends one request over a new connection and closes it, as a client that fetches one token does.
+async fn call_once(
     address: &str,
     connector: &TlsConnector,
     expected: HandshakeKind,
@@ -233,24 +228,24 @@ async fn call_anew(
     Ok(())
 }
 
-/// TLS 1.3 with X25519, as most clients speak it today.
+/// TLS 1.3 with X25519, as most clients use it today.
 fn connector(resumption: Resumption) -> anyhow::Result<TlsConnector> {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = vec![kx_group::X25519];
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate))
         .with_no_client_auth();
     config.resumption = resumption;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Believes every certificate: verifying would make the load cost more than what is measured.
+/// Accepts every certificate: verification would make the load cost more than the server.
 #[derive(Debug)]
-struct Believer;
+struct AcceptAnyCertificate;
 
-impl ServerCertVerifier for Believer {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -285,14 +280,13 @@ impl ServerCertVerifier for Believer {
     }
 }
 
-/// One connection.
 pub(crate) struct Connection<S> {
     stream: S,
     buffer: Vec<u8>,
 }
 
 impl Connection<TcpStream> {
-    /// Connects, in the clear.
+    /// Connects without TLS.
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -305,7 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self { stream, buffer: Vec::with_capacity(8192) }
     }
 
-    /// Sends a whole request and reads the whole answer; gives its body.
+    /// Sends a request and returns the body of the answer.
     pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.stream.flush().await?;
@@ -317,7 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let body = head + 4;
             let end = match content_length(text)? {
                 Some(length) => body + length,
-                // The chunks of an answer to an RPC; the last one is empty.
+                // RPC answers are chunked; the last chunk is empty.
                 None if self.buffer.ends_with(b"0\r\n\r\n") => dechunk(&mut self.buffer, body)?,
                 None => continue,
             };
@@ -332,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// Joins the chunks that begin at `body`, in place; gives the end of what they hold.
+/// Joins the chunks that begin at `body` in place, and returns their end.
 fn dechunk(buffer: &mut Vec<u8>, body: usize) -> anyhow::Result<usize> {
     let mut rest = buffer.split_off(body);
     loop {
@@ -347,7 +341,7 @@ fn dechunk(buffer: &mut Vec<u8>, body: usize) -> anyhow::Result<usize> {
     }
 }
 
-/// `None` for an answer in chunks.
+/// `None` for a chunked answer.
 fn content_length(head: &str) -> anyhow::Result<Option<usize>> {
     let mut lines = head.lines().filter_map(|line| line.split_once(':'));
     let found = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));

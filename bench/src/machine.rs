@@ -1,10 +1,10 @@
-//! The machine, as its kernel names it, and the versions of what was measured.
+//! The machine, as its kernel describes it, and the versions of the measured programs.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
-/// One fact a line: processors, memory, disk, kernel.
+/// CPUs, memory, file system and kernel, one per line.
 pub(crate) fn facts(directory: &Path) -> anyhow::Result<Vec<String>> {
     let processors = fs::read_to_string("/proc/cpuinfo")?;
     let model = value(&processors, "model name").unwrap_or("of an unnamed model");
@@ -12,7 +12,7 @@ pub(crate) fn facts(directory: &Path) -> anyhow::Result<Vec<String>> {
     let memory = fs::read_to_string("/proc/meminfo")?;
     let memory =
         value(&memory, "MemTotal").and_then(|memory| memory.strip_suffix(" kB")?.parse::<u64>().ok());
-    let memory = memory.context("the kernel tells its memory in kB")? / 1024;
+    let memory = memory.context("/proc/meminfo has MemTotal in kB")? / 1024;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(vec![
         format!("{count} processors: {model}"),
@@ -22,7 +22,7 @@ pub(crate) fn facts(directory: &Path) -> anyhow::Result<Vec<String>> {
     ])
 }
 
-/// What was built, and with which compiler.
+/// The commit and the compiler.
 pub(crate) fn versions() -> anyhow::Result<Vec<String>> {
     let commit = output("git", &["rev-parse", "--short=12", "HEAD"])?;
     let changed = if output("git", &["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
@@ -36,7 +36,7 @@ pub(crate) fn versions() -> anyhow::Result<Vec<String>> {
     ])
 }
 
-/// The date of the commit, as ISO 8601 writes it.
+/// The date of the commit, as YYYY-MM-DD.
 pub(crate) fn date() -> anyhow::Result<String> {
     output("git", &["log", "--max-count=1", "--format=%cs"])
 }
@@ -46,7 +46,7 @@ fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     Some(line.split_once(':')?.1.trim())
 }
 
-/// The kind of the mount that the directory is on.
+/// The type of the file system that holds the directory.
 fn filesystem(directory: &Path) -> anyhow::Result<String> {
     let directory = directory.canonicalize()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;

@@ -1,13 +1,13 @@
-//! Benchmarks of Gatekey: each bar of its design beside a floor in the same run.
+//! Benchmarks of Gatekey: each performance goal (bar) beside a floor in the same run.
 //!
 //! # Layout
 //! - Cases: [`tokens`], [`handshakes`], [`introspection`], [`create`], [`list`], [`memory`].
 //! - [`against`]: two builds beside each other.
-//! - [`contest`]: servers measured in turn, round by round, by what they cost.
+//! - [`contest`]: measures servers in turn, round by round, by CPU time.
 //! - [`load`]: a closed loop of connections.
-//! - [`process`]: servers pinned to one processor, and what they cost by the kernel's account.
-//! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: what those with TLS show.
-//! - [`request`]: what is sent to them.
+//! - [`process`]: servers pinned to one CPU, and their CPU time as the kernel accounts it.
+//! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: their TLS certificate.
+//! - [`request`]: the HTTP requests.
 //! - [`report`], [`page`], [`plot`], [`machine`]: the table, and docs/performance.md.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
@@ -44,10 +44,10 @@ use gatekey_credentials::jwt::Algorithm;
 
 use crate::{gatekey::Bench, report::Section};
 
-/// How tokens can be signed; the first is the default.
+/// Signature algorithms of tokens; the first is Gatekey's default.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256];
 
-/// Measures Gatekey beside floors in the same run.
+/// Measure Gatekey beside floors in the same run.
 #[derive(Parser)]
 #[command(bin_name = "bench/run", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -59,62 +59,60 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Served {
-    /// Serves as a floor, until killed
+    /// Serve as a floor until killed
     #[command(hide = true)]
     Floor(floor::Work),
 }
 
-/// What to measure, and how.
 #[derive(Args)]
 struct Options {
-    /// What to measure [default: all of it]
+    /// Case to measure [default: all]
     case: Option<Case>,
-    /// Distinct keys [default: 20,000; 100,000 to list]
+    /// Number of keys [default: 20,000; 100,000 for `list`]
     #[arg(long)]
     keys: Option<NonZeroUsize>,
-    /// Seconds of each round
+    /// Seconds per round
     #[arg(long, default_value = "4")]
     seconds: NonZeroU64,
-    /// Rounds; each measures every server once. One more before them warms up
+    /// Rounds, each measuring every server once, after one that warms up
     #[arg(long, default_value = "5")]
     rounds: NonZeroUsize,
-    /// Connections at the same time
+    /// Concurrent connections
     #[arg(long, default_value = "16")]
     connections: NonZeroUsize,
-    /// Writes docs/performance.md and its plots
+    /// Write docs/performance.md and its plots
     #[arg(long, conflicts_with = "case")]
     write: bool,
-    /// The date that is written [default: that of the commit]
+    /// Date on the page [default: the date of the commit]
     #[arg(long, requires = "write")]
     date: Option<String>,
-    /// Where the page and its plots are written
+    /// Directory of the page and its plots
     #[arg(long, default_value = "docs", hide = true)]
     docs: PathBuf,
-    /// Another build of Gatekey: measures both in turn, and compares them instead of floors and peers
+    /// Another build of Gatekey to compare with, instead of floors and peers
     #[arg(long, value_name = "PROGRAM", conflicts_with = "write")]
     against: Option<PathBuf>,
-    /// Where peers are
+    /// Directory of the peers
     #[arg(long, default_value = "bench/peers", hide = true)]
     peers: PathBuf,
 }
 
 impl Options {
-    /// How long a round takes.
     fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds.get())
     }
 
-    /// Distinct keys, where so many are meant when nobody says.
+    /// The number of keys, or a default.
     fn keys_or(&self, default: usize) -> usize {
         self.keys.map_or(default, NonZeroUsize::get)
     }
 
-    /// Distinct keys of everything but lists.
+    /// The number of keys for every case but `list`.
     fn keys(&self) -> usize {
         self.keys_or(20_000)
     }
 
-    /// Round 0, which warms up, and those that count.
+    /// Round 0, which warms up, and the rounds that count.
     fn rounds(&self) -> impl Iterator<Item = usize> + use<> {
         0..=self.rounds.get()
     }
@@ -122,17 +120,17 @@ impl Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Case {
-    /// A token over a kept connection
+    /// Tokens over keep-alive connections
     Tokens,
-    /// A token over a new TLS connection
+    /// Tokens over new TLS connections
     Handshakes,
-    /// A token introspected, at first sight and again
+    /// Introspection of new tokens and of tokens seen before
     Introspection,
-    /// A key made, durably
+    /// Durable key creation
     Create,
-    /// A page of keys, at the front and deep
+    /// Pages of keys, first and deep
     List,
-    /// Memory, and the time from start to first token
+    /// Memory, and time from start to first token
     Memory,
 }
 
@@ -177,7 +175,7 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     for case in cases {
         eprint_progress(&case.name());
         let section = case.measure(&bench).await.with_context(|| format!("{} failed", case.name()))?;
-        // What was measured is not lost when a later case fails.
+        // Printed at once, so that it is not lost when a later case fails.
         println!("\n{}\n\n{}", section.title, section.paragraphs().join("\n\n"));
         sections.push(section);
     }
@@ -191,7 +189,7 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stderr, reason = "progress is no figure")]
+#[expect(clippy::print_stderr, reason = "progress goes to standard error")]
 fn eprint_progress(name: &str) {
     eprintln!("measuring {name} ...");
 }

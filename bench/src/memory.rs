@@ -1,4 +1,4 @@
-//! Resident memory, idle and with keys in use, and the time from a start to the first token.
+//! Resident memory, idle and with keys in use, and time from start to first token.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -15,16 +15,14 @@ use crate::{
     request,
 };
 
-/// MiB that an idle server has resident.
+/// Resident memory of an idle server, in MiB.
 const IDLE_BAR: Bar = Bar::AtMost(20.0);
-/// MiB with the keys in use.
+/// Resident memory with the keys in use, in MiB.
 const IN_USE_BAR: Bar = Bar::AtMost(40.0);
-/// Milliseconds from the start to the first token.
+/// Time from start to first token, in milliseconds.
 const START_BAR: Bar = Bar::AtMost(100.0);
-/// When a server that does not answer is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Measures each.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let home = bench.home().await?;
     let keys = home.clients.len();
@@ -43,18 +41,13 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (unit, lines) = (Unit::Mebibytes, &mut section.lines);
     lines.push(Line::alone("Resident, idle", &[idle], unit, IDLE_BAR));
     lines.push(Line::alone(format!("Resident, {keys} keys in use"), &[in_use], unit, IN_USE_BAR));
-    lines.push(Line::alone(
-        "Resident for each key",
-        &[bytes_a_key(idle, loaded, keys)],
-        Unit::Bytes,
-        Bar::None,
-    ));
+    lines.push(Line::alone("Resident per key", &[bytes_a_key(idle, loaded, keys)], Unit::Bytes, Bar::None));
     let what = format!("Start to first token, {keys} keys");
     lines.push(Line::alone(what, &starts, Unit::Milliseconds, START_BAR));
     section.notes.push(
-        "Idle: after the admin's first token. In use: after a token of each key, and its introspection, by 64 \
-         callers. For each key: between an idle server without keys and one with them. Start: from exec, by \
-         taskset, to the answer, the files in the page cache, the server before it killed."
+        "Idle: after the admin's first token. In use: after a token of each key and its introspection, by 64 \
+         callers. Per key: the difference between an idle server with and without keys. Start: from exec, \
+         through taskset, to the answer, with files in the page cache and the previous server killed."
             .to_owned(),
     );
     let rows = [
@@ -66,7 +59,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// MiB that a server without keys has resident after the admin's first token; `init` makes the admin.
+/// Resident memory without keys after the admin's first token, in MiB. `init` creates the admin.
 pub(crate) async fn idle(home: &mut Home, init: bool) -> anyhow::Result<f64> {
     let server = home.serve(&Settings::default())?;
     if init {
@@ -76,15 +69,15 @@ pub(crate) async fn idle(home: &mut Home, init: bool) -> anyhow::Result<f64> {
     Ok(mebibytes(server.resident()?))
 }
 
-/// MiB that a server with keys has resident.
+/// Resident memory of a server with keys, in MiB.
 pub(crate) struct Resident {
     /// After the admin's first token.
     loaded: f64,
-    /// After a token of each key, and its introspection.
+    /// After a token of each key and its introspection.
     pub(crate) in_use: f64,
 }
 
-/// Uses each key of a data directory once.
+/// Uses each key of the data directory once.
 pub(crate) async fn in_use(home: &Home) -> anyhow::Result<Resident> {
     let server = home.serve(&Settings::default())?;
     home.log_in(&server).await?;
@@ -97,7 +90,7 @@ pub(crate) async fn in_use(home: &Home) -> anyhow::Result<Resident> {
     Ok(Resident { loaded, in_use: mebibytes(server.resident()?) })
 }
 
-/// From exec, by way of `taskset`, to a token's answer.
+/// The time from exec, through `taskset`, to the answer with a token.
 pub(crate) async fn start_to_first_token(home: &Home) -> anyhow::Result<Duration> {
     let request = request::token(home.clients.last().context("there are keys")?);
     let listen = free_address()?.to_string();
@@ -108,7 +101,11 @@ pub(crate) async fn start_to_first_token(home: &Home) -> anyhow::Result<Duration
         if let Ok(connection) = Connection::open(&listen).await {
             break connection;
         }
-        ensure!(started.elapsed() < PATIENCE, "the server did not start within {} s", PATIENCE.as_secs());
+        ensure!(
+            started.elapsed() < START_TIMEOUT,
+            "the server did not start within {} s",
+            START_TIMEOUT.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     connection.call(&request).await?;

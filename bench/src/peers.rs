@@ -1,5 +1,5 @@
-//! Other servers that do the same, where they can be had: programs that serve and describe themselves, as
-//! bench/peers/README.md tells.
+//! Other servers that issue tokens, where they can be installed. Each is a program that serves and
+//! describes itself, as bench/peers/README.md says.
 
 use std::path::Path;
 
@@ -12,53 +12,45 @@ use crate::{
     request::{self, Client},
 };
 
-/// A peer that may be had.
+/// A peer that may be installed.
 pub(crate) struct Known {
-    /// Its folder.
     name: &'static str,
-    /// How many times its rate of tokens the design promises.
+    /// The goal for Gatekey's token rate, relative to the peer's.
     pub(crate) token_rate: f64,
 }
 
 const KNOWN: [Known; 2] =
     [Known { name: "node-oidc-provider", token_rate: 8.0 }, Known { name: "hydra", token_rate: 100.0 }];
 
-/// A peer that serves.
+/// A running peer.
 pub(crate) struct Peer {
-    /// Its process.
     pub(crate) server: Server,
-    /// What it told.
     pub(crate) description: Description,
-    /// What is known without it.
     pub(crate) known: &'static Known,
 }
 
-/// What a peer says of itself.
+/// How a peer describes itself.
 #[derive(Deserialize)]
 pub(crate) struct Description {
-    /// With its version.
     pub(crate) name: String,
-    /// Its clients.
     clients: Vec<Client>,
-    /// Gives a JWT signed with ES256.
+    /// Issues a JWT signed with ES256.
     pub(crate) token: Endpoint,
-    /// Gives a token that it introspects.
+    /// Issues a token that the peer introspects.
     pub(crate) introspected_token: Endpoint,
-    /// Tells of tokens (RFC 7662).
+    /// Introspects tokens (RFC 7662).
     pub(crate) introspection: Endpoint,
 }
 
-/// Where something is asked for.
 #[derive(Deserialize)]
 pub(crate) struct Endpoint {
-    /// Host and port.
     pub(crate) address: String,
     path: String,
     #[serde(default)]
     form: String,
 }
 
-/// Starts every peer that can be had, and says which are left out, and why.
+/// Starts every peer that is installed, and reports why the others are left out.
 pub(crate) fn start(directory: &Path) -> (Vec<Peer>, Vec<String>) {
     let (mut peers, mut left_out) = (Vec::new(), Vec::new());
     for known in &KNOWN {
@@ -74,17 +66,17 @@ pub(crate) fn start(directory: &Path) -> (Vec<Peer>, Vec<String>) {
 }
 
 impl Peer {
-    /// Asks for a JWT as each client, round and round.
+    /// Requests for a JWT as each client, in a cycle.
     pub(crate) fn token_requests(&self) -> Requests {
         Requests::again(self.requests(&self.description.token).collect())
     }
 
-    /// Asks for a token that the peer introspects, as the first so many clients.
+    /// Requests for a token that the peer introspects, as the first `count` clients.
     pub(crate) fn introspected_token_requests(&self, count: usize) -> Vec<Vec<u8>> {
         self.requests(&self.description.introspected_token).take(count).collect()
     }
 
-    /// Asks about each token as the first client, round and round.
+    /// Introspection requests for each token as the first client, in a cycle.
     ///
     /// # Errors
     /// When the peer has no client.

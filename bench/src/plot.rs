@@ -1,4 +1,4 @@
-//! Plots as SVG: a horizontal bar for each figure.
+//! Plots as SVG: one horizontal bar per figure.
 
 use std::fmt::Write as _;
 
@@ -18,13 +18,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// A figure with its name.
     pub(crate) fn new(label: &str, value: f64, unit: Unit) -> Self {
         Self { label: label.to_owned(), value, unit }
     }
 }
 
-/// Draws the rows in their order. Gatekey, floors and peers have a colour each.
+/// Draws the rows in order. Gatekey, floors and peers have a color each.
 pub(crate) fn svg(title: &str, rows: &[Row]) -> String {
     let count = f64::from(u32::try_from(rows.len()).expect("rows are few"));
     let (width, height) = (LABELS + BARS + FIGURES, TOP + ROW * count + 8.0);

@@ -1,4 +1,4 @@
-//! Servers pinned to one processor, and what they cost by the kernel's account.
+//! Servers pinned to one CPU, and their CPU time as the kernel accounts it.
 
 use std::{
     fs,
@@ -10,12 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-/// Where servers run.
 pub(crate) const SERVER_CPU: usize = 0;
-/// Where the load is made.
+/// The CPU of the load.
 pub(crate) const GENERATOR_CPU: usize = 1;
 
-/// Pins this process.
 pub(crate) fn pin_self(cpu: usize) -> anyhow::Result<()> {
     let status = Command::new("taskset")
         .args(["--all-tasks", "--pid", "--cpu-list", &cpu.to_string(), &std::process::id().to_string()])
@@ -26,14 +24,14 @@ pub(crate) fn pin_self(cpu: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processor time of this process so far, user and system.
+/// CPU time of this process so far, user and system.
 pub(crate) fn own_cpu_time() -> anyhow::Result<Duration> {
     cpu_time_of("self")
 }
 
 fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
-    // schedstat counts nanoseconds for a thread; stat counts ticks for the process. Threads that did something in
-    // a round live on to its end, so the threads' sum is the process's.
+    // A thread's schedstat has nanoseconds; the process's stat has ticks. Threads that work in a round
+    // live until its end, so their sum is the process's time.
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
@@ -42,34 +40,33 @@ fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How long a processor was at work so far for processes, or taken away by other machines on the same hardware.
-/// Interrupts are left out: some kernels count them to the process that they interrupt as well.
+/// How long processes used a CPU so far, including time stolen by other virtual machines. Interrupts
+/// are left out: some kernels also charge them to the interrupted process.
 pub(crate) fn busy_time(cpu: usize) -> anyhow::Result<Duration> {
-    /// Of Linux, whatever its own clock does.
+    /// Fixed on Linux, whatever the kernel's own tick.
     const TICKS_A_SECOND: u64 = 100;
     let stat = fs::read_to_string("/proc/stat")?;
     let name = format!("cpu{cpu} ");
     let line = stat.lines().find_map(|line| line.strip_prefix(&name)).context("the processor is there")?;
     let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     let [user, nice, system, _idle, _iowait, _irq, _softirq, steal, ..] = ticks[..] else {
-        bail!("/proc/stat is not as proc(5) tells");
+        bail!("/proc/stat is not as proc(5) describes it");
     };
     Ok(Duration::from_millis((user + nice + system + steal) * 1000 / TICKS_A_SECOND))
 }
 
-/// A server on [`SERVER_CPU`]. Killed when dropped.
+/// A server on [`SERVER_CPU`], killed on drop.
 pub(crate) struct Server {
     child: Child,
-    /// Host and port.
     pub(crate) address: String,
 }
 
 impl Server {
-    /// Starts a command and waits for the line on standard error that `ready` makes something of. Later lines
-    /// are read and thrown away.
+    /// Starts a command and waits for the line on standard error that `ready` recognizes. Later lines
+    /// are discarded.
     ///
     /// # Errors
-    /// When it cannot be started, or ends before such a line; then with its last one.
+    /// When it does not start, or ends before that line; the error has its last line.
     pub(crate) fn start<T>(
         program: &Path,
         arguments: &[String],
@@ -94,7 +91,7 @@ impl Server {
         }
     }
 
-    /// Starts a command that will listen on an address, and does not wait for it.
+    /// Starts a command that will listen on an address, without waiting for it.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -114,7 +111,7 @@ impl Server {
             .with_context(|| format!("{} cannot be started", program.display()))
     }
 
-    /// Processor time so far, user and system.
+    /// CPU time so far, user and system.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
         cpu_time_of(&self.child.id().to_string())
     }
@@ -127,7 +124,7 @@ impl Server {
     }
 }
 
-/// A full pipe would stop the server; its log lines are part of what it costs, reading them is not.
+/// Discards the server's log, because a full pipe would block it.
 fn drain(mut lines: BufReader<ChildStderr>) {
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
 }

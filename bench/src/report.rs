@@ -1,4 +1,4 @@
-//! Figures beside the design's bars, as tables.
+//! Figures beside the bars, as tables.
 
 use std::fmt;
 
@@ -9,49 +9,35 @@ use crate::{
     plot::{self, Row},
 };
 
-/// What a case gave.
+/// The results of a case.
 pub(crate) struct Section {
-    /// For people.
     pub(crate) title: &'static str,
-    /// What has a bar, or is shown beside what has.
+    /// Rows with a bar, and rows shown beside them.
     pub(crate) lines: Vec<Line>,
-    /// Every server that was measured by what it costs.
+    /// Every server measured by CPU time.
     pub(crate) figures: Vec<Figures>,
-    /// What to know of it.
     pub(crate) notes: Vec<String>,
-    /// Its pictures.
     pub(crate) plots: Vec<Plot>,
 }
 
-/// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Bar {
-    /// So much or less.
     AtMost(f64),
-    /// So much or more.
     AtLeast(f64),
-    /// Nothing; shown beside.
     None,
 }
 
-/// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Processor time.
     CpuMicroseconds,
-    /// Time.
     Microseconds,
-    /// Time.
     Milliseconds,
-    /// Memory.
     Mebibytes,
-    /// Memory.
     Bytes,
-    /// Rate.
     PerSecond,
 }
 
-/// A row of the table of bars. Figures are one a round; a bar holds their median.
+/// A row of the table of bars. Figures are one per round; a bar applies to their median.
 pub(crate) struct Line {
     what: String,
     ours: String,
@@ -65,20 +51,18 @@ pub(crate) struct Line {
 
 /// A picture: a bar for each figure.
 pub(crate) struct Plot {
-    /// Of its file, without the ending.
+    /// The file name without its extension.
     pub(crate) name: String,
-    /// The file's text.
     pub(crate) svg: String,
 }
 
 impl Section {
-    /// Without figures.
     pub(crate) fn new(title: &'static str) -> Self {
         let (lines, figures, notes, plots) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { title, lines, figures, notes, plots }
     }
 
-    /// Everything but bars and plots: paragraphs.
+    /// Notes and the table of servers, as paragraphs.
     pub(crate) fn paragraphs(&self) -> Vec<String> {
         let servers = (!self.figures.is_empty()).then(|| servers(&self.figures));
         self.notes.iter().cloned().chain(servers).collect()
@@ -86,7 +70,7 @@ impl Section {
 }
 
 impl Line {
-    /// What a request costs, beside another's cost in the same rounds.
+    /// CPU per request, beside another server's in the same rounds.
     pub(crate) fn cost(what: impl Into<String>, ours: &Figures, theirs: &Figures, bar: Bar) -> Self {
         let unit = Unit::CpuMicroseconds;
         Self {
@@ -96,13 +80,13 @@ impl Line {
         }
     }
 
-    /// Requests a second, beside another's in the same rounds.
+    /// Requests per second, beside another server's in the same rounds.
     pub(crate) fn rate(what: impl Into<String>, ours: &Figures, theirs: &Figures, bar: Bar) -> Self {
         let unit = Unit::PerSecond;
         Self::beside(what, (&ours.rates, unit), &theirs.name, (&theirs.rates, unit), bar)
     }
 
-    /// Figures and those beside them, round by round.
+    /// Figures beside others, round by round.
     pub(crate) fn beside(
         what: impl Into<String>,
         (ours, unit): (&[f64], Unit),
@@ -123,7 +107,7 @@ impl Line {
         }
     }
 
-    /// Figures that have a bar of their own.
+    /// Figures with an absolute bar.
     pub(crate) fn alone(what: impl Into<String>, ours: &[f64], unit: Unit, bar: Bar) -> Self {
         let value = median(ours);
         let limit = match bar {
@@ -145,7 +129,6 @@ impl Line {
 }
 
 impl Plot {
-    /// What requests cost.
     pub(crate) fn cost(name: impl Into<String>, figures: &[Figures]) -> Self {
         let row = |figures: &Figures| Row::new(&figures.name, median(&figures.micros), Unit::CpuMicroseconds);
         let mut figures: Vec<_> = figures.iter().collect();
@@ -153,7 +136,6 @@ impl Plot {
         Self::of(name, "Server CPU per request", &figures.into_iter().map(row).collect::<Vec<_>>())
     }
 
-    /// Any figures of one kind.
     pub(crate) fn of(name: impl Into<String>, title: &str, rows: &[Row]) -> Self {
         Self { name: name.into(), svg: plot::svg(title, rows) }
     }
@@ -181,7 +163,6 @@ impl fmt::Display for Bar {
 }
 
 impl Unit {
-    /// A figure with its unit.
     pub(crate) fn show(self, value: f64) -> String {
         match self {
             Self::CpuMicroseconds => format!("{value:.1} µs CPU"),
@@ -194,9 +175,9 @@ impl Unit {
     }
 }
 
-/// The bars of all cases, in one table that is Markdown as well.
+/// The bars of all cases as one table, valid Markdown.
 pub(crate) fn bars(sections: &[Section]) -> String {
-    let header = ["what", "Gatekey", "beside", "ratio (of the rounds)", "bar", "", "rate", "p99"];
+    let header = ["what", "Gatekey", "beside", "ratio (range)", "bar", "", "rate", "p99"];
     let cells = |line: &Line| {
         [
             line.what.clone(),
@@ -212,14 +193,14 @@ pub(crate) fn bars(sections: &[Section]) -> String {
     table(header, sections.iter().flat_map(|section| section.lines.iter().map(cells)))
 }
 
-/// Every server of a case, in a table that is Markdown as well.
+/// Every server of a case as a table, valid Markdown.
 fn servers(figures: &[Figures]) -> String {
-    let header = ["server", "CPU a request (of the rounds)", "rate", "p50", "p99", "busy"];
+    let header = ["server", "CPU per request (range)", "rate", "p50", "p99", "busy"];
     table(
         header,
         figures.iter().map(|figures| {
             let remark = match figures.disturbance() {
-                Some(share) => format!(", DISTURBED: others had {:.0} %", 100.0 * share),
+                Some(share) => format!(", DISTURBED: others used {:.0} %", 100.0 * share),
                 None if figures.was_busy() => String::new(),
                 None => ", not the limit".to_owned(),
             };
@@ -235,13 +216,13 @@ fn servers(figures: &[Figures]) -> String {
     )
 }
 
-/// What to know of the run as a whole: how far others disturbed it, if they did.
+/// A warning if other processes disturbed the run.
 pub(crate) fn disturbance(sections: &[Section]) -> Option<String> {
     let figures = sections.iter().flat_map(|section| &section.figures);
     let most = figures.filter_map(Figures::disturbance).fold(0.0, f64::max);
     let text = format!(
-        "**Disturbed**: other processes had up to {:.0} % of a processor that was measured. Take the figures on a \
-         machine with nothing else to do.",
+        "**Disturbed**: other processes used up to {:.0} % of a measured CPU. Repeat the run on an idle \
+         machine.",
         100.0 * most
     );
     (most > 0.0).then_some(text)
@@ -257,7 +238,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item 
     table.to_string()
 }
 
-/// The median, and from where to where the rounds went.
+/// The median with the range of the rounds.
 fn spread(figures: &[f64]) -> String {
     let digits = if median(figures) < 10.0 { 2 } else { 1 };
     let low = figures.iter().copied().fold(f64::INFINITY, f64::min);

@@ -1,39 +1,35 @@
-//! What is sent: whole HTTP/1.1 requests, as public clients write them.
+//! HTTP/1.1 requests as public clients write them.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::json;
 
-/// What proves a client of a server's.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Client {
-    /// Its id.
     #[serde(rename = "client_id")]
     pub(crate) id: String,
-    /// Its secret.
     #[serde(rename = "client_secret")]
     pub(crate) secret: String,
 }
 
-/// The form of a token request of Flyte's clients.
+/// The token request form that Flyte's clients send.
 pub(crate) const TOKEN_FORM: &str = "grant_type=client_credentials&scope=all";
 
-/// Asks Gatekey for a token.
+/// Requests a token from Gatekey.
 pub(crate) fn token(client: &Client) -> Vec<u8> {
     form("/oauth2/token", client, TOKEN_FORM)
 }
 
-/// Asks Gatekey about a token.
+/// Introspects a token at Gatekey.
 pub(crate) fn introspection(client: &Client, token: &str) -> Vec<u8> {
     form("/oauth2/introspect", client, &format!("token={token}"))
 }
 
-/// Makes a key.
 pub(crate) fn create(token: &str, client_id: &str) -> Vec<u8> {
     rpc("Create", token, &json!({ "clientId": client_id, "clientName": client_id }))
 }
 
-/// Asks for a page of keys.
+/// Requests a page of keys.
 pub(crate) fn list(token: &str, limit: usize, page_token: &str) -> Vec<u8> {
     rpc("List", token, &json!({ "request": { "limit": limit, "token": page_token } }))
 }

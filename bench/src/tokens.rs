@@ -1,4 +1,5 @@
-//! `client_credentials` to a JWT over kept connections in the clear, beside a floor that signs once.
+//! Tokens by `client_credentials` over keep-alive connections without TLS, beside a floor that signs
+//! once.
 
 use gatekey_credentials::jwt::Algorithm;
 
@@ -11,16 +12,16 @@ use crate::{
     report::{Bar, Line, Plot, Section, Unit},
 };
 
-/// Of the floor's processor time.
+/// Relative to the floor's CPU time.
 const BAR: Bar = Bar::AtMost(1.25);
-/// Milliseconds, of the default algorithm alone: so many of RSA's signatures take longer than that.
+/// In milliseconds, for the default algorithm only: at this load, RSA signatures alone take longer.
 const P99_BAR: Bar = Bar::AtMost(3.0);
 
-/// Measures each algorithm, the default one beside peers.
+/// Measures each algorithm, and the default one beside peers.
 pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (peers, left_out) = peers::start(&bench.options.peers);
-    let mut section = Section::new("Tokens over kept connections");
-    section.notes.push(format!("{} distinct keys, HTTP/1.1 in the clear.", bench.options.keys()));
+    let mut section = Section::new("Tokens over keep-alive connections");
+    section.notes.push(format!("{} distinct keys, HTTP/1.1 without TLS.", bench.options.keys()));
     section.notes.extend(left_out);
     for algorithm in ALGORITHMS {
         let beside = if algorithm == ALGORITHMS[0] { peers.as_slice() } else { &[] };
@@ -33,7 +34,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         }
         for (peer, theirs) in beside.iter().zip(theirs) {
             let bar = Bar::AtLeast(peer.known.token_rate);
-            section.lines.push(Line::rate("Tokens a second", ours, theirs, bar));
+            section.lines.push(Line::rate("Tokens per second", ours, theirs, bar));
         }
         section.plots.push(Plot::cost(format!("tokens-{}", algorithm.as_str().to_lowercase()), &figures));
         section.figures.extend(figures);
@@ -41,7 +42,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// A floor that does nothing, one that signs, Gatekey, and the peers, in this order.
+/// Measures a floor that does nothing, one that signs, Gatekey, and the peers, in this order.
 async fn run(bench: &Bench, algorithm: Algorithm, peers: &[Peer]) -> anyhow::Result<Vec<Figures>> {
     let home = bench.home().await?;
     let requests = home.token_requests();
