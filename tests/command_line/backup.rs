@@ -177,7 +177,7 @@ async fn no_file_is_overwritten_and_no_backup_entered_for_it() {
     let shelf = Shelf::new();
     let file = shelf.file("mine", "a letter");
     let stderr = fails(&back_up(&server.process.data_dir, Path::new(&file), &[]), 2);
-    assert!(stderr.contains("exists already"), "{stderr}");
+    assert!(stderr.contains("already exists"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "a letter");
     assert_eq!(shelf.names(), ["mine".to_owned()].into());
     assert!(!server.ledger().await.iter().any(|entry| entry.action == "store.back_up"));
@@ -281,7 +281,7 @@ async fn only_an_empty_directory_is_restored_into_and_it_may_hold_the_root_key()
     fs::create_dir(&new).unwrap();
     let words = ["restore", file.to_str().unwrap(), "--data-dir", new.to_str().unwrap()];
     let said_missing = fails(&run(&words), 2);
-    assert!(said_missing.contains("not in the backup"), "{said_missing}");
+    assert!(said_missing.contains("backups do not include it"), "{said_missing}");
     fs::copy(old.join("root.key"), new.join("root.key")).unwrap();
     stdout(&run(&words));
     ServerProcess::start_on(&new, &["--public-url", PUBLIC_URL]).token(&server.admin).await;
@@ -324,7 +324,7 @@ async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
     });
     assert_eq!(told["compared"], expected);
     let text = stdout(&restore(&file, &shelf.path("two"), &old, &["--compare", old.to_str().unwrap()]));
-    assert!(text.contains("usable again: delete them  deleted made-again"), "{text}");
+    assert!(text.contains("usable again (delete them)  deleted made-again"), "{text}");
     let text = stdout(&restore(&file, &shelf.path("three"), &old, &[]));
     assert!(text.contains("--compare"), "{text}");
     let unreadable = restore(&file, &shelf.path("four"), &old, &["--compare", "/nonexistent"]);

@@ -67,7 +67,7 @@ fn people_read_the_secret_with_a_warning() {
         directory.path().canonicalize().unwrap().join("ca.pem").to_str().unwrap()
     );
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(warning.contains("shown this once"), "{warning}");
+    assert!(warning.contains("shown only once"), "{warning}");
 }
 
 #[tokio::test]

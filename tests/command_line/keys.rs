@@ -58,7 +58,7 @@ async fn a_created_key_is_said_to_people_with_a_warning() {
     assert_eq!(value_of(&text, "endpoint"), server.process.endpoint());
     let key = Credentials { client_id: "my-key".to_owned(), client_secret: secret };
     assert_eq!(value_of(&text, "encoded credentials"), key.encoded(server.process.endpoint()));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("shown this once"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("shown only once"));
     assert!(!text.contains('\u{1b}'), "no colour where nobody looks");
 }
 
@@ -255,7 +255,7 @@ async fn a_deleted_key_is_gone() {
     let key = server.create_key("ci").await;
     let output = server.run("key delete ci");
     assert_eq!(stdout(&output), "", "there is nothing to print");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("ci is deleted"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("deleted ci;"));
     assert_eq!(server.http.token(&key, &[]).await.status, 401);
     fails(&server.run("key get ci"), 3);
 }

@@ -159,7 +159,7 @@ async fn export_writes_every_entry_to_a_new_file_for_its_owner_alone() {
     assert_eq!(rest, entries[2..]);
 
     let stderr = fails(&ledger(&server.process.data_dir, &["export", path]), 2);
-    assert!(stderr.contains("exists already"), "{stderr}");
+    assert!(stderr.contains("already exists"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left behind");
 }
@@ -183,7 +183,7 @@ fn a_directory_without_a_database_is_refused_and_not_made() {
     let data_dir = directory.path().join("data");
     for words in [["list"], ["verify"], ["export"]] {
         let stderr = fails(&ledger(&data_dir, &words), 2);
-        assert!(stderr.contains("no database"), "{stderr}");
+        assert!(stderr.contains("no Gatekey database"), "{stderr}");
     }
     assert!(!data_dir.exists());
 }

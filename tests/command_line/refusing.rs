@@ -207,7 +207,7 @@ async fn a_root_key_that_is_none_is_refused_untouched() {
 async fn a_missing_root_key_is_refused_and_none_made() {
     let used = Used::killed().await;
     fs::remove_file(used.file("root.key")).unwrap();
-    used.refused(&["root.key is missing", "put it back"]);
+    used.refused(&["root.key is missing", "restore the file"]);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ fn serve_by_modes(used: &Used) -> Option<Output> {
 #[tokio::test]
 async fn files_that_cannot_be_read_are_told_and_left_alone() {
     let used = Used::killed().await;
-    for (name, words) in [("root.key", "cannot be read"), ("gatekey.db", "could not be opened")] {
+    for (name, words) in [("root.key", "cannot read the root key"), ("gatekey.db", "could not be opened")] {
         let before = used.contents();
         let mode = used.file(name).metadata().unwrap().permissions();
         fs::set_permissions(used.file(name), fs::Permissions::from_mode(0o000)).unwrap();

@@ -646,14 +646,14 @@ async fn where_the_server_may_not_write_the_file_people_make_it_themselves() {
     let words = ["root-key", "new", "--root-key-file", root_key.to_str().unwrap(), new.to_str().unwrap()];
     stdout(&run(&words));
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(fails(&run(&words), 2).contains("is not overwritten"));
+    assert!(fails(&run(&words), 2).contains("will not be overwritten"));
     let again = ["root-key", "new", "--root-key-file", new.to_str().unwrap(), "another.key"];
-    assert!(fails(&run(&again), 2).contains("pending already"));
+    assert!(fails(&run(&again), 2).contains("already pending"));
     // As a mounted secret is brought up to date.
     fs::rename(&new, &root_key).unwrap();
     let rotated = on(data_dir, &["root-key", "rotate", "--output", "json"]);
     assert_eq!(json(&rotated), json!({ "version": 2, "was_begun": true, "still_pending": true }));
-    assert!(String::from_utf8_lossy(&rotated.stderr).contains("take the word pending out"));
+    assert!(String::from_utf8_lossy(&rotated.stderr).contains("remove the word pending by hand"));
     server.serves(&server.admin, &server.admin_token).await;
     let text = fs::read_to_string(&root_key).unwrap();
     fs::write(&root_key, text.replace(" pending", "")).unwrap();
@@ -662,7 +662,7 @@ async fn where_the_server_may_not_write_the_file_people_make_it_themselves() {
     server.token(&server.admin).await;
     let retired = on(data_dir, &["root-key", "retire", "1"]);
     stdout(&retired);
-    assert!(String::from_utf8_lossy(&retired.stderr).contains("take the line gatekey-root-key-1:"));
+    assert!(String::from_utf8_lossy(&retired.stderr).contains("remove the line gatekey-root-key-1:"));
 }
 
 #[tokio::test]

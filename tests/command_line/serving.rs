@@ -76,7 +76,8 @@ async fn a_second_signal_stops_the_server_at_once() {
     server.process.wait_for_log("draining connections");
     stop("TERM", server.process.pid());
     assert_eq!(server.process.wait().code(), Some(0));
-    let stderr = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("once more"));
+    let stderr =
+        |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("second stop signal"));
     assert!(server.process.log().iter().any(stderr));
 }
 

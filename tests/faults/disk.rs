@@ -384,6 +384,6 @@ fn a_read_only_directory_is_told_at_the_start() {
     let output = Command::new(by[0]).args(&by[1..]).args(words).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(shown) && said.contains("cannot be written"), "{said}");
+    assert!(said.contains(shown) && said.contains("cannot write"), "{said}");
     assert!(said.contains("Read-only file system"), "{said}");
 }

@@ -96,8 +96,7 @@ impl Administration {
     pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match self {
             Self::Server(path) => {
-                let start =
-                    LastStart::read(path).context("server.json of the running server cannot be read")?;
+                let start = LastStart::read(path).context("cannot read server.json of the running server")?;
                 Ok(start.address)
             }
             Self::Itself(_, address) => Ok(address.clone()),
@@ -125,9 +124,7 @@ fn must_exist(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let shown = path.display();
-    Err(exit::usage(format!(
-        "there is no database of Gatekey in {shown}; name the data directory with --data-dir"
-    )))
+    Err(exit::usage(format!("no Gatekey database in {shown}; name the data directory with --data-dir")))
 }
 
 impl Administration {
@@ -163,10 +160,10 @@ impl Administration {
                 while left > 0 {
                     let read = stream.read(&mut bytes).await?;
                     if read == 0 {
-                        bail!("the server ended in the middle of the backup");
+                        bail!("the server stopped before the backup was complete");
                     }
                     file.write_all(&bytes[..read])?;
-                    left = left.checked_sub(read as u64).context("more came than the server had said")?;
+                    left = left.checked_sub(read as u64).context("the server sent more than it announced")?;
                 }
                 Ok(created_at)
             }
@@ -174,9 +171,9 @@ impl Administration {
     }
 }
 
-/// What is said to an answer that does not fit its request.
+/// The error for a reply that does not belong to its request.
 pub(crate) fn misunderstood() -> anyhow::Error {
-    anyhow::anyhow!("the server answered something else than was asked; is it another version of gatekey?")
+    anyhow::anyhow!("unexpected reply from the server; it may run a different version of gatekey")
 }
 
 /// The answer, unless it is a refusal.
@@ -184,7 +181,7 @@ pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
     let Response::Error { message, kind } = response else { return Ok(response) };
     let (code, message) = match kind {
         ErrorKind::Exists => {
-            (exit::ALREADY_EXISTS, format!("{message}, or give it a new secret with --rotate"))
+            (exit::ALREADY_EXISTS, format!("{message}, or use --rotate to give it a new secret"))
         }
         ErrorKind::NotFound => (exit::NOT_FOUND, message),
         ErrorKind::Invalid => (exit::USAGE, message),

@@ -1,4 +1,4 @@
-//! Asks a running server by its control socket.
+//! A client of a running server's control socket.
 
 use std::{os::fd::AsRawFd as _, path::Path};
 
@@ -12,23 +12,23 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Coded, IN_USE};
 
-/// Sends one request and reads its answer.
+/// Sends one request and reads the reply.
 pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Response> {
     let mut stream = send(data_dir, request).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    understood(&answer)
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).await?;
+    parse(&reply)
 }
 
-/// Sends one request and reads the line that answers it. What follows the line can be read from the stream.
+/// Sends one request and reads the reply, a line. The stream returns what follows.
 pub(crate) async fn ask_for_more(
     data_dir: &Path,
     request: &Request,
 ) -> anyhow::Result<(Response, BufReader<UnixStream>)> {
     let mut stream = BufReader::new(send(data_dir, request).await?);
-    let mut answer = Vec::new();
-    stream.read_until(b'\n', &mut answer).await?;
-    Ok((understood(&answer)?, stream))
+    let mut reply = Vec::new();
+    stream.read_until(b'\n', &mut reply).await?;
+    Ok((parse(&reply)?, stream))
 }
 
 async fn send(data_dir: &Path, request: &Request) -> anyhow::Result<UnixStream> {
@@ -37,7 +37,8 @@ async fn send(data_dir: &Path, request: &Request) -> anyhow::Result<UnixStream> 
     let shown = data_dir.join(SOCKET);
     let mut stream = UnixStream::connect(&short).await.map_err(|error| {
         let message = format!(
-            "a process uses the data directory but does not answer on {}: {error}; if it is just starting, try again",
+            "a process uses the data directory but does not accept connections on {}: {error}; if it is starting, \
+             try again",
             shown.display()
         );
         Coded { code: IN_USE, message }
@@ -48,6 +49,7 @@ async fn send(data_dir: &Path, request: &Request) -> anyhow::Result<UnixStream> 
     Ok(stream)
 }
 
-fn understood(answer: &[u8]) -> anyhow::Result<Response> {
-    serde_json::from_slice(answer).context("the server's answer on the control socket is not understood")
+fn parse(reply: &[u8]) -> anyhow::Result<Response> {
+    serde_json::from_slice(reply)
+        .context("cannot read the server's reply; it may run a different version of gatekey")
 }

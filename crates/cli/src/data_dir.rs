@@ -1,4 +1,4 @@
-//! What lies in a data directory, and the lock on it.
+//! The files of a data directory, and the lock on it.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -21,25 +21,28 @@ use crate::{
     output,
 };
 
-/// The database's name in a data directory.
+/// The file name of the database.
 pub(crate) const DATABASE: &str = "gatekey.db";
 
-/// A data directory that this process alone uses, until it is dropped.
+/// A data directory, locked by this process until dropped.
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the directory unless it exists, and takes its lock. `what` says who has it, to others.
+    /// Creates the directory unless it exists, and locks it.
+    ///
+    /// Another process that cannot lock it reports `what` as the holder, such as `gatekey serve`.
     pub(crate) fn open(path: &Path, what: &str) -> anyhow::Result<Self> {
         let shown = path.display();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .with_context(|| format!("the data directory {shown} cannot be made"))?;
-        let path = fs::canonicalize(path).with_context(|| format!("the data directory {shown} is gone"))?;
+            .with_context(|| format!("cannot create the data directory {shown}"))?;
+        let path =
+            fs::canonicalize(path).with_context(|| format!("cannot find the data directory {shown}"))?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -47,7 +50,7 @@ impl DataDir {
             .truncate(false)
             .mode(0o600)
             .open(path.join("lock"))
-            .with_context(|| format!("the data directory {shown} cannot be written"))?;
+            .with_context(|| format!("cannot write to the data directory {shown}"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -58,7 +61,7 @@ impl DataDir {
                 return Err(Coded { code: IN_USE, message }.into());
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("the data directory {shown} cannot be locked"));
+                return Err(error).with_context(|| format!("cannot lock the data directory {shown}"));
             }
         }
         lock.set_len(0)?;
@@ -67,53 +70,49 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Whoever keeps a data directory inside a checkout should not commit it.
+    /// Keeps a data directory inside a Git checkout from being committed.
     pub(crate) fn hide_from_git(&self) -> io::Result<()> {
         let ignore = self.file(".gitignore");
         if ignore.exists() { Ok(()) } else { fs::write(&ignore, "*\n") }
     }
 
-    /// The database.
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }
 
-    /// A file in the directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads the root key, or makes one when there is no database yet that would need an older one.
+    /// Reads the root key, or creates one if there is no database yet.
     pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
         let shown = file.display();
         if let Some(keys) = read_root_keys(file)? {
             return Ok(KeptRootKey::with(file, &keys));
         }
-        // A log without its database waits for it to be put back.
+        // A write-ahead log without its database needs the old root key once the database is restored.
         if self.database().try_exists()? || self.file("gatekey.db-wal").try_exists()? {
             bail!(
-                "the root key {shown} is missing, and without it no key in {} can be used; put it back from where \
-                 you keep it, or name it with --root-key-file",
+                "the root key {shown} is missing, so the data in {} cannot be decrypted; restore the file from your \
+                 copy, or name another with --root-key-file",
                 self.path.display()
             );
         }
         let keys = RootKeys::generate(env);
         write_private(file, keys.to_text().as_bytes())
-            .with_context(|| format!("the root key {shown} cannot be written"))?;
+            .with_context(|| format!("cannot write the root key {shown}"))?;
         Ok(KeptRootKey::with(file, &keys))
     }
 }
 
-/// The file of a root key.
 struct KeptRootKey(PathBuf);
 
 impl KeptRootKey {
-    /// A root key that can be rotated in its file.
+    /// Returns a root key that can be rotated in its file.
     fn with(file: &Path, keys: &RootKeys) -> RootKey {
         RootKey::from_file(keys, Some(Arc::new(Self(file.to_owned()))))
     }
@@ -137,48 +136,48 @@ impl RootKeyFile for KeptRootKey {
     }
 }
 
-/// Reads a root key that can be rotated in its file; `None` when there is no such file.
+/// Reads a root key that can be rotated in its file; `None` if there is no such file.
 pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
     Ok(read_root_keys(file)?.map(|keys| KeptRootKey::with(file, &keys)))
 }
 
-/// The versions in the file of a root key.
+/// Reads the versions in a root key file.
 pub(crate) fn existing_root_keys(file: &Path) -> anyhow::Result<RootKeys> {
     read_root_keys(file)?.with_context(|| format!("the root key {} is missing", file.display()))
 }
 
-/// The versions in the file of a root key; `None` when there is no such file.
+/// Reads the versions in a root key file; `None` if there is no such file.
 fn read_root_keys(file: &Path) -> anyhow::Result<Option<RootKeys>> {
     let shown = file.display();
     match fs::metadata(file) {
         Ok(metadata) => {
             let mode = metadata.permissions().mode();
             if mode & 0o077 != 0 {
-                bail!("the root key {shown} can be read by others; mend it with: chmod 600 {shown}");
+                bail!("the root key {shown} is readable by other users; run: chmod 600 {shown}");
             }
             let text = Zeroizing::new(
-                fs::read_to_string(file).with_context(|| format!("the root key {shown} cannot be read"))?,
+                fs::read_to_string(file).with_context(|| format!("cannot read the root key {shown}"))?,
             );
             text.parse().map(Some).map_err(|error| anyhow!("{shown} {error}"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("the root key {shown} cannot be read")),
+        Err(error) => Err(error).with_context(|| format!("cannot read the root key {shown}")),
     }
 }
 
-/// Writes a file that its owner alone can read, whole or not at all.
+/// Writes a file that only its owner can read, atomically.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, bytes, 0o600)
 }
 
-/// Writes a file that everybody may read, whole or not at all.
+/// Writes a file that everyone can read, atomically.
 pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_whole(path, bytes, 0o644)
 }
 
-/// Puts other bytes in the place of a file, whole or not at all; mode and owner stay.
+/// Replaces the content of a file atomically, and keeps its owner and its owner's permissions.
 fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // The file itself, where the path is a link to it.
+    // Follows a link, so that the file and not the link is replaced.
     let path = fs::canonicalize(path)?;
     let metadata = fs::metadata(&path)?;
     let mode = metadata.permissions().mode() & 0o700;
@@ -194,7 +193,7 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_as(path, bytes, mode, |_| Ok(()))
 }
 
-/// Removes what a killed process left of a file that was to take the place of another: it may hold a key.
+/// Removes temporary files of killed processes: they may contain a key.
 fn remove_leftovers(path: &Path) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     for entry in fs::read_dir(directory)? {
@@ -208,7 +207,7 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Prepares the file before it gets its name.
+/// Writes a temporary file, calls `prepare` on it, and renames it to `path`.
 fn write_as(
     path: &Path,
     bytes: &[u8],
@@ -217,7 +216,7 @@ fn write_as(
 ) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Nobody can have put something there beforehand: the name is random and must be new.
+    // A random name that must not exist: no one can have placed a file or a link there.
     name.push(format!(".{}.new", gatekey_core::KeyId::generate(&Env::system())));
     let temporary = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
@@ -229,11 +228,12 @@ fn write_as(
         let _ = fs::remove_file(&temporary);
         return written;
     }
-    // The name must last as long as what will depend on the file.
+    // Makes the new name durable before anything depends on the file.
     File::open(directory)?.sync_all()
 }
 
-/// A new file that its owner alone can read, under another name until it is whole. Removed when dropped before.
+/// A new file that only its owner can read. It has a temporary name until it is finished, and is removed if
+/// it is dropped before.
 pub(crate) struct NewFile {
     path: PathBuf,
     temporary: PathBuf,
@@ -241,40 +241,43 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Begins a file that must not exist yet.
+    /// Creates a file that must not exist yet.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         if path.symlink_metadata().is_ok() {
-            return Err(exit::usage(format!("{shown} exists already, and is not overwritten")));
+            return Err(already_exists(path));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.new", gatekey_core::KeyId::generate(&Env::system())));
         let temporary = path.with_file_name(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-        let file = file.with_context(|| format!("{shown} cannot be written"))?;
+        let file = file.with_context(|| format!("cannot write {shown}"))?;
         Ok(Self { path: path.to_owned(), temporary, file })
     }
 
-    /// Gives the file its name once all of it is on the disk.
+    /// Syncs the file to the disk, and gives it its name.
     pub(crate) fn finish(mut self) -> anyhow::Result<()> {
-        let shown = self.path.display();
         self.file.flush().and_then(|()| self.file.sync_all())?;
-        // A link, unlike a rename, never takes the place of a file that somebody made meanwhile.
+        // Unlike a rename, a link never replaces a file that was created in the meantime.
         match fs::hard_link(&self.temporary, &self.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(exit::usage(format!("{shown} exists already, and is not overwritten")));
+                return Err(already_exists(&self.path));
             }
-            // Some file systems have no links.
+            // Some file systems have no hard links.
             Err(_) => {
-                fs::rename(&self.temporary, &self.path)
-                    .with_context(|| format!("{shown} cannot be written"))?;
+                let shown = self.path.display();
+                fs::rename(&self.temporary, &self.path).with_context(|| format!("cannot write {shown}"))?;
             }
         }
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(())
     }
+}
+
+fn already_exists(path: &Path) -> anyhow::Error {
+    exit::usage(format!("{} already exists and will not be overwritten; choose another file", path.display()))
 }
 
 impl io::Write for NewFile {

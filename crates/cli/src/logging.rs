@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, as text for people or JSON for programs.
+//! Writes log lines to standard error, as text or JSON.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -14,29 +14,30 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::args::LogFormat;
 
-/// How long a line may wait for others.
-const LATEST: Duration = Duration::from_millis(100);
-/// Bytes that do not wait for more.
-const FULL: usize = 64 * 1024;
+/// The longest time that a line waits for others to be written with it.
+const MAX_DELAY: Duration = Duration::from_millis(100);
+/// The number of waiting bytes that are written at once.
+const MAX_WAITING_BYTES: usize = 64 * 1024;
 
 /// The variable that filters what is logged.
 pub(crate) const FILTER_VARIABLE: &str = "GATEKEY_LOG";
 
-/// Starts logging. The filter is that of `GATEKEY_LOG`, by default `info`. What is logged is whole once the
-/// guard is dropped.
+/// Starts logging, filtered by `GATEKEY_LOG` or by `default_level`. Dropping the guard writes the lines
+/// that still wait.
 pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_level));
     let lines = Lines::default();
     let (background, guarded) = (lines.clone(), lines.clone());
-    // Without the thread, lines are written once there are many of them, and at the end.
-    let _ = std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_on());
+    // Without the thread, lines are written once there are many of them, and when the guard is dropped.
+    let _ =
+        std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_forever());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let text = match format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
-    // A second start, in a test of the whole, changes nothing.
+    // Fails when logging was started before, as by another test of this process.
     let _ = if text {
         builder.with_ansi(stderr().is_terminal()).try_init()
     } else {
@@ -45,34 +46,34 @@ pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     Guard { lines: guarded, text }
 }
 
-/// Has every panic of the process told as a line of the log, and without a credential; by itself Rust prints whatever
-/// the message holds.
+/// Logs every panic of the process as one line with credentials redacted. Rust's own hook would print the
+/// message as it is.
 pub(crate) fn report_panics() {
     panic::set_hook(Box::new(report));
 }
 
 fn report(panic: &PanicHookInfo<'_>) {
-    let said = gatekey_core::panic::text(panic.payload());
+    let message = gatekey_core::panic::text(panic.payload());
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     if tracing::dispatcher::has_been_set() {
         let backtrace = backtrace.as_ref().map(tracing::field::display);
-        tracing::error!(panic = said, at, backtrace, "a thread panicked");
+        tracing::error!(panic = message, at, backtrace, "a thread panicked");
     } else {
         let backtrace = backtrace.map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
-        eprintln!("panicked at {at}: {said}{backtrace}");
+        eprintln!("panicked at {at}: {message}{backtrace}");
     }
 }
 
-/// Writes what is left when dropped.
+/// Writes the waiting lines when dropped.
 pub(crate) struct Guard {
     lines: Lines,
     text: bool,
 }
 
 impl Guard {
-    /// Where request lines go: beside everything else that is logged, in the same form.
+    /// The log of requests, in the same format as other lines.
     pub(crate) fn request_log(&self) -> Arc<dyn RequestLog> {
         if self.text { Arc::new(AsEvents) } else { Arc::new(AsJson(self.lines.clone())) }
     }
@@ -80,11 +81,11 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.lines.write_out();
+        self.lines.flush_all();
     }
 }
 
-/// Request lines for people.
+/// Logs requests as events, for text.
 struct AsEvents;
 
 impl RequestLog for AsEvents {
@@ -105,7 +106,9 @@ impl RequestLog for AsEvents {
     }
 }
 
-/// Request lines for programs, of the same shape as the events around them.
+/// Logs requests as JSON lines with the fields of an event.
+///
+/// The general formatter of `tracing` showed in the profile of a token.
 struct AsJson(Lines);
 
 impl RequestLog for AsJson {
@@ -113,17 +116,17 @@ impl RequestLog for AsJson {
         if !tracing::enabled!(target: "gatekey::request", tracing::Level::INFO) {
             return;
         }
-        // Before the lock is taken: what panics within it would be logged by waiting for it.
+        // Before the lock is taken: logging a panic inside it would deadlock.
         let timestamp = humantime::format_rfc3339_micros(crate::clock::now()).to_string();
         self.0.append(|lines| {
-            // Writing to memory does not fail.
+            // Writing to a vector cannot fail.
             let _ = write_line(lines, &timestamp, line);
         });
     }
 }
 
-/// By hand: a serializer looks at each byte for what to escape, where three texts alone may need it, and formatting takes
-/// longer than copying.
+/// Writes a line without a serializer, which would check every byte for characters to escape. Only three
+/// texts can contain some.
 fn write_line(lines: &mut Vec<u8>, timestamp: &str, line: &RequestLine<'_>) -> io::Result<()> {
     lines.extend_from_slice(br#"{"timestamp":""#);
     lines.extend_from_slice(timestamp.as_bytes());
@@ -161,40 +164,40 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-/// Lines on their way to standard error. A write a line would cost every request a system call and a wake-up
-/// of the reader, so lines wait for one another, for a tenth of a second at most.
+/// Lines that wait to be written to standard error. Writing each line by itself would cost every request
+/// a system call and a wake-up of the reader, so lines wait up to [`MAX_DELAY`] for others.
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Vec<u8>>, Condvar)>);
 
 impl Lines {
-    /// Writes lines whenever there are some, for as long as the process lives.
-    fn write_on(&self) {
+    /// Writes lines as they arrive, until the process ends.
+    fn write_forever(&self) {
         let (waiting, some) = &*self.0;
         loop {
             let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let first = some.wait_while(waiting, |waiting| waiting.is_empty());
             let first = first.unwrap_or_else(PoisonError::into_inner);
-            drop(some.wait_timeout_while(first, LATEST, |waiting| waiting.len() < FULL));
-            self.write_out();
+            drop(some.wait_timeout_while(first, MAX_DELAY, |waiting| waiting.len() < MAX_WAITING_BYTES));
+            self.flush_all();
         }
     }
 
-    fn write_out(&self) {
+    fn flush_all(&self) {
         let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing while holding the lock keeps lines in order, and slows requests down when nobody reads,
-        // rather than filling the memory.
+        // Writing under the lock keeps lines in order. If the reader is slow, requests wait instead of
+        // filling the memory.
         let _ = stderr().write_all(&waiting);
         waiting.clear();
     }
 
-    /// Adds what is written, in place: a copy of its own would cost every line an allocation.
+    /// Appends a line in place, without an allocation per line.
     fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let (waiting, some) = &*self.0;
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = waiting.len();
         write(&mut waiting);
-        // The thread sleeps only while there is nothing, or less than is worth a write.
-        if before == 0 || waiting.len() >= FULL {
+        // The thread waits only for the first line, and then for a full batch.
+        if before == 0 || waiting.len() >= MAX_WAITING_BYTES {
             some.notify_one();
         }
     }
@@ -229,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_line_is_one_line_of_json_whatever_its_caller_sent(
+        fn a_request_line_is_always_one_json_line(
             request_id in "\\PC{0,20}", path in ".{0,20}", grpc_status in proptest::option::of(".{0,5}"), peer: Option<std::net::IpAddr>,
         ) {
             let line = RequestLine {
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_of_the_log_without_a_credential() {
+    fn a_panic_is_logged_on_one_line_without_credentials() {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
         let secret = Secret::from_random(&[7; 23]);

@@ -1,15 +1,16 @@
 //! `gatekey`: the server and the command line in one binary.
 //!
 //! # Layout
-//! - [`args`]: the flags. [`commands`]: one file a command.
-//! - [`administration`]: of a data directory, by its server or directly. [`data_dir`]: what lies in a data directory, and the lock on it.
-//! - [`running`]: the composition root: store, application, certificates, sockets.
-//! - [`process`]: what the process asks of the operating system for itself.
-//! - [`output`]: for people on a terminal, and for programs. [`exit`]: what the exit codes mean.
+//! - [`args`]: arguments and flags. [`commands`]: one file per command.
+//! - [`administration`]: operations on a data directory, by its server or in this process.
+//!   [`data_dir`]: the files of a data directory, and its lock.
+//! - [`running`]: the composition root: store, application, certificates and sockets.
+//! - [`process`]: requests to the operating system for this process.
+//! - [`output`]: text, JSON and YAML on standard output, and errors. [`exit`]: exit codes.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
-/// Prints a line to standard output; fails, rather than panics, when nobody reads any more.
+/// Prints a line to standard output. Fails, where `println!` would panic, when the reader is gone.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -36,21 +37,21 @@ use clap::Parser as _;
 fn main() -> std::process::ExitCode {
     // Before there is a secret in memory.
     if let Err(error) = process::forbid_dumps() {
-        eprintln!("warning: a core dump would hold secrets, and cannot be forbidden: {error}");
+        eprintln!("warning: cannot disable core dumps, which would contain secrets: {error}");
     }
     logging::report_panics();
     let arguments = args::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime cannot start: {error}");
+            eprintln!("error: cannot start the async runtime: {error}");
             return exit::FAILURE.into();
         }
     };
     match runtime.block_on(commands::run(arguments)) {
         Ok(()) => exit::SUCCESS.into(),
-        // Whoever reads has had enough, as `head` does; that is no failure.
-        Err(error) if output::nobody_reads(&error) => exit::SUCCESS.into(),
+        // A reader such as `head` may stop early; that is not a failure.
+        Err(error) if output::is_closed_pipe(&error) => exit::SUCCESS.into(),
         Err(error) => {
             output::print_error(&error);
             exit::code(&error).into()

@@ -1,4 +1,4 @@
-//! What is printed: for people on a terminal, and for programs.
+//! Prints results and errors: as text, JSON, YAML or lines for a shell.
 
 use std::{
     io::{self, IsTerminal as _, Write as _, stderr, stdout},
@@ -29,47 +29,45 @@ fn colour_on_stdout() -> bool {
     stdout().is_terminal()
 }
 
-/// Bold, on a terminal.
+/// Bold on a terminal.
 pub(crate) fn bold(text: &str) -> String {
     paint(BOLD, text, colour_on_stdout())
 }
 
-/// Faint, on a terminal.
+/// Faint on a terminal.
 pub(crate) fn dim(text: &str) -> String {
     paint(DIM, text, colour_on_stdout())
 }
 
-/// A mark for what went well.
 pub(crate) fn done_mark() -> String {
     paint(GOOD, "ok", colour_on_stdout())
 }
 
-/// A mark for what will trouble somebody.
 pub(crate) fn warning_mark() -> String {
     paint(WARNING, "warning", colour_on_stdout())
 }
 
-/// A mark for what does not work.
 pub(crate) fn failure_mark() -> String {
     paint(BAD, "FAILED", colour_on_stdout())
 }
 
-/// A warning's first word, for standard error.
+/// The first word of a warning on standard error.
 pub(crate) fn warning_word() -> String {
     paint(WARNING, "warning:", stderr().is_terminal())
 }
 
-/// How programs are told.
+/// A notation for programs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Notation {
-    /// Two blanks of indentation.
+    /// Indented by two spaces.
     Json,
-    /// One document, a line for each scalar; a string that any reader would take for something else is quoted.
+    /// One document with one line per scalar. A string is quoted if any YAML reader could take it for
+    /// another type.
     Yaml,
 }
 
 impl Format {
-    /// How programs are told; `None` where people or a shell read.
+    /// The notation for programs; `None` for text and lines for a shell.
     pub(crate) fn notation(self) -> Option<Notation> {
         match self {
             Self::Json => Some(Notation::Json),
@@ -80,12 +78,11 @@ impl Format {
 }
 
 impl Notation {
-    /// Prints a value.
     pub(crate) fn print(self, value: &impl Serialize) -> anyhow::Result<()> {
         Ok(say!("{}", self.text(value)?)?)
     }
 
-    /// Prints values as one list, each as it comes, so that a million need no memory.
+    /// Prints values as one list, each as it arrives, so that memory use does not grow with the list.
     pub(crate) async fn print_list<T: Serialize>(
         self,
         values: impl Stream<Item = Result<T, Error>>,
@@ -98,7 +95,7 @@ impl Notation {
                     let value = self.text(&value)?.replace('\n', "\n  ");
                     write!(stdout(), "{before}\n  {value}")?;
                 }
-                // Lists of one are one list when they follow one another.
+                // Consecutive YAML lists of one element are one list.
                 Self::Yaml => self.print(&[value])?,
             }
             before = ",";
@@ -111,7 +108,7 @@ impl Notation {
         Ok(())
     }
 
-    /// A value without the end of its last line.
+    /// Returns a value without a final newline.
     fn text(self, value: &impl Serialize) -> anyhow::Result<String> {
         Ok(match self {
             Self::Json => serde_json::to_string_pretty(value)?,
@@ -123,12 +120,12 @@ impl Notation {
     }
 }
 
-/// Whether an error is that standard output was closed by its reader.
-pub(crate) fn nobody_reads(error: &anyhow::Error) -> bool {
+/// Whether the reader of standard output closed it.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An error with its causes, and what to do about it.
+/// Prints an error with its causes and a hint how to fix it.
 pub(crate) fn print_error(error: &anyhow::Error) {
     let mut text = error.to_string();
     let mut hint = None;
@@ -138,7 +135,7 @@ pub(crate) fn print_error(error: &anyhow::Error) {
             break;
         }
     }
-    // A client's error says everything in one sentence; its own causes are for programmers.
+    // The message of a client's error is complete; its causes are for debugging.
     if hint.is_none() && error.downcast_ref::<Error>().is_none() {
         for cause in error.chain().skip(1) {
             let cause = cause.to_string();
@@ -156,9 +153,9 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     }
 }
 
-/// A key with its secret, which is shown this once.
+/// A key with its secret, which is shown only once.
 pub(crate) struct Credentials<'a> {
-    /// Host, and port unless it is 443.
+    /// The host, with the port unless it is 443.
     pub(crate) endpoint: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) client_secret: &'a str,
@@ -167,12 +164,12 @@ pub(crate) struct Credentials<'a> {
 }
 
 impl Credentials<'_> {
-    /// Everything in one string, for our own tools: the endpoint may have a port.
+    /// Encodes the credentials for Gatekey's own tools: the endpoint may have a port.
     pub(crate) fn encoded(&self) -> anyhow::Result<PlainSecret> {
         self.encoded_for(self.endpoint)
     }
 
-    /// Everything in one string for Flyte's tools, which lose everything behind a port: for the bare host.
+    /// Encodes the credentials for Flyte's tools, which cannot decode an endpoint with a port.
     pub(crate) fn encoded_for_flyte(&self) -> anyhow::Result<PlainSecret> {
         self.encoded_for(bare_host(self.endpoint))
     }
@@ -182,7 +179,6 @@ impl Credentials<'_> {
         Ok(EncodedCredentials::new(endpoint, self.client_id, secret, self.organization)?.encode())
     }
 
-    /// Prints them.
     pub(crate) fn print(&self, format: Format) -> anyhow::Result<()> {
         let encoded = self.encoded()?;
         if let Some(notation) = format.notation() {
@@ -198,7 +194,7 @@ impl Credentials<'_> {
             say!("export GATEKEY_API_KEY={}", encoded.expose())?;
             if let Some(port) = port_of(self.endpoint) {
                 say!(
-                    "# Flyte's tools lose the port {port} in a key: use --endpoint {} with it.",
+                    "# Flyte's tools drop the port {port} from a key: use them with --endpoint {}",
                     self.endpoint
                 )?;
             }
@@ -208,7 +204,7 @@ impl Credentials<'_> {
             }
             return Ok(());
         }
-        eprintln!("{} the secret is shown this once; nobody can show it again.", warning_word());
+        eprintln!("{} the secret is shown only once, and cannot be retrieved later", warning_word());
         say!("{}  {}", dim("client id          "), bold(self.client_id))?;
         say!("{}  {}", dim("client secret      "), self.client_secret)?;
         say!("{}  {}", dim("endpoint           "), self.endpoint)?;
@@ -228,13 +224,13 @@ pub(crate) fn bare_host(endpoint: &str) -> &str {
     }
 }
 
-/// The port in an endpoint without a scheme; none for an IPv6 address without one.
+/// The port of an endpoint without a scheme; `None` for an IPv6 address without a port.
 pub(crate) fn port_of(endpoint: &str) -> Option<&str> {
     let (_, port) = endpoint.rsplit_once(':')?;
     (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(port)
 }
 
-/// A word that a shell takes as it is.
+/// Quotes text as one word of a shell, where it needs quotes.
 pub(crate) fn shell_quoted(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'=');
     if !text.is_empty() && text.bytes().all(plain) {
@@ -244,12 +240,12 @@ pub(crate) fn shell_quoted(text: &str) -> String {
     }
 }
 
-/// A date for people.
+/// A date in text output.
 pub(crate) fn date(instant: Option<SystemTime>, otherwise: &str) -> String {
     instant.map_or_else(|| otherwise.to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string())
 }
 
-/// A table without frames.
+/// A table without borders.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -263,17 +259,15 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Text of others with control characters made visible, so that it cannot steer a terminal.
+/// Escapes control characters, so that foreign text cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// What a key may do.
 pub(crate) fn role(key: &KeyDetails) -> String {
     key.role.map_or_else(|| "none".to_owned(), |role| role.to_string())
 }
 
-/// Whether a key can be used.
 pub(crate) fn state(key: &KeyDetails, now: SystemTime) -> &'static str {
     if key.disabled_at.is_some() {
         "disabled"
@@ -295,7 +289,7 @@ mod tests {
         Notation::Yaml.text(value).unwrap()
     }
 
-    /// Any text at all, and texts that are nearly a number, a date, a truth, a reference or a list.
+    /// Any text, including text that resembles a number, date, boolean, reference or list.
     fn odd_text() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<String>(),
@@ -309,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_from_yaml_as_it_was(name in odd_text(), texts in prop::collection::vec(odd_text(), 0..4)) {
+        fn any_text_survives_a_round_trip_through_yaml(name in odd_text(), texts in prop::collection::vec(odd_text(), 0..4)) {
             let value = json!({ name: texts, "deeper": [{ "a": texts, "b": { "c": texts.first() } }] });
             let written = yaml(&value);
             let read: Value = serde_saphyr::from_str(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
@@ -317,14 +311,14 @@ mod tests {
         }
 
         #[test]
-        fn a_text_without_breaks_is_on_one_line(text in "[^\\p{C}\u{2028}\u{2029}]{0,300}") {
+        fn text_without_line_breaks_takes_one_line(text in "[^\\p{C}\u{2028}\u{2029}]{0,300}") {
             prop_assert_eq!(yaml(&json!({ "a": text })).lines().count(), 1);
         }
     }
 
-    /// What YAML 1.1 takes for something else, as libraries for Python and Go do, whatever 1.2 says.
+    /// Libraries for Python and Go still read YAML 1.1, which has more implicit types than 1.2.
     #[test]
-    fn a_text_that_any_reader_takes_for_something_else_is_quoted() {
+    fn ambiguous_text_is_quoted() {
         for text in [
             "yes",
             "No",

@@ -1,8 +1,8 @@
-//! What the process asks of the operating system for itself.
+//! Requests to the operating system for this process.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Keeps what is in memory, secrets among it, out of core dumps and from the debuggers of everybody but root.
+/// Disables core dumps, and debuggers of every user but root: memory contains secrets.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -10,16 +10,16 @@ pub(crate) fn forbid_dumps() -> std::io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The user that this process runs as: the owner of what it makes.
+/// The effective user of this process, which owns the files that it creates.
 pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Lets the process have as many descriptors as its hard limit allows: the soft one is often 1,024, for the sake of
-/// programs that call `select`.
+/// Raises the soft limit on open files to the hard one. The soft limit is often 1,024, for programs
+/// that call `select`.
 ///
 /// # Errors
-/// When the kernel refuses; the limit is as it was.
+/// When the kernel refuses; the limit is unchanged.
 pub(crate) fn raise_descriptor_limit() -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)

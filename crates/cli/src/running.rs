@@ -134,7 +134,7 @@ impl Opened {
                 match error {
             KeyRingError::Store(error) => unreadable(error),
             KeyRingError::Sealed(_) | KeyRingError::Key(_) => anyhow::Error::new(error).context(
-                "the signing keys cannot be used; is this the root key that belongs to the data directory?",
+                "cannot decrypt the signing keys; name the root key that belongs to the data directory with --root-key-file",
             ),
         }
             },
@@ -144,13 +144,13 @@ impl Opened {
             tracing::warn!(
                 version,
                 in_use = app.root_key.version(),
-                "the root key has a version that is not in use yet: gatekey root-key rotate begins or finishes that"
+                "the root key file has a version that is not in use: run `gatekey root-key rotate` to use it"
             );
         }
         if purpose == Purpose::Serve
             && let Err(error) = app.root_key.finish_file().await
         {
-            tracing::warn!(%error, "the file of the root key says `pending` still, of a version that is in use");
+            tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
         }
         // Only now is it known that the directory is ours.
         data_dir.hide_from_git()?;
@@ -179,13 +179,13 @@ impl Opened {
     /// Begins to serve on a listener; and to answer probes on another, where there is one.
     pub(crate) fn start(self, listener: TcpListener, admin: Option<TcpListener>) -> anyhow::Result<Running> {
         if let Err(error) = process::raise_descriptor_limit() {
-            tracing::warn!(%error, "the limit on descriptors stays as it is");
+            tracing::warn!(%error, "cannot raise the limit on open files");
         }
         let mut address = self.address();
         if let Some(admin) = &admin {
             let listening = admin.local_addr()?;
             if !listening.ip().is_loopback() {
-                tracing::warn!(%listening, "probes and metrics are answered beyond this machine, in the clear");
+                tracing::warn!(%listening, "probes and metrics are served unencrypted to other machines");
             }
             address.admin_url = Some(format!("http://{listening}"));
         }
@@ -257,7 +257,7 @@ impl Running {
         self.app.stopping.store(true, Ordering::Relaxed);
         let _ = self.stop.send(());
         if let Err(error) = self.serving.await {
-            tracing::error!(%error, "serving ended in a panic");
+            tracing::error!(%error, "the accept loop panicked");
         }
         for task in self.background {
             task.abort();
@@ -277,7 +277,7 @@ pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpL
     TcpListener::bind(address).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                format!(": another process listens there; choose another with {flag}")
+                format!(": another process uses the port; choose another with {flag}")
             }
             io::ErrorKind::PermissionDenied => {
                 format!(": ports below 1024 need a privilege; choose another with {flag}")
@@ -299,17 +299,17 @@ fn names_of(config: &Config) -> BTreeSet<String> {
     names
 }
 
-/// Says what to do about a database that cannot be read.
+/// Adds what to do about a database that cannot be read.
 fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
     let database = database.display();
     match error {
         StoreError::Corrupt(reason) => anyhow!("{database} is damaged ({reason}); restore a backup"),
         StoreError::Unreadable(reason) => anyhow!(
-            "{database} is damaged, or the disk cannot read it ({reason}); when the kernel's log tells of no failing \
-             disk, restore a backup"
+            "{database} is damaged, or the disk cannot read it ({reason}); if the kernel log shows no disk errors, \
+             restore a backup"
         ),
         StoreError::Unavailable(_) | StoreError::Conflict => {
-            anyhow::Error::new(error).context(format!("{database} cannot be read"))
+            anyhow::Error::new(error).context(format!("cannot read {database}"))
         }
     }
 }
@@ -329,7 +329,7 @@ fn write_ca_files(data_dir: &DataDir, certificate: &str) -> anyhow::Result<()> {
     data_dir::write_public(&data_dir.file("ca.pem"), certificate.as_bytes())?;
     let system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read_to_string(path).ok());
     if system.is_none() {
-        tracing::warn!("no roots of the system were found: ca-bundle.pem holds this server's CA alone");
+        tracing::warn!("no system root certificates found: ca-bundle.pem contains only this server's CA");
     }
     let bundle = format!("{certificate}{}", system.unwrap_or_default());
     data_dir::write_public(&data_dir.file("ca-bundle.pem"), bundle.as_bytes())?;
@@ -385,7 +385,7 @@ fn bind_control_socket(data_dir: &DataDir) -> anyhow::Result<UnixListener> {
     let directory = std::fs::File::open(data_dir.path())?;
     let short = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), control::SOCKET);
     let listener = UnixListener::bind(&short)
-        .with_context(|| format!("the control socket {} cannot be made", path.display()))?;
+        .with_context(|| format!("cannot create the control socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -14,13 +14,13 @@ use crate::{
     exit, logging, output,
 };
 
-/// Writes a backup, taken by the server when one runs on the data directory, else by itself.
+/// Writes a backup, taken by the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let args::Backup { file, passphrase_file, data_dir, root_key, output } = arguments;
     let passphrase = passphrase(passphrase_file.as_deref())?;
     let settings = super::settings_of(root_key)?;
-    // Before anything is entered into the ledger.
+    // First, because taking the backup adds an entry to the ledger.
     let mut written = NewFile::create(&file)?;
     let administration = Administration::of_existing(&data_dir.data_dir, settings, "gatekey backup").await?;
     let sealed = passphrase.is_some();
@@ -33,18 +33,28 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
             &json!({ "file": file, "bytes": length, "created_at": created_at, "passphrase": sealed }),
         );
     }
-    say!("{} {} has everything until {created_at}, {length} bytes", output::done_mark(), file.display())?;
-    let also = if sealed { " and the passphrase" } else { "" };
-    say!("It opens with this server's root key{also} alone: keep them apart from it, and keep them.")?;
+    say!(
+        "{} {} contains all changes up to {created_at} ({length} bytes)",
+        output::done_mark(),
+        file.display()
+    )?;
+    say!(
+        "{}",
+        if sealed {
+            "Only this server's root key and the passphrase together decrypt it: keep copies of both elsewhere."
+        } else {
+            "Only this server's root key decrypts it: keep a copy of the key elsewhere."
+        }
+    )?;
     Ok(())
 }
 
-/// The passphrase in a file; a line's end behind it is no part of it.
+/// Reads a passphrase from a file, without the final line break.
 pub(super) fn passphrase(file: Option<&Path>) -> anyhow::Result<Option<Passphrase>> {
     let Some(file) = file else { return Ok(None) };
     let shown = file.display();
     let text = fs::read_to_string(file)
-        .map_err(|error| exit::usage(format!("the passphrase file {shown} cannot be read: {error}")))?;
+        .map_err(|error| exit::usage(format!("cannot read the passphrase file {shown}: {error}")))?;
     let text = Zeroizing::new(text);
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);

@@ -1,4 +1,4 @@
-//! `gatekey init`: the first admin key, and the way back for who lost the last one.
+//! `gatekey init`: creates the first admin key, or gives a lost one a new secret.
 
 use gatekey_server::control::{Request, Response};
 
@@ -9,7 +9,7 @@ use crate::{
     output::Credentials,
 };
 
-/// Makes an admin key, by the server when one runs on the data directory, else by itself.
+/// Creates an admin key, through the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let settings = super::settings(arguments.settings)?;

@@ -1,4 +1,4 @@
-//! `gatekey key`: the keys of a server, through `gatekey-client` alone.
+//! `gatekey key`: manages a server's API keys through `gatekey-client`.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,6 @@ use crate::{
     output::{self, Credentials, Notation},
 };
 
-/// Runs a verb.
 pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     match arguments {
         Key::Create { name, role, no_role, redirect_uris, expires_in, client: flags, output } => {
@@ -74,7 +73,7 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
         }
         Key::Delete { client_id, client } => {
             ApiKey::delete(&super::client(&client)?, &client_id).await?;
-            eprintln!("{client_id} is deleted, and its tokens with it");
+            eprintln!("deleted {client_id}; its tokens are revoked");
             Ok(())
         }
     }
@@ -86,7 +85,7 @@ async fn get(client: &Client, client_id: &str, details: bool, format: Format) ->
     }
     match ApiKey::details(client, client_id).await {
         Ok(key) => print_details(&key, format),
-        // A server of Union's does not know our service; it knows the key all the same.
+        // Union's servers have no API key service; the public API returns the key without details.
         Err(error) if error.is_unimplemented() => print_key(&ApiKey::get(client, client_id).await?, format),
         Err(error) => Err(error.into()),
     }
@@ -115,7 +114,7 @@ async fn list(client: &Client, limit: Option<usize>, details: bool, format: Form
         ]);
     }
     if rows.is_empty() {
-        eprintln!("there are no keys");
+        eprintln!("no keys");
         return Ok(());
     }
     say!(
@@ -132,11 +131,13 @@ async fn update(
     format: Format,
 ) -> anyhow::Result<()> {
     if changes == SettingsUpdate::default() {
-        return Err(exit::usage("name what to change: --name, --role, --redirect-uri or --expires-in"));
+        return Err(exit::usage(
+            "nothing to change; use --name, --role, --no-role, --redirect-uri, --expires-in or --no-expiry",
+        ));
     }
     match ApiKey::update_settings(client, client_id, changes.clone()).await {
         Ok(key) => print_details(&key, format),
-        // A server of Union's can change name and redirect URIs.
+        // Union's servers can only change the name and the redirect URIs.
         Err(error) if error.is_unimplemented() && changes.role.is_none() && changes.expires_at.is_none() => {
             let options = UpdateOptions {
                 client_name: changes.client_name,
@@ -148,7 +149,7 @@ async fn update(
     }
 }
 
-/// A key as the public wire has it; JSON is that of the class, to the character.
+/// Prints a key of the public API, in JSON exactly as `ApiKey.to_json()` of the Python class.
 fn print_key(key: &ApiKey, format: Format) -> anyhow::Result<()> {
     match format.notation() {
         Some(Notation::Yaml) => Notation::Yaml.print(&key.to_dict()),

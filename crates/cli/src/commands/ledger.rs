@@ -1,4 +1,4 @@
-//! `gatekey ledger`: who did what to which key, when, from where, and with which client.
+//! `gatekey ledger`: lists, verifies and exports the record of changes and refusals.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,6 @@ use crate::{
     output::{self, Notation},
 };
 
-/// Shows, verifies or writes out a ledger.
 pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     match arguments {
@@ -50,7 +49,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             if let Some(notation) = output.output.notation() {
                 return notation.print(&json!({ "entries": head.sequence, "head": head.to_string() }));
             }
-            say!("{} {} entries follow one from the other", output::done_mark(), head.sequence)?;
+            say!("{} chain intact, {} entries", output::done_mark(), head.sequence)?;
             say!("{}  {head}", output::dim("head"))?;
             Ok(())
         }
@@ -70,7 +69,8 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
     }
 }
 
-/// The newest entries that are wanted, in their order. Unless `all` are, the ledger is read from its beginning.
+/// Returns the newest wanted entries in their order. Reads the ledger from its beginning unless `all`
+/// entries are wanted.
 async fn newest(
     administration: &Administration,
     limit: usize,
@@ -116,7 +116,7 @@ async fn page(
     }
 }
 
-/// Whether a key did it, or it was done to the key.
+/// Whether the key is the entry's actor or target.
 fn is_about(entry: &LedgerEntry, client_id: &str) -> bool {
     let by_key = entry.entry.actor.strip_prefix("key:").and_then(|key| key.split_once('/'));
     entry.entry.target == client_id || by_key.is_some_and(|(actor, _)| actor == client_id)
@@ -126,7 +126,7 @@ fn outcome(entry: &LedgerEntry) -> &'static str {
     if entry.entry.is_refusal() { "refused" } else { "done" }
 }
 
-/// An entry for programs. What a link covers is said in `core::ledger`; the rest is as it is stored.
+/// Returns an entry as it is stored; only `outcome` is derived. `core::ledger` documents the link.
 fn as_json(entry: &LedgerEntry) -> Value {
     let LedgerEntry { sequence, entry: of, root_key_version, link } = entry;
     json!({
@@ -164,10 +164,10 @@ fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> 
         let of = &entry.entry;
         let address = if of.peer.is_empty() { "this machine" } else { &of.peer };
         let cells = [&*of.actor, &of.action, &of.target, outcome(entry), &of.detail, address, &of.user_agent];
-        let at = output::date(Some(clock::instant(of.at)), "");
+        let at = output::date(Some(clock::system_time(of.at)), "");
         [entry.sequence.to_string(), at].into_iter().chain(cells.map(output::printable)).collect()
     });
-    let header = ["#", "AT", "WHO", "WHAT", "TO", "OUTCOME", "DETAIL", "FROM", "CLIENT"];
+    let header = ["#", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "DETAIL", "ADDRESS", "CLIENT"];
     say!("{}", output::table(&header, rows))?;
     Ok(())
 }

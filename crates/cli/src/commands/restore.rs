@@ -1,4 +1,4 @@
-//! `gatekey restore`: a backup becomes a new data directory.
+//! `gatekey restore`: restores a backup into a new data directory.
 
 use std::{
     collections::BTreeMap,
@@ -28,12 +28,12 @@ use crate::{
     logging, output, running,
 };
 
-/// What may lie in the new data directory beforehand.
+/// The only file that the new data directory may contain before.
 const ROOT_KEY: &str = "root.key";
-/// Client ids that people are shown of one kind; programs get all of them.
+/// Client ids that text output lists of one kind; JSON and YAML list all of them.
 const SHOWN: usize = 20;
 
-/// Checks a whole backup, and only then puts it into a new data directory.
+/// Checks the whole backup, and then writes it into a new data directory.
 pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let passphrase = backup::passphrase(arguments.passphrase_file.as_deref())?;
@@ -42,15 +42,15 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
     let root_key = root_key(&arguments)?;
     let shown = arguments.file.display();
     let file = File::open(&arguments.file)
-        .map_err(|error| exit::usage(format!("the backup {shown} cannot be read: {error}")))?;
+        .map_err(|error| exit::usage(format!("cannot read the backup {shown}: {error}")))?;
     let mut file = BufReader::new(file);
     let refuse = |error: BackupError| refused(&error, &arguments.file);
     let opener = Opener::new(&root_key, passphrase.as_ref(), &mut file).map_err(refuse)?;
-    // Once from beginning to end, so that nothing is written of a backup that turns out to be damaged.
+    // Reads the backup to its end first, so that nothing is written of a damaged one.
     opener.open(&mut file, &mut io::sink()).map_err(refuse)?;
     let compared = arguments.compare.as_deref().map(keys_of).transpose()?;
 
-    let new = NewDirectory::make(target)?;
+    let new = NewDirectory::create(target)?;
     let staged = new.staging.join(data_dir::DATABASE);
     file.rewind()?;
     opener.skip_lines(&mut file).map_err(refuse)?;
@@ -64,31 +64,30 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
         None => None,
     };
     let created_at = opener.header().created_at;
-    let keys = kill_tokens(&staged, &root_key, created_at).await?;
+    let keys = revoke_tokens(&staged, &root_key, created_at).await?;
     new.finish()?;
 
     let report = Report { keys, created_at, broken, comparison };
     report.print(&arguments)
 }
 
-/// Refuses a directory in which there is something already.
+/// Refuses a directory that contains more than a root key.
 fn refuse_used(target: &Path) -> anyhow::Result<()> {
     let entries = match fs::read_dir(target) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
             let shown = target.display();
-            return Err(exit::usage(format!("the data directory {shown} cannot be read: {error}")));
+            return Err(exit::usage(format!("cannot read the data directory {shown}: {error}")));
         }
     };
     for entry in entries {
         let name = entry?.file_name();
         if name != ROOT_KEY {
             return Err(exit::usage(format!(
-                "there is {} in {} already; a backup is restored into a new or empty directory, which may hold the \
-                 root key alone",
-                name.display(),
-                target.display()
+                "{} already contains {}; restore into a new or empty directory (it may contain only {ROOT_KEY})",
+                target.display(),
+                name.display()
             )));
         }
     }
@@ -100,7 +99,8 @@ fn root_key(arguments: &args::Restore) -> anyhow::Result<RootKey> {
     let root_key = data_dir::read_root_key(&file)?.ok_or_else(|| {
         let shown = file.display();
         exit::usage(format!(
-            "there is no root key {shown}; it is not in the backup: put it there, or name it with --root-key-file"
+            "the root key {shown} is missing; backups do not include it: copy it there, or name it with \
+             --root-key-file"
         ))
     })?;
     Ok(root_key.for_an_older_store())
@@ -118,37 +118,36 @@ fn refused(error: &BackupError, file: &Path) -> anyhow::Error {
     Coded { code, message: format!("{} was not restored: {error}", file.display()) }.into()
 }
 
-/// A data directory under way, with a place where nobody looks for a database. What was made is removed when it
-/// is dropped before it is whole.
+/// A data directory with a staging directory, where no server looks for a database. Dropping it before it is
+/// finished removes everything that was created.
 struct NewDirectory {
     data_dir: DataDir,
     staging: PathBuf,
-    /// What to remove.
-    made: Vec<PathBuf>,
-    whole: bool,
+    created: Vec<PathBuf>,
+    finished: bool,
 }
 
 impl NewDirectory {
-    fn make(target: &Path) -> anyhow::Result<Self> {
+    fn create(target: &Path) -> anyhow::Result<Self> {
         let existed = target.exists();
         let data_dir = DataDir::open(target, "gatekey restore")?;
         let staging = data_dir.file(&format!("restore-{}", KeyId::generate(&Env::system())));
-        let made = if existed {
+        let created = if existed {
             vec![staging.clone(), data_dir.file("lock"), data_dir.file(".gitignore")]
         } else {
             vec![data_dir.path().to_owned()]
         };
-        let new = Self { data_dir, staging, made, whole: false };
+        let new = Self { data_dir, staging, created, finished: false };
         fs::create_dir(&new.staging)?;
         Ok(new)
     }
 
-    /// Puts the database where a server looks for it.
+    /// Moves the database to where a server looks for it.
     fn finish(mut self) -> anyhow::Result<()> {
         File::open(self.staging.join(data_dir::DATABASE))?.sync_all()?;
         fs::rename(self.staging.join(data_dir::DATABASE), self.data_dir.database())?;
         File::open(self.data_dir.path())?.sync_all()?;
-        self.whole = true;
+        self.finished = true;
         fs::remove_dir_all(&self.staging)?;
         Ok(())
     }
@@ -156,16 +155,16 @@ impl NewDirectory {
 
 impl Drop for NewDirectory {
     fn drop(&mut self) {
-        if self.whole {
+        if self.finished {
             return;
         }
-        for path in &self.made {
+        for path in &self.created {
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
 }
 
-/// Refuses a damaged database; a ledger that was broken before the backup is told, and kept as it is.
+/// Refuses a damaged database. Returns the fault of a ledger that was broken before the backup.
 async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<LedgerFault>> {
     let inspection = Inspection::open(database)?;
     if let Some(fault) = inspection.faults(1)?.first() {
@@ -177,7 +176,7 @@ async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<Led
     Ok(ledger::verify(root_key.ledger_keys(), None, read).await.err())
 }
 
-/// A root key that lacks what the backup needs is the caller's to mend.
+/// Makes a wrong or incomplete root key an error of usage.
 fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     match error.downcast_ref::<OpenError>() {
         Some(OpenError::RootKey(mismatch)) => {
@@ -187,34 +186,30 @@ fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     }
 }
 
-/// Raises every key's epoch beyond any that a token may carry, also one from after the backup: an epoch is raised
-/// by one at a time, and never a million times a second.
-async fn kill_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
+/// Raises every key's epoch to the present microsecond. That is beyond the epoch of any token, including
+/// those from after the backup: an epoch is raised by one at a time, and never a million times a second.
+async fn revoke_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
     let env = Env::system();
     let store = SqliteStore::open(database, root_key, Arc::<Directory>::default())?;
     let now = env.now();
     let caller = running::local_caller(&env);
-    let entry = NewEntry::new(
-        now,
-        &caller,
-        Action::StoreRestore { backup_of: &clock::rfc_3339(created_at) },
-        "store",
-    );
-    let least = u64::try_from(now.as_micros()).context("the clock says that it is before 1970")?;
+    let backup_of = clock::rfc_3339(created_at);
+    let entry = NewEntry::new(now, &caller, Action::StoreRestore { backup_of: &backup_of }, "store");
+    let least = u64::try_from(now.as_micros()).context("this machine's clock is before 1970")?;
     let keys = store.raise_epochs(least, entry).await?;
-    // What a server refuses as from before the root key's newest version, whoever restores vouches for.
+    // A server refuses a database from before the root key's newest version; a restore is allowed to use one.
     if root_key.is_newer_than_store() {
         root_key.rotate(&store, &env, &caller).await?;
     }
     Ok(keys)
 }
 
-/// The keys of a data directory by client id.
+/// API keys by client id.
 type Keys = BTreeMap<String, ApiKey>;
 
 fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
     let shown = data_dir.display();
-    let unreadable = || format!("the keys in {shown} cannot be read, to compare them");
+    let unreadable = || format!("cannot read the keys in {shown} to compare them");
     let inspection = Inspection::open(&data_dir.join(data_dir::DATABASE)).with_context(unreadable)?;
     let mut keys = Keys::new();
     let read = inspection.each_key(|key| drop(keys.insert(key.client_id.to_string(), key)));
@@ -222,13 +217,13 @@ fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
     Ok(keys)
 }
 
-/// What became of keys after the backup.
+/// Client ids of keys that were created, deleted or changed after the backup.
 struct Comparison {
-    /// They are not in the backup.
+    /// Missing in the restored directory.
     newer: Vec<String>,
-    /// They are in the backup, and usable again.
+    /// Usable again.
     deleted: Vec<String>,
-    /// They are as they were before, with the secrets they had.
+    /// Reverted, including their secrets.
     changed: Vec<String>,
 }
 
@@ -273,22 +268,22 @@ impl Report {
             }));
         }
         let target = arguments.data_dir.display();
-        say!("{} {} keys, as they were at {created_at}, are in {target}", output::done_mark(), self.keys)?;
-        say!("Every token from before is refused there; secrets that were valid then are valid.")?;
+        say!("{} restored {} keys as of {created_at} into {target}", output::done_mark(), self.keys)?;
+        say!("All earlier tokens are revoked. Secrets that were valid at that time are valid again.")?;
         if let Some(broken) = broken {
-            eprintln!("{} {broken}, already in the backup", output::warning_word());
+            eprintln!("{} {broken}; this was so before the backup", output::warning_word());
         }
         match &self.comparison {
-            None => say!(
-                "Keys deleted or disabled since are usable again, and keys made since are gone: --compare names them."
-            )?,
-            Some(compared) => {
-                named("made after the backup, not in it", &compared.newer)?;
-                named("deleted after the backup, usable again: delete them", &compared.deleted)?;
-                named(
-                    "changed after the backup, as before again: rotate or disable them",
-                    &compared.changed,
+            None => {
+                say!(
+                    "Keys deleted or disabled since then work again, and keys created since then are missing."
                 )?;
+                say!("Restore with --compare OLD_DATA_DIR to list them.")?;
+            }
+            Some(compared) => {
+                list("created after the backup, missing now", &compared.newer)?;
+                list("deleted after the backup, usable again (delete them)", &compared.deleted)?;
+                list("changed after the backup, reverted (rotate or disable them)", &compared.changed)?;
             }
         }
         let root_key = arguments
@@ -296,18 +291,18 @@ impl Report {
             .as_ref()
             .map(|file| format!(" --root-key-file {}", output::shell_quoted(&file.display().to_string())));
         let target = output::shell_quoted(&target.to_string());
-        say!("Start it as before, with --data-dir {target}{}", root_key.unwrap_or_default())?;
+        say!("Start the server as before, with --data-dir {target}{}", root_key.unwrap_or_default())?;
         Ok(())
     }
 }
 
-fn named(what: &str, client_ids: &[String]) -> io::Result<()> {
+fn list(title: &str, client_ids: &[String]) -> io::Result<()> {
     let shown = client_ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
     match client_ids.len() {
-        0 => say!("{}  none", output::dim(what)),
+        0 => say!("{}  none", output::dim(title)),
         count if count > SHOWN => {
-            say!("{}  {shown} and {} more, which --output json names", output::dim(what), count - SHOWN)
+            say!("{}  {shown} and {} more (--output json lists all)", output::dim(title), count - SHOWN)
         }
-        _ => say!("{}  {shown}", output::dim(what)),
+        _ => say!("{}  {shown}", output::dim(title)),
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     exit, logging, output,
 };
 
-/// Brings a newer version into use, shows the versions, ends one, or writes a file with a new one.
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "error");
     match arguments {
@@ -47,14 +46,17 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
             let response = administration.carry_out(Request::RetireRootKey { version }).await?;
             let Response::RootKeyRetired { still_in_file } = response else { return Err(misunderstood()) };
-            say!("{} version {version} of the root key is needed no more", output::done_mark())?;
+            say!("{} retired version {version} of the root key", output::done_mark())?;
             if let Some(reason) = still_in_file {
                 eprintln!(
-                    "{} it is in the file still: take the line gatekey-root-key-{version}:... out of it ({reason})",
+                    "{} cannot change the root key file: remove the line gatekey-root-key-{version}:... by hand \
+                     ({reason})",
                     output::warning_word()
                 );
             }
-            say!("Backups from before open with a copy of the file that has it: keep one as long as them.")?;
+            say!(
+                "Earlier backups still need it: keep a copy of the old root key file as long as those backups."
+            )?;
             Ok(())
         }
         RootKeys::New { file, root_key_file } => {
@@ -62,8 +64,8 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             if keys.is_pending() {
                 let shown = root_key_file.display();
                 return Err(exit::usage(format!(
-                    "{shown} says that a rotation is pending already: finish it with gatekey root-key rotate, and take \
-                     the word pending out"
+                    "a rotation is already pending in {shown}; finish it with `gatekey root-key rotate`, and remove \
+                     the word pending from the file"
                 )));
             }
             let keys = keys.with_new(&Env::system(), 0);
@@ -71,12 +73,12 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             written.write_all(keys.to_text().as_bytes())?;
             written.finish()?;
             say!(
-                "{} {} has version {} of the root key, and those before",
+                "{} wrote version {} of the root key and the earlier versions to {}",
                 output::done_mark(),
-                file.display(),
-                keys.newest()
+                keys.newest(),
+                file.display()
             )?;
-            say!("Put it in the place of {}, and run gatekey root-key rotate.", root_key_file.display())?;
+            say!("Replace {} with it, and run `gatekey root-key rotate`.", root_key_file.display())?;
             Ok(())
         }
     }
@@ -93,17 +95,17 @@ fn print_rotated(
         notation
             .print(&json!({ "version": version, "was_begun": was_begun, "still_pending": still_pending }))?;
     } else {
-        let begun = if was_begun { ", to which a rotation had begun" } else { "" };
+        let begun = if was_begun { "; finished an interrupted rotation" } else { "" };
         say!("{} version {version} of the root key is in use{begun}", output::done_mark())?;
         say!(
-            "Keep a copy of its file apart from backups, now: what was kept before does not open new ones."
+            "Copy the root key file now, and keep it apart from backups: earlier copies do not decrypt new ones."
         )?;
-        say!("gatekey root-key list shows when nothing needs the older versions any more.")?;
+        say!("`gatekey root-key list` shows when older versions are no longer needed.")?;
     }
     if let Some(reason) = still_pending {
         eprintln!(
-            "{} take the word pending out of the root key's file: until then a database from before the rotation is \
-             accepted ({reason})",
+            "{} cannot change the root key file: remove the word pending by hand; until then, a database from before \
+             the rotation is accepted ({reason})",
             output::warning_word()
         );
     }
@@ -130,7 +132,7 @@ fn print(versions: &[RootKeyFacts], format: Format) -> anyhow::Result<()> {
             RootKeyState::Older => "older",
             RootKeyState::Retired => "retired",
         };
-        let since = output::date(facts.since.map(clock::instant), "");
+        let since = output::date(facts.since.map(clock::system_time), "");
         let in_file = if facts.in_file { "yes" } else { "no" };
         vec![
             facts.version.to_string(),

@@ -31,8 +31,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         && error.kind() != ErrorKind::NotFound
     {
         let shown = ready_file.display();
-        return Err(error)
-            .with_context(|| format!("the ready file {shown} of an earlier run cannot be removed"));
+        return Err(error).with_context(|| format!("cannot remove the ready file {shown} of an earlier run"));
     }
     let listener = running::bind(settings.listen(), "--listen").await?;
     let config = running::resolve(settings, listener.local_addr()?)?;
@@ -66,7 +65,7 @@ fn traces(config: &Config, variables: Variables, env: &Env) -> anyhow::Result<Op
 pub(crate) async fn stop(running: Running, mut signals: StopSignals) {
     tokio::select! {
         () = running.stop() => {}
-        () = signals.wait() => tracing::warn!("told to stop once more: requests under way are dropped"),
+        () = signals.wait() => tracing::warn!("second stop signal: dropping requests in progress"),
     }
 }
 

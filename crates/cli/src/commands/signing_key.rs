@@ -10,7 +10,6 @@ use crate::{
     clock, logging, output,
 };
 
-/// Makes a new key sign, shows the keys, or retires one.
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     match arguments {
@@ -65,8 +64,8 @@ fn print(keys: &[SigningKeyFacts], format: Format) -> anyhow::Result<()> {
         return notation.print(&keys.collect::<Value>());
     }
     let rows = keys.iter().map(|key| {
-        let created_at = output::date(Some(clock::instant(key.created_at)), "");
-        let until = output::date(key.published_until.map(clock::instant), "");
+        let created_at = output::date(Some(clock::system_time(key.created_at)), "");
+        let until = output::date(key.published_until.map(clock::system_time), "");
         vec![key.kid.clone(), key.algorithm.to_string(), state(key).to_owned(), created_at, until]
     });
     say!("{}", output::table(&["KID", "ALGORITHM", "STATE", "CREATED", "PUBLISHED UNTIL"], rows))?;

@@ -5,7 +5,6 @@ use crate::{
     output,
 };
 
-/// Tells whose credentials these are.
 pub(crate) async fn run(flags: Client, format: Format) -> anyhow::Result<()> {
     let client = super::client(&flags)?;
     let user = client.whoami().await?;
