@@ -294,3 +294,16 @@ async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
     let targets: Vec<_> = server.ledger().await.into_iter().map(|entry| entry.target).collect();
     assert_eq!(targets[1..], ["admin", "a", "b"]);
 }
+
+#[tokio::test]
+async fn the_same_refusal_again_and_again_is_one_entry() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    for _ in 0..50 {
+        let response = server.http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await;
+        assert_eq!(response.status, 403);
+    }
+    let refusals = server.ledger().await.iter().filter(|entry| entry.action == "refuse").count();
+    assert_eq!(refusals, 1);
+}

@@ -177,3 +177,20 @@ async fn two_at_the_same_time_make_one_admin() {
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == Some(4)).count(), 3, "{codes:?}");
 }
+
+#[tokio::test]
+async fn a_reset_revokes_secrets_before_granting_admin() {
+    let server = Server::start().await;
+    let leaked = server.create_key_with("leaked", json!({ "role": "ROLE_VIEWER" })).await;
+    server.admin_call("Disable", json!({ "clientId": "leaked" })).await;
+    let data_dir = server.process.data_dir.to_str().unwrap().to_owned();
+    let reset =
+        crate::support::run(&["init", "--data-dir", &data_dir, "--name", "leaked", "--rotate", "-o", "json"]);
+    assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
+    assert_eq!(server.http.token(&leaked, &[]).await.status, 401);
+    // The order matters: the old secret is revoked before the key is an enabled admin.
+    let entries = server.ledger().await.into_iter().filter(|entry| entry.target == "leaked");
+    let actions: Vec<String> = entries.map(|entry| entry.action).collect();
+    let reset = ["api_key.rotate_secret", "api_key.update", "api_key.enable"];
+    assert!(actions.ends_with(&reset.map(str::to_owned)), "{actions:?}");
+}

@@ -103,7 +103,7 @@ async fn secrets_and_tokens_from_before_a_rotation_are_valid_after_it_and_after_
 }
 
 #[tokio::test]
-async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
+async fn an_offline_root_key_rotation_applies_at_startup() {
     let mut server = Server::with_public_url().await;
     let data_dir = server.process.data_dir.clone();
     let key = server.create_key("ci").await;

@@ -446,3 +446,23 @@ async fn a_forged_host_changes_no_link_and_no_issuer() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_refusal_keeps_the_connection_open() {
+    let server = Server::start().await;
+    let mut stream = connection::connect(&server.process).await;
+    // Some clients send the body in a separate write, possibly after the response was sent.
+    for _ in 0..3 {
+        let head = "POST /cloudidl.identity.AppsService/List HTTP/1.1\r\nhost: h\r\n\
+                    content-type: application/json\r\ncontent-length: 2\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream.write_all(b"{}").await.unwrap();
+        stream.flush().await.unwrap();
+        let mut response = Vec::new();
+        while !response.ends_with(b"}") && !response.ends_with(b"0\r\n\r\n") {
+            assert!(stream.read_buf(&mut response).await.unwrap() > 0, "the connection was closed");
+        }
+        assert!(response.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&response));
+    }
+}

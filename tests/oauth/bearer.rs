@@ -8,7 +8,7 @@ use crate::support::Server;
 const ADVERTISED: &str = r#"authorization_metadata_key = "flyte-authorization""#;
 
 #[tokio::test]
-async fn me_tells_who_calls_in_the_words_of_flyte_1() {
+async fn me_returns_the_caller_as_flyte_1_expects() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let response = server.get_as("/me", &server.token(&key).await).await;
@@ -23,7 +23,7 @@ async fn me_tells_who_calls_in_the_words_of_flyte_1() {
 }
 
 #[tokio::test]
-async fn userinfo_tells_who_calls_by_get_and_by_post() {
+async fn userinfo_answers_get_and_post() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let bearer = format!("Bearer {}", server.token(&key).await);
@@ -36,7 +36,7 @@ async fn userinfo_tells_who_calls_by_get_and_by_post() {
 }
 
 #[tokio::test]
-async fn the_name_is_told_as_it_is_now() {
+async fn me_returns_the_current_name() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -47,20 +47,20 @@ async fn the_name_is_told_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn without_a_token_there_is_a_challenge() {
+async fn a_missing_token_is_challenged() {
     let server = Server::start().await;
     for path in ["/me", "/oauth2/userinfo"] {
         let response = server.http.get(path, &[]).await;
         refused(&response, 401, "invalid_token");
         let challenge = response.header("www-authenticate");
         assert!(challenge.starts_with("Bearer realm="), "{challenge}");
-        // RFC 6750 section 3.1: no error code for who sent no credential at all.
+        // RFC 6750 section 3.1: no error code if no credential was sent.
         assert!(!challenge.contains("error"), "{challenge}");
     }
 }
 
 #[tokio::test]
-async fn a_bad_token_is_told_so_in_the_challenge() {
+async fn an_invalid_token_is_named_in_the_challenge() {
     let server = Server::start().await;
     for path in ["/me", "/oauth2/userinfo"] {
         let response = server.get_as(path, "nonsense").await;
@@ -71,7 +71,7 @@ async fn a_bad_token_is_told_so_in_the_challenge() {
 }
 
 #[tokio::test]
-async fn a_secret_is_no_credential_for_these() {
+async fn a_secret_does_not_authenticate_userinfo() {
     let server = Server::start().await;
     for header in [server.admin.basic(), format!("Bearer {}", server.admin.client_secret)] {
         for path in ["/me", "/oauth2/userinfo"] {
@@ -81,8 +81,9 @@ async fn a_secret_is_no_credential_for_these() {
     }
 }
 
+/// `authorization` still carries one, too.
 #[tokio::test]
-async fn the_advertised_header_carries_a_token_as_well_as_authorization() {
+async fn the_advertised_header_may_carry_the_token() {
     let server = Server::with_config(ADVERTISED).await;
     let bearer = format!("Bearer {}", server.admin_token);
     for header in ["flyte-authorization", "authorization"] {
@@ -95,7 +96,7 @@ async fn the_advertised_header_carries_a_token_as_well_as_authorization() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_advertised_carries_nothing() {
+async fn an_unadvertised_header_is_ignored() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
     let response = server.http.get("/me", &[("flyte-authorization", &bearer)]).await;
@@ -104,7 +105,7 @@ async fn a_header_that_is_not_advertised_carries_nothing() {
 }
 
 #[tokio::test]
-async fn two_different_credentials_at_once_are_refused() {
+async fn two_different_credentials_are_refused() {
     let server = Server::with_config(ADVERTISED).await;
     let key = server.create_key("ci").await;
     let one = format!("Bearer {}", server.admin_token);
@@ -126,7 +127,7 @@ async fn two_different_credentials_at_once_are_refused() {
 }
 
 #[tokio::test]
-async fn the_same_credential_in_both_headers_is_one() {
+async fn the_same_credential_twice_is_accepted() {
     let server = Server::with_config(ADVERTISED).await;
     let bearer = format!("Bearer {}", server.admin_token);
     let headers = [("authorization", &*bearer), ("flyte-authorization", &*bearer)];
@@ -134,7 +135,7 @@ async fn the_same_credential_in_both_headers_is_one() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_url_or_the_body_counts_for_nothing() {
+async fn a_token_in_url_or_body_is_ignored() {
     let server = Server::start().await;
     let path = format!("/me?access_token={}", server.admin_token);
     assert_eq!(server.http.get(&path, &[]).await.status, 401);
@@ -142,8 +143,9 @@ async fn a_token_in_the_url_or_the_body_counts_for_nothing() {
     assert_eq!(server.http.form("/oauth2/userinfo", &[], &body).await.status, 401);
 }
 
+/// In upper or lower case.
 #[tokio::test]
-async fn what_is_no_bearer_token_is_refused() {
+async fn only_the_bearer_scheme_is_accepted() {
     let server = Server::start().await;
     let token = &server.admin_token;
     for header in [token.clone(), format!("Token {token}"), format!("Bearer{token}"), "Bearer".to_owned()] {
@@ -152,5 +154,9 @@ async fn what_is_no_bearer_token_is_refused() {
         assert!(description.contains("Bearer"), "{description}");
     }
     let lower = format!("bearer {token}");
-    assert_eq!(server.http.get("/me", &[("authorization", &lower)]).await.status, 200, "any case will do");
+    assert_eq!(
+        server.http.get("/me", &[("authorization", &lower)]).await.status,
+        200,
+        "the scheme is case-insensitive"
+    );
 }

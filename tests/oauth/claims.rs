@@ -1,4 +1,4 @@
-//! What a token says (RFC 9068, and what flyteadmin checks of it).
+//! The claims of a token (RFC 9068), and flyteadmin's checks of them.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ async fn a_token_has_exactly_the_documented_claims() {
 }
 
 #[tokio::test]
-async fn the_header_says_access_token_and_names_a_published_key() {
+async fn the_header_names_type_and_published_key() {
     let server = Server::start().await;
     let (header, _) = decoded(&server.admin_token);
     let published = jwks(&server.http).await;
@@ -55,7 +55,7 @@ async fn the_header_says_access_token_and_names_a_published_key() {
 }
 
 #[tokio::test]
-async fn no_private_part_of_a_key_is_published() {
+async fn the_jwks_contain_no_private_key() {
     let server = Server::start().await;
     let keys = server.http.get("/oauth2/jwks", &[]).await.json();
     let members: BTreeSet<_> = keys["keys"][0].as_object().unwrap().keys().cloned().collect();
@@ -63,7 +63,7 @@ async fn no_private_part_of_a_key_is_published() {
 }
 
 #[tokio::test]
-async fn tokens_are_signed_with_rs256_where_configured() {
+async fn tokens_are_signed_with_rs256_if_configured() {
     let server = Server::with_config(r#"signing_algorithm = "RS256""#).await;
     let (header, _) = decoded(&server.admin_token);
     assert_eq!((&header["alg"], &header["typ"]), (&json!("RS256"), &json!("at+jwt")));
@@ -77,7 +77,7 @@ async fn tokens_are_signed_with_rs256_where_configured() {
 }
 
 #[tokio::test]
-async fn tokens_are_signed_with_ed25519_where_configured() {
+async fn tokens_are_signed_with_ed25519_if_configured() {
     let server = Server::with_config(r#"signing_algorithm = "EdDSA""#).await;
     let (header, _) = decoded(&server.admin_token);
     let published = server.http.get("/oauth2/jwks", &[]).await.json()["keys"][0].clone();
@@ -93,7 +93,7 @@ async fn tokens_are_signed_with_ed25519_where_configured() {
 }
 
 #[tokio::test]
-async fn no_two_tokens_are_the_same() {
+async fn no_two_tokens_share_an_id() {
     let server = Server::start().await;
     let one = decoded(&server.token(&server.admin).await).1;
     let two = decoded(&server.token(&server.admin).await).1;
@@ -101,13 +101,14 @@ async fn no_two_tokens_are_the_same() {
 }
 
 #[tokio::test]
-async fn the_organization_is_named_where_there_is_one() {
+async fn the_token_names_the_organization() {
     let server = Server::with_config(r#"organization = "acme""#).await;
     assert_eq!(decoded(&server.admin_token).1["org"], "acme");
 }
 
+/// Whatever address the server listens on.
 #[tokio::test]
-async fn the_public_url_is_issuer_and_audience_wherever_the_server_listens() {
+async fn the_public_url_is_issuer_and_audience() {
     let server = Server::with_public_url().await;
     let (_, claims) = decoded(&server.admin_token);
     assert_eq!(claims["iss"], "https://keys.example.com");
@@ -116,7 +117,7 @@ async fn the_public_url_is_issuer_and_audience_wherever_the_server_listens() {
 }
 
 #[tokio::test]
-async fn a_token_passes_what_flyteadmin_checks() {
+async fn a_token_passes_flyteadmins_checks() {
     for toml in [
         r#"audiences = ["https://flyte.example.com"]"#,
         "audiences = [\"https://flyte.example.com\"]\nsigning_algorithm = \"RS256\"",
@@ -128,29 +129,29 @@ async fn a_token_passes_what_flyteadmin_checks() {
     }
 }
 
-/// The checks of flyteadmin with an external authorization server (facts wire.md 4.1), in its order.
+/// flyteadmin's checks with an external authorization server, in its order.
 async fn flyteadmin_accepts(server: &Server, token: &str, own_url: &str) {
-    // 1. The metadata is found at start-up, in snake case, and names the keys.
+    // 1. It reads the metadata at startup, in snake case, for the URL of the keys.
     let metadata = server.http.get("/.well-known/oauth-authorization-server", &[]).await;
     assert_eq!(metadata.status, 200);
     let metadata = metadata.json();
     for member in ["issuer", "token_endpoint", "jwks_uri"] {
         assert!(metadata[member].is_string(), "{metadata}");
     }
-    // 2. go-oidc takes the key of the header's kid; golang-jwt must know the algorithm.
+    // 2. go-oidc selects the key by the header's kid; golang-jwt must support the algorithm.
     assert_eq!(metadata["jwks_uri"], format!("{}/oauth2/jwks", server.process.url));
     let (header, _) = decoded(token);
     assert!(["ES256", "RS256"].contains(&header["alg"].as_str().unwrap()));
     let claims = verified(&server.http, token).await;
-    // 3. The dates, without any leeway; a token without exp would never expire.
+    // 3. The dates, without leeway; a token without exp would never expire.
     let seconds = |claim: &str| claims[claim].as_i64().unwrap();
     let now = now();
     assert!(now < seconds("exp") && seconds("nbf") <= now && seconds("iat") <= now, "{claims}");
-    // ... and the audience, by the exact text.
+    // ... and the audience, by exact comparison.
     assert!(claims["aud"].as_array().unwrap().contains(&json!(own_url)), "{claims}");
-    // 4. The claim scp alone, as a list with "all" in it.
+    // 4. Only the claim scp, as a list that contains "all".
     assert!(claims["scp"].as_array().unwrap().contains(&json!("all")), "{claims}");
-    // 5. Claims of another type than these make it panic.
+    // 5. Claims of any other type make it panic.
     assert!(claims["client_id"].is_string());
     assert!(matches!(claims["user_info"], Value::Null | Value::Object(_)));
     assert!(matches!(claims["email"], Value::Null | Value::String(_)));

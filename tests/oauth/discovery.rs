@@ -1,4 +1,4 @@
-//! What the server says of itself (RFC 8414), and that it is true.
+//! The metadata documents (RFC 8414), compared with what is served.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ async fn document(server: &Server, path: &str) -> Value {
     response.json()
 }
 
-/// What both metadata documents say.
+/// The members that both metadata documents share.
 fn served(url: &str) -> Value {
     let methods = json!(["client_secret_basic", "client_secret_post"]);
     json!({
@@ -34,14 +34,14 @@ fn served(url: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_metadata_names_what_is_served_and_nothing_else() {
+async fn the_metadata_lists_exactly_what_is_served() {
     let server = Server::start().await;
     let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
     assert_eq!(metadata, served(&server.process.url));
 }
 
 #[tokio::test]
-async fn the_openid_document_says_the_same_and_what_openid_asks_for() {
+async fn the_openid_document_adds_its_required_members() {
     let server = Server::start().await;
     let mut expected = served(&server.process.url);
     expected["subject_types_supported"] = json!(["public"]);
@@ -50,14 +50,14 @@ async fn the_openid_document_says_the_same_and_what_openid_asks_for() {
 }
 
 #[tokio::test]
-async fn the_documents_are_about_the_public_url() {
+async fn the_documents_use_the_public_url() {
     let server = Server::with_public_url().await;
     let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
     assert_eq!(metadata, served("https://keys.example.com"));
 }
 
 #[tokio::test]
-async fn what_flytes_clients_ask_for_is_told() {
+async fn the_flyte_client_configuration_is_served() {
     let server = Server::start().await;
     let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(
@@ -74,7 +74,7 @@ async fn what_flytes_clients_ask_for_is_told() {
 }
 
 #[tokio::test]
-async fn the_configured_header_is_told() {
+async fn the_configured_header_is_advertised() {
     let server = Server::with_config(r#"authorization_metadata_key = "flyte-authorization""#).await;
     let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(config["authorization_metadata_key"], "flyte-authorization");
@@ -84,23 +84,23 @@ async fn the_configured_header_is_told() {
 }
 
 #[tokio::test]
-async fn the_rpcs_tell_the_same_as_the_documents() {
+async fn the_rpcs_agree_with_the_documents() {
     let server = Server::start().await;
     let metadata = document(&server, "/.well-known/oauth-authorization-server").await;
     let config = document(&server, "/config/v1/flyte_client").await;
     for package in ["flyteidl2.auth", "flyteidl.service"] {
-        let told = async |method: &str| {
+        let call = async |method: &str| {
             let procedure = format!("/{package}.AuthMetadataService/{method}");
             let response = server.http.connect_json(&procedure, "", &json!({})).await;
             assert_eq!(response.status, 200, "{}", response.text());
             response.json()
         };
-        let rpc = told("GetOAuth2Metadata").await;
+        let rpc = call("GetOAuth2Metadata").await;
         assert_eq!(rpc["issuer"], metadata["issuer"]);
         assert_eq!(rpc["tokenEndpoint"], metadata["token_endpoint"]);
         assert_eq!(rpc["jwksUri"], metadata["jwks_uri"]);
         assert_eq!(rpc["grantTypesSupported"], metadata["grant_types_supported"]);
-        let rpc = told("GetPublicClientConfig").await;
+        let rpc = call("GetPublicClientConfig").await;
         assert_eq!(rpc["scopes"], config["scopes"]);
         assert_eq!(rpc["redirectUri"], config["redirect_uri"]);
         assert_eq!(rpc["authorizationMetadataKey"], config["authorization_metadata_key"]);
@@ -129,7 +129,7 @@ async fn every_advertised_url_is_served() {
 }
 
 #[tokio::test]
-async fn the_documents_may_be_kept_for_a_while() {
+async fn the_documents_may_be_cached_briefly() {
     let server = Server::start().await;
     for path in [
         "/.well-known/oauth-authorization-server",
@@ -142,8 +142,9 @@ async fn the_documents_may_be_kept_for_a_while() {
     }
 }
 
+/// A client whose token has expired must still find out how to log in.
 #[tokio::test]
-async fn a_bad_credential_does_not_hide_how_to_log_in() {
+async fn login_metadata_ignores_an_invalid_credential() {
     let server = Server::start().await;
     for path in ["/.well-known/oauth-authorization-server", "/config/v1/flyte_client", "/oauth2/jwks"] {
         let response = server.http.get(path, &[("authorization", "Bearer expired")]).await;
@@ -152,7 +153,7 @@ async fn a_bad_credential_does_not_hide_how_to_log_in() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_served_says_so_in_json() {
+async fn an_unknown_path_returns_a_json_error() {
     let server = Server::start().await;
     for path in ["/", "/oauth2/authorize", "/oauth2/token/", "/.well-known/", "/%00", "//oauth2/jwks"] {
         let response = server.http.get(path, &[]).await;

@@ -8,7 +8,7 @@ use crate::support::{Credentials, Server, basic, decoded};
 const PATH: &str = "/oauth2/introspect";
 
 #[tokio::test]
-async fn a_key_learns_everything_of_its_own_token() {
+async fn a_key_sees_all_of_its_token() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -35,15 +35,16 @@ async fn a_key_learns_everything_of_its_own_token() {
 }
 
 #[tokio::test]
-async fn a_contributor_learns_nothing_of_another_keys_token() {
+async fn a_contributor_cannot_introspect_another_keys_token() {
     let server = Server::start().await;
     let (key, other) = (server.create_key("ci").await, server.create_key("other").await);
     let token = server.token(&other).await;
     assert_eq!(server.introspect(&key, &token).await, json!({ "active": false }));
 }
 
+/// Nor can a key without a role.
 #[tokio::test]
-async fn a_viewer_and_a_key_without_a_role_learn_nothing_of_another_keys_token() {
+async fn a_viewer_cannot_introspect_another_keys_token() {
     let server = Server::start().await;
     for body in [json!({ "role": "ROLE_VIEWER" }), json!({ "withoutRole": true })] {
         let key = server.create_key_with(&format!("k{}", body.to_string().len()), body).await;
@@ -54,7 +55,7 @@ async fn a_viewer_and_a_key_without_a_role_learn_nothing_of_another_keys_token()
 }
 
 #[tokio::test]
-async fn an_admin_and_a_verifier_learn_everything_of_every_token() {
+async fn admins_and_verifiers_can_introspect_every_token() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let verifier = server.create_key_with("gate", json!({ "role": "ROLE_VERIFIER" })).await;
@@ -65,16 +66,16 @@ async fn an_admin_and_a_verifier_learn_everything_of_every_token() {
 }
 
 #[tokio::test]
-async fn a_token_of_a_key_without_a_role_names_none() {
+async fn introspection_omits_a_missing_role() {
     let server = Server::start().await;
     let key = server.create_key_with("bare", json!({ "withoutRole": true })).await;
-    let told = server.introspect(&key, &server.token(&key).await).await;
-    assert_eq!((&told["active"], &told["scope"]), (&json!(true), &json!("")));
-    assert!(told.get("role").is_none(), "{told}");
+    let introspection = server.introspect(&key, &server.token(&key).await).await;
+    assert_eq!((&introspection["active"], &introspection["scope"]), (&json!(true), &json!("")));
+    assert!(introspection.get("role").is_none(), "{introspection}");
 }
 
 #[tokio::test]
-async fn the_role_is_told_as_it_is_now() {
+async fn introspection_returns_the_current_role() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -84,7 +85,7 @@ async fn the_role_is_told_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_inactive() {
+async fn a_malformed_token_is_inactive() {
     let server = Server::start().await;
     let own = &server.admin_token;
     for token in ["x", "a.b.c", "..", &own[..own.len() - 1], &format!("{own}x"), &"x".repeat(9000)] {
@@ -93,14 +94,14 @@ async fn what_is_no_token_is_inactive() {
 }
 
 #[tokio::test]
-async fn a_secret_is_no_token() {
+async fn a_secret_sent_as_token_is_inactive() {
     let server = Server::start().await;
-    let told = server.introspect(&server.admin, &server.admin.client_secret).await;
-    assert_eq!(told, json!({ "active": false }));
+    let introspection = server.introspect(&server.admin, &server.admin.client_secret).await;
+    assert_eq!(introspection, json!({ "active": false }));
 }
 
 #[tokio::test]
-async fn a_missing_token_is_named() {
+async fn introspection_requires_the_token_parameter() {
     let server = Server::start().await;
     for body in ["", "token=", "token_type_hint=access_token"] {
         let headers = [("authorization", &*server.admin.basic())];
@@ -110,7 +111,7 @@ async fn a_missing_token_is_named() {
 }
 
 #[tokio::test]
-async fn whoever_asks_must_authenticate() {
+async fn the_caller_must_authenticate() {
     let server = Server::start().await;
     let body = format!("token={}", server.admin_token);
     for headers in [vec![], vec![("authorization", basic("admin", "wrong"))]] {
@@ -122,7 +123,7 @@ async fn whoever_asks_must_authenticate() {
 }
 
 #[tokio::test]
-async fn whoever_asks_may_authenticate_with_a_token() {
+async fn the_caller_may_authenticate_with_a_token() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let (token, other) = (server.token(&key).await, server.admin_token.clone());
@@ -135,7 +136,7 @@ async fn whoever_asks_may_authenticate_with_a_token() {
 }
 
 #[tokio::test]
-async fn a_dead_token_does_not_authenticate_who_asks() {
+async fn a_revoked_token_does_not_authenticate_the_caller() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -146,7 +147,7 @@ async fn a_dead_token_does_not_authenticate_who_asks() {
 }
 
 #[tokio::test]
-async fn a_token_and_a_secret_at_once_are_refused() {
+async fn a_token_and_a_secret_together_are_refused() {
     let server = Server::start().await;
     let Credentials { client_id, client_secret } = &server.admin;
     let token = &server.admin_token;
@@ -158,7 +159,7 @@ async fn a_token_and_a_secret_at_once_are_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_body_authenticates_who_asks() {
+async fn a_secret_in_the_body_authenticates_the_caller() {
     let server = Server::start().await;
     let Credentials { client_id, client_secret } = &server.admin;
     let token = &server.admin_token;
@@ -167,7 +168,7 @@ async fn a_secret_in_the_body_authenticates_who_asks() {
 }
 
 #[tokio::test]
-async fn what_is_told_is_never_kept_by_a_cache() {
+async fn introspection_is_never_cached() {
     let server = Server::start().await;
     let headers = [("authorization", &*server.admin.basic())];
     let response = server.http.form(PATH, &headers, &format!("token={}", server.admin_token)).await;

@@ -1,4 +1,4 @@
-//! How long a token lives: at most as long as configured, as its key, and as the secret that fetched it.
+//! The lifetime of a token: limited by the configuration, its key, and the secret that fetched it.
 
 use std::time::Duration;
 
@@ -22,14 +22,15 @@ impl Server {
     }
 }
 
+/// Unless configured otherwise.
 #[tokio::test]
-async fn a_token_lives_an_hour_by_default() {
+async fn a_token_is_valid_for_an_hour() {
     let server = Server::start().await;
     assert_eq!(server.lifetime(&server.admin).await.0, 3600);
 }
 
 #[tokio::test]
-async fn the_configured_lifetime_counts() {
+async fn the_configured_lifetime_applies() {
     let server = Server::with_config("token_lifetime_seconds = 86400").await;
     assert_eq!(server.lifetime(&server.admin).await.0, 86400);
 }
@@ -53,7 +54,7 @@ async fn a_lifetime_out_of_bounds_is_refused() {
         assert_eq!(output.status.code(), Some(2));
         let description = String::from_utf8(output.stderr).unwrap();
         assert!(description.contains("token_lifetime_seconds must be from 60 to 86400"), "{description}");
-        assert!(!data_dir.exists(), "a wrong setting makes no data directory");
+        assert!(!data_dir.exists(), "an invalid setting creates no data directory");
     }
 }
 
@@ -67,7 +68,7 @@ async fn no_token_outlives_its_key() {
 }
 
 #[tokio::test]
-async fn no_token_outlives_the_secret_that_fetched_it() {
+async fn no_token_outlives_its_secret() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let expires_at = in_future(Duration::from_secs(100));
@@ -77,7 +78,7 @@ async fn no_token_outlives_the_secret_that_fetched_it() {
 }
 
 #[tokio::test]
-async fn an_expiry_given_later_kills_earlier_tokens_in_time() {
+async fn a_new_expiry_ends_issued_tokens() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let (expires_in, token) = server.lifetime(&key).await;
@@ -91,7 +92,7 @@ async fn an_expiry_given_later_kills_earlier_tokens_in_time() {
 }
 
 #[tokio::test]
-async fn no_token_is_given_for_less_than_a_second() {
+async fn no_token_is_valid_below_one_second() {
     let server = Server::start().await;
     let key =
         server.create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(2)) })).await;
@@ -105,7 +106,7 @@ async fn no_token_is_given_for_less_than_a_second() {
 }
 
 #[tokio::test]
-async fn a_secret_in_its_grace_fetches_tokens_that_end_with_the_grace() {
+async fn tokens_fetched_in_a_grace_end_with_it() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let (_, before) = server.lifetime(&old).await;
@@ -118,7 +119,7 @@ async fn a_secret_in_its_grace_fetches_tokens_that_end_with_the_grace() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_grace_kills_the_tokens_from_before_it() {
+async fn earlier_tokens_end_with_the_grace() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let (_, before) = server.lifetime(&old).await;

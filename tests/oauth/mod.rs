@@ -1,29 +1,29 @@
-//! The OAuth server for machines: one rule a test.
+//! The OAuth endpoints: one rule per test.
 
 use gatekey_credentials::jwt::{self, Jwk, VerifyingKey};
 use serde_json::Value;
 
 use crate::support::{Credentials, Http, Response, Server};
 
-mod attacks;
+mod audience_and_scope;
 mod bearer;
 mod claims;
 mod discovery;
+mod forged_tokens;
 mod introspection;
-mod killing;
+mod key_changes;
 mod lifetime;
 mod revocation;
 mod signing_keys;
-mod targets;
 mod throttling;
 mod timing;
 mod token_endpoint;
 
-/// What every token request says.
+/// The body of every token request.
 const GRANT: &str = "grant_type=client_credentials";
 
 impl Server {
-    /// A POST to the token endpoint with a key's secret in the header.
+    /// Requests a token with a key's secret in the header.
     async fn request_token(&self, key: &Credentials, body: &str) -> Response {
         self.http.form("/oauth2/token", &[("authorization", &key.basic())], body).await
     }
@@ -40,7 +40,7 @@ impl Server {
     }
 }
 
-/// Asserts an error of RFC 6749 section 5.2, and gives its description.
+/// Asserts an error of RFC 6749 section 5.2, and returns its description.
 fn refused(response: &Response, status: u16, code: &str) -> String {
     assert_eq!(response.status.as_u16(), status, "{}", response.text());
     assert_eq!(response.header("content-type"), "application/json");
@@ -53,14 +53,14 @@ fn refused(response: &Response, status: u16, code: &str) -> String {
     description
 }
 
-/// The published keys.
+/// The published signing keys.
 async fn jwks(http: &Http) -> Vec<Jwk> {
     let response = http.get("/oauth2/jwks", &[]).await;
     assert_eq!(response.status, 200);
     serde_json::from_value(response.json()["keys"].clone()).unwrap()
 }
 
-/// A token's claims, once its signature is verified with the published keys alone.
+/// A token's claims, after verifying its signature with only the published keys.
 async fn verified(http: &Http, token: &str) -> Value {
     let published = jwks(http).await;
     let keys: Vec<_> = published.iter().map(|jwk| VerifyingKey::from_jwk(jwk).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The keys that sign, and their rotation.
+//! Signing keys and their rotation.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ fn kid(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn rotating_while_serving_keeps_old_tokens_and_signs_new_ones_with_the_new_key() {
+async fn a_rotated_signing_key_keeps_tokens_valid() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let old = server.token(&key).await;
@@ -45,7 +45,7 @@ async fn rotating_while_serving_keeps_old_tokens_and_signs_new_ones_with_the_new
 }
 
 #[tokio::test]
-async fn a_rotation_survives_kill_9() {
+async fn a_signing_key_rotation_survives_kill_9() {
     let mut server = Server::with_public_url().await;
     let old = server.admin_token.clone();
     let kid_of_new = rotate(&server);
@@ -56,7 +56,7 @@ async fn a_rotation_survives_kill_9() {
 }
 
 #[tokio::test]
-async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
+async fn an_offline_rotation_applies_at_next_start() {
     let mut server = Server::with_public_url().await;
     let old = server.admin_token.clone();
     assert!(server.process.stop().await.success());
@@ -66,7 +66,7 @@ async fn a_rotation_while_nothing_serves_counts_from_the_next_start() {
     assert_eq!(kid(&server.token(&server.admin).await), kid_of_new);
 }
 
-/// Puts a signing key into a data directory, in place of the one that signs, as if it had been made long ago.
+/// Makes a new signing key the current one, as if it had been created in the past.
 async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
     let (root_key, env) = (root_key(data_dir), Env::system());
     let database = data_dir.join("gatekey.db");
@@ -91,8 +91,9 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
     store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
 }
 
+/// Its tokens stay valid.
 #[tokio::test]
-async fn a_signing_key_older_than_configured_is_replaced_and_its_tokens_live_on() {
+async fn an_aged_signing_key_is_rotated() {
     let mut server =
         Server::with_config(&format!("signing_key_max_age_seconds = 3600\npublic_url = \"{PUBLIC_URL}\""))
             .await;
@@ -100,18 +101,19 @@ async fn a_signing_key_older_than_configured_is_replaced_and_its_tokens_live_on(
         assert!(server.process.stop().await.success());
         plant_signing_key(&server.process.data_dir, planted, Duration::from_mins(minutes)).await;
         server.kill_and_restart();
-        // What is logged next after the look at the key.
+        // Logged right after the key's age was checked.
         server.process.wait_for_log("ledger head");
         let token = server.token(&server.admin).await;
         assert_eq!(kid(&token) == planted, stays, "{planted}");
         assert!(server.accepts(&token).await && server.accepts(&server.admin_token).await);
         let by_the_clock = server.ledger().await.iter().filter(|entry| entry.actor == "server").count();
-        assert_eq!(by_the_clock, usize::from(!stays), "and is an entry");
+        assert_eq!(by_the_clock, usize::from(!stays), "and has an entry");
     }
 }
 
+/// Tokens of the previous algorithm stay valid.
 #[tokio::test]
-async fn another_configured_algorithm_signs_from_the_next_start_and_old_tokens_live_on() {
+async fn a_new_algorithm_signs_from_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let config = directory.path().join("gatekey.toml");
@@ -149,8 +151,9 @@ fn listed(server: &Server) -> Vec<(String, String)> {
     keys.as_array().unwrap().iter().map(|key| (text(key, "kid"), text(key, "state"))).collect()
 }
 
+/// Whether or not the server is running.
 #[tokio::test]
-async fn the_list_tells_which_key_signs_and_which_are_published_running_or_not() {
+async fn the_list_shows_each_signing_keys_state() {
     let mut server = Server::with_public_url().await;
     let old = kid(&server.admin_token);
     let new = rotate(&server);
@@ -162,8 +165,9 @@ async fn the_list_tells_which_key_signs_and_which_are_published_running_or_not()
     assert_eq!(listed(&server), expected);
 }
 
+/// The ledger has an entry for it.
 #[tokio::test]
-async fn retiring_a_key_kills_the_tokens_that_it_signed_at_once_and_is_entered() {
+async fn retiring_a_signing_key_revokes_its_tokens() {
     let mut server = Server::with_public_url().await;
     let old = server.admin_token.clone();
     rotate(&server);
@@ -180,8 +184,9 @@ async fn retiring_a_key_kills_the_tokens_that_it_signed_at_once_and_is_entered()
     assert!(!server.accepts(&old).await && server.accepts(&new).await);
 }
 
+/// Nor can one that does not exist.
 #[tokio::test]
-async fn the_key_that_signs_and_one_that_is_not_there_cannot_be_retired() {
+async fn the_current_signing_key_cannot_be_retired() {
     let server = Server::start().await;
     let refused = signing_key(&server, &["retire", &kid(&server.admin_token)]);
     assert_eq!(refused.status.code(), Some(2));

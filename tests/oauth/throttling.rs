@@ -1,4 +1,4 @@
-//! What follows when secrets from one address are wrong too often.
+//! Throttling of an address that sends too many wrong secrets.
 
 use serde_json::json;
 
@@ -7,12 +7,12 @@ use crate::support::{Credentials, Http, Response, Server, basic};
 
 const TOKEN: &str = "/oauth2/token";
 
-/// A server that lets so many failures of one address a minute through.
+/// A server that allows `limit` failures a minute from one address.
 async fn limited(limit: u16) -> Server {
     Server::with_config(&format!("failed_authentications_per_minute = {limit}")).await
 }
 
-/// Fails until told to slow down: a minute may end in between, and the count begins anew.
+/// Fails until throttled: the count starts again if a minute ends in between.
 async fn throttled(mut fail: impl AsyncFnMut() -> Response) -> Response {
     for _ in 0..1000 {
         let response = fail().await;
@@ -22,7 +22,7 @@ async fn throttled(mut fail: impl AsyncFnMut() -> Response) -> Response {
         }
         refused(&response, 401, "invalid_client");
     }
-    panic!("a thousand failures, and none was one too many")
+    panic!("a thousand failures were not throttled")
 }
 
 async fn fail_from(http: &Http, addresses: &str) -> Response {
@@ -35,7 +35,7 @@ fn wrong() -> Credentials {
 }
 
 #[tokio::test]
-async fn who_fails_too_often_is_told_to_slow_down_and_until_when() {
+async fn too_many_failures_return_429_with_retry_after() {
     let server = limited(3).await;
     for _ in 0..3 {
         refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
@@ -50,10 +50,10 @@ async fn who_fails_too_often_is_told_to_slow_down_and_until_when() {
     );
 }
 
-/// Where five failures lock an identity for 15 minutes, whoever knows its name can lock its owner out
-/// (<https://openbao.org/docs/concepts/user-lockout>).
+/// If five failures locked an identity for 15 minutes, anyone who knows its name could lock out its
+/// owner (<https://openbao.org/docs/concepts/user-lockout>).
 #[tokio::test]
-async fn a_right_secret_is_accepted_from_a_throttled_address() {
+async fn a_valid_secret_passes_from_a_throttled_address() {
     let server = limited(1).await;
     for _ in 0..20 {
         throttled(async || server.request_token(&wrong(), GRANT).await).await;
@@ -64,7 +64,7 @@ async fn a_right_secret_is_accepted_from_a_throttled_address() {
 }
 
 #[tokio::test]
-async fn every_endpoint_that_checks_a_secret_counts_for_the_same_address() {
+async fn all_endpoints_share_the_failure_count() {
     let server = limited(1).await;
     let header = wrong().basic();
     for path in [TOKEN, "/oauth2/introspect", "/oauth2/revoke"] {
@@ -72,7 +72,7 @@ async fn every_endpoint_that_checks_a_secret_counts_for_the_same_address() {
         let body = "token=x&client_id=admin&client_secret=wrong";
         throttled(async || server.http.form(path, &[], body).await).await;
     }
-    // One failure each, and still one too many.
+    // One failure at each endpoint is still one too many in total.
     let mut paths = [TOKEN, "/oauth2/introspect", "/oauth2/revoke"].into_iter().cycle();
     throttled(async || {
         server.http.form(paths.next().unwrap(), &[("authorization", &header)], "token=x").await
@@ -83,7 +83,7 @@ async fn every_endpoint_that_checks_a_secret_counts_for_the_same_address() {
 /// Go's `golang.org/x/oauth2` tries the header and then the body before it reports a wrong secret
 /// (`internal/token.go`, `RetrieveToken`).
 #[tokio::test]
-async fn thirty_logins_of_go_a_minute_are_told_what_is_wrong() {
+async fn thirty_go_logins_a_minute_get_401() {
     let server = Server::start().await;
     for _ in 0..30 {
         refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
@@ -94,7 +94,7 @@ async fn thirty_logins_of_go_a_minute_are_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_checks_no_secret_does_not_count() {
+async fn requests_without_a_secret_are_not_counted() {
     let server = limited(1).await;
     for _ in 0..20 {
         server.http.form(TOKEN, &[], GRANT).await;
@@ -107,7 +107,7 @@ async fn what_checks_no_secret_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_throttled_failure_does_not_tell_what_is_wrong() {
+async fn a_throttled_failure_hides_its_reason() {
     let server = limited(1).await;
     let disabled = server.create_key("disabled").await;
     server.admin_call("Disable", json!({ "clientId": "disabled" })).await;
@@ -116,7 +116,7 @@ async fn a_throttled_failure_does_not_tell_what_is_wrong() {
     for key in [wrong(), disabled, unknown] {
         let response = throttled(async || server.request_token(&key, GRANT).await).await;
         let mut headers = response.headers.clone();
-        // These differ for any two answers.
+        // These differ between any two responses.
         for name in ["x-request-id", "date", "retry-after", "content-length"] {
             assert!(headers.remove(name).is_some(), "{name}");
         }
@@ -127,13 +127,14 @@ async fn a_throttled_failure_does_not_tell_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_address_counts_that_it_names_last() {
+async fn a_trusted_proxys_last_address_is_throttled() {
     let server = Server::with_config(
         "failed_authentications_per_minute = 1\nplaintext = true\ntrusted_proxies = [\"127.0.0.1\"]",
     )
     .await;
     throttled(async || fail_from(&server.http, "192.0.2.1").await).await;
-    // What stands before is anybody's word: it neither saves who fails nor blames another.
+    // The client chose the addresses before the last: they neither evade the throttle nor
+    // throttle another address.
     let mut number = 0;
     throttled(async || {
         number += 1;
@@ -141,7 +142,7 @@ async fn behind_a_trusted_proxy_the_address_counts_that_it_names_last() {
     })
     .await;
     refused(&fail_from(&server.http, "198.51.100.1").await, 401, "invalid_client");
-    // Whoever has an address of IPv6 has its whole network of 64 bits.
+    // An IPv6 client has a whole /64 network.
     throttled(async || {
         number += 1;
         fail_from(&server.http, &format!("2001:db8:0:1::{number:x}")).await
@@ -151,7 +152,7 @@ async fn behind_a_trusted_proxy_the_address_counts_that_it_names_last() {
 }
 
 #[tokio::test]
-async fn without_a_trusted_proxy_nobody_chooses_its_address() {
+async fn an_untrusted_forwarded_address_is_ignored() {
     let server = limited(1).await;
     let mut number = 0;
     throttled(async || {
@@ -162,7 +163,7 @@ async fn without_a_trusted_proxy_nobody_chooses_its_address() {
 }
 
 #[tokio::test]
-async fn a_limit_of_0_tells_nobody_to_slow_down() {
+async fn a_limit_of_zero_disables_throttling() {
     let server = limited(0).await;
     for _ in 0..200 {
         refused(&server.request_token(&wrong(), GRANT).await, 401, "invalid_client");
@@ -177,14 +178,14 @@ async fn the_log_names_a_throttled_address_once_a_minute() {
     }
     assert!(server.process.stop().await.success());
     let log = server.process.log();
-    let told = log.iter().filter(|line| line["message"].as_str().is_some_and(|m| m.contains("throttled")));
-    let told: Vec<_> = told.map(|line| (&line["level"], &line["peer"], &line["limit"])).collect();
-    // A second one when a minute ended in between.
-    assert!((1..=2).contains(&told.len()), "{told:?}");
-    assert_eq!(told[0], (&json!("WARN"), &json!("127.0.0.1"), &json!(2)));
+    let lines = log.iter().filter(|line| line["message"].as_str().is_some_and(|m| m.contains("throttled")));
+    let lines: Vec<_> = lines.map(|line| (&line["level"], &line["peer"], &line["limit"])).collect();
+    // A second line if a minute ended in between.
+    assert!((1..=2).contains(&lines.len()), "{lines:?}");
+    assert_eq!(lines[0], (&json!("WARN"), &json!("127.0.0.1"), &json!(2)));
 }
 
-/// The processor time that a server took, in hundredths of a second.
+/// The CPU time that a server has used, in hundredths of a second.
 fn ticks(server: &Server) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process.pid())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -192,10 +193,10 @@ fn ticks(server: &Server) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Where secrets are hashed slowly, a flood of wrong ones is a denial of service (`tiagozip/cap` pull request 308,
-/// `ory/hydra` issue 168).
+/// With slow password hashing, a flood of wrong secrets is a denial of service (`tiagozip/cap` pull
+/// request 308, `ory/hydra` issue 168).
 #[tokio::test]
-async fn a_flood_of_wrong_secrets_costs_no_more_cpu_than_right_ones() {
+async fn a_wrong_secret_costs_no_extra_cpu() {
     let server = Server::start().await;
     let http = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let mut spent = [0; 2];
@@ -213,10 +214,10 @@ async fn a_flood_of_wrong_secrets_costs_no_more_cpu_than_right_ones() {
     assert!(wrong <= right * 5 / 4, "wrong secrets: {wrong} ticks, right ones: {right}");
 }
 
-/// A token of ours and the same with another signature, each seen for the first time, at a method that is open to both:
-/// so all that differs is what it costs to verify them.
+/// Compares valid tokens with forged ones, each seen for the first time, at a method that is open
+/// to everyone: they differ only in the cost of verification.
 #[tokio::test]
-async fn a_flood_of_forged_tokens_costs_no_more_cpu_than_right_ones_seen_first() {
+async fn a_forged_token_costs_no_extra_cpu() {
     let server = Server::start().await;
     let http = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let open = "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata";

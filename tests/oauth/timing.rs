@@ -1,10 +1,11 @@
-//! Whether the time of a refusal tells its reason: unknown key, wrong secret, disabled key and expired secret, measured
-//! against one another in process, where an attacker could never see as much; and over HTTP, where it is shown how much
-//! of that is left to see.
+//! Does the response time reveal why a secret was refused? Compares an unknown key, a wrong secret,
+//! a disabled key and an expired secret: in process, where differences are much clearer than to any
+//! attacker, and over HTTP, to print what an attacker could see.
 //!
-//! Welch's t over 100,000 interleaved calls of each in random order, as in "dude, is my code constant time?"
-//! (<https://eprint.iacr.org/2016/1123>): below 4.5 the two are not told apart. Without the slowest tenth, which is what
-//! interrupts made of them, t tells one nanosecond from none; there the means may differ by one part in a hundred.
+//! Welch's t over 100,000 interleaved calls of each in random order, as in "dude, is my code constant
+//! time?" (<https://eprint.iacr.org/2016/1123>): below 4.5, the two are indistinguishable. Without
+//! the slowest tenth, which interrupts cause, t detects a difference of one nanosecond; there, the
+//! means may differ by 1 %.
 //!
 //! ```text
 //! cargo test -p gatekey-tests timing -- --ignored --nocapture --test-threads 1
@@ -40,27 +41,27 @@ use gatekey_server::{
 use gatekey_store::SqliteStore;
 use tokio::net::TcpListener;
 
-/// Calls of each reason.
+/// Calls for each reason.
 const CALLS: usize = 100_000;
-/// The same over HTTP, where each takes longer.
+/// The same over HTTP, where each call takes longer.
 const CALLS_OVER_HTTP: usize = 20_000;
-/// Of each, the first calls that warm caches up.
+/// The first calls for each reason, which warm caches up and are not measured.
 const WARM_UP: usize = 1_000;
-/// What no |t| may reach.
+/// The bound of |t|.
 const LIMIT: f64 = 4.5;
-/// By what part the means of the faster nine tenths may differ.
+/// The largest relative difference between the means of the faster nine tenths.
 const MARGIN: f64 = 0.01;
 
-/// A clock that stands where it was put.
-struct StandingClock(AtomicI64);
+/// A clock that stands still.
+struct FixedClock(AtomicI64);
 
-impl Clock for StandingClock {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_seconds(self.0.load(Ordering::Relaxed))
     }
 }
 
-/// Where the root key is kept.
+/// Keeps the root key in memory.
 struct KeyFile(Mutex<RootKeys>);
 
 #[async_trait::async_trait]
@@ -79,7 +80,7 @@ impl RootKeyFile for KeyFile {
     }
 }
 
-/// One reason to be refused.
+/// A reason for a refusal, with a client id and a secret that cause it.
 struct Reason {
     name: &'static str,
     client_id: String,
@@ -99,9 +100,10 @@ fn welch(one: &[f64], two: &[f64]) -> f64 {
     (one - two) / (of_one + of_two).sqrt()
 }
 
-/// With keys whose secrets are hashed under the first version of the root key, rotated so often since.
+/// Creates an application with keys whose secrets are hashed under the first version of the root
+/// key, then rotates the root key.
 async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Reason; 4]) {
-    let clock = Arc::new(StandingClock(AtomicI64::new(1_800_000_000)));
+    let clock = Arc::new(FixedClock(AtomicI64::new(1_800_000_000)));
     let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
     let keys = RootKeys::generate(&env);
     let root_key = RootKey::from_file(&keys, Some(Arc::new(KeyFile(Mutex::new(keys.clone())))));
@@ -128,7 +130,7 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
         let made = app.api_keys.create(&caller, create).await.unwrap();
         made.secret.expose().to_owned()
     };
-    // Among others, as in any directory.
+    // Other keys, as in any real directory.
     for number in 0..1000 {
         create(&format!("key-{number:04}")).await;
     }
@@ -144,7 +146,7 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
     for _ in 0..rotations {
         app.root_key.rotate(&*app.store, &app.env, &caller).await.unwrap();
     }
-    let stranger = |byte| Secret::from_random(&[byte; 23]).expose().to_owned();
+    let random_secret = |byte| Secret::from_random(&[byte; 23]).expose().to_owned();
     let reason = |name, client_id: &str, secret| Reason {
         name,
         client_id: client_id.to_owned(),
@@ -152,19 +154,19 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
         nanoseconds: Vec::with_capacity(CALLS),
     };
     let reasons = [
-        reason("wrong secret", "wrong-sec", stranger(1)),
-        reason("unknown key", "unknown-k", stranger(2)),
+        reason("wrong secret", "wrong-sec", random_secret(1)),
+        reason("unknown key", "unknown-k", random_secret(2)),
         reason("disabled key", "disabled-", of_disabled),
         reason("expired secret", "expired-s", of_expired),
     ];
     (app, reasons)
 }
 
-/// Asks with each reason so often as calls, in any order of them, and keeps how long that took.
-fn measure(reasons: &mut [Reason; 4], calls: usize, mut ask: impl FnMut(&Reason) -> Duration) {
+/// Makes `calls` calls for each reason, in random order, and records how long each took.
+fn measure(reasons: &mut [Reason; 4], calls: usize, mut call: impl FnMut(&Reason) -> Duration) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for call in 0..calls + WARM_UP {
-        // Each as often as the others.
+    for number in 0..calls + WARM_UP {
+        // Each round has one call for each reason.
         let mut order = [0, 1, 2, 3];
         for last in (1..order.len()).rev() {
             state ^= state << 13;
@@ -173,16 +175,16 @@ fn measure(reasons: &mut [Reason; 4], calls: usize, mut ask: impl FnMut(&Reason)
             order.swap(last, usize::try_from(state % (last as u64 + 1)).unwrap());
         }
         for index in order {
-            let took = ask(&reasons[index]);
-            if call >= WARM_UP {
+            let took = call(&reasons[index]);
+            if number >= WARM_UP {
                 reasons[index].nanoseconds.push(took.as_secs_f64() * 1e9);
             }
         }
     }
 }
 
-/// Shows what was measured, and gives the pairs that are told apart.
-fn told_apart(reasons: &[Reason; 4]) -> Vec<String> {
+/// Prints the measurements, and returns the pairs of reasons that are distinguishable.
+fn distinguishable(reasons: &[Reason; 4]) -> Vec<String> {
     let kept: Vec<Vec<f64>> = reasons
         .iter()
         .map(|reason| {
@@ -215,19 +217,20 @@ fn told_apart(reasons: &[Reason; 4]) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "takes a while and wants a machine that does little else"]
-async fn the_time_of_a_refusal_does_not_tell_its_reason() {
-    no_refusal_tells_its_reason(0).await;
+#[ignore = "slow; needs an otherwise idle machine"]
+async fn the_response_time_hides_the_refusals_reason() {
+    assert_indistinguishable(0).await;
 }
 
+/// Secrets are then still hashed under an older version of the root key.
 #[tokio::test]
-#[ignore = "takes a while and wants a machine that does little else"]
-async fn the_time_of_a_refusal_does_not_tell_its_reason_while_secrets_need_an_older_root_key() {
-    no_refusal_tells_its_reason(1).await;
+#[ignore = "slow; needs an otherwise idle machine"]
+async fn the_response_time_hides_it_after_a_rotation() {
+    assert_indistinguishable(1).await;
 }
 
-/// After so many rotations of the root key.
-async fn no_refusal_tells_its_reason(rotations: u32) {
+/// Measures after `rotations` rotations of the root key.
+async fn assert_indistinguishable(rotations: u32) {
     let directory = tempfile::tempdir().unwrap();
     let (app, mut reasons) = application(&directory, rotations).await;
     let from = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -242,15 +245,15 @@ async fn no_refusal_tells_its_reason(rotations: u32) {
         );
         took
     });
-    let apart = told_apart(&reasons);
-    assert!(apart.is_empty(), "the time tells apart: {apart:?}");
+    let apart = distinguishable(&reasons);
+    assert!(apart.is_empty(), "distinguishable by time: {apart:?}");
 }
 
-/// What an attacker sees: the same over a connection that is kept, from the first byte sent to the last one read. Shown
-/// without a bar, because the machine's own noise is most of it.
+/// Measures what an attacker sees: over one kept connection, from the first byte sent to the last
+/// byte read. Without a limit, because most of it is the machine's own noise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "takes a while and wants a machine that does little else"]
-async fn the_time_of_a_refusal_over_http_is_shown() {
+#[ignore = "slow; needs an otherwise idle machine"]
+async fn the_response_time_over_http_is_printed() {
     let directory = tempfile::tempdir().unwrap();
     let (app, mut reasons) = application(&directory, 0).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -260,7 +263,7 @@ async fn the_time_of_a_refusal_over_http_is_shown() {
     let serving = tokio::spawn(serve(acceptor, router::service(&app), async {
         let _ = stopped.await;
     }));
-    let asking = tokio::task::spawn_blocking(move || {
+    let client = tokio::task::spawn_blocking(move || {
         let stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         measure(&mut reasons, CALLS_OVER_HTTP, |reason| {
@@ -273,21 +276,21 @@ async fn the_time_of_a_refusal_over_http_is_shown() {
             );
             let began = Instant::now();
             (&stream).write_all(request.as_bytes()).unwrap();
-            let response = read_answer(&stream);
+            let response = read_response(&stream);
             let took = began.elapsed();
             let refused = ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| response.starts_with(line));
             assert!(refused, "{}: {response}", reason.name);
             took
         });
-        told_apart(&reasons);
+        distinguishable(&reasons);
     });
-    asking.await.unwrap();
+    client.await.unwrap();
     stop.send(()).unwrap();
     serving.await.unwrap();
 }
 
-/// Reads one answer of a connection that stays open.
-fn read_answer(mut stream: &std::net::TcpStream) -> String {
+/// Reads one response from a connection that stays open.
+fn read_response(mut stream: &std::net::TcpStream) -> String {
     let mut read = Vec::new();
     loop {
         let mut piece = [0; 2048];

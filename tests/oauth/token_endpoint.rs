@@ -1,4 +1,5 @@
-//! `/oauth2/token`: authentication and the shape of a request (RFC 6749 sections 2.3, 4.4 and 5).
+//! `/oauth2/token`: client authentication and the form of a request (RFC 6749 sections 2.3, 4.4 and
+//! 5).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
@@ -52,14 +53,14 @@ async fn both_parts_of_the_body_are_form_decoded() {
 }
 
 #[tokio::test]
-async fn the_name_of_the_scheme_may_be_of_either_case() {
+async fn the_scheme_name_is_case_insensitive() {
     let server = Server::start().await;
     let header = server.create_key("ci").await.basic().replacen("Basic", "bAsIc", 1);
     assert_eq!(server.http.form("/oauth2/token", &[("authorization", &header)], GRANT).await.status, 200);
 }
 
 #[tokio::test]
-async fn two_authentications_at_once_are_refused() {
+async fn two_authentication_methods_are_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let body = format!("{GRANT}&client_id=ci&client_secret={}", key.client_secret);
@@ -81,7 +82,7 @@ async fn two_headers_with_the_same_secret_are_refused() {
 }
 
 #[tokio::test]
-async fn a_client_assertion_is_refused_for_what_it_is() {
+async fn a_client_assertion_is_refused_by_name() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let description = refused(
@@ -100,7 +101,7 @@ async fn the_client_id_may_be_repeated_in_the_body() {
 }
 
 #[tokio::test]
-async fn another_client_id_in_the_body_is_refused() {
+async fn a_conflicting_client_id_is_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let description = refused(
@@ -112,7 +113,7 @@ async fn another_client_id_in_the_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_without_authentication_is_refused_with_a_challenge() {
+async fn a_missing_authentication_is_challenged() {
     let server = Server::start().await;
     let response = server.http.form("/oauth2/token", &[], GRANT).await;
     refused(&response, 401, "invalid_client");
@@ -120,7 +121,7 @@ async fn a_request_without_authentication_is_refused_with_a_challenge() {
 }
 
 #[tokio::test]
-async fn a_token_is_no_client_authentication() {
+async fn a_token_does_not_authenticate_the_client() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
     let response = server.http.form("/oauth2/token", &[("authorization", &bearer)], GRANT).await;
@@ -150,13 +151,13 @@ async fn every_failed_authentication_looks_the_same() {
     let tampered = format!("{rest}{}", if last == "x" { "y" } else { "x" });
     let cases = [
         ("wrong secret", with("ci", "wrong")),
-        ("nearly right secret", with("ci", &tampered)),
+        ("secret with one character changed", with("ci", &tampered)),
         ("secret of another key", with("ci", &other.client_secret)),
         ("empty secret", with("ci", "")),
         ("over-long secret", with("ci", &"x".repeat(9000))),
         ("unknown key", with("nobody", &good.client_secret)),
         ("client id in other case", with("CI", &good.client_secret)),
-        ("client id that can be none", with("no such name", &good.client_secret)),
+        ("invalid client id", with("no such name", &good.client_secret)),
         ("over-long client id", with(&"x".repeat(9000), &good.client_secret)),
         ("disabled key", disabled),
         ("deleted key", deleted),
@@ -165,7 +166,7 @@ async fn every_failed_authentication_looks_the_same() {
     ];
     let shown = |response: &Response| {
         let mut headers = response.headers.clone();
-        // These differ for any two answers.
+        // These differ between any two responses.
         assert!(headers.remove("x-request-id").is_some() && headers.remove("date").is_some());
         (response.status, headers, response.body.clone())
     };
@@ -183,7 +184,7 @@ async fn every_failed_authentication_looks_the_same() {
 }
 
 #[tokio::test]
-async fn an_empty_scope_and_an_empty_audience_are_accepted() {
+async fn empty_scope_and_audience_are_accepted() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let response = server.request_token(&key, &format!("{GRANT}&scope=&audience=&resource=")).await;
@@ -192,7 +193,7 @@ async fn an_empty_scope_and_an_empty_audience_are_accepted() {
 }
 
 #[tokio::test]
-async fn the_request_of_a_public_client_is_accepted_as_it_is_sent() {
+async fn a_public_clients_exact_request_is_accepted() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let authorization = key.basic();
@@ -214,7 +215,7 @@ async fn an_unknown_scope_is_refused() {
 }
 
 #[tokio::test]
-async fn another_grant_is_refused() {
+async fn an_unsupported_grant_is_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     for grant in ["authorization_code", "password", "refresh_token", "CLIENT_CREDENTIALS"] {
@@ -235,7 +236,7 @@ async fn a_missing_grant_type_is_named() {
 }
 
 #[tokio::test]
-async fn a_key_may_use_the_grants_that_it_was_given_alone() {
+async fn a_key_may_use_only_its_grants() {
     let server = Server::start().await;
     let body = json!({ "clientId": "web", "clientName": "web", "grantTypes": ["AUTHORIZATION_CODE"] });
     let create = "/cloudidl.identity.AppsService/Create";
@@ -250,7 +251,7 @@ async fn a_key_may_use_the_grants_that_it_was_given_alone() {
 }
 
 #[tokio::test]
-async fn a_parameter_given_twice_is_named() {
+async fn a_repeated_parameter_is_named() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     for (body, name) in [
@@ -272,7 +273,7 @@ async fn an_unknown_parameter_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_type_is_refused() {
+async fn another_content_type_is_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let authorization = key.basic();
@@ -288,7 +289,7 @@ async fn a_body_of_another_type_is_refused() {
 }
 
 #[tokio::test]
-async fn the_type_of_the_body_may_name_a_character_set() {
+async fn the_content_type_may_name_a_charset() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let content_type = "Application/X-WWW-Form-Urlencoded; charset=UTF-8";
@@ -323,7 +324,7 @@ async fn a_body_over_16_kib_is_refused() {
 }
 
 #[tokio::test]
-async fn methods_other_than_post_are_refused() {
+async fn only_post_is_allowed() {
     let server = Server::start().await;
     for path in ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"] {
         for method in [http::Method::GET, http::Method::PUT, http::Method::DELETE, http::Method::OPTIONS] {
@@ -335,7 +336,7 @@ async fn methods_other_than_post_are_refused() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_well_formed_is_refused_as_a_request() {
+async fn a_malformed_authorization_header_is_refused() {
     let server = Server::start().await;
     for header in ["Basic", "Basic ", "Basic !!!", "Basic Y2k6eA", "Basic Y2k6eB==", "nonsense"] {
         let response = server.http.form("/oauth2/token", &[("authorization", header)], GRANT).await;

@@ -1,4 +1,4 @@
-//! Who may call what. What is denied is denied to everybody who is not named.
+//! Which callers may call which methods. Everyone else is denied.
 
 use std::collections::BTreeMap;
 
@@ -7,50 +7,50 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{health_and_reflection::served_methods, outcome, refused};
-use crate::support::{Server, connection};
+use crate::support::{Server, ServerProcess, connection};
 
-/// What a method needs of its caller.
+/// What a method requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+enum Requires {
     Nothing,
     AnyKey,
     AdminOrSelf,
     Admin,
 }
 
-/// Everything that is served, and to whom: who adds a method decides here.
-const METHODS: [(&str, Needs); 24] = [
-    ("/cloudidl.identity.AppsService/Create", Needs::Admin),
-    ("/cloudidl.identity.AppsService/Delete", Needs::Admin),
-    ("/cloudidl.identity.AppsService/Get", Needs::AdminOrSelf),
-    ("/cloudidl.identity.AppsService/List", Needs::Admin),
-    ("/cloudidl.identity.AppsService/Update", Needs::Admin),
-    ("/flyteidl.service.AuthMetadataService/GetOAuth2Metadata", Needs::Nothing),
-    ("/flyteidl.service.AuthMetadataService/GetPublicClientConfig", Needs::Nothing),
-    ("/flyteidl.service.IdentityService/UserInfo", Needs::AnyKey),
-    ("/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata", Needs::Nothing),
-    ("/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig", Needs::Nothing),
-    ("/flyteidl2.auth.IdentityService/UserInfo", Needs::AnyKey),
-    ("/gatekey.v1.ApiKeyService/Create", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/Delete", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/Disable", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/Enable", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/Get", Needs::AdminOrSelf),
-    ("/gatekey.v1.ApiKeyService/List", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/RetireSecret", Needs::Admin),
-    ("/gatekey.v1.ApiKeyService/RotateSecret", Needs::AdminOrSelf),
-    ("/gatekey.v1.ApiKeyService/Update", Needs::Admin),
-    ("/grpc.health.v1.Health/Check", Needs::Nothing),
-    ("/grpc.health.v1.Health/Watch", Needs::Nothing),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Needs::Nothing),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Needs::Nothing),
+/// Every method that is served, and the access it requires.
+const METHODS: [(&str, Requires); 24] = [
+    ("/cloudidl.identity.AppsService/Create", Requires::Admin),
+    ("/cloudidl.identity.AppsService/Delete", Requires::Admin),
+    ("/cloudidl.identity.AppsService/Get", Requires::AdminOrSelf),
+    ("/cloudidl.identity.AppsService/List", Requires::Admin),
+    ("/cloudidl.identity.AppsService/Update", Requires::Admin),
+    ("/flyteidl.service.AuthMetadataService/GetOAuth2Metadata", Requires::Nothing),
+    ("/flyteidl.service.AuthMetadataService/GetPublicClientConfig", Requires::Nothing),
+    ("/flyteidl.service.IdentityService/UserInfo", Requires::AnyKey),
+    ("/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata", Requires::Nothing),
+    ("/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig", Requires::Nothing),
+    ("/flyteidl2.auth.IdentityService/UserInfo", Requires::AnyKey),
+    ("/gatekey.v1.ApiKeyService/Create", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/Delete", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/Disable", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/Enable", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/Get", Requires::AdminOrSelf),
+    ("/gatekey.v1.ApiKeyService/List", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/RetireSecret", Requires::Admin),
+    ("/gatekey.v1.ApiKeyService/RotateSecret", Requires::AdminOrSelf),
+    ("/gatekey.v1.ApiKeyService/Update", Requires::Admin),
+    ("/grpc.health.v1.Health/Check", Requires::Nothing),
+    ("/grpc.health.v1.Health/Watch", Requires::Nothing),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Requires::Nothing),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Requires::Nothing),
 ];
 
 #[tokio::test]
-async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_else() {
+async fn every_method_has_exactly_the_expected_access() {
     let server = Server::start().await;
     let served = served_methods(&server.process).await;
-    let expected: BTreeMap<&str, Needs> = METHODS.into();
+    let expected: BTreeMap<&str, Requires> = METHODS.into();
     assert!(served.keys().map(String::as_str).eq(expected.keys().copied()), "served: {:#?}", served.keys());
     let mut callers = vec![("nobody", String::new())];
     for role in ["contributor", "viewer", "verifier", "admin"] {
@@ -61,7 +61,7 @@ async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_
     let roleless = server.create_key_from(json!({ "clientId": "roleless", "withoutRole": true })).await;
     callers.push(("roleless", server.token(&roleless).await));
     for (procedure, streams) in served {
-        // Streams have tests of their own; none of them needs a credential.
+        // Streaming methods have their own tests; none of them requires a credential.
         if streams {
             continue;
         }
@@ -69,11 +69,15 @@ async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_
             let outcome = server.call(token, &procedure, json!({})).await;
             let code = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
             let right = match (expected[procedure.as_str()], *caller) {
-                (Needs::AnyKey | Needs::AdminOrSelf | Needs::Admin, "nobody") => code == "unauthenticated",
-                (Needs::Nothing | Needs::AnyKey, _) => code == "ok",
-                // An empty request is about no key.
-                (Needs::AdminOrSelf | Needs::Admin, "admin") => matches!(code, "ok" | "invalid_argument"),
-                (Needs::AdminOrSelf | Needs::Admin, _) => code == "permission_denied",
+                (Requires::AnyKey | Requires::AdminOrSelf | Requires::Admin, "nobody") => {
+                    code == "unauthenticated"
+                }
+                (Requires::Nothing | Requires::AnyKey, _) => code == "ok",
+                // An empty request names no key.
+                (Requires::AdminOrSelf | Requires::Admin, "admin") => {
+                    matches!(code, "ok" | "invalid_argument")
+                }
+                (Requires::AdminOrSelf | Requires::Admin, _) => code == "permission_denied",
             };
             assert!(right, "{procedure} by {caller}: {outcome:?}");
         }
@@ -81,7 +85,7 @@ async fn every_method_that_is_served_is_open_to_whom_it_should_be_and_to_nobody_
 }
 
 #[tokio::test]
-async fn a_key_may_get_and_rotate_itself_and_nothing_else() {
+async fn a_key_may_only_get_and_rotate_itself() {
     let server = Server::start().await;
     for (client_id, made) in [
         ("roleless", json!({ "clientId": "roleless", "withoutRole": true })),
@@ -117,13 +121,14 @@ async fn a_key_may_get_and_rotate_itself_and_nothing_else() {
         let got = server.keys_as(&token, "Get", request.clone()).await.unwrap();
         assert_eq!(got["apiKey"]["clientId"], client_id);
         let rotated = server.keys_as(&token, "RotateSecret", request.clone()).await.unwrap();
-        assert!(!server.accepts(&token).await, "no grace: the token dies with the secret");
+        assert!(!server.accepts(&token).await, "without a grace, the token is revoked with the secret");
         assert!(server.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
     }
 }
 
+/// The refusal is the same whether the key exists or not.
 #[tokio::test]
-async fn who_may_not_ask_about_a_key_does_not_learn_whether_it_exists() {
+async fn a_forbidden_caller_cannot_probe_for_keys() {
     let server = Server::start().await;
     server.create_key("exists").await;
     let key = server.create_key("asking").await;
@@ -139,7 +144,7 @@ async fn who_may_not_ask_about_a_key_does_not_learn_whether_it_exists() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_none_is_unauthenticated_whatever_is_wrong_with_it() {
+async fn every_invalid_credential_is_unauthenticated() {
     let server = Server::start().await;
     let stranger = Server::start().await;
     let good = &server.admin_token;
@@ -186,9 +191,9 @@ async fn a_credential_that_is_none_is_unauthenticated_whatever_is_wrong_with_it(
     assert_eq!(server.http.send(Method::POST, path, &headers, "{}").await.status, StatusCode::OK);
 }
 
-/// The server says `100 Continue` when it wants the body: it has seen the credential by then.
+/// The server has checked the credential by the time that it sends `100 Continue`.
 #[tokio::test]
-async fn a_caller_that_loses_its_right_while_its_body_arrives_is_refused() {
+async fn access_is_checked_again_after_the_body() {
     let server = Server::start().await;
     let id = json!({ "clientId": "other" });
     let demote = json!({ "apiKey": { "clientId": "other", "role": "ROLE_VIEWER" }, "updateMask": "role" });
@@ -211,14 +216,14 @@ async fn a_caller_that_loses_its_right_while_its_body_arrives_is_refused() {
         let _ = stream.read_to_string(&mut response).await;
         assert!(response.contains(&format!(r#""code":"{code}""#)), "after {method}: {response}");
         refused(&server.apps("Get", json!({ "clientId": "made" })).await, "not_found", &[]);
-        // Deleted already in the last round.
+        // The last round has deleted it already.
         let _ = server.keys("Delete", id.clone()).await;
     }
 }
 
-/// gRPC says so in a header of an answer that is otherwise a success, Connect by HTTP's own status.
+/// gRPC reports it in a header of a response with status 200, Connect by the HTTP status.
 #[tokio::test]
-async fn a_refusal_has_the_shape_of_the_protocol_that_was_spoken() {
+async fn a_refusal_follows_the_protocol_of_its_request() {
     let server = Server::start().await;
     let path = "/cloudidl.identity.AppsService/List";
     let send = async |content_type: &str| {
@@ -233,10 +238,10 @@ async fn a_refusal_has_the_shape_of_the_protocol_that_was_spoken() {
             "{}",
             response.header("content-type")
         );
-        let said = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
+        let status = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
         let in_body =
             response.text().contains("grpc-status: 16") || response.text().contains("grpc-status:16");
-        assert!(said == Some(&HeaderValue::from_static("16")) || in_body, "{content_type}: {response:?}");
+        assert!(status == Some(&HeaderValue::from_static("16")) || in_body, "{content_type}: {response:?}");
     }
     for content_type in ["application/json", "application/proto"] {
         let response = send(content_type).await;
@@ -244,5 +249,22 @@ async fn a_refusal_has_the_shape_of_the_protocol_that_was_spoken() {
         assert_eq!(response.header("content-type"), "application/json");
         assert_eq!(response.json()["code"], "unauthenticated");
         assert_ne!(response.json()["message"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn the_rpcs_require_the_servers_audience() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gatekey.toml");
+    std::fs::write(&config, "audiences = [\"https://flyte.example.com\", \"https://other.example.com\"]\n")
+        .unwrap();
+    let server = ServerProcess::start_with(&["--config", config.to_str().unwrap()]);
+    let admin = server.init();
+    let http = server.http();
+    let list = "/gatekey.v1.ApiKeyService/List";
+    for (audience, status) in [("https://flyte.example.com", 200), ("https://other.example.com", 401)] {
+        let response = http.token(&admin, &[("audience", audience)]).await;
+        let token = response.json()["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(http.connect_json(list, &token, &json!({})).await.status, status, "{audience}");
     }
 }

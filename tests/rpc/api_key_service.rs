@@ -18,14 +18,14 @@ impl Server {
 }
 
 #[tokio::test]
-async fn a_key_has_the_role_that_was_asked_for_and_is_a_contributor_without() {
+async fn a_key_is_a_contributor_by_default() {
     let server = Server::start().await;
     for role in ["ROLE_ADMIN", "ROLE_CONTRIBUTOR", "ROLE_VIEWER", "ROLE_VERIFIER"] {
         server.create_key_from(json!({ "clientId": role, "role": role })).await;
         assert_eq!(server.shown(role).await["role"], role);
     }
-    server.create_key_from(json!({ "clientId": "unsaid" })).await;
-    assert_eq!(server.shown("unsaid").await["role"], "ROLE_CONTRIBUTOR");
+    server.create_key_from(json!({ "clientId": "default" })).await;
+    assert_eq!(server.shown("default").await["role"], "ROLE_CONTRIBUTOR");
     server.create_key_from(json!({ "clientId": "bare", "withoutRole": true })).await;
     assert_eq!(server.shown("bare").await["role"], Value::Null);
     let both = json!({ "clientId": "both", "withoutRole": true, "role": "ROLE_VIEWER" });
@@ -35,7 +35,7 @@ async fn a_key_has_the_role_that_was_asked_for_and_is_a_contributor_without() {
 }
 
 #[tokio::test]
-async fn a_key_or_secret_cannot_be_made_to_expire_in_the_past() {
+async fn an_expiry_in_the_past_is_refused() {
     let server = Server::start().await;
     server.create_key("ci").await;
     for past in ["2001-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999999Z"] {
@@ -49,7 +49,7 @@ async fn a_key_or_secret_cannot_be_made_to_expire_in_the_past() {
 }
 
 #[tokio::test]
-async fn no_token_outlives_its_key_or_the_secret_that_fetched_it() {
+async fn expires_in_is_limited_by_key_and_secret() {
     let server = Server::start().await;
     let limited = server
         .create_key_from(json!({ "clientId": "limited", "expiresAt": in_future(Duration::from_secs(90)) }))
@@ -65,8 +65,9 @@ async fn no_token_outlives_its_key_or_the_secret_that_fetched_it() {
     assert_eq!(server.http.token(&whole, &[]).await.json()["expires_in"], 3600);
 }
 
+/// Or the expiry of its key, if that is earlier.
 #[tokio::test]
-async fn the_public_wire_shows_when_the_newest_secret_or_its_key_expires() {
+async fn the_public_api_shows_the_newest_secrets_expiry() {
     let server = Server::start().await;
     let shown = async || {
         let got = server.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
@@ -87,7 +88,7 @@ async fn the_public_wire_shows_when_the_newest_secret_or_its_key_expires() {
 }
 
 #[tokio::test]
-async fn update_changes_what_the_mask_names_alone() {
+async fn update_changes_only_the_masked_fields() {
     let server = Server::start().await;
     let expires_at = in_future(Duration::from_mins(15));
     server.create_key_from(json!({ "clientId": "ci", "role": "ROLE_VIEWER", "expiresAt": expires_at })).await;
@@ -122,8 +123,9 @@ async fn update_changes_what_the_mask_names_alone() {
     assert_eq!(updated["apiKey"]["redirectUris"], json!(["https://ci.example.com/"]));
 }
 
+/// Unless the field is required, such as the name.
 #[tokio::test]
-async fn a_field_that_is_masked_and_left_empty_is_cleared_where_a_key_can_do_without() {
+async fn a_masked_empty_field_is_cleared() {
     let server = Server::start().await;
     let made = json!({
         "clientId": "ci",
@@ -142,7 +144,7 @@ async fn a_field_that_is_masked_and_left_empty_is_cleared_where_a_key_can_do_wit
 }
 
 #[tokio::test]
-async fn a_mask_that_names_what_cannot_change_is_refused() {
+async fn an_immutable_field_in_the_mask_is_refused() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let before = server.shown("ci").await;
@@ -166,7 +168,7 @@ async fn a_mask_that_names_what_cannot_change_is_refused() {
 }
 
 #[tokio::test]
-async fn a_role_counts_from_the_moment_it_is_given_and_no_longer_once_taken() {
+async fn a_role_change_takes_effect_at_once() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -179,14 +181,14 @@ async fn a_role_counts_from_the_moment_it_is_given_and_no_longer_once_taken() {
     assert!(server.keys_as(&token, "List", json!({})).await.is_ok());
     set("ROLE_VIEWER").await;
     refused(&server.keys_as(&token, "List", json!({})).await, "permission_denied", &[]);
-    // Its tokens say `all`, which a key without a role may not have.
+    // Its tokens have the scope `all`, which a key without a role may not have.
     set("ROLE_UNSPECIFIED").await;
     refused(&server.keys_as(&token, "List", json!({})).await, "unauthenticated", &[]);
     assert_eq!(server.http.token(&key, &[]).await.json()["scope"], "");
 }
 
 #[tokio::test]
-async fn rotate_with_a_grace_keeps_the_old_secret_and_its_tokens() {
+async fn a_grace_keeps_the_old_secret_valid() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let token = server.token(&old).await;
@@ -201,7 +203,7 @@ async fn rotate_with_a_grace_keeps_the_old_secret_and_its_tokens() {
 }
 
 #[tokio::test]
-async fn rotate_without_a_grace_kills_old_secrets_and_tokens_at_once() {
+async fn rotation_without_grace_revokes_old_secrets_and_tokens() {
     let server = Server::start().await;
     let first = server.create_key("ci").await;
     let second = server.rotate(&first, json!({ "grace": "86400s" })).await;
@@ -216,7 +218,7 @@ async fn rotate_without_a_grace_kills_old_secrets_and_tokens_at_once() {
 }
 
 #[tokio::test]
-async fn a_second_rotation_does_not_lengthen_the_first_grace() {
+async fn a_second_rotation_does_not_extend_a_grace() {
     let server = Server::start().await;
     let ci = server.create_key("ci").await;
     server.rotate(&ci, json!({ "grace": "60s" })).await;
@@ -258,13 +260,13 @@ async fn an_eleventh_secret_is_refused_until_one_is_retired() {
     assert_eq!(ids.len(), 10);
     server.keys("RetireSecret", json!({ "clientId": "ci", "secretId": ids[0] })).await.unwrap();
     server.keys("RotateSecret", more).await.unwrap();
-    // Without a grace there is always room.
+    // Without a grace, the old secrets are removed first.
     let last = server.rotate(&first, json!({ "grace": "0s" })).await;
     assert!(server.secret_works(&last).await);
 }
 
 #[tokio::test]
-async fn rotations_at_the_same_time_never_exceed_ten_secrets() {
+async fn concurrent_rotations_never_exceed_ten_secrets() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let rotate = || server.keys("RotateSecret", json!({ "clientId": "ci", "grace": "86400s" }));
@@ -281,7 +283,7 @@ async fn rotations_at_the_same_time_never_exceed_ten_secrets() {
 }
 
 #[tokio::test]
-async fn retiring_kills_that_secret_and_the_tokens_it_fetched_and_no_other() {
+async fn retiring_a_secret_revokes_its_tokens_only() {
     let server = Server::start().await;
     let first = server.create_key("ci").await;
     let second = server.rotate(&first, json!({ "grace": "86400s" })).await;
@@ -295,7 +297,7 @@ async fn retiring_kills_that_secret_and_the_tokens_it_fetched_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_secret_of_another_key_cannot_be_retired_by_this_ones_name() {
+async fn another_keys_secret_cannot_be_retired() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let other = server.create_key("other").await;
@@ -308,8 +310,9 @@ async fn a_secret_of_another_key_cannot_be_retired_by_this_ones_name() {
     assert!(server.secret_works(&other).await);
 }
 
+/// Tokens from before stay revoked.
 #[tokio::test]
-async fn disable_refuses_secret_and_tokens_and_enable_admits_the_secret_again() {
+async fn a_disabled_key_is_refused_until_enabled() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -322,13 +325,14 @@ async fn disable_refuses_secret_and_tokens_and_enable_admits_the_secret_again() 
     let enabled = server.keys("Enable", json!({ "clientId": "ci" })).await.unwrap();
     assert_eq!(enabled["apiKey"]["disabledAt"], Value::Null);
     assert!(server.secret_works(&key).await);
-    assert!(!server.accepts(&token).await, "a token from before stays dead");
+    assert!(!server.accepts(&token).await, "an earlier token stays revoked");
     assert_eq!(server.keys("Enable", json!({ "clientId": "ci" })).await.unwrap(), enabled);
 }
 
+/// Endpoint, client id, secret and organization.
 #[tokio::test]
-async fn encoded_credentials_hold_endpoint_client_id_secret_and_organization() {
-    for (organization, said) in [("", "None"), ("acme", "acme")] {
+async fn encoded_credentials_contain_the_documented_parts() {
+    for (organization, last_part) in [("", "None"), ("acme", "acme")] {
         let server = Server::with_flags(&["--organization", organization]).await;
         let created = server.keys("Create", json!({ "clientId": "ci" })).await.unwrap();
         let rotated = server.keys("RotateSecret", json!({ "clientId": "ci" })).await.unwrap();
@@ -337,13 +341,13 @@ async fn encoded_credentials_hold_endpoint_client_id_secret_and_organization() {
             let encoded = shown["encodedCredentials"].as_str().unwrap();
             let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap();
             let secret = shown["clientSecret"].as_str().unwrap();
-            assert_eq!(decoded, format!("{}:ci:{secret}:{said}", server.process.endpoint()));
+            assert_eq!(decoded, format!("{}:ci:{secret}:{last_part}", server.process.endpoint()));
         }
     }
 }
 
 #[tokio::test]
-async fn a_secrets_label_is_kept_and_at_most_two_hundred_characters_long() {
+async fn a_secret_label_has_at_most_200_characters() {
     let server = Server::start().await;
     server.create_key_from(json!({ "clientId": "ci", "secretLabel": "läptop" })).await;
     let label = "\u{1f511}".repeat(200);
@@ -361,7 +365,7 @@ async fn a_secrets_label_is_kept_and_at_most_two_hundred_characters_long() {
 }
 
 #[tokio::test]
-async fn when_a_secret_was_last_used_is_known_after_a_restart() {
+async fn a_secrets_last_use_survives_a_restart() {
     let mut server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
     server.token(&key).await;
@@ -369,4 +373,20 @@ async fn when_a_secret_was_last_used_is_known_after_a_restart() {
     let secret = server.shown("ci").await["secrets"][0].clone();
     assert!(secret["lastUsedAt"].as_str() >= secret["createdAt"].as_str(), "{secret}");
     assert!(server.secret_works(&key).await);
+}
+
+#[tokio::test]
+async fn repeated_rotation_does_not_grow_the_key() {
+    let server = Server::start().await;
+    let mut key = server.create_key("ci").await;
+    for _ in 0..25 {
+        let token = server.token(&key).await;
+        let body = json!({ "clientId": "ci" });
+        let rotate = "/gatekey.v1.ApiKeyService/RotateSecret";
+        let response = server.http.connect_json(rotate, &token, &body).await;
+        key.client_secret = response.json()["clientSecret"].as_str().unwrap().to_owned();
+    }
+    let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
+    assert!(details["apiKey"]["secrets"].as_array().unwrap().len() <= 12, "{details}");
+    assert_eq!(server.http.token(&key, &[]).await.status, 200);
 }

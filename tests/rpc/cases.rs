@@ -1,4 +1,4 @@
-//! One table of cases, run for each protocol.
+//! A table of cases, run over each protocol.
 
 use Caller::{Admin, BadToken, Contributor, Itself, Nobody};
 use connectrpc::ErrorCode;
@@ -6,34 +6,35 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::{
-    json, log_to_the_end,
-    protocols::{Protocol, Speaker},
+    json,
+    protocols::{Protocol, RpcClient},
+    stop_and_read_log,
 };
 use crate::support::Server;
 
-/// Who calls.
+/// The caller of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
     Nobody,
-    /// With a credential that is none.
+    /// With an invalid credential.
     BadToken,
-    /// A key with role contributor.
+    /// A key with the role contributor.
     Contributor,
     /// The key `$key`.
     Itself,
     Admin,
 }
 
-/// What the call must come to.
+/// The expected result of a call.
 enum Expected {
-    /// An answer that has this, see [`json::check`].
+    /// A response that matches this JSON, see [`json::check`].
     Response(&'static str),
-    /// A code, and a message with these words.
+    /// A code, and a message that contains these words.
     Refusal(ErrorCode, &'static [&'static str]),
 }
 
-/// A case. In its texts `$new` stands for a client id that nobody has, `$key` for a key that was made for the
-/// case, and `$secret_id` for the id of that key's secret.
+/// A case. In its texts, `$new` stands for an unused client id, `$key` for a key that was created
+/// for the case, and `$secret_id` for the id of that key's secret.
 struct Case {
     name: &'static str,
     procedure: &'static str,
@@ -89,7 +90,7 @@ const CASES: &[Case] = &[
             "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC"}}"#,
     ),
     refused(
-        "create what exists",
+        "create an existing key",
         apps!("Create"),
         Admin,
         r#"{"clientId": "$key", "clientName": "another"}"#,
@@ -97,7 +98,7 @@ const CASES: &[Case] = &[
         &["$key", "already exists"],
     ),
     refused(
-        "create with a bad client id",
+        "create with an invalid client id",
         apps!("Create"),
         Admin,
         r#"{"clientId": "a:b", "clientName": "a"}"#,
@@ -105,7 +106,7 @@ const CASES: &[Case] = &[
         &["client_id", "':'"],
     ),
     refused(
-        "create with a bad redirect URI",
+        "create with an invalid redirect URI",
         apps!("Create"),
         Admin,
         r#"{"clientId": "$new", "redirectUris": ["http://ci.example.com/callback"]}"#,
@@ -147,14 +148,14 @@ const CASES: &[Case] = &[
             "clientIdIssuedAt": "<any>"}}"#,
     ),
     answered(
-        "get oneself",
+        "get the calling key",
         apps!("Get"),
         Itself,
         r#"{"clientId": "$key"}"#,
         r#"{"app": {"clientId": "$key", "clientSecret": null}}"#,
     ),
     refused(
-        "get what does not exist",
+        "get an unknown key",
         apps!("Get"),
         Admin,
         r#"{"clientId": "$new"}"#,
@@ -179,7 +180,7 @@ const CASES: &[Case] = &[
         &[],
     ),
     refused(
-        "get with a bad token",
+        "get with an invalid token",
         apps!("Get"),
         BadToken,
         r#"{"clientId": "$key"}"#,
@@ -203,7 +204,7 @@ const CASES: &[Case] = &[
             "redirectUris": ["http://localhost:8080/authorization-code/callback"]}}"#,
     ),
     refused(
-        "update what does not exist",
+        "update an unknown key",
         apps!("Update"),
         Admin,
         r#"{"clientId": "$new", "clientName": "renamed"}"#,
@@ -211,7 +212,7 @@ const CASES: &[Case] = &[
         &["$new"],
     ),
     refused(
-        "update with a bad home page",
+        "update with an invalid home page",
         apps!("Update"),
         Admin,
         r#"{"clientId": "$key", "clientUri": "javascript:alert(1)"}"#,
@@ -220,7 +221,7 @@ const CASES: &[Case] = &[
     ),
     refused("update without a token", apps!("Update"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
     refused(
-        "update oneself",
+        "update the calling key",
         apps!("Update"),
         Itself,
         r#"{"clientId": "$key", "clientName": "renamed"}"#,
@@ -229,7 +230,7 @@ const CASES: &[Case] = &[
     ),
     answered("delete", apps!("Delete"), Admin, r#"{"clientId": "$key"}"#, "{}"),
     refused(
-        "delete what does not exist",
+        "delete an unknown key",
         apps!("Delete"),
         Admin,
         r#"{"clientId": "$new"}"#,
@@ -238,7 +239,7 @@ const CASES: &[Case] = &[
     ),
     refused("delete without a token", apps!("Delete"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
     refused(
-        "delete oneself",
+        "delete the calling key",
         apps!("Delete"),
         Itself,
         r#"{"clientId": "$key"}"#,
@@ -260,7 +261,7 @@ const CASES: &[Case] = &[
         r#"{"apps": [{"clientId": "<any>"}], "token": "<any>"}"#,
     ),
     refused(
-        "list by what is not supported",
+        "list with an unsupported filter",
         apps!("List"),
         Admin,
         r#"{"request": {"filters": [{"function": "ENDS_WITH", "field": "role", "values": ["x"]}]}}"#,
@@ -268,7 +269,7 @@ const CASES: &[Case] = &[
         &["filters.function", "ENDS_WITH", "role"],
     ),
     refused(
-        "list with a made-up page token",
+        "list with a forged page token",
         apps!("List"),
         Admin,
         r#"{"request": {"token": "next"}}"#,
@@ -286,7 +287,7 @@ const CASES: &[Case] = &[
     ),
     // gatekey.v1.ApiKeyService
     answered(
-        "our create",
+        "key service: create",
         keys!("Create"),
         Admin,
         r#"{"clientId": "$new", "role": "ROLE_VIEWER", "secretLabel": "first"}"#,
@@ -297,7 +298,7 @@ const CASES: &[Case] = &[
             "clientSecret": "<secret>", "encodedCredentials": "<any>"}"#,
     ),
     refused(
-        "our create of what exists",
+        "key service: create an existing key",
         keys!("Create"),
         Admin,
         r#"{"clientId": "$key"}"#,
@@ -305,7 +306,7 @@ const CASES: &[Case] = &[
         &["$key"],
     ),
     refused(
-        "our create with an unknown role",
+        "key service: create with an unknown role",
         keys!("Create"),
         Admin,
         r#"{"clientId": "$new", "role": 9}"#,
@@ -313,7 +314,7 @@ const CASES: &[Case] = &[
         &["role", "9"],
     ),
     refused(
-        "our create that has expired",
+        "key service: create with a past expiry",
         keys!("Create"),
         Admin,
         r#"{"clientId": "$new", "expiresAt": "2001-01-01T00:00:00Z"}"#,
@@ -321,7 +322,7 @@ const CASES: &[Case] = &[
         &["expires_at", "future"],
     ),
     refused(
-        "our create as a contributor",
+        "key service: create as a contributor",
         keys!("Create"),
         Contributor,
         "{}",
@@ -329,21 +330,21 @@ const CASES: &[Case] = &[
         &["admin"],
     ),
     answered(
-        "our get",
+        "key service: get",
         keys!("Get"),
         Admin,
         r#"{"clientId": "$key"}"#,
         r#"{"apiKey": {"clientId": "$key", "role": "ROLE_CONTRIBUTOR", "secrets": [{"id": "$secret_id"}]}}"#,
     ),
     answered(
-        "our get of oneself",
+        "key service: get the calling key",
         keys!("Get"),
         Itself,
         r#"{"clientId": "$key"}"#,
         r#"{"apiKey": {"clientId": "$key"}}"#,
     ),
     refused(
-        "our get of what does not exist",
+        "key service: get an unknown key",
         keys!("Get"),
         Admin,
         r#"{"clientId": "$new"}"#,
@@ -352,14 +353,14 @@ const CASES: &[Case] = &[
     ),
     refused("our get without a token", keys!("Get"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
     answered(
-        "our list",
+        "key service: list",
         keys!("List"),
         Admin,
         r#"{"pageSize": 1}"#,
         r#"{"apiKeys": [{"clientId": "<any>", "keyId": "<any>"}], "nextPageToken": "<any>"}"#,
     ),
     refused(
-        "our list with a made-up page token",
+        "key service: list with a forged page token",
         keys!("List"),
         Admin,
         r#"{"pageToken": "next"}"#,
@@ -368,7 +369,7 @@ const CASES: &[Case] = &[
     ),
     refused("our list as a contributor", keys!("List"), Contributor, "{}", ErrorCode::PermissionDenied, &[]),
     answered(
-        "our update",
+        "key service: update",
         keys!("Update"),
         Admin,
         r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN", "clientName": "not masked"},
@@ -376,7 +377,7 @@ const CASES: &[Case] = &[
         r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN", "clientName": "$key"}}"#,
     ),
     refused(
-        "our update without a mask",
+        "key service: update without a mask",
         keys!("Update"),
         Admin,
         r#"{"apiKey": {"clientId": "$key"}}"#,
@@ -384,7 +385,7 @@ const CASES: &[Case] = &[
         &["update_mask"],
     ),
     refused(
-        "our update of oneself",
+        "key service: update the calling key",
         keys!("Update"),
         Itself,
         r#"{"apiKey": {"clientId": "$key", "role": "ROLE_ADMIN"}, "updateMask": "role"}"#,
@@ -393,7 +394,7 @@ const CASES: &[Case] = &[
     ),
     answered("our delete", keys!("Delete"), Admin, r#"{"clientId": "$key"}"#, "{}"),
     refused(
-        "our delete of what does not exist",
+        "key service: delete an unknown key",
         keys!("Delete"),
         Admin,
         r#"{"clientId": "$new"}"#,
@@ -410,7 +411,7 @@ const CASES: &[Case] = &[
             "clientSecret": "<secret>", "encodedCredentials": "<any>"}"#,
     ),
     answered(
-        "rotate oneself",
+        "rotate the calling key",
         keys!("RotateSecret"),
         Itself,
         r#"{"clientId": "$key"}"#,
@@ -441,7 +442,7 @@ const CASES: &[Case] = &[
         r#"{"apiKey": {"clientId": "$key", "secrets": [{"id": "$secret_id", "expiresAt": "<any>"}]}}"#,
     ),
     refused(
-        "retire what is no secret of the key",
+        "retire another key's secret",
         keys!("RetireSecret"),
         Admin,
         r#"{"clientId": "$key", "secretId": "0123456789abcdef"}"#,
@@ -449,7 +450,7 @@ const CASES: &[Case] = &[
         &["$key", "0123456789abcdef"],
     ),
     refused(
-        "retire one's own",
+        "retire a secret of the calling key",
         keys!("RetireSecret"),
         Itself,
         r#"{"clientId": "$key", "secretId": "$secret_id"}"#,
@@ -465,7 +466,7 @@ const CASES: &[Case] = &[
     ),
     refused("disable nothing", keys!("Disable"), Admin, "{}", ErrorCode::InvalidArgument, &["client_id"]),
     refused(
-        "disable oneself",
+        "disable the calling key",
         keys!("Disable"),
         Itself,
         r#"{"clientId": "$key"}"#,
@@ -480,7 +481,7 @@ const CASES: &[Case] = &[
         r#"{"apiKey": {"clientId": "$key", "disabledAt": null, "epoch": "1"}}"#,
     ),
     refused(
-        "enable what does not exist",
+        "enable an unknown key",
         keys!("Enable"),
         Admin,
         r#"{"clientId": "$new"}"#,
@@ -488,7 +489,7 @@ const CASES: &[Case] = &[
         &["$new"],
     ),
     refused("enable without a token", keys!("Enable"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
-    // How to log in, and who one is.
+    // Login metadata, and the caller's identity.
     answered(
         "metadata",
         "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
@@ -504,7 +505,7 @@ const CASES: &[Case] = &[
         r#"{"issuer": "<any>", "tokenEndpoint": "<any>", "jwksUri": "<any>", "scopesSupported": ["all"]}"#,
     ),
     answered(
-        "metadata with a bad token",
+        "metadata with an invalid token",
         "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
         BadToken,
         "{}",
@@ -549,14 +550,14 @@ const CASES: &[Case] = &[
         &[],
     ),
     refused(
-        "user info for older clients with a bad token",
+        "user info for older clients with an invalid token",
         "/flyteidl.service.IdentityService/UserInfo",
         BadToken,
         "{}",
         ErrorCode::Unauthenticated,
         &[],
     ),
-    // What is not served.
+    // Methods that are not served.
     refused("an unknown method", apps!("Rename"), Admin, "{}", ErrorCode::Unimplemented, &[]),
     refused(
         "an unknown method without a token",
@@ -576,18 +577,18 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// The callers of the table, and the server.
-struct Stage {
+/// The server, and the callers of the table.
+struct Fixture {
     server: Server,
     contributor: String,
 }
 
-impl Stage {
+impl Fixture {
     /// Runs a case.
     ///
     /// # Errors
-    /// How its outcome differs from what is expected.
-    async fn run(&self, case: &Case, speaker: &Speaker, protocol: Protocol) -> Result<(), String> {
+    /// How the outcome differs from the expected one.
+    async fn run(&self, case: &Case, client: &RpcClient, protocol: Protocol) -> Result<(), String> {
         let own =
             format!("{}.{}", case.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"), protocol.name());
         let (new, key) = (format!("new.{own}"), format!("key.{own}"));
@@ -611,14 +612,14 @@ impl Stage {
             Admin => &self.server.admin_token,
         };
         let request: Value = serde_json::from_str(&fill(case.request)).unwrap();
-        let outcome = speaker.call(case.procedure, token, &request).await;
+        let outcome = client.call(case.procedure, token, &request).await;
         match (&case.expected, outcome) {
             (Expected::Response(response), Ok(actual)) => {
                 let expected: Value = serde_json::from_str(&fill(response)).unwrap();
                 json::check(&expected, &actual).map_err(|difference| format!("{difference}; in {actual}"))
             }
             (Expected::Response(_), Err(refusal)) => Err(format!("refused: {refusal:?}")),
-            (Expected::Refusal(_, _), Ok(actual)) => Err(format!("answered: {actual}")),
+            (Expected::Refusal(_, _), Ok(actual)) => Err(format!("not refused: {actual}")),
             (Expected::Refusal(code, words), Err(refusal)) => {
                 let known = refusal.code == code.as_str();
                 if known && words.iter().all(|word| refusal.message.contains(&fill(word))) {
@@ -632,25 +633,25 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn every_case_comes_out_the_same_on_every_protocol() {
+async fn every_protocol_gives_every_expected_result() {
     let server = Server::start().await;
     let contributor = server.create_key("contributor").await;
     let contributor = server.token(&contributor).await;
-    let stage = Stage { server, contributor };
+    let fixture = Fixture { server, contributor };
     let mut wrong = Vec::new();
     for protocol in Protocol::ALL {
-        let speaker = Speaker::new(&stage.server.process, protocol);
+        let client = RpcClient::new(&fixture.server.process, protocol);
         let runs = stream::iter(CASES).map(|case| {
-            let (stage, speaker) = (&stage, &speaker);
-            async move { (case.name, stage.run(case, speaker, protocol).await) }
+            let (fixture, client) = (&fixture, &client);
+            async move { (case.name, fixture.run(case, client, protocol).await) }
         });
         let outcomes: Vec<_> = runs.buffered(8).collect().await;
         let failures = outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.err()?)));
         wrong.extend(failures.map(|(name, why)| format!("{name}, {}: {why}", protocol.name())));
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len() * 5, wrong.join("\n"));
-    let log = log_to_the_end(stage.server.process).await;
+    let log = stop_and_read_log(fixture.server.process).await;
     for version in ["HTTP/1.1", "HTTP/2.0"] {
-        assert!(log.iter().any(|line| line["version"] == version), "nobody spoke {version}");
+        assert!(log.iter().any(|line| line["version"] == version), "no request used {version}");
     }
 }

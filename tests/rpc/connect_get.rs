@@ -1,4 +1,4 @@
-//! Connect's GET, for methods that declare `NO_SIDE_EFFECTS`.
+//! GET in the Connect protocol, for methods that declare `NO_SIDE_EFFECTS`.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE};
 use http::{Method, StatusCode};
@@ -6,14 +6,14 @@ use http::{Method, StatusCode};
 use crate::support::{Response, Server};
 
 impl Server {
-    /// GET as the admin.
+    /// Sends GET as the admin.
     async fn get_as_admin(&self, path: &str) -> Response {
         self.http.get(path, &[("authorization", &format!("Bearer {}", self.admin_token))]).await
     }
 }
 
 #[tokio::test]
-async fn methods_without_side_effects_may_be_called_by_get() {
+async fn methods_without_side_effects_accept_get() {
     let server = Server::start().await;
     let message = "encoding=json&message=%7B%22clientId%22%3A%22admin%22%7D&connect=v1";
     let got = server.get_as_admin(&format!("/gatekey.v1.ApiKeyService/Get?{message}")).await;
@@ -36,7 +36,7 @@ async fn methods_without_side_effects_may_be_called_by_get() {
 }
 
 #[tokio::test]
-async fn a_get_needs_the_same_credential_as_a_post() {
+async fn get_needs_the_same_credential_as_post() {
     let server = Server::start().await;
     let path =
         "/gatekey.v1.ApiKeyService/Get?encoding=json&message=%7B%22clientId%22%3A%22admin%22%7D&connect=v1";
@@ -51,7 +51,7 @@ async fn a_get_needs_the_same_credential_as_a_post() {
 }
 
 #[tokio::test]
-async fn a_method_with_side_effects_cannot_be_called_by_get() {
+async fn methods_with_side_effects_refuse_get() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let message = "encoding=json&message=%7B%22clientId%22%3A%22ci%22%7D&connect=v1";

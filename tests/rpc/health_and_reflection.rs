@@ -1,4 +1,4 @@
-//! gRPC health and reflection: open to everybody.
+//! gRPC health and reflection: open to everyone.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,7 +29,7 @@ fn grpc(server: &ServerProcess) -> (HttpClient, ClientConfig) {
     (transport, ClientConfig::new(server.reached_at.parse().unwrap()).with_protocol(Protocol::Grpc))
 }
 
-/// Asks reflection, one question after the other on one stream.
+/// Sends reflection requests in order, on one stream.
 async fn reflect(
     server: &ServerProcess,
     questions: impl IntoIterator<Item = MessageRequest>,
@@ -49,14 +49,15 @@ async fn reflect(
     answers
 }
 
-/// The services, as the server lists them.
+/// The services that the server lists.
 async fn services(server: &ServerProcess) -> Vec<String> {
     let answers = reflect(server, [MessageRequest::ListServices(String::new())]).await;
     let MessageResponse::ListServicesResponse(list) = &answers[0] else { panic!("{answers:?}") };
     list.service.iter().map(|service| service.name.clone()).collect()
 }
 
-/// Every method that is served, by its procedure, and whether it streams: from the server's own descriptors.
+/// Every method that is served, by its procedure, and whether it streams; from the server's
+/// descriptors.
 pub(crate) async fn served_methods(server: &ServerProcess) -> BTreeMap<String, bool> {
     let services = services(server).await;
     let questions = services.iter().cloned().map(MessageRequest::FileContainingSymbol);
@@ -71,7 +72,7 @@ pub(crate) async fn served_methods(server: &ServerProcess) -> BTreeMap<String, b
             let here = file.package.as_deref() == Some(package);
             here.then_some(file.service)?.into_iter().find(|service| service.name.as_deref() == Some(name))
         });
-        for method in described.expect("the file that has it was answered").method {
+        for method in described.expect("the response has the service's file").method {
             let streams =
                 method.client_streaming.unwrap_or(false) || method.server_streaming.unwrap_or(false);
             methods.insert(format!("/{service}/{}", method.name.unwrap()), streams);
@@ -81,7 +82,7 @@ pub(crate) async fn served_methods(server: &ServerProcess) -> BTreeMap<String, b
 }
 
 #[tokio::test]
-async fn health_is_serving_for_the_server_and_for_each_service() {
+async fn the_server_and_each_service_report_serving() {
     let server = Server::start().await;
     let (transport, config) = grpc(&server.process);
     let client = HealthClient::new(transport, config);
@@ -98,7 +99,7 @@ async fn health_is_serving_for_the_server_and_for_each_service() {
 }
 
 #[tokio::test]
-async fn a_watch_of_health_begins_with_the_present_state() {
+async fn a_health_watch_begins_with_the_status() {
     let server = Server::start().await;
     let (transport, config) = grpc(&server.process);
     let client = HealthClient::new(transport, config);
@@ -129,7 +130,7 @@ async fn reflection_lists_every_service_without_a_credential() {
 }
 
 #[tokio::test]
-async fn both_versions_of_reflection_answer() {
+async fn both_versions_of_reflection_are_served() {
     let server = Server::start().await;
     // ServerReflectionRequest.list_services is field 7.
     let question = &b"\0\0\0\0\x02\x3a\0"[..];
@@ -142,7 +143,7 @@ async fn both_versions_of_reflection_answer() {
 }
 
 #[tokio::test]
-async fn reflection_describes_messages_and_refuses_what_it_does_not_know() {
+async fn reflection_describes_messages_and_refuses_unknown_names() {
     let server = Server::start().await;
     let questions = ["cloudidl.identity.App", "gatekey.v1.ApiKey", "no.such.Message"];
     let questions = questions.map(|symbol| MessageRequest::FileContainingSymbol(symbol.to_owned()));

@@ -1,13 +1,13 @@
-//! Compares an answer with what is expected of it, in JSON.
+//! Compares a JSON response with an expected one.
 
 use serde_json::Value;
 
-/// Checks that an answer has what is expected of it; more may be there as well.
+/// Checks that a response contains everything expected; it may contain more.
 ///
-/// Expected `null` means that the field is absent, `"<any>"` some text, and `"<secret>"` a secret of ours.
+/// Expected `null` means that the field is absent, `"<any>"` any text, and `"<secret>"` a secret.
 ///
 /// # Errors
-/// The first place that differs.
+/// The first difference.
 pub(crate) fn check(expected: &Value, actual: &Value) -> Result<(), String> {
     compare("$", expected, actual)
 }

@@ -1,13 +1,14 @@
-//! Requests too large, too deep or malformed: each is refused by its own code, and the server goes on.
+//! Requests that are too large, too deep or malformed: each is refused with its own code, and the
+//! server keeps serving.
 
 use connectrpc::compression::CompressionRegistry;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Outcome, log_to_the_end, outcome,
-    protocols::{Protocol, Speaker},
-    refused,
+    Outcome, outcome,
+    protocols::{Protocol, RpcClient},
+    refused, stop_and_read_log,
 };
 use crate::support::{Response, Server};
 
@@ -26,17 +27,17 @@ impl Server {
         outcome(&self.post(CREATE, &[("content-type", content_type)], body).await)
     }
 
-    /// The server must still serve, and nothing may have gone wrong inside.
-    async fn ends_well(self) {
+    /// The server must still serve, and must not have logged an error.
+    async fn assert_healthy(self) {
         self.create_key("afterwards").await;
-        for line in log_to_the_end(self.process).await {
+        for line in stop_and_read_log(self.process).await {
             assert_ne!(line["level"], "ERROR", "{line}");
             assert!(!line.to_string().contains("panicked"), "{line}");
         }
     }
 }
 
-/// gRPC's frame: not compressed, length, message.
+/// A gRPC frame: not compressed, length, message.
 fn frame(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0][..], &length, message].concat()
@@ -46,33 +47,34 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     CompressionRegistry::default().compress("gzip", data).unwrap().to_vec()
 }
 
-/// The code in a gRPC answer.
+/// The code in a gRPC response.
 fn grpc_status(response: &Response) -> &str {
     let status = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
     status.map_or("", |status| status.to_str().unwrap())
 }
 
+/// On every protocol.
 #[tokio::test]
-async fn a_body_over_one_mebibyte_is_refused_on_every_protocol() {
+async fn a_body_over_1_mib_is_refused() {
     let server = Server::start().await;
     for protocol in Protocol::ALL {
-        let speaker = Speaker::new(&server.process, protocol);
+        let client = RpcClient::new(&server.process, protocol);
         let request = json!({ "clientId": "big", "clientName": "n".repeat(MEBIBYTE) });
-        let outcome = speaker.call(CREATE, &server.admin_token, &request).await;
+        let outcome = client.call(CREATE, &server.admin_token, &request).await;
         let Err(refusal) = outcome else { panic!("{}: {outcome:?}", protocol.name()) };
         assert_eq!(refusal.code, "resource_exhausted", "{}: {refusal:?}", protocol.name());
-        // What is below is read, and refused for what it says.
+        // A smaller body is read, and refused for its content.
         let request = json!({ "clientId": "big", "clientName": "n".repeat(MEBIBYTE - 1000) });
-        let outcome = speaker.call(CREATE, &server.admin_token, &request).await;
+        let outcome = client.call(CREATE, &server.admin_token, &request).await;
         refused(&outcome, "invalid_argument", &["client_name", "200 characters"]);
         assert!(outcome.unwrap_err().message.len() < 1000, "the name is not echoed");
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
-/// They have next to nothing to say, so strangers cannot make the server hold much.
+/// Their requests are tiny, so unauthenticated callers cannot make the server buffer much.
 #[tokio::test]
-async fn a_body_over_16_kibibytes_is_refused_where_no_role_is_needed() {
+async fn open_methods_refuse_a_body_over_16_kib() {
     let server = Server::start().await;
     for procedure in [
         "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata",
@@ -85,11 +87,11 @@ async fn a_body_over_16_kibibytes_is_refused_where_no_role_is_needed() {
         let large = json!({ "padding": "p".repeat(17_000) });
         refused(&server.call(&server.admin_token, procedure, large).await, "resource_exhausted", &[]);
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_not_repeated_whole() {
+async fn an_error_does_not_repeat_long_input() {
     let server = Server::start().await;
     let long = "l".repeat(500_000);
     for request in [
@@ -103,11 +105,11 @@ async fn what_cannot_be_read_is_not_repeated_whole() {
         let message = server.apps("Create", request).await.unwrap_err().message;
         assert!((1..=2000).contains(&message.chars().count()), "{} characters", message.len());
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn what_is_small_until_it_is_unpacked_is_refused() {
+async fn a_decompression_bomb_is_refused() {
     let server = Server::start().await;
     let bomb = gzip(&vec![b' '; 16 * MEBIBYTE]);
     assert!(bomb.len() < MEBIBYTE / 2, "{}", bomb.len());
@@ -115,7 +117,7 @@ async fn what_is_small_until_it_is_unpacked_is_refused() {
         let headers = [("content-type", content_type), ("content-encoding", "gzip")];
         let response = server.post(CREATE, &headers, &bomb).await;
         refused(&outcome(&response), "resource_exhausted", &[]);
-        // Packed twice is not unpacked twice.
+        // A body that was compressed twice is not decompressed twice.
         let response = server.post(CREATE, &headers, gzip(&bomb)).await;
         assert_ne!(response.status, StatusCode::OK, "{}", response.text());
     }
@@ -124,11 +126,11 @@ async fn what_is_small_until_it_is_unpacked_is_refused() {
     let headers = [("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("te", "trailers")];
     let response = server.post(CREATE, &headers, framed).await;
     assert_eq!(grpc_status(&response), "8", "{response:?}");
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_packed_body_that_is_none_is_refused() {
+async fn an_invalid_compressed_body_is_refused() {
     let server = Server::start().await;
     let good = gzip(br#"{"clientId": "packed"}"#);
     let mut wrong_sum = good.clone();
@@ -146,11 +148,11 @@ async fn a_packed_body_that_is_none_is_refused() {
     }
     let headers = [("content-type", "application/json"), ("content-encoding", "gzip")];
     assert_eq!(server.post(CREATE, &headers, &good).await.status, StatusCode::OK);
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_client_id_is_of_128_plain_characters_at_most() {
+async fn a_client_id_has_at_most_128_characters() {
     let server = Server::start().await;
     let longest = "a".repeat(128);
     for client_id in [&*longest, "0", "a.b_c-D", "-a", "..a"] {
@@ -164,7 +166,8 @@ async fn a_client_id_is_of_128_plain_characters_at_most() {
         ("a b", "may hold only"),
         ("a:b", "may hold only"),
         ("a/b", "may hold only"),
-        // What stands between issuer and subject of a person, whom no key may impersonate (RFC 9700 section 4.15).
+        // The separator between issuer and subject of a user, whom no key may impersonate (RFC 9700
+        // section 4.15).
         ("idp|person", "may hold only"),
         ("a%41", "may hold only"),
         ("ключ", "may hold only"),
@@ -194,11 +197,12 @@ async fn a_client_id_is_of_128_plain_characters_at_most() {
             &["client_id", "must not be empty"],
         );
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
+/// None of them may be a control character.
 #[tokio::test]
-async fn a_client_name_is_of_200_characters_at_most_none_of_them_a_control_character() {
+async fn a_client_name_has_at_most_200_characters() {
     let server = Server::start().await;
     for (number, name) in
         [&*"\u{1f511}".repeat(200), "Ключ", "a", "tab-free \u{202e} name", "'; DROP TABLE api_key"]
@@ -226,11 +230,11 @@ async fn a_client_name_is_of_200_characters_at_most_none_of_them_a_control_chara
             json!({ "apiKey": { "clientId": "key-0", "clientName": name }, "updateMask": "clientName" });
         refused(&server.keys("Update", request).await, "invalid_argument", &["client_name", rule]);
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn lists_and_addresses_are_bounded() {
+async fn lists_and_urls_are_bounded() {
     let server = Server::start().await;
     let uris = |count: usize| (0..count).map(|at| format!("https://{at}.example.com/")).collect::<Vec<_>>();
     server.apps("Create", json!({ "clientId": "fifty", "redirectUris": uris(50) })).await.unwrap();
@@ -255,11 +259,11 @@ async fn lists_and_addresses_are_bounded() {
         request["clientId"] = json!("fifty");
         refused(&server.apps("Update", request).await, "invalid_argument", &[&snake, rule]);
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn an_unknown_enum_number_or_name_is_refused_by_its_field() {
+async fn an_unknown_enum_value_names_its_field() {
     let server = Server::start().await;
     server.create_key("ci").await;
     for (field, named, tag) in [
@@ -291,11 +295,11 @@ async fn an_unknown_enum_number_or_name_is_refused_by_its_field() {
     refused(&server.apps("Create", consent).await, "invalid_argument", &["consent_method", "3"]);
     let role = json!({ "apiKey": { "clientId": "ci", "role": 17 }, "updateMask": "role" });
     refused(&server.keys("Update", role).await, "invalid_argument", &["role", "17"]);
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn instants_and_durations_that_are_none_are_refused() {
+async fn an_invalid_timestamp_or_duration_is_refused() {
     let server = Server::start().await;
     server.create_key("ci").await;
     for text in ["yesterday", "2026-13-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-01-01", "", "\u{0}"] {
@@ -306,7 +310,8 @@ async fn instants_and_durations_that_are_none_are_refused() {
         let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "grace": text })).await;
         refused(&outcome, "invalid_argument", &[]);
     }
-    // What JSON cannot say, a message can: seconds beyond the year 9999, nanoseconds beyond a second.
+    // Values that only binary messages can contain: seconds beyond the year 9999, nanoseconds beyond
+    // a second.
     for instant in [
         &b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f"[..],
         b"\x08\x80\xb2\xde\xb6\x01\x10\x80\x94\xeb\xdc\x03",
@@ -320,11 +325,11 @@ async fn instants_and_durations_that_are_none_are_refused() {
             refused(&outcome(&response), "invalid_argument", &["expires_at"]);
         }
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn what_is_nested_without_end_is_refused_without_a_crash() {
+async fn a_deeply_nested_body_is_refused() {
     let server = Server::start().await;
     let deep = 200_000;
     for body in [
@@ -334,18 +339,18 @@ async fn what_is_nested_without_end_is_refused_without_a_crash() {
     ] {
         refused(&server.create_raw("application/json", body).await, "invalid_argument", &[]);
     }
-    // What is ignored is not followed into its depth.
+    // An ignored field is not parsed recursively.
     let unknown = format!(r#"{{"clientId": "deep", "unknown": {}1{}}}"#, "[".repeat(deep), "]".repeat(deep));
     assert!(server.create_raw("application/json", unknown).await.is_ok());
-    // Groups of the unknown field 100, one in the other.
+    // Nested groups of the unknown field 100.
     refused(&server.create_raw("application/proto", b"\xa3\x06".repeat(deep)).await, "invalid_argument", &[]);
     let closed = [b"\xa3\x06".repeat(deep), b"\xa4\x06".repeat(deep)].concat();
     refused(&server.create_raw("application/proto", closed).await, "invalid_argument", &[]);
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_message_that_is_none_is_refused() {
+async fn an_invalid_message_is_refused() {
     let server = Server::start().await;
     for body in [
         &b""[..],
@@ -364,11 +369,12 @@ async fn a_message_that_is_none_is_refused() {
         b"{\"skipDefaultPolicyAssignments\": \"yes\"}",
     ] {
         let outcome = server.create_raw("application/json", body).await;
-        assert!(outcome.is_err(), "{:?} was answered: {outcome:?}", String::from_utf8_lossy(body));
+        assert!(outcome.is_err(), "{:?} was accepted: {outcome:?}", String::from_utf8_lossy(body));
         refused(&outcome, "invalid_argument", &[]);
     }
     for body in [
-        // Longer than there is, a length of 2^63, a tag of field 0, text that is no UTF-8, a number for text.
+        // A length beyond the end, a length of 2^63, a tag of field 0, invalid UTF-8, a number in place
+        // of text.
         &b"\x12\x7fa"[..],
         b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x00\x00",
@@ -380,23 +386,23 @@ async fn a_message_that_is_none_is_refused() {
         let outcome = server.create_raw("application/proto", body).await;
         refused(&outcome, "invalid_argument", &[]);
     }
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn grpc_frames_that_are_none_are_refused() {
+async fn an_invalid_grpc_frame_is_refused() {
     let server = Server::start().await;
     let good = b"\x12\x04grpc";
     let mut compressed = frame(good);
     compressed[0] = 1;
     for (body, why) in [
         (Vec::new(), "no message"),
-        (b"\0\0".to_vec(), "half a frame's head"),
+        (b"\0\0".to_vec(), "half a frame header"),
         (frame(good)[..7].to_vec(), "half a message"),
         ([frame(good), frame(good)].concat(), "two messages"),
         (b"\0\xff\xff\xff\xff\x12".to_vec(), "four gibibytes announced"),
-        (compressed, "compressed without saying how"),
-        (frame(b"\x12\x7fa"), "a message that is none"),
+        (compressed, "compressed without an encoding header"),
+        (frame(b"\x12\x7fa"), "an invalid message"),
     ] {
         for content_type in ["application/grpc", "application/grpc-web+proto"] {
             let headers = [("content-type", content_type), ("te", "trailers")];
@@ -408,11 +414,11 @@ async fn grpc_frames_that_are_none_are_refused() {
     }
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     assert_eq!(grpc_status(&server.post(CREATE, &headers, frame(good)).await), "0");
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_content_type_that_is_no_rpc_is_unsupported() {
+async fn an_unknown_content_type_is_unsupported() {
     let server = Server::start().await;
     for content_type in [
         "text/plain",
@@ -427,14 +433,14 @@ async fn a_content_type_that_is_no_rpc_is_unsupported() {
         assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
     }
     let response = server.post(CREATE, &[], "{}").await;
-    assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "none at all");
+    assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "no content type");
     let with_charset = server.create_raw("application/json; charset=utf-8", r#"{"clientId": "ci"}"#).await;
     assert!(with_charset.is_ok(), "{with_charset:?}");
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn connect_headers_that_are_none_are_refused() {
+async fn invalid_connect_headers_are_refused() {
     let server = Server::start().await;
     for (name, value) in [("connect-protocol-version", "2"), ("connect-protocol-version", "")] {
         let headers = [("content-type", "application/json"), (name, value)];
@@ -443,12 +449,12 @@ async fn connect_headers_that_are_none_are_refused() {
     }
     let absent = server.apps("Get", json!({ "clientId": "refused" })).await;
     refused(&absent, "not_found", &[]);
-    server.ends_well().await;
+    server.assert_healthy().await;
 }
 
-/// Unknown fields are of newer clients: they do not hinder.
+/// Newer clients may send them.
 #[tokio::test]
-async fn fields_of_newer_clients_are_ignored() {
+async fn unknown_fields_are_ignored() {
     let server = Server::start().await;
     let request = json!({ "clientId": "json", "consentLevel": { "deep": [1, 2] }, "@type": "x" });
     assert!(server.apps("Create", request).await.is_ok());
@@ -457,5 +463,5 @@ async fn fields_of_newer_clients_are_ignored() {
     let response = server.post(CREATE, &[("content-type", "application/proto")], message).await;
     assert_eq!(response.status, StatusCode::OK, "{}", response.text());
     assert_ne!(server.shown("proto").await, Value::Null);
-    server.ends_well().await;
+    server.assert_healthy().await;
 }

@@ -1,15 +1,15 @@
 //! The RPC services.
 //!
 //! # Layout
-//! - [`cases`]: one table of cases, run for each protocol of [`protocols`]; [`json`] compares answers.
+//! - [`cases`]: a table of cases, run over each protocol in [`protocols`]; [`json`] compares responses.
 //! - [`apps_service`]: the service that public clients call.
-//! - [`api_key_service`]: what `gatekey.v1.ApiKeyService` can say beyond it.
-//! - [`access`]: who may call what, and who may not.
-//! - [`connect_get`], [`health_and_reflection`]: what surrounds the services.
-//! - [`plain_http`]: the same without RPC.
-//! - [`limits`]: requests too large, too deep or malformed.
+//! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, with everything that the public API lacks.
+//! - [`access`]: which callers may call which methods. [`lost_access`]: callers that lose access
+//!   while their request arrives.
+//! - [`connect_get`], [`health_and_reflection`]: the surroundings of the services.
+//! - [`plain_http`]: the public API as plain HTTP with JSON.
+//! - [`limits`]: requests that are too large, too deep or malformed.
 
-mod abuse;
 mod access;
 mod api_key_service;
 mod apps_service;
@@ -18,6 +18,7 @@ mod connect_get;
 pub(crate) mod health_and_reflection;
 mod json;
 mod limits;
+mod lost_access;
 mod plain_http;
 mod protocols;
 
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Credentials, Response, Server, ServerProcess};
 
-/// What a call came to.
+/// The result of a call.
 type Outcome = Result<Value, Refusal>;
 
 /// Why a call was refused.
@@ -37,7 +38,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal must have a code, and a message with these words.
+    /// Asserts the code, and a message that contains these words.
     #[track_caller]
     fn must_be(&self, code: &str, words: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
@@ -47,16 +48,16 @@ impl Refusal {
     }
 }
 
-/// A call must be refused with a code, and a message with these words.
+/// Asserts that a call was refused with a code, and a message that contains these words.
 #[track_caller]
 fn refused(outcome: &Outcome, code: &str, words: &[&str]) {
     match outcome {
-        Ok(response) => panic!("not refused but answered: {response}"),
+        Ok(response) => panic!("not refused: {response}"),
         Err(refusal) => refusal.must_be(code, words),
     }
 }
 
-/// What an answer in Connect's JSON came to.
+/// The result in a Connect response with JSON.
 fn outcome(response: &Response) -> Outcome {
     let json = response.json();
     if response.status == StatusCode::OK {
@@ -98,13 +99,13 @@ impl Server {
         outcome(&self.http.send(Method::POST, &path, &all, request.to_string()).await)
     }
 
-    /// Makes a key over our own wire.
+    /// Creates a key with the API key service.
     async fn create_key_from(&self, request: Value) -> Credentials {
         let created = self.keys("Create", request).await.unwrap();
         credentials(&created, &created["apiKey"])
     }
 
-    /// The key, as our own wire has it.
+    /// The key as the API key service returns it.
     async fn shown(&self, client_id: &str) -> Value {
         self.keys("Get", json!({ "clientId": client_id })).await.unwrap()["apiKey"].clone()
     }
@@ -120,13 +121,13 @@ impl Server {
     }
 }
 
-/// Stops a server and gives its whole log.
-async fn log_to_the_end(mut server: ServerProcess) -> Vec<Value> {
+/// Stops a server and returns its whole log.
+async fn stop_and_read_log(mut server: ServerProcess) -> Vec<Value> {
     assert!(server.stop().await.success());
     server.log()
 }
 
-/// The client id and secret in an answer that shows a secret.
+/// The client id and secret in a response that contains a secret.
 fn credentials(shown: &Value, key: &Value) -> Credentials {
     Credentials {
         client_id: key["clientId"].as_str().unwrap().to_owned(),
@@ -134,7 +135,7 @@ fn credentials(shown: &Value, key: &Value) -> Credentials {
     }
 }
 
-/// The client ids of a list's answer, in its order.
+/// The client ids in a list response, in its order.
 fn client_ids(response: &Value) -> Vec<&str> {
     let keys = response["apps"].as_array().or(response["apiKeys"].as_array());
     keys.map_or(&[][..], Vec::as_slice).iter().map(|key| key["clientId"].as_str().unwrap()).collect()

@@ -1,4 +1,4 @@
-//! The public wire as plain HTTP with JSON, as `google.api.http` has it.
+//! The public API as plain HTTP with JSON, as its `google.api.http` annotations define.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::support::{Response, Server};
 const APPS: &str = "/oauth_app/api/v1";
 
 impl Server {
-    /// A request with a token unless it is empty, and a JSON body unless it is null.
+    /// Sends a request with a token unless it is empty, and a JSON body unless it is null.
     async fn plain_as(&self, token: &str, method: Method, path: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {token}");
         let mut headers = Vec::new();
@@ -27,7 +27,7 @@ impl Server {
         self.plain_as(&self.admin_token, method, path, &body).await
     }
 
-    /// With headers of its own besides the admin's token.
+    /// Sends a request with the admin's token and more headers.
     async fn plain_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Response {
         let bearer = format!("Bearer {}", self.admin_token);
         let mut all = vec![("authorization", &*bearer)];
@@ -41,7 +41,7 @@ fn of(client_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_lives_its_whole_life_over_plain_http() {
+async fn a_key_can_be_managed_over_plain_http() {
     let server = Server::start().await;
     let created = server.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
     assert_eq!(created.status, StatusCode::OK, "{}", created.text());
@@ -52,7 +52,7 @@ async fn a_key_lives_its_whole_life_over_plain_http() {
 
     let got = server.plain(Method::GET, &of("ci"), Value::Null).await.json();
     check(&json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": null } }), &got).unwrap();
-    assert_eq!(got, server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC has it");
+    assert_eq!(got, server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC returns it");
 
     let updated =
         server.plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" })).await;
@@ -69,7 +69,7 @@ async fn a_key_lives_its_whole_life_over_plain_http() {
 }
 
 #[tokio::test]
-async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
+async fn plain_http_needs_the_same_access() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let (token, other) = (server.token(&key).await, of("admin"));
@@ -94,7 +94,7 @@ async fn who_may_not_call_the_method_may_not_call_it_over_plain_http_either() {
 }
 
 #[tokio::test]
-async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_method() {
+async fn the_ledger_names_plain_http_calls_by_method() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -118,7 +118,7 @@ async fn what_is_done_and_refused_over_plain_http_is_in_the_ledger_under_the_met
 }
 
 #[tokio::test]
-async fn the_path_wins_over_what_body_and_query_call_the_key() {
+async fn the_path_overrides_the_body_and_query() {
     let server = Server::start().await;
     server.create_key("one").await;
     server.create_key("two").await;
@@ -155,7 +155,7 @@ async fn a_list_takes_its_request_from_the_query() {
 }
 
 #[tokio::test]
-async fn a_query_that_says_what_it_cannot_is_refused_by_its_parameter() {
+async fn an_invalid_query_names_its_parameter() {
     let server = Server::start().await;
     for (query, words) in [
         ("limit=1", &["limit", "no field"][..]),
@@ -179,7 +179,7 @@ async fn a_query_that_says_what_it_cannot_is_refused_by_its_parameter() {
 }
 
 #[tokio::test]
-async fn a_path_must_name_one_key_in_one_segment() {
+async fn a_path_names_one_key_in_one_segment() {
     let server = Server::start().await;
     server.create_key("a.b-c_1").await;
     let shown = server.plain(Method::GET, &of("%61%2Eb-c_1"), Value::Null).await;
@@ -200,7 +200,7 @@ async fn a_path_must_name_one_key_in_one_segment() {
 }
 
 #[tokio::test]
-async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
+async fn a_body_is_one_json_object_or_empty() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let (ci, json_type) = (of("ci"), [("content-type", "application/json")]);
@@ -233,7 +233,7 @@ async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
         let response = server.plain_with(&json_type, method, path, &large).await;
         refused(&outcome(&response), "resource_exhausted", &[]);
     }
-    // Nothing said is nothing changed; and what other protocols say in headers is not heard.
+    // An empty body changes nothing, and headers of other protocols are ignored.
     let deaf = [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
     for headers in [&deaf[..], &[]] {
         let response = server.plain_with(headers, Method::PUT, &ci, "").await;
@@ -242,7 +242,7 @@ async fn a_body_is_one_json_object_where_there_is_one_and_empty_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
+async fn an_unsupported_method_lists_the_allowed_ones() {
     let server = Server::start().await;
     let one = of("admin");
     for (method, path, allowed) in [
@@ -260,8 +260,9 @@ async fn a_method_that_a_path_does_not_have_is_refused_with_those_it_has() {
     assert_eq!((response.status, response.text()), (StatusCode::OK, String::new()));
 }
 
+/// The repeated call gets an additional secret.
 #[tokio::test]
-async fn a_repeated_create_gets_a_further_secret_also_when_it_changes_the_protocol() {
+async fn a_create_may_be_repeated_over_another_protocol() {
     let server = Server::start().await;
     let id = [("x-request-id", "retry-1"), ("content-type", "application/json")];
     let body = r#"{"clientId":"ci","clientName":"ci"}"#;
@@ -269,7 +270,7 @@ async fn a_repeated_create_gets_a_further_secret_also_when_it_changes_the_protoc
     let second = server.plain_with(&id, Method::POST, APPS, body).await.json();
     let third = server.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
     let secrets = [&first, &second, &third].map(|made| made["app"]["clientSecret"].as_str().unwrap());
-    assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "each is a secret of its own");
+    assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "each call gets its own secret");
     refused(
         &outcome(&server.plain(Method::POST, APPS, json!({ "clientId": "ci" })).await),
         "already_exists",

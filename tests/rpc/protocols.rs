@@ -1,4 +1,4 @@
-//! Calls any method with a request in JSON, over each protocol that the server speaks.
+//! Calls any method with a request in JSON, over each protocol that the server supports.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{Outcome, Refusal, outcome};
 use crate::support::{Http, ServerProcess, trusting};
 
-/// What the server speaks.
+/// A protocol that the server supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     ConnectJsonOverHttp1,
@@ -31,7 +31,7 @@ impl Protocol {
     pub(crate) const ALL: [Self; 5] =
         [Self::ConnectJsonOverHttp1, Self::ConnectJson, Self::ConnectProtoGzip, Self::Grpc, Self::GrpcWeb];
 
-    /// As a part of a client id.
+    /// The name as part of a client id.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ConnectJsonOverHttp1 => "connect-json-h1",
@@ -43,15 +43,15 @@ impl Protocol {
     }
 }
 
-/// Calls over one protocol. HTTP/1.1 is spoken by hand, all else by connectrpc's client.
-pub(crate) struct Speaker {
+/// Calls over one protocol: HTTP/1.1 by hand, everything else with connectrpc's client.
+pub(crate) struct RpcClient {
     protocol: Protocol,
     http1: Http,
     http2: HttpClient,
     config: ClientConfig,
 }
 
-impl Speaker {
+impl RpcClient {
     pub(crate) fn new(server: &ServerProcess, protocol: Protocol) -> Self {
         let config = ClientConfig::new(server.reached_at.parse().unwrap());
         let config = match protocol {
@@ -108,7 +108,7 @@ impl Speaker {
                         let client = <$client>::new(transport, config);
                         in_json(client.$method(typed(request), options).await?)
                     })*
-                    // A method that the server does not have either.
+                    // A method that the server does not have.
                     _ => {
                         let spec = Spec::client(procedure, StreamType::Unary);
                         let request = flyteidl2::auth::UserInfoRequest::default();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::environment;
 
-/// The path of the binary: `GATEKEY_BIN`, or built now, so that nobody tests an older one by mistake.
+/// The path of the binary: `GATEKEY_BIN`, or else built now, so that no test runs an outdated one.
 pub(crate) fn binary() -> &'static str {
     static PATH: OnceLock<String> = OnceLock::new();
     PATH.get_or_init(|| match environment("GATEKEY_BIN") {
@@ -22,7 +22,7 @@ pub(crate) fn binary() -> &'static str {
     })
 }
 
-/// The binary, with no setting of this process's environment that it would read.
+/// A command for the binary, without the environment of this process.
 pub(crate) fn gatekey() -> Command {
     hermetic(binary())
 }
@@ -33,13 +33,13 @@ pub(crate) fn hermetic(program: &str) -> Command {
     command
 }
 
-/// Runs the binary to its end.
+/// Runs the binary until it exits.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     gatekey().args(arguments).output().expect("the binary runs")
 }
 
-/// Builds the binary with the profile of this test: cargo offers `CARGO_BIN_EXE_*` to tests of the same package
-/// only.
+/// Builds the binary with the profile of this test: cargo sets `CARGO_BIN_EXE_*` only for tests of
+/// the same package.
 fn build() -> String {
     let test = std::env::current_exe().unwrap();
     // .../PROFILE/deps/front_door-HASH

@@ -1,4 +1,4 @@
-//! A collector of traces in the test: takes OTLP over HTTP, and keeps what was sent.
+//! A trace collector within the test: receives OTLP over HTTP, and keeps it.
 
 use std::{
     convert::Infallible,
@@ -24,18 +24,17 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What a collector does with what it is sent.
+/// What a collector does with a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Manner {
-    /// Takes it.
-    Takes,
-    /// Answers with that status.
-    Answers(u16),
-    /// Never answers.
+pub(crate) enum Behavior {
+    Accepts,
+    /// Responds with that status.
+    Responds(u16),
+    /// Never responds.
     Hangs,
 }
 
-/// What was sent at once.
+/// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct Batch {
     pub(crate) path: String,
@@ -43,7 +42,7 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
 }
 
-/// A collector on a port of its own, for as long as the test's runtime lives.
+/// A collector on its own port, which runs as long as the test's runtime.
 pub(crate) struct Collector {
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
@@ -51,13 +50,13 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// One that takes everything.
+    /// Starts one that accepts everything.
     pub(crate) async fn start() -> Self {
-        Self::with(Manner::Takes, None).await
+        Self::with(Behavior::Accepts, None).await
     }
 
-    /// One of that manner; with TLS where there is an acceptor.
-    pub(crate) async fn with(manner: Manner, tls: Option<TlsAcceptor>) -> Self {
+    /// Starts one with that behavior; with TLS if there is an acceptor.
+    pub(crate) async fn with(behavior: Behavior, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
@@ -68,9 +67,9 @@ impl Collector {
                 let (kept, tls) = (kept.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => answer(stream, manner, kept).await,
+                        None => respond(stream, behavior, kept).await,
                         Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => answer(stream, manner, kept).await,
+                            Ok(stream) => respond(stream, behavior, kept).await,
                             Err(error) => println!("the collector's handshake failed: {error}"),
                         },
                     }
@@ -80,17 +79,16 @@ impl Collector {
         Self { url, batches }
     }
 
-    /// What was sent so far.
+    /// The requests so far.
     pub(crate) fn batches(&self) -> Vec<Batch> {
         self.batches.lock().unwrap().clone()
     }
 
-    /// Forgets what was sent so far.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         self.batches.lock().unwrap().clear();
     }
 
-    /// What the spans so far say of the server that made them.
+    /// An attribute of the server that created the spans.
     pub(crate) fn resource(&self, name: &str) -> Option<String> {
         let resource =
             self.requests().into_iter().flat_map(|request| request.resource_spans).next()?.resource?;
@@ -98,23 +96,23 @@ impl Collector {
     }
 
     /// The spans so far.
-    pub(crate) fn spans(&self) -> Vec<Seen> {
+    pub(crate) fn spans(&self) -> Vec<RecordedSpan> {
         let scopes = self.requests().into_iter().flat_map(|request| request.resource_spans);
         let scopes = scopes.flat_map(|resource| resource.scope_spans);
-        scopes.flat_map(|scope| scope.spans).map(Seen).collect()
+        scopes.flat_map(|scope| scope.spans).map(RecordedSpan).collect()
     }
 
-    /// The spans of that name.
-    pub(crate) fn named(&self, name: &str) -> Vec<Seen> {
+    /// The spans with that name.
+    pub(crate) fn named(&self, name: &str) -> Vec<RecordedSpan> {
         self.spans().into_iter().filter(|span| span.0.name == name).collect()
     }
 
-    /// The only span of that name.
+    /// The only span with that name.
     #[track_caller]
-    pub(crate) fn only(&self, name: &str) -> Seen {
+    pub(crate) fn only(&self, name: &str) -> RecordedSpan {
         let names: Vec<_> = self.spans().into_iter().map(|span| span.0.name).collect();
         let mut named = self.named(name);
-        assert_eq!(named.len(), 1, "{name} is not there once: {names:?}");
+        assert_eq!(named.len(), 1, "not exactly one {name}: {names:?}");
         named.remove(0)
     }
 
@@ -126,9 +124,9 @@ impl Collector {
 
 /// A span.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen(pub(crate) Span);
+pub(crate) struct RecordedSpan(pub(crate) Span);
 
-impl Seen {
+impl RecordedSpan {
     /// An attribute as text.
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         attribute(&self.0.attributes, name)
@@ -144,9 +142,9 @@ fn attribute(attributes: &[KeyValue], name: &str) -> Option<String> {
     }
 }
 
-async fn answer(
+async fn respond(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    manner: Manner,
+    behavior: Behavior,
     kept: Arc<Mutex<Vec<Batch>>>,
 ) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -157,10 +155,10 @@ async fn answer(
                 let path = parts.uri.path().to_owned();
                 kept.lock().unwrap().push(Batch { path, headers: parts.headers, body: body.to_bytes() });
             }
-            let status = match manner {
-                Manner::Takes => 200,
-                Manner::Answers(status) => status,
-                Manner::Hangs => std::future::pending().await,
+            let status = match behavior {
+                Behavior::Accepts => 200,
+                Behavior::Responds(status) => status,
+                Behavior::Hangs => std::future::pending().await,
             };
             let mut response = Response::new(Full::new(Bytes::new()));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();

@@ -1,4 +1,4 @@
-//! Bytes over TLS, for what no HTTP client would send.
+//! Raw bytes over TLS, for requests that no HTTP client would send.
 
 use std::{path::Path, sync::Arc};
 
@@ -42,12 +42,13 @@ pub(crate) async fn connect_with(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// A connection that is meant for HTTP/1.1.
+/// A connection for HTTP/1.1.
 pub(crate) async fn connect(server: &ServerProcess) -> TlsStream<TcpStream> {
     connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["http/1.1"]).await.unwrap()
 }
 
-/// A POST under way: its head has passed the server's checks, and a handler waits for the body of that length.
+/// Begins a POST: its head has passed the server's checks, and a handler waits for the body of
+/// `length` bytes.
 pub(crate) async fn begin(
     server: &ServerProcess,
     path: &str,
@@ -64,7 +65,7 @@ pub(crate) async fn begin(
     stream
 }
 
-/// Sends bytes on a connection of their own, and reads until the server closes it.
+/// Sends bytes on a new connection, and reads until the server closes it.
 pub(crate) async fn exchange(server: &ServerProcess, bytes: &[u8]) -> String {
     let mut stream = connect(server).await;
     // The server may close before it has read everything.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::Credentials;
 
-/// How a client does TLS that trusts one CA.
+/// TLS settings of a client that trusts one CA.
 pub(crate) fn trusting(ca_file: Option<&Path>) -> rustls::ClientConfig {
     let mut roots = RootCertStore::empty();
     if let Some(ca_file) = ca_file {
@@ -32,7 +32,7 @@ pub(crate) fn trusting(ca_file: Option<&Path>) -> rustls::ClientConfig {
         .with_no_client_auth()
 }
 
-/// Connections on which a request does not wait for the acknowledgement of the one before.
+/// Connections with `TCP_NODELAY`: no request waits for the acknowledgement of the one before.
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -40,14 +40,14 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-/// Speaks HTTP/1.1 or HTTP/2 over TLS, as the server offers.
+/// Uses HTTP/1.1 or HTTP/2, as negotiated over TLS.
 #[derive(Clone)]
 pub(crate) struct Http {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// An answer, read whole.
+/// A response, read whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -67,14 +67,14 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
     }
 
-    /// A header as text; empty when absent.
+    /// A header as text; empty if absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl Http {
-    /// A caller of a URL that trusts one CA, or speaks plain HTTP.
+    /// A client of one URL that trusts one CA, or uses plain HTTP.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Self {
         let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
         let client = Client::builder(TokioExecutor::new())
@@ -82,7 +82,7 @@ impl Http {
         Self { url: url.to_owned(), client }
     }
 
-    /// The same, with HTTP/1.1 alone.
+    /// The same, with only HTTP/1.1.
     pub(crate) fn over_http1(url: &str, ca_file: Option<&Path>) -> Self {
         let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
         let client =
@@ -90,7 +90,7 @@ impl Http {
         Self { url: url.to_owned(), client }
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -98,10 +98,10 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Response {
-        self.try_send(method, path, headers, body).await.expect("the server answers")
+        self.try_send(method, path, headers, body).await.expect("the server responds")
     }
 
-    /// Sends a request and reads the whole answer, if there is one.
+    /// Sends a request and reads the whole response, if there is one.
     pub(crate) async fn try_send(
         &self,
         method: Method,
@@ -120,19 +120,18 @@ impl Http {
         Ok(Response { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers })
     }
 
-    /// GET.
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
-    /// POST of an encoded form.
+    /// POSTs an encoded form.
     pub(crate) async fn form(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut all = vec![(header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded")];
         all.extend(headers);
         self.send(Method::POST, path, &all, body.to_owned()).await
     }
 
-    /// POST of a Connect call in JSON, with a token unless it is empty.
+    /// Makes a Connect call in JSON, with a token unless it is empty.
     pub(crate) async fn connect_json(&self, procedure: &str, token: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("content-type", "application/json"), ("connect-protocol-version", "1")];
@@ -142,7 +141,7 @@ impl Http {
         self.send(Method::POST, procedure, &headers, body.to_string()).await
     }
 
-    /// A token request with Basic authentication and more parameters.
+    /// Requests a token with Basic authentication and more parameters.
     pub(crate) async fn token(&self, key: &Credentials, parameters: &[(&str, &str)]) -> Response {
         let mut body = "grant_type=client_credentials".to_owned();
         for (name, value) in parameters {
@@ -151,7 +150,7 @@ impl Http {
         self.form("/oauth2/token", &[("authorization", &key.basic())], &body).await
     }
 
-    /// Makes a key over the public wire, and gives its credentials.
+    /// Creates a key with the public API, and returns its credentials.
     pub(crate) async fn create(&self, admin_token: &str, name: &str) -> Credentials {
         let body = json!({ "clientId": name, "clientName": name });
         let response = self.connect_json("/cloudidl.identity.AppsService/Create", admin_token, &body).await;

@@ -27,18 +27,18 @@ pub(crate) use self::{
     server::{PUBLIC_URL, Server, copied_store, decoded, eventually, in_future, now, root_key},
 };
 
-/// Whether tests should take long and prove more: `./test --long`.
+/// Whether tests should repeat more: `./test --long`.
 pub(crate) fn is_long_run() -> bool {
     environment("GATEKEY_TEST_LONG").is_some()
 }
 
 /// A variable of this process's environment.
 pub(crate) fn environment(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "how ./test tells the tests what to do")]
+    #[expect(clippy::disallowed_methods, reason = "./test configures the tests through it")]
     std::env::var(name).ok()
 }
 
-/// Says what could not be proven on this machine: ./test tells it at the end, and fails.
+/// Reports what could not be proven on this machine: `./test` prints it at the end, and fails.
 pub(crate) fn not_proven(what: &str) {
     println!("NOT PROVEN: {what}");
     if let Some(file) = environment("GATEKEY_TEST_NOT_PROVEN") {

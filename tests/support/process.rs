@@ -15,25 +15,24 @@ use tempfile::TempDir;
 
 use super::{Credentials, Http, binary, gatekey, hermetic, run};
 
-/// How long a server may take to say that it serves; only a hang gets there.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a server may take to start; only a hang takes this long.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A running server on a port of its own, with a data directory of its own. Killed when dropped.
+/// A running server with its own port and its own data directory. Killed when dropped.
 pub(crate) struct ServerProcess {
     child: Child,
     /// `https://127.0.0.1:PORT`.
     pub(crate) url: String,
-    /// Where it listens, whatever its public URL is: `https://127.0.0.1:PORT`.
+    /// Where it listens, whatever its public URL: `https://127.0.0.1:PORT`.
     pub(crate) reached_at: String,
-    /// Where probes are answered, if anywhere.
+    /// The admin listener, if there is one.
     pub(crate) admin_url: Option<String>,
-    /// The data directory.
     pub(crate) data_dir: PathBuf,
     log: Arc<Mutex<Vec<Value>>>,
-    /// Told of each line of the log.
+    /// Notified of each log line.
     logged: Arc<Condvar>,
     reader: Option<JoinHandle<()>>,
-    /// Dropped last; `None` when somebody else keeps the directory.
+    /// Dropped last; `None` if the test owns the directory.
     directory: Option<TempDir>,
 }
 
@@ -59,12 +58,13 @@ impl ServerProcess {
 
     /// Starts a server on a data directory that outlives it, with variables in its environment.
     pub(crate) fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        // With the signal ignored, a write beyond a limit on files fails instead of killing the process.
+        // With the signal ignored, a write beyond the file size limit fails instead of killing the
+        // process.
         let by = ["/bin/sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
         Self::start_by(&by, data_dir, flags, environment)
     }
 
-    /// Starts a server by a command that becomes it, such as `sh -c 'ulimit ...; exec "$0" "$@"'`.
+    /// Starts a server through a wrapper command, such as `sh -c 'ulimit ...; exec "$0" "$@"'`.
     pub(crate) fn start_by(
         by: &[&str],
         data_dir: &Path,
@@ -101,9 +101,9 @@ impl ServerProcess {
                 note.notify_all();
             }
         });
-        let (url, reached_at, admin_url) = serving.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let (url, reached_at, admin_url) = serving.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
             let _ = child.kill();
-            panic!("the server does not serve; it said: {:#?}", log.lock().unwrap())
+            panic!("the server did not start; its log: {:#?}", log.lock().unwrap())
         });
         Self {
             child,
@@ -128,8 +128,8 @@ impl ServerProcess {
         let missing =
             |lines: &mut Vec<Value>| !lines.iter().any(|line| line["message"].as_str() == Some(message));
         let log = self.log.lock().unwrap();
-        let (log, waited) = self.logged.wait_timeout_while(log, PATIENCE, missing).unwrap();
-        assert!(!waited.timed_out(), "the server never said {message:?}: {log:#?}");
+        let (log, waited) = self.logged.wait_timeout_while(log, TIMEOUT, missing).unwrap();
+        assert!(!waited.timed_out(), "the server never logged {message:?}: {log:#?}");
     }
 
     /// Host and port.
@@ -142,12 +142,12 @@ impl ServerProcess {
         self.data_dir.join("ca.pem")
     }
 
-    /// Makes an admin key by `gatekey init` while the server runs.
+    /// Creates an admin key with `gatekey init` while the server runs.
     pub(crate) fn init(&self) -> Credentials {
         self.init_named("admin")
     }
 
-    /// Makes an admin key of that name.
+    /// Creates an admin key with that name.
     pub(crate) fn init_named(&self, name: &str) -> Credentials {
         let data_dir = self.data_dir.to_str().unwrap();
         let output = run(&["init", "--data-dir", data_dir, "--name", name, "--output", "json"]);
@@ -159,27 +159,27 @@ impl ServerProcess {
         }
     }
 
-    /// A caller that trusts the server's CA, where it has one.
+    /// An HTTP client that trusts the server's CA, if it has one.
     pub(crate) fn http(&self) -> Http {
         let ca_file = self.reached_at.starts_with("https:").then(|| self.ca_file());
         Http::new(&self.reached_at, ca_file.as_deref())
     }
 
-    /// An access token of a key.
+    /// Fetches an access token for a key.
     pub(crate) async fn token(&self, key: &Credentials) -> String {
         let response = self.http().token(key, &[]).await;
         assert_eq!(response.status, StatusCode::OK, "{}", response.text());
         response.json()["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The binary, as a client of this server with a key's credentials.
+    /// The binary as a client of this server, with a key's credentials.
     pub(crate) fn as_client(&self, key: &Credentials) -> Command {
         let mut command = gatekey();
         command.env("GATEKEY_API_KEY", key.encoded(self.endpoint())).env("GATEKEY_CA_FILE", self.ca_file());
         command
     }
 
-    /// A client of our own crate.
+    /// A client from `gatekey-client`.
     pub(crate) fn client(&self, key: &Credentials) -> gatekey_client::Client {
         gatekey_client::Client::builder()
             .endpoint(&self.url)
@@ -189,16 +189,15 @@ impl ServerProcess {
             .unwrap()
     }
 
-    /// Limits how large a file may become that the server writes, in bytes.
+    /// Limits the size of files that the server writes, in bytes.
     pub(crate) fn limit_files(&self, size: &str) {
         let pid = self.pid().to_string();
-        // The soft limit alone, so that it can be lifted again.
+        // Only the soft limit, so that it can be raised again.
         let limit = format!("--fsize={size}:");
         let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();
         assert!(limited.success());
     }
 
-    /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -219,20 +218,20 @@ impl ServerProcess {
         self.wait()
     }
 
-    /// As [`Self::terminate`], while this side's connections answer: a server that drains asks HTTP/2 clients
-    /// whether they have seen its farewell.
+    /// As [`Self::terminate`], but keeps the test's connections responsive: a draining server pings
+    /// its HTTP/2 clients after GOAWAY.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(asked.success());
         let started = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(started.elapsed() < PATIENCE, "the server does not stop: {:#?}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "the server did not stop: {:#?}", self.log());
             tokio::task::yield_now().await;
         }
         self.wait()
     }
 
-    /// Waits until the server has stopped by itself.
+    /// Waits until the server has exited by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         if let Some(reader) = self.reader.take() {

@@ -1,13 +1,13 @@
-//! Random numbers that can be had again.
+//! Reproducible random numbers.
 
 use gatekey_core::Env;
 
 use crate::support::{environment, is_long_run};
 
-/// The seed unless `GATEKEY_TEST_SEED` names another or the run is long.
+/// The seed, unless `GATEKEY_TEST_SEED` sets another or the run is long.
 const SEED: u64 = 0x6b65_7973_2e31;
 
-/// The seed of a test, said so that a failure shows it.
+/// The seed of a test, printed so that a failure shows it.
 pub(crate) fn seed() -> u64 {
     let seed = match environment("GATEKEY_TEST_SEED") {
         Some(given) => {
@@ -33,7 +33,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// The next number, less than that.
+    /// The next number, less than `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }

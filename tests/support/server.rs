@@ -1,4 +1,4 @@
-//! A server with an admin, and what tests of it have in common.
+//! A server with an admin, and values that its tests share.
 
 use std::{
     fs,
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::{Credentials, Http, ServerProcess};
 
-/// A public URL, so that tokens outlive the port of a server that is started again.
+/// A public URL, so that tokens stay valid when a restarted server gets another port.
 pub(crate) const PUBLIC_URL: &str = "https://keys.example.com";
 
-/// A running server and its first admin.
+/// A running server, its first admin and an HTTP client.
 pub(crate) struct Server {
     pub(crate) process: ServerProcess,
     pub(crate) http: Http,
@@ -31,17 +31,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// With the defaults.
+    /// Starts a server with the defaults.
     pub(crate) async fn start() -> Self {
         Self::with_flags(&[]).await
     }
 
-    /// With more flags.
+    /// Starts a server with more flags.
     pub(crate) async fn with_flags(flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), flags, &[]).await
     }
 
-    /// With a configuration file.
+    /// Starts a server with a configuration file.
     pub(crate) async fn with_config(toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("gatekey.toml");
@@ -50,12 +50,13 @@ impl Server {
         Self::start_in(directory, &["--config", &file], &[]).await
     }
 
-    /// With a public URL that stays the same when it is started again.
+    /// Starts a server with a public URL, which stays the same after a restart.
     pub(crate) async fn with_public_url() -> Self {
         Self::with_flags(&["--public-url", PUBLIC_URL]).await
     }
 
-    /// In a directory whose `data` is the data directory, with variables in the server's first environment.
+    /// Starts a server whose data directory is `data` in the given one, with variables in the
+    /// environment of its first process.
     pub(crate) async fn start_in(directory: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let process = ServerProcess::start_in(&directory.path().join("data"), flags, environment);
         let (http, admin) = (process.http(), process.init());
@@ -64,7 +65,7 @@ impl Server {
         Self { process, http, admin, admin_token, flags, directory }
     }
 
-    /// Stops the server in peace and starts it again.
+    /// Stops the server gracefully and starts it again.
     pub(crate) async fn restart(&mut self) {
         assert!(self.process.stop().await.success());
         self.start_again();
@@ -82,12 +83,12 @@ impl Server {
         self.http = self.process.http();
     }
 
-    /// A contributor, made over the public wire.
+    /// Creates a contributor with the public API.
     pub(crate) async fn create_key(&self, name: &str) -> Credentials {
         self.http.create(&self.admin_token, name).await
     }
 
-    /// A key made by our own service; the body names more than the client id.
+    /// Creates a key with the API key service; the body has the fields other than the client id.
     pub(crate) async fn create_key_with(&self, name: &str, mut body: Value) -> Credentials {
         body["clientId"] = json!(name);
         let created = self.admin_call("Create", body).await;
@@ -97,7 +98,7 @@ impl Server {
         }
     }
 
-    /// A call of our own service as admin, which must succeed.
+    /// Calls the API key service as the admin; the call must succeed.
     pub(crate) async fn admin_call(&self, method: &str, body: Value) -> Value {
         let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
         let response = self.http.connect_json(&procedure, &self.admin_token, &body).await;
@@ -105,7 +106,7 @@ impl Server {
         response.json()
     }
 
-    /// Rotates a key's secret, and gives the new one.
+    /// Rotates a key's secret, and returns the new one.
     pub(crate) async fn rotate(&self, key: &Credentials, mut body: Value) -> Credentials {
         body["clientId"] = json!(key.client_id);
         let rotated = self.admin_call("RotateSecret", body).await;
@@ -115,72 +116,72 @@ impl Server {
         }
     }
 
-    /// A token of a key.
+    /// Fetches a token for a key.
     pub(crate) async fn token(&self, key: &Credentials) -> String {
         let response = self.http.token(key, &[]).await;
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// Whether a token is in force: everywhere or nowhere.
+    /// Whether a token is valid; every endpoint must agree.
     pub(crate) async fn accepts(&self, token: &str) -> bool {
-        let alive = self.is_active(token).await;
+        let valid = self.is_active(token).await;
         let bearer = format!("Bearer {token}");
         let me = self.http.get("/me", &[("authorization", &bearer)]).await;
         let rpc = "/flyteidl2.auth.IdentityService/UserInfo";
         let rpc = self.http.connect_json(rpc, token, &json!({})).await;
-        // It may die of its age between the questions; then all of them say so from now on.
-        if alive && (me.status, rpc.status) != (StatusCode::OK, StatusCode::OK) {
+        // It may expire between these calls; then all of them refuse it from now on.
+        if valid && (me.status, rpc.status) != (StatusCode::OK, StatusCode::OK) {
             assert!(!self.is_active(token).await, "/me: {}, the RPC: {}", me.text(), rpc.text());
             return false;
         }
-        let (status, code) = if alive { (200, Value::Null) } else { (401, json!("unauthenticated")) };
-        assert_eq!(me.status, status, "introspection says {alive}, /me: {}", me.text());
-        assert_eq!(rpc.status, status, "introspection says {alive}, the RPC: {}", rpc.text());
+        let (status, code) = if valid { (200, Value::Null) } else { (401, json!("unauthenticated")) };
+        assert_eq!(me.status, status, "active: {valid}, /me: {}", me.text());
+        assert_eq!(rpc.status, status, "active: {valid}, the RPC: {}", rpc.text());
         assert_eq!(rpc.json()["code"], code);
-        alive
+        valid
     }
 
-    /// Waits until a token dies of its age.
+    /// Waits until a token expires.
     pub(crate) async fn wait_until_expired(&self, token: &str) {
-        eventually("the token dies", async || !self.accepts(token).await).await;
+        eventually("the token expires", async || !self.accepts(token).await).await;
     }
 
     async fn is_active(&self, token: &str) -> bool {
         self.introspect(&self.admin, token).await["active"].as_bool().unwrap()
     }
 
-    /// What introspection tells somebody about a token.
-    pub(crate) async fn introspect(&self, asking: &Credentials, token: &str) -> Value {
-        let headers = [("authorization", &*asking.basic())];
+    /// Introspects a token as a key.
+    pub(crate) async fn introspect(&self, caller: &Credentials, token: &str) -> Value {
+        let headers = [("authorization", &*caller.basic())];
         let response = self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()
     }
 }
 
-/// Asks again and again until the answer is yes; only what never comes takes long.
-pub(crate) async fn eventually(what: &str, mut asked: impl AsyncFnMut() -> bool) {
+/// Polls a condition until it holds; fails after a minute.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
-    while !asked().await {
-        assert!(started.elapsed() < Duration::from_mins(1), "this never came: {what}");
+    while !holds().await {
+        assert!(started.elapsed() < Duration::from_mins(1), "this never happened: {what}");
         tokio::task::yield_now().await;
     }
 }
 
-/// Whole seconds since 1970.
+/// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     Env::system().now().as_seconds()
 }
 
-/// An instant ahead, as protobuf's JSON has it.
+/// An instant in the future, in protobuf's JSON form.
 pub(crate) fn in_future(ahead: Duration) -> String {
     let micros = u64::try_from(Env::system().now().as_micros()).unwrap();
     let at: SystemTime = UNIX_EPOCH + Duration::from_micros(micros) + ahead;
     humantime::format_rfc3339_micros(at).to_string()
 }
 
-/// A token's header and claims, unverified.
+/// A token's header and claims, without verification.
 pub(crate) fn decoded(token: &str) -> (Value, Value) {
     let mut parts = token.split('.').map(|part| BASE64URL.decode(part).unwrap());
     let (header, claims) = (parts.next().unwrap(), parts.next().unwrap());
@@ -193,7 +194,7 @@ pub(crate) fn root_key(data_dir: &Path) -> RootKey {
     RootKey::from_file(&text.parse().unwrap(), None)
 }
 
-/// The store of a data directory as it is on the disk, opened from a copy; and the root key.
+/// Opens a copy of a data directory's store, as it is on disk; returns the root key, too.
 pub(crate) fn copied_store(data_dir: &Path) -> (SqliteStore, RootKey, TempDir) {
     let copy = tempfile::tempdir().unwrap();
     for name in ["gatekey.db", "gatekey.db-wal"] {

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
     Http, Server, ServerProcess, basic,
-    collector::{Collector, Manner, Seen},
+    collector::{Behavior, Collector, RecordedSpan},
     connection, eventually, gatekey, run,
 };
 
@@ -59,7 +59,7 @@ async fn a_token_has_a_span_that_says_what_its_log_line_says() {
     assert_eq!(response.status, 200);
     assert!(server.process.stop().await.success());
     let spans = collector.named("POST /oauth2/token");
-    let is_it = |span: &&Seen| span.attribute("gatekey.request_id").unwrap() == "build-42";
+    let is_it = |span: &&RecordedSpan| span.attribute("gatekey.request_id").unwrap() == "build-42";
     let span = spans.iter().find(is_it).unwrap();
     let port = server.process.url.rsplit_once(':').unwrap().1;
     for (name, value) in [
@@ -318,7 +318,7 @@ async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() 
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let collector = Collector::with(Manner::Takes, Some(TlsAcceptor::from(Arc::new(tls)))).await;
+    let collector = Collector::with(Behavior::Accepts, Some(TlsAcceptor::from(Arc::new(tls)))).await;
     for (name, flags, sent) in [("a", &["--otlp-ca-file", ca_file.to_str().unwrap()][..], 1), ("b", &[], 0)] {
         let flags = [&["--otlp-endpoint", &*collector.url], flags].concat();
         let mut server = ServerProcess::start_on(&directory.path().join(name), &flags);
@@ -329,7 +329,7 @@ async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() 
             let said = failures(&server);
             assert!(said[0].contains("certificate"), "{said:?}");
         }
-        collector.forget();
+        collector.clear();
     }
 }
 
@@ -371,8 +371,8 @@ async fn flood(server: &ServerProcess, requests: usize) {
 
 #[tokio::test]
 async fn a_collector_that_refuses_is_logged_once_and_counted_and_hinders_nobody() {
-    for manner in [Manner::Answers(400), Manner::Answers(503)] {
-        let collector = Collector::with(manner, None).await;
+    for behavior in [Behavior::Responds(400), Behavior::Responds(503)] {
+        let collector = Collector::with(behavior, None).await;
         let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
         let mut server = ServerProcess::start_with(&flags);
         flood(&server, 1200).await;
@@ -403,7 +403,7 @@ async fn a_collector_that_is_not_there_hinders_nobody() {
 
 #[tokio::test]
 async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and_counted() {
-    let collector = Collector::with(Manner::Hangs, None).await;
+    let collector = Collector::with(Behavior::Hangs, None).await;
     let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
     let mut server = ServerProcess::start_with(&flags);
     flood(&server, 10_000).await;
@@ -417,7 +417,7 @@ async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and
 
 #[tokio::test]
 async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector() {
-    let collector = Collector::with(Manner::Hangs, None).await;
+    let collector = Collector::with(Behavior::Hangs, None).await;
     let mut server = ServerProcess::start_with(&["--otlp-endpoint", &collector.url]);
     server.http().get(JWKS, &[]).await;
     let terminate = || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();

@@ -1,4 +1,4 @@
-//! Create on the public wire.
+//! `AppsService.Create`.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::Method;
@@ -10,11 +10,11 @@ use crate::{
         json::{check, is_secret},
         refused,
     },
-    support::Server,
+    support::{Credentials, Server},
 };
 
 #[tokio::test]
-async fn an_empty_client_id_derives_from_the_name() {
+async fn an_empty_client_id_is_derived_from_name() {
     let server = Server::start().await;
     for (name, client_id) in [
         ("ci", "ci"),
@@ -30,14 +30,15 @@ async fn an_empty_client_id_derives_from_the_name() {
 }
 
 #[tokio::test]
-async fn an_empty_name_is_the_client_id() {
+async fn an_empty_name_defaults_to_the_client_id() {
     let server = Server::start().await;
     let created = server.apps("Create", json!({ "clientId": "EAGER_API_KEY" })).await.unwrap();
     assert_eq!(created["app"]["clientName"], "EAGER_API_KEY");
 }
 
+/// The message suggests a fix.
 #[tokio::test]
-async fn a_name_without_letter_or_digit_is_refused_with_a_hint() {
+async fn a_name_without_letters_or_digits_is_refused() {
     let server = Server::start().await;
     for name in ["***", "ключ", "-"] {
         let outcome = server.apps("Create", json!({ "clientName": name })).await;
@@ -47,7 +48,7 @@ async fn a_name_without_letter_or_digit_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn what_create_is_not_told_has_a_default() {
+async fn an_unset_field_has_a_default() {
     let server = Server::start().await;
     let created = server.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
     let app = &created["app"];
@@ -59,7 +60,7 @@ async fn what_create_is_not_told_has_a_default() {
 }
 
 #[tokio::test]
-async fn authentication_method_none_means_basic_and_post_is_kept() {
+async fn authentication_method_none_means_basic() {
     let server = Server::start().await;
     for (given, kept) in [
         ("NONE", "CLIENT_SECRET_BASIC"),
@@ -74,7 +75,7 @@ async fn authentication_method_none_means_basic_and_post_is_kept() {
 }
 
 #[tokio::test]
-async fn every_field_of_an_app_is_kept_as_it_was_given() {
+async fn every_field_of_an_app_is_stored() {
     let server = Server::start().await;
     let given = json!({
         "clientId": "whole",
@@ -98,8 +99,9 @@ async fn every_field_of_an_app_is_kept_as_it_was_given() {
     }
 }
 
+/// A redirect URI is https, http to loopback, or of a private scheme that contains a dot.
 #[tokio::test]
-async fn a_redirect_uri_is_https_or_loopback_http_or_of_a_private_scheme_with_a_dot() {
+async fn an_unsafe_redirect_uri_is_refused() {
     let server = Server::start().await;
     let create = async |name: &str, uri: &str| {
         server.apps("Create", json!({ "clientName": name, "redirectUris": [uri] })).await
@@ -138,7 +140,7 @@ async fn a_redirect_uri_is_https_or_loopback_http_or_of_a_private_scheme_with_a_
 }
 
 #[tokio::test]
-async fn every_broken_rule_is_named_at_once() {
+async fn all_invalid_fields_are_named_at_once() {
     let server = Server::start().await;
     let request = json!({
         "clientId": "a b",
@@ -151,7 +153,7 @@ async fn every_broken_rule_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn the_secret_leaves_once_in_the_answer_to_create() {
+async fn only_the_create_response_contains_the_secret() {
     let server = Server::start().await;
     let created = server.apps("Create", json!({ "clientId": "ci" })).await.unwrap();
     let secret = created["app"]["clientSecret"].as_str().unwrap();
@@ -172,7 +174,7 @@ async fn the_secret_leaves_once_in_the_answer_to_create() {
 }
 
 #[tokio::test]
-async fn no_cache_may_keep_an_answer_with_a_secret() {
+async fn a_response_with_a_secret_is_not_cached() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
     for (path, content_type, body) in [
@@ -191,8 +193,9 @@ async fn no_cache_may_keep_an_answer_with_a_secret() {
     }
 }
 
+/// Its tokens have no scope.
 #[tokio::test]
-async fn a_key_without_default_policies_has_no_role_and_its_tokens_no_scope() {
+async fn a_key_without_default_policies_has_no_role() {
     let server = Server::start().await;
     let request = json!({ "clientId": "bare", "skipDefaultPolicyAssignments": true });
     let created = server.apps("Create", request).await.unwrap();
@@ -209,7 +212,7 @@ async fn a_key_without_default_policies_has_no_role_and_its_tokens_no_scope() {
 }
 
 #[tokio::test]
-async fn two_creates_of_one_client_id_make_one_key() {
+async fn concurrent_creates_create_one_key() {
     let server = Server::start().await;
     let create = || server.apps("Create", json!({ "clientId": "contested" }));
     let outcomes = futures::future::join_all((0..8).map(|_| create())).await;
@@ -220,8 +223,9 @@ async fn two_creates_of_one_client_id_make_one_key() {
     }
 }
 
+/// Public clients log in again when a message contains certain words.
 #[tokio::test]
-async fn no_refusal_holds_the_words_that_make_clients_log_in_again() {
+async fn only_authentication_errors_trigger_a_new_login() {
     let server = Server::start().await;
     let named = json!({ "clientId": "unauthorized-thing", "clientName": "Unauthenticated" });
     server.apps("Create", named.clone()).await.unwrap();
@@ -255,4 +259,31 @@ async fn no_refusal_holds_the_words_that_make_clients_log_in_again() {
         let message = outcome.unwrap_err().message.to_lowercase();
         assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
     }
+}
+
+/// A server that fetches any URL lets callers reach what is behind its firewall: CVE-2020-10770.
+#[tokio::test]
+async fn no_url_in_a_key_is_fetched() {
+    let server = Server::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let app = json!({
+        "clientId": "lure", "logoUri": url, "clientUri": url, "policyUri": url, "tosUri": url, "jwksUri": url,
+        "redirectUris": [url],
+    });
+    let apps = "/cloudidl.identity.AppsService";
+    let created = server.http.connect_json(&format!("{apps}/Create"), &server.admin_token, &app).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    let key = Credentials {
+        client_id: "lure".to_owned(),
+        client_secret: created.json()["app"]["clientSecret"].as_str().unwrap().to_owned(),
+    };
+    let token = server.token(&key).await;
+    assert!(server.accepts(&token).await);
+    for method in ["Get", "List", "Update", "Delete"] {
+        server.http.connect_json(&format!("{apps}/{method}"), &server.admin_token, &app).await;
+    }
+    let nobody = listener.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(nobody, Err(std::io::ErrorKind::WouldBlock));
 }

@@ -1,4 +1,4 @@
-//! List on the public wire.
+//! `AppsService.List`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Server {
-    /// Makes keys, many at the same time.
+    /// Creates keys concurrently.
     pub(in crate::rpc) async fn create_all(&self, requests: impl IntoIterator<Item = Value>) {
         let calls = stream::iter(requests).map(|request| self.apps("Create", request));
         calls.buffer_unordered(64).try_for_each(async |_| Ok(())).await.unwrap();
@@ -38,7 +38,7 @@ impl Server {
 }
 
 fn token(page: &Value) -> &str {
-    page["token"].as_str().expect("there is a further page")
+    page["token"].as_str().expect("there is another page")
 }
 
 fn filter(function: &str, field: &str, values: &[&str]) -> Value {
@@ -49,8 +49,9 @@ fn sort(key: &str, direction: &str) -> Value {
     json!({ "key": key, "direction": direction })
 }
 
+/// And a hundred by default.
 #[tokio::test]
-async fn a_page_has_a_hundred_keys_by_default_and_a_thousand_at_most() {
+async fn a_page_has_at_most_a_thousand_keys() {
     const KEYS: usize = 1101;
     let server = Server::start().await;
     server.create_all((0..KEYS).map(|number| json!({ "clientId": format!("bulk-{number:04}") }))).await;
@@ -77,11 +78,11 @@ async fn a_page_has_a_hundred_keys_by_default_and_a_thousand_at_most() {
         let Some(token) = page["nextPageToken"].as_str() else { break };
         request["pageToken"] = json!(token);
     }
-    assert_eq!(listed[1..], whole, "beside the admin");
+    assert_eq!(listed[1..], whole, "except the admin");
 }
 
 #[tokio::test]
-async fn a_long_answer_is_packed_for_who_can_unpack_it() {
+async fn a_long_response_is_compressed_if_accepted() {
     let server = Server::start().await;
     server.create_all((0..30).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     let bearer = format!("Bearer {}", server.admin_token);
@@ -106,7 +107,7 @@ async fn a_long_answer_is_packed_for_who_can_unpack_it() {
 }
 
 #[tokio::test]
-async fn a_last_page_that_is_full_has_no_token() {
+async fn a_full_last_page_has_no_token() {
     let server = Server::start().await;
     server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     for limit in [5, 6] {
@@ -121,17 +122,18 @@ async fn a_last_page_that_is_full_has_no_token() {
 }
 
 #[tokio::test]
-async fn nothing_found_is_an_empty_page() {
+async fn no_match_is_an_empty_page() {
     let server = Server::start().await;
     let page = server.list(json!({ "filters": [filter("EQUAL", "client_id", &["nobody"])] })).await;
     assert_eq!(client_ids(&page), [""; 0]);
     assert_eq!(page["token"], Value::Null);
 }
 
+/// By client id if no order is requested.
 #[tokio::test]
-async fn a_list_is_in_the_order_asked_for_and_by_client_id_without() {
+async fn a_list_is_sorted_as_requested() {
     let server = Server::start().await;
-    // One after the other, so that their instants differ.
+    // One after the other, so that their times differ.
     for (id, name) in [("b", "Same"), ("C", "Alpha"), ("a", "Same"), ("d", "beta")] {
         server.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
     }
@@ -149,7 +151,7 @@ async fn a_list_is_in_the_order_asked_for_and_by_client_id_without() {
             json!({ "sortByFields": [sort("client_id_issued_at", "DESCENDING")] }),
             ["d", "a", "C", "b", "admin"],
         ),
-        // The enum's zero, and the field of older clients.
+        // The enum's zero value, and the field that older clients use.
         (json!({ "sortByFields": [{ "key": "client_id" }] }), ["d", "b", "admin", "a", "C"]),
         (json!({ "sortBy": sort("client_name", "ASCENDING") }), ["C", "a", "b", "admin", "d"]),
     ] {
@@ -182,7 +184,7 @@ async fn filters_compare_client_id_and_client_name() {
             json!([filter("CONTAINS", "client_id", &["ci"]), filter("CONTAINS", "client_name", &["night"])]),
             &["ci-nightly"],
         ),
-        // The enum's zero is EQUAL.
+        // The enum's zero value is EQUAL.
         (json!([{ "field": "client_id", "values": ["ci"] }]), &["ci"]),
     ] {
         let page = server.list(json!({ "filters": filters })).await;
@@ -230,7 +232,7 @@ async fn filters_compare_role_and_dates() {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_is_refused_by_its_name() {
+async fn an_unsupported_filter_or_order_is_named() {
     let server = Server::start().await;
     for (field, functions) in [
         (
@@ -290,7 +292,7 @@ async fn what_is_not_supported_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_page_token_is_good_for_its_own_list_alone() {
+async fn a_page_token_is_bound_to_its_list() {
     let server = Server::start().await;
     server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     let own = json!({
@@ -315,12 +317,12 @@ async fn a_page_token_is_good_for_its_own_list_alone() {
         let outcome = server.apps("List", json!({ "request": other })).await;
         refused(&outcome, "invalid_argument", &["token", "other filters or another order"]);
     }
-    // Another limit is no other list.
+    // Another limit does not make it another list.
     let mut longer = own.clone();
     longer["limit"] = json!(100);
     longer["token"] = json!(token);
     assert_eq!(client_ids(&server.list(longer).await), ["key-2", "key-3"]);
-    // Nor does another server know it.
+    // Another server does not accept it.
     let stranger = Server::start().await;
     let mut foreign = own;
     foreign["token"] = json!(token);
@@ -329,7 +331,7 @@ async fn a_page_token_is_good_for_its_own_list_alone() {
 }
 
 #[tokio::test]
-async fn a_page_token_that_was_tampered_with_is_refused() {
+async fn a_tampered_page_token_is_refused() {
     let server = Server::start().await;
     server.create_all((0..3).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
     let page = server.list(json!({ "limit": 1 })).await;
@@ -349,15 +351,16 @@ async fn a_page_token_that_was_tampered_with_is_refused() {
     }
 }
 
-/// In every order: keys that are there from first page to last appear once, whatever comes and goes between.
+/// In every order: keys that exist from the first page to the last appear exactly once, whatever is
+/// created and deleted in between.
 #[tokio::test]
-async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
+async fn pages_stay_consistent_during_changes() {
     let server = Server::start().await;
     for field in ["client_id", "client_name", "client_id_issued_at"] {
         for direction in ["ASCENDING", "DESCENDING"] {
             let round = format!("{}-{}", field.replace('_', "-"), direction.to_lowercase());
             let id = |part: &str| format!("{round}.{part}");
-            // Names are shared, so that client ids must break ties.
+            // Several keys share a name, so that client ids must break ties.
             let named =
                 |id: &str, name: &str| json!({ "clientId": id, "clientName": format!("{round} {name}") });
             server
@@ -378,8 +381,8 @@ async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
                 seen.extend(ids.iter().map(|id| (*id).to_owned()));
                 let Some(token) = page["token"].as_str() else { break };
                 request["token"] = json!(token);
-                // The page's last key is where the next page begins: every other time it goes. Keys come
-                // before and after it in every order.
+                // The next page begins after the last key of this page: delete that key every other
+                // time. Keys are created before and after it in every order.
                 let gone = if page_number % 2 == 0 { &ids[ids.len() - 1..] } else { &ids[..1] };
                 for gone in gone {
                     server.apps("Delete", json!({ "clientId": gone })).await.unwrap();
@@ -390,7 +393,7 @@ async fn pages_have_no_gaps_and_no_duplicates_while_keys_come_and_go() {
                 }
             }
             let distinct: BTreeSet<_> = seen.iter().cloned().collect();
-            assert_eq!(distinct.len(), seen.len(), "{round}: twice in {seen:?}");
+            assert_eq!(distinct.len(), seen.len(), "{round}: duplicates in {seen:?}");
             let missing: Vec<_> = lasting.difference(&distinct).collect();
             assert!(missing.is_empty(), "{round}: {missing:?} not in {seen:?}");
         }

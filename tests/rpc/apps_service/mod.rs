@@ -1,7 +1,8 @@
 //! `cloudidl.identity.AppsService`, the service that public clients call.
 
-mod change;
 mod create;
+mod delete;
 mod list;
 mod organization;
 mod replay;
+mod update;

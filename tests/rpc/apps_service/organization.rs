@@ -1,4 +1,4 @@
-//! Whom the server serves.
+//! The organization that a server serves.
 
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_names_the_server_answers_to_are_echoed() {
-    // The first DNS label of the public URL is what the public Terraform provider makes up.
+async fn the_servers_names_are_echoed() {
+    // The public Terraform provider sends the first DNS label of the public URL.
     let server = Server::with_flags(&["--organization", "acme", "--public-url", PUBLIC_URL]).await;
     for (number, organization) in ["", "acme", "keys"].into_iter().enumerate() {
         let id = format!("key-{number}");
@@ -35,8 +35,9 @@ async fn the_names_the_server_answers_to_are_echoed() {
     assert_eq!(info["additionalClaims"]["userhandle"], "acme");
 }
 
+/// Creating a key for it is denied.
 #[tokio::test]
-async fn any_other_name_is_not_found_and_creating_for_it_is_denied() {
+async fn any_other_organization_is_not_found() {
     let server = Server::with_flags(&["--organization", "acme"]).await;
     server.create_key("ci").await;
     for organization in ["globex", "Acme", "acme ", "a", "acme.example.com"] {
@@ -56,7 +57,7 @@ async fn any_other_name_is_not_found_and_creating_for_it_is_denied() {
 }
 
 #[tokio::test]
-async fn the_header_of_the_active_organization_counts_as_the_field_does() {
+async fn the_active_organization_header_counts_as_the_field() {
     let server = Server::with_flags(&["--organization", "acme"]).await;
     server.create_key("ci").await;
     let ci = json!({ "clientId": "ci" });
@@ -74,7 +75,7 @@ async fn the_header_of_the_active_organization_counts_as_the_field_does() {
 }
 
 #[tokio::test]
-async fn a_long_name_is_not_echoed_whole() {
+async fn a_long_organization_is_truncated_in_the_error() {
     let server = Server::start().await;
     let outcome = server.apps("List", json!({ "organization": "o".repeat(100_000) })).await;
     refused(&outcome, "not_found", &["ooo"]);

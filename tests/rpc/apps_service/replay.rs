@@ -1,4 +1,4 @@
-//! A Create whose answer was lost is sent again: design rule 6.
+//! Replays of `AppsService.Create`, by clients that lost the response.
 
 use serde_json::{Value, json};
 
@@ -21,8 +21,9 @@ fn key(created: &Value) -> Credentials {
     credentials(&created["app"], &created["app"])
 }
 
+/// Both secrets are valid.
 #[tokio::test]
-async fn the_same_call_again_answers_a_fresh_secret_and_both_work() {
+async fn a_repeated_create_returns_an_additional_secret() {
     let server = Server::start().await;
     let first = key(&server.create_named("call-1", ci()).await.unwrap());
     let key_id = server.shown("ci").await["keyId"].clone();
@@ -36,7 +37,7 @@ async fn the_same_call_again_answers_a_fresh_secret_and_both_work() {
 }
 
 #[tokio::test]
-async fn a_create_is_replayed_three_times_at_most() {
+async fn a_create_is_replayed_at_most_three_times() {
     let server = Server::start().await;
     for _ in 0..4 {
         server.create_named("call-1", ci()).await.unwrap();
@@ -46,7 +47,7 @@ async fn a_create_is_replayed_three_times_at_most() {
 }
 
 #[tokio::test]
-async fn replays_at_the_same_time_are_counted_one_by_one() {
+async fn concurrent_replays_are_counted_individually() {
     let server = Server::start().await;
     let outcomes = futures::future::join_all((0..8).map(|_| server.create_named("call-1", ci()))).await;
     let (made, refusals): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
@@ -60,7 +61,7 @@ async fn replays_at_the_same_time_are_counted_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_call_that_differs_is_no_replay() {
+async fn a_different_call_is_not_a_replay() {
     let server = Server::start().await;
     let made = server.create_named("call-1", ci()).await.unwrap();
     refused(&server.create_named("call-2", ci()).await, "already_exists", &["ci"]);
@@ -87,7 +88,7 @@ async fn a_call_that_differs_is_no_replay() {
 }
 
 #[tokio::test]
-async fn a_replay_gives_no_secret_of_a_key_that_another_call_made() {
+async fn a_replay_returns_no_other_calls_secret() {
     let server = Server::start().await;
     let first = key(&server.create_named("call-1", ci()).await.unwrap());
     server.apps("Delete", json!({ "clientId": "ci" })).await.unwrap();
@@ -99,7 +100,7 @@ async fn a_replay_gives_no_secret_of_a_key_that_another_call_made() {
 }
 
 #[tokio::test]
-async fn after_a_deletion_the_same_call_makes_another_key() {
+async fn after_a_deletion_a_replay_creates_another_key() {
     let server = Server::start().await;
     let first = key(&server.create_named("call-1", ci()).await.unwrap());
     let key_id = server.shown("ci").await["keyId"].clone();
@@ -111,7 +112,7 @@ async fn after_a_deletion_the_same_call_makes_another_key() {
 }
 
 #[tokio::test]
-async fn a_replay_does_not_enable_what_was_disabled_since() {
+async fn a_replay_does_not_enable_a_disabled_key() {
     let server = Server::start().await;
     server.create_named("call-1", ci()).await.unwrap();
     server.keys("Disable", json!({ "clientId": "ci" })).await.unwrap();
@@ -122,7 +123,7 @@ async fn a_replay_does_not_enable_what_was_disabled_since() {
 }
 
 #[tokio::test]
-async fn a_replay_is_known_on_our_own_wire_as_well() {
+async fn the_api_key_service_recognizes_a_replay() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
     let headers =

@@ -1,4 +1,4 @@
-//! Whom tokens are for (RFC 8707), and which scopes they have.
+//! Audiences of tokens (RFC 8707), and their scopes.
 
 use serde_json::json;
 
@@ -16,13 +16,13 @@ impl Server {
 }
 
 #[tokio::test]
-async fn a_token_is_for_the_public_url_by_default() {
+async fn the_default_audience_is_the_public_url() {
     let server = Server::start().await;
     assert_eq!(server.audience_of("").await, json!([server.process.url]));
 }
 
 #[tokio::test]
-async fn the_public_url_may_be_asked_for_with_or_without_a_slash() {
+async fn the_public_url_may_have_a_trailing_slash() {
     let server = Server::start().await;
     let url = server.process.url.clone();
     for parameter in ["resource", "audience"] {
@@ -32,7 +32,7 @@ async fn the_public_url_may_be_asked_for_with_or_without_a_slash() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_not_configured_is_refused() {
+async fn an_unconfigured_audience_is_refused() {
     let server = Server::start().await;
     let url = &server.process.url;
     for parameters in [
@@ -64,7 +64,7 @@ async fn the_first_configured_audience_is_the_default() {
 }
 
 #[tokio::test]
-async fn a_token_may_be_for_several_resources() {
+async fn a_token_may_have_several_audiences() {
     let server = Server::with_config(TWO).await;
     let both = "&resource=https://other.example.com&resource=https%3A%2F%2Fflyte.example.com";
     assert_eq!(
@@ -75,8 +75,9 @@ async fn a_token_may_be_for_several_resources() {
     assert_eq!(server.audience_of(twice).await, json!(["https://other.example.com"]));
 }
 
+/// Introspection and revocation still accept it.
 #[tokio::test]
-async fn a_token_for_another_is_none_for_this_server_and_is_told_about_all_the_same() {
+async fn a_token_for_another_audience_is_refused() {
     let server = Server::with_config(TWO).await;
     let key = server.create_key("ci").await;
     let fetch = async |parameters: &str| {
@@ -109,7 +110,7 @@ async fn a_key_without_a_role_gets_no_scope() {
 }
 
 #[tokio::test]
-async fn a_key_made_without_default_policies_has_no_role() {
+async fn skipping_default_policies_leaves_no_scope() {
     let server = Server::start().await;
     let body = json!({ "clientId": "bare", "clientName": "bare", "skipDefaultPolicyAssignments": true });
     let create = "/cloudidl.identity.AppsService/Create";
@@ -122,8 +123,9 @@ async fn a_key_made_without_default_policies_has_no_role() {
     assert_eq!(decoded(&server.token(&key).await).1["scp"], json!([]));
 }
 
+/// The token does not name the role, which is looked up at each use.
 #[tokio::test]
-async fn every_role_gets_all_and_no_token_names_the_role() {
+async fn every_role_gets_the_scope_all() {
     let server = Server::start().await;
     for role in ["ROLE_ADMIN", "ROLE_CONTRIBUTOR", "ROLE_VIEWER", "ROLE_VERIFIER"] {
         let name = role.to_lowercase();
@@ -136,4 +138,21 @@ async fn every_role_gets_all_and_no_token_names_the_role() {
         let role = name.trim_start_matches("role_");
         assert!(!others.iter().any(|value| value.contains(role)), "{claims}");
     }
+}
+
+/// Audience injection at endpoints that take no audience (update of the OAuth security BCP,
+/// `draft-wuertele-oauth-security-topics-update`).
+#[tokio::test]
+async fn an_unexpected_audience_parameter_is_ignored() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let introspection = server.introspect(&key, &token).await;
+    for parameter in ["audience", "resource", "aud", "issuer"] {
+        let injected = format!("{token}&{parameter}=https://evil.example");
+        assert_eq!(server.introspect(&key, &injected).await, introspection, "{parameter}");
+    }
+    let response = server.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
+    assert_eq!((response.status.as_u16(), response.text()), (200, String::new()));
+    assert!(!server.accepts(&token).await);
 }

@@ -1,4 +1,4 @@
-//! What kills tokens at once: disable, delete, rotate and retire.
+//! Changes to a key that revoke tokens at once: disable, delete, rotate and retire.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -6,8 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::GRANT;
 use crate::support::{Server, connection, decoded};
 
+/// Enabling it again restores none of them.
 #[tokio::test]
-async fn disabling_a_key_kills_its_tokens_at_once_and_enabling_revives_none() {
+async fn disabling_a_key_revokes_its_tokens() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -16,12 +17,12 @@ async fn disabling_a_key_kills_its_tokens_at_once_and_enabling_revives_none() {
     assert!(!server.accepts(&token).await);
     assert_eq!(server.request_token(&key, GRANT).await.status, 401);
     server.admin_call("Enable", json!({ "clientId": "ci" })).await;
-    assert!(!server.accepts(&token).await, "enabling revives no token");
-    assert!(server.accepts(&server.token(&key).await).await, "the secret is good again");
+    assert!(!server.accepts(&token).await, "enabling restores no token");
+    assert!(server.accepts(&server.token(&key).await).await, "the secret is valid again");
 }
 
 #[tokio::test]
-async fn deleting_a_key_kills_its_tokens_at_once() {
+async fn deleting_a_key_revokes_its_tokens() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -31,7 +32,7 @@ async fn deleting_a_key_kills_its_tokens_at_once() {
 }
 
 #[tokio::test]
-async fn a_key_made_again_does_not_revive_the_tokens_of_the_first() {
+async fn a_recreated_key_restores_no_tokens() {
     let server = Server::start().await;
     let first = server.create_key("ci").await;
     let token = server.token(&first).await;
@@ -44,7 +45,7 @@ async fn a_key_made_again_does_not_revive_the_tokens_of_the_first() {
 }
 
 #[tokio::test]
-async fn rotating_without_grace_kills_the_old_secret_and_every_token() {
+async fn rotation_without_grace_revokes_secret_and_tokens() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let token = server.token(&old).await;
@@ -55,7 +56,7 @@ async fn rotating_without_grace_kills_the_old_secret_and_every_token() {
 }
 
 #[tokio::test]
-async fn rotating_with_a_grace_keeps_secret_and_tokens() {
+async fn rotation_with_grace_keeps_secret_and_tokens() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let token = server.token(&old).await;
@@ -66,7 +67,7 @@ async fn rotating_with_a_grace_keeps_secret_and_tokens() {
 }
 
 #[tokio::test]
-async fn retiring_a_secret_kills_the_tokens_that_it_fetched_alone() {
+async fn retiring_a_secret_revokes_only_its_tokens() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let new = server.rotate(&old, json!({ "grace": "86400s" })).await;
@@ -80,7 +81,7 @@ async fn retiring_a_secret_kills_the_tokens_that_it_fetched_alone() {
 }
 
 #[tokio::test]
-async fn another_role_is_the_right_of_tokens_that_are_out_as_well() {
+async fn a_role_change_applies_to_issued_tokens() {
     let server = Server::start().await;
     let key = server.create_key_with("second", json!({ "role": "ROLE_ADMIN" })).await;
     let token = server.token(&key).await;
@@ -89,11 +90,11 @@ async fn another_role_is_the_right_of_tokens_that_are_out_as_well() {
     let update = json!({ "apiKey": { "clientId": "second", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     assert_eq!(server.http.connect_json(list, &token, &json!({})).await.status, 403);
-    assert!(server.accepts(&token).await, "the token itself is still good");
+    assert!(server.accepts(&token).await, "the token itself is still valid");
 }
 
 #[tokio::test]
-async fn taking_the_role_away_kills_the_tokens_that_say_all() {
+async fn removing_the_role_revokes_tokens_with_scopes() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -105,7 +106,7 @@ async fn taking_the_role_away_kills_the_tokens_that_say_all() {
 }
 
 #[tokio::test]
-async fn a_key_that_goes_while_its_request_arrives_is_refused() {
+async fn a_key_disabled_during_its_request_is_refused() {
     let server = Server::start().await;
     for (path, content_type, body) in [
         ("/gatekey.v1.ApiKeyService/List", "application/json", "{}".to_owned()),
@@ -116,7 +117,7 @@ async fn a_key_that_goes_while_its_request_arrives_is_refused() {
         let authorization = format!("authorization: Bearer {}", server.token(&key).await);
         let content_type = format!("content-type: {content_type}");
         let headers = [&*authorization, &content_type, "connection: close"];
-        // Whoever calls was found good.
+        // The caller has been authenticated.
         let mut stream = connection::begin(&server.process, path, &headers, body.len()).await;
         server.admin_call("Disable", json!({ "clientId": name })).await;
         stream.write_all(body.as_bytes()).await.unwrap();
@@ -127,22 +128,22 @@ async fn a_key_that_goes_while_its_request_arrives_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_killed_stays_dead_after_kill_9() {
+async fn revocations_survive_kill_9() {
     let mut server = Server::with_public_url().await;
     let (disabled, deleted, rotated) = (
         server.create_key("disabled").await,
         server.create_key("deleted").await,
         server.create_key("rotated").await,
     );
-    let mut dead = Vec::new();
+    let mut revoked = Vec::new();
     for key in [&disabled, &deleted, &rotated] {
-        dead.push(server.token(key).await);
+        revoked.push(server.token(key).await);
     }
     server.admin_call("Disable", json!({ "clientId": "disabled" })).await;
     server.admin_call("Delete", json!({ "clientId": "deleted" })).await;
     server.rotate(&rotated, json!({})).await;
     server.kill_and_restart();
-    for token in dead {
+    for token in revoked {
         assert!(!server.accepts(&token).await);
     }
     for key in [&disabled, &deleted, &rotated] {
@@ -151,7 +152,7 @@ async fn what_was_killed_stays_dead_after_kill_9() {
 }
 
 #[tokio::test]
-async fn a_token_issued_before_a_restart_works_after_it() {
+async fn a_token_survives_a_restart() {
     let mut server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;

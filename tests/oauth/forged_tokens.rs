@@ -1,5 +1,5 @@
-//! Forged tokens, through the front door. The insider's are signed with the server's own key, so that each
-//! check behind the signature is seen to work by itself.
+//! Forged tokens. An insider signs some of them with the server's own key, to test each check
+//! behind the signature by itself.
 
 use aws_lc_rs::{
     hmac,
@@ -22,7 +22,7 @@ fn encode(part: &Value) -> String {
 }
 
 impl Server {
-    /// Asserts that a forged token is refused everywhere, and by the admin's own wire.
+    /// Asserts that a forged token is refused everywhere, including by the public API.
     async fn refuses(&self, case: &str, token: &str) {
         assert!(!self.accepts(token).await, "{case}: {token}");
         let list = "/cloudidl.identity.AppsService/List";
@@ -35,7 +35,7 @@ impl Server {
     }
 }
 
-/// Signs whatever it is told to with the server's own key.
+/// Signs anything with the server's own key.
 struct Insider {
     pair: EcdsaKeyPair,
 }
@@ -62,7 +62,7 @@ impl Insider {
     }
 }
 
-/// The value with one more or other member.
+/// The value with one member added or replaced.
 fn with(value: &Value, name: &str, member: Value) -> Value {
     let mut value = value.clone();
     value[name] = member;
@@ -75,8 +75,8 @@ fn without(value: &Value, name: &str) -> Value {
     value
 }
 
-/// `alg: none` (RFC 8725 section 2.1, CVE-2018-1000531), and signatures that are there and say nothing: of zeros they
-/// verified in Java (CVE-2022-21449).
+/// `alg: none` (RFC 8725 section 2.1, CVE-2018-1000531), and empty or all-zero signatures; Java
+/// verified the latter (CVE-2022-21449).
 #[tokio::test]
 async fn a_token_without_a_signature_is_refused() {
     let server = Server::start().await;
@@ -94,7 +94,7 @@ async fn a_token_without_a_signature_is_refused() {
     server.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
 }
 
-/// A public key taken for the secret of a MAC: CVE-2015-9235.
+/// The public key used as the secret of a MAC: CVE-2015-9235.
 #[tokio::test]
 async fn a_mac_with_the_public_key_is_refused() {
     let server = Server::start().await;
@@ -149,9 +149,10 @@ async fn a_changed_byte_anywhere_is_refused() {
     }
 }
 
-/// Lax base64 lets one signature be written in several ways, and one revoked token be another.
+/// Lax base64 decoding accepts one signature in several encodings, so a revoked token could be
+/// encoded as another.
 #[tokio::test]
-async fn another_spelling_of_the_same_signature_is_refused() {
+async fn another_encoding_of_a_signature_is_refused() {
     let server = Server::start().await;
     let (signed, signature) = server.admin_token.rsplit_once('.').unwrap();
     let bytes = BASE64URL.decode(signature).unwrap();
@@ -174,22 +175,23 @@ async fn a_token_of_another_server_is_refused() {
     for algorithm in Algorithm::ALL {
         let private = SigningKey::generate(algorithm).unwrap();
         let forger = SigningKey::from_pkcs8(algorithm, &kid, &private).unwrap();
-        server.refuses("a stranger's key under our kid", &forger.sign(&claims).unwrap()).await;
+        server.refuses("another key under this server's kid", &forger.sign(&claims).unwrap()).await;
     }
 }
 
+/// Otherwise the tests below prove nothing.
 #[tokio::test]
-async fn an_insiders_copy_of_a_good_token_is_accepted() {
+async fn a_copy_signed_by_an_insider_is_accepted() {
     let server = Server::start().await;
     let insider = Insider::of(&server).await;
     let (header, claims) = decoded(&server.admin_token);
-    assert!(server.accepts(&insider.sign(&header, &claims)).await, "or the tests below prove nothing");
+    assert!(server.accepts(&insider.sign(&header, &claims)).await);
 }
 
-/// Keys that a token brings along (`jwk` in CVE-2018-0114, `jku`, `x5u`), extensions that are not understood (`crit`,
-/// RFC 7515 section 4.1.11), and tokens of another type (RFC 8725 section 3.11).
+/// Keys embedded in the token (`jwk` in CVE-2018-0114, `jku`, `x5u`), unknown critical extensions
+/// (`crit`, RFC 7515 section 4.1.11), and other token types (RFC 8725 section 3.11).
 #[tokio::test]
-async fn a_well_signed_token_with_another_header_is_refused() {
+async fn a_signed_token_with_another_header_is_refused() {
     let server = Server::start().await;
     let insider = Insider::of(&server).await;
     let (header, claims) = decoded(&server.admin_token);
@@ -223,7 +225,7 @@ async fn a_well_signed_token_with_another_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_well_signed_token_with_another_claim_is_refused() {
+async fn a_signed_token_with_another_claim_is_refused() {
     let server = Server::start().await;
     let other = server.create_key("other").await;
     let (_, of_other) = decoded(&server.token(&other).await);
@@ -266,7 +268,7 @@ async fn a_well_signed_token_with_another_claim_is_refused() {
 }
 
 #[tokio::test]
-async fn a_well_signed_token_of_over_8_kib_is_refused() {
+async fn a_signed_token_over_8_kib_is_refused() {
     let server = Server::start().await;
     let insider = Insider::of(&server).await;
     let (header, claims) = decoded(&server.admin_token);
@@ -274,8 +276,8 @@ async fn a_well_signed_token_of_over_8_kib_is_refused() {
     server.refuses("over-long", &insider.sign(&header, &padded)).await;
 }
 
-/// One kind of credential in the place of another: in CVE-2026-101023 one sort of token passed for another one's
-/// rights.
+/// One kind of credential in place of another: in CVE-2026-101023 a token of one kind had the
+/// rights of another kind.
 #[tokio::test]
 async fn no_credential_passes_for_another_kind() {
     let server = Server::start().await;
@@ -307,36 +309,4 @@ async fn no_credential_passes_for_another_kind() {
     let listed =
         server.http.connect_json("/gatekey.v1.ApiKeyService/List", &server.admin_token, &bearer).await;
     assert_eq!(listed.json()["code"], "invalid_argument", "{}", listed.text());
-}
-
-/// Audience injection at endpoints that have no use for one (update of the OAuth security BCP,
-/// `draft-wuertele-oauth-security-topics-update`).
-#[tokio::test]
-async fn an_audience_named_where_none_belongs_changes_nothing() {
-    let server = Server::start().await;
-    let key = server.create_key("ci").await;
-    let token = server.token(&key).await;
-    let told = server.introspect(&key, &token).await;
-    for parameter in ["audience", "resource", "aud", "issuer"] {
-        let injected = format!("{token}&{parameter}=https://evil.example");
-        assert_eq!(server.introspect(&key, &injected).await, told, "{parameter}");
-    }
-    let response = server.revoke(&key, &format!("{token}&resource=https://evil.example")).await;
-    assert_eq!((response.status.as_u16(), response.text()), (200, String::new()));
-    assert!(!server.accepts(&token).await);
-}
-
-/// A revocation whose storage fails must not be called done, as it was in `ory/fosite` (CVE-2020-15223).
-#[tokio::test]
-async fn a_revocation_that_cannot_be_stored_is_not_called_done() {
-    let server = Server::start().await;
-    let key = server.create_key("ci").await;
-    let token = server.token(&key).await;
-    server.process.limit_files("0");
-    let response = server.revoke(&key, &token).await;
-    refused(&response, 503, "temporarily_unavailable");
-    assert!(server.accepts(&token).await, "it was not revoked, and nobody was told so");
-    server.process.limit_files("unlimited");
-    assert_eq!(server.revoke(&key, &token).await.status, 200);
-    assert!(!server.accepts(&token).await);
 }
