@@ -1,11 +1,13 @@
 //! API keys: their fields and rules, and the use cases on them.
 
 mod application;
+mod change;
 mod facts;
 mod key;
 pub mod list;
 mod patch;
 pub mod redirect_uri;
+mod replay;
 mod secret;
 mod use_cases;
 mod validate;
@@ -14,9 +16,11 @@ pub use application::{
     Application, ApplicationType, ConsentMethod, DEFAULT_REDIRECT_URI, GrantType, ResponseType,
     TokenEndpointAuthMethod,
 };
+pub use change::{KeyChange, Rotation, Switch, TooManySecrets, raised_epoch};
 pub use facts::KeyFacts;
 pub use key::ApiKey;
 pub use patch::ApiKeyPatch;
+pub use replay::{RememberedCreate, Replay};
 pub use secret::{MAX_SECRETS, SecretFacts, StoredSecret};
 pub use use_cases::{ApiKeys, CreateApiKey, REPLAY_LIMIT, REPLAY_WINDOW, RotateSecret, WithSecret};
 pub use validate::{MAX_GRACE, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_URI_LENGTH};

@@ -27,6 +27,25 @@ impl StoredSecret {
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         SecretFacts::of(self).is_some_and(|facts| facts.is_valid_at(now))
     }
+
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+
+    /// Ends the secret at an instant, unless it ends earlier.
+    pub(super) fn end(&mut self, at: Timestamp, now: Timestamp) {
+        let end = self.expires_at.map_or(at, |expires_at| expires_at.min(at));
+        self.expires_at = Some(end);
+        if at <= now {
+            // It must stay refused even if the clock is set back: it is never valid again.
+            self.not_before = self.not_before.max(end);
+        }
+    }
+
+    /// The dates that a change of the key can move.
+    pub(super) fn dates(&self) -> (Timestamp, Option<Timestamp>) {
+        (self.not_before, self.expires_at)
+    }
 }
 
 /// The part of a secret that authentication needs.

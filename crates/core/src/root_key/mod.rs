@@ -23,7 +23,7 @@ pub use key::RootKey;
 pub use rotation::{Retired, RootKeyFacts, RootKeyState, Rotated, RotationError};
 pub use sealing::CannotOpen;
 pub use secret_hash::SecretHash;
-pub use stored::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey};
+pub use stored::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey};
 pub use versions::RootKeyMismatch;
 
 /// Length of a root key in bytes.

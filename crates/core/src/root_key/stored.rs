@@ -3,7 +3,13 @@
 use gatekey_credentials::ClientId;
 
 use super::{SecretHash, sealing::CannotOpen};
-use crate::{SecretId, Timestamp, ledger::LedgerKey};
+use crate::{
+    SecretId, Timestamp,
+    ledger::{LedgerKey, NewEntry},
+};
+
+/// The most keys that [`RootKeyRetired::Needed`] names.
+pub const SHOWN_KEYS: u32 = 5;
 
 /// What the store knows of a version of the root key. It never has the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +28,7 @@ pub struct StoredRootKey {
 /// Opens what was sealed under a name, and seals it again under the newest version.
 pub type Reseal = Box<dyn Fn(&str, &[u8]) -> Result<Vec<u8>, CannotOpen> + Send + Sync>;
 
-/// The arguments of [`Store::rotate_root_key`](crate::Store::rotate_root_key).
+/// The arguments of [`Store::rotate_root_key`](crate::store::RootKeyStore::rotate_root_key).
 pub struct RootKeyRotation {
     /// The new version.
     pub key: StoredRootKey,
@@ -34,7 +40,7 @@ pub struct RootKeyRotation {
     pub reseal: Reseal,
 }
 
-/// The outcome of [`Store::retire_root_key`](crate::Store::retire_root_key).
+/// The outcome of [`Store::retire_root_key`](crate::store::RootKeyStore::retire_root_key).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootKeyRetired {
     Done,
@@ -46,10 +52,23 @@ pub enum RootKeyRetired {
     Needed {
         /// How many secrets.
         secrets: u64,
-        /// Some of the keys that have them.
+        /// The first [`SHOWN_KEYS`] of the keys that have them.
         client_ids: Vec<ClientId>,
     },
     Absent,
+}
+
+impl RootKeyRetired {
+    /// Why a version cannot be retired, whatever depends on it. `known` is in the order of versions.
+    pub fn refuse(version: u32, known: &[StoredRootKey]) -> Option<Self> {
+        let newest = known.last().map(|key| key.version);
+        match known.iter().find(|key| key.version == version) {
+            None => Some(Self::Absent),
+            Some(key) if key.retired_at.is_some() => Some(Self::Already),
+            Some(_) if Some(version) == newest => Some(Self::Newest),
+            Some(_) => None,
+        }
+    }
 }
 
 /// A new hash for a secret that was presented while stored under an older version of the root key.
@@ -60,4 +79,40 @@ pub struct Rehash {
     pub from: SecretHash,
     /// The hash to store, if its version is still the newest.
     pub to: SecretHash,
+}
+
+impl Rehash {
+    /// Whether the new hash is of the newest version. A rehash from before another rotation is not,
+    /// and its version may be retired.
+    pub fn is_current(&self, newest: u32) -> bool {
+        self.to.pepper_version == newest
+    }
+
+    /// Completes the ledger entry, with the number of replaced hashes.
+    pub fn entry(entry: &NewEntry, secrets: usize) -> NewEntry {
+        NewEntry { detail: format!("secrets={secrets}"), ..entry.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_older_unretired_version_can_be_retired() {
+        let at = Timestamp::from_seconds(1);
+        let key = |version, retired_at| StoredRootKey {
+            version,
+            check: [0; 16],
+            since: None,
+            retired_at,
+            ledger_key: None,
+        };
+        let known = [key(1, Some(at)), key(2, None), key(4, None)];
+        let refuse = |version| RootKeyRetired::refuse(version, &known);
+        assert_eq!(refuse(1), Some(RootKeyRetired::Already));
+        assert_eq!(refuse(2), None);
+        assert_eq!(refuse(3), Some(RootKeyRetired::Absent));
+        assert_eq!(refuse(4), Some(RootKeyRetired::Newest));
+    }
 }

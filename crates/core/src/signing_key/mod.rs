@@ -4,4 +4,4 @@ mod ring;
 mod sealed;
 
 pub use ring::{KeyRing, KeyRingError, MAX_TOKEN_LIFETIME, open};
-pub use sealed::{SealedSigningKey, SigningKeyRetired};
+pub use sealed::{SealedSigningKey, SigningKeyRetired, retire, rotate};

@@ -4,7 +4,7 @@ mod denied;
 mod throttle;
 mod use_cases;
 
-pub use denied::{DeniedToken, Revoked};
+pub use denied::{Denials, DeniedToken, Revocation, Revoked};
 pub use use_cases::{
     AuthenticatedKey, CLOCK_ERROR, IssuedToken, MAX_DENIALS, SCOPE_ALL, TokenError, TokenPolicy,
     TokenRefusal, Tokens, VerifiedToken,
