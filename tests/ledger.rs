@@ -1,9 +1,9 @@
 //! What is written down: each change, and each refusal of a known caller, once and without a secret.
 
 use gatekey_core::{
-    Store as _,
     id::Hex,
     ledger::{LedgerHead, NewEntry, verify_chain},
+    store::LedgerStore as _,
 };
 use http::Method;
 use serde_json::{Value, json};

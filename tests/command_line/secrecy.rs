@@ -6,7 +6,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
 };
-use gatekey_core::Store as _;
+use gatekey_core::store::LedgerStore as _;
 use http::Method;
 use serde_json::json;
 

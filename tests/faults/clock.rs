@@ -14,10 +14,11 @@ use std::{
 };
 
 use gatekey_core::{
-    Actor, ApiKeyPatch, Application, Caller, Env, Error, RootKey, Store, Timestamp,
+    Actor, ApiKeyPatch, Application, Caller, Env, Error, RootKey, Timestamp,
     api_key::{CreateApiKey, RotateSecret, WithSecret, list::ListKeys},
     env::{Clock, SystemEntropy},
     ledger::{LedgerHead, verify_chain},
+    store::LedgerStore as _,
     token::{TokenError, TokenRefusal},
 };
 use gatekey_credentials::{Role, jwt::InvalidToken};

@@ -17,8 +17,8 @@ use std::{
 };
 
 use gatekey_core::{
-    Store as _,
     ledger::{LedgerEntry, LedgerHead, verify_chain},
+    store::LedgerStore as _,
 };
 use http::Method;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
 };
-use gatekey_core::Store as _;
+use gatekey_core::store::SigningKeyStore as _;
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 

@@ -3,9 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use gatekey_core::{
-    Actor, Caller, Directory, Env, Store as _,
+    Actor, Caller, Directory, Env,
     ledger::{Action, NewEntry},
     signing_key::SealedSigningKey,
+    store::SigningKeyStore as _,
 };
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use gatekey_store::SqliteStore;

@@ -124,8 +124,9 @@ impl Opened {
             Purpose::Serve | Purpose::AdministerNew | Purpose::Administer => root_key,
         });
         let memory = Memory::new(root_key.clone());
-        let store = Arc::new(SqliteStore::open(&data_dir.database(), &root_key, memory.observer())?);
-        let app = App::new(config, store, memory, root_key, env, request_log, traces);
+        let store = SqliteStore::open(&data_dir.database(), &root_key, memory.observer())?
+            .with_tracer(traces.as_ref().map(Traces::store_tracer));
+        let app = App::new(config, Arc::new(store), memory, root_key, env, request_log, traces);
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
         let unreadable = |error| unreadable(&data_dir.database(), error);

@@ -13,7 +13,7 @@ use crate::{
     endpoints::ENDPOINTS,
     openapi, router,
     rpc::bindings::Bindings,
-    telemetry::{Metrics, RequestLog, Telemetry, Traces, traces::store::TracedStore},
+    telemetry::{Metrics, RequestLog, Telemetry, Traces},
 };
 
 impl App {
@@ -34,10 +34,6 @@ impl App {
             metrics: Metrics::new(router::routes()),
             traces,
         });
-        let store = match &telemetry.traces {
-            Some(traces) => Arc::new(TracedStore::new(store, traces)),
-            None => store,
-        };
         let organization = Organization::new(&config.organization, config.public_host());
         let Memory { directory, key_ring } = memory;
         let last_used = Arc::<LastUsed>::default();

@@ -15,6 +15,7 @@ use gatekey_core::{
     ApiKey, Directory, Env, KeyId, RootKey, Timestamp,
     ledger::{self, Action, LedgerFault, NewEntry},
     operations::backup::{BackupError, Opener},
+    store::ApiKeyStore as _,
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
 use serde_json::json;

@@ -10,11 +10,11 @@ use crate::{
     ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
     StoreError, StoredSecret, Timestamp,
     ledger::{Action, NewEntry, Refusals},
-    store::{Created, Replay, Rotated, Rotation, Switch},
+    store::{Created, Rotated},
 };
 
 use super::{
-    DEFAULT_REDIRECT_URI, MAX_SECRETS,
+    DEFAULT_REDIRECT_URI, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::Validation,
 };
@@ -271,8 +271,7 @@ impl ApiKeys {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn disable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
-        let now = self.env.now();
-        self.switch(caller, client_id, Switch::Disable(now), now).await
+        self.switch(caller, client_id, Switch::Disable).await
     }
 
     /// Accepts a disabled key again; tokens from before stay dead.
@@ -280,23 +279,16 @@ impl ApiKeys {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn enable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
-        let now = self.env.now();
-        self.switch(caller, client_id, Switch::Enable(now), now).await
+        self.switch(caller, client_id, Switch::Enable).await
     }
 
-    async fn switch(
-        &self,
-        caller: &Caller,
-        client_id: &str,
-        switch: Switch,
-        now: Timestamp,
-    ) -> Result<ApiKey, Error> {
+    async fn switch(&self, caller: &Caller, client_id: &str, switch: Switch) -> Result<ApiKey, Error> {
         let client_id = parse_client_id(client_id)?;
         let action = match switch {
-            Switch::Disable(_) => Action::ApiKeyDisable,
-            Switch::Enable(_) => Action::ApiKeyEnable,
+            Switch::Disable => Action::ApiKeyDisable,
+            Switch::Enable => Action::ApiKeyEnable,
         };
-        let entry = NewEntry::new(now, caller, action, &client_id);
+        let entry = NewEntry::new(self.env.now(), caller, action, &client_id);
         self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 

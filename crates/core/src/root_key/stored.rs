@@ -5,7 +5,7 @@ use gatekey_credentials::ClientId;
 use super::{SecretHash, sealing::CannotOpen};
 use crate::{
     SecretId, Timestamp,
-    ledger::{LedgerKey, NewEntry},
+    ledger::{Action, LedgerKey, NewEntry},
 };
 
 /// The most keys that [`RootKeyRetired::Needed`] names.
@@ -89,8 +89,8 @@ impl Rehash {
     }
 
     /// Completes the ledger entry, with the number of replaced hashes.
-    pub fn entry(entry: &NewEntry, secrets: usize) -> NewEntry {
-        NewEntry { detail: format!("secrets={secrets}"), ..entry.clone() }
+    pub fn entry(entry: &NewEntry, secrets: u64) -> NewEntry {
+        NewEntry { detail: Action::RootKeyRehashSecrets { secrets }.detail(), ..entry.clone() }
     }
 }
 

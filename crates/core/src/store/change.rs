@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatekey_credentials::ClientId;
 
-use crate::{ApiKey, KeyId, signing_key::SealedSigningKey, token::DeniedToken};
+use crate::{ApiKey, KeyId, api_key::KeyChange, signing_key::SealedSigningKey, token::DeniedToken};
 
 /// What a committed call changed, for the state in memory.
 #[derive(Debug, Clone)]
@@ -24,6 +24,21 @@ pub enum Change {
     SigningKeys(Vec<SealedSigningKey>),
     /// Discard everything: the changes after this one in the same call are the whole state.
     Reset,
+}
+
+impl Change {
+    /// The changes to report for a changed key.
+    pub fn of_key(change: &KeyChange) -> Vec<Self> {
+        let mut changes = Vec::new();
+        if !change.is_empty() {
+            changes.push(Self::KeyPut(Box::new(change.key.clone())));
+        }
+        if change.epoch_raised {
+            // After the key: an observer must never lack both the denials and the new epoch.
+            changes.push(Self::DenialsDropped(change.key.key_id));
+        }
+        changes
+    }
 }
 
 /// Receives every committed change, in the order of the commits. Must not block.

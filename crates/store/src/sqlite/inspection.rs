@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gatekey_core::{ApiKey, RootKey, StoreError, ledger::LedgerEntry, signing_key::SealedSigningKey};
 use rusqlite::Connection;
 
-use super::{OpenError, failure::Failure, key_ring, ledger, load, open, root_key};
+use super::{OpenError, failure::Failure, ledger, load, open, root_key, signing_key};
 
 /// A database that is looked at, also while a server uses it. Nothing in it is changed.
 pub struct Inspection {
@@ -65,7 +65,7 @@ impl Inspection {
     /// # Errors
     /// When they cannot be read.
     pub fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
-        Ok(key_ring::all(&self.connection)?)
+        Ok(signing_key::all(&self.connection)?)
     }
 
     /// Gives every key, in the order of client ids.

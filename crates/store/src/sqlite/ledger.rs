@@ -1,9 +1,29 @@
-//! Reads the ledger. Entries are appended by the transaction of the change that they record.
+//! The ledger. A change's entry is appended by its [`Transaction`](super::transaction::Transaction).
 
-use gatekey_core::ledger::{LedgerEntry, NewEntry};
+use async_trait::async_trait;
+use gatekey_core::{
+    StoreError,
+    ledger::{LedgerEntry, LedgerHead, NewEntry},
+    store::LedgerStore,
+};
 use rusqlite::{Connection, Row, params};
 
-use super::{failure::Failure, rows::Columns};
+use super::{columns::Columns, failure::Failure, store::SqliteStore, transaction::ledger_head};
+
+#[async_trait]
+impl LedgerStore for SqliteStore {
+    async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError> {
+        self.write("store.append_entry", move |transaction| transaction.append(&entry)).await
+    }
+
+    async fn ledger_entries(&self, after: i64, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.read("store.ledger_entries", move |connection| entries(connection, after, limit)).await
+    }
+
+    async fn ledger_head(&self) -> Result<LedgerHead, StoreError> {
+        self.read("store.ledger_head", ledger_head).await
+    }
+}
 
 /// At most `limit` entries after a sequence number.
 pub(super) fn entries(

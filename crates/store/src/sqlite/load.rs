@@ -1,23 +1,23 @@
-//! Telling the observer all there is, in batches, so that the keys are never in memory all at once.
+//! Reports everything stored to the observer.
 
 use gatekey_core::{
     ApiKey, StoredSecret,
     store::{Change, ChangeObserver},
-    token::DeniedToken,
 };
 use rusqlite::{Connection, Rows};
 
 use super::{
-    api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
+    api_key::rows::{self, KEY_COLUMNS, SECRET_COLUMNS},
+    columns::Columns,
     failure::Failure,
-    key_ring,
-    rows::Columns,
+    signing_key, token,
 };
 
-/// Changes told at once: few enough that a key is still in the processor's cache when it is told.
+/// Changes reported at once, so that not all keys are in memory. So few that a key is still in the
+/// processor's cache when it is reported.
 const BATCH: usize = 256;
 
-/// Tells everything that a read transaction sees.
+/// Reports everything that a read transaction sees, in batches.
 pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
     each_change(connection, |change| {
@@ -33,7 +33,7 @@ pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Re
     Ok(())
 }
 
-/// Everything that a transaction sees, to be told at once in place of all that was told before.
+/// Everything that a transaction sees, as changes that replace all earlier ones.
 pub(super) fn reload(connection: &Connection) -> Result<Vec<Change>, Failure> {
     let mut changes = vec![Change::Reset];
     each_change(connection, |change| changes.push(change))?;
@@ -42,12 +42,12 @@ pub(super) fn reload(connection: &Connection) -> Result<Vec<Change>, Failure> {
 
 fn each_change(connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Failure> {
     each_key(connection, |key| take(Change::KeyPut(Box::new(key))))?;
-    each_denial(connection, |denied| take(Change::TokenDenied(denied)))?;
-    take(Change::SigningKeys(key_ring::all(connection)?));
+    token::each_denial(connection, |denied| take(Change::TokenDenied(denied)))?;
+    take(Change::SigningKeys(signing_key::all(connection)?));
     Ok(())
 }
 
-/// Walks keys and secrets side by side: both tables lie in the order of client ids.
+/// Passes each key to `take`. Reads keys and secrets side by side: both are in the order of client ids.
 pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
     let mut keys = connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
     let mut keys = keys.query([])?;
@@ -56,7 +56,7 @@ pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) ->
     let mut secrets = Secrets { rows: secrets.query([])?, owner: String::new(), next: None };
     secrets.advance()?;
     while let Some(row) = keys.next()? {
-        let mut key = api_keys::key(row)?;
+        let mut key = rows::key(row)?;
         while let Some(secret) = secrets.take_of(key.client_id.as_str())? {
             key.secrets.push(secret);
         }
@@ -64,14 +64,14 @@ pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) ->
     }
     match secrets.next {
         None => Ok(()),
-        Some(_) => Err(Failure::Corrupt("secret.client_id names no key".to_owned())),
+        Some(_) => Err(Failure::Corrupt("secret.client_id refers to no key".to_owned())),
     }
 }
 
-/// The secrets, one looked ahead.
+/// The secrets of all keys, read one ahead.
 struct Secrets<'statement> {
     rows: Rows<'statement>,
-    /// Whose the next one is.
+    /// The client id of `next`.
     owner: String,
     next: Option<StoredSecret>,
 }
@@ -90,23 +90,8 @@ impl Secrets<'_> {
         self.owner.clear();
         if let Some(row) = self.rows.next()? {
             self.owner.push_str(Columns::new("secret", row).text(0)?);
-            self.next = Some(api_keys::secret(row)?);
+            self.next = Some(rows::secret(row)?);
         }
         Ok(())
     }
-}
-
-fn each_denial(connection: &Connection, mut take: impl FnMut(DeniedToken)) -> Result<(), Failure> {
-    let mut select = connection
-        .prepare("SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("denial", row);
-        take(DeniedToken {
-            jti: columns.string(0)?,
-            expires_at: columns.instant(1)?,
-            key_id: Columns::new("api_key", row).parsed(2)?,
-        });
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
     connection,
     failure::Failure,
     migrations::{self, APPLICATION_ID},
-    root_key::Unsettled,
+    root_key::SettleError,
     snapshot,
 };
 
@@ -91,8 +91,8 @@ pub enum OpenError {
     },
 }
 
-impl Unsettled {
-    /// What is told of a database of that path.
+impl SettleError {
+    /// The error of opening the database at `path`.
     pub(super) fn at(self, path: &Path) -> OpenError {
         match self {
             Self::Mismatch(mismatch) => mismatch.into(),

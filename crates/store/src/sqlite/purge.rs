@@ -1,11 +1,10 @@
-//! Forgetting what has had its time.
-
-use std::collections::BTreeSet;
+//! Deletes expired rows.
 
 use gatekey_core::{Timestamp, store::Change};
 use gatekey_credentials::ClientId;
+use rusqlite::Connection;
 
-use super::{api_keys, failure::Failure, key_ring, rows::Columns, transaction::Transaction};
+use super::{api_key::rows, columns::Columns, failure::Failure, signing_key, transaction::Transaction};
 
 pub(super) fn purge(
     transaction: &mut Transaction<'_>,
@@ -20,30 +19,28 @@ pub(super) fn purge(
     delete("DELETE FROM replay WHERE created_at < ?1", replays_before)?;
     let signing_keys = delete("DELETE FROM signing_key WHERE published_until <= ?1", now)?;
     if signing_keys > 0 {
-        let left = key_ring::all(transaction.connection())?;
+        let left = signing_key::all(transaction.connection())?;
         transaction.report(Change::SigningKeys(left));
     }
-    for client_id in delete_secrets(transaction, secrets_before)? {
-        if let Some(key) = api_keys::find(transaction.connection(), &client_id)? {
-            transaction.report(Change::KeyPut(Box::new(key)));
+    for client_id in owners(transaction.connection(), secrets_before)? {
+        if let Some(key) = rows::find(transaction.connection(), &client_id)? {
+            rows::write(transaction, &key.purge_secrets(secrets_before))?;
         }
     }
     Ok(())
 }
 
-/// Deletes secrets that expired before, but never the last of a key; gives the keys that had them.
-fn delete_secrets(transaction: &Transaction<'_>, before: Timestamp) -> Result<BTreeSet<ClientId>, Failure> {
-    let mut delete = transaction.connection().prepare_cached(
-        "DELETE FROM secret WHERE expires_at < ?1 AND EXISTS (
-             SELECT 1 FROM secret AS kept
-             WHERE kept.client_id = secret.client_id AND kept.position <> secret.position
-               AND (kept.expires_at IS NULL OR kept.expires_at >= ?1 OR kept.position > secret.position))
-         RETURNING client_id",
+/// Keys with several secrets, of which one expired before an instant. A key's only secret stays.
+fn owners(connection: &Connection, expired_before: Timestamp) -> Result<Vec<ClientId>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT DISTINCT client_id FROM secret WHERE expires_at < ?1 AND EXISTS (
+             SELECT 1 FROM secret AS other
+             WHERE other.client_id = secret.client_id AND other.position <> secret.position)",
     )?;
-    let mut rows = delete.query([before.as_micros()])?;
-    let mut owners = BTreeSet::new();
+    let mut rows = select.query([expired_before.as_micros()])?;
+    let mut owners = Vec::new();
     while let Some(row) = rows.next()? {
-        owners.insert(Columns::new("secret", row).parsed(0)?);
+        owners.push(Columns::new("secret", row).parsed(0)?);
     }
     Ok(owners)
 }

@@ -1,59 +1,101 @@
-//! Versions of the root key: what the database knows of them, and what hangs on each.
+//! Versions of the root key, and what is sealed or hashed under them.
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use gatekey_core::{
-    LedgerKeys, RootKey, Timestamp,
-    ledger::{Action, NewEntry},
-    root_key::{Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, StoredRootKey},
-    store::Change,
+    LedgerKeys, RootKey, StoreError, Timestamp,
+    ledger::NewEntry,
+    root_key::{Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey},
+    store::{Change, RootKeyStore},
 };
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    api_keys,
+    api_key::rows,
+    columns::{Columns, micros},
     failure::Failure,
-    key_ring,
-    rows::{Columns, micros},
+    signing_key,
+    store::SqliteStore,
     transaction::{Transaction, ledger_head},
 };
 
-/// Keys that are named to who wants to retire a version that their secrets need.
-const NAMED: i64 = 5;
-
-/// Secrets that may still prove themselves at `?1` or later.
+/// Matches secrets that can be valid at `?1` or later.
 const NOT_OVER: &str = "(expires_at IS NULL OR (expires_at > ?1 AND expires_at > not_before))";
 
-/// Why a root key was not settled.
-pub(super) enum Unsettled {
-    /// It does not belong to the database.
+#[async_trait]
+impl RootKeyStore for SqliteStore {
+    async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError> {
+        self.read("store.root_keys", all).await
+    }
+
+    async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError> {
+        self.read("store.secrets_by_root_key", move |connection| secrets(connection, now)).await
+    }
+
+    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError> {
+        self.write("store.rotate_root_key", move |transaction| rotate(transaction, rotation, &entry)).await
+    }
+
+    async fn retire_root_key(
+        &self,
+        version: u32,
+        now: Timestamp,
+        reseal: Reseal,
+        entry: NewEntry,
+    ) -> Result<RootKeyRetired, StoreError> {
+        self.write("store.retire_root_key", move |transaction| {
+            retire(transaction, version, now, &reseal, &entry)
+        })
+        .await
+    }
+
+    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError> {
+        self.write("store.rehash_secrets", move |transaction| rehash(transaction, &rehashes, &entry)).await
+    }
+
+    async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = name.to_owned();
+        self.read("store.find_sealed", move |connection| find_sealed(connection, &name)).await
+    }
+
+    async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write("store.put_sealed", move |transaction| {
+            put_sealed(transaction.connection(), &name, &sealed)
+        })
+        .await
+    }
+}
+
+/// Why a root key does not fit a database.
+pub(super) enum SettleError {
     Mismatch(RootKeyMismatch),
-    /// The database cannot be read or written.
     Failure(Failure),
 }
 
-impl From<RootKeyMismatch> for Unsettled {
+impl From<RootKeyMismatch> for SettleError {
     fn from(mismatch: RootKeyMismatch) -> Self {
         Self::Mismatch(mismatch)
     }
 }
 
-impl From<Failure> for Unsettled {
+impl From<Failure> for SettleError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<rusqlite::Error> for Unsettled {
+impl From<rusqlite::Error> for SettleError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failure(error.into())
     }
 }
 
-/// Settles which versions of the root key are in use, and gives what links the ledger. A database that knows none
-/// yet is told of its first.
-pub(super) fn settle(connection: &mut Connection, root_key: &RootKey) -> Result<LedgerKeys, Unsettled> {
+/// Settles which versions of the root key are in use, and returns the keys that link the ledger. A
+/// database without any version gets its first.
+pub(super) fn settle(connection: &mut Connection, root_key: &RootKey) -> Result<LedgerKeys, SettleError> {
     let transaction = connection.transaction()?;
     let known = known(&transaction, root_key)?;
     root_key.settle(&known)?;
@@ -66,19 +108,19 @@ pub(super) fn settle(connection: &mut Connection, root_key: &RootKey) -> Result<
     Ok(root_key.ledger_keys())
 }
 
-/// What the database knows of each version; of one that knows none yet, what it should know.
-pub(super) fn known(connection: &Connection, root_key: &RootKey) -> Result<Vec<StoredRootKey>, Unsettled> {
+/// The versions that the database knows, or the first version that it must get.
+pub(super) fn known(connection: &Connection, root_key: &RootKey) -> Result<Vec<StoredRootKey>, SettleError> {
     let known = all(connection)?;
     if !known.is_empty() {
         return Ok(known);
     }
-    // Whoever entered something without a row did so before there were versions.
-    let from_before = ledger_head(connection)?.sequence > 0;
-    let signing_keys = key_ring::all(connection)?;
-    Ok(vec![root_key.first_of_store(from_before, signing_keys.last())?])
+    // A ledger with entries but without a version is from before there were versions.
+    let predates_versions = ledger_head(connection)?.sequence > 0;
+    let signing_keys = signing_key::all(connection)?;
+    Ok(vec![root_key.first_of_store(predates_versions, signing_keys.last())?])
 }
 
-pub(super) fn all(connection: &Connection) -> Result<Vec<StoredRootKey>, Failure> {
+fn all(connection: &Connection) -> Result<Vec<StoredRootKey>, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT version, key_check, coalesce(since, (SELECT at FROM ledger WHERE sequence = 1)), retired_at, ledger_key
          FROM root_key ORDER BY version",
@@ -99,22 +141,22 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<StoredRootKey>, Failure
 }
 
 fn insert(connection: &Connection, key: &StoredRootKey) -> Result<(), Failure> {
-    connection
-        .prepare_cached(
-            "INSERT INTO root_key (version, key_check, since, retired_at, ledger_key) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            key.version,
-            key.check,
-            micros(key.since),
-            micros(key.retired_at),
-            key.ledger_key
-        ])?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO root_key (version, key_check, since, retired_at, ledger_key)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    insert.execute(params![
+        key.version,
+        key.check,
+        micros(key.since),
+        micros(key.retired_at),
+        key.ledger_key
+    ])?;
     Ok(())
 }
 
-/// How many secrets were hashed under each version that may still prove themselves.
-pub(super) fn secrets(connection: &Connection, now: Timestamp) -> Result<BTreeMap<u32, u64>, Failure> {
+/// The number of secrets by root key version, of those that can be valid at `now` or later.
+fn secrets(connection: &Connection, now: Timestamp) -> Result<BTreeMap<u32, u64>, Failure> {
     let mut select = connection.prepare_cached(&format!(
         "SELECT pepper_version, count(*) FROM secret WHERE {NOT_OVER} GROUP BY pepper_version"
     ))?;
@@ -127,7 +169,21 @@ pub(super) fn secrets(connection: &Connection, now: Timestamp) -> Result<BTreeMa
     Ok(counts)
 }
 
-pub(super) fn rotate(
+/// Some of the keys with secrets that [`secrets`] counts under a version.
+fn owners(connection: &Connection, version: u32, now: Timestamp) -> Result<Vec<ClientId>, Failure> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT DISTINCT client_id FROM secret WHERE {NOT_OVER} AND pepper_version = ?2
+         ORDER BY client_id LIMIT ?3"
+    ))?;
+    let mut rows = select.query(params![now.as_micros(), version, SHOWN_KEYS])?;
+    let mut owners = Vec::new();
+    while let Some(row) = rows.next()? {
+        owners.push(Columns::new("secret", row).parsed(0)?);
+    }
+    Ok(owners)
+}
+
+fn rotate(
     transaction: &mut Transaction<'_>,
     rotation: RootKeyRotation,
     entry: &NewEntry,
@@ -140,31 +196,26 @@ pub(super) fn rotate(
             .prepare_cached("UPDATE root_key SET ledger_key = ?2 WHERE version = ?1")?
             .execute(params![version, sealed])?;
     }
-    seal_anew(transaction, &reseal)?;
+    reseal_all(transaction, &reseal)?;
     transaction.link_under(ledger_key);
     transaction.append(entry)
 }
 
-pub(super) fn retire(
+fn retire(
     transaction: &mut Transaction<'_>,
     version: u32,
     now: Timestamp,
     reseal: &Reseal,
     entry: &NewEntry,
 ) -> Result<RootKeyRetired, Failure> {
-    let known = all(transaction.connection())?;
-    match known.iter().find(|known| known.version == version) {
-        None => return Ok(RootKeyRetired::Absent),
-        Some(known) if known.retired_at.is_some() => return Ok(RootKeyRetired::Already),
-        Some(_) if version == transaction.root_key_version() => return Ok(RootKeyRetired::Newest),
-        Some(_) => {}
+    if let Some(refused) = RootKeyRetired::refuse(version, &all(transaction.connection())?) {
+        return Ok(refused);
     }
-    let secrets = secrets(transaction.connection(), now)?.get(&version).copied().unwrap_or_default();
-    if secrets > 0 {
+    if let Some(&secrets) = secrets(transaction.connection(), now)?.get(&version) {
         let client_ids = owners(transaction.connection(), version, now)?;
         return Ok(RootKeyRetired::Needed { secrets, client_ids });
     }
-    seal_anew(transaction, reseal)?;
+    reseal_all(transaction, reseal)?;
     transaction
         .connection()
         .prepare_cached("UPDATE root_key SET retired_at = ?2 WHERE version = ?1")?
@@ -173,91 +224,76 @@ pub(super) fn retire(
     Ok(RootKeyRetired::Done)
 }
 
-/// Some of the keys whose secrets need a version.
-fn owners(connection: &Connection, version: u32, now: Timestamp) -> Result<Vec<ClientId>, Failure> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT DISTINCT client_id FROM secret WHERE {NOT_OVER} AND pepper_version = ?2 ORDER BY client_id LIMIT ?3"
-    ))?;
-    let mut rows = select.query(params![now.as_micros(), version, NAMED])?;
-    let mut owners = Vec::new();
-    while let Some(row) = rows.next()? {
-        owners.push(Columns::new("secret", row).parsed(0)?);
-    }
-    Ok(owners)
-}
-
-/// Seals under the newest version all that is sealed, whatever it was sealed under.
-fn seal_anew(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), Failure> {
-    let sealed_anew = |name: &str, sealed: &[u8]| {
-        reseal(name, sealed)
-            .map_err(|_| Failure::Corrupt(format!("{name} does not open under any version of the root key")))
+/// Seals everything sealed again, under the newest version.
+fn reseal_all(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), Failure> {
+    let reseal = |name: &str, sealed: &[u8]| {
+        reseal(name, sealed).map_err(|_| {
+            Failure::Corrupt(format!("{name} cannot be decrypted with any version of the root key"))
+        })
     };
-    let mut keys = key_ring::all(transaction.connection())?;
-    let mut update =
-        transaction.connection().prepare_cached("UPDATE signing_key SET sealed = ?2 WHERE kid = ?1")?;
+    let mut keys = signing_key::all(transaction.connection())?;
     for key in &mut keys {
-        key.sealed = sealed_anew(&key.sealing_name(), &key.sealed)?;
-        update.execute(params![key.kid, key.sealed])?;
+        key.sealed = reseal(&key.sealing_name(), &key.sealed)?;
     }
-    drop(update);
-    let mut named = Vec::new();
-    let mut select = transaction.connection().prepare_cached("SELECT name, bytes FROM sealed")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("sealed", row);
-        let name = columns.string(0)?;
-        let bytes = sealed_anew(&name, columns.bytes(1)?)?;
-        named.push((name, bytes));
+    signing_key::put(transaction, keys)?;
+    for (name, sealed) in all_sealed(transaction.connection())? {
+        put_sealed(transaction.connection(), &name, &reseal(&name, &sealed)?)?;
     }
-    drop(rows);
-    drop(select);
-    let mut update =
-        transaction.connection().prepare_cached("UPDATE sealed SET bytes = ?2 WHERE name = ?1")?;
-    for (name, bytes) in named {
-        update.execute(params![name, bytes])?;
-    }
-    drop(update);
-    transaction.report(Change::SigningKeys(keys));
     Ok(())
 }
 
-pub(super) fn rehash_secrets(
-    transaction: &mut Transaction<'_>,
-    rehashes: &[Rehash],
-    entry: &NewEntry,
-) -> Result<(), Failure> {
+fn rehash(transaction: &mut Transaction<'_>, rehashes: &[Rehash], entry: &NewEntry) -> Result<(), Failure> {
     let newest = transaction.root_key_version();
-    let mut count = 0;
-    let mut owners = Vec::new();
     let mut update = transaction.connection().prepare_cached(
-        "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1 AND pepper_version = ?4 AND mac = ?5
-         RETURNING client_id",
+        "UPDATE secret SET pepper_version = ?2, mac = ?3
+         WHERE secret_id = ?1 AND pepper_version = ?4 AND mac = ?5 RETURNING client_id",
     )?;
-    // One that was noted before yet another rotation may be of a version that is retired by now.
-    for Rehash { secret_id, from, to } in rehashes.iter().filter(|rehash| rehash.to.pepper_version == newest)
-    {
+    let mut owners: Vec<ClientId> = Vec::new();
+    for Rehash { secret_id, from, to } in rehashes.iter().filter(|rehash| rehash.is_current(newest)) {
         let values = params![secret_id.to_string(), to.pepper_version, to.mac, from.pepper_version, from.mac];
-        let owner = update
-            .query_row(values, |row| Ok(Columns::new("secret", row).parsed::<ClientId>(0)))
-            .optional()?;
-        if let Some(owner) = owner {
-            owners.push(owner?);
-            count += 1;
-        }
+        let owner = update.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
+        owners.extend(owner.transpose()?);
     }
     drop(update);
-    if count == 0 {
+    let secrets = owners.len() as u64;
+    if secrets == 0 {
         return Ok(());
     }
     owners.sort();
     owners.dedup();
     for client_id in owners {
-        if let Some(key) = api_keys::find(transaction.connection(), &client_id)? {
+        if let Some(key) = rows::find(transaction.connection(), &client_id)? {
             transaction.report(Change::KeyPut(Box::new(key)));
         }
     }
-    transaction.append(&NewEntry {
-        detail: Action::RootKeyRehashSecrets { secrets: count }.detail(),
-        ..entry.clone()
-    })
+    transaction.append(&Rehash::entry(entry, secrets))
+}
+
+pub(super) fn find_sealed(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let mut select = connection.prepare_cached("SELECT bytes FROM sealed WHERE name = ?1")?;
+    let found = select
+        .query_row([name], |row| Ok(Columns::new("sealed", row).bytes(0).map(<[u8]>::to_vec)))
+        .optional()?;
+    found.transpose()
+}
+
+fn all_sealed(connection: &Connection) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut select = connection.prepare_cached("SELECT name, bytes FROM sealed")?;
+    let mut rows = select.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let columns = Columns::new("sealed", row);
+        all.push((columns.string(0)?, columns.bytes(1)?.to_vec()));
+    }
+    Ok(all)
+}
+
+pub(super) fn put_sealed(connection: &Connection, name: &str, sealed: &[u8]) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "INSERT INTO sealed (name, bytes) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes",
+        )?
+        .execute(params![name, sealed])?;
+    Ok(())
 }

@@ -10,8 +10,8 @@ use gatekey_core::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    columns::Columns,
     failure::{CommitFailed, Failure, spoils_connection},
-    rows::Columns,
 };
 
 /// A transaction on the writing connection, with the ledger's head and the changes to report.

@@ -330,7 +330,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::sqlite::{ledger, load, open, root_key, sealed};
+    use crate::sqlite::{ledger, load, open, root_key};
 
     #[derive(Default)]
     struct Reported(Mutex<Vec<KeyId>>);
@@ -387,7 +387,7 @@ mod tests {
         end: Result<(), Failure>,
     ) -> impl FnOnce(&mut Transaction<'_>) -> Result<(), Failure> {
         move |transaction| {
-            sealed::put(transaction.connection(), &number.to_string(), b"mark")?;
+            root_key::put_sealed(transaction.connection(), &number.to_string(), b"mark")?;
             transaction.append(&entry(&number.to_string()))?;
             transaction.report(change(number));
             end
@@ -429,7 +429,8 @@ mod tests {
 
         let (found, entries) = writer
             .exclusively(|connection| {
-                let found = ["1", "2", "3"].map(|name| sealed::find(connection, name).unwrap().is_some());
+                let found =
+                    ["1", "2", "3"].map(|name| root_key::find_sealed(connection, name).unwrap().is_some());
                 Ok((found, ledger::entries(connection, 0, 10)?))
             })
             .await
@@ -445,14 +446,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let writer = writer(&directory, Arc::new(Reported::default()));
         let panicking = |transaction: &mut Transaction<'_>| -> Result<(), Failure> {
-            sealed::put(transaction.connection(), "half", b"done")?;
+            root_key::put_sealed(transaction.connection(), "half", b"done")?;
             panic!("a bug in a call");
         };
         assert!(matches!(writer.write(panicking).await, Err(StoreError::Unavailable(_))));
         let panicking = |_: &Connection| -> Result<(), Failure> { panic!("a bug between two transactions") };
         assert!(matches!(writer.exclusively(panicking).await, Err(StoreError::Unavailable(_))));
         writer.write(mark(1, Ok(()))).await.unwrap();
-        let half = writer.exclusively(|connection| sealed::find(connection, "half")).await.unwrap();
+        let half = writer.exclusively(|connection| root_key::find_sealed(connection, "half")).await.unwrap();
         assert_eq!(half, None);
     }
 

@@ -1,13 +1,12 @@
 //! Updating, disabling, enabling and deleting keys.
 
 use gatekey_core::{
-    ApiKeyPatch,
-    api_key::{ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod},
-    store::Switch,
+    ApiKey, ApiKeyPatch,
+    api_key::{ApplicationType, GrantType, ResponseType, Switch, TokenEndpointAuthMethod, raised_epoch},
 };
 use gatekey_credentials::Role;
 
-use crate::world::{NOW, World, client_id, entry, later, token};
+use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 
 for_each_store!(
     an_update_changes_what_it_names_and_keeps_the_rest,
@@ -21,6 +20,7 @@ for_each_store!(
     what_is_so_already_stays_and_is_entered_all_the_same,
     a_deleted_key_is_gone_with_all_that_was_its,
     a_client_id_used_again_is_another_key,
+    raising_all_epochs_revokes_every_token,
 );
 
 fn everything() -> ApiKeyPatch {
@@ -99,7 +99,7 @@ async fn a_change_of_an_absent_key_is_none_and_leaves_no_trace(world: &mut World
     let absent = client_id("absent");
     let store = world.store();
     assert_eq!(store.update_key(&absent, everything(), entry(NOW, "absent")).await.unwrap(), None);
-    for switch in [Switch::Disable(NOW), Switch::Enable(NOW)] {
+    for switch in [Switch::Disable, Switch::Enable] {
         assert_eq!(store.switch_key(&absent, switch, entry(NOW, "absent")).await.unwrap(), None);
     }
     assert_eq!(store.delete_key(&absent, entry(NOW, "absent")).await.unwrap(), None);
@@ -111,10 +111,10 @@ async fn disabling_kills_the_tokens_of_a_key(world: &mut World) {
     let key = world.create("ci").await;
     world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
     assert_eq!(world.mirror.denials(key.key_id), 1);
-    let switch = Switch::Disable(later(4));
+    let switch = Switch::Disable;
     let disabled = world.store().switch_key(&key.client_id, switch, entry(later(5), "ci")).await.unwrap();
     let disabled = disabled.unwrap();
-    assert_eq!(disabled.disabled_at, Some(later(4)));
+    assert_eq!(disabled.disabled_at, Some(later(5)));
     assert_eq!((disabled.epoch, disabled.updated_at), (key.epoch + 1, later(5)));
     assert_eq!(world.find("ci").await, Some(disabled));
     assert_eq!(world.mirror.denials(key.key_id), 0, "the new epoch refuses what was denied one by one");
@@ -122,8 +122,8 @@ async fn disabling_kills_the_tokens_of_a_key(world: &mut World) {
 
 async fn enabling_revives_no_token(world: &mut World) {
     let key = world.create("ci").await;
-    world.store().switch_key(&key.client_id, Switch::Disable(NOW), entry(NOW, "ci")).await.unwrap();
-    let switch = Switch::Enable(later(7));
+    world.store().switch_key(&key.client_id, Switch::Disable, entry(NOW, "ci")).await.unwrap();
+    let switch = Switch::Enable;
     let enabled = world.store().switch_key(&key.client_id, switch, entry(later(7), "ci")).await.unwrap();
     let enabled = enabled.unwrap();
     assert_eq!((enabled.disabled_at, enabled.epoch, enabled.updated_at), (None, key.epoch + 1, later(7)));
@@ -133,13 +133,10 @@ async fn enabling_revives_no_token(world: &mut World) {
 async fn what_is_so_already_stays_and_is_entered_all_the_same(world: &mut World) {
     let key = world.create("ci").await;
     let store = world.store();
-    let same =
-        store.switch_key(&key.client_id, Switch::Enable(later(1)), entry(later(1), "on")).await.unwrap();
+    let same = store.switch_key(&key.client_id, Switch::Enable, entry(later(1), "on")).await.unwrap();
     assert_eq!(same, Some(key.clone()));
-    let off =
-        store.switch_key(&key.client_id, Switch::Disable(later(2)), entry(later(2), "off")).await.unwrap();
-    let same =
-        store.switch_key(&key.client_id, Switch::Disable(later(3)), entry(later(3), "off")).await.unwrap();
+    let off = store.switch_key(&key.client_id, Switch::Disable, entry(later(2), "off")).await.unwrap();
+    let same = store.switch_key(&key.client_id, Switch::Disable, entry(later(3), "off")).await.unwrap();
     assert_eq!(same, off, "disabled since the first time, and no further epoch");
     assert_eq!(world.find("ci").await, off);
     assert_eq!(world.ledger_targets().await, ["ci", "on", "off", "off"]);
@@ -172,4 +169,22 @@ async fn a_client_id_used_again_is_another_key(world: &mut World) {
     assert_ne!(first.key_id, second.key_id);
     assert_eq!(world.find("ci").await, Some(second.clone()));
     assert_eq!(second.secrets.len(), 1);
+}
+
+async fn raising_all_epochs_revokes_every_token(world: &mut World) {
+    let least = 50;
+    let mut keys = Vec::new();
+    for (id, epoch) in [("low", 1), ("equal", least), ("high", least + 7)] {
+        keys.push(world.create_key(ApiKey { epoch, ..new_key(id) }).await.unwrap());
+    }
+    let denied = token(&keys[0], "a", 60);
+    world.store().revoke_token(&keys[0].client_id, denied, 9, entry(NOW, "revoked")).await.unwrap();
+    assert_eq!(world.store().raise_epochs(least, entry(NOW, "restored")).await.unwrap(), 3);
+    world.reopen().await;
+    for key in keys {
+        let raised = ApiKey { epoch: raised_epoch(key.epoch, least), ..key };
+        assert_eq!(world.mirror.key(raised.client_id.as_str()), Some(raised.clone()));
+        assert_eq!(world.mirror.denials(raised.key_id), 0);
+    }
+    assert_eq!(world.ledger_targets().await.last().map(String::as_str), Some("restored"));
 }

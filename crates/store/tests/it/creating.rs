@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use gatekey_core::{
     ApiKey, Application, StoreError,
-    api_key::{ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod},
-    store::{Created, Replay},
+    api_key::{ApplicationType, ConsentMethod, GrantType, Replay, ResponseType, TokenEndpointAuthMethod},
+    store::Created,
 };
 use gatekey_credentials::Role;
 

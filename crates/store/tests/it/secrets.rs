@@ -1,9 +1,6 @@
 //! Several dated secrets of a key: rotating, retiring, and when they were last used.
 
-use gatekey_core::{
-    ApiKeyPatch, SecretId,
-    store::{Rotated, Rotation},
-};
+use gatekey_core::{ApiKeyPatch, SecretId, api_key::Rotation, store::Rotated};
 
 use crate::world::{NOW, World, client_id, entry, later, rotation_at, token};
 

@@ -14,14 +14,15 @@ use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError, StoredSecret,
     Timestamp,
+    api_key::{Replay, Rotation},
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
     root_key::{FileError, RootKeyFile, RootKeys},
     signing_key::SealedSigningKey,
-    store::{Change, ChangeObserver, Created, Replay, Rotated, Rotation},
+    store::{Change, ChangeObserver, Created, Rotated},
     token::DeniedToken,
 };
-use gatekey_credentials::{ClientId, Role};
+use gatekey_credentials::{ClientId, Role, jwt::Algorithm};
 use gatekey_store::SqliteStore;
 use tempfile::TempDir;
 
@@ -366,4 +367,15 @@ pub(crate) fn entry(at: Timestamp, target: &str) -> NewEntry {
 /// A token of a key that lives for some seconds.
 pub(crate) fn token(key: &ApiKey, jti: &str, seconds: u64) -> DeniedToken {
     DeniedToken { jti: jti.to_owned(), key_id: key.key_id, expires_at: later(seconds) }
+}
+
+/// A signing key, whose sealed bytes decrypt to nothing.
+pub(crate) fn signing_key(kid: &str) -> SealedSigningKey {
+    SealedSigningKey {
+        kid: kid.to_owned(),
+        algorithm: Algorithm::ES256,
+        sealed: vec![1],
+        created_at: NOW,
+        published_until: None,
+    }
 }

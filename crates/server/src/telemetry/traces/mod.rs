@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`span`]: what is said of a request, by OpenTelemetry's semantic conventions.
-//! - [`store`]: spans of calls of the store, below those of requests.
+//! - `store`: spans of calls of the store, below those of requests.
 //! - [`export`]: the queue, and the way to the collector.
 //! - [`variables`]: what OpenTelemetry's environment variables say beyond settings.
 
@@ -17,7 +17,7 @@ use std::{
 };
 
 use axum::http::HeaderMap;
-use gatekey_core::{Env, Timestamp};
+use gatekey_core::{Env, Timestamp, store::StoreTracer};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
     context::FutureExt as _,
@@ -43,7 +43,7 @@ use crate::config::{self, DEFAULT_SERVICE_NAME, InvalidSetting};
 
 pub mod export;
 pub mod span;
-pub mod store;
+mod store;
 pub mod variables;
 
 /// How long the spans that wait at the end may take to reach the collector. With the time that requests have to finish
@@ -128,6 +128,11 @@ impl Traces {
             SpanBuilder::from_name("request").with_kind(SpanKind::Server).with_start_time(started_at);
         let span = self.tracer.build_with_context(builder, &caller);
         RequestSpan::new(span, (started_at, started), method, route, headers, &self.fixed)
+    }
+
+    /// Begins spans for the calls of a store.
+    pub fn store_tracer(&self) -> Arc<dyn StoreTracer> {
+        Arc::new(store::StoreSpans::new(self.tracer.clone(), self.env.clone()))
     }
 
     /// What became of spans.

@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use futures::future::{join, join_all};
-use gatekey_core::{
-    Store,
-    store::{Change, ChangeObserver},
-};
+use gatekey_core::store::{ApiKeyStore, Change, ChangeObserver, LedgerStore};
 use rusqlite::Connection;
 
 use crate::world::{Backend, Mirror, NOW, SqliteFile, entry, new_call, new_key, root_key};

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use gatekey_core::{ApiKeyPatch, Store, StoreError, api_key::list::Selection, store::Switch};
+use gatekey_core::{
+    ApiKeyPatch, Store, StoreError,
+    api_key::{Switch, list::Selection},
+    store::{ApiKeyStore, LedgerStore, SigningKeyStore},
+};
 use rusqlite::Connection;
 
 use crate::world::{Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key};
@@ -77,7 +81,7 @@ async fn a_commit_that_surfaces_later_is_told_to_the_observer_before_the_next_ch
                  user_agent, link, root_key_version FROM ledger WHERE sequence = 2",
         )
         .unwrap();
-    let disable = Switch::Disable(NOW);
+    let disable = Switch::Disable;
     let answered = store.switch_key(&client_id("ci"), disable, entry(NOW, "ci")).await.unwrap();
     assert_eq!(mirror.key("ci"), answered);
     assert!(mirror.key("ci").unwrap().disabled_at.is_some());

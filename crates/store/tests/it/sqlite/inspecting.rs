@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
-use gatekey_core::Store;
+use gatekey_core::{Store, store::ApiKeyStore};
 use gatekey_store::{Inspection, OpenError};
 
 use crate::world::{Mirror, NOW, SqliteFile, entry, new_call, new_key};

@@ -4,3 +4,4 @@ mod committing;
 mod faults;
 mod inspecting;
 mod opening;
+mod tracing;

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use gatekey_core::{Store, store::ChangeObserver};
+use gatekey_core::{
+    Store,
+    store::{ApiKeyStore, ChangeObserver, LedgerStore},
+};
 use gatekey_store::{OpenError, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;

@@ -8,11 +8,11 @@ use gatekey_core::{
 };
 use rusqlite::{Connection, params_from_iter, types::Value};
 
-use super::{
-    api_keys::{self, KEY_COLUMNS, SECRET_COLUMNS},
+use super::rows::{self, KEY_COLUMNS, SECRET_COLUMNS};
+use crate::sqlite::{
+    columns::{Columns, json, micros},
     connection::LOWER_CASE,
     failure::Failure,
-    rows::{Columns, json, micros},
 };
 
 /// At most so many keys of a selection, in its order, after its cursor.
@@ -26,7 +26,7 @@ pub(super) fn page(
     let mut rows = select.query(params_from_iter(values))?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
-        keys.push(api_keys::key(row)?);
+        keys.push(rows::key(row)?);
     }
     add_secrets(connection, &mut keys)?;
     Ok(keys)
@@ -49,7 +49,7 @@ fn add_secrets(connection: &Connection, keys: &mut [ApiKey]) -> Result<(), Failu
     while let Some(row) = rows.next()? {
         let owner = Columns::new("secret", row).text(0)?;
         if let Some(key) = places.get_mut(owner) {
-            key.secrets.push(api_keys::secret(row)?);
+            key.secrets.push(rows::secret(row)?);
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Reading and writing columns. What does not fit is [`Failure::Corrupt`], with the table and column named.
+//! [`Columns`]: reads the columns of a row. An unreadable one is [`Failure::Corrupt`] and is named.
 
 use std::str::FromStr;
 

@@ -1,0 +1,46 @@
+//! [`RootKeyStore`]: the versions of the root key, and what is sealed or hashed under them.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::{
+    Timestamp,
+    ledger::NewEntry,
+    root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+};
+
+/// Stores what is known of the root key's versions, and what is sealed or hashed under them.
+#[async_trait]
+pub trait RootKeyStore: Send + Sync {
+    /// The known versions, in their order.
+    async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError>;
+
+    /// The number of secrets hashed under each version, of those that can be valid at `now` or later.
+    async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError>;
+
+    /// Takes a new version into use: seals everything again under it, and links the ledger with it
+    /// from `entry` on. Fails with [`StoreError::Corrupt`] if something sealed cannot be decrypted.
+    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError>;
+
+    /// Retires a version, unless [`RootKeyRetired::refuse`] or a secret that can be valid at `now` or
+    /// later forbids it. Whatever is still sealed under it is sealed again.
+    async fn retire_root_key(
+        &self,
+        version: u32,
+        now: Timestamp,
+        reseal: Reseal,
+        entry: NewEntry,
+    ) -> Result<RootKeyRetired, StoreError>;
+
+    /// Replaces hashes that are still as they were, by [`Rehash::is_current`]. The entry is completed
+    /// by [`Rehash::entry`], and not appended if no hash was replaced.
+    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError>;
+
+    /// The bytes sealed under a name.
+    async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Stores bytes sealed under a name, and replaces earlier ones.
+    async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError>;
+}

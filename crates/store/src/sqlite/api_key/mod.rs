@@ -1,0 +1,232 @@
+//! Keys and their secrets.
+//!
+//! # Layout
+//! - this file: the calls, and what they record about creates and uses.
+//! - `rows`: the rows of keys and secrets.
+//! - `list`: pages of keys.
+
+mod list;
+pub(super) mod rows;
+
+use async_trait::async_trait;
+use gatekey_core::{
+    ApiKey, ApiKeyPatch, KeyId, SecretId, StoreError, Timestamp,
+    api_key::{KeyChange, RememberedCreate, Replay, Rotation, Switch, TooManySecrets, list::Selection},
+    ledger::NewEntry,
+    store::{ApiKeyStore, Created, Rotated},
+};
+use gatekey_credentials::ClientId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{columns::Columns, failure::Failure, store::SqliteStore, transaction::Transaction};
+
+#[async_trait]
+impl ApiKeyStore for SqliteStore {
+    async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError> {
+        self.write("store.create_key", move |transaction| create(transaction, key, &replay, &entry)).await
+    }
+
+    async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.read("store.find_key", move |connection| rows::find(connection, &client_id)).await
+    }
+
+    async fn list_keys(&self, selection: Selection, limit: usize) -> Result<Vec<ApiKey>, StoreError> {
+        self.read("store.list_keys", move |connection| list::page(connection, &selection, limit)).await
+    }
+
+    async fn update_key(
+        &self,
+        client_id: &ClientId,
+        patch: ApiKeyPatch,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.update_key", move |transaction| {
+            change(transaction, &client_id, &entry, |key| Some(key.update(&patch, entry.at)))
+        })
+        .await
+    }
+
+    async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.delete_key", move |transaction| {
+            let Some(key) = rows::find(transaction.connection(), &client_id)? else { return Ok(None) };
+            rows::delete(transaction, &key)?;
+            forget_create(transaction.connection(), &key)?;
+            transaction.append(&entry)?;
+            Ok(Some(key.key_id))
+        })
+        .await
+    }
+
+    async fn rotate_secret(
+        &self,
+        client_id: &ClientId,
+        rotation: Rotation,
+        entry: NewEntry,
+    ) -> Result<Rotated, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.rotate_secret", move |transaction| {
+            let key = rows::find(transaction.connection(), &client_id)?;
+            let Some(key) = key.filter(|key| rotation.is_for(key)) else { return Ok(Rotated::Absent) };
+            match key.rotate_secret(rotation, entry.at) {
+                Err(TooManySecrets) => Ok(Rotated::TooManySecrets),
+                Ok(change) => {
+                    rows::write(transaction, &change)?;
+                    transaction.append(&entry)?;
+                    Ok(Rotated::Done(Box::new(change.key)))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn retire_secret(
+        &self,
+        client_id: &ClientId,
+        secret_id: SecretId,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.retire_secret", move |transaction| {
+            change(transaction, &client_id, &entry, |key| key.retire_secret(secret_id, entry.at))
+        })
+        .await
+    }
+
+    async fn switch_key(
+        &self,
+        client_id: &ClientId,
+        switch: Switch,
+        entry: NewEntry,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.switch_key", move |transaction| {
+            change(transaction, &client_id, &entry, |key| Some(key.switch(switch, entry.at)))
+        })
+        .await
+    }
+
+    async fn raise_epochs(&self, least: u64, entry: NewEntry) -> Result<usize, StoreError> {
+        self.write("store.raise_epochs", move |transaction| {
+            let keys = raise_epochs(transaction.connection(), least)?;
+            transaction.append(&entry)?;
+            Ok(keys)
+        })
+        .await
+    }
+
+    async fn record_last_used(&self, uses: Vec<(SecretId, Timestamp)>) -> Result<(), StoreError> {
+        self.write("store.record_last_used", move |transaction| {
+            record_last_used(transaction.connection(), &uses)
+        })
+        .await
+    }
+}
+
+fn create(
+    transaction: &mut Transaction<'_>,
+    key: ApiKey,
+    replay: &Replay,
+    entry: &NewEntry,
+) -> Result<Created, Failure> {
+    let Some(existing) = rows::find(transaction.connection(), &key.client_id)? else {
+        rows::insert(transaction, &key)?;
+        remember_create(transaction.connection(), &key, replay)?;
+        transaction.append(entry)?;
+        return Ok(Created::New(Box::new(key)));
+    };
+    let earlier = find_create(transaction.connection(), &existing)?;
+    let repeat = replay.repeat(existing, earlier.as_ref(), key.secrets);
+    let change = repeat.ok_or(Failure::Conflict)?;
+    count_repeat(transaction.connection(), &change.key)?;
+    rows::write(transaction, &change)?;
+    transaction.append(&replay.entry)?;
+    Ok(Created::Replayed(Box::new(change.key)))
+}
+
+/// Applies a rule to a key, and writes the change with its entry. `None` if there is no such key, or
+/// the rule returns `None`.
+fn change(
+    transaction: &mut Transaction<'_>,
+    client_id: &ClientId,
+    entry: &NewEntry,
+    rule: impl FnOnce(ApiKey) -> Option<KeyChange>,
+) -> Result<Option<ApiKey>, Failure> {
+    let Some(change) = rows::find(transaction.connection(), client_id)?.and_then(rule) else {
+        return Ok(None);
+    };
+    rows::write(transaction, &change)?;
+    transaction.append(entry)?;
+    Ok(Some(change.key))
+}
+
+fn remember_create(connection: &Connection, key: &ApiKey, replay: &Replay) -> Result<(), Failure> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO replay (created_at, client_id, actor, request_id, digest, repeats)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+    )?;
+    insert.execute(params![
+        key.created_at.as_micros(),
+        key.client_id.as_str(),
+        replay.actor,
+        replay.request_id,
+        replay.digest
+    ])?;
+    Ok(())
+}
+
+/// The create of a key, until it is purged.
+fn find_create(connection: &Connection, key: &ApiKey) -> Result<Option<RememberedCreate>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT actor, request_id, digest, repeats FROM replay WHERE created_at = ?1 AND client_id = ?2",
+    )?;
+    let found = select.query_row(params![key.created_at.as_micros(), key.client_id.as_str()], |row| {
+        let columns = Columns::new("replay", row);
+        let read = || {
+            Ok(RememberedCreate {
+                created_at: key.created_at,
+                actor: columns.string(0)?,
+                request_id: columns.string(1)?,
+                digest: columns.array(2)?,
+                repeats: columns.integer(3)?,
+            })
+        };
+        Ok(read())
+    });
+    found.optional()?.transpose()
+}
+
+fn count_repeat(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
+    connection
+        .prepare_cached("UPDATE replay SET repeats = repeats + 1 WHERE created_at = ?1 AND client_id = ?2")?
+        .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;
+    Ok(())
+}
+
+fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
+    connection
+        .prepare_cached("DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2")?
+        .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;
+    Ok(())
+}
+
+/// Raises every epoch by the rule of [`raised_epoch`](gatekey_core::api_key::raised_epoch), and
+/// deletes the denials. Returns the number of keys.
+fn raise_epochs(connection: &Connection, least: u64) -> Result<usize, Failure> {
+    let least = i64::try_from(least).map_err(|_| Failure::Corrupt("an epoch is too large".to_owned()))?;
+    connection.execute("DELETE FROM denial", [])?;
+    Ok(connection.execute("UPDATE api_key SET epoch = max(epoch + 1, ?1)", [least])?)
+}
+
+fn record_last_used(connection: &Connection, uses: &[(SecretId, Timestamp)]) -> Result<(), Failure> {
+    let mut update = connection.prepare_cached(
+        "UPDATE secret SET last_used_at = ?2
+         WHERE secret_id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+    )?;
+    for (secret_id, at) in uses {
+        update.execute(params![secret_id.to_string(), at.as_micros()])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The deny-list.
+
+use async_trait::async_trait;
+use gatekey_core::{
+    StoreError,
+    ledger::NewEntry,
+    store::{Change, TokenStore},
+    token::{Denials, DeniedToken, Revocation, Revoked},
+};
+use gatekey_credentials::ClientId;
+use rusqlite::{Connection, params};
+
+use super::{
+    api_key::rows, columns::Columns, failure::Failure, store::SqliteStore, transaction::Transaction,
+};
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn revoke_token(
+        &self,
+        client_id: &ClientId,
+        token: DeniedToken,
+        max_denials: usize,
+        entry: NewEntry,
+    ) -> Result<Revoked, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.revoke_token", move |transaction| {
+            revoke(transaction, &client_id, token, max_denials, &entry)
+        })
+        .await
+    }
+}
+
+fn revoke(
+    transaction: &mut Transaction<'_>,
+    client_id: &ClientId,
+    token: DeniedToken,
+    max_denials: usize,
+    entry: &NewEntry,
+) -> Result<Revoked, Failure> {
+    let key = rows::find(transaction.connection(), client_id)?.filter(|key| token.is_of(key));
+    let Some(key) = key else { return Ok(Revoked::Absent) };
+    let denials = count(transaction.connection(), client_id, &token, entry)?;
+    let revoked = match denials.revoke(max_denials) {
+        Revocation::AlreadyDenied => Revoked::Denied,
+        Revocation::Deny => {
+            deny(transaction, client_id, token)?;
+            Revoked::Denied
+        }
+        Revocation::RaiseEpoch => {
+            rows::write(transaction, &key.revoke_tokens(entry.at))?;
+            Revoked::EpochRaised
+        }
+    };
+    transaction.append(entry)?;
+    Ok(revoked)
+}
+
+fn count(
+    connection: &Connection,
+    client_id: &ClientId,
+    token: &DeniedToken,
+    entry: &NewEntry,
+) -> Result<Denials, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM denial WHERE client_id = ?1 AND jti = ?2),
+                (SELECT count(*) FROM denial WHERE client_id = ?1 AND expires_at > ?3),
+                (SELECT count(*) FROM denial WHERE client_id = ?1)",
+    )?;
+    let counted = select.query_row(params![client_id.as_str(), token.jti, entry.at.as_micros()], |row| {
+        let columns = Columns::new("denial", row);
+        Ok(columns.integer::<u8>(0).and_then(|is_denied| {
+            Ok(Denials {
+                is_denied: is_denied != 0,
+                unexpired: columns.integer(1)?,
+                total: columns.integer(2)?,
+            })
+        }))
+    });
+    counted?
+}
+
+fn deny(transaction: &mut Transaction<'_>, client_id: &ClientId, token: DeniedToken) -> Result<(), Failure> {
+    transaction
+        .connection()
+        .prepare_cached("INSERT INTO denial (client_id, jti, expires_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![client_id.as_str(), token.jti, token.expires_at.as_micros()])?;
+    transaction.report(Change::TokenDenied(token));
+    Ok(())
+}
+
+/// Passes each entry of the deny-list to `take`.
+pub(super) fn each_denial(connection: &Connection, mut take: impl FnMut(DeniedToken)) -> Result<(), Failure> {
+    let mut select = connection
+        .prepare("SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let columns = Columns::new("denial", row);
+        take(DeniedToken {
+            jti: columns.string(0)?,
+            expires_at: columns.instant(1)?,
+            key_id: Columns::new("api_key", row).parsed(2)?,
+        });
+    }
+    Ok(())
+}
