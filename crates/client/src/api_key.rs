@@ -10,7 +10,7 @@ use std::{
     vec,
 };
 
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{Stream, StreamExt, TryFutureExt, stream::BoxStream};
 use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 use gatekey_proto::cloudidl::{
     common::ListRequest,
@@ -185,11 +185,9 @@ impl ApiKey {
         let operation = describe("create", &naming.client_id);
         let apps = apps(client);
         let answer = client
-            .call(&operation, |options| {
-                let (apps, request) = (apps.clone(), request.clone());
-                async move { Ok(apps.create_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| apps.create_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Self::from_answer(answer.app.into_option(), &operation, &organization)?.encoded_for(client)
     }
 
@@ -239,11 +237,9 @@ impl ApiKey {
         let operation = describe("get", client_id);
         let apps = apps(client);
         let answer = client
-            .call(&operation, |options| {
-                let (apps, request) = (apps.clone(), request.clone());
-                async move { Ok(apps.get_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| apps.get_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Self::from_answer(answer.app.into_option(), &operation, &organization)
     }
 
@@ -285,11 +281,9 @@ impl ApiKey {
         let operation = "list API keys";
         let apps = apps(client);
         let answer = client
-            .call(operation, |options| {
-                let (apps, request) = (apps.clone(), request.clone());
-                async move { Ok(apps.list_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(operation, |options| apps.list_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         let keys = answer.apps.into_iter().map(|app| Self::from_answer(Some(app), operation, &organization));
         Ok(Page { items: keys.collect::<Result<_, _>>()?, next_token: answer.token })
     }
@@ -339,11 +333,9 @@ impl ApiKey {
         let operation = describe("update", client_id);
         let apps = apps(client);
         let answer = client
-            .call(&operation, |options| {
-                let (apps, request) = (apps.clone(), request.clone());
-                async move { Ok(apps.update_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| apps.update_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Self::from_answer(answer.app.into_option(), &operation, &organization)
     }
 
@@ -372,19 +364,16 @@ impl ApiKey {
         let broke_off = AtomicBool::new(false);
         let outcome = client
             .call(&operation, |options| {
-                let (apps, request, broke_off) = (apps.clone(), request.clone(), &broke_off);
-                async move {
-                    let answer = apps.delete_with_options(request, options).await;
-                    if answer.as_ref().is_err_and(error::broke_off) {
+                apps.delete_with_options(request.clone(), options).inspect_err(|error| {
+                    if error::broke_off(error) {
                         broke_off.store(true, Ordering::Relaxed);
                     }
-                    answer.map(|_| ())
-                }
+                })
             })
             .await;
         match outcome {
             Err(error) if error.is_not_found() && broke_off.into_inner() => Ok(()),
-            outcome => outcome,
+            outcome => outcome.map(drop),
         }
     }
 

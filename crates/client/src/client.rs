@@ -203,34 +203,24 @@ impl Client {
     /// # }
     /// ```
     pub async fn whoami(&self) -> Result<UserInfo, Error> {
+        use flyteidl::service as flyte_1;
+        use flyteidl2::auth as flyte_2;
         let operation = "ask who is calling";
-        let (http, calls) = (self.http(), self.calls());
-        let identity = flyteidl2::auth::IdentityServiceClient::new(http.clone(), calls.clone());
-        let answer = self
-            .call(operation, |options| {
-                let identity = identity.clone();
-                async move {
-                    let request = flyteidl2::auth::UserInfoRequest::default();
-                    let answer = identity.user_info_with_options(request, options).await?.into_owned();
-                    Ok(UserInfo::from(answer))
-                }
-            })
-            .await;
+        let identity = flyte_2::IdentityServiceClient::new(self.http(), self.calls());
+        let request = flyte_2::UserInfoRequest::default();
+        let answer =
+            self.call(operation, |options| identity.user_info_with_options(request.clone(), options)).await;
         match answer {
+            Ok(answer) => Ok(answer.into_owned().into()),
             // Servers of Flyte 1 know the older name of the service alone.
             Err(error) if error.is_unimplemented() => {
-                let identity = flyteidl::service::IdentityServiceClient::new(http, calls);
-                self.call(operation, |options| {
-                    let identity = identity.clone();
-                    async move {
-                        let request = flyteidl::service::UserInfoRequest::default();
-                        let answer = identity.user_info_with_options(request, options).await?.into_owned();
-                        Ok(UserInfo::from(answer))
-                    }
-                })
-                .await
+                let identity = flyte_1::IdentityServiceClient::new(self.http(), self.calls());
+                let request = flyte_1::UserInfoRequest::default();
+                let answer =
+                    self.call(operation, |options| identity.user_info_with_options(request.clone(), options));
+                Ok(answer.await?.into_owned().into())
             }
-            answer => answer,
+            Err(error) => Err(error),
         }
     }
 
@@ -282,10 +272,14 @@ impl Client {
         self.0.login.access(&self.0.transport).await
     }
 
-    /// Makes a call: logs in if need be, tries again while the server is unavailable, and once more after a
-    /// new login when the token is refused. All attempts together get the client's timeout, and carry one
-    /// `x-request-id`, by which a Gatekey server knows a repeated Create (and answers it with a secret
-    /// rather than "exists already").
+    /// Makes a call of an RPC; `attempt` sends the request once.
+    ///
+    /// Logs in if there is no valid token, retries while the server is unavailable, and logs in again
+    /// once if the token is refused. All attempts share the client's timeout and one `x-request-id`, by
+    /// which a Gatekey server recognizes a repeated Create: it returns a secret instead of "already
+    /// exists".
+    ///
+    /// `attempt` is not an `AsyncFn` because the compiler cannot prove that the future of one is `Send`.
     pub(crate) async fn call<T, F>(
         &self,
         operation: &str,

@@ -174,11 +174,9 @@ impl ApiKey {
         let operation = describe("rotate", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.rotate_secret_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.rotate_secret_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Self::with_new_secret(client, answer.api_key.into_option(), answer.client_secret, &operation).await
     }
 
@@ -199,11 +197,9 @@ impl ApiKey {
         let operation = describe("disable", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.disable_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.disable_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         KeyDetails::from_answer(answer.api_key.into_option(), &operation)
     }
 
@@ -224,11 +220,9 @@ impl ApiKey {
         let operation = describe("enable", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.enable_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.enable_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         KeyDetails::from_answer(answer.api_key.into_option(), &operation)
     }
 
@@ -261,11 +255,9 @@ impl ApiKey {
         let operation = describe("retire a secret of", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.retire_secret_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.retire_secret_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         KeyDetails::from_answer(answer.api_key.into_option(), &operation)
     }
 
@@ -286,11 +278,9 @@ impl ApiKey {
         let operation = describe("get", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.get_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.get_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         KeyDetails::from_answer(answer.api_key.into_option(), &operation)
     }
 
@@ -344,11 +334,9 @@ impl ApiKey {
         let operation = describe("update", client_id);
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.update_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.update_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         KeyDetails::from_answer(answer.api_key.into_option(), &operation)
     }
 
@@ -371,11 +359,9 @@ impl ApiKey {
         };
         let service = service(client);
         let answer = client
-            .call(&operation, |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.create_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call(&operation, |options| service.create_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Self::with_new_secret(client, answer.api_key.into_option(), answer.client_secret, &operation).await
     }
 
@@ -407,11 +393,9 @@ impl KeyDetails {
         let request = v1::ListRequest { page_size, page_token, ..v1::ListRequest::default() };
         let service = service(client);
         let answer = client
-            .call("list API keys", |options| {
-                let (service, request) = (service.clone(), request.clone());
-                async move { Ok(service.list_with_options(request, options).await?.into_owned()) }
-            })
-            .await?;
+            .call("list API keys", |options| service.list_with_options(request.clone(), options))
+            .await?
+            .into_owned();
         Ok(Page {
             items: answer.api_keys.into_iter().map(Self::from).collect(),
             next_token: answer.next_page_token,
