@@ -8,7 +8,7 @@ use std::{
 use gatekey_credentials::PlainSecret;
 use serde::{Deserialize, Deserializer};
 
-use crate::{Environment, Error, error::one_line, settings::Credentials};
+use crate::{Environment, Error, credentials::Credentials, environment::CONFIG_VARIABLES, error::one_line};
 
 /// Largest file that is read; a real one has a few hundred bytes.
 const MAX_SIZE: u64 = 1 << 20;
@@ -107,9 +107,6 @@ fn read(path: &Path) -> io::Result<String> {
     }
     fs::read_to_string(path)
 }
-
-/// Environment variables that name one of Flyte's files, in the order in which they are asked.
-pub(crate) const CONFIG_VARIABLES: [&str; 2] = ["UCTL_CONFIG", "FLYTECTL_CONFIG"];
 
 fn places(environment: &Environment<'_>) -> Vec<Place> {
     let here = environment.working_directory();

@@ -14,7 +14,6 @@ use serde::{Serialize, Serializer};
 use crate::{
     ApiKey, Client, CreateOptions, Error,
     api_key::{Listing, Naming, Page, Pages, describe, redirect_uris_or_default},
-    client::time_of,
 };
 
 /// Most keys asked for in one page: what a Gatekey server serves at most.
@@ -527,6 +526,11 @@ fn app_grant(grant: v1::GrantType) -> Option<GrantTypes> {
         v1::GrantType::GRANT_TYPE_REFRESH_TOKEN => Some(GrantTypes::REFRESH_TOKEN),
         v1::GrantType::GRANT_TYPE_DEVICE_CODE => Some(GrantTypes::DEVICE_CODE),
     }
+}
+
+/// Converts a timestamp of the wire; one that the clock's type cannot hold counts as unset.
+fn time_of(timestamp: Option<&Timestamp>) -> Option<SystemTime> {
+    timestamp.and_then(|timestamp| timestamp.clone().try_into().ok())
 }
 
 /// A date in RFC 3339, as proto3 JSON writes it.

@@ -29,7 +29,9 @@
 
 mod api_key;
 pub mod blocking;
+mod builder;
 mod client;
+mod credentials;
 mod endpoint;
 mod environment;
 mod error;
@@ -38,7 +40,9 @@ mod gatekey;
 pub mod json;
 mod jwks;
 mod login;
+mod protocol;
 mod random;
+mod retry;
 mod settings;
 mod single_flight;
 mod token;
@@ -47,7 +51,8 @@ mod user_info;
 mod verifier;
 
 pub use api_key::{ApiKey, ApiKeys, CreateOptions, Listing, UpdateOptions};
-pub use client::{Client, ClientBuilder, Protocol};
+pub use builder::ClientBuilder;
+pub use client::Client;
 pub use environment::{Environment, VARIABLES};
 pub use error::Error;
 pub use gatekey::{KeyDetails, RotateOptions, SecretDetails, SettingsUpdate};
@@ -55,6 +60,7 @@ pub use gatekey_credentials::jwt::Algorithm;
 pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 /// The message behind [`ApiKey::pb2`].
 pub use gatekey_proto::cloudidl::identity::App;
+pub use protocol::Protocol;
 pub use token::TokenCache;
 pub use user_info::UserInfo;
 pub use verifier::{Claims, Rejection, Verifier, VerifierBuilder, VerifyError};

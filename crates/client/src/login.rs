@@ -10,10 +10,10 @@ use tokio::time::Duration;
 
 use crate::{
     Error, TokenCache,
-    client::with_retries,
+    credentials::Credentials,
     endpoint::Endpoint,
     error::{Kind, one_line},
-    settings::Credentials,
+    retry::with_retries,
     single_flight::{Freshness, SingleFlight},
     token::{Token, TokenKey, TokenRequest, TokenSlot},
     transport::Transport,

@@ -2,21 +2,14 @@
 
 use std::path::PathBuf;
 
-use gatekey_credentials::{EncodedCredentials, PlainSecret};
+use gatekey_credentials::EncodedCredentials;
 
 use crate::{
     Environment, Error,
+    credentials::Credentials,
+    environment::{CA_VARIABLE, COMMON_CA_VARIABLE, ENDPOINT_VARIABLE, KEY_VARIABLES},
     flyte_config::{self, FlyteConfig},
 };
-
-/// Environment variables that hold an encoded key, in the order in which they are asked.
-pub(crate) const KEY_VARIABLES: [&str; 3] = ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"];
-/// The environment variable that holds the endpoint.
-pub(crate) const ENDPOINT_VARIABLE: &str = "GATEKEY_ENDPOINT";
-/// The environment variable that names a file of CA certificates.
-pub(crate) const CA_VARIABLE: &str = "GATEKEY_CA_FILE";
-/// The one that every program knows. It often names the system's certificates, so a file of Flyte's goes before it.
-pub(crate) const COMMON_CA_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// A value, and where it came from in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +22,6 @@ impl<T> Sourced<T> {
     pub(crate) fn new(value: T, source: impl Into<String>) -> Self {
         Self { value, source: source.into() }
     }
-}
-
-/// A client id and its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) client_id: String,
-    pub(crate) client_secret: PlainSecret,
 }
 
 /// CA certificates that are trusted besides the system's.
@@ -153,7 +139,14 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeMap, fs, path::Path};
+    use crate::environment::VARIABLES;
+    use gatekey_credentials::PlainSecret;
+    use std::{
+        cell::RefCell,
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::Path,
+    };
 
     /// `first.example:8443`, client id `first`, secret `one`, no organization.
     const FIRST: &str = "Zmlyc3QuZXhhbXBsZTo4NDQzOmZpcnN0Om9uZTpOb25l";
@@ -426,5 +419,22 @@ mod tests {
         {
             assert!(said.contains(name), "{said}");
         }
+    }
+
+    #[test]
+    fn every_variable_that_is_asked_for_is_told_of() {
+        let asked = RefCell::new(BTreeSet::new());
+        let variables = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let nowhere = tempfile::tempdir().unwrap();
+        let environment = Environment::new(&variables, Some(nowhere.path().into()), nowhere.path());
+        Settings::default().fill_from(&environment).unwrap();
+        let told: BTreeSet<_> = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut asked = asked.into_inner();
+        // This one is asked for where the system's roots are read.
+        asked.insert("SSL_CERT_DIR".to_owned());
+        assert_eq!(asked, told);
     }
 }
