@@ -206,7 +206,7 @@ impl Client {
 
     /// Spares a test the question.
     #[cfg(test)]
-    pub(crate) fn know_user_handle(&self, handle: &str) {
+    pub(crate) fn set_user_handle(&self, handle: &str) {
         self.0.user_handle.set(handle.to_owned()).expect("nobody asked before");
     }
 

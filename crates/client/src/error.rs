@@ -341,7 +341,7 @@ enum Cause {
 
 /// Whether the connection ended before an answer came, so that nobody knows whether the server did what it
 /// was asked.
-pub(crate) fn broke_off(error: &ConnectError) -> bool {
+pub(crate) fn connection_was_lost(error: &ConnectError) -> bool {
     matches!(deepest_cause(error), Some(Cause::BrokeOff(_)))
 }
 

@@ -28,17 +28,21 @@
 #![warn(missing_docs)]
 
 mod api_key;
+mod api_key_service;
+mod apps_service;
 pub mod blocking;
 mod builder;
 mod client;
+mod create;
 mod credentials;
+mod details;
 mod endpoint;
 mod environment;
 mod error;
 mod flyte_config;
-mod gatekey;
 pub mod json;
 mod jwks;
+mod listing;
 mod login;
 mod protocol;
 mod random;
@@ -50,16 +54,20 @@ mod transport;
 mod user_info;
 mod verifier;
 
-pub use api_key::{ApiKey, ApiKeys, CreateOptions, Listing, UpdateOptions};
+pub use api_key::ApiKey;
+pub use api_key_service::{RotateOptions, SettingsUpdate};
+pub use apps_service::{ApiKeys, UpdateOptions};
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use create::CreateOptions;
+pub use details::{KeyDetails, SecretDetails};
 pub use environment::{Environment, VARIABLES};
 pub use error::Error;
-pub use gatekey::{KeyDetails, RotateOptions, SecretDetails, SettingsUpdate};
 pub use gatekey_credentials::jwt::Algorithm;
 pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 /// The message behind [`ApiKey::pb2`].
 pub use gatekey_proto::cloudidl::identity::App;
+pub use listing::Listing;
 pub use protocol::Protocol;
 pub use token::TokenCache;
 pub use user_info::UserInfo;

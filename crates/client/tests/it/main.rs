@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod api_key_service;
 mod blocking;
-mod gatekey;
 mod keys;
 mod login;
 mod retries;
