@@ -50,6 +50,7 @@ mod retry;
 mod settings;
 mod single_flight;
 mod token;
+mod token_request;
 mod transport;
 mod user_info;
 mod verifier;

@@ -15,7 +15,8 @@ use crate::{
     error::{Kind, one_line},
     retry::with_retries,
     single_flight::{Freshness, SingleFlight},
-    token::{Token, TokenKey, TokenRequest, TokenSlot},
+    token::{Token, TokenKey, TokenSlot},
+    token_request::TokenRequest,
     transport::Transport,
 };
 
@@ -87,7 +88,7 @@ impl Login {
 
     /// A token that is good now.
     pub(crate) async fn access(&self, transport: &Transport) -> Result<Access, Error> {
-        let discovery = self.discovery.get(|_| Freshness::Good, || self.discover(transport)).await?;
+        let discovery = self.discovery.get(|_| Freshness::Fresh, || self.discover(transport)).await?;
         let token = discovery
             .tokens
             .get(Token::freshness, || async {

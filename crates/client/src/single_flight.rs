@@ -1,4 +1,4 @@
-//! [`SingleFlight`]: a value that many callers want and one fetches.
+//! [`SingleFlight`]: a value that one caller fetches and many share.
 
 use std::{
     sync::{
@@ -12,47 +12,46 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// How long a failed early refresh is not tried again.
+/// How long to wait after a failed early refresh before the next one.
 const PAUSE_AFTER_FAILED_REFRESH: Duration = Duration::from_secs(5);
 
-/// How good a kept value still is.
+/// Whether a kept value may still be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// Use it.
-    Good,
-    /// Usable, but one caller should fetch another.
+    Fresh,
+    /// Usable, but one caller should fetch a new value.
     Aging,
-    /// No longer usable.
-    Gone,
+    Expired,
 }
 
-/// A kept value with at most one fetch for it under way.
+/// A kept value, with at most one fetch for it at a time.
 ///
-/// Who finds no usable value waits for the fetch that runs, and shares its outcome, the error included: a
-/// server that refuses a login is asked once, not once by each waiting caller. A fetch runs in the task of
-/// the caller that began it; when that caller gives up, the next in line begins anew.
+/// A caller that finds no usable value waits for the running fetch and shares its outcome, even an
+/// error: a server that rejects a login gets one request, not one from each waiting caller. A fetch
+/// runs in the task of the caller that began it; if that caller is cancelled, the next one in line
+/// starts a new fetch.
 pub(crate) struct SingleFlight<T> {
     kept: Mutex<Option<Arc<T>>>,
     flight: tokio::sync::Mutex<Flight>,
-    /// Fetches that have ended.
-    ended: AtomicU64,
+    /// The number of finished fetches.
+    finished: AtomicU64,
 }
 
 #[derive(Default)]
 struct Flight {
-    /// The number of the fetch that failed last, and how.
+    /// The number and the error of the last failed fetch.
     failure: Option<(u64, Error)>,
     no_early_refresh_before: Option<Instant>,
 }
 
 impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
-        Self { kept: Mutex::default(), flight: tokio::sync::Mutex::default(), ended: AtomicU64::new(0) }
+        Self { kept: Mutex::default(), flight: tokio::sync::Mutex::default(), finished: AtomicU64::new(0) }
     }
 }
 
 impl<T> SingleFlight<T> {
-    /// The kept value while it is good, else a fetched one.
+    /// Returns the kept value while it is usable, or else fetches one.
     pub(crate) async fn get<F>(
         &self,
         freshness: impl Fn(&T) -> Freshness,
@@ -61,26 +60,26 @@ impl<T> SingleFlight<T> {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let ended_before = self.ended.load(Ordering::Acquire);
+        let finished_before = self.finished.load(Ordering::Acquire);
         let kept = self.kept().map(|value| (freshness(&value), value));
         let mut flight = match kept {
-            Some((Freshness::Good, value)) => return Ok(value),
+            Some((Freshness::Fresh, value)) => return Ok(value),
             Some((Freshness::Aging, value)) => {
-                // Somebody else refreshes already: what is kept serves meanwhile.
+                // If another caller is already refreshing, the kept value serves meanwhile.
                 let Ok(mut flight) = self.flight.try_lock() else { return Ok(value) };
                 if flight.no_early_refresh_before.is_some_and(|until| Instant::now() < until) {
                     return Ok(value);
                 }
-                // Nor is a failure any trouble before the kept value is gone.
+                // A failed refresh does no harm before the kept value expires.
                 return Ok(self.fetch(&mut flight, fetch).await.unwrap_or(value));
             }
-            Some((Freshness::Gone, _)) | None => self.flight.lock().await,
+            Some((Freshness::Expired, _)) | None => self.flight.lock().await,
         };
-        if let Some(value) = self.kept().filter(|value| freshness(value) != Freshness::Gone) {
+        if let Some(value) = self.kept().filter(|value| freshness(value) != Freshness::Expired) {
             return Ok(value);
         }
         if let Some((number, error)) = &flight.failure
-            && *number > ended_before
+            && *number > finished_before
         {
             return Err(error.clone());
         }
@@ -92,7 +91,7 @@ impl<T> SingleFlight<T> {
         F: Future<Output = Result<T, Error>>,
     {
         let outcome = fetch().await.map(Arc::new);
-        let number = self.ended.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.finished.fetch_add(1, Ordering::AcqRel) + 1;
         match &outcome {
             Ok(value) => {
                 *flight = Flight::default();
@@ -106,16 +105,16 @@ impl<T> SingleFlight<T> {
         outcome
     }
 
-    /// Drops the value if it is still this one: when many callers find the same value refused, only the
+    /// Drops the value if it is still this one: if many callers see the same value rejected, only the
     /// first of them causes a new fetch.
-    pub(crate) fn forget(&self, refused: &Arc<T>) {
+    pub(crate) fn forget(&self, rejected: &Arc<T>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.as_ref().is_some_and(|value| Arc::ptr_eq(value, refused)) {
+        if kept.as_ref().is_some_and(|value| Arc::ptr_eq(value, rejected)) {
             *kept = None;
         }
     }
 
-    /// The kept value, however old.
+    /// Returns the kept value, even if it has expired.
     pub(crate) fn kept(&self) -> Option<Arc<T>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,7 +133,7 @@ mod tests {
         let (cell, fetches) = (SingleFlight::default(), AtomicUsize::new(0));
         let get = || {
             cell.get(
-                |_| Freshness::Good,
+                |_| Freshness::Fresh,
                 || async {
                     tokio::time::sleep(SECOND).await;
                     Ok(fetches.fetch_add(1, Ordering::SeqCst))
@@ -148,11 +147,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_callers_share_one_failure_and_later_callers_try_again() {
+    async fn callers_share_one_failure_and_later_ones_retry() {
         let (cell, fetches) = (SingleFlight::<()>::default(), AtomicUsize::new(0));
         let get = || {
             cell.get(
-                |()| Freshness::Good,
+                |()| Freshness::Fresh,
                 || async {
                     tokio::time::sleep(SECOND).await;
                     fetches.fetch_add(1, Ordering::SeqCst);
@@ -167,10 +166,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_gives_up_does_not_strand_the_others() {
+    async fn a_cancelled_caller_does_not_strand_the_others() {
         let cell = SingleFlight::default();
-        let slow = cell.get(|()| Freshness::Good, std::future::pending);
-        let quick = cell.get(|()| Freshness::Good, || async { Ok(()) });
+        let slow = cell.get(|()| Freshness::Fresh, std::future::pending);
+        let quick = cell.get(|()| Freshness::Fresh, || async { Ok(()) });
         let (slow, quick) = tokio::join!(tokio::time::timeout(SECOND, slow), quick);
         assert!(slow.is_err());
         assert!(quick.is_ok());
@@ -195,9 +194,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_early_refresh_is_no_trouble_and_not_repeated_at_once() {
+    async fn a_failed_early_refresh_is_not_retried_at_once() {
         let (cell, fetches) = (SingleFlight::default(), AtomicUsize::new(0));
-        assert!(cell.get(|()| Freshness::Good, || async { Ok(()) }).await.is_ok());
+        assert!(cell.get(|()| Freshness::Fresh, || async { Ok(()) }).await.is_ok());
         let get = || {
             cell.get(
                 |()| Freshness::Aging,
@@ -216,11 +215,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_value_that_was_refused_is_forgotten() {
+    async fn only_the_rejected_value_is_forgotten() {
         let cell = SingleFlight::default();
-        let first = cell.get(|_| Freshness::Good, || async { Ok(1) }).await.unwrap();
+        let first = cell.get(|_| Freshness::Fresh, || async { Ok(1) }).await.unwrap();
         cell.forget(&first);
-        let second = cell.get(|_| Freshness::Good, || async { Ok(2) }).await.unwrap();
+        let second = cell.get(|_| Freshness::Fresh, || async { Ok(2) }).await.unwrap();
         cell.forget(&first);
         assert_eq!(cell.kept().as_deref(), Some(&2));
         cell.forget(&second);

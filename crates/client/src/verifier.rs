@@ -251,10 +251,10 @@ impl Verifier {
             let age = keys.fetched_at().elapsed();
             let known = keys.candidates(parsed.kid.as_deref(), parsed.algorithm).next().is_some();
             match () {
-                () if !may_fetch() && age < inner.max_stale => Freshness::Good,
-                () if !known || age >= inner.max_stale => Freshness::Gone,
+                () if !may_fetch() && age < inner.max_stale => Freshness::Fresh,
+                () if !known || age >= inner.max_stale => Freshness::Expired,
                 () if age >= inner.max_age => Freshness::Aging,
-                () => Freshness::Good,
+                () => Freshness::Fresh,
             }
         };
         if inner.keys.kept().is_none_or(|keys| keys.fetched_at().elapsed() >= inner.max_stale)
