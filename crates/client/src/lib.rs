@@ -27,6 +27,7 @@
 
 #![warn(missing_docs)]
 
+mod access_token;
 mod api_key;
 mod api_key_service;
 mod apps_service;
@@ -55,6 +56,7 @@ mod transport;
 mod user_info;
 mod verifier;
 
+pub use access_token::{Claims, Rejection};
 pub use api_key::ApiKey;
 pub use api_key_service::{RotateOptions, SettingsUpdate};
 pub use apps_service::{ApiKeys, UpdateOptions};
@@ -72,7 +74,7 @@ pub use listing::Listing;
 pub use protocol::Protocol;
 pub use token::TokenCache;
 pub use user_info::UserInfo;
-pub use verifier::{Claims, Rejection, Verifier, VerifierBuilder, VerifyError};
+pub use verifier::{Verifier, VerifierBuilder, VerifyError};
 
 /// Keeps the README's example compiling.
 #[cfg(doctest)]
