@@ -1,9 +1,8 @@
-//! The same operations for code without an async runtime: each waits for its answer.
+//! The same operations for code without an async runtime.
 //!
-//! Calls run on one background thread that the whole process shares, started at the first call, so that
-//! connections and tokens are kept between calls. Calling from async code does not panic, but blocks the
-//! thread that does so until the answer is there: use the async [`crate::ApiKey`] there. Call from a process
-//! that forked after the first call and there is no background thread left: fork first.
+//! Calls run on one background thread, which starts at the first call and keeps connections and tokens
+//! between calls. Async code should use [`crate::ApiKey`]: a blocking call there does not panic, but
+//! blocks the thread. A child process has no background thread, so fork before the first call.
 //!
 //! ```no_run
 //! use gatekey_client::blocking::{ApiKey, Client};
@@ -28,8 +27,8 @@ use crate::{
     UserInfo, VerifyError,
 };
 
-/// The runtime of every blocking call of this process; never dropped, because a runtime cannot be dropped
-/// inside another.
+/// The runtime of all blocking calls. It is never dropped, because a runtime cannot be dropped inside
+/// another one.
 fn runtime() -> Result<&'static Runtime, Error> {
     static RUNTIME: OnceLock<Result<Runtime, Error>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
@@ -38,25 +37,25 @@ fn runtime() -> Result<&'static Runtime, Error> {
             .thread_name("gatekey-client")
             .enable_all()
             .build()
-            .map_err(|error| Error::internal("the background thread cannot be started").caused_by(error))
+            .map_err(|error| Error::internal("cannot start the background thread").caused_by(error))
     });
     runtime.as_ref().map_err(Clone::clone)
 }
 
-/// Runs the call on the background thread and waits: unlike `Runtime::block_on` this is allowed inside
+/// Runs a call on the background thread and waits. Unlike `Runtime::block_on`, this is allowed inside
 /// another runtime.
 fn wait<T: Send + 'static>(
     call: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    let (answer, answered) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
-        // Nobody takes the answer only when the waiting thread died.
-        let _ = answer.send(call.await);
+        // Fails only if the waiting thread panicked.
+        let _ = sender.send(call.await);
     });
-    answered.recv().unwrap_or_else(|_| Err(Error::internal("the background thread died during the call")))
+    receiver.recv().unwrap_or_else(|_| Err(Error::internal("the background thread panicked during the call")))
 }
 
-/// A [`crate::Client`] whose calls wait.
+/// A blocking [`crate::Client`].
 ///
 /// ```no_run
 /// use gatekey_client::blocking::Client;
@@ -69,40 +68,40 @@ fn wait<T: Send + 'static>(
 pub struct Client(crate::Client);
 
 impl Client {
-    /// As [`crate::Client::builder`]; [`crate::Client`]s become blocking ones with [`From`].
+    /// The same as [`crate::Client::builder`]. Use [`From`] to make the built client blocking.
     pub fn builder() -> ClientBuilder {
         crate::Client::builder()
     }
 
-    /// As [`crate::Client::from_env`].
+    /// The same as [`crate::Client::from_env`].
     pub fn from_env() -> Result<Self, Error> {
         crate::Client::from_env().map(Self)
     }
 
-    /// The async client beneath.
+    /// Returns the async client.
     pub fn as_async(&self) -> &crate::Client {
         &self.0
     }
 
-    /// As [`crate::Client::endpoint`].
+    /// The same as [`crate::Client::endpoint`].
     pub fn endpoint(&self) -> &str {
         self.0.endpoint()
     }
 
-    /// As [`crate::Client::access_token`].
+    /// The same as [`crate::Client::access_token`].
     pub fn access_token(&self) -> Result<String, Error> {
         let client = self.0.clone();
         wait(async move { client.access_token().await })
     }
 
-    /// As [`crate::Client::whoami`].
+    /// The same as [`crate::Client::whoami`].
     pub fn whoami(&self) -> Result<UserInfo, Error> {
         let client = self.0.clone();
         wait(async move { client.whoami().await })
     }
 }
 
-/// A [`crate::Verifier`] that waits when it has to fetch keys.
+/// A blocking [`crate::Verifier`].
 ///
 /// ```no_run
 /// use gatekey_client::blocking::Verifier;
@@ -116,7 +115,7 @@ impl Client {
 pub struct Verifier(crate::Verifier);
 
 impl Verifier {
-    /// As [`crate::Verifier::verify`].
+    /// The same as [`crate::Verifier::verify`].
     pub fn verify(&self, token: &str) -> Result<Claims, VerifyError> {
         let (verifier, token) = (self.0.clone(), token.to_owned());
         wait(async move { Ok(verifier.verify(&token).await) }).map_err(VerifyError::KeysUnavailable)?
@@ -135,7 +134,7 @@ impl From<crate::Client> for Client {
     }
 }
 
-/// The operations of [`crate::ApiKey`], waiting; what they answer are [`crate::ApiKey`]s.
+/// The blocking operations of [`crate::ApiKey`].
 ///
 /// ```no_run
 /// use gatekey_client::blocking::{ApiKey, Client};
@@ -149,76 +148,76 @@ impl From<crate::Client> for Client {
 pub enum ApiKey {}
 
 impl ApiKey {
-    /// As [`crate::ApiKey::create`].
+    /// The same as [`crate::ApiKey::create`].
     pub fn create(client: &Client, name: &str) -> Result<crate::ApiKey, Error> {
         Self::create_with(client, CreateOptions::new(name))
     }
 
-    /// As [`crate::ApiKey::create_with`].
+    /// The same as [`crate::ApiKey::create_with`].
     pub fn create_with(client: &Client, options: CreateOptions) -> Result<crate::ApiKey, Error> {
         let client = client.0.clone();
         wait(async move { crate::ApiKey::create_with(&client, options).await })
     }
 
-    /// As [`crate::ApiKey::get`].
+    /// The same as [`crate::ApiKey::get`].
     pub fn get(client: &Client, client_id: &str) -> Result<crate::ApiKey, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::get(&client, &client_id).await })
     }
 
-    /// As [`crate::ApiKey::listall`]: fetches the next page when its first key is asked for.
+    /// The same as [`crate::ApiKey::listall`].
     pub fn listall(client: &Client, limit: impl Into<Option<usize>>) -> Listing<crate::ApiKey> {
         Listing(Some(crate::ApiKey::listall(&client.0, limit)))
     }
 
-    /// As [`crate::ApiKey::update`].
+    /// The same as [`crate::ApiKey::update`].
     pub fn update(client: &Client, client_id: &str, options: UpdateOptions) -> Result<crate::ApiKey, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::update(&client, &client_id, options).await })
     }
 
-    /// As [`crate::ApiKey::delete`].
+    /// The same as [`crate::ApiKey::delete`].
     pub fn delete(client: &Client, client_id: &str) -> Result<(), Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::delete(&client, &client_id).await })
     }
 
-    /// As [`crate::ApiKey::rotate`].
+    /// The same as [`crate::ApiKey::rotate`].
     pub fn rotate(client: &Client, client_id: &str, options: RotateOptions) -> Result<crate::ApiKey, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::rotate(&client, &client_id, options).await })
     }
 
-    /// As [`crate::ApiKey::disable`].
+    /// The same as [`crate::ApiKey::disable`].
     pub fn disable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::disable(&client, &client_id).await })
     }
 
-    /// As [`crate::ApiKey::enable`].
+    /// The same as [`crate::ApiKey::enable`].
     pub fn enable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::enable(&client, &client_id).await })
     }
 
-    /// As [`crate::ApiKey::retire_secret`].
+    /// The same as [`crate::ApiKey::retire_secret`].
     pub fn retire_secret(client: &Client, client_id: &str, secret_id: &str) -> Result<KeyDetails, Error> {
         let (client, client_id, secret_id) = (client.0.clone(), client_id.to_owned(), secret_id.to_owned());
         wait(async move { crate::ApiKey::retire_secret(&client, &client_id, &secret_id).await })
     }
 
-    /// As [`crate::ApiKey::details`].
+    /// The same as [`crate::ApiKey::details`].
     pub fn details(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::details(&client, &client_id).await })
     }
 
-    /// As [`crate::ApiKey::list_details`].
+    /// The same as [`crate::ApiKey::list_details`].
     pub fn list_details(client: &Client, limit: impl Into<Option<usize>>) -> Listing<KeyDetails> {
         Listing(Some(crate::ApiKey::list_details(&client.0, limit)))
     }
 
-    /// As [`crate::ApiKey::update_settings`].
+    /// The same as [`crate::ApiKey::update_settings`].
     pub fn update_settings(
         client: &Client,
         client_id: &str,
@@ -229,7 +228,7 @@ impl ApiKey {
     }
 }
 
-/// Items of a listing as they come: an iterator that fetches the next page when it needs one.
+/// An iterator over listed items, which fetches each page when it is needed.
 ///
 /// ```no_run
 /// # fn example(client: gatekey_client::blocking::Client) -> Result<(), gatekey_client::Error> {

@@ -1,4 +1,4 @@
-//! [`ClientBuilder`]: describes a [`Client`].
+//! [`ClientBuilder`]: builds a [`Client`].
 
 use std::{fmt, fs, path::PathBuf, time::Duration};
 
@@ -14,6 +14,7 @@ use crate::{
     endpoint::Endpoint,
     login::Login,
     settings::{Authorities, Settings, Sourced},
+    single_flight::SingleFlight,
     transport::{self, Transport},
 };
 
@@ -22,7 +23,7 @@ const DEFAULT_RETRIES: u32 = 3;
 const DEFAULT_USER_AGENT: &str = concat!("gatekey-client/", env!("CARGO_PKG_VERSION"));
 
 impl Client {
-    /// Begins to describe a client.
+    /// Starts to build a client.
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
@@ -34,11 +35,11 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// A client as the environment describes it; [`ClientBuilder::fill_from_env`] says how.
+    /// Creates a client from the environment; see [`ClientBuilder::fill_from_env`].
     ///
     /// # Errors
-    /// When nothing names an endpoint and credentials (the message lists what was looked at), or what does
-    /// cannot be read.
+    /// [`is_configuration`](Error::is_configuration) if no endpoint or credentials are found, or a
+    /// setting cannot be read. The message lists the places that were searched.
     ///
     /// ```no_run
     /// let client = gatekey_client::Client::from_env()?;
@@ -49,8 +50,7 @@ impl Client {
     }
 }
 
-/// Describes a [`Client`]; nothing is read or sent before [`ClientBuilder::build`] and
-/// [`ClientBuilder::fill_from_env`].
+/// Builds a [`Client`].
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -94,26 +94,26 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Where the server is: `https://host:port`, `dns:///host:port`, or bare `host:port`; port 443 if none.
+    /// Sets the address of the server: `https://host:port`, `dns:///host:port` or `host:port`. The port
+    /// defaults to 443.
     ///
-    /// `http://` is read as `https://`, as Flyte's clients do, unless [`ClientBuilder::plaintext`] is set.
-    /// Beats the endpoint of an encoded key.
+    /// `http://` means `https://`, as in Flyte's clients, unless [`ClientBuilder::plaintext`] is set. The
+    /// endpoint overrides that of an encoded key.
     pub fn endpoint(mut self, endpoint: &str) -> Self {
         self.settings.endpoint = Some(Sourced::new(endpoint.to_owned(), "the builder"));
         self
     }
 
-    /// The client id and the secret to log in with.
+    /// Sets the client id and the secret to log in with.
     pub fn credentials(mut self, client_id: impl Into<String>, client_secret: PlainSecret) -> Self {
         let credentials = Credentials { client_id: client_id.into(), client_secret };
         self.settings.credentials = Some(Sourced::new(credentials, "the builder"));
         self
     }
 
-    /// An encoded API key: endpoint, client id, secret and organization in one string.
+    /// Sets endpoint, client id, secret and organization from an encoded API key.
     ///
-    /// The endpoint may have a port: this decoder reads from the right. A malformed key is reported by
-    /// [`ClientBuilder::build`].
+    /// The endpoint may have a port. [`ClientBuilder::build`] reports a malformed key.
     ///
     /// ```
     /// # use gatekey_client::Client;
@@ -126,103 +126,106 @@ impl ClientBuilder {
         self
     }
 
-    /// The organization that requests name; without it they name none, which suits a Gatekey server.
+    /// Sets the organization of requests. Defaults to none; a Gatekey server does not need one.
     pub fn organization(mut self, organization: impl Into<String>) -> Self {
         self.settings.organization =
             Some(organization.into()).filter(|organization| !organization.is_empty());
         self
     }
 
-    /// A PEM file of CA certificates to trust besides the system's; may be given repeatedly.
+    /// Trusts the CA certificates in a PEM file, in addition to the system's. May be called repeatedly.
     ///
-    /// The system's certificates are, as OpenSSL has it, those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-    /// when they are set. They are read at the first call.
+    /// As in OpenSSL, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates. Those are
+    /// read at the first call.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.authorities.push(Sourced::new(Authorities::File(path.into()), "the builder"));
         self
     }
 
-    /// CA certificates in PEM to trust besides the system's; may be given repeatedly.
+    /// Trusts CA certificates in PEM, in addition to the system's. May be called repeatedly.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.settings.authorities.push(Sourced::new(Authorities::Pem(pem.into()), "the builder"));
         self
     }
 
-    /// Speaks HTTP in the clear, secrets included, to an endpoint that does not say `https://`; default no.
+    /// Sends requests, with their secrets, over plaintext HTTP, unless the endpoint starts with
+    /// `https://`. The token endpoint may then be `http` as well. Defaults to false.
     ///
-    /// For a server on the same machine or behind a proxy that adds TLS. A token endpoint may then be
-    /// `http` as well.
+    /// For a server on the same machine, or behind a proxy that adds TLS.
     pub fn plaintext(mut self, plaintext: bool) -> Self {
         self.plaintext = plaintext;
         self
     }
 
-    /// The scopes to ask for in place of those that the server advertises (RFC 6749 section 3.3).
+    /// Sets the scopes to request (RFC 6749 section 3.3). Defaults to those that the server advertises.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.settings.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
     }
 
-    /// How long a call may take, login and retries included; default 30 s.
+    /// Sets the timeout of a call, including login and retries. Defaults to 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How often a call is tried again when the server is unavailable; default 3, with pauses that double
-    /// from 0.2 s to 5 s and vary, so that clients do not come back together.
+    /// Sets how often a call is retried while the server is unavailable. Defaults to 3.
+    ///
+    /// The pauses double from 0.2 s up to 5 s, with jitter, so that clients do not retry at the same
+    /// time.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// The `user-agent` header; default `gatekey-client/` and the version.
+    /// Sets the `user-agent` header. Defaults to `gatekey-client/` and the version.
     pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
         self
     }
 
-    /// How calls are written on the wire; default [`Protocol::Connect`].
+    /// Sets the wire protocol. Defaults to [`Protocol::Connect`].
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
         self
     }
 
-    /// Tokens to share with other clients; default none.
+    /// Sets the cache of access tokens, to share it with other clients. Defaults to a new cache.
     pub fn token_cache(mut self, token_cache: TokenCache) -> Self {
         self.token_cache = token_cache;
         self
     }
 
-    /// Names a place that was looked at before and held nothing, for the message when something is missing; may
-    /// be given repeatedly.
+    /// Adds a place that the caller searched for settings, to the error about a missing setting. May be
+    /// called repeatedly.
     ///
     /// ```
     /// # use gatekey_client::Client;
     /// let error = Client::builder().tried("the form").build().unwrap_err();
-    /// assert!(error.to_string().contains("nothing in the form"));
+    /// assert!(error.to_string().contains("looked in the form"));
     /// ```
     pub fn tried(mut self, place: impl Into<String>) -> Self {
         self.settings.tried.push(place.into());
         self
     }
 
-    /// Completes from the process's environment what was not set, field by field, in this order:
+    /// Fills unset settings from the environment of the process, in this order:
     ///
     /// 1. `GATEKEY_ENDPOINT`: the endpoint.
-    /// 2. `GATEKEY_API_KEY` (whose endpoint may have a port), then `FLYTE_API_KEY`, then `UNION_API_KEY`:
-    ///    an encoded key. The first that is set counts.
+    /// 2. `GATEKEY_API_KEY`, `FLYTE_API_KEY` or `UNION_API_KEY`: an encoded key. The first one that is
+    ///    set is used.
     /// 3. `GATEKEY_CA_FILE`: CA certificates.
-    /// 4. If endpoint or credentials are still missing, the first of Flyte's files that has a section
-    ///    `admin`: `./config.yaml`, `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git
-    ///    repository, `UCTL_CONFIG`, `FLYTECTL_CONFIG`, `~/.union/config.yaml`, `~/.flyte/config.yaml`. Of it
-    ///    count `endpoint`, `clientId`, `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and
-    ///    `caCertFilePath`; relative paths are relative to the working directory.
+    /// 4. If the endpoint or the credentials are still missing, Flyte's configuration: the first file
+    ///    that has a section `admin` of `./config.yaml`, `./.flyte/config.yaml`, `.flyte/config.yaml` in
+    ///    the root of the git repository, the files named by `UCTL_CONFIG` and `FLYTECTL_CONFIG`,
+    ///    `~/.union/config.yaml` and `~/.flyte/config.yaml`. Its fields `endpoint`, `clientId`,
+    ///    `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and `caCertFilePath` are used. Paths are
+    ///    relative to the working directory.
     /// 5. `SSL_CERT_FILE`: CA certificates.
     ///
     /// # Errors
-    /// When something that is set cannot be read or understood. That something is missing is for
-    /// [`ClientBuilder::build`] to say.
+    /// [`is_configuration`](Error::is_configuration) if a setting is malformed or a file cannot be read.
+    /// Only [`ClientBuilder::build`] reports a missing setting.
     ///
     /// ```no_run
     /// # use gatekey_client::Client;
@@ -237,32 +240,34 @@ impl ClientBuilder {
         self.fill_from(&Environment::new(&variable, home, working_directory))
     }
 
-    /// As [`ClientBuilder::fill_from_env`], from any environment.
+    /// Fills unset settings from `environment`; see [`ClientBuilder::fill_from_env`].
     pub fn fill_from(mut self, environment: &Environment<'_>) -> Result<Self, Error> {
         self.take_encoded()?;
         self.settings.fill_from(environment)?;
         Ok(self)
     }
 
-    /// Moves the encoded key into the settings, where it must be before the environment is asked.
+    /// Moves the encoded key into the settings, which must happen before they are filled from the
+    /// environment.
     fn take_encoded(&mut self) -> Result<(), Error> {
         match self.encoded.take() {
-            Some(encoded) => self.settings.fill_from_encoded(encoded.expose(), "the encoded API key given"),
+            Some(encoded) => self.settings.fill_from_encoded(encoded.expose(), "the given API key"),
             None => Ok(()),
         }
     }
 
-    /// Makes the client. Reads CA files; sends nothing.
+    /// Builds the client. Reads the CA files, but sends nothing.
     ///
     /// # Errors
-    /// When endpoint or credentials are missing or malformed, or a CA file cannot be read.
+    /// [`is_configuration`](Error::is_configuration) if the endpoint or the credentials are missing or
+    /// malformed, or a CA file cannot be read.
     pub fn build(mut self) -> Result<Client, Error> {
         self.take_encoded()?;
         let Some(endpoint) = &self.settings.endpoint else {
-            return Err(self.settings.missing("is no endpoint"));
+            return Err(self.settings.missing("endpoint"));
         };
         let Some(credentials) = self.settings.credentials.clone() else {
-            return Err(self.settings.missing("are no credentials"));
+            return Err(self.settings.missing("credentials"));
         };
         if credentials.value.client_id.is_empty() || credentials.value.client_secret.expose().is_empty() {
             return Err(Error::configuration("the client id and the secret must not be empty"));
@@ -278,20 +283,22 @@ impl ClientBuilder {
             authorities.extend(read_authorities(source)?);
         }
         let user_agent: HeaderValue = self.user_agent.parse().map_err(|error| {
-            Error::configuration("the user agent has characters that no header can hold").caused_by(error)
+            Error::configuration("the user agent contains characters that no header may contain")
+                .caused_by(error)
         })?;
         let calls = ClientConfig::new(endpoint.value.uri())
             .with_protocol(self.protocol.into())
             .with_default_header(http::header::USER_AGENT, user_agent.clone());
-        let login = Login::new(
-            endpoint.value.clone(),
-            credentials.value.clone(),
-            self.settings.scopes,
-            calls.clone(),
+        let login = Login {
+            endpoint: endpoint.value.clone(),
+            credentials: credentials.value.clone(),
+            scopes: self.settings.scopes,
+            calls: calls.clone(),
             user_agent,
-            self.retries,
-            self.token_cache,
-        );
+            retries: self.retries,
+            cache: self.token_cache,
+            discovery: SingleFlight::default(),
+        };
         Ok(Client::new(Inner {
             endpoint,
             credentials,

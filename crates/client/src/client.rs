@@ -1,4 +1,4 @@
-//! [`Client`]: a server, and the credentials to call it with.
+//! [`Client`]: calls a server with an API key.
 
 use std::{
     fmt,
@@ -26,13 +26,15 @@ use crate::{
     transport::Transport,
 };
 
-/// A server, and the credentials to call it with.
+/// A client of one server, with the credentials of one API key.
 ///
-/// Cloning is cheap, and clones share connections and the access token. A client logs in when it first needs
-/// to: it asks the server how (`AuthMetadataService`), fetches a token by client credentials (RFC 6749
-/// section 4.4), and sends it with every call. The token is refreshed 60 s before it expires, or after 80 %
-/// of its life when that is later; many calls at once cause one login. A call that is refused as
-/// unauthenticated logs in anew and is made once more, so that a rotated signing key heals by itself.
+/// Cloning is cheap, and clones share connections and the access token.
+///
+/// The first call logs in: it reads the server's metadata (`AuthMetadataService`) and fetches a token by
+/// client credentials (RFC 6749 section 4.4), which every call then sends. The client refreshes the token
+/// 60 s before it expires, or after 80 % of its lifetime if that is later. Concurrent calls share one
+/// login. A call that fails as unauthenticated logs in again and is retried once, so that clients recover
+/// from a rotated signing key.
 ///
 /// ```no_run
 /// use gatekey_client::{Client, PlainSecret};
@@ -49,7 +51,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
-/// What [`ClientBuilder::build`](crate::ClientBuilder::build) makes a client of.
 pub(crate) struct Inner {
     pub(crate) endpoint: Sourced<Endpoint>,
     pub(crate) credentials: Sourced<Credentials>,
@@ -60,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) transport: Transport,
     pub(crate) calls: ClientConfig,
     pub(crate) login: Login,
-    /// Of a serverless endpoint: the handle of who calls, which is their organization.
+    /// The caller's handle on a serverless endpoint, which is also its organization.
     pub(crate) user_handle: OnceCell<String>,
 }
 
@@ -69,7 +70,7 @@ impl Client {
         Self(Arc::new(inner))
     }
 
-    /// The endpoint as it was written, without a scheme: what goes into encoded credentials.
+    /// Returns the endpoint as it was given, without a scheme. Encoded credentials contain it.
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
@@ -82,22 +83,23 @@ impl Client {
         self.0.endpoint.value.bare()
     }
 
-    /// The endpoint with its scheme, `https` unless [`ClientBuilder::plaintext`] says otherwise.
+    /// Returns the endpoint with its scheme: `https`, or `http` if
+    /// [`ClientBuilder::plaintext`](crate::ClientBuilder::plaintext) is set.
     pub fn url(&self) -> String {
         self.0.endpoint.value.url()
     }
 
-    /// The client id that the client logs in with.
+    /// Returns the client id that the client logs in with.
     pub fn client_id(&self) -> &str {
         &self.0.credentials.value.client_id
     }
 
-    /// The organization that requests name; none unless the builder or the encoded key has one.
+    /// Returns the organization of requests, if the builder or the encoded key sets one.
     pub fn organization(&self) -> Option<&str> {
         self.0.organization.as_deref()
     }
 
-    /// The first file of CA certificates that are trusted besides the system's; none unless one was named.
+    /// Returns the first file of CA certificates that the client trusts in addition to the system's.
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
@@ -109,23 +111,24 @@ impl Client {
         self.0.ca_file.as_deref()
     }
 
-    /// Where the endpoint was found, in words for people: `GATEKEY_API_KEY`, a file, `the builder`.
+    /// Returns the source of the endpoint, as text for people: `GATEKEY_API_KEY`, a path or `the builder`.
     pub fn endpoint_source(&self) -> &str {
         &self.0.endpoint.source
     }
 
-    /// Where the credentials were found, in words for people.
+    /// Returns the source of the credentials, as text for people.
     pub fn credentials_source(&self) -> &str {
         &self.0.credentials.source
     }
 
-    /// An access token for use elsewhere: the cached one while it is good, else a fetched one.
+    /// Returns an access token for another API: the cached one, or a new one if that is about to expire.
     ///
-    /// It is a secret. Send it as `Bearer` (RFC 6750 section 2.1); do not keep it, ask again.
+    /// The token is a secret. Send it as `Bearer` (RFC 6750 section 2.1), and call this again rather than
+    /// keep it.
     ///
     /// # Errors
-    /// [`is_unauthenticated`](Error::is_unauthenticated) when the credentials are refused, and
-    /// [`is_unavailable`](Error::is_unavailable) when nobody answers.
+    /// [`is_unauthenticated`](Error::is_unauthenticated) if the credentials are rejected, and
+    /// [`is_unavailable`](Error::is_unavailable) if the server cannot be reached.
     ///
     /// ```no_run
     /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
@@ -141,10 +144,10 @@ impl Client {
         Ok(access.token().text().expose().to_owned())
     }
 
-    /// Who the server takes the caller for: `IdentityService/UserInfo`.
+    /// Returns the caller, as the server identifies it: `IdentityService/UserInfo`.
     ///
     /// # Errors
-    /// As [`Client::access_token`].
+    /// The same as [`Client::access_token`].
     ///
     /// ```no_run
     /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
@@ -155,14 +158,14 @@ impl Client {
     pub async fn whoami(&self) -> Result<UserInfo, Error> {
         use flyteidl::service as flyte_1;
         use flyteidl2::auth as flyte_2;
-        let operation = "ask who is calling";
+        let operation = "look up the caller";
         let identity = flyte_2::IdentityServiceClient::new(self.http(), self.calls());
         let request = flyte_2::UserInfoRequest::default();
         let answer =
             self.call(operation, |options| identity.user_info_with_options(request.clone(), options)).await;
         match answer {
             Ok(answer) => Ok(answer.into_owned().into()),
-            // Servers of Flyte 1 know the older name of the service alone.
+            // Flyte 1 servers have only the older name of the service.
             Err(error) if error.is_unimplemented() => {
                 let identity = flyte_1::IdentityServiceClient::new(self.http(), self.calls());
                 let request = flyte_1::UserInfoRequest::default();
@@ -174,7 +177,8 @@ impl Client {
         }
     }
 
-    /// The organization for requests: the configured one, that of a serverless caller, or none.
+    /// Returns the organization for requests: the configured one, or the caller's on a serverless
+    /// endpoint, or none.
     pub(crate) async fn request_organization(&self) -> Result<String, Error> {
         if let Some(organization) = &self.0.organization {
             return Ok(organization.clone());
@@ -189,7 +193,6 @@ impl Client {
         self.0.endpoint.value.serverless_tenant()
     }
 
-    /// The caller's handle on a serverless endpoint.
     pub(crate) async fn user_handle(&self) -> Result<String, Error> {
         let handle = self.0.user_handle.get_or_try_init(|| async {
             let user = self.whoami().await?;
@@ -197,17 +200,16 @@ impl Client {
             handle.filter(|handle| !handle.is_empty()).map(str::to_owned).ok_or_else(|| {
                 Error::new(
                     Kind::FailedPrecondition,
-                    "the server does not say the userhandle of the caller, which its keys are named after",
+                    "cannot name the key: the server's user info has no `userhandle` claim",
                 )
             })
         });
         handle.await.cloned()
     }
 
-    /// Spares a test the question.
     #[cfg(test)]
     pub(crate) fn set_user_handle(&self, handle: &str) {
-        self.0.user_handle.set(handle.to_owned()).expect("nobody asked before");
+        self.0.user_handle.set(handle.to_owned()).expect("it is set only once");
     }
 
     pub(crate) fn http(&self) -> HttpClient {
@@ -222,7 +224,7 @@ impl Client {
         self.0.login.access(&self.0.transport).await
     }
 
-    /// Makes a call of an RPC; `attempt` sends the request once.
+    /// Calls an RPC; `attempt` sends the request once.
     ///
     /// Logs in if there is no valid token, retries while the server is unavailable, and logs in again
     /// once if the token is refused. All attempts share the client's timeout and one `x-request-id`, by

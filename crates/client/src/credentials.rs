@@ -2,7 +2,6 @@
 
 use gatekey_credentials::PlainSecret;
 
-/// A client id and its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) client_id: String,

@@ -1,11 +1,11 @@
-//! [`Endpoint`]: where a server is.
+//! [`Endpoint`]: the address of a server.
 
 use http::{Uri, uri::Authority};
 
 use crate::Error;
 
-/// Endpoints of Union's serverless offering, where a key's client id and organization come from who asks.
-/// The public class knows the same five by name.
+/// Endpoints of Union's serverless offering, where the client id and organization of a key are derived
+/// from the caller. Union's client has the same five.
 const SERVERLESS: [&str; 5] = [
     "serverless-1.us-east-2.s.union.ai",
     "serverless-gcp.cloud-staging.union.ai",
@@ -14,7 +14,7 @@ const SERVERLESS: [&str; 5] = [
     "utt-srv-canary-1.canary.unionai.cloud",
 ];
 
-/// Host, or host and port, and whether it is spoken to in the clear.
+/// A host, or host and port, with the choice between TLS and plaintext.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     bare: String,
@@ -22,42 +22,44 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `https://h:p`, `dns:///h:p` or bare `h:p`. `http://` is read as `https://`, as Flyte's clients
-    /// do, unless `plaintext` is allowed; then whatever does not say `https://` is spoken to in the clear.
+    /// Parses `https://h:p`, `dns:///h:p` or `h:p`.
+    ///
+    /// `http://` means `https://`, as in Flyte's clients. If `plaintext` is allowed, every endpoint
+    /// without `https://` is plaintext.
     pub(crate) fn parse(text: &str, allow_plaintext: bool) -> Result<Self, Error> {
         let text = text.trim();
         let invalid = |why: &str| {
             let shown = crate::error::one_line(text);
-            Error::configuration(format!("the endpoint {shown:?} {why}; write it like https://host:port"))
+            Error::configuration(format!("invalid endpoint {shown:?}: {why}; write it as https://host:port"))
         };
         let bare = gatekey_credentials::encoded_credentials::bare_endpoint(text);
         if bare.is_empty() {
-            return Err(invalid("names no host"));
+            return Err(invalid("it has no host"));
         }
         if bare.contains("://") {
-            return Err(invalid("has a scheme other than https, http or dns"));
+            return Err(invalid("its scheme is not https, http or dns"));
         }
         if bare.contains(['/', '?', '#']) {
-            return Err(invalid("has a path or query"));
+            return Err(invalid("it has a path or query"));
         }
         if bare.contains('@') {
-            return Err(invalid("has a user name"));
+            return Err(invalid("it has a user name"));
         }
-        let authority: Authority = bare.parse().map_err(|_| invalid("is no host and port"))?;
+        let authority: Authority = bare.parse().map_err(|_| invalid("it is not a host and port"))?;
         let after_host = &bare[authority.host().len()..];
-        let port_is_good = after_host.is_empty()
+        let port_is_valid = after_host.is_empty()
             || after_host
                 .strip_prefix(':')
                 .and_then(|port| port.parse::<u16>().ok())
                 .is_some_and(|port| port != 0);
-        if authority.host().is_empty() || !port_is_good {
-            return Err(invalid("has no proper host or port"));
+        if authority.host().is_empty() || !port_is_valid {
+            return Err(invalid("its host or port is invalid"));
         }
         let plaintext = allow_plaintext && !text.starts_with("https://");
         Ok(Self { bare: bare.to_owned(), plaintext })
     }
 
-    /// As written, without scheme: what goes into an encoded key.
+    /// Returns the endpoint without scheme, as encoded credentials contain it.
     pub(crate) fn bare(&self) -> &str {
         &self.bare
     }
@@ -66,16 +68,15 @@ impl Endpoint {
         self.plaintext
     }
 
-    /// With scheme.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", if self.plaintext { "http" } else { "https" }, self.bare)
     }
 
     pub(crate) fn uri(&self) -> Uri {
-        self.url().parse().expect("the authority was parsed when the endpoint was")
+        self.url().parse().expect("`parse` has checked the authority")
     }
 
-    /// The tenant, which is the first label of the host, of a serverless endpoint; none elsewhere.
+    /// Returns the tenant of a serverless endpoint: the first label of its host.
     pub(crate) fn serverless_tenant(&self) -> Option<&str> {
         SERVERLESS.contains(&self.bare()).then(|| self.bare.split('.').next().unwrap_or_default())
     }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_of_writing_it_means_the_same() {
+    fn every_notation_means_the_same_endpoint() {
         for text in ["https://h:8443", "dns:///h:8443", "h:8443", "http://h:8443", " https://h:8443/ "] {
             assert_eq!(url(text, false), "https://h:8443");
         }
@@ -99,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn only_an_explicit_choice_speaks_in_the_clear() {
+    fn plaintext_must_be_allowed_explicitly() {
         assert_eq!(url("http://h:1", true), "http://h:1");
         assert_eq!(url("h:1", true), "http://h:1");
         assert_eq!(url("https://h:1", true), "https://h:1");
     }
 
     #[test]
-    fn what_is_no_endpoint_says_why() {
+    fn an_invalid_endpoint_is_refused_with_the_reason() {
         for (text, why) in [
             ("", "no host"),
             ("https://", "no host"),
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn serverless_endpoints_are_known_by_name() {
+    fn serverless_endpoints_are_recognized_by_name() {
         let endpoint = Endpoint::parse("dns:///serverless-gcp.cloud-staging.union.ai", false).unwrap();
         assert_eq!(endpoint.serverless_tenant(), Some("serverless-gcp"));
         assert_eq!(Endpoint::parse("flyte.example.com", false).unwrap().serverless_tenant(), None);

@@ -1,50 +1,51 @@
-//! [`Environment`]: what a process finds around it, as an argument.
+//! [`Environment`]: environment variables and directories, as an argument.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
-/// Environment variables that hold an encoded key, in the order in which they are asked.
+/// Variables with an encoded key, in order of precedence.
 pub(crate) const KEY_VARIABLES: [&str; 3] = ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"];
-/// The environment variable that holds the endpoint.
 pub(crate) const ENDPOINT_VARIABLE: &str = "GATEKEY_ENDPOINT";
-/// The environment variable that names a file of CA certificates.
 pub(crate) const CA_VARIABLE: &str = "GATEKEY_CA_FILE";
-/// The one that every program knows. It often names the system's certificates, so a file of Flyte's goes before it.
+/// OpenSSL's variable. It often names the system's certificates, so `caCertFilePath` in Flyte's
+/// configuration takes precedence.
 pub(crate) const COMMON_CA_VARIABLE: &str = "SSL_CERT_FILE";
-/// Environment variables that name one of Flyte's files, in the order in which they are asked.
+/// Variables that name a configuration file of Flyte, in order of precedence.
 pub(crate) const CONFIG_VARIABLES: [&str; 2] = ["UCTL_CONFIG", "FLYTECTL_CONFIG"];
 
-/// Every environment variable that settings come from, and what it means.
+/// The environment variables that [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) reads,
+/// and their meanings.
 ///
-/// `clientSecretEnvVar` in one of Flyte's files names one more.
+/// `clientSecretEnvVar` in Flyte's configuration file may name another one.
 ///
 /// ```
 /// let names: Vec<_> = gatekey_client::VARIABLES.iter().map(|(name, _)| *name).collect();
 /// assert!(names.contains(&"GATEKEY_API_KEY"));
 /// ```
 pub const VARIABLES: [(&str, &str); 9] = [
-    (ENDPOINT_VARIABLE, "The server's URL; goes before the endpoint in an encoded key"),
-    (KEY_VARIABLES[0], "An encoded key; its endpoint may have a port"),
-    (KEY_VARIABLES[1], "The same, when that is not set"),
-    (KEY_VARIABLES[2], "The same, when neither is set"),
-    (CA_VARIABLE, "A file with CA certificates in PEM, trusted besides the system's"),
+    (ENDPOINT_VARIABLE, "URL of the server. Overrides the endpoint in an encoded key"),
+    (KEY_VARIABLES[0], "Encoded API key. Its endpoint may have a port"),
+    (KEY_VARIABLES[1], "Encoded API key, used if `GATEKEY_API_KEY` is not set"),
+    (KEY_VARIABLES[2], "Encoded API key, used if neither `GATEKEY_API_KEY` nor `FLYTE_API_KEY` is set"),
+    (CA_VARIABLE, "PEM file of CA certificates to trust in addition to the system's"),
     (
         COMMON_CA_VARIABLE,
-        "The same, when neither that nor `caCertFilePath` in the file of Flyte's that counts names one; and in place \
-         of the system's, as OpenSSL has it",
+        "PEM file of CA certificates that replaces the system's, as in OpenSSL. Also used like `GATEKEY_CA_FILE` if \
+         neither that variable nor `caCertFilePath` in Flyte's configuration is set",
     ),
-    ("SSL_CERT_DIR", "A directory with CA certificates, in place of the system's, as OpenSSL has it"),
-    (CONFIG_VARIABLES[0], "One of Flyte's configuration files"),
-    (CONFIG_VARIABLES[1], "The same, when that is not set"),
+    ("SSL_CERT_DIR", "Directory of CA certificates that replaces the system's, as in OpenSSL"),
+    (CONFIG_VARIABLES[0], "Configuration file of Flyte"),
+    (CONFIG_VARIABLES[1], "Configuration file of Flyte, used if `UCTL_CONFIG` is not set"),
 ];
 
-/// Environment variables, home directory and working directory, from which settings are completed.
+/// Environment variables, a home directory and a working directory, from which a
+/// [`ClientBuilder`](crate::ClientBuilder) reads missing settings.
 ///
-/// [`ClientBuilder::fill_from_env`](crate::ClientBuilder::fill_from_env) uses the process's own;
-/// [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) takes any, so that tests and embedders need
-/// not change a whole process. A variable that is set and empty counts as unset.
+/// [`ClientBuilder::fill_from_env`](crate::ClientBuilder::fill_from_env) reads those of the process.
+/// [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) takes any `Environment`, so that tests
+/// and embedders need not change those of the process. An empty variable counts as unset.
 ///
 /// ```
 /// use gatekey_client::{Client, Environment};
@@ -64,7 +65,7 @@ pub struct Environment<'a> {
 }
 
 impl<'a> Environment<'a> {
-    /// An environment of these variables and directories; without a home its files are not looked for.
+    /// Creates an environment. Without a home directory, the files there are not searched.
     pub fn new(
         variable: &'a dyn Fn(&str) -> Option<String>,
         home: Option<PathBuf>,
@@ -85,7 +86,7 @@ impl<'a> Environment<'a> {
         &self.working_directory
     }
 
-    /// A path as Flyte reads it: relative to the working directory.
+    /// Resolves a path relative to the working directory, as Flyte does.
     pub(crate) fn resolve(&self, path: &str) -> PathBuf {
         self.working_directory.join(path)
     }

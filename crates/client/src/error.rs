@@ -1,21 +1,22 @@
-//! [`Error`]: everything that can go wrong, in one type.
+//! [`Error`]: the one error type of this crate.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
 use http::header;
 
-/// What to do about a certificate that is not trusted.
-const CA_HINT: &str = "if the server has a private CA, name the file with its certificate in GATEKEY_CA_FILE";
-/// Longest part of a message that comes from a server.
+const CA_HINT: &str = "if the server uses a private CA, set GATEKEY_CA_FILE to its certificate file";
+/// The longest part of a message that comes from a server, in characters.
 const MAX_REMOTE_TEXT: usize = 500;
 
-/// Everything that can go wrong in this crate, one sentence each as [`Display`](fmt::Display).
+/// The error of every operation in this crate. [`Display`](fmt::Display) prints one sentence, with the
+/// [hint](Error::hint).
 ///
-/// The type is opaque so that kinds can be added without breaking anybody; ask the predicates. Cloning is
-/// cheap: callers that waited for the same login share its error. No message holds a secret.
+/// The type is opaque, so that kinds of errors can be added compatibly; the predicates distinguish them.
+/// Cloning is cheap: callers that waited for the same login share its error. No message contains a
+/// secret.
 ///
-/// # Example: tell an absent key from other failures
+/// # Example: handle a missing key
 /// ```no_run
 /// use gatekey_client::{ApiKey, Client};
 ///
@@ -23,7 +24,7 @@ const MAX_REMOTE_TEXT: usize = 500;
 /// let client = Client::from_env()?;
 /// match ApiKey::get(&client, "ci").await {
 ///     Ok(key) => println!("{} exists", key.client_id()),
-///     Err(error) if error.is_not_found() => println!("there is no such key"),
+///     Err(error) if error.is_not_found() => println!("the key does not exist"),
 ///     Err(error) => return Err(error),
 /// }
 /// # Ok(())
@@ -40,7 +41,7 @@ struct Inner {
     source: Option<SharedSource>,
 }
 
-/// The kinds of errors: trouble before anything is sent, then the codes of the Connect protocol.
+/// `Configuration`, which is raised before any request, and the codes of the Connect protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Configuration,
@@ -105,7 +106,7 @@ impl Kind {
         }
     }
 
-    /// `ErrorCode` may grow, so it is mapped by name; a code of tomorrow is unknown today.
+    /// Maps a code by its name: `ErrorCode` is non-exhaustive, and a new code becomes `Unknown`.
     fn of(code: ErrorCode) -> Self {
         Self::ALL.into_iter().find(|kind| kind.code() == code.as_str()).unwrap_or(Self::Unknown)
     }
@@ -127,11 +128,10 @@ impl Error {
     pub(crate) fn timed_out(operation: &str, after: Duration) -> Self {
         Self::new(
             Kind::DeadlineExceeded,
-            format!("could not {operation}: no answer within {} s", after.as_secs_f32()),
+            format!("could not {operation}: no response within {} s", after.as_secs_f32()),
         )
     }
 
-    /// The same error with the error beneath it.
     pub(crate) fn caused_by(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.with(|inner| inner.source = Some(Arc::new(source)))
     }
@@ -152,16 +152,16 @@ impl Error {
         Self(Arc::new(inner))
     }
 
-    /// What an RPC failed with; `operation` completes "could not ...", `server` is where it was sent.
+    /// Converts the error of a request to `server`; `operation` completes "could not ...".
     pub(crate) fn of_call(operation: &str, server: &str, error: ConnectError) -> Self {
         let kind = Kind::of(error.code);
         if let Some(cause) = deepest_cause(&error) {
             return Self::of_transport(operation, server, kind, &cause).caused_by(error);
         }
-        let said = error.message.as_deref().map(|text| one_line(without_page(text, &error)));
-        let said = said.filter(|text| !text.is_empty());
-        let said = said.unwrap_or_else(|| kind.code().replace('_', " "));
-        Self::new(kind, format!("could not {operation}: {said}")).caused_by(error)
+        let reason = error.message.as_deref().map(|text| one_line(without_html(text, &error)));
+        let reason = reason.filter(|text| !text.is_empty());
+        let reason = reason.unwrap_or_else(|| kind.code().replace('_', " "));
+        Self::new(kind, format!("could not {operation}: {reason}")).caused_by(error)
     }
 
     fn of_transport(operation: &str, server: &str, kind: Kind, cause: &Cause) -> Self {
@@ -170,18 +170,18 @@ impl Error {
                 format!("could not {operation}: the certificate of {server} is not trusted ({reason})")
             }
             Cause::Tls(reason) => {
-                format!("could not {operation}: no TLS connection with {server} ({reason})")
+                format!("could not {operation}: the TLS handshake with {server} failed ({reason})")
             }
             Cause::Unreachable(reason) => {
                 format!("could not {operation}: cannot reach {server} ({reason})")
             }
-            Cause::BrokeOff(reason) => {
-                format!("could not {operation}: the connection with {server} broke off ({reason})")
+            Cause::Lost(reason) => {
+                format!("could not {operation}: the connection to {server} was lost ({reason})")
             }
         };
         let hint = match cause {
             Cause::Certificate(_) => Some(CA_HINT),
-            Cause::Tls(_) | Cause::Unreachable(_) | Cause::BrokeOff(_) => None,
+            Cause::Tls(_) | Cause::Unreachable(_) | Cause::Lost(_) => None,
         };
         Self::new(kind, message).with(|inner| inner.hint = hint)
     }
@@ -190,7 +190,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The error's code: `configuration`, or a code of the Connect protocol such as `not_found`.
+    /// Returns the code: `configuration`, or a code of the Connect protocol such as `not_found`.
     ///
     /// ```
     /// let error = gatekey_client::Client::builder().build().unwrap_err();
@@ -200,7 +200,8 @@ impl Error {
         self.0.kind.code()
     }
 
-    /// The `x-request-id` of the call that failed, to find it in the server's log; none before a call.
+    /// Returns the `x-request-id` of the failed call, by which the server's log names it; `None` if no
+    /// request was sent.
     ///
     /// ```
     /// let error = gatekey_client::Client::builder().build().unwrap_err();
@@ -210,7 +211,7 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    /// What to do about it, when there is something; part of the message already.
+    /// Returns what to do about the error, if this crate knows. `Display` prints it as well.
     ///
     /// ```
     /// let error = gatekey_client::Client::builder().build().unwrap_err();
@@ -220,7 +221,7 @@ impl Error {
         self.0.hint
     }
 
-    /// Settings are missing, contradictory or unreadable; nothing was sent.
+    /// Whether settings are missing, contradictory or unreadable. No request was sent.
     ///
     /// ```
     /// assert!(gatekey_client::Client::builder().build().unwrap_err().is_configuration());
@@ -229,60 +230,61 @@ impl Error {
         self.kind() == Kind::Configuration
     }
 
-    /// The key does not exist, or not in that organization.
+    /// Whether the key does not exist in this organization.
     pub fn is_not_found(&self) -> bool {
         self.kind() == Kind::NotFound
     }
 
-    /// A key with that client id exists already.
+    /// Whether a key with this client id already exists.
     pub fn is_already_exists(&self) -> bool {
         self.kind() == Kind::AlreadyExists
     }
 
-    /// A value breaks a rule; the message names it.
+    /// Whether a value breaks a rule, which the message names.
     pub fn is_invalid_argument(&self) -> bool {
         self.kind() == Kind::InvalidArgument
     }
 
-    /// The credentials are wrong, expired, disabled or revoked.
+    /// Whether the credentials are wrong, expired, disabled or revoked.
     pub fn is_unauthenticated(&self) -> bool {
         self.kind() == Kind::Unauthenticated
     }
 
-    /// The credentials are good, but do not allow this.
+    /// Whether the credentials are valid, but do not permit the call.
     pub fn is_permission_denied(&self) -> bool {
         self.kind() == Kind::PermissionDenied
     }
 
-    /// The server cannot be reached or refuses work for now.
+    /// Whether the server cannot be reached or is temporarily unavailable.
     pub fn is_unavailable(&self) -> bool {
         self.kind() == Kind::Unavailable
     }
 
-    /// No answer came in time; the change may have been made all the same.
+    /// Whether the call timed out. The server may have made the change nevertheless.
     pub fn is_timeout(&self) -> bool {
         self.kind() == Kind::DeadlineExceeded
     }
 
-    /// The server lacks the method: for `rotate` and its like, it is not a Gatekey.
+    /// Whether the server lacks the method. Servers other than Gatekey lack `rotate`, for example.
     pub fn is_unimplemented(&self) -> bool {
         self.kind() == Kind::Unimplemented
     }
 
-    /// The key's state does not allow it.
+    /// Whether the state of the key or the server prevents the call.
     pub fn is_failed_precondition(&self) -> bool {
         self.kind() == Kind::FailedPrecondition
     }
 
-    /// Too many requests, or too large a message.
+    /// Whether the caller sent too many requests, or too large a message.
     pub fn is_resource_exhausted(&self) -> bool {
         self.kind() == Kind::ResourceExhausted
     }
 
-    /// Whether the same call may succeed later: unavailable, timed out, exhausted or aborted.
+    /// Whether the same call may succeed later: the server was unavailable, or the call timed out,
+    /// exceeded a limit or was aborted.
     ///
-    /// An unavailable server was already tried again as often as
-    /// [`ClientBuilder::retries`](crate::ClientBuilder::retries) says.
+    /// The client has already retried an unavailable server, up to
+    /// [`ClientBuilder::retries`](crate::ClientBuilder::retries) times.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             Kind::Unavailable | Kind::DeadlineExceeded | Kind::ResourceExhausted | Kind::Aborted => true,
@@ -330,23 +332,23 @@ impl StdError for Error {
     }
 }
 
-/// Why no answer came.
+/// Why a request got no response.
 enum Cause {
     Certificate(String),
     Tls(String),
-    /// There was no connection, so the request was never sent.
+    /// There was no connection, so the request was not sent.
     Unreachable(String),
-    BrokeOff(String),
+    Lost(String),
 }
 
-/// Whether the connection ended before an answer came, so that nobody knows whether the server did what it
-/// was asked.
+/// Whether the connection ended before a response arrived, so that the server may or may not have
+/// executed the request.
 pub(crate) fn connection_was_lost(error: &ConnectError) -> bool {
-    matches!(deepest_cause(error), Some(Cause::BrokeOff(_)))
+    matches!(deepest_cause(error), Some(Cause::Lost(_)))
 }
 
-/// Looks under a transport's error, whose own text ("client error (Connect)") hides the cause; none for
-/// what a server said, which has nothing beneath.
+/// Finds the cause of a transport error, whose own text ("client error (Connect)") hides it. Returns
+/// `None` for an error that a server returned, which has no source.
 fn deepest_cause(error: &ConnectError) -> Option<Cause> {
     let mut link = error.source()?;
     let mut connected = true;
@@ -362,21 +364,21 @@ fn deepest_cause(error: &ConnectError) -> Option<Cause> {
                 other => Cause::Tls(one_line(&other.to_string())),
             });
         }
-        // The source of an io::Error is the source of what it wraps, which skips the wrapped error itself.
-        let beneath = match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // The `source` of an io::Error is the source of the wrapped error, so it skips that error itself.
+        let source = match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => link.source(),
         };
-        let Some(next) = beneath else {
+        let Some(next) = source else {
             let reason = one_line(&link.to_string());
-            return Some(if connected { Cause::BrokeOff(reason) } else { Cause::Unreachable(reason) });
+            return Some(if connected { Cause::Lost(reason) } else { Cause::Unreachable(reason) });
         };
         link = next;
     }
 }
 
-/// Leaves of a page for browsers, as proxies and other web servers send it, only what is said before it: the status.
-fn without_page<'t>(text: &'t str, error: &ConnectError) -> &'t str {
+/// Keeps only the status before an HTML page, which proxies and web servers send.
+fn without_html<'t>(text: &'t str, error: &ConnectError) -> &'t str {
     let content_type = error.response_headers().get(header::CONTENT_TYPE);
     if content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html")) {
         text.split_once(": ").map_or(text, |(status, _)| status)
@@ -385,7 +387,7 @@ fn without_page<'t>(text: &'t str, error: &ConnectError) -> &'t str {
     }
 }
 
-/// Text from elsewhere made fit for a message: one line, no control characters, of bounded length.
+/// Sanitizes untrusted text for a message: replaces control characters, and truncates it.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line: String = text
         .trim()
@@ -404,19 +406,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_of_the_protocol_keeps_its_name() {
+    fn every_protocol_code_keeps_its_name() {
         let mut seen = 0;
         for code in (1..=16).filter_map(ErrorCode::from_grpc_code) {
-            let error = Error::of_call("try", "h", ConnectError::new(code, "said"));
+            let error = Error::of_call("try", "h", ConnectError::new(code, "reason"));
             assert_eq!(error.code(), code.as_str());
-            assert_eq!(error.to_string(), "could not try: said");
+            assert_eq!(error.to_string(), "could not try: reason");
             seen += 1;
         }
         assert_eq!(seen, 16);
     }
 
     #[test]
-    fn each_predicate_knows_its_code_alone() {
+    fn each_predicate_matches_only_its_code() {
         type Predicate = fn(&Error) -> bool;
         let predicates: [(&str, Predicate); 11] = [
             ("configuration", Error::is_configuration),
@@ -439,28 +441,28 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_not_trusted_is_said_with_what_to_do() {
+    fn an_untrusted_certificate_comes_with_a_hint() {
         let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         let error = ConnectError::unavailable_from_transport("HTTPS request failed", wrapped);
         let error = Error::of_call("list API keys", "https://h:1", error);
         assert!(error.is_unavailable());
-        let said = error.to_string();
-        assert!(said.contains("certificate of https://h:1 is not trusted"), "{said}");
-        assert!(said.contains("GATEKEY_CA_FILE"), "{said}");
+        let message = error.to_string();
+        assert!(message.contains("certificate of https://h:1 is not trusted"), "{message}");
+        assert!(message.contains("GATEKEY_CA_FILE"), "{message}");
         assert!(error.source().is_some());
     }
 
     #[test]
-    fn a_message_from_a_server_is_one_bounded_line() {
+    fn a_servers_message_becomes_one_short_line() {
         let error = ConnectError::not_found(format!("a\nb\x1b[31m{}", "x".repeat(1000)));
-        let said = Error::of_call("try", "h", error).to_string();
-        assert!(said.starts_with("could not try: a b [31mxx"), "{said}");
-        assert!(said.chars().count() < 600 && !said.contains('\x1b'));
+        let message = Error::of_call("try", "h", error).to_string();
+        assert!(message.starts_with("could not try: a b [31mxx"), "{message}");
+        assert!(message.chars().count() < 600 && !message.contains('\x1b'));
     }
 
     #[test]
-    fn of_a_page_for_browsers_the_status_is_said() {
+    fn an_html_page_is_reduced_to_its_status() {
         let mut error =
             ConnectError::new(ErrorCode::Unimplemented, "HTTP error 404: <html>\n<p>a: b</p></html>");
         let page = http::HeaderValue::from_static("text/html; charset=utf-8");
@@ -471,8 +473,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_message_from_a_server_is_replaced_by_the_code() {
-        let said = Error::of_call("try", "h", ConnectError::not_found("")).to_string();
-        assert_eq!(said, "could not try: not found");
+    fn an_empty_message_is_replaced_by_the_code() {
+        let message = Error::of_call("try", "h", ConnectError::not_found("")).to_string();
+        assert_eq!(message, "could not try: not found");
     }
 }

@@ -1,4 +1,4 @@
-//! Flyte's own `config.yaml`: where it lies and what of it matters here.
+//! [`FlyteConfig`]: Flyte's own `config.yaml`.
 
 use std::{
     fs, io,
@@ -10,10 +10,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{Environment, Error, credentials::Credentials, environment::CONFIG_VARIABLES, error::one_line};
 
-/// Largest file that is read; a real one has a few hundred bytes.
+/// The largest file to read, in bytes. A real one has a few hundred.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// The file that was found.
 pub(crate) struct FlyteConfig {
     pub(crate) path: PathBuf,
     pub(crate) admin: Admin,
@@ -24,7 +23,7 @@ struct File {
     admin: Option<Admin>,
 }
 
-/// Section `admin`: how to reach the control plane.
+/// Section `admin`: the connection to the control plane.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Admin {
@@ -38,7 +37,7 @@ pub(crate) struct Admin {
     pub(crate) ca_cert_file_path: Option<String>,
 }
 
-/// A list, or a string of several separated by commas or blanks: Flyte reads both.
+/// Reads a list, or a string with separating commas or white space, as Flyte does.
 fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -55,17 +54,17 @@ fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Strin
     }))
 }
 
-/// One place to look.
+/// A path that may have a configuration file.
 struct Place {
     path: PathBuf,
-    /// A variable names it, so it must be there.
+    /// The variable that names the path. The file must then exist.
     named_by: Option<&'static str>,
-    /// `config.yaml` beside any program may be that program's and not Flyte's.
+    /// `./config.yaml` may belong to any program.
     may_be_foreign: bool,
 }
 
-/// The first file with a section `admin`, in the order that Flyte documents. What held nothing is added to
-/// `tried`.
+/// Finds the first file with a section `admin`, in the order that Flyte documents. Adds the other places
+/// to `tried`.
 pub(crate) fn find(
     environment: &Environment<'_>,
     tried: &mut Vec<String>,
@@ -89,12 +88,12 @@ pub(crate) fn find(
             Ok(Some(File { admin: Some(admin) })) => {
                 return Ok(Some(FlyteConfig { path: place.path, admin }));
             }
-            Ok(Some(File { admin: None }) | None) => tried.push(format!("{shown} (no section admin)")),
-            Err(_) if place.may_be_foreign => tried.push(format!("{shown} (no file of Flyte's)")),
+            Ok(Some(File { admin: None }) | None) => tried.push(format!("{shown} (no section `admin`)")),
+            Err(_) if place.may_be_foreign => tried.push(format!("{shown} (not a Flyte configuration)")),
             Err(error) => {
                 let text = error.to_string();
                 let why = one_line(text.lines().next().unwrap_or_default());
-                return Err(Error::configuration(format!("cannot understand {shown}: {why}")));
+                return Err(Error::configuration(format!("cannot parse {shown}: {why}")));
             }
         }
     }
@@ -103,7 +102,7 @@ pub(crate) fn find(
 
 fn read(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.len() > MAX_SIZE {
-        return Err(io::Error::other(format!("it is larger than {MAX_SIZE} bytes")));
+        return Err(io::Error::other(format!("the file is larger than {MAX_SIZE} bytes")));
     }
     fs::read_to_string(path)
 }
@@ -133,21 +132,21 @@ fn places(environment: &Environment<'_>) -> Vec<Place> {
 }
 
 impl FlyteConfig {
-    /// Client id and secret, none when the file means another way to log in.
+    /// Returns client id and secret, or `None` if the file configures another way to log in.
     pub(crate) fn credentials(&self, environment: &Environment<'_>) -> Result<Option<Credentials>, Error> {
         let file = self.path.display();
         let admin = &self.admin;
         let wants_secret =
             admin.auth_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("ClientSecret"));
         let secret = match (&admin.client_secret_location, &admin.client_secret_env_var) {
-            // As in Flyte, a variable that is set beats the file.
+            // As in Flyte, the variable takes precedence over the file.
             (_, Some(variable)) if environment.variable(variable).is_some() => environment.variable(variable),
             (Some(location), _) => {
                 let path = environment.resolve(location);
                 let text = fs::read_to_string(&path).map_err(|error| {
                     let shown = path.display();
                     Error::configuration(format!(
-                        "cannot read {shown}, the clientSecretLocation of {file}: {error}"
+                        "cannot read {shown}, the `clientSecretLocation` in {file}: {error}"
                     ))
                     .caused_by(error)
                 })?;
@@ -155,13 +154,13 @@ impl FlyteConfig {
             }
             (None, Some(variable)) => {
                 return Err(Error::configuration(format!(
-                    "the variable {variable}, the clientSecretEnvVar of {file}, is not set"
+                    "the variable {variable}, the `clientSecretEnvVar` in {file}, is not set"
                 )));
             }
             (None, None) if wants_secret => {
                 return Err(Error::configuration(format!(
-                    "{file} says authType ClientSecret, but neither clientSecretLocation nor \
-                     clientSecretEnvVar"
+                    "{file} has the authType ClientSecret, but neither `clientSecretLocation` nor \
+                     `clientSecretEnvVar`"
                 )));
             }
             (None, None) => None,
@@ -172,9 +171,11 @@ impl FlyteConfig {
                 client_secret: PlainSecret::new(secret),
             })),
             (Some(_), Some(_)) => {
-                Err(Error::configuration(format!("the client secret that {file} names is empty")))
+                Err(Error::configuration(format!("the client secret configured in {file} is empty")))
             }
-            (None, Some(_)) => Err(Error::configuration(format!("{file} names a secret but no clientId"))),
+            (None, Some(_)) => {
+                Err(Error::configuration(format!("{file} has a client secret, but no `clientId`")))
+            }
             (_, None) => Ok(None),
         }
     }

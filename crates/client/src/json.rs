@@ -1,4 +1,4 @@
-//! Proto3 JSON as the protobuf library for Python writes it.
+//! API keys as proto3 JSON, identical to the output of protobuf for Python.
 
 use std::io;
 
@@ -10,11 +10,12 @@ use serde_json::{
 
 use crate::{Error, error::Kind};
 
-/// What protobuf's `MessageToDict` gives for a message: names in camelCase, unset fields left out.
+/// Converts a message to JSON as protobuf's `MessageToDict` does: with names in camelCase, and without
+/// unset fields.
 ///
 /// # Errors
-/// [`is_invalid_argument`](Error::is_invalid_argument) when a date is before the year 1 or after 9999, which
-/// JSON cannot say (`google.protobuf.Timestamp`).
+/// [`is_invalid_argument`](Error::is_invalid_argument) if a date is before the year 1 or after 9999, the
+/// range of `google.protobuf.Timestamp` in JSON.
 ///
 /// ```
 /// let app = gatekey_client::App { client_id: "ci".into(), ..Default::default() };
@@ -28,8 +29,8 @@ pub fn to_dict(app: &App) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// What protobuf's `MessageToJson` prints for a message: two blanks of indentation, fields in the order of
-/// their numbers, everything but printable ASCII escaped.
+/// Prints a message as protobuf's `MessageToJson` does: indented by two spaces, with fields in the order
+/// of their numbers, and with all but printable ASCII escaped.
 ///
 /// # Errors
 /// As [`to_dict`].
@@ -48,10 +49,11 @@ pub fn to_json(app: &App) -> Result<String, Error> {
 }
 
 fn date_out_of_range(error: serde_json::Error) -> Error {
-    Error::new(Kind::InvalidArgument, "the API key has a date that JSON cannot say").caused_by(error)
+    let message = "the API key has a date outside the years 1 to 9999, which JSON cannot represent";
+    Error::new(Kind::InvalidArgument, message).caused_by(error)
 }
 
-/// Pretty-prints, and escapes as Python's `json.dumps` does by default.
+/// Indents and escapes as Python's `json.dumps` does by default.
 struct AsciiFormatter(PrettyFormatter<'static>);
 
 impl Formatter for AsciiFormatter {
@@ -61,7 +63,7 @@ impl Formatter for AsciiFormatter {
             if matches!(character, ' '..='~') {
                 writer.write_all(&[character as u8])?;
             } else {
-                // Beyond the basic plane JSON has two escapes, a surrogate pair (RFC 8259 section 7).
+                // Outside the basic plane, JSON escapes a surrogate pair (RFC 8259 section 7).
                 for unit in character.encode_utf16(&mut units) {
                     write!(writer, "\\u{unit:04x}")?;
                 }

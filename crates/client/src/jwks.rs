@@ -1,4 +1,4 @@
-//! [`KeySet`]: an issuer's published keys (RFC 7517), and where they are fetched from.
+//! [`KeySet`]: an issuer's published keys (RFC 7517), and [`Source`], which fetches them.
 
 use std::time::Duration;
 
@@ -17,36 +17,33 @@ use crate::{
     transport::Transport,
 };
 
-/// Largest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
-/// The most keys of a set that are read; an issuer has a few.
+/// The largest response to read, in bytes.
+const MAX_RESPONSE: usize = 1 << 20;
+/// The most keys to read from a set. An issuer has a few.
 const MAX_KEYS: usize = 100;
-
-/// Keys that were fetched together.
 pub(crate) struct KeySet {
     keys: Vec<VerifyingKey>,
     fetched_at: Instant,
 }
 
 impl KeySet {
-    /// The keys that a token may be signed with: of its key id when it has one, else of its algorithm. The key says
-    /// which algorithm it is for, never the token.
+    /// Returns the keys that may have signed a token: those with its key id, if it has one, and its
+    /// algorithm. A key verifies only its own algorithm, whatever the token's header says.
     pub(crate) fn candidates(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &VerifyingKey> {
-        let fits =
+        let matches =
             move |key: &&VerifyingKey| key.algorithm() == algorithm && kid.is_none_or(|kid| key.kid() == kid);
-        self.keys.iter().filter(fits)
+        self.keys.iter().filter(matches)
     }
 
     pub(crate) fn fetched_at(&self) -> Instant {
         self.fetched_at
     }
 
-    /// Reads a set. Keys for another purpose or of a kind that is not known here are left out, as RFC 7517 section 5
-    /// has it.
+    /// Reads a set, and skips keys of another use or an unknown type (RFC 7517 section 5).
     fn read(set: PublishedKeys, fetched_at: Instant) -> Self {
         let keys = set.keys.into_iter().take(MAX_KEYS);
         Self { keys: keys.filter_map(|key| verifying_key(key).ok()).collect(), fetched_at }
@@ -58,7 +55,7 @@ struct PublishedKeys {
     keys: Vec<Value>,
 }
 
-/// A key as anybody publishes it: what RFC 7517 leaves open is optional.
+/// A key as any issuer may publish it, with the optional members of RFC 7517.
 #[derive(Deserialize)]
 struct PublishedKey {
     kty: String,
@@ -73,42 +70,42 @@ struct PublishedKey {
     e: Option<String>,
 }
 
-/// The algorithm of that name. `Ed25519` is what RFC 9864 calls the one that `EdDSA` means here.
+/// Parses the name of an algorithm. `Ed25519` (RFC 9864) is another name for `EdDSA` with that curve.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     let name = if name == "Ed25519" { "EdDSA" } else { name };
     name.parse().ok()
 }
 
-/// The key was not made to verify tokens with, or not by us.
-struct NotOurs;
+/// The key is not for signatures, or of a type that this crate does not support.
+struct Unusable;
 
-fn verifying_key(key: Value) -> Result<VerifyingKey, NotOurs> {
+fn verifying_key(key: Value) -> Result<VerifyingKey, Unusable> {
     let PublishedKey { kty, key_use, alg, kid, crv, x, y, n, e } =
-        serde_json::from_value(key).map_err(|_| NotOurs)?;
+        serde_json::from_value(key).map_err(|_| Unusable)?;
     let algorithm = match (kty.as_str(), crv.as_deref()) {
         ("EC", Some("P-256")) => Algorithm::ES256,
         ("OKP", Some("Ed25519")) => Algorithm::EdDSA,
         ("RSA", _) => Algorithm::RS256,
-        _ => return Err(NotOurs),
+        _ => return Err(Unusable),
     };
     let for_signatures = key_use.as_deref().is_none_or(|key_use| key_use == "sig");
     if !for_signatures || alg.is_some_and(|alg| self::algorithm(&alg) != Some(algorithm)) {
-        return Err(NotOurs);
+        return Err(Unusable);
     }
     let alg = algorithm.as_str().to_owned();
     let jwk = Jwk { kty, key_use: "sig".to_owned(), alg, kid: kid.unwrap_or_default(), crv, x, y, n, e };
-    VerifyingKey::from_jwk(&jwk).map_err(|_| NotOurs)
+    VerifyingKey::from_jwk(&jwk).map_err(|_| Unusable)
 }
 
-/// How an outside text is shown in an error.
-fn shown(text: &str) -> String {
+/// Quotes untrusted text for an error message.
+fn quoted(text: &str) -> String {
     format!("{:?}", one_line(text))
 }
 
-/// Where an issuer's keys are.
+/// Fetches an issuer's keys.
 pub(crate) struct Source {
     issuer: String,
-    /// Asked one after the other for what says where the keys are; empty when that is known.
+    /// The candidate URLs of the issuer's metadata, in order. Empty if `jwks_uri` is set.
     metadata: Vec<Uri>,
     jwks_uri: Option<Uri>,
     transport: Transport,
@@ -123,7 +120,7 @@ impl Source {
         timeout: Duration,
     ) -> Result<Self, Error> {
         let parse = |what: &str, text: &str| {
-            let invalid = || Error::configuration(format!("{what} {} is no absolute URL", shown(text)));
+            let invalid = || Error::configuration(format!("{what} {} is not an absolute URL", quoted(text)));
             let uri: Uri = text.parse().map_err(|_| invalid())?;
             if uri.scheme().is_none() || uri.authority().is_none() {
                 return Err(invalid());
@@ -133,58 +130,57 @@ impl Source {
         };
         let at_issuer = parse("the issuer", issuer)?;
         let (jwks_uri, metadata) = match jwks_uri {
-            Some(uri) => (Some(parse("the address of the keys", uri)?), Vec::new()),
+            Some(uri) => (Some(parse("the JWKS URL", uri)?), Vec::new()),
             None => (None, metadata_uris(issuer, &at_issuer)?),
         };
         Ok(Self { issuer: issuer.to_owned(), metadata, jwks_uri, transport, timeout })
     }
 
-    /// Fetches the keys.
     pub(crate) async fn fetch(&self) -> Result<KeySet, Error> {
         let fetched = timeout(self.timeout, self.fetch_in_time()).await;
         fetched.unwrap_or_else(|_| Err(Error::timed_out("fetch the issuer's keys", self.timeout)))
     }
 
     async fn fetch_in_time(&self) -> Result<KeySet, Error> {
-        // Their age counts from before they were asked for.
-        let asked_at = Instant::now();
+        // The age of the keys counts from before the request.
+        let sent_at = Instant::now();
         let set = match &self.jwks_uri {
             Some(uri) => self.get(uri).await?,
             None => self.get(&self.discover().await?).await?,
         };
-        Ok(KeySet::read(set, asked_at))
+        Ok(KeySet::read(set, sent_at))
     }
 
-    /// What the issuer's metadata says (RFC 8414 section 3).
+    /// Reads the URL of the keys from the issuer's metadata (RFC 8414 section 3).
     async fn discover(&self) -> Result<Uri, Error> {
         #[derive(Deserialize)]
         struct Metadata {
             issuer: String,
             jwks_uri: String,
         }
-        let mut refused = Error::internal("an issuer has metadata somewhere");
+        let mut not_found = Error::internal("no URL of the issuer's metadata is known");
         for address in &self.metadata {
             let metadata: Metadata = match self.get(address).await {
                 Ok(metadata) => metadata,
                 Err(error) if error.is_not_found() => {
-                    refused = error;
+                    not_found = error;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            // RFC 8414 section 3.3: otherwise it is somebody else's metadata.
+            // RFC 8414 section 3.3: metadata of another issuer must not be used.
             if metadata.issuer != self.issuer {
-                let (said, issuer) = (shown(&metadata.issuer), &self.issuer);
+                let (actual, expected) = (quoted(&metadata.issuer), quoted(&self.issuer));
                 return Err(Error::internal(format!(
-                    "the metadata at {address} is of {said}, not of {issuer}"
+                    "the metadata at {address} has the issuer {actual}, not {expected}"
                 )));
             }
             return metadata.jwks_uri.parse().map_err(|_| {
-                let said = shown(&metadata.jwks_uri);
-                Error::internal(format!("the metadata at {address} says that the keys are at {said}"))
+                let uri = quoted(&metadata.jwks_uri);
+                Error::internal(format!("the metadata at {address} has an invalid `jwks_uri` {uri}"))
             });
         }
-        Err(refused)
+        Err(not_found)
     }
 
     async fn get<T: DeserializeOwned>(&self, address: &Uri) -> Result<T, Error> {
@@ -195,7 +191,7 @@ impl Source {
             .uri(address)
             .header(header::ACCEPT, "application/json")
             .body(full_body(Bytes::new()))
-            .map_err(|error| Error::internal("the request for the keys cannot be built").caused_by(error))?;
+            .map_err(|error| Error::internal("cannot build the request for the keys").caused_by(error))?;
         let server = address.to_string();
         let response = http.send(request).await.map_err(|error| Error::of_call(operation, &server, error))?;
         let kind = match response.status() {
@@ -205,20 +201,21 @@ impl Source {
         };
         if let Some(kind) = kind {
             let status = response.status().as_u16();
-            return Err(Error::new(kind, format!("could not {operation}: {server} answered HTTP {status}")));
+            return Err(Error::new(kind, format!("could not {operation}: {server} returned HTTP {status}")));
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| {
-            let message = format!("could not {operation}: the answer of {server} broke off or is too long");
-            Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error.to_string()))
+        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
+            let message =
+                format!("could not {operation}: the response of {server} is incomplete or too long");
+            Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error))
         })?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| {
-            let message = format!("could not {operation}: {server} answered something else");
+            let message = format!("could not {operation}: unexpected response from {server}");
             Error::internal(message).caused_by(error)
         })
     }
 }
 
-/// Where RFC 8414 section 3.1 puts an issuer's metadata, then where OpenID Connect Discovery section 4 does.
+/// Returns the metadata URLs of RFC 8414 section 3.1 and of OpenID Connect Discovery section 4.
 fn metadata_uris(issuer: &str, at_issuer: &Uri) -> Result<Vec<Uri>, Error> {
     let scheme = at_issuer.scheme_str().unwrap_or_default();
     let authority = at_issuer.authority().map(http::uri::Authority::as_str).unwrap_or_default();
@@ -228,7 +225,9 @@ fn metadata_uris(issuer: &str, at_issuer: &Uri) -> Result<Vec<Uri>, Error> {
         format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),
     ];
     let parse = |address: String| {
-        address.parse().map_err(|_| Error::configuration(format!("the issuer {} is no URL", shown(issuer))))
+        address
+            .parse()
+            .map_err(|_| Error::configuration(format!("the issuer {} is not a URL", quoted(issuer))))
     };
     addresses.into_iter().map(parse).collect()
 }
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_leaves_open_follows_from_its_kind() {
+    fn missing_members_of_a_key_follow_from_its_type() {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
         let set = read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "x5t": "ignored" }] }));
         assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1);
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_for_something_else_are_left_out() {
+    fn keys_for_other_uses_are_skipped() {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
         let set = read(json!({ "keys": [
             { "kty": "OKP", "crv": "Ed25519", "x": x, "use": "enc" },
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_where_rfc_8414_has_it() {
+    fn metadata_urls_follow_rfc_8414() {
         let uris = |issuer: &str| {
             let uris = metadata_uris(issuer, &issuer.parse().unwrap()).unwrap();
             uris.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -1,5 +1,5 @@
-//! API keys of a Flyte or Union endpoint from Rust: create, list, rotate and delete them, and log in with
-//! them.
+//! A client for the API keys of a Flyte or Union endpoint: create, list, rotate and delete keys, and log
+//! in with them.
 //!
 //! ```no_run
 //! use gatekey_client::{ApiKey, Client};
@@ -12,18 +12,21 @@
 //! # }
 //! ```
 //!
-//! # Layout
-//! - [`Client`] and [`ClientBuilder`]: a server and the credentials to call it with; [`Environment`] is where
-//!   the missing settings come from.
-//! - [`ApiKey`]: the five operations of the public wire, which Union's servers know as well, and those that
-//!   only a Gatekey server has, whose answers are [`KeyDetails`].
-//! - [`TokenCache`]: access tokens that several clients share.
-//! - [`Verifier`]: for an API that is called with such tokens: checks them without asking anybody.
-//! - [`Error`]: everything that can go wrong, with predicates.
-//! - [`json`]: keys as JSON, as protobuf for Python writes it.
-//! - [`blocking`]: the same for code without an async runtime.
+//! # Overview
+//! - [`Client`] and [`ClientBuilder`]: a server, and the credentials of an API key. Missing settings come
+//!   from an [`Environment`].
+//! - [`ApiKey`]: the five operations of the public API, which Union's servers have as well, and the
+//!   operations that only a Gatekey server has. The latter return [`KeyDetails`].
+//! - [`TokenCache`]: access tokens, to share between clients.
+//! - [`Verifier`]: verifies access tokens, for an API that is called with them, without a request to the
+//!   issuer.
+//! - [`Error`]: the error of all operations, with predicates.
+//! - [`json`]: API keys as proto3 JSON.
+//! - [`blocking`]: the same operations without an async runtime.
 //!
-//! The async part needs a Tokio runtime with I/O and time enabled.
+//! Except for [`blocking`], the crate needs a Tokio runtime with I/O and time enabled.
+
+#![warn(missing_docs)]
 
 #![warn(missing_docs)]
 
@@ -68,7 +71,7 @@ pub use environment::{Environment, VARIABLES};
 pub use error::Error;
 pub use gatekey_credentials::jwt::Algorithm;
 pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
-/// The message behind [`ApiKey::pb2`].
+/// The message that [`ApiKey::pb2`] returns.
 pub use gatekey_proto::cloudidl::identity::App;
 pub use listing::Listing;
 pub use protocol::Protocol;
@@ -76,7 +79,7 @@ pub use token::TokenCache;
 pub use user_info::UserInfo;
 pub use verifier::{Verifier, VerifierBuilder, VerifyError};
 
-/// Keeps the README's example compiling.
+/// Compiles the examples in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

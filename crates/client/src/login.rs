@@ -1,4 +1,4 @@
-//! [`Login`]: finds out how to log in, does it, and keeps the token fresh.
+//! [`Login`]: discovers how to log in, logs in, and refreshes the token.
 
 use std::sync::Arc;
 
@@ -20,33 +20,32 @@ use crate::{
     transport::Transport,
 };
 
-/// How long one question about how to log in may take; the caller's own limit comes on top.
+/// The timeout of one request for metadata. The caller's own timeout applies as well.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The token source of one client.
 pub(crate) struct Login {
-    endpoint: Endpoint,
-    credentials: Credentials,
-    /// Asked for in place of the advertised ones.
-    scopes: Option<Vec<String>>,
-    calls: ClientConfig,
-    user_agent: HeaderValue,
-    retries: u32,
-    cache: TokenCache,
-    discovery: SingleFlight<Discovery>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Credentials,
+    /// The scopes to request. `None` means the advertised ones.
+    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) calls: ClientConfig,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) retries: u32,
+    pub(crate) cache: TokenCache,
+    pub(crate) discovery: SingleFlight<Discovery>,
 }
 
-/// What the server says about logging in.
-struct Discovery {
+/// How to log in, from the server's metadata.
+pub(crate) struct Discovery {
     token_endpoint: Uri,
     scopes: Vec<String>,
     audience: String,
     header_name: HeaderName,
-    /// Where the token for all this is kept.
     tokens: Arc<TokenSlot>,
 }
 
-/// A token together with how to send it.
+/// A token, and the header to send it in.
 pub(crate) struct Access {
     discovery: Arc<Discovery>,
     token: Arc<Token>,
@@ -57,13 +56,13 @@ impl Access {
         &self.token
     }
 
-    /// The header that carries the token: the advertised `authorization_metadata_key`.
+    /// The advertised `authorization_metadata_key`.
     pub(crate) fn header_name(&self) -> HeaderName {
         self.discovery.header_name.clone()
     }
 }
 
-/// The fields that matter of the two metadata answers, whichever package they are from.
+/// The relevant fields of the metadata, from either version of Flyte's API.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Metadata {
     token_endpoint: String,
@@ -73,20 +72,7 @@ struct Metadata {
 }
 
 impl Login {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        credentials: Credentials,
-        scopes: Option<Vec<String>>,
-        calls: ClientConfig,
-        user_agent: HeaderValue,
-        retries: u32,
-        cache: TokenCache,
-    ) -> Self {
-        let discovery = SingleFlight::default();
-        Self { endpoint, credentials, scopes, calls, user_agent, retries, cache, discovery }
-    }
-
-    /// A token that is good now.
+    /// Returns a valid token.
     pub(crate) async fn access(&self, transport: &Transport) -> Result<Access, Error> {
         let discovery = self.discovery.get(|_| Freshness::Fresh, || self.discover(transport)).await?;
         let token = discovery
@@ -107,8 +93,7 @@ impl Login {
         Ok(Access { discovery, token })
     }
 
-    /// Forgets a token that was refused, and what the server said about logging in: that may have changed
-    /// as well, and is asked again at the cost of two small calls.
+    /// Drops a rejected token, and the metadata, which may have changed as well.
     pub(crate) fn forget(&self, access: &Access) {
         access.discovery.tokens.forget(&access.token);
         self.discovery.forget(&access.discovery);
@@ -117,34 +102,34 @@ impl Login {
     async fn discover(&self, transport: &Transport) -> Result<Discovery, Error> {
         let http = transport.for_calls(self.endpoint.is_plaintext());
         let metadata = with_retries(self.retries, None, || async {
-            match self.ask_flyte_2(&http).await {
-                Err(error) if error.is_unimplemented() => self.ask_flyte_1(&http).await,
+            match self.metadata_from_flyte_2(&http).await {
+                Err(error) if error.is_unimplemented() => self.metadata_from_flyte_1(&http).await,
                 answer => answer,
             }
         })
         .await?;
-        self.understand(metadata)
+        self.read_metadata(metadata)
     }
 
-    fn understand(&self, metadata: Metadata) -> Result<Discovery, Error> {
+    fn read_metadata(&self, metadata: Metadata) -> Result<Discovery, Error> {
         let server = self.endpoint.url();
-        let broken = |what: String| {
-            Error::new(Kind::FailedPrecondition, format!("{server} does not say how to log in: {what}"))
+        let invalid = |what: String| {
+            Error::new(Kind::FailedPrecondition, format!("invalid login metadata from {server}: {what}"))
         };
         if metadata.token_endpoint.is_empty() {
-            return Err(broken("it names no token endpoint".to_owned()));
+            return Err(invalid("no token endpoint".to_owned()));
         }
         let shown = one_line(&metadata.token_endpoint);
         let token_endpoint: Uri = metadata
             .token_endpoint
             .parse()
-            .map_err(|error| broken(format!("its token endpoint {shown:?} is no URL")).caused_by(error))?;
+            .map_err(|error| invalid(format!("token endpoint {shown:?} is not a URL")).caused_by(error))?;
         // Older servers leave the name of the header empty.
         let header_name = match metadata.authorization_metadata_key.as_str() {
             "" => header::AUTHORIZATION,
             name => name.parse().map_err(|error| {
-                broken(format!("its authorization_metadata_key {:?} is no header", one_line(name)))
-                    .caused_by(error)
+                let name = one_line(name);
+                invalid(format!("authorization_metadata_key {name:?} is not a header name")).caused_by(error)
             })?,
         };
         let scopes = self.scopes.clone().unwrap_or(metadata.scopes);
@@ -161,7 +146,7 @@ impl Login {
         Ok(Discovery { token_endpoint, scopes, audience: metadata.audience, header_name, tokens })
     }
 
-    async fn ask_flyte_2(&self, http: &HttpClient) -> Result<Metadata, Error> {
+    async fn metadata_from_flyte_2(&self, http: &HttpClient) -> Result<Metadata, Error> {
         use flyteidl2::auth::{
             AuthMetadataServiceClient, GetOAuth2MetadataRequest, GetPublicClientConfigRequest,
         };
@@ -180,7 +165,7 @@ impl Login {
         })
     }
 
-    async fn ask_flyte_1(&self, http: &HttpClient) -> Result<Metadata, Error> {
+    async fn metadata_from_flyte_1(&self, http: &HttpClient) -> Result<Metadata, Error> {
         use flyteidl::service::{
             AuthMetadataServiceClient, OAuth2MetadataRequest, PublicClientAuthConfigRequest,
         };
@@ -201,7 +186,7 @@ impl Login {
     }
 
     fn error(&self, error: connectrpc::ConnectError) -> Error {
-        Error::of_call("find out how to log in", &self.endpoint.url(), error)
+        Error::of_call("read the server's login metadata", &self.endpoint.url(), error)
     }
 }
 

@@ -1,14 +1,14 @@
-//! [`Protocol`]: how calls are written on the wire.
+//! [`Protocol`]: the wire protocol of RPCs.
 
-/// How calls are written on the wire; a Gatekey server understands all three on one port.
+/// The wire protocol of RPCs. A Gatekey server understands all three on one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// The Connect protocol over HTTP/1.1 or HTTP/2: passes every proxy.
+    /// The Connect protocol over HTTP/1.1 or HTTP/2, which passes every proxy.
     #[default]
     Connect,
-    /// gRPC, which needs HTTP/2 all the way.
+    /// gRPC, which needs HTTP/2 on every hop.
     Grpc,
-    /// gRPC-Web in its binary form.
+    /// gRPC-Web, in its binary form.
     GrpcWeb,
 }
 

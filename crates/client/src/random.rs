@@ -1,11 +1,10 @@
-//! Randomness for request ids and for spreading retries; nothing secret is made from it.
+//! Randomness for request ids and retries. No secret is derived from it.
 
 use std::time::Duration;
 
-/// Random bytes from the operating system's generator.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the client's one source of randomness; no secret comes from it"
+    reason = "the client's only source of randomness; no secret is derived from it"
 )]
 fn bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -13,7 +12,7 @@ fn bytes() -> [u8; 16] {
     bytes
 }
 
-/// A fresh request id: a UUID version 4 (RFC 9562 section 5.4), as the public clients send.
+/// Creates a request id: a UUID version 4 (RFC 9562 section 5.4), as Union's clients send.
 pub(crate) fn request_id() -> String {
     let mut number = u128::from_be_bytes(bytes());
     number = number & !(0xf << 76) | 0x4 << 76;
@@ -22,8 +21,8 @@ pub(crate) fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// A random duration from half of `longest` up to `longest`, so that clients that failed together do not
-/// come back together.
+/// Returns a random duration from half of `longest` to `longest`, so that clients that failed at the
+/// same time do not retry at the same time.
 pub(crate) fn jittered(longest: Duration) -> Duration {
     let [high, low, ..] = bytes();
     let share = f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX);
@@ -44,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jittered_wait_stays_between_half_and_whole() {
+    fn a_jittered_pause_is_at_least_half() {
         for _ in 0..100 {
             let wait = jittered(Duration::from_secs(2));
             assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&wait), "{wait:?}");

@@ -1,4 +1,4 @@
-//! [`with_retries`]: tries again while a server is unavailable.
+//! [`with_retries`]: retries a request while the server is unavailable.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{Error, random};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Tries again while the server is unavailable, with pauses that double, as long as the deadline lets it.
+/// Retries while the server is unavailable, with pauses that double, until the deadline.
 pub(crate) async fn with_retries<T, F>(
     retries: u32,
     deadline: Option<Instant>,
@@ -23,7 +23,7 @@ where
         match attempt().await {
             Err(error) if error.is_unavailable() => {
                 let pause = random::jittered(longest);
-                // What failed says more than that time ran out while waiting.
+                // The last failure explains more than a timeout during the pause would.
                 if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
                     return Err(error);
                 }

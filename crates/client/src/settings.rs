@@ -1,4 +1,5 @@
-//! [`Settings`]: where to go and as whom, gathered from the builder, the environment and Flyte's files.
+//! [`Settings`]: the server and credentials of a client, from the builder, the environment and Flyte's
+//! configuration files.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use crate::{
     flyte_config::{self, FlyteConfig},
 };
 
-/// A value, and where it came from in words for people.
+/// A value and its source, as text for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sourced<T> {
     pub(crate) value: T,
@@ -24,14 +25,14 @@ impl<T> Sourced<T> {
     }
 }
 
-/// CA certificates that are trusted besides the system's.
+/// CA certificates to trust in addition to the system's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Authorities {
     File(PathBuf),
     Pem(Vec<u8>),
 }
 
-/// What may come from several places; a value once set is never overwritten.
+/// The settings that may come from several sources. A set value is never overwritten.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Option<Sourced<String>>,
@@ -39,15 +40,15 @@ pub(crate) struct Settings {
     pub(crate) organization: Option<String>,
     pub(crate) authorities: Vec<Sourced<Authorities>>,
     pub(crate) scopes: Option<Vec<String>>,
-    /// What was looked at and held nothing, for the message when something is missing.
+    /// The sources that had no value, for the error about a missing setting.
     pub(crate) tried: Vec<String>,
 }
 
 impl Settings {
-    /// Takes from an encoded key what is not set yet.
+    /// Fills unset settings from an encoded key.
     pub(crate) fn fill_from_encoded(&mut self, encoded: &str, source: &str) -> Result<(), Error> {
         let key = EncodedCredentials::decode(encoded).map_err(|error| {
-            Error::configuration(format!("the value of {source} cannot be used: {error}")).caused_by(error)
+            Error::configuration(format!("{source} is invalid: {error}")).caused_by(error)
         })?;
         if self.endpoint.is_none() {
             self.endpoint = Some(Sourced::new(key.endpoint().to_owned(), source));
@@ -58,7 +59,7 @@ impl Settings {
                 client_secret: key.client_secret().clone(),
             };
             self.credentials = Some(Sourced::new(credentials, source));
-            // The organization belongs to the key: with other credentials it would be a stranger's.
+            // The organization belongs to the key, so other credentials must not use it.
             if self.organization.is_none() && !key.organization().is_empty() {
                 self.organization = Some(key.organization().to_owned());
             }
@@ -66,7 +67,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes from the environment, then from the first of Flyte's files, what is not set yet.
+    /// Fills unset settings from environment variables, then from Flyte's configuration file.
     pub(crate) fn fill_from(&mut self, environment: &Environment<'_>) -> Result<(), Error> {
         if self.endpoint.is_none()
             && let Some(endpoint) = environment.variable(ENDPOINT_VARIABLE)
@@ -91,7 +92,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Takes a file of CA certificates, and where its name is from, unless there are others already.
+    /// Trusts a file of CA certificates, given with its source, unless other certificates are set.
     fn trust(&mut self, environment: &Environment<'_>, named: Option<(String, String)>) {
         if self.authorities.is_empty()
             && let Some((path, source)) = named
@@ -115,23 +116,23 @@ impl Settings {
                         self.scopes.clone_from(&found.admin.scopes);
                     }
                 }
-                None => self.tried.push(format!("{source} (no client secret; its authType is another)")),
+                None => self.tried.push(format!("{source} (no client secret: another authType)")),
             }
         }
         self.trust(environment, found.admin.ca_cert_file_path.clone().map(|path| (path, source)));
         Ok(())
     }
 
-    /// What is said when the endpoint or the credentials are missing.
+    /// The error about a missing setting.
     pub(crate) fn missing(&self, what: &str) -> Error {
         let tried = if self.tried.is_empty() {
             String::new()
         } else {
-            format!(" (nothing in {})", self.tried.join("; "))
+            format!(" (looked in {})", self.tried.join("; "))
         };
         Error::configuration(format!(
-            "there {what} to log in with{tried}; set GATEKEY_API_KEY to an encoded API key, or give \
-             endpoint, client id and secret"
+            "no {what} configured{tried}; set GATEKEY_API_KEY to an encoded API key, or pass endpoint, \
+             client id and secret"
         ))
     }
 }
@@ -182,7 +183,8 @@ mod tests {
             fs::write(self.path(path), text).unwrap();
         }
 
-        /// A file of Flyte's for an endpoint of that name, with the secret in a variable.
+        /// Writes a configuration file of Flyte for the endpoint `NAME.example`, with the secret in a
+        /// variable.
         fn write_flyte(&self, path: &str, name: &str) {
             let text = format!(
                 "admin:\n  endpoint: dns:///{name}.example\n  authType: ClientSecret\n  clientId: {name}\n  \
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_in_the_environment_counts() {
+    fn the_first_key_variable_takes_precedence() {
         let world = World::new().with("UNION_API_KEY", SECOND);
         assert_eq!(client_id(&world.settings()), "second");
         let world = world.with("FLYTE_API_KEY", FIRST);
@@ -236,17 +238,17 @@ mod tests {
         assert_eq!(settings.organization.as_deref(), Some("acme"));
         assert_eq!(settings.credentials.unwrap().source, "GATEKEY_API_KEY");
         let world = world.with("GATEKEY_API_KEY", " ");
-        assert_eq!(endpoint(&world.settings()), "first.example:8443", "set and empty counts as unset");
+        assert_eq!(endpoint(&world.settings()), "first.example:8443", "an empty variable counts as unset");
     }
 
     #[test]
-    fn a_malformed_key_names_its_variable_and_not_its_value() {
-        let said = World::new().with("FLYTE_API_KEY", "n0tBase64!").error();
-        assert!(said.contains("FLYTE_API_KEY") && !said.contains("n0t"), "{said}");
+    fn a_malformed_key_error_names_only_the_variable() {
+        let message = World::new().with("FLYTE_API_KEY", "n0tBase64!").error();
+        assert!(message.contains("FLYTE_API_KEY") && !message.contains("n0t"), "{message}");
     }
 
     #[test]
-    fn the_endpoint_may_be_overridden() {
+    fn the_endpoint_variable_overrides_the_keys_endpoint() {
         let world = World::new().with("GATEKEY_API_KEY", FIRST).with("GATEKEY_ENDPOINT", "other:1");
         let settings = world.settings();
         assert_eq!((endpoint(&settings), client_id(&settings)), ("other:1", "first"));
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_already_is_kept() {
+    fn a_set_value_is_kept() {
         let world = World::new().with("GATEKEY_API_KEY", SECOND).with("GATEKEY_CA_FILE", "/ca.pem");
         let own = Sourced::new(
             Credentials { client_id: "own".into(), client_secret: PlainSecret::new("s") },
@@ -274,10 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_named_by_ours_before_the_common_variable() {
+    fn gatekey_ca_file_takes_precedence_over_ssl_cert_file() {
         let file = |world: &World| match &world.settings().authorities[0].value {
             Authorities::File(path) => path.clone(),
-            Authorities::Pem(_) => panic!("a file was named"),
+            Authorities::Pem(_) => panic!("expected a file"),
         };
         let world = World::new().with("GATEKEY_API_KEY", FIRST).with("SSL_CERT_FILE", "/bundle.pem");
         assert_eq!(file(&world), Path::new("/bundle.pem"));
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_a_file_of_flyte_names_go_before_the_common_variable_alone() {
+    fn flytes_certificates_take_precedence_over_ssl_cert_file() {
         let world = World::new().with("SSL_CERT_FILE", "/bundle.pem").with("THE_SECRET", "s");
         let admin = "{endpoint: h, clientId: ci, clientSecretEnvVar: THE_SECRET, caCertFilePath: /flyte.pem}";
         world.write("repository/work/config.yaml", &format!("admin: {admin}"));
@@ -297,9 +299,9 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_flyte_are_searched_in_the_documented_order() {
+    fn flytes_files_are_searched_in_the_documented_order() {
         let world = World::new().with("THE_SECRET", "s");
-        // From the last to the first: each new file beats those before it.
+        // In reverse order: each new file takes precedence over the earlier ones.
         for (path, name) in [
             ("home/.flyte/config.yaml", "home-flyte"),
             ("home/.union/config.yaml", "home-union"),
@@ -327,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_environment_makes_the_files_unnecessary() {
+    fn files_are_not_read_if_a_key_is_set() {
         let world = World::new().with("FLYTE_API_KEY", FIRST);
         world.write("repository/work/.flyte/config.yaml", "admin: [not what Flyte writes");
         assert_eq!(client_id(&world.settings()), "first");
     }
 
     #[test]
-    fn every_field_of_flyte_that_matters_is_read() {
+    fn every_relevant_field_of_flytes_file_is_read() {
         let world = World::new();
         world.write("repository/work/secret.txt", "s3cret\n");
         world.write(
@@ -358,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_with_the_secret_beats_the_file_with_it() {
+    fn the_secret_variable_takes_precedence_over_the_secret_file() {
         let world = World::new().with("THE_SECRET", "from the variable");
         world.write("repository/work/secret.txt", "from the file");
         world.write(
@@ -372,31 +374,32 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_promises_and_does_not_hold_is_an_error() {
+    fn an_incomplete_file_is_an_error() {
         for (admin, why) in [
             ("{endpoint: h, clientId: ci, clientSecretLocation: absent.txt}", "absent.txt"),
             ("{endpoint: h, clientId: ci, clientSecretEnvVar: ABSENT}", "ABSENT"),
             ("{endpoint: h, clientId: ci, authType: ClientSecret}", "neither"),
-            ("{endpoint: h, clientSecretLocation: secret.txt}", "no clientId"),
+            ("{endpoint: h, clientSecretLocation: secret.txt}", "no `clientId`"),
             ("{endpoint: h, clientId: ci, clientSecretLocation: empty.txt}", "empty"),
         ] {
             let world = World::new();
             world.write("repository/work/secret.txt", "s");
             world.write("repository/work/empty.txt", "\n");
             world.write("repository/work/config.yaml", &format!("admin: {admin}"));
-            let said = world.error();
-            assert!(said.contains(why) && said.contains("config.yaml"), "{said}");
+            let message = world.error();
+            assert!(message.contains(why) && message.contains("config.yaml"), "{message}");
         }
     }
 
     #[test]
-    fn a_file_that_a_variable_names_must_be_there() {
-        let said = World::new().with("UCTL_CONFIG", "absent.yaml").error();
-        assert!(said.contains("absent.yaml (from UCTL_CONFIG)"), "{said}");
+    fn a_file_named_by_a_variable_must_exist() {
+        let message = World::new().with("UCTL_CONFIG", "absent.yaml").error();
+        assert!(message.contains("absent.yaml (from UCTL_CONFIG)"), "{message}");
     }
 
+    /// Any program may have a `config.yaml`, so one that is not Flyte's is no error.
     #[test]
-    fn a_file_of_another_program_is_passed_over_and_a_broken_one_of_flyte_is_not() {
+    fn only_a_foreign_file_may_be_unreadable() {
         let world = World::new().with("THE_SECRET", "s");
         world.write_flyte("home/.flyte/config.yaml", "home");
         for foreign in ["a: [", "- list", "", "other: 1", "admin: 3"] {
@@ -404,37 +407,37 @@ mod tests {
             assert_eq!(client_id(&world.settings()), "home", "{foreign:?}");
         }
         world.write("repository/work/.flyte/config.yaml", "admin: [");
-        let said = world.error();
-        assert!(said.contains("cannot understand") && !said.contains('\n'), "{said}");
+        let message = world.error();
+        assert!(message.contains("cannot parse") && !message.contains('\n'), "{message}");
     }
 
     #[test]
-    fn when_nothing_is_found_everything_tried_is_named() {
+    fn the_error_lists_every_place_that_was_searched() {
         let world = World::new();
         world.write("home/.flyte/config.yaml", "admin: {endpoint: h, authType: Pkce}");
         let settings = world.settings();
-        let said = settings.missing("are no credentials").to_string();
+        let message = settings.missing("credentials").to_string();
         for name in
             ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "work/config.yaml", ".union", "another"]
         {
-            assert!(said.contains(name), "{said}");
+            assert!(message.contains(name), "{message}");
         }
     }
 
     #[test]
-    fn every_variable_that_is_asked_for_is_told_of() {
-        let asked = RefCell::new(BTreeSet::new());
+    fn every_variable_that_is_read_is_documented() {
+        let read = RefCell::new(BTreeSet::new());
         let variables = |name: &str| {
-            asked.borrow_mut().insert(name.to_owned());
+            read.borrow_mut().insert(name.to_owned());
             None
         };
         let nowhere = tempfile::tempdir().unwrap();
         let environment = Environment::new(&variables, Some(nowhere.path().into()), nowhere.path());
         Settings::default().fill_from(&environment).unwrap();
-        let told: BTreeSet<_> = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut asked = asked.into_inner();
-        // This one is asked for where the system's roots are read.
-        asked.insert("SSL_CERT_DIR".to_owned());
-        assert_eq!(asked, told);
+        let documented: BTreeSet<_> = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let mut read = read.into_inner();
+        // `rustls-native-certs` reads this one.
+        read.insert("SSL_CERT_DIR".to_owned());
+        assert_eq!(read, documented);
     }
 }

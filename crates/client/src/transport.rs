@@ -1,4 +1,5 @@
-//! Connections: which certificates are trusted, and one HTTP client for RPCs and logins alike.
+//! [`Transport`]: the HTTP clients for RPCs, logins and an issuer's keys, and the certificates that they
+//! trust.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +9,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{Error, Protocol};
 
-/// HTTP clients, made on first use: loading the system's roots is I/O, which building a client does not do.
+/// HTTP clients, created on first use: the first one reads the system's CA certificates.
 pub(crate) struct Transport {
     authorities: Vec<CertificateDer<'static>>,
     allow_plaintext: bool,
@@ -19,7 +20,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// `authorities` are trusted besides the system's.
+    /// Trusts `authorities` in addition to the system's CA certificates.
     pub(crate) fn new(
         authorities: Vec<CertificateDer<'static>>,
         allow_plaintext: bool,
@@ -35,11 +36,10 @@ impl Transport {
         }
     }
 
-    /// The client for RPCs to an endpoint.
     pub(crate) fn for_calls(&self, plaintext: bool) -> HttpClient {
         match (plaintext, self.protocol) {
             (false, _) => self.tls(),
-            // gRPC needs HTTP/2, which in the clear is a matter of prior knowledge (RFC 9113 section 3.3).
+            // gRPC needs HTTP/2, which plaintext clients use by prior knowledge (RFC 9113 section 3.3).
             (true, Protocol::Grpc) => {
                 self.plaintext_http2.get_or_init(HttpClient::plaintext_http2_only).clone()
             }
@@ -49,7 +49,8 @@ impl Transport {
         }
     }
 
-    /// The client for a token endpoint; a secret goes nowhere but over TLS unless plaintext was chosen.
+    /// Returns the client for a token endpoint. Sends the secret only over TLS, unless plaintext is
+    /// allowed.
     pub(crate) fn for_login(&self, token_endpoint: &Uri) -> Result<HttpClient, Error> {
         match token_endpoint.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => Ok(self.tls()),
@@ -57,13 +58,12 @@ impl Transport {
                 Ok(self.plaintext.get_or_init(HttpClient::plaintext).clone())
             }
             Some(_) | None => Err(Error::configuration(format!(
-                "the server names {token_endpoint} as its token endpoint, which is not https; \
-                 the secret was not sent there"
+                "the server's token endpoint {token_endpoint} is not https, so the secret was not sent"
             ))),
         }
     }
 
-    /// The client for an issuer's published keys, which must not be changed on their way.
+    /// Returns the client for an issuer's keys, which must not be changed in transit.
     pub(crate) fn for_keys(&self, address: &Uri) -> Result<HttpClient, Error> {
         match address.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => Ok(self.tls()),
@@ -71,7 +71,7 @@ impl Transport {
                 Ok(self.plaintext.get_or_init(HttpClient::plaintext).clone())
             }
             Some(_) | None => Err(Error::configuration(format!(
-                "{address} is not https; an issuer's keys are not fetched from there"
+                "the URL {address} of the issuer is not https, so its keys are not fetched"
             ))),
         }
     }
@@ -81,14 +81,14 @@ impl Transport {
     }
 }
 
-/// Certificates in PEM; `origin` names where the text is from.
+/// Reads certificates in PEM. `origin` names their source in an error.
 pub(crate) fn parse_authorities(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let invalid = |why: &str| Error::configuration(format!("the CA certificates in {origin} {why}"));
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| invalid("are not valid PEM").caused_by(error))?;
     if found.is_empty() {
-        return Err(invalid("are missing: no BEGIN CERTIFICATE line"));
+        return Err(invalid("are missing; a PEM file has a BEGIN CERTIFICATE line"));
     }
     let mut roots = rustls::RootCertStore::empty();
     for certificate in &found {
@@ -99,8 +99,8 @@ pub(crate) fn parse_authorities(pem: &[u8], origin: &str) -> Result<Vec<Certific
 
 fn tls_configuration(authorities: &[CertificateDer<'static>]) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    // A system without roots, or with one that cannot be read, still serves those who bring their own; who
-    // does not is told by the first handshake.
+    // Continue if the system has no readable CA certificates: `authorities` may suffice. If they do not,
+    // the first handshake fails.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots.add_parsable_certificates(authorities.iter().cloned());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_goes_to_https_alone_unless_plaintext_was_chosen() {
+    fn a_secret_is_sent_only_over_https_by_default() {
         let careful = Transport::new(Vec::new(), false, Protocol::Connect);
         let plain = Transport::new(Vec::new(), true, Protocol::Connect);
         let insecure = Uri::from_static("http://h/token");

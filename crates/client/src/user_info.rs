@@ -1,13 +1,13 @@
-//! [`UserInfo`]: who is calling.
+//! [`UserInfo`]: the caller, as the server identifies it.
 
 use buffa_types::google::protobuf::Struct;
 use gatekey_proto::{flyteidl, flyteidl2};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Who the server takes the caller for: `UserInfoResponse` (OpenID Connect Core section 5.3.2).
+/// The caller, as the server identifies it: `UserInfoResponse` (OpenID Connect Core section 5.3.2).
 ///
-/// What the server does not say is empty.
+/// Fields that the server does not set are empty.
 ///
 /// ```no_run
 /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
@@ -20,9 +20,9 @@ use serde_json::{Map, Value};
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct UserInfo {
-    /// Field `subject`: for an API key its client id.
+    /// Field `subject`: for an API key, its client id.
     pub subject: String,
-    /// Field `name`: the name to show.
+    /// Field `name`: the display name.
     pub name: String,
     /// Field `preferred_username`.
     pub preferred_username: String,
@@ -32,13 +32,13 @@ pub struct UserInfo {
     pub family_name: String,
     /// Field `email`.
     pub email: String,
-    /// Field `picture`: the address of an image.
+    /// Field `picture`: the URL of an image.
     pub picture: String,
-    /// Field `additional_claims`: whatever else the server says.
+    /// Field `additional_claims`: all other claims.
     pub additional_claims: Map<String, Value>,
 }
 
-/// A struct of the wire as JSON; numbers that JSON lacks (NaN, infinity) leave it empty.
+/// Converts claims to JSON. The result is empty if they contain NaN or infinity, which JSON lacks.
 fn claims(claims: Option<Struct>) -> Map<String, Value> {
     match claims.map(serde_json::to_value) {
         Some(Ok(Value::Object(claims))) => claims,

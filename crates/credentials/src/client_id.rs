@@ -1,19 +1,22 @@
-//! [`ClientId`]: what names an API key on its server.
+//! [`ClientId`]: the identifier of an API key on its server.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// The longest client id, in characters.
 pub const MAX_LENGTH: usize = 128;
 
-/// Names an API key: 1 to 128 of `A-Z a-z 0-9 . _ -`, with a letter or digit among them.
+/// The OAuth client id of an API key: 1 to 128 characters of `A-Z a-z 0-9 . _ -`, at least one of them a
+/// letter or digit.
 ///
 /// Wire field `cloudidl.identity.App.client_id`. The alphabet excludes `:`, which separates the parts of
-/// encoded credentials, and everything that form encoding would change. Cloning is cheap.
+/// encoded credentials, and all characters that form encoding changes. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(Arc<str>);
 
-/// Why a text is no client id. The message names the rule and never repeats more of the input than one
-/// character.
+/// Why a text is not a client id.
+///
+/// The message is a clause that follows the name of a field: "must not be empty". It repeats at most one
+/// character of the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidClientId {
@@ -21,28 +24,26 @@ pub enum InvalidClientId {
     #[error("must not be empty")]
     Empty,
     /// The text is longer than [`MAX_LENGTH`].
-    #[error("must be at most {MAX_LENGTH} characters long, this has {0}")]
+    #[error("must be at most {MAX_LENGTH} characters long, but has {0}")]
     TooLong(usize),
-    /// The text holds a character outside the alphabet.
+    /// The text contains a character outside the alphabet.
     #[error("may hold only A-Z a-z 0-9 . _ -, not {0:?}")]
     Character(char),
-    /// The text has punctuation alone.
-    #[error("must hold at least one letter or digit; choose a name with one of A-Z a-z 0-9")]
+    /// The text contains only punctuation.
+    #[error("must contain a letter or digit (A-Z a-z 0-9)")]
     NoLetterOrDigit,
-    /// A name from which nothing is left once its other characters are replaced.
-    #[error(
-        "leaves no letter or digit for a client id: only A-Z a-z 0-9 of it count; choose a name with one of them"
-    )]
+    /// The name contains no ASCII letter or digit, so no client id can be derived from it.
+    #[error("must contain a letter or digit (A-Z a-z 0-9), because the client id is derived from it")]
     NothingLeftOfName,
 }
 
 impl ClientId {
-    /// The client id that the public class `ApiKey` derives from a name: lower case, and every run of
-    /// characters other than `0-9 A-Z a-z` becomes one `-`.
+    /// Derives a client id from a name, as Union's class `ApiKey` does: lower case, with every run of
+    /// characters other than `0-9 A-Z a-z` replaced by one `-`.
     ///
     /// # Errors
-    /// [`InvalidClientId::NothingLeftOfName`] when the name has no ASCII letter or digit, and
-    /// [`InvalidClientId::TooLong`] when more than 128 characters remain.
+    /// [`InvalidClientId::Empty`] for an empty name, [`InvalidClientId::NothingLeftOfName`] if the name
+    /// has no ASCII letter or digit, and [`InvalidClientId::TooLong`] if more than 128 characters remain.
     ///
     /// ```
     /// # use gatekey_credentials::ClientId;
@@ -55,7 +56,7 @@ impl ClientId {
             return Err(InvalidClientId::Empty);
         }
         let mut derived = String::with_capacity(name.len());
-        // Lower-casing comes first, as in the class: it turns U+212A (the Kelvin sign) into "k".
+        // Lower-casing comes first, as in Union's class: it turns U+212A (the Kelvin sign) into "k".
         for character in name.chars().flat_map(char::to_lowercase) {
             if character.is_ascii_alphanumeric() {
                 derived.push(character);
@@ -69,7 +70,7 @@ impl ClientId {
         derived.parse()
     }
 
-    /// The client id as text.
+    /// Returns the client id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -127,12 +128,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn upper_case_and_underscores_are_kept_in_a_given_id() {
+    fn a_given_client_id_keeps_its_case() {
         assert_eq!("EAGER_API_KEY".parse::<ClientId>().unwrap().as_str(), "EAGER_API_KEY");
     }
 
     #[test]
-    fn each_broken_rule_has_its_own_answer() {
+    fn each_broken_rule_has_its_own_error() {
         assert_eq!("".parse::<ClientId>(), Err(InvalidClientId::Empty));
         assert_eq!("a:b".parse::<ClientId>(), Err(InvalidClientId::Character(':')));
         assert_eq!("a\nb".parse::<ClientId>(), Err(InvalidClientId::Character('\n')));
@@ -144,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_derived_parses_to_itself(name in ".{0,150}") {
+        fn a_derived_client_id_is_valid_and_stable(name in ".{0,150}") {
             if let Ok(derived) = ClientId::derive_from_name(&name) {
                 prop_assert_eq!(derived.as_str().parse::<ClientId>().unwrap(), derived.clone());
                 prop_assert!(!derived.as_str().contains("--"));

@@ -1,8 +1,8 @@
-//! How to find leaked secrets: [`PATTERNS`] for scanners, [`find`] and [`holds_credential`] for programs.
+//! Finds leaked secrets: [`PATTERNS`] for scanners, [`find`] and [`holds_credential`] for programs.
 //!
-//! What leaks is mostly `FLYTE_API_KEY`, which is base64, where `:gk_` looks different at each of three
-//! alignments. A pattern alone gives false alarms; the checksum of a decoded match tells a secret from a
-//! look-alike without asking the server.
+//! The text that leaks is mostly `FLYTE_API_KEY`: base64, in which `:gk_` has a different form at each of
+//! three alignments. A pattern by itself matches other text as well; the checksum in a decoded match
+//! proves that it is a secret, without a request to the server.
 
 use base64::{
     Engine, alphabet,
@@ -13,8 +13,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::{Secret, encoded_credentials, secret};
 
-/// Regular expressions for scanners: a secret as it is, then base64 of `:gk_` with 0, 1 and 2 bytes before it
-/// in its group of three, and the rest of the secret behind it.
+/// Regular expressions for scanners. The first matches a plain secret. The others match base64 of `:gk_`
+/// and the rest of the secret, with 0, 1 and 2 bytes before `:gk_` in its group of three bytes.
 pub const PATTERNS: [&str; 4] = [
     r"\bgk_[A-Za-z0-9]{37}\b",
     r"OmdrX[w-z0-9+/][A-Za-z0-9+/]{48}",
@@ -22,7 +22,7 @@ pub const PATTERNS: [&str; 4] = [
     r"[AEIMQUYcgkosw048]6Z2tf[A-Za-z0-9+/]{48}",
 ];
 
-/// Accepts what was cut out of a longer text: padding may be missing, last bits may be anything.
+/// Accepts a part of a longer base64 text: without padding, and with any trailing bits.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -30,7 +30,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Every secret of ours in a text, plain or within base64, whose checksum is right.
+/// Finds every Gatekey secret with a valid checksum in a text, plain or inside base64.
 ///
 /// ```
 /// use gatekey_credentials::{Secret, detection};
@@ -45,10 +45,10 @@ pub fn find(text: &str) -> Vec<Secret> {
         if run.len() < secret::LENGTH || run.len() > encoded_credentials::MAX_LENGTH * 4 {
             continue;
         }
-        // A run may begin anywhere within base64, so each of the four alignments is tried.
+        // A run may start anywhere inside base64, so try each of the four alignments.
         for start in 0..4 {
             let cut = &run[start..];
-            // A single character more than whole groups decodes to nothing.
+            // A single trailing character does not decode.
             let cut = if cut.len() % 4 == 1 { &cut[..cut.len() - 1] } else { cut };
             if let Ok(bytes) = LENIENT.decode(cut) {
                 found.extend(plain(&bytes));
@@ -58,8 +58,9 @@ pub fn find(text: &str) -> Vec<Secret> {
     found
 }
 
-/// Whether a text holds what lets somebody in: a secret of ours, plain or within base64, or the beginning of a JWT; also
-/// where the text writes bytes with percent signs, as URLs do (RFC 3986 section 2.1).
+/// Whether a text contains a credential: a Gatekey secret, plain or inside base64, or the start of a JWT.
+///
+/// Decodes percent-encoded bytes first (RFC 3986 section 2.1), so that URLs can be checked.
 ///
 /// ```
 /// use gatekey_credentials::{Secret, detection};
@@ -69,7 +70,7 @@ pub fn find(text: &str) -> Vec<Secret> {
 /// assert!(!detection::holds_credential("/gatekey.v1.ApiKeyService/RotateSecret"));
 /// ```
 pub fn holds_credential(text: &str) -> bool {
-    // Shorter than either.
+    // Every credential is longer.
     if text.len() < JWT_HEADER {
         return false;
     }
@@ -77,10 +78,11 @@ pub fn holds_credential(text: &str) -> bool {
     holds_jwt(&decoded) || !find(&decoded).is_empty()
 }
 
-/// Characters of the shortest header of a JWT, `{"alg":"ES256"}`, in base64.
+/// The length of the shortest JWT header, `{"alg":"ES256"}`, in base64.
 const JWT_HEADER: usize = 20;
 
-/// JSON in base64 begins so; the header ends with a dot (RFC 7515 section 7.1).
+/// Finds a JWT header: base64 of a JSON object starts with `eyJ`, and the header ends with a dot (RFC
+/// 7515 section 7.1).
 fn holds_jwt(text: &str) -> bool {
     text.match_indices("eyJ").any(|(at, _)| {
         let rest = text[at..].bytes();
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_seen_in_every_spelling_of_a_url() {
+    fn a_credential_is_found_in_any_url_encoding() {
         let secret = Secret::from_random(&[9; 23]);
         let secret = secret.expose();
         let every_byte = secret.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_alike_is_not_taken_for_a_secret() {
+    fn a_wrong_checksum_is_not_a_secret() {
         assert!(find(&format!("gk_{}", "A".repeat(37))).is_empty());
     }
 }

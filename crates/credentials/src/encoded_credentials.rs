@@ -7,14 +7,14 @@ use zeroize::Zeroizing;
 
 use crate::PlainSecret;
 
-/// The longest accepted encoded text, in bytes.
+/// The longest encoded API key that is accepted, in bytes.
 pub const MAX_LENGTH: usize = 4096;
 
-/// Endpoint, client id, secret and organization of an API key, written as base64 of
-/// `endpoint:client_id:client_secret:organization` with the organization `None` when it is empty.
+/// An encoded API key: base64 of `endpoint:client_id:client_secret:organization`, in which an empty
+/// organization is `None`.
 ///
-/// Public clients split at the first colons, so an endpoint with a port is lost on them; [`Self::decode`]
-/// reads from the right, where no part can hold a colon, and understands both.
+/// Union's clients split the text at its first colons, so they misread an endpoint with a port.
+/// [`Self::decode`] splits from the right, where no part can contain a colon, and reads both forms.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EncodedCredentials {
     endpoint: String,
@@ -23,36 +23,40 @@ pub struct EncodedCredentials {
     organization: String,
 }
 
-/// Why a text is no encoded credentials, or parts cannot be encoded. Never repeats the input.
+/// Why a text is not an encoded API key, or why parts cannot be encoded. The message never repeats the
+/// input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEncodedCredentials {
-    /// Longer than [`MAX_LENGTH`].
+    /// The text is longer than [`MAX_LENGTH`].
     #[error("the encoded API key is longer than {MAX_LENGTH} characters")]
     TooLong,
-    /// Not standard base64.
+    /// The text is not standard base64.
     #[error("the encoded API key is not base64; was it copied whole, without line breaks?")]
     NotBase64,
-    /// Not UTF-8 once decoded.
+    /// The decoded bytes are not UTF-8.
     #[error("the encoded API key does not decode to text")]
     NotText,
-    /// Fewer than four parts.
+    /// The decoded text has fewer than four parts.
     #[error("the encoded API key does not decode to endpoint:client_id:client_secret:organization")]
     MissingPart,
     /// The endpoint, the client id or the secret is empty.
     #[error("the {0} in the encoded API key is empty")]
     EmptyPart(&'static str),
-    /// A part other than the endpoint has a colon.
+    /// A part other than the endpoint contains a colon.
     #[error("the {0} must not contain a colon: it separates the parts of an encoded API key")]
     Colon(&'static str),
 }
 
 impl EncodedCredentials {
-    /// Puts the parts together. A scheme (`https://`, `http://`, `dns:///`) and a trailing `/` of the
-    /// endpoint are dropped, as the public class does; `None` as organization counts as empty.
+    /// Joins the parts of a key.
+    ///
+    /// Removes the scheme (`https://`, `http://`, `dns:///`) and a trailing `/` from the endpoint, as
+    /// Union's class does. The organization `None` means an empty one.
     ///
     /// # Errors
-    /// When endpoint, client id or secret is empty, or a part other than the endpoint has a colon.
+    /// If the endpoint, the client id or the secret is empty, or a part other than the endpoint contains a
+    /// colon.
     pub fn new(
         endpoint: &str,
         client_id: &str,
@@ -83,10 +87,10 @@ impl EncodedCredentials {
         })
     }
 
-    /// Reads an encoded API key; white space around it is ignored.
+    /// Decodes an API key. Ignores leading and trailing white space.
     ///
     /// # Errors
-    /// When it is over-long, not base64, not text, or lacks a part.
+    /// If the text is too long, not base64, not UTF-8, or lacks a part.
     pub fn decode(encoded: &str) -> Result<Self, InvalidEncodedCredentials> {
         let encoded = encoded.trim();
         if encoded.len() > MAX_LENGTH {
@@ -105,7 +109,7 @@ impl EncodedCredentials {
         Self::new(endpoint, client_id, PlainSecret::new(secret), organization)
     }
 
-    /// The one string for `FLYTE_API_KEY`. It holds the secret, so it is a secret as well.
+    /// Encodes the key as one string, for `FLYTE_API_KEY`. It contains the secret, so it is a secret too.
     pub fn encode(&self) -> PlainSecret {
         let organization = if self.organization.is_empty() { "None" } else { &self.organization };
         let plain = Zeroizing::new(format!(
@@ -117,22 +121,23 @@ impl EncodedCredentials {
         PlainSecret::new(BASE64_STANDARD.encode(plain.as_bytes()))
     }
 
-    /// Host, or host and port, without a scheme.
+    /// Returns the host, or host and port, without a scheme.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// The client id; of any server's making, so not necessarily a [`crate::ClientId`].
+    /// Returns the client id. Another server may have assigned it, so it may not be a valid
+    /// [`crate::ClientId`].
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The secret.
+    /// Returns the secret.
     pub fn client_secret(&self) -> &PlainSecret {
         &self.client_secret
     }
 
-    /// The organization; empty when the key names none.
+    /// Returns the organization; empty if the key has none.
     pub fn organization(&self) -> &str {
         &self.organization
     }
@@ -148,7 +153,7 @@ impl fmt::Debug for EncodedCredentials {
     }
 }
 
-/// The endpoint without scheme and trailing slash, as the public class writes it into a key.
+/// Removes the scheme and trailing slashes from an endpoint, as Union's class does before it encodes one.
 pub fn bare_endpoint(endpoint: &str) -> &str {
     let bare = ["https://", "http://", "dns:///"]
         .iter()
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_the_endpoint_is_no_trouble() {
+    fn an_endpoint_may_have_a_port() {
         let decoded = EncodedCredentials::decode(&encode("localhost:18443:ci:s3cret:None")).unwrap();
         assert_eq!(decoded.endpoint(), "localhost:18443");
         assert_eq!(decoded.client_id(), "ci");
@@ -176,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_endpoint_is_no_trouble() {
+    fn an_endpoint_may_be_an_ipv6_address() {
         let decoded = EncodedCredentials::decode(&encode("[::1]:8443:ci:s3cret:acme")).unwrap();
         assert_eq!(decoded.endpoint(), "[::1]:8443");
         assert_eq!(decoded.organization(), "acme");
     }
 
     #[test]
-    fn what_is_malformed_says_how() {
+    fn each_malformed_key_has_its_own_error() {
         use InvalidEncodedCredentials as Invalid;
         assert_eq!(EncodedCredentials::decode("not base64!"), Err(Invalid::NotBase64));
         assert_eq!(EncodedCredentials::decode(&encode("a:b:c")), Err(Invalid::MissingPart));
@@ -193,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_secret() {
+    fn debug_prints_no_secret() {
         let decoded = EncodedCredentials::decode(&encode("h:ci:s3cret:None")).unwrap();
         assert!(!format!("{decoded:?}").contains("s3cret"));
     }
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes_to_itself(
+        fn encoding_and_decoding_round_trip(
             endpoint in "[a-z0-9.-]{1,30}(:[0-9]{1,5})?", id in "[A-Za-z0-9._-]{1,40}",
             secret in "[A-Za-z0-9_]{1,60}", organization in "[a-z0-9-]{0,20}",
         ) {

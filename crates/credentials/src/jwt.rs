@@ -1,7 +1,8 @@
 //! Access tokens as signed JWTs: RFC 7515 compact serialization, header `typ` `at+jwt` (RFC 9068 section 2.1).
 //!
-//! Only what we issue is accepted: three parts, strict base64url, one of our algorithms, and a header of
-//! `alg`, `typ` and `kid` alone, so that `crit`, `jku`, `jwk` or `x5u` never get a meaning.
+//! [`verify`] accepts only tokens that Gatekey may have issued: three parts, strict base64url, one of the
+//! [`Algorithm`]s, and a header of exactly `alg`, `typ` and `kid`. `crit`, `jku`, `jwk` and `x5u` therefore
+//! never take effect.
 
 use std::fmt;
 
@@ -18,28 +19,28 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-/// The longest accepted token, in bytes.
+/// The longest token that is accepted, in bytes.
 pub const MAX_LENGTH: usize = 8192;
 
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
-/// How tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// A signing algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     ES256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256 and a 2048 bit key.
+    /// RSASSA-PKCS1-v1_5 with SHA-256 and a 2048-bit key.
     RS256,
     /// Ed25519.
     EdDSA,
 }
 
 impl Algorithm {
-    /// Every algorithm.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::ES256, Self::RS256, Self::EdDSA];
 
-    /// The name in a JWT header.
+    /// Returns the name, as in a JWT header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ES256 => "ES256",
@@ -55,9 +56,9 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The text names no algorithm of ours.
+/// The text is not the name of a supported algorithm. The message lists the algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no signing algorithm; they are ES256, RS256 and EdDSA")]
+#[error("expected ES256, RS256 or EdDSA")]
 pub struct UnknownAlgorithm;
 
 impl std::str::FromStr for Algorithm {
@@ -68,7 +69,7 @@ impl std::str::FromStr for Algorithm {
     }
 }
 
-/// A JOSE header as we write it, and all that we read.
+/// The JOSE header of a token.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header<'a> {
@@ -79,7 +80,7 @@ struct Header<'a> {
     kid: std::borrow::Cow<'a, str>,
 }
 
-/// A public key as JWK (RFC 7517 section 4), with `use` `sig`.
+/// A public key as a JWK (RFC 7517 section 4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Jwk {
@@ -88,28 +89,28 @@ pub struct Jwk {
     /// Always `sig`.
     #[serde(rename = "use")]
     pub key_use: String,
-    /// The algorithm, as in a header.
+    /// The algorithm, as in a token's header.
     pub alg: String,
-    /// The key's id, as in a header.
+    /// The key id, as in a token's header.
     pub kid: String,
-    /// `P-256` of an EC key, `Ed25519` of an OKP key.
+    /// `P-256` for an EC key, `Ed25519` for an OKP key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub crv: Option<String>,
-    /// base64url of the x coordinate of an EC key, of all of an OKP key (RFC 8037 section 2).
+    /// base64url of the x coordinate of an EC key, or of an OKP key (RFC 8037 section 2).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub x: Option<String>,
-    /// base64url of the y coordinate, of an EC key.
+    /// base64url of the y coordinate of an EC key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub y: Option<String>,
-    /// base64url of the modulus, of an RSA key.
+    /// base64url of the modulus of an RSA key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub n: Option<String>,
-    /// base64url of the exponent, of an RSA key.
+    /// base64url of the exponent of an RSA key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub e: Option<String>,
 }
 
-/// The private key could not be made, read or used.
+/// A key could not be generated, read or used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signing key is unusable")]
 pub struct UnusableKey;
@@ -120,22 +121,22 @@ enum Pair {
     Rsa(Box<RsaKeyPair>),
 }
 
-/// A key that signs access tokens; parsed once, used for every token. `Debug` prints the key id alone.
+/// A private key that signs access tokens. `Debug` prints only the key id.
 pub struct SigningKey {
     algorithm: Algorithm,
     kid: String,
-    /// The encoded header and the dot behind it: the same for every token of this key.
+    /// The encoded header with the dot after it, which is the same for every token of this key.
     header: String,
     pair: Pair,
-    /// aws-lc-rs draws nonces itself; its signature asks for a source all the same.
+    /// Required by aws-lc-rs, which draws nonces by itself.
     nonce: SystemRandom,
 }
 
 impl SigningKey {
-    /// Makes a new private key, as PKCS#8 DER.
+    /// Generates a private key, as PKCS#8 DER.
     ///
     /// # Errors
-    /// When the cryptographic library cannot make one.
+    /// If the cryptographic library fails.
     pub fn generate(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, UnusableKey> {
         let document = match algorithm {
             Algorithm::ES256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
@@ -152,7 +153,7 @@ impl SigningKey {
     /// Reads a private key from PKCS#8 DER.
     ///
     /// # Errors
-    /// When the bytes are no key of that algorithm.
+    /// If the bytes are not a private key for the algorithm.
     pub fn from_pkcs8(algorithm: Algorithm, kid: &str, der: &[u8]) -> Result<Self, UnusableKey> {
         let pair = match algorithm {
             Algorithm::ES256 => Pair::Ecdsa(
@@ -171,22 +172,22 @@ impl SigningKey {
         Ok(Self { algorithm, kid: kid.to_owned(), header: encoded, pair, nonce })
     }
 
-    /// The key's id, the header's `kid`.
+    /// Returns the key id, the `kid` in a token's header.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The algorithm it signs with.
+    /// Returns the algorithm that the key signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Signs the claims: `header.claims.signature`.
+    /// Signs the claims, and returns the token `header.claims.signature`.
     ///
     /// # Errors
-    /// When the claims cannot be written as JSON or the library refuses to sign.
+    /// If the claims cannot be serialized to JSON, or the cryptographic library fails.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, UnusableKey> {
-        // Room for what most claims take, so that neither grows on its way.
+        // Large enough for most claims, so that neither buffer is reallocated.
         let mut json = Vec::with_capacity(768);
         serde_json::to_writer(&mut json, claims).map_err(|_| UnusableKey)?;
         let mut token = String::with_capacity(1024);
@@ -215,15 +216,15 @@ impl SigningKey {
         Ok(token)
     }
 
-    /// The public half, to verify with.
+    /// Returns the public key, to verify tokens with.
     ///
     /// # Errors
-    /// When the library cannot read its own public key.
+    /// If the cryptographic library cannot read the public key.
     pub fn verifying_key(&self) -> Result<VerifyingKey, UnusableKey> {
         VerifyingKey::from_jwk(&self.jwk())
     }
 
-    /// The public half, to publish.
+    /// Returns the public key, to publish it.
     pub fn jwk(&self) -> Jwk {
         let mut jwk = Jwk {
             kty: String::new(),
@@ -267,7 +268,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A key that verifies access tokens.
+/// A public key that verifies access tokens.
 #[derive(Debug)]
 pub struct VerifyingKey {
     algorithm: Algorithm,
@@ -279,7 +280,7 @@ impl VerifyingKey {
     /// Reads a published key.
     ///
     /// # Errors
-    /// When it is no complete key of one of our algorithms.
+    /// If the key is incomplete, or not for a supported algorithm.
     pub fn from_jwk(jwk: &Jwk) -> Result<Self, UnusableKey> {
         let algorithm: Algorithm = jwk.alg.parse().map_err(|_| UnusableKey)?;
         let part = |part: &Option<String>| {
@@ -313,48 +314,48 @@ impl VerifyingKey {
         Ok(Self { algorithm, kid: jwk.kid.clone(), public })
     }
 
-    /// The key's id, the header's `kid`.
+    /// Returns the key id, the `kid` in a token's header.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The algorithm of the signatures that it verifies.
+    /// Returns the algorithm of the signatures that the key verifies.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether a signature is this key's, by its own algorithm.
+    /// Whether this key made the signature, with its own algorithm.
     pub fn accepts(&self, signed: &[u8], signature: &[u8]) -> bool {
         self.public.verify_sig(signed, signature).is_ok()
     }
 }
 
-/// Why a token is none of ours. Never repeats the token.
+/// Why a token is invalid. The message never repeats the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidToken {
-    /// Not a compact JWS of at most [`MAX_LENGTH`] bytes with a header of ours.
+    /// The text is not a compact JWS of at most [`MAX_LENGTH`] bytes with the expected header.
     #[error("the token is malformed")]
     Malformed,
-    /// Signed with a key that is not published (any more).
+    /// The key of the signature is not, or no longer, published.
     #[error("the token is signed with an unknown key")]
     UnknownKey,
-    /// The signature does not fit.
-    #[error("the token's signature is wrong")]
+    /// The signature does not match.
+    #[error("the token's signature is invalid")]
     BadSignature,
-    /// Before its `nbf`.
+    /// The token's `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// At or after its `exp`.
+    /// The token's `exp` has passed.
     #[error("the token has expired")]
     Expired,
 }
 
-/// Checks form and signature of an access token and reads its claims. Dates are the caller's to check: only
-/// it knows the time.
+/// Verifies the form and the signature of an access token, and returns its claims. The caller checks the
+/// dates.
 ///
 /// # Errors
-/// [`InvalidToken`], by the first rule that the token breaks.
+/// The first rule that the token breaks.
 pub fn verify<'k, C: DeserializeOwned>(
     token: &str,
     find_key: impl FnOnce(&str) -> Option<&'k VerifyingKey>,
@@ -368,7 +369,7 @@ pub fn verify<'k, C: DeserializeOwned>(
         return Err(InvalidToken::Malformed);
     }
     let key = find_key(&header.kid).ok_or(InvalidToken::UnknownKey)?;
-    // The key, not the header, says how to verify: otherwise a token could choose its own algorithm.
+    // The key, not the header, determines the algorithm: otherwise a token could choose its own.
     if key.algorithm != header.alg {
         return Err(InvalidToken::BadSignature);
     }
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn every_algorithm_signs_what_its_public_half_verifies() {
+    fn every_algorithm_verifies_its_own_signatures() {
         for algorithm in Algorithm::ALL {
             let key = key(algorithm);
             let token = key.sign(&json!({"sub": "ci"})).unwrap();
@@ -409,14 +410,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_refuses_what_another_signed() {
+    fn a_key_rejects_another_keys_signature() {
         let token = key(Algorithm::ES256).sign(&json!({})).unwrap();
         let other = key(Algorithm::ES256).verifying_key().unwrap();
         assert_eq!(check(&token, &other), Err(InvalidToken::BadSignature));
     }
 
     #[test]
-    fn a_header_of_another_kind_is_malformed() {
+    fn any_other_header_is_malformed() {
         let key = key(Algorithm::ES256);
         let public = key.verifying_key().unwrap();
         let token = key.sign(&json!({})).unwrap();
@@ -439,9 +440,10 @@ mod tests {
         }
     }
 
-    /// RFC 8037 appendix A.2 and A.4: the signature there is over another header, so only the key is ours to read.
+    /// RFC 8037 appendix A.2 and A.4. The signature covers another header, so it is verified without
+    /// `verify`.
     #[test]
-    fn an_okp_key_is_read_and_verifies_as_rfc_8037_has_it() {
+    fn an_okp_key_verifies_the_rfc_8037_signature() {
         let jwk: Jwk = serde_json::from_value(json!({
             "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "k1",
             "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
@@ -462,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_given_twice_is_malformed() {
+    fn a_duplicate_header_member_is_malformed() {
         let key = key(Algorithm::ES256);
         let rest = key.sign(&json!({})).unwrap().split_once('.').unwrap().1.to_owned();
         let header = r#"{"alg":"ES256","alg":"ES256","typ":"at+jwt","kid":"k1"}"#;
@@ -471,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn an_over_long_token_is_malformed() {
+    fn an_oversized_token_is_malformed() {
         let key = key(Algorithm::ES256);
         let token = key.sign(&json!({"pad": "x".repeat(MAX_LENGTH)})).unwrap();
         assert_eq!(check(&token, &key.verifying_key().unwrap()), Err(InvalidToken::Malformed));
@@ -479,7 +481,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_byte_is_noticed(at in 0_usize..200, with in "[A-Za-z0-9_-]") {
+        fn a_changed_byte_is_detected(at in 0_usize..200, with in "[A-Za-z0-9_-]") {
             let key = key(Algorithm::ES256);
             let token = key.sign(&json!({"sub": "ci", "n": 1})).unwrap();
             let at = at % token.len();

@@ -1,12 +1,13 @@
-//! What both sides of Gatekey parse: client ids, secrets, encoded credentials, tokens. No I/O.
+//! The formats that Gatekey's server and clients share: client ids, secrets, encoded credentials and
+//! access tokens. The crate does no I/O.
 //!
-//! # Layout
-//! - [`client_id`]: what names an API key, and how a name becomes one.
-//! - [`secret`]: what proves an API key.
+//! # Overview
+//! - [`client_id`]: the identifier of an API key, and its derivation from a name.
+//! - [`secret`]: the secret of an API key.
 //! - [`encoded_credentials`]: endpoint, client id, secret and organization in one base64 string.
-//! - [`detection`]: how to find leaked secrets.
-//! - [`role`]: what a key may do.
-//! - [`claims`] and [`jwt`]: access tokens (RFC 9068), signed and verified.
+//! - [`detection`]: finds leaked secrets.
+//! - [`role`]: the permissions of an API key.
+//! - [`claims`] and [`jwt`]: access tokens (RFC 9068), their signing and verification.
 //!
 //! ```
 //! use gatekey_credentials::{ClientId, EncodedCredentials};

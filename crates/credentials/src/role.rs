@@ -1,34 +1,34 @@
-//! [`Role`]: what an API key may do.
+//! [`Role`]: the permissions of an API key.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// What an API key may do. Looked up from the key at each use, never carried in a token.
+/// The role of an API key. The server looks it up at each use; tokens do not carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Manages keys.
+    /// May manage all keys.
     Admin,
-    /// Reads and writes behind the gate.
+    /// May read and write in Flyte.
     Contributor,
-    /// Reads behind the gate.
+    /// May read in Flyte.
     Viewer,
-    /// May introspect the tokens of every key.
+    /// May introspect the tokens of all keys.
     Verifier,
 }
 
-/// The text names no role.
+/// The text is not the name of a role. The message lists the roles, to follow "unknown role ...; ".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no role; the roles are admin, contributor, viewer and verifier")]
+#[error("expected admin, contributor, viewer or verifier")]
 pub struct UnknownRole;
 
 impl Role {
-    /// Every role.
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Admin, Self::Contributor, Self::Viewer, Self::Verifier];
 
-    /// The role's name: lower case, as it is stored and shown.
+    /// Returns the name in lower case, as it is stored and displayed.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",

@@ -1,42 +1,42 @@
-//! [`Secret`]: what proves an API key.
+//! [`Secret`] and [`PlainSecret`]: secrets of API keys.
 
 use std::{fmt, str::FromStr};
 
 use zeroize::Zeroizing;
 
-/// Every secret starts with this; it must never change, scanners look for it.
+/// The prefix of every secret. It must never change, because scanners search for it.
 pub const PREFIX: &str = "gk_";
-/// Characters in a secret.
+/// The length of a secret, in characters.
 pub const LENGTH: usize = 40;
-/// Random bytes in a secret: 184 bits.
+/// The number of random bytes in a secret: 184 bits.
 pub const RANDOM_BYTES: usize = 23;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BODY: usize = 31;
 const CHECKSUM: usize = 6;
 
-/// A secret of this server's making: `gk_`, 31 characters of base62 that carry 184 random bits, and the
-/// CRC-32 of those 34 characters as 6 characters of base62.
+/// A secret that Gatekey generates: `gk_`, 31 characters of base62 that carry 184 random bits, and the
+/// CRC-32 of these 34 characters as 6 characters of base62.
 ///
-/// Only `[A-Za-z0-9_]` occur, so that every quoting and every decoder of encoded credentials agrees. It has
-/// no `Display`, its `Debug` prints the type's name, and its memory is zeroed when dropped.
+/// A secret contains only `[A-Za-z0-9_]`, so no shell quoting or decoder can change it. The type has no
+/// `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the text.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
-/// Why a text is no [`Secret`]. Never repeats the input.
+/// The text is not a [`Secret`]. The message never repeats the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not a secret of this kind: gk_ and 37 letters and digits, the last six a checksum")]
+#[error("expected gk_ and 37 letters and digits, the last six of which are a checksum")]
 pub struct InvalidSecret;
 
 impl Secret {
-    /// Makes a secret from random bytes.
+    /// Creates a secret from random bytes.
     pub fn from_random(random: &[u8; RANDOM_BYTES]) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(LENGTH));
         text.push_str(PREFIX);
         let mut digits = Zeroizing::new(*random);
         let mut body = Zeroizing::new([0_u8; BODY]);
         for slot in body.iter_mut().rev() {
-            // One step of long division: the big-endian number in `digits` by 62.
+            // One step of long division of the big-endian number in `digits` by 62.
             let mut remainder = 0_u32;
             for digit in digits.iter_mut() {
                 let value = remainder << 8 | u32::from(*digit);
@@ -52,7 +52,7 @@ impl Secret {
         Self(text)
     }
 
-    /// The secret itself, to be sent or shown. The name is long so that its uses stand out.
+    /// Returns the secret as text. The method is named `expose` so that its uses stand out.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -76,8 +76,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The last six characters of a secret, from the others: so that a scanner can tell a leaked secret from a
-/// look-alike without asking the server.
+/// Returns the last six characters of a secret, computed from the others. With them, a scanner recognizes
+/// a leaked secret without a request to the server.
 fn checksum(text: &str) -> String {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM];
@@ -88,19 +88,19 @@ fn checksum(text: &str) -> String {
     digits.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// A secret of anybody's making, as a client holds it: Union's servers have another format than ours.
+/// A secret in any format, such as one from a Union server.
 ///
-/// No `Display`, a `Debug` that prints the type's name, zeroed when dropped.
+/// The type has no `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainSecret(Zeroizing<String>);
 
 impl PlainSecret {
-    /// Takes the text over.
+    /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The secret itself, to be sent or shown.
+    /// Returns the secret as text.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -125,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_secret_has_the_fixed_length_and_parses(random: [u8; RANDOM_BYTES]) {
+        fn every_secret_has_the_fixed_length(random: [u8; RANDOM_BYTES]) {
             let secret = Secret::from_random(&random);
             prop_assert_eq!(secret.expose().len(), LENGTH);
             prop_assert!(secret.expose().parse::<Secret>().is_ok());
@@ -139,7 +139,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_character_is_noticed(random: [u8; RANDOM_BYTES], at in 3..LENGTH) {
+        fn a_changed_character_is_detected(random: [u8; RANDOM_BYTES], at in 3..LENGTH) {
             let mut text = Secret::from_random(&random).expose().to_owned().into_bytes();
             text[at] = if text[at] == b'A' { b'B' } else { b'A' };
             prop_assert!(String::from_utf8(text).unwrap().parse::<Secret>().is_err());
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn debug_prints_the_name_of_the_type_alone() {
+    fn debug_prints_only_the_type_name() {
         assert_eq!(format!("{:?}", Secret::from_random(&[7; RANDOM_BYTES])), "Secret");
         assert_eq!(format!("{:?}", PlainSecret::new("hunter2")), "PlainSecret");
     }
 
     #[test]
-    fn the_format_is_the_published_one() {
+    fn the_format_matches_its_documentation() {
         let secret = Secret::from_random(&[0xff; RANDOM_BYTES]);
         assert!(secret.expose().starts_with("gk_"));
         assert_eq!(Secret::from_random(&[0; RANDOM_BYTES]).expose()[..34], format!("gk_{}", "0".repeat(31)));

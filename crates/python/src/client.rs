@@ -180,7 +180,8 @@ impl Client {
         secret_label: Option<String>,
     ) -> PyResult<Call> {
         let role = role.map(|text| {
-            text.parse::<Role>().map_err(|error| PyValueError::new_err(format!("{text:?} {error}")))
+            text.parse::<Role>()
+                .map_err(|error| PyValueError::new_err(format!("unknown role {text:?}; {error}")))
         });
         let options = CreateOptions {
             name,

@@ -1,4 +1,4 @@
-//! The operations that only a Gatekey server has.
+//! Tests the operations of `gatekey.v1.ApiKeyService`.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,14 +6,15 @@ use futures::TryStreamExt;
 use gatekey_client::{ApiKey, CreateOptions, EncodedCredentials, Role, RotateOptions, SettingsUpdate};
 use gatekey_proto::gatekey::v1;
 
-use crate::server::{Behaviour, Server};
+use crate::server::{Behavior, Server};
 
 fn in_2027() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
+/// An expiry and a label of the secret as well. The key is then looked up on the public API.
 #[tokio::test]
-async fn a_role_or_an_expiry_is_said_to_our_own_service_and_the_key_looked_up_on_the_public_one() {
+async fn a_role_needs_the_api_key_service() {
     let server = Server::start().await;
     let options = CreateOptions {
         role: Some(Role::Admin),
@@ -29,14 +30,14 @@ async fn a_role_or_an_expiry_is_said_to_our_own_service_and_the_key_looked_up_on
     assert_eq!(sent.secret_label, "first");
     assert!(server.0.record().creates.is_empty());
     assert_eq!(key.client_secret(), "s3cret");
-    assert_eq!(key.pb2().jwks_uri, "https://only.the.public.wire/has-this");
+    assert_eq!(key.pb2().jwks_uri, "https://only.the.public.api/has-this");
     let encoded = EncodedCredentials::decode(key.encoded_credentials().unwrap()).unwrap();
     assert_eq!(encoded.client_secret().expose(), "s3cret");
 }
 
 #[tokio::test]
-async fn a_secret_once_made_is_not_lost_to_a_later_failure() {
-    let server = Server::start_with(Behaviour { get_is_broken: true, ..Behaviour::default() }).await;
+async fn a_new_secret_survives_a_later_failure() {
+    let server = Server::start_with(Behavior { get_is_broken: true, ..Behavior::default() }).await;
     let options = CreateOptions { role: Some(Role::Viewer), ..CreateOptions::new("ci") };
     let key = ApiKey::create_with(&server.client(), options).await.unwrap();
     assert_eq!((key.client_id(), key.client_secret()), ("ci", "s3cret"));
@@ -44,7 +45,7 @@ async fn a_secret_once_made_is_not_lost_to_a_later_failure() {
 }
 
 #[tokio::test]
-async fn a_role_and_no_role_exclude_each_other() {
+async fn a_role_conflicts_with_no_role() {
     let server = Server::start().await;
     let options = CreateOptions {
         role: Some(Role::Viewer),
@@ -55,7 +56,7 @@ async fn a_role_and_no_role_exclude_each_other() {
 }
 
 #[tokio::test]
-async fn rotate_answers_with_the_new_secret() {
+async fn rotate_returns_the_new_secret() {
     let server = Server::start().await;
     server.add_apps(1);
     let options = RotateOptions {
@@ -72,7 +73,7 @@ async fn rotate_answers_with_the_new_secret() {
 }
 
 #[tokio::test]
-async fn details_tell_what_the_public_wire_cannot() {
+async fn details_include_role_epoch_and_secrets() {
     let server = Server::start().await;
     server.add_apps(2);
     let client = server.client();
@@ -98,7 +99,7 @@ async fn details_tell_what_the_public_wire_cannot() {
 }
 
 #[tokio::test]
-async fn update_settings_names_exactly_what_changes() {
+async fn update_settings_sends_an_exact_field_mask() {
     let server = Server::start().await;
     server.add_apps(1);
     let client = server.client();

@@ -1,4 +1,4 @@
-//! The same without an async runtime, and inside one.
+//! Tests the blocking API, outside and inside an async runtime.
 
 use gatekey_client::blocking::{ApiKey, Client};
 
@@ -17,7 +17,7 @@ fn serve() -> Server {
 }
 
 #[test]
-fn every_call_waits_for_its_answer() {
+fn every_call_waits_for_its_response() {
     let server = serve();
     server.add_apps(150);
     let client = Client::from(server.client());
@@ -33,7 +33,7 @@ fn every_call_waits_for_its_answer() {
 }
 
 #[tokio::test]
-async fn inside_a_runtime_it_blocks_but_does_not_panic() {
+async fn a_blocking_call_works_inside_a_runtime() {
     let server = serve();
     let client = Client::from(server.client());
     assert_eq!(client.access_token().unwrap(), "token-1");

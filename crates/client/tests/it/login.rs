@@ -1,17 +1,16 @@
-//! Logging in: discovery, the token request, the token's life.
+//! Tests login: discovery, the token request, the token's lifetime.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use gatekey_client::{ApiKey, Client, PlainSecret, Protocol, TokenCache};
 
-use crate::server::{Behaviour, CLIENT_ID, SECRET, Server};
+use crate::server::{Behavior, CLIENT_ID, SECRET, Server};
 
 #[tokio::test]
-async fn many_calls_at_once_log_in_once() {
+async fn concurrent_calls_share_one_login() {
     let server =
-        Server::start_with(Behaviour { login_takes: Duration::from_millis(50), ..Behaviour::default() })
-            .await;
+        Server::start_with(Behavior { login_takes: Duration::from_millis(50), ..Behavior::default() }).await;
     server.add_apps(1);
     let client = server.client();
     let calls = join_all((0..50).map(|_| ApiKey::get(&client, "key-0000"))).await;
@@ -22,10 +21,9 @@ async fn many_calls_at_once_log_in_once() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_asked_for_once_by_many_callers() {
+async fn many_callers_share_one_failed_login() {
     let server =
-        Server::start_with(Behaviour { login_takes: Duration::from_millis(50), ..Behaviour::default() })
-            .await;
+        Server::start_with(Behavior { login_takes: Duration::from_millis(50), ..Behavior::default() }).await;
     let client = server.builder().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
     let calls = join_all((0..20).map(|_| client.access_token())).await;
     for call in calls {
@@ -38,9 +36,9 @@ async fn a_refused_login_is_asked_for_once_by_many_callers() {
 }
 
 #[tokio::test]
-async fn the_advertised_scopes_are_asked_for_unless_others_are_configured() {
+async fn configured_scopes_override_the_advertised_ones() {
     let server =
-        Server::start_with(Behaviour { audience: "https://a/?b&c".into(), ..Behaviour::default() }).await;
+        Server::start_with(Behavior { audience: "https://a/?b&c".into(), ..Behavior::default() }).await;
     server.client().access_token().await.unwrap();
     server.builder().scopes(["own"]).build().unwrap().access_token().await.unwrap();
     let logins = server.0.record().logins.clone();
@@ -56,21 +54,21 @@ async fn the_advertised_scopes_are_asked_for_unless_others_are_configured() {
 #[tokio::test]
 async fn the_token_goes_into_the_advertised_header() {
     let server =
-        Server::start_with(Behaviour { header: "flyte-authorization".into(), ..Behaviour::default() }).await;
+        Server::start_with(Behavior { header: "flyte-authorization".into(), ..Behavior::default() }).await;
     assert_eq!(server.client().whoami().await.unwrap().subject, "ci");
 }
 
 #[tokio::test]
-async fn a_server_of_flyte_1_is_understood() {
-    let server = Server::start_with(Behaviour { flyte_1_only: true, ..Behaviour::default() }).await;
+async fn a_flyte_1_server_is_supported() {
+    let server = Server::start_with(Behavior { flyte_1_only: true, ..Behavior::default() }).await;
     assert_eq!(server.client().whoami().await.unwrap().subject, "ci");
 }
 
 #[tokio::test]
-async fn a_secret_is_not_sent_to_a_token_endpoint_in_the_clear() {
-    let server = Server::start_with(Behaviour {
+async fn no_secret_is_sent_to_a_plaintext_endpoint() {
+    let server = Server::start_with(Behavior {
         token_endpoint: Some("ftp://elsewhere/token".into()),
-        ..Behaviour::default()
+        ..Behavior::default()
     })
     .await;
     let error = server.client().access_token().await.unwrap_err();
@@ -79,19 +77,19 @@ async fn a_secret_is_not_sent_to_a_token_endpoint_in_the_clear() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_say_how_to_log_in_is_told_apart() {
+async fn incomplete_login_metadata_is_an_error() {
     let endpoint = Some("no url at all".to_owned());
-    let server = Server::start_with(Behaviour { token_endpoint: endpoint, ..Behaviour::default() }).await;
+    let server = Server::start_with(Behavior { token_endpoint: endpoint, ..Behavior::default() }).await;
     let error = server.client().access_token().await.unwrap_err();
-    assert!(error.to_string().contains("does not say how to log in"), "{error}");
+    assert!(error.to_string().contains("invalid login metadata"), "{error}");
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_replaced_once() {
+async fn a_rejected_token_is_replaced_once() {
     let server = Server::start().await;
     let client = server.client();
     client.whoami().await.unwrap();
-    server.0.behaviour().revoked = 1;
+    server.0.behavior().revoked = 1;
     client.whoami().await.unwrap();
     assert_eq!(server.0.record().logins.len(), 2);
     let calls = server.0.record().calls.clone();
@@ -99,7 +97,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(calls[1].1, calls[2].1, "the same call keeps its request id");
     assert_ne!(calls[0].1, calls[1].1);
 
-    server.0.behaviour().revoked = 1000;
+    server.0.behavior().revoked = 1000;
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unauthenticated());
     assert_eq!(error.request_id(), Some(server.0.record().calls.last().unwrap().1.as_str()));
@@ -108,7 +106,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
 
 #[tokio::test]
 async fn a_token_without_a_stated_lifetime_is_used() {
-    let server = Server::start_with(Behaviour { lifetime: None, ..Behaviour::default() }).await;
+    let server = Server::start_with(Behavior { lifetime: None, ..Behavior::default() }).await;
     let client = server.client();
     assert_eq!(client.access_token().await.unwrap(), "token-1");
     assert_eq!(client.access_token().await.unwrap(), "token-1");
@@ -116,7 +114,7 @@ async fn a_token_without_a_stated_lifetime_is_used() {
 
 #[tokio::test]
 async fn a_token_is_refreshed_before_it_expires() {
-    let server = Server::start_with(Behaviour { lifetime: Some(1), ..Behaviour::default() }).await;
+    let server = Server::start_with(Behavior { lifetime: Some(1), ..Behavior::default() }).await;
     let client = server.client();
     assert_eq!(client.access_token().await.unwrap(), "token-1");
     tokio::time::pause();
@@ -126,7 +124,7 @@ async fn a_token_is_refreshed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn clients_share_a_token_only_when_nothing_distinguishes_them() {
+async fn only_equal_clients_share_a_token() {
     let server = Server::start().await;
     let cache = TokenCache::default();
     let shared = || server.builder().token_cache(cache.clone());
@@ -142,7 +140,7 @@ async fn clients_share_a_token_only_when_nothing_distinguishes_them() {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_shown_by_debug() {
+async fn debug_prints_no_secret() {
     let server = Server::start().await;
     let (builder, client) = (server.builder(), server.client());
     for shown in [format!("{builder:?}"), format!("{client:?}")] {

@@ -1,10 +1,10 @@
-//! The client against a small server in the same process, on a real port.
+//! Tests the client against a small server in the same process, on a real port.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod api_key_service;
+mod apps_service;
 mod blocking;
-mod keys;
 mod login;
 mod retries;
 mod server;

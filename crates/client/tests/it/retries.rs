@@ -1,14 +1,14 @@
-//! What is tried again, and what is not.
+//! Tests retries and timeouts.
 
 use std::time::Duration;
 
 use gatekey_client::{ApiKey, Client, PlainSecret};
 
-use crate::server::{Behaviour, Server};
+use crate::server::{Behavior, Server};
 
 #[tokio::test]
-async fn an_unavailable_server_is_tried_again_under_the_same_request_id() {
-    let server = Server::start_with(Behaviour { unavailable: 2, busy: 1, ..Behaviour::default() }).await;
+async fn retries_keep_the_request_id() {
+    let server = Server::start_with(Behavior { unavailable: 2, busy: 1, ..Behavior::default() }).await;
     ApiKey::create(&server.client(), "ci").await.unwrap();
     let calls = server.0.record().calls.clone();
     assert_eq!(calls.len(), 3);
@@ -19,23 +19,23 @@ async fn an_unavailable_server_is_tried_again_under_the_same_request_id() {
 
 #[tokio::test]
 async fn retries_are_bounded() {
-    let server = Server::start_with(Behaviour { unavailable: usize::MAX, ..Behaviour::default() }).await;
+    let server = Server::start_with(Behavior { unavailable: usize::MAX, ..Behavior::default() }).await;
     let client = server.builder().retries(1).build().unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unavailable() && error.is_retryable());
-    assert_eq!(error.to_string(), "could not ask who is calling: try later");
+    assert_eq!(error.to_string(), "could not look up the caller: try later");
     assert_eq!(server.0.record().calls.len(), 2);
 }
 
 #[tokio::test]
-async fn what_a_server_refuses_is_not_tried_again() {
+async fn a_refusal_is_not_retried() {
     let server = Server::start().await;
     assert!(ApiKey::get(&server.client(), "absent").await.unwrap_err().is_not_found());
     assert_eq!(server.0.record().calls.len(), 1);
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_with_the_address() {
+async fn an_unreachable_server_is_reported_with_its_address() {
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -49,23 +49,26 @@ async fn nobody_there_is_said_with_the_address() {
         .unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unavailable());
-    let said = error.to_string();
-    assert!(said.starts_with("could not find out how to log in: cannot reach http://127.0.0.1:"), "{said}");
-    assert!(said.to_lowercase().contains("refused"), "{said}");
+    let message = error.to_string();
+    assert!(
+        message.starts_with("could not read the server's login metadata: cannot reach http://127.0.0.1:"),
+        "{message}"
+    );
+    assert!(message.to_lowercase().contains("refused"), "{message}");
 }
 
 #[tokio::test]
-async fn a_call_ends_with_its_timeout() {
+async fn a_call_times_out() {
     let server =
-        Server::start_with(Behaviour { login_takes: Duration::from_mins(1), ..Behaviour::default() }).await;
+        Server::start_with(Behavior { login_takes: Duration::from_mins(1), ..Behavior::default() }).await;
     let client = server.builder().timeout(Duration::from_millis(100)).build().unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
-    assert_eq!(error.to_string(), "could not ask who is calling: no answer within 0.1 s");
+    assert_eq!(error.to_string(), "could not look up the caller: no response within 0.1 s");
     assert!(client.access_token().await.unwrap_err().is_timeout());
 }
 
-/// Passes connections on to a server, and cuts the first at the point where the answer begins.
+/// Forwards connections to a server, and cuts the one whose response completes `cut_after_calls`.
 async fn cutting_proxy(server: &Server, cut_after_calls: usize) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -94,7 +97,7 @@ async fn cutting_proxy(server: &Server, cut_after_calls: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_was_deleted_before_the_connection_broke_off_is_deleted() {
+async fn a_delete_with_a_lost_response_succeeds() {
     let server = Server::start().await;
     server.add_apps(1);
     let proxy = cutting_proxy(&server, 1).await;
@@ -105,11 +108,11 @@ async fn a_key_that_was_deleted_before_the_connection_broke_off_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_off_is_told_from_one_that_never_was() {
+async fn a_lost_connection_is_reported_as_lost() {
     let server = Server::start().await;
     let proxy = cutting_proxy(&server, 1).await;
     let client = server.builder().endpoint(&proxy).retries(0).build().unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unavailable());
-    assert!(error.to_string().contains("broke off"), "{error}");
+    assert!(error.to_string().contains("was lost"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A server with just enough behaviour to test a client against, and a record of what was asked.
+//! A minimal server to test the client against, which records the requests.
 
 use std::{
     collections::BTreeMap,
@@ -32,39 +32,39 @@ use tokio::net::TcpListener;
 
 pub(crate) const CLIENT_ID: &str = "client!+ID";
 pub(crate) const SECRET: &str = "SECRET?%G";
-/// What form encoding makes of them (RFC 6749 section 2.3.1).
+/// Client id and secret, form-encoded (RFC 6749 section 2.3.1).
 const BASIC: &str = "client%21%2BID:SECRET%3F%25G";
 
 /// How the server behaves; tests change it while it runs.
 #[expect(clippy::struct_excessive_bools, reason = "each is one fault that a test switches on")]
-pub(crate) struct Behaviour {
+pub(crate) struct Behavior {
     pub(crate) lifetime: Option<u64>,
     pub(crate) scopes: Vec<String>,
     pub(crate) audience: String,
     pub(crate) header: String,
-    /// In place of its own.
+    /// The advertised token endpoint, instead of the server's own.
     pub(crate) token_endpoint: Option<String>,
-    /// Calls to answer with UNAVAILABLE before the next is served.
+    /// The number of calls that fail with UNAVAILABLE before the next one is served.
     pub(crate) unavailable: usize,
-    /// Likewise for the token endpoint, with a page of HTML as proxies send it.
+    /// The same for token requests, which fail with an HTML page, as from a proxy.
     pub(crate) busy: usize,
-    /// Takes this long to issue a token.
+    /// How long a token request takes.
     pub(crate) login_takes: Duration,
-    /// Knows the services of Flyte 1 alone.
+    /// Serves only the services of Flyte 1.
     pub(crate) flyte_1_only: bool,
-    /// Answers every page with the same page token.
+    /// Returns the same page token with every page.
     pub(crate) repeats_page_token: bool,
-    /// Sends more keys in a page than were asked for.
+    /// Returns more keys in a page than requested.
     pub(crate) ignores_limit: bool,
-    /// Of the caller, in `additional_claims`.
+    /// The caller's handle, in `additional_claims`.
     pub(crate) user_handle: String,
-    /// AppsService/Get answers INTERNAL.
+    /// `AppsService/Get` fails with INTERNAL.
     pub(crate) get_is_broken: bool,
-    /// The number of tokens issued so far that are no longer accepted.
+    /// The number of issued tokens that are revoked, oldest first.
     pub(crate) revoked: usize,
 }
 
-impl Default for Behaviour {
+impl Default for Behavior {
     fn default() -> Self {
         Self {
             lifetime: Some(3600),
@@ -85,7 +85,7 @@ impl Default for Behaviour {
     }
 }
 
-/// What was asked.
+/// The recorded requests.
 #[derive(Default)]
 pub(crate) struct Record {
     /// Path and request id of each call that needs a token.
@@ -106,14 +106,14 @@ pub(crate) struct Record {
 
 pub(crate) struct Shared {
     address: SocketAddr,
-    behaviour: Mutex<Behaviour>,
+    behavior: Mutex<Behavior>,
     record: Mutex<Record>,
     apps: Mutex<BTreeMap<String, App>>,
 }
 
 impl Shared {
-    pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
-        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn behavior(&self) -> MutexGuard<'_, Behavior> {
+        self.behavior.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
@@ -129,26 +129,26 @@ impl Shared {
     }
 }
 
-/// A running server; it goes with the test's runtime.
+/// A running server, which stops with the runtime of its test.
 #[derive(Clone)]
 pub(crate) struct Server(pub(crate) Arc<Shared>);
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Behaviour::default()).await
+        Self::start_with(Behavior::default()).await
     }
 
-    pub(crate) async fn start_with(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start_with(behavior: Behavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self::new(listener.local_addr().unwrap(), behaviour);
+        let server = Self::new(listener.local_addr().unwrap(), behavior);
         tokio::spawn(axum::serve(listener, server.router()).into_future());
         server
     }
 
-    pub(crate) fn new(address: SocketAddr, behaviour: Behaviour) -> Self {
+    pub(crate) fn new(address: SocketAddr, behavior: Behavior) -> Self {
         Self(Arc::new(Shared {
             address,
-            behaviour: behaviour.into(),
+            behavior: behavior.into(),
             record: Mutex::default(),
             apps: Mutex::default(),
         }))
@@ -156,7 +156,7 @@ impl Server {
 
     pub(crate) fn router(&self) -> axum::Router {
         let shared = &self.0;
-        let flyte_1_only = shared.behaviour().flyte_1_only;
+        let flyte_1_only = shared.behavior().flyte_1_only;
         let handler = Arc::new(Handler(Arc::clone(shared)));
         let mut calls = connectrpc::Router::new();
         calls = AppsServiceExt::register(Arc::clone(&handler), calls);
@@ -200,13 +200,13 @@ impl Server {
 }
 
 async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
-    let takes = shared.behaviour().login_takes;
+    let takes = shared.behavior().login_takes;
     tokio::time::sleep(takes).await;
     shared.record().logins.push(body);
     let number = shared.record().logins.len();
-    let mut behaviour = shared.behaviour();
-    if behaviour.busy > 0 {
-        behaviour.busy -= 1;
+    let mut behavior = shared.behavior();
+    if behavior.busy > 0 {
+        behavior.busy -= 1;
         return (StatusCode::SERVICE_UNAVAILABLE, "<html>busy</html>").into_response();
     }
     let expected = format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, BASIC));
@@ -214,12 +214,11 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
         let body = r#"{"error":"invalid_client","error_description":"no key has this secret"}"#;
         return (StatusCode::UNAUTHORIZED, body).into_response();
     }
-    let lifetime =
-        behaviour.lifetime.map(|seconds| format!(r#","expires_in":{seconds}"#)).unwrap_or_default();
+    let lifetime = behavior.lifetime.map(|seconds| format!(r#","expires_in":{seconds}"#)).unwrap_or_default();
     format!(r#"{{"access_token":"token-{number}","token_type":"bearer"{lifetime}}}"#).into_response()
 }
 
-/// Checks the token and notes the call.
+/// Checks the token, and records the call.
 async fn admit(State(shared): State<Arc<Shared>>, request: Request<Body>, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let headers = request.headers();
@@ -234,13 +233,13 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request<Body>, next: 
     shared.record().calls.push((path, text("x-request-id")));
     shared.record().user_agents.push(text("user-agent"));
     let refusal = {
-        let mut behaviour = shared.behaviour();
+        let mut behavior = shared.behavior();
         let number =
-            text(&behaviour.header).strip_prefix("Bearer token-").and_then(|n| n.parse::<usize>().ok());
-        if number.is_none_or(|number| number <= behaviour.revoked) {
+            text(&behavior.header).strip_prefix("Bearer token-").and_then(|n| n.parse::<usize>().ok());
+        if number.is_none_or(|number| number <= behavior.revoked) {
             Some(ConnectError::unauthenticated("the token is not valid"))
-        } else if behaviour.unavailable > 0 {
-            behaviour.unavailable -= 1;
+        } else if behavior.unavailable > 0 {
+            behavior.unavailable -= 1;
             Some(ConnectError::unavailable("try later"))
         } else {
             None
@@ -287,7 +286,7 @@ impl AppsService for Handler {
         request: ServiceRequest<'_, GetAppRequest>,
     ) -> ServiceResult<GetAppResponse> {
         self.0.record().organizations.push(request.organization.to_owned());
-        if self.0.behaviour().get_is_broken {
+        if self.0.behavior().get_is_broken {
             return Err(ConnectError::internal("internal error"));
         }
         let app = self.0.app(request.client_id)?;
@@ -327,7 +326,7 @@ impl AppsService for Handler {
         self.0.record().organizations.push(request.organization);
         self.0.record().pages.push((list.limit, list.token.clone()));
         let (apps, mut token) = self.page(list.limit, &list.token);
-        if self.0.behaviour().repeats_page_token {
+        if self.0.behavior().repeats_page_token {
             token = "again".into();
         }
         connectrpc::Response::ok(ListAppsResponse { apps, token, ..ListAppsResponse::default() })
@@ -336,7 +335,7 @@ impl AppsService for Handler {
 
 impl Handler {
     fn page(&self, limit: u32, after: &str) -> (Vec<App>, String) {
-        let limit = if self.0.behaviour().ignores_limit { u32::MAX } else { limit };
+        let limit = if self.0.behavior().ignores_limit { u32::MAX } else { limit };
         let apps = self.0.apps();
         let rest: Vec<_> = apps.values().filter(|app| app.client_id.as_str() > after).collect();
         let page: Vec<App> = rest.iter().take(limit as usize).map(|app| (*app).clone()).collect();
@@ -361,7 +360,7 @@ impl Handler {
     }
 
     fn user(&self) -> Struct {
-        let handle = self.0.behaviour().user_handle.clone();
+        let handle = self.0.behavior().user_handle.clone();
         serde_json::from_value(serde_json::json!({"userhandle": handle, "level": 3})).unwrap()
     }
 }
@@ -377,7 +376,7 @@ impl v1::ApiKeyService for Handler {
         let app = App {
             client_id: request.client_id.clone(),
             client_name: request.client_name,
-            jwks_uri: "https://only.the.public.wire/has-this".into(),
+            jwks_uri: "https://only.the.public.api/has-this".into(),
             ..App::default()
         };
         self.0.apps().insert(request.client_id.clone(), app);
@@ -485,7 +484,7 @@ impl v1::ApiKeyService for Handler {
 impl Handler {
     fn token_endpoint(&self) -> String {
         let own = || format!("http://{}/token", self.0.address);
-        self.0.behaviour().token_endpoint.clone().unwrap_or_else(own)
+        self.0.behavior().token_endpoint.clone().unwrap_or_else(own)
     }
 }
 
@@ -507,11 +506,11 @@ impl flyte_2::AuthMetadataService for Handler {
         _: RequestContext,
         _: ServiceRequest<'_, flyte_2::GetPublicClientConfigRequest>,
     ) -> ServiceResult<flyte_2::GetPublicClientConfigResponse> {
-        let behaviour = self.0.behaviour();
+        let behavior = self.0.behavior();
         connectrpc::Response::ok(flyte_2::GetPublicClientConfigResponse {
-            scopes: behaviour.scopes.clone(),
-            audience: behaviour.audience.clone(),
-            authorization_metadata_key: behaviour.header.clone(),
+            scopes: behavior.scopes.clone(),
+            audience: behavior.audience.clone(),
+            authorization_metadata_key: behavior.header.clone(),
             ..flyte_2::GetPublicClientConfigResponse::default()
         })
     }
@@ -537,7 +536,7 @@ impl flyte_1::AuthMetadataService for Handler {
     ) -> ServiceResult<flyte_1::PublicClientAuthConfigResponse> {
         // Flyte 1 servers may leave the header's name empty.
         connectrpc::Response::ok(flyte_1::PublicClientAuthConfigResponse {
-            scopes: self.0.behaviour().scopes.clone(),
+            scopes: self.0.behavior().scopes.clone(),
             ..flyte_1::PublicClientAuthConfigResponse::default()
         })
     }

@@ -1,4 +1,4 @@
-//! Trust: whose certificates are believed, and what is said when not.
+//! Tests which certificates are trusted.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 
-use crate::server::{Behaviour, CLIENT_ID, SECRET, Server};
+use crate::server::{Behavior, CLIENT_ID, SECRET, Server};
 
-/// A server with a certificate from a CA of its own, and that CA in PEM.
+/// Starts a server with a private CA, and returns the CA in PEM.
 async fn start() -> (Server, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -30,7 +30,7 @@ async fn start() -> (Server, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let token_endpoint = Some(format!("https://{address}/token"));
-    let server = Server::new(address, Behaviour { token_endpoint, ..Behaviour::default() });
+    let server = Server::new(address, Behavior { token_endpoint, ..Behavior::default() });
     let serving = connectrpc::axum::serve_tls(listener, server.router(), Arc::new(tls));
     tokio::spawn(serving.into_future());
     (server, authority.pem())
@@ -41,7 +41,7 @@ fn builder(server: &Server) -> gatekey_client::ClientBuilder {
 }
 
 #[tokio::test]
-async fn a_private_ca_serves_calls_and_logins_on_every_protocol() {
+async fn a_private_ca_covers_calls_and_logins() {
     use gatekey_client::Protocol;
     let (server, ca) = start().await;
     for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
@@ -62,21 +62,21 @@ async fn a_ca_may_come_from_a_file() {
 }
 
 #[tokio::test]
-async fn an_unknown_ca_is_said_to_be_the_cause() {
+async fn an_unknown_ca_is_reported_with_a_hint() {
     let (server, _) = start().await;
     let error = builder(&server).build().unwrap().whoami().await.unwrap_err();
     assert!(error.is_unavailable());
-    let said = error.to_string();
-    assert!(said.contains("the certificate of https://127.0.0.1:"), "{said}");
-    assert!(said.contains("is not trusted") && said.contains("GATEKEY_CA_FILE"), "{said}");
+    let message = error.to_string();
+    assert!(message.contains("the certificate of https://127.0.0.1:"), "{message}");
+    assert!(message.contains("is not trusted") && message.contains("GATEKEY_CA_FILE"), "{message}");
     assert!(error.hint().is_some());
 }
 
 #[tokio::test]
-async fn a_server_in_the_clear_is_not_spoken_to_by_default() {
+async fn a_plaintext_server_is_refused_by_default() {
     let server = Server::start().await;
     let error = builder(&server).build().unwrap().whoami().await.unwrap_err();
-    let said = error.to_string();
-    assert!(said.contains("no TLS connection"), "{said}");
+    let message = error.to_string();
+    assert!(message.contains("TLS handshake"), "{message}");
     assert!(server.0.record().logins.is_empty());
 }

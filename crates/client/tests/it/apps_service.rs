@@ -1,4 +1,4 @@
-//! The operations of the public wire.
+//! Tests the operations of `cloudidl.identity.AppsService`.
 
 use futures::{StreamExt, TryStreamExt};
 use gatekey_client::{ApiKey, CreateOptions, EncodedCredentials, UpdateOptions};
@@ -6,10 +6,10 @@ use gatekey_proto::cloudidl::identity::{
     App, ApplicationType, ConsentMethod, GrantTypes, ResponseTypes, TokenEndpointAuthMethod,
 };
 
-use crate::server::{Behaviour, Server};
+use crate::server::{Behavior, Server};
 
 #[tokio::test]
-async fn create_sends_what_the_public_class_sends() {
+async fn create_sends_the_same_as_unions_client() {
     let server = Server::start().await;
     let key = ApiKey::create(&server.client(), "CI Pipeline").await.unwrap();
     let sent = server.0.record().creates.remove(0);
@@ -35,7 +35,7 @@ async fn create_sends_what_the_public_class_sends() {
 }
 
 #[tokio::test]
-async fn create_says_what_options_say() {
+async fn create_sends_its_options() {
     let server = Server::start().await;
     let options = CreateOptions {
         client_id: Some("EAGER_API_KEY".into()),
@@ -56,16 +56,16 @@ async fn create_says_what_options_say() {
 }
 
 #[tokio::test]
-async fn a_name_that_leaves_nothing_is_refused_before_anything_is_sent() {
+async fn an_unusable_name_is_refused_without_a_request() {
     let server = Server::start().await;
     let error = ApiKey::create(&server.client(), "***").await.unwrap_err();
     assert!(error.is_invalid_argument());
-    assert!(error.to_string().starts_with("the name \"***\" leaves no letter or digit"), "{error}");
+    assert!(error.to_string().starts_with("the name \"***\" must contain a letter or digit"), "{error}");
     assert!(server.0.record().calls.is_empty());
 }
 
 #[tokio::test]
-async fn a_key_that_exists_is_told_apart() {
+async fn an_existing_key_is_already_exists() {
     let server = Server::start().await;
     let client = server.client();
     ApiKey::create(&client, "ci").await.unwrap();
@@ -73,7 +73,7 @@ async fn a_key_that_exists_is_told_apart() {
 }
 
 #[tokio::test]
-async fn get_and_delete_tell_an_absent_key_apart() {
+async fn a_missing_key_is_not_found() {
     let server = Server::start().await;
     server.add_apps(1);
     let client = server.client();
@@ -85,7 +85,7 @@ async fn get_and_delete_tell_an_absent_key_apart() {
 }
 
 #[tokio::test]
-async fn update_preserves_every_field_that_it_does_not_change() {
+async fn update_preserves_all_other_fields() {
     let server = Server::start().await;
     let app = App {
         client_id: "ci".into(),
@@ -133,7 +133,7 @@ async fn update_preserves_every_field_that_it_does_not_change() {
 }
 
 #[tokio::test]
-async fn listall_follows_pages_and_keeps_to_the_limit() {
+async fn listall_follows_pages_up_to_the_limit() {
     let server = Server::start().await;
     server.add_apps(250);
     let client = server.client();
@@ -157,11 +157,11 @@ async fn listall_follows_pages_and_keeps_to_the_limit() {
 }
 
 #[tokio::test]
-async fn listall_fetches_a_page_only_when_it_is_needed() {
+async fn listall_fetches_pages_lazily() {
     let server = Server::start().await;
     server.add_apps(250);
     let mut keys = ApiKey::listall(&server.client(), None);
-    assert!(server.0.record().calls.is_empty(), "making the stream sends nothing");
+    assert!(server.0.record().calls.is_empty(), "creating the stream sends nothing");
     for _ in 0..100 {
         keys.try_next().await.unwrap().unwrap();
     }
@@ -171,8 +171,8 @@ async fn listall_fetches_a_page_only_when_it_is_needed() {
 }
 
 #[tokio::test]
-async fn listall_stops_when_the_server_repeats_a_page_token() {
-    let server = Server::start_with(Behaviour { repeats_page_token: true, ..Behaviour::default() }).await;
+async fn listall_stops_at_a_repeated_page_token() {
+    let server = Server::start_with(Behavior { repeats_page_token: true, ..Behavior::default() }).await;
     server.add_apps(1);
     let items: Vec<_> = ApiKey::listall(&server.client(), None).take(10).collect().await;
     assert!(items.len() <= 2 && items.last().unwrap().is_err());
@@ -180,15 +180,15 @@ async fn listall_stops_when_the_server_repeats_a_page_token() {
 }
 
 #[tokio::test]
-async fn listall_keeps_to_the_limit_when_the_server_sends_more() {
-    let server = Server::start_with(Behaviour { ignores_limit: true, ..Behaviour::default() }).await;
+async fn listall_truncates_an_oversized_page() {
+    let server = Server::start_with(Behavior { ignores_limit: true, ..Behavior::default() }).await;
     server.add_apps(5);
     let keys: Vec<ApiKey> = ApiKey::listall(&server.client(), 3).try_collect().await.unwrap();
     assert_eq!(keys.len(), 3);
 }
 
 #[tokio::test]
-async fn the_organization_goes_with_every_call() {
+async fn every_call_sends_the_organization() {
     let server = Server::start().await;
     server.add_apps(1);
     let client = server.builder().organization("acme").build().unwrap();
