@@ -28,8 +28,6 @@
 
 #![warn(missing_docs)]
 
-#![warn(missing_docs)]
-
 mod access_token;
 mod api_key;
 mod api_key_service;

@@ -27,7 +27,7 @@ pub enum InvalidClientId {
     #[error("must be at most {MAX_LENGTH} characters long, but has {0}")]
     TooLong(usize),
     /// The text contains a character outside the alphabet.
-    #[error("may hold only A-Z a-z 0-9 . _ -, not {0:?}")]
+    #[error("may contain only A-Z a-z 0-9 . _ -, not {0:?}")]
     Character(char),
     /// The text contains only punctuation.
     #[error("must contain a letter or digit (A-Z a-z 0-9)")]

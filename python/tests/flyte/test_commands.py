@@ -322,7 +322,7 @@ def test_a_key_is_sent_in_the_clear_only_when_told_to(flyte: CommandLine, in_the
     key = in_the_clear.init("admin").encoded_credentials
 
     assert "admin" in flyte("--insecure", "get", "api-key", "admin", FLYTE_API_KEY=key)
-    assert "no TLS connection" in flyte.fails("get", "api-key", "admin", FLYTE_API_KEY=key, COLUMNS="200")
+    assert "TLS handshake" in flyte.fails("get", "api-key", "admin", FLYTE_API_KEY=key, COLUMNS="200")
 
 
 def test_a_config_file_for_a_browser_is_told_what_to_do(configured: CommandLine) -> None:
