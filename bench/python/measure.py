@@ -1,6 +1,7 @@
-"""Measures the class `ApiKey` of this build beside the public ones, in the same run, against the same server.
+"""Measures the class `ApiKey` of this build beside the public ones, in one run against one server.
 
-See bench/run python --help. Standard library alone; each client runs in the virtual environment that it is in.
+See `bench/run python --help`. Uses the standard library only; each client runs in its own virtual
+environment.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from support.gatekey import Credentials, Server, serve  # noqa: E402
 
 ORIGINALS = ("0.1.1", "0.19.1")
 
-# Each is a process that prints, as JSON, what it found out about itself.
+# Each script is a process that prints its own figures as JSON.
 LOG_IN = """
 import flyte
 flyte.init_from_api_key()
@@ -79,7 +80,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Client:
-    """An implementation of the class, in a virtual environment."""
+    """An implementation of the class in a virtual environment."""
 
     def __init__(self, name: str, python: Path, server: Server, admin: Credentials) -> None:
         self.name = name
@@ -89,14 +90,14 @@ class Client:
             "PATH": os.environ["PATH"],
             "HOME": str(server.data_dir),
             "FLYTE_API_KEY": admin.encoded_credentials,
-            # The clients report to their makers unless told not to, and look for a desktop's keyring.
+            # Otherwise the clients send telemetry and look for a desktop keyring.
             "DO_NOT_TRACK": "1",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
             **server.trust,
         }
 
     def run(self, script: str, **values: int) -> tuple[float, dict[str, float]]:
-        """Runs a script in a fresh process: how many seconds it took as a whole, and what it printed."""
+        """Runs a script in a fresh process; returns its duration in seconds and its output."""
         text = script.replace("{log_in}", self._log_in)
         for name, value in values.items():
             text = text.replace(f"{{{name}}}", str(value))
@@ -109,7 +110,7 @@ class Client:
         return float(timed), json.loads(printed[-1]) if printed else {}
 
 
-# Times a command from outside, in a process with nothing else to do.
+# Times a command from outside, in an otherwise idle process.
 TIMED = """
 import subprocess, sys, time
 began = time.perf_counter()
@@ -172,7 +173,7 @@ def main() -> None:
         fresh_processes(clients, given.rounds)
         in_one_process(f"{given.gets} gets in a row", clients, SEQUENTIAL, gets=given.gets)
         clients[0].run(FILL, keys=given.keys)
-        # 0.1.1 reads one page, so it cannot list them all.
+        # 0.1.1 reads only one page, so it cannot list all keys.
         listing = [client for client in clients if client.name != "0.1.1"]
         in_one_process(f"listall of {given.keys} keys", listing, LISTING, keys=given.keys)
 

@@ -1,5 +1,5 @@
-//! [`Answer`]: what came back, and what it must be whatever was asked: a well-formed frame of its protocol, and no fault
-//! of the server's. A panic would be answered with 500, so that is what must not be there.
+//! [`Answer`]: an answer, and the rules for every answer to any request: a well-formed frame of its
+//! protocol, and never a server fault. A panic would give status 500.
 
 use std::{
     io::Read as _,
@@ -14,19 +14,19 @@ use gatekey_server::rpc::access::{Access, access};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use crate::request::{Caller, Said};
+use crate::request::{Caller, TextRequest};
 
 static POOL: LazyLock<Arc<DescriptorPool>> = LazyLock::new(|| {
     Arc::new(DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET).expect("the build writes a valid set"))
 });
 
-/// Flags of an envelope: compressed, Connect's last, gRPC-Web's last.
+/// Envelope flags: compressed, last one of Connect, last one of gRPC-Web.
 const COMPRESSED: u8 = 1;
 const END_STREAM: u8 = 2;
 const TRAILERS: u8 = 0x80;
 
-/// Connect's codes, each with its HTTP status (<https://connectrpc.com/docs/protocol#error-codes>), in the order of
-/// gRPC's numbers from 1 on.
+/// Connect's codes with their HTTP status (<https://connectrpc.com/docs/protocol#error-codes>), in the
+/// order of gRPC's status numbers, starting at 1.
 const CODES: [(&str, u16); 16] = [
     ("canceled", 499),
     ("unknown", 500),
@@ -46,64 +46,60 @@ const CODES: [(&str, u16); 16] = [
     ("unauthenticated", 401),
 ];
 
-/// An answer, read whole.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
-    /// The trailers, where there are any.
     pub trailers: Option<HeaderMap>,
-    /// Whether it had no end, and was read in part.
-    pub cut: bool,
+    /// Whether the stream has no end and was read only in part.
+    pub partial: bool,
 }
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was carried out; these messages came back, unpacked.
+    /// The call succeeded with these messages, decompressed.
     Done(Vec<Bytes>),
-    /// It was refused with that code of Connect's, or error of OAuth's; or by an HTTP status alone.
+    /// The call was refused with this Connect code, OAuth error, or HTTP status.
     Refused(String),
 }
 
 impl Answer {
-    /// Asserts all that holds for every answer, and gives what became of the call.
-    pub fn outcome(&self, said: &Said) -> Outcome {
+    /// Asserts the rules for every answer and returns the result of the call.
+    pub fn outcome(&self, request: &TextRequest) -> Outcome {
         let status = self.status.as_u16();
         assert!(
-            status < 500 || status == 501 || (status == 504 && said.sets_a_deadline()),
+            status < 500 || status == 501 || (status == 504 && request.sets_a_deadline()),
             "{status}: {}",
             self.text()
         );
         assert!(
             self.headers.contains_key("x-request-id") && self.headers.contains_key(header::CACHE_CONTROL)
         );
-        let tells_secrets = match said.caller {
+        let may_have_secrets = match request.caller {
             Caller::Nobody | Caller::Forger => false,
-            Caller::Viewer => said.target.path().ends_with("/RotateSecret"),
+            Caller::Viewer => request.target.path().ends_with("/RotateSecret"),
             Caller::Admin => true,
         };
-        assert!(tells_secrets || detection::find(&self.text()).is_empty(), "a secret is told");
-        let asked = said.header("content-type");
+        assert!(may_have_secrets || detection::find(&self.text()).is_empty(), "the answer has a secret");
+        let asked = request.header("content-type");
         let kind = self.header("content-type");
         let outcome = if kind.starts_with("application/grpc-web") {
             assert!(asked.starts_with("application/grpc-web"), "{asked} is answered with {kind}");
-            self.grpc_web(said)
+            self.grpc_web(request)
         } else if kind.starts_with("application/grpc") {
             assert!(asked.starts_with("application/grpc"), "{asked} is answered with {kind}");
-            self.grpc(said)
+            self.grpc(request)
         } else if kind.starts_with("application/connect+") {
             assert!(asked.starts_with("application/connect+"), "{asked} is answered with {kind}");
-            self.connect_stream(said)
+            self.connect_stream(request)
         } else {
-            self.http(said)
+            self.http(request)
         };
         if let Outcome::Done(messages) = &outcome
-            && let Some(output) = output(said.target.path())
+            && let Some(output) = output(request.target.path())
         {
             for message in messages {
                 well_formed(output, message, !kind.ends_with("json") && kind != "application/json");
@@ -112,8 +108,8 @@ impl Answer {
         outcome
     }
 
-    /// Connect's answer to a call with one message, and everything that is no RPC.
-    fn http(&self, said: &Said) -> Outcome {
+    /// Parses the answer to a unary Connect call, or to a request that is not RPC.
+    fn http(&self, request: &TextRequest) -> Outcome {
         assert!(self.trailers.is_none(), "trailers where the protocol has none");
         let kind = self.header("content-type");
         if self.status.is_success() {
@@ -121,42 +117,46 @@ impl Answer {
                 self.body.is_empty() || matches!(kind, "application/json" | "application/proto"),
                 "{kind}"
             );
-            let body = self.unpacked(&self.body, self.header("content-encoding"));
+            let body = self.decompressed(&self.body, self.header("content-encoding"));
             if kind == "application/json" && !body.is_empty() {
                 serde_json::from_slice::<Value>(&body).expect("JSON, as its type says");
             }
             return Outcome::Done(vec![body]);
         }
         if self.body.is_empty() {
-            // A method or type that is not taken, with those that are; or the answer to HEAD.
-            let told = match self.status {
+            // A refused method or content type, with the accepted ones, or the answer to HEAD.
+            let explained = match self.status {
                 StatusCode::METHOD_NOT_ALLOWED => self.headers.contains_key(header::ALLOW),
                 StatusCode::UNSUPPORTED_MEDIA_TYPE => self.headers.contains_key("accept-post"),
                 _ => false,
             };
-            assert!(told || said.method == http::Method::HEAD, "{} without a word", self.status);
+            assert!(
+                explained || request.method == http::Method::HEAD,
+                "{} without an explanation",
+                self.status
+            );
             return Outcome::Refused(self.status.to_string());
         }
         assert_eq!(kind, "application/json", "{}", self.text());
-        let said_why: Value = serde_json::from_slice(&self.body).expect("errors are JSON");
-        if let Some(error) = said_why["error"].as_str() {
-            assert!(self.status.is_client_error() && said_why["error_description"].is_string());
-            assert_ne!(error, "server_error");
-            return Outcome::Refused(error.to_owned());
+        let error: Value = serde_json::from_slice(&self.body).expect("errors are JSON");
+        if let Some(name) = error["error"].as_str() {
+            assert!(self.status.is_client_error() && error["error_description"].is_string());
+            assert_ne!(name, "server_error");
+            return Outcome::Refused(name.to_owned());
         }
-        let code = said_why["code"].as_str().expect("an error of OAuth or of Connect");
-        let (_, usual) = self.known(said, code, said_why["message"].as_str().unwrap_or_default());
-        // What HTTP says by a status of its own, or a path that is none.
+        let code = error["code"].as_str().expect("an error of OAuth or of Connect");
+        let (_, usual) = self.known(request, code, error["message"].as_str().unwrap_or_default());
+        // Faults that HTTP has its own status for, or an unknown path.
         let own = matches!(self.status.as_u16(), 404 | 405 | 415);
         assert!(self.status == usual || own, "{code} with {}", self.status);
         Outcome::Refused(code.to_owned())
     }
 
-    fn connect_stream(&self, said: &Said) -> Outcome {
+    fn connect_stream(&self, request: &TextRequest) -> Outcome {
         assert_eq!((self.status, self.trailers.is_none()), (StatusCode::OK, true));
         let (messages, end) = self.envelopes(END_STREAM, self.header("connect-content-encoding"));
         let Some(end) = end else {
-            assert!(self.cut, "a stream without an end");
+            assert!(self.partial, "a stream without an end");
             return Outcome::Done(messages);
         };
         let end: Value = serde_json::from_slice(&end).expect("the end of a stream is JSON");
@@ -165,18 +165,18 @@ impl Answer {
             Value::Null => Outcome::Done(messages),
             error => {
                 let code = error["code"].as_str().expect("an error has a code");
-                self.known(said, code, error["message"].as_str().unwrap_or_default());
+                self.known(request, code, error["message"].as_str().unwrap_or_default());
                 Outcome::Refused(code.to_owned())
             }
         }
     }
 
-    fn grpc(&self, said: &Said) -> Outcome {
+    fn grpc(&self, request: &TextRequest) -> Outcome {
         assert_eq!(self.status, StatusCode::OK);
         let (messages, end) = self.envelopes(0, self.header("grpc-encoding"));
         assert!(end.is_none());
         if self.trailers.is_none() && !self.headers.contains_key("grpc-status") {
-            assert!(self.cut, "no status");
+            assert!(self.partial, "no status");
             return Outcome::Done(messages);
         }
         let trailers = self.trailers.as_ref().unwrap_or(&self.headers);
@@ -189,14 +189,14 @@ impl Answer {
         if let Some(early) = text(&self.headers, "grpc-status") {
             assert_eq!((early, messages.len()), (status.clone(), 0), "headers and trailers disagree");
         }
-        self.by_number(said, &status, &text(trailers, "grpc-message").unwrap_or_default(), messages)
+        self.by_number(request, &status, &text(trailers, "grpc-message").unwrap_or_default(), messages)
     }
 
-    fn grpc_web(&self, said: &Said) -> Outcome {
+    fn grpc_web(&self, request: &TextRequest) -> Outcome {
         assert_eq!((self.status, self.trailers.is_none()), (StatusCode::OK, true));
         let (messages, end) = self.envelopes(TRAILERS, self.header("grpc-encoding"));
         let Some(end) = end else {
-            assert!(self.cut, "no trailers");
+            assert!(self.partial, "no trailers");
             return Outcome::Done(messages);
         };
         let end = std::str::from_utf8(&end).expect("trailers are plain text");
@@ -210,35 +210,35 @@ impl Answer {
         let find = |wanted| lines.clone().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let (status, message) = (find("grpc-status").expect("a status"), find("grpc-message"));
         assert_eq!(lines.clone().filter(|(name, _)| *name == "grpc-status").count(), 1);
-        self.by_number(said, status, message.unwrap_or_default(), messages)
+        self.by_number(request, status, message.unwrap_or_default(), messages)
     }
 
-    fn by_number(&self, said: &Said, status: &str, message: &str, messages: Vec<Bytes>) -> Outcome {
+    fn by_number(&self, request: &TextRequest, status: &str, message: &str, messages: Vec<Bytes>) -> Outcome {
         let number: usize = status.parse().expect("a number");
         assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{message:?}");
         if number == 0 {
             return Outcome::Done(messages);
         }
         let (code, _) = CODES[number - 1];
-        self.known(said, code, message);
+        self.known(request, code, message);
         Outcome::Refused(code.to_owned())
     }
 
-    /// Asserts that a refusal is the caller's own doing.
-    fn known(&self, said: &Said, code: &str, message: &str) -> (&'static str, StatusCode) {
+    /// Asserts that the caller caused the refusal.
+    fn known(&self, request: &TextRequest, code: &str, message: &str) -> (&'static str, StatusCode) {
         let (code, status) =
             *CODES.iter().find(|(known, _)| *known == code).unwrap_or_else(|| panic!("no code: {code}"));
-        let own_doing = match code {
-            // Connect has no code for what HTTP says by a status of its own.
+        let callers_fault = match code {
+            // Connect has no code for faults that HTTP has its own status for.
             "unknown" => matches!(self.status.as_u16(), 405 | 415),
             "data_loss" | "unavailable" => false,
-            // gRPC wants this code for a message that is said to be compressed, when no header says how:
+            // gRPC requires this code for a compressed message without a header that names the encoding:
             // <https://github.com/grpc/grpc/blob/master/doc/compression.md>.
             "internal" => message.starts_with("received compressed message without"),
-            "deadline_exceeded" => said.sets_a_deadline(),
+            "deadline_exceeded" => request.sets_a_deadline(),
             _ => true,
         };
-        assert!(own_doing, "{code}: {message}");
+        assert!(callers_fault, "{code}: {message}");
         if code != "unauthenticated" {
             let message = message.to_ascii_lowercase();
             let starts_a_login = message.contains("unauthenticated") || message.contains("unauthorized");
@@ -247,11 +247,11 @@ impl Answer {
         (code, status.try_into().expect("a status"))
     }
 
-    /// The messages of a body of envelopes, unpacked; and the one that ends it.
+    /// The decompressed messages of a body of envelopes, and the one that ends it.
     fn envelopes(&self, last: u8, encoding: &str) -> (Vec<Bytes>, Option<Bytes>) {
         let (mut messages, mut end, mut rest) = (Vec::new(), None, &self.body[..]);
         while !rest.is_empty() {
-            assert!(end.is_none(), "something behind the end");
+            assert!(end.is_none(), "bytes after the end");
             let (head, behind) = rest.split_first_chunk::<5>().expect("a whole head");
             let [flags, length @ ..] = *head;
             let length = u32::from_be_bytes(length) as usize;
@@ -260,7 +260,8 @@ impl Answer {
             rest = behind;
             assert_eq!(flags & !(COMPRESSED | last), 0, "flags {flags:#x}");
             let message = Bytes::copy_from_slice(message);
-            let message = if flags & COMPRESSED == 0 { message } else { self.unpacked(&message, encoding) };
+            let message =
+                if flags & COMPRESSED == 0 { message } else { self.decompressed(&message, encoding) };
             if last != 0 && flags & last != 0 {
                 end = Some(message);
             } else {
@@ -270,20 +271,19 @@ impl Answer {
         (messages, end)
     }
 
-    /// Decompressed, where that is said in a way that is known here.
-    fn unpacked(&self, bytes: &Bytes, encoding: &str) -> Bytes {
+    /// Decompresses `bytes` as `encoding` says.
+    fn decompressed(&self, bytes: &Bytes, encoding: &str) -> Bytes {
         match encoding {
             "" | "identity" => bytes.clone(),
             "gzip" => {
-                let mut unpacked = Vec::new();
-                GzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).expect("gzip, as the header says");
-                unpacked.into()
+                let mut decompressed = Vec::new();
+                GzDecoder::new(&bytes[..]).read_to_end(&mut decompressed).expect("gzip, as the header says");
+                decompressed.into()
             }
-            other => panic!("nobody asked for {other}"),
+            other => panic!("unexpected encoding {other}"),
         }
     }
 
-    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -294,17 +294,17 @@ impl Answer {
     }
 }
 
-/// Who may call: asserts that nobody else was answered.
-pub fn was_allowed(caller: Caller, procedure: &str) {
+/// Asserts that the caller may call the procedure.
+pub fn assert_allowed(caller: Caller, procedure: &str) {
     let allowed = match (access(procedure), caller) {
         (Some(Access::Anonymous), _) | (Some(_), Caller::Admin) => true,
         (Some(Access::Authenticated | Access::AdminOrSelf), Caller::Viewer) => true,
         (None | Some(Access::Authenticated | Access::AdminOrSelf | Access::Admin), _) => false,
     };
-    assert!(allowed, "{procedure} was carried out for {caller:?}");
+    assert!(allowed, "{procedure} succeeded for {caller:?}");
 }
 
-/// What a procedure of ours answers with; `None` for health and reflection, which are others'.
+/// The message type that a procedure answers with; `None` for health and reflection.
 fn output(procedure: &str) -> Option<MessageIndex> {
     let (service, method) = procedure.strip_prefix('/')?.split_once('/')?;
     let service = POOL.service_by_name(service)?;
@@ -316,9 +316,9 @@ fn well_formed(message: MessageIndex, bytes: &Bytes, proto: bool) {
     if proto {
         DynamicMessage::decode(POOL.clone(), message, bytes).expect("a message of the method's type");
     } else {
-        let said: Value = serde_json::from_slice(bytes).expect("JSON, as its type says");
+        let request: Value = serde_json::from_slice(bytes).expect("JSON, as its type says");
         let fields = POOL.message(message).fields();
         let known = |name: &str| fields.iter().any(|field| field.json_name() == name);
-        assert!(said.as_object().expect("an object").keys().all(|name| known(name)), "{said}");
+        assert!(request.as_object().expect("an object").keys().all(|name| known(name)), "{request}");
     }
 }

@@ -1,34 +1,34 @@
-//! What the targets that send requests have in common.
+//! Shared by the targets that send requests.
 //!
 //! # Layout
-//! - [`request`]: requests, written as text.
-//! - [`server`]: Gatekey's own service in memory, and what must not change by a request.
-//! - [`answer`]: what every answer must be, whatever was asked.
+//! - [`request`]: requests as text.
+//! - [`server`]: Gatekey's service in memory, and the state that a request must not change.
+//! - [`answer`]: the rules for every answer.
 
 use gatekey_server::rpc::access;
 
 use crate::{
-    answer::{Outcome, was_allowed},
-    request::{LARGE_LIMIT, SMALL_LIMIT, Said},
-    server::{nothing_is_changed_by_whom_it_must_not, with_server},
+    answer::{Outcome, assert_allowed},
+    request::{LARGE_LIMIT, SMALL_LIMIT, TextRequest},
+    server::{assert_no_forbidden_change, with_server},
 };
 
 pub mod answer;
 pub mod request;
 pub mod server;
 
-/// Makes a call, and asserts all that holds for any. `message` is how many bytes its one message has, unpacked; `None`
-/// where the body may be read as anything.
-pub fn call(said: &Said, message: Option<usize>) {
-    let procedure = said.target.path();
+/// Makes a call and asserts the rules for every call. `message` is the decompressed length of its
+/// one message in bytes; `None` if the body can be read as anything.
+pub fn call(request: &TextRequest, message: Option<usize>) {
+    let procedure = request.target.path();
     let outcome = with_server(|server| {
         let before = server.state();
-        let answer = server.ask(said);
-        nothing_is_changed_by_whom_it_must_not(said.caller, &before, &server.state());
-        answer.outcome(said)
+        let answer = server.send(request);
+        assert_no_forbidden_change(request.caller, &before, &server.state());
+        answer.outcome(request)
     });
     if access::procedures().any(|known| known == procedure) && matches!(outcome, Outcome::Done(_)) {
-        was_allowed(said.caller, procedure);
+        assert_allowed(request.caller, procedure);
         let small = access::with_small_requests().any(|small| small == procedure);
         let limit = if small { SMALL_LIMIT } else { LARGE_LIMIT };
         assert!(message.is_none_or(|bytes| bytes <= limit), "{message:?} bytes were taken");

@@ -1,4 +1,5 @@
-//! [`Said`]: a request as text, so that seeds can be read and a fuzzer changes one part at a time.
+//! [`TextRequest`]: a request as text, so that seeds are readable and a fuzzer changes one part at a
+//! time.
 //!
 //! ```text
 //! admin
@@ -14,53 +15,51 @@ use axum::body::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-/// Bytes of a message by whoever needs no role, and by an admin: what `rpc::routes` limits them to.
+/// The limit for a message to a procedure that needs no role, in bytes.
 pub const SMALL_LIMIT: usize = 16 * 1024;
-/// See [`SMALL_LIMIT`].
+/// The limit for any other message, in bytes.
 pub const LARGE_LIMIT: usize = 1 << 20;
 
-/// Who asks.
+/// Who sends the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// Without a credential that is in force, whatever the headers say.
+    /// Without a valid credential, whatever the headers contain.
     Nobody,
-    /// With a token whose signature is not ours.
+    /// With a token that another key signed.
     Forger,
-    /// The key `viewer`, which has role viewer.
     Viewer,
-    /// The key `admin`, which has role admin.
     Admin,
 }
 
-/// What is asked.
+/// A parsed request.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct TextRequest {
     /// The first line's first word.
     pub caller: Caller,
     /// The second line.
     pub method: Method,
     /// The second line.
     pub target: Uri,
-    /// A line each, up to an empty one.
+    /// One per line, up to an empty line.
     pub headers: HeaderMap,
-    /// The rest. When the first line's second word is `large` or `huge` it is repeated until it is larger than the
-    /// small or the large limit.
+    /// The rest. If the second word of the first line is `large` or `huge`, it is repeated until
+    /// it exceeds the small or the large limit.
     pub body: Bytes,
 }
 
-impl Said {
-    /// Reads a request; `None` for what no HTTP library would hand on.
+impl TextRequest {
+    /// Parses a request; `None` for one that no HTTP library would accept.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (who, rest) = line(bytes);
-        let (what, mut rest) = line(rest);
-        let mut words = who.split(|byte| *byte == b' ');
+        let (first, rest) = line(bytes);
+        let (second, mut rest) = line(rest);
+        let mut words = first.split(|byte| *byte == b' ');
         let caller = match words.next()? {
             b"admin" => Caller::Admin,
             b"viewer" => Caller::Viewer,
             b"forger" => Caller::Forger,
             _ => Caller::Nobody,
         };
-        let (method, target) = what.split_at(what.iter().position(|byte| *byte == b' ')?);
+        let (method, target) = second.split_at(second.iter().position(|byte| *byte == b' ')?);
         let method = Method::from_bytes(method).ok().filter(|method| *method != Method::CONNECT)?;
         let target = Uri::try_from(&target[1..]).ok().filter(|target| target.path().starts_with('/'))?;
         let mut headers = HeaderMap::new();
@@ -72,7 +71,7 @@ impl Said {
             }
             let (name, value) = header.split_at(header.iter().position(|byte| *byte == b':')?);
             let name = HeaderName::from_bytes(name).ok()?;
-            // Lengths are of HTTP, which is not here.
+            // The connection would set it.
             if name != header::CONTENT_LENGTH {
                 headers.append(name, HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?);
             }
@@ -86,7 +85,7 @@ impl Said {
         Some(Self { caller, method, target, headers, body: rest.repeat(times).into() })
     }
 
-    /// The same with the body in one envelope of Connect and gRPC: flags, length, message.
+    /// The request with its body in one envelope of Connect and gRPC: flags, length, message.
     #[must_use]
     pub fn in_envelope(&self, flags: u8) -> Self {
         let length = u32::try_from(self.body.len()).expect("a body of a few megabytes");
@@ -94,29 +93,29 @@ impl Said {
         Self { body: body.into(), ..self.clone() }
     }
 
-    /// The same with the body compressed, as `gzip` in that header says.
+    /// The request with its body compressed, and `gzip` in the given header.
     #[must_use]
-    pub fn compressed(&self, said_in: &'static str) -> Self {
+    pub fn compressed(&self, encoding_header: &'static str) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&self.body).expect("memory takes what it is given");
         let body = encoder.finish().expect("as above").into();
         let mut headers = self.headers.clone();
-        headers.insert(said_in, HeaderValue::from_static("gzip"));
+        headers.insert(encoding_header, HeaderValue::from_static("gzip"));
         Self { body, headers, ..self.clone() }
     }
 
-    /// The value of a header that is text.
+    /// A header as text; empty when absent or not text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether the caller said how long it waits, and so may be told that it was too long.
+    /// Whether the request sets a deadline, so that it may be refused for exceeding it.
     pub fn sets_a_deadline(&self) -> bool {
         self.headers.contains_key("connect-timeout-ms") || self.headers.contains_key("grpc-timeout")
     }
 }
 
-/// Up to the end of a line, and what follows it.
+/// Splits off the first line.
 fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&bytes[..end], &bytes[end + 1..]),

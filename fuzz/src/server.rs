@@ -1,4 +1,4 @@
-//! [`Server`]: Gatekey's own service in memory, with a key of each role that matters, at an hour that stands still.
+//! [`Server`]: Gatekey's service in memory, with a key of each relevant role and a stopped clock.
 
 use std::{
     cell::RefCell,
@@ -18,13 +18,7 @@ use gatekey_core::{
     env::{Clock, Entropy},
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
-use gatekey_server::{
-    App,
-    app::Memory,
-    config::Settings,
-    router,
-    telemetry::NoRequestLog,
-};
+use gatekey_server::{App, app::Memory, config::Settings, router, telemetry::NoRequestLog};
 use gatekey_store::SqliteStore;
 use http::{Request, Response, Version, header};
 use http_body_util::BodyExt as _;
@@ -34,33 +28,34 @@ use tower::{ServiceExt as _, util::BoxCloneService};
 
 use crate::{
     answer::Answer,
-    request::{Caller, Said},
+    request::{Caller, TextRequest},
 };
 
-/// The call that has no end: one message is read of it.
+/// The call without an end: only its first message is read.
 pub const ENDLESS: &str = "/grpc.health.v1.Health/Watch";
 
-/// The keys that there are at first.
+/// The initial keys.
 const KEYS: [(&str, Option<Role>); 3] =
     [("admin", Some(Role::Admin)), ("viewer", Some(Role::Viewer)), ("ci", Some(Role::Contributor))];
 
-/// So many keys and changes, and a server is replaced: what a request meets must not depend on hours of others.
+/// Beyond these numbers a server is replaced, so that a result does not depend on hours of earlier
+/// requests.
 const MOST_KEYS: usize = 16;
 const MOST_COMMITS: u64 = 200;
 
-/// 2027-01-15, for ever.
-struct StandingClock;
+/// Always 2027-01-15.
+struct StoppedClock;
 
-impl Clock for StandingClock {
+impl Clock for StoppedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_seconds(1_800_000_000)
     }
 }
 
 /// The same bytes in every process.
-struct Counted(AtomicU64);
+struct SeededEntropy(AtomicU64);
 
-impl Entropy for Counted {
+impl Entropy for SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
@@ -88,21 +83,21 @@ pub struct Server {
     _directory: TempDir,
 }
 
-/// What a request may have changed.
+/// The state that a request can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     commits: u64,
     keys: usize,
     denied_tokens: usize,
-    /// Whether `admin` and `ci` are as they were at first.
-    others_untouched: bool,
+    /// Whether `admin` and `ci` are unchanged.
+    others_unchanged: bool,
 }
 
 thread_local! {
     static SERVER: RefCell<Option<Server>> = const { RefCell::new(None) };
 }
 
-/// Gives the server of this process, another one when it has changed too much.
+/// Returns the server of this process, or a new one when it has changed too much.
 pub fn with_server<T>(work: impl FnOnce(&Server) -> T) -> T {
     SERVER.with_borrow_mut(|server| {
         if server.as_ref().is_some_and(Server::is_worn) {
@@ -116,7 +111,7 @@ impl Server {
     fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime of one thread");
-        // In memory where there is a file system for it: the store waits for the disk at every change.
+        // In memory if possible: the store waits for the disk at every change.
         let memory_file_system = Path::new("/dev/shm");
         let directory = if memory_file_system.is_dir() {
             tempfile::tempdir_in(memory_file_system)
@@ -124,7 +119,7 @@ impl Server {
             tempfile::tempdir()
         };
         let directory = directory.expect("a directory for the store");
-        let env = Env::new(Arc::new(StandingClock), Arc::new(Counted(AtomicU64::new(1))));
+        let env = Env::new(Arc::new(StoppedClock), Arc::new(SeededEntropy(AtomicU64::new(1))));
         let root_key = Arc::new(RootKey::new(&[1; 32]));
         let memory = Memory::new(root_key.clone());
         let path = directory.path().join("gatekey.db");
@@ -173,19 +168,19 @@ impl Server {
         }
     }
 
-    /// Sends a request as HTTP/2 would hand it on, its body in a few pieces, and reads the answer.
-    pub fn ask(&self, said: &Said) -> Answer {
-        let pieces: Vec<_> = said
+    /// Sends a request as HTTP/2 would deliver it, with its body in a few pieces, and reads the answer.
+    pub fn send(&self, text: &TextRequest) -> Answer {
+        let pieces: Vec<_> = text
             .body
-            .chunks(said.body.len() / 3 + 1)
+            .chunks(text.body.len() / 3 + 1)
             .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
             .collect();
         let mut request = Request::new(Body::from_stream(stream::iter(pieces)));
-        *request.method_mut() = said.method.clone();
-        *request.uri_mut() = said.target.clone();
+        *request.method_mut() = text.method.clone();
+        *request.uri_mut() = text.target.clone();
         *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = said.headers.clone();
-        let token = match said.caller {
+        *request.headers_mut() = text.headers.clone();
+        let token = match text.caller {
             Caller::Nobody => None,
             Caller::Forger => Some(forged(&self.admin_token)),
             Caller::Viewer => Some(self.viewer_token.clone()),
@@ -198,7 +193,6 @@ impl Server {
         self.runtime.block_on(read(self.service.clone(), request))
     }
 
-    /// What a request may change.
     pub fn state(&self) -> State {
         let same = |place: usize| {
             let now = self.app.directory.find(KEYS[place].0);
@@ -208,15 +202,15 @@ impl Server {
             commits: self.store.commits(),
             keys: self.app.directory.len(),
             denied_tokens: self.app.directory.denied_tokens(),
-            others_untouched: same(0) && same(2),
+            others_unchanged: same(0) && same(2),
         }
     }
 
-    /// Whether its keys are not those of the beginning any more, or too many.
+    /// Whether the initial keys changed, or there are too many.
     fn is_worn(&self) -> bool {
         let state = self.state();
         let viewer = self.app.directory.find("viewer");
-        !state.others_untouched
+        !state.others_unchanged
             || !viewer.is_some_and(|now| Arc::ptr_eq(&now, &self.keys[1]))
             || state.keys > MOST_KEYS
             || state.denied_tokens > 0
@@ -224,11 +218,11 @@ impl Server {
     }
 }
 
-/// Asserts that a request changed nothing that its caller may not change.
-pub fn nothing_is_changed_by_whom_it_must_not(caller: Caller, before: &State, after: &State) {
+/// Asserts that a request changed only what its caller may change.
+pub fn assert_no_forbidden_change(caller: Caller, before: &State, after: &State) {
     match caller {
         Caller::Nobody | Caller::Forger => assert_eq!(before, after, "changed without a credential"),
-        // It may rotate its own secret, and refusals are entered into the ledger.
+        // A viewer may rotate its own secret, and refusals are recorded in the ledger.
         Caller::Viewer => assert_eq!(
             State { commits: 0, ..before.clone() },
             State { commits: 0, ..after.clone() },
@@ -238,7 +232,7 @@ pub fn nothing_is_changed_by_whom_it_must_not(caller: Caller, before: &State, af
     }
 }
 
-/// A token with another's signature.
+/// A token that another key signed.
 fn forged(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').expect("a token has three parts");
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
@@ -249,13 +243,13 @@ async fn read(service: Service, request: Request<Body>) -> Answer {
     let endless = request.uri().path() == ENDLESS;
     let Ok(response) = service.oneshot(request).await;
     let (parts, mut body) = response.into_parts();
-    let (mut bytes, mut trailers, mut cut) = (Vec::new(), None, false);
+    let (mut bytes, mut trailers, mut partial) = (Vec::new(), None, false);
     loop {
         let frame = if endless {
             tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = yields() => { cut = true; None }
+                () = yields() => { partial = true; None }
             }
         } else {
             body.frame().await
@@ -263,19 +257,19 @@ async fn read(service: Service, request: Request<Body>) -> Answer {
         let Some(frame) = frame else { break };
         match frame.expect("a body in memory does not fail").into_data() {
             Ok(data) => {
-                assert!(trailers.is_none(), "data behind the trailers");
+                assert!(trailers.is_none(), "data after the trailers");
                 bytes.extend_from_slice(&data);
             }
             Err(frame) => {
-                let more = frame.into_trailers().expect("what is no data is trailers");
+                let more = frame.into_trailers().expect("a frame is data or trailers");
                 assert!(trailers.replace(more).is_none(), "trailers twice");
             }
         }
     }
-    Answer { status: parts.status, headers: parts.headers, body: bytes.into(), trailers, cut }
+    Answer { status: parts.status, headers: parts.headers, body: bytes.into(), trailers, partial }
 }
 
-/// Lets everything else go on that can.
+/// Yields until all other tasks are idle.
 async fn yields() {
     for _ in 0..16 {
         yield_now().await;

@@ -1,4 +1,4 @@
-//! A configuration file: what is accepted makes a server whose addresses are addresses.
+//! A configuration file: an accepted file gives a server a valid URL, issuer and audience.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! `FLYTE_API_KEY`: what decodes is the same once encoded again, and a found secret is one.
+//! `FLYTE_API_KEY`: decoded credentials survive another encoding, and a detected secret is well-formed.
 
 #![no_main]
 

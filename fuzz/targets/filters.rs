@@ -1,4 +1,4 @@
-//! What List is asked for, in the bytes and in the JSON of protobuf: what is accepted is bounded.
+//! List requests, in protobuf and its JSON: an accepted request is bounded.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A form: what is accepted holds nothing twice and no control characters, whatever bytes it came as.
+//! A form body: an accepted form has no duplicate parameters and no control characters.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Tokens: as any text, and as a header and claims that are well signed, so that what stands behind the signature is
-//! reached as well.
+//! Tokens: as any text, and as a header and claims with a valid signature, to reach the code behind
+//! signature verification.
 
 #![no_main]
 

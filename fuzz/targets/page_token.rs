@@ -1,4 +1,4 @@
-//! Page tokens: none but our own is accepted, however near it comes.
+//! Page tokens: only a token that the server issued is accepted.
 
 #![no_main]
 

@@ -1,12 +1,12 @@
-//! Plain HTTP: any method, path, query, headers and body. What is meant as a call passes the table of who may call what,
-//! whatever the path is written like, and is about the key in the path; HEAD says what GET says.
+//! Plain HTTP: any method, path, query, headers and body. A request that maps to an RPC passes the
+//! access table however its path is spelled, and acts on the key in the path. HEAD agrees with GET.
 
 #![no_main]
 
 use gatekey_fuzz::{
-    answer::{Outcome, was_allowed},
-    request::{Caller, LARGE_LIMIT, Said},
-    server::{nothing_is_changed_by_whom_it_must_not, with_server},
+    answer::{Outcome, assert_allowed},
+    request::{Caller, LARGE_LIMIT, TextRequest},
+    server::{assert_no_forbidden_change, with_server},
 };
 use gatekey_server::{
     endpoints::{Credential, ENDPOINTS},
@@ -17,10 +17,10 @@ use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-/// The method that a request means, and the key that its path names.
-fn meant(said: &Said) -> Option<(&'static Binding, Option<String>)> {
-    let segments: Vec<_> = said.target.path().split('/').collect();
-    let method = if said.method == Method::HEAD { &Method::GET } else { &said.method };
+/// The RPC that a request maps to, and the key in its path.
+fn binding_of(request: &TextRequest) -> Option<(&'static Binding, Option<String>)> {
+    let segments: Vec<_> = request.target.path().split('/').collect();
+    let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
     let binding = Bindings::get().iter().find(|binding| {
         let parts: Vec<_> = binding.path.split('/').collect();
         let mut both = parts.iter().zip(&segments);
@@ -33,54 +33,54 @@ fn meant(said: &Said) -> Option<(&'static Binding, Option<String>)> {
     Some((binding, key))
 }
 
-/// Asserts that a call which was carried out is what its path says.
-fn is_what_its_path_says(said: &Said, binding: &Binding, key: Option<String>, answer: &[u8]) {
-    was_allowed(said.caller, binding.procedure.path());
+/// Asserts that a successful call did what its path says.
+fn assert_matches_path(request: &TextRequest, binding: &Binding, key: Option<String>, answer: &[u8]) {
+    assert_allowed(request.caller, binding.procedure.path());
     let limit = if binding.has_body { LARGE_LIMIT } else { 0 };
-    assert!(said.body.len() <= limit, "{} bytes were taken", said.body.len());
-    if said.method == Method::HEAD {
+    assert!(request.body.len() <= limit, "{} bytes were accepted", request.body.len());
+    if request.method == Method::HEAD {
         assert!(answer.is_empty());
         return;
     }
     let answer: Value = serde_json::from_slice(answer).expect("an answer in JSON");
     if let Some(key) = key {
-        assert!(!key.contains('/') && (said.caller == Caller::Admin || key == "viewer"));
-        // Delete answers nothing.
+        assert!(!key.contains('/') && (request.caller == Caller::Admin || key == "viewer"));
+        // Delete has an empty answer.
         assert!(answer == json!({}) || answer["app"]["clientId"] == key, "{key}: {answer}");
     }
 }
 
-/// Asserts that an endpoint which is no call let nobody in that it must not.
-fn lets_nobody_in(said: &Said) {
-    let path = said.target.path();
+/// Asserts that an endpoint other than RPC admitted only callers that may use it.
+fn assert_caller_may_use(request: &TextRequest) {
+    let path = request.target.path();
     match ENDPOINTS.iter().find(|endpoint| endpoint.path == path).map(|endpoint| endpoint.credential) {
         Some(Credential::None) => {}
-        Some(Credential::Secret) => panic!("{path} took a secret that nobody has"),
+        Some(Credential::Secret) => panic!("{path} accepted a secret that was never issued"),
         Some(Credential::Token | Credential::SecretOrToken) => {
-            let caller = said.caller;
-            assert!(matches!(caller, Caller::Viewer | Caller::Admin), "{path} let {caller:?} in");
+            let caller = request.caller;
+            assert!(matches!(caller, Caller::Viewer | Caller::Admin), "{path} admitted {caller:?}");
         }
-        None => was_allowed(said.caller, path),
+        None => assert_allowed(request.caller, path),
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(said) = Said::parse(bytes) else { return };
+    let Some(request) = TextRequest::parse(bytes) else { return };
     with_server(|server| {
         let before = server.state();
-        let answer = server.ask(&said);
-        nothing_is_changed_by_whom_it_must_not(said.caller, &before, &server.state());
-        let meant = meant(&said);
-        let is_bound = meant.is_some();
-        match (answer.outcome(&said), meant) {
+        let answer = server.send(&request);
+        assert_no_forbidden_change(request.caller, &before, &server.state());
+        let binding = binding_of(&request);
+        let is_bound = binding.is_some();
+        match (answer.outcome(&request), binding) {
             (Outcome::Done(messages), Some((binding, key))) => {
-                is_what_its_path_says(&said, binding, key, &messages[0]);
+                assert_matches_path(&request, binding, key, &messages[0]);
             }
-            (Outcome::Done(_), None) => lets_nobody_in(&said),
+            (Outcome::Done(_), None) => assert_caller_may_use(&request),
             (Outcome::Refused(_), _) => {}
         }
-        if is_bound && said.method == Method::GET {
-            let head = server.ask(&Said { method: Method::HEAD, ..said.clone() });
+        if is_bound && request.method == Method::GET {
+            let head = server.send(&TextRequest { method: Method::HEAD, ..request.clone() });
             assert_eq!(head.status, answer.status, "HEAD and GET");
         }
     });
