@@ -4,6 +4,7 @@
 //! - [`args`]: arguments and flags. [`commands`]: one file per command.
 //! - [`administration`]: operations on a data directory, by its server or in this process.
 //!   [`data_dir`]: the files of a data directory, and its lock.
+//! - [`client`]: the client of the commands that talk to a server.
 //! - [`running`]: the composition root: store, application, certificates and sockets.
 //! - [`process`]: requests to the operating system for this process.
 //! - [`output`]: text, JSON and YAML on standard output, and errors. [`exit`]: exit codes.
@@ -20,6 +21,7 @@ macro_rules! say {
 
 mod administration;
 mod args;
+mod client;
 mod clock;
 mod commands;
 mod control_client;

@@ -1,6 +1,6 @@
 //! `gatekey key`: manages a server's API keys through `gatekey-client`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use futures::TryStreamExt as _;
 use gatekey_client::{
@@ -9,6 +9,7 @@ use gatekey_client::{
 
 use crate::{
     args::{self, Format, Key},
+    client,
     clock::now,
     exit,
     output::{self, Credentials, Notation},
@@ -17,7 +18,7 @@ use crate::{
 pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     match arguments {
         Key::Create { name, role, no_role, redirect_uris, expires_in, client: flags, output } => {
-            let client = super::client(&flags)?;
+            let client = client::from_flags(&flags)?;
             let options = CreateOptions {
                 role,
                 redirect_uris,
@@ -29,10 +30,10 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
             print_credentials(&client, &flags, &key, output.output)
         }
         Key::Get { client_id, details, client, output } => {
-            get(&super::client(&client)?, &client_id, details, output.output).await
+            get(&client::from_flags(&client)?, &client_id, details, output.output).await
         }
         Key::List { limit, details, client, output } => {
-            list(&super::client(&client)?, limit, details, output.output).await
+            list(&client::from_flags(&client)?, limit, details, output.output).await
         }
         Key::Update {
             client_id,
@@ -51,28 +52,28 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
                 redirect_uris: (!redirect_uris.is_empty()).then_some(redirect_uris),
                 expires_at: if no_expiry { Some(None) } else { expires_in.map(|after| Some(now() + after)) },
             };
-            update(&super::client(&client)?, &client_id, changes, output.output).await
+            update(&client::from_flags(&client)?, &client_id, changes, output.output).await
         }
         Key::Rotate { client_id, grace, expires_in, label, client: flags, output } => {
-            let client = super::client(&flags)?;
+            let client = client::from_flags(&flags)?;
             let options = RotateOptions { grace, label, expires_at: expires_in.map(|after| now() + after) };
             let key = ApiKey::rotate(&client, &client_id, options).await?;
             print_credentials(&client, &flags, &key, output.output)
         }
         Key::Retire { client_id, secret_id, client, output } => {
-            let client = super::client(&client)?;
+            let client = client::from_flags(&client)?;
             print_details(&ApiKey::retire_secret(&client, &client_id, &secret_id).await?, output.output)
         }
         Key::Disable(args::OneKey { client_id, client, output }) => {
-            let client = super::client(&client)?;
+            let client = client::from_flags(&client)?;
             print_details(&ApiKey::disable(&client, &client_id).await?, output.output)
         }
         Key::Enable(args::OneKey { client_id, client, output }) => {
-            let client = super::client(&client)?;
+            let client = client::from_flags(&client)?;
             print_details(&ApiKey::enable(&client, &client_id).await?, output.output)
         }
         Key::Delete { client_id, client } => {
-            ApiKey::delete(&super::client(&client)?, &client_id).await?;
+            ApiKey::delete(&client::from_flags(&client)?, &client_id).await?;
             eprintln!("deleted {client_id}; its tokens are revoked");
             Ok(())
         }
@@ -106,8 +107,8 @@ async fn list(client: &Client, limit: Option<usize>, details: bool, format: Form
         rows.push(vec![
             key.client_id.clone(),
             key.client_name.clone(),
-            output::role(&key),
-            output::state(&key, now).to_owned(),
+            role(&key),
+            state(&key, now).to_owned(),
             output::date(key.created_at, ""),
             output::date(key.expires_at, "never"),
             output::date(key.secrets.iter().filter_map(|secret| secret.last_used_at).max(), "never"),
@@ -183,8 +184,8 @@ fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
         ("client id", output::bold(&key.client_id)),
         ("name", key.client_name.clone()),
         ("key id", key.key_id.clone()),
-        ("role", output::role(key)),
-        ("state", output::state(key, now()).to_owned()),
+        ("role", role(key)),
+        ("state", state(key, now()).to_owned()),
         ("created", output::date(key.created_at, "")),
         ("changed", output::date(key.updated_at, "")),
         ("expires", output::date(key.expires_at, "never")),
@@ -205,4 +206,18 @@ fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
     });
     say!("{}", output::table(&["SECRET", "LABEL", "CREATED", "EXPIRES", "LAST USED"], rows))?;
     Ok(())
+}
+
+fn role(key: &KeyDetails) -> String {
+    key.role.map_or_else(|| "none".to_owned(), |role| role.to_string())
+}
+
+fn state(key: &KeyDetails, now: SystemTime) -> &'static str {
+    if key.disabled_at.is_some() {
+        "disabled"
+    } else if key.expires_at.is_some_and(|at| at <= now) {
+        "expired"
+    } else {
+        "enabled"
+    }
 }

@@ -1,4 +1,4 @@
-//! One file a command.
+//! One file per command.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use gatekey_server::{
 use http::HeaderMap;
 
 use crate::{
-    args::{Arguments, Client, Command, Otlp, RootKey, Settings},
+    args::{Arguments, Command, Otlp, RootKey, Settings},
     exit,
 };
 
@@ -29,7 +29,6 @@ mod signing_key;
 mod token;
 mod whoami;
 
-/// Runs a command.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,
@@ -106,18 +105,4 @@ fn otlp(flags: Otlp) -> anyhow::Result<(ServerSettings, Variables)> {
 fn settings_of(flags: RootKey) -> anyhow::Result<ServerSettings> {
     let RootKey { config, root_key_file } = flags;
     settings(Settings { config, root_key_file, ..Settings::default() })
-}
-
-/// A client by flags and environment.
-fn client(flags: &Client) -> Result<gatekey_client::Client, gatekey_client::Error> {
-    let mut builder =
-        gatekey_client::Client::builder().user_agent(concat!("gatekey/", env!("CARGO_PKG_VERSION")));
-    if let Some(endpoint) = &flags.endpoint {
-        // Only who writes http:// asks for it; the servers that answer there are on loopback.
-        builder = builder.endpoint(endpoint).plaintext(endpoint.starts_with("http://"));
-    }
-    if let Some(ca_file) = &flags.ca_file {
-        builder = builder.ca_file(ca_file);
-    }
-    builder.fill_from_env()?.build()
 }

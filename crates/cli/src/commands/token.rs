@@ -1,9 +1,9 @@
 //! `gatekey token`.
 
-use crate::args::Client;
+use crate::{args::Client, client};
 
 /// Prints an access token, and nothing else, on standard output.
 pub(crate) async fn run(flags: Client) -> anyhow::Result<()> {
-    say!("{}", super::client(&flags)?.access_token().await?)?;
+    say!("{}", client::from_flags(&flags)?.access_token().await?)?;
     Ok(())
 }

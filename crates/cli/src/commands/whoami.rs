@@ -2,11 +2,11 @@
 
 use crate::{
     args::{Client, Format},
-    output,
+    client, output,
 };
 
 pub(crate) async fn run(flags: Client, format: Format) -> anyhow::Result<()> {
-    let client = super::client(&flags)?;
+    let client = client::from_flags(&flags)?;
     let user = client.whoami().await?;
     if let Some(notation) = format.notation() {
         return notation.print(&user);
