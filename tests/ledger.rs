@@ -1,4 +1,4 @@
-//! What is written down: each change, and each refusal of a known caller, once and without a secret.
+//! The ledger records each change, and each refusal of a known caller, once and without secrets.
 
 use gatekey_core::{
     id::Hex,
@@ -14,7 +14,7 @@ const OWN: &str = "/gatekey.v1.ApiKeyService";
 const APPS: &str = "/cloudidl.identity.AppsService";
 
 impl Server {
-    /// Every entry so far, once the chain is verified.
+    /// All entries, after verifying the chain.
     pub(crate) async fn ledger(&self) -> Vec<NewEntry> {
         let (store, root_key, _copy) = copied_store(&self.process.data_dir);
         let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
@@ -22,7 +22,7 @@ impl Server {
         entries.into_iter().map(|entry| entry.entry).collect()
     }
 
-    /// A call with a name.
+    /// Makes a call with a request id.
     async fn named(&self, request_id: &str, token: &str, procedure: &str, body: &Value) -> Response {
         let bearer = format!("Bearer {token}");
         let headers = [
@@ -34,7 +34,7 @@ impl Server {
         self.http.send(Method::POST, procedure, &headers, body.to_string()).await
     }
 
-    /// What the ledger says of the call of that name, which must be one entry.
+    /// The only entry of a request.
     async fn entry(&self, request_id: &str) -> NewEntry {
         let mut found = self.ledger().await.into_iter().filter(|entry| entry.request_id == request_id);
         let entry = found.next().unwrap_or_else(|| panic!("{request_id} has no entry"));
@@ -49,8 +49,9 @@ impl Server {
     }
 }
 
+/// With actor, action and key.
 #[tokio::test]
-async fn each_change_leaves_one_entry_with_who_what_and_to_which_key() {
+async fn each_change_has_one_entry() {
     let server = Server::start().await;
     let actor = server.admin_actor().await;
     let ci = json!({ "clientId": "ci" });
@@ -80,7 +81,7 @@ async fn each_change_leaves_one_entry_with_who_what_and_to_which_key() {
 }
 
 #[tokio::test]
-async fn retiring_a_secret_names_it() {
+async fn the_entry_names_a_retired_secret() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let key = server.admin_call("Get", json!({ "clientId": "ci" })).await;
@@ -93,7 +94,7 @@ async fn retiring_a_secret_names_it() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_named_by_its_jti() {
+async fn the_entry_names_a_revoked_tokens_jti() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -107,7 +108,7 @@ async fn a_revoked_token_is_named_by_its_jti() {
 }
 
 #[tokio::test]
-async fn a_create_that_is_repeated_is_told_apart_from_the_first() {
+async fn a_replayed_create_has_its_own_action() {
     let server = Server::start().await;
     let body = json!({ "clientId": "ci", "clientName": "ci" });
     for _ in 0..2 {
@@ -120,14 +121,14 @@ async fn a_create_that_is_repeated_is_told_apart_from_the_first() {
 }
 
 #[tokio::test]
-async fn what_is_done_on_the_machine_is_entered_under_the_user() {
+async fn local_administration_is_recorded_under_the_user() {
     let server = Server::start().await;
     let data_dir = server.process.data_dir.to_str().unwrap();
     assert!(run(&["signing-key", "rotate", "--data-dir", data_dir]).status.success());
     let entries = server.ledger().await;
     let local: Vec<_> = entries.iter().filter(|entry| entry.actor.starts_with("local:uid=")).collect();
     let actions: Vec<_> = local.iter().map(|entry| &*entry.action).collect();
-    // The first signing key is made by the server itself.
+    // The server itself creates the first signing key.
     assert_eq!(actions, ["signing_key.rotate", "api_key.create", "signing_key.rotate"]);
     assert_eq!(local[1].target, "admin");
     for entry in local {
@@ -136,7 +137,7 @@ async fn what_is_done_on_the_machine_is_entered_under_the_user() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_a_known_caller_is_an_entry() {
+async fn a_known_callers_refusal_has_an_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -159,7 +160,7 @@ async fn a_refusal_of_a_known_caller_is_an_entry() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_another_organization_is_an_entry() {
+async fn a_refused_organization_has_an_entry() {
     let server = Server::start().await;
     let body = json!({ "clientId": "x", "clientName": "x", "organization": "somebody-else" });
     let response = server.named("foreign", &server.admin_token, &format!("{APPS}/Create"), &body).await;
@@ -168,7 +169,7 @@ async fn a_refusal_for_another_organization_is_an_entry() {
 }
 
 #[tokio::test]
-async fn a_refused_revocation_of_another_keys_token_is_an_entry() {
+async fn a_refused_revocation_has_an_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let headers = [("authorization", &*key.basic()), ("x-request-id", "revoke")];
@@ -181,7 +182,7 @@ async fn a_refused_revocation_of_another_keys_token_is_an_entry() {
 }
 
 #[tokio::test]
-async fn a_refused_token_request_of_a_known_key_is_an_entry() {
+async fn a_refused_token_request_has_an_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     for (number, parameter) in ["scope=more", "resource=https://evil.example"].iter().enumerate() {
@@ -197,7 +198,7 @@ async fn a_refused_token_request_of_a_known_key_is_an_entry() {
 }
 
 #[tokio::test]
-async fn the_same_refusal_again_is_only_counted() {
+async fn a_repeated_refusal_has_one_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -212,7 +213,7 @@ async fn the_same_refusal_again_is_only_counted() {
 }
 
 #[tokio::test]
-async fn a_call_of_nobody_leaves_nothing() {
+async fn an_unauthenticated_call_has_no_entry() {
     let server = Server::start().await;
     let before = server.ledger().await;
     for (token, procedure) in [("", format!("{APPS}/Create")), ("nonsense", format!("{APPS}/List"))] {
@@ -228,7 +229,7 @@ async fn a_call_of_nobody_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_leaves_nothing() {
+async fn a_call_without_change_has_no_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -254,7 +255,7 @@ async fn what_changes_nothing_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_ever_written_down() {
+async fn the_ledger_contains_no_credential() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
@@ -278,8 +279,9 @@ async fn no_secret_and_no_token_is_ever_written_down() {
     assert!(!text.contains(signature), "{text}");
 }
 
+/// The log names its head.
 #[tokio::test]
-async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
+async fn the_chain_continues_after_a_restart() {
     let mut server = Server::with_public_url().await;
     server.create_key("a").await;
     assert!(server.process.stop().await.success());
@@ -296,7 +298,7 @@ async fn the_chain_goes_on_over_restarts_and_its_head_is_logged() {
 }
 
 #[tokio::test]
-async fn the_same_refusal_again_and_again_is_one_entry() {
+async fn a_refusal_repeated_often_has_one_entry() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;

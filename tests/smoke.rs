@@ -1,11 +1,11 @@
-//! The main job, in the order of a newcomer.
+//! The main use, from start to end.
 
 use serde_json::json;
 
 use crate::support::ServerProcess;
 
 #[tokio::test]
-async fn a_created_key_gets_a_token_and_is_refused_once_deleted() {
+async fn a_key_works_until_it_is_deleted() {
     let server = ServerProcess::start();
     let admin = server.token(&server.init()).await;
     let http = server.http();

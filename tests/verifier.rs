@@ -1,4 +1,4 @@
-//! The client crate's verifier, on tokens of a real server.
+//! The verifier of `gatekey-client`, with tokens from a real server.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::{Server, ServerProcess, decoded, run};
 
-/// A verifier of a server's tokens.
-fn of(server: &ServerProcess) -> VerifierBuilder {
+/// A verifier for a server's tokens.
+fn verifier_for(server: &ServerProcess) -> VerifierBuilder {
     Verifier::builder(&server.url, &server.url).ca_file(server.ca_file())
 }
 
@@ -24,29 +24,30 @@ async fn rejected(verifier: &Verifier, token: &str) -> Rejection {
     }
 }
 
-/// How often the server was asked for its keys.
-async fn asked_for_keys(mut server: ServerProcess) -> usize {
+/// How often clients fetched the server's keys.
+async fn key_fetches(mut server: ServerProcess) -> usize {
     assert!(server.stop().await.success());
     server.log().iter().filter(|line| line["path"] == "/oauth2/jwks").count()
 }
 
+/// And the verifier returns all of their claims.
 #[tokio::test]
-async fn a_token_of_every_algorithm_is_accepted_with_what_it_says() {
+async fn tokens_of_every_algorithm_are_verified() {
     for algorithm in Algorithm::ALL {
         let server =
             Server::with_config(&format!("signing_algorithm = \"{algorithm}\"\norganization = \"acme\""))
                 .await;
         let key = server.create_key("ci").await;
         let token = server.token(&key).await;
-        let verifier = of(&server.process).algorithms([algorithm]).build().unwrap();
+        let verifier = verifier_for(&server.process).algorithms([algorithm]).build().unwrap();
         let claims = verifier.verify(&token).await.unwrap();
         assert_eq!((&*claims.iss, &*claims.sub, &*claims.client_id), (&*server.process.url, "ci", "ci"));
         assert_eq!(claims.aud, [&*server.process.url]);
         assert_eq!(claims.scopes().collect::<Vec<_>>(), ["all"]);
-        assert_eq!(serde_json::to_value(&claims).unwrap(), decoded(&token).1, "nothing is lost");
+        assert_eq!(serde_json::to_value(&claims).unwrap(), decoded(&token).1, "no claim is lost");
         assert_eq!(claims.other["org"], json!("acme"));
         let others = Algorithm::ALL.into_iter().filter(|other| *other != algorithm);
-        let verifier = of(&server.process).algorithms(others).build().unwrap();
+        let verifier = verifier_for(&server.process).algorithms(others).build().unwrap();
         assert_eq!(rejected(&verifier, &token).await, Rejection::Algorithm);
     }
 }
@@ -74,13 +75,13 @@ async fn another_issuer_or_audience_is_rejected() {
 }
 
 #[tokio::test]
-async fn dates_are_checked_by_the_verifiers_own_clock() {
+async fn the_verifiers_clock_checks_the_dates() {
     let server = Server::start().await;
     let (_, claims) = decoded(&server.admin_token);
     let seconds = |claim: &str| claims[claim].as_u64().unwrap();
     let at = |second: u64, leeway: u64| {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        of(&server.process).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
+        verifier_for(&server.process).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
     };
     let (exp, nbf) = (seconds("exp"), seconds("nbf"));
     for (second, leeway) in [(nbf, 0), (exp - 1, 0), (exp + 9, 10), (nbf - 10, 10)] {
@@ -97,7 +98,7 @@ async fn dates_are_checked_by_the_verifiers_own_clock() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_signed_is_rejected() {
+async fn another_signature_is_rejected() {
     let (server, other) = tokio::join!(Server::with_public_url(), Server::with_public_url());
     let keys = format!("{}/oauth2/jwks", server.process.reached_at);
     let verifier = Verifier::builder(&server.process.url, &server.process.url)
@@ -119,26 +120,26 @@ async fn what_somebody_else_signed_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_rotated_signing_key_is_known_with_its_first_token() {
+async fn a_new_signing_key_is_fetched_when_needed() {
     let server = Server::start().await;
-    let verifier = of(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
+    let verifier = verifier_for(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
     assert!(verifier.verify(&server.admin_token).await.is_ok());
     for _ in 0..3 {
         rotate_signing_key(&server.process);
         let new = server.token(&server.admin).await;
-        // Many at once find out together.
+        // Concurrent verifications share one fetch.
         let verified = futures::future::join_all((0..20).map(|_| verifier.verify(&new))).await;
         assert!(verified.iter().all(Result::is_ok), "{verified:?}");
-        assert!(verifier.verify(&server.admin_token).await.is_ok(), "the old key's tokens live on");
+        assert!(verifier.verify(&server.admin_token).await.is_ok(), "tokens of the old key stay valid");
     }
-    // One for the first token, and one for each new key.
-    assert_eq!(asked_for_keys(server.process).await, 4);
+    // One fetch for the first token, and one for each new key.
+    assert_eq!(key_fetches(server.process).await, 4);
 }
 
 #[tokio::test]
-async fn unknown_keys_cause_one_fetch_an_interval() {
+async fn unknown_keys_cause_one_fetch_per_interval() {
     let server = Server::start().await;
-    let verifier = of(&server.process).refresh_interval(Duration::from_hours(1)).build().unwrap();
+    let verifier = verifier_for(&server.process).refresh_interval(Duration::from_hours(1)).build().unwrap();
     assert!(verifier.verify(&server.admin_token).await.is_ok());
     rotate_signing_key(&server.process);
     let new = server.token(&server.admin).await;
@@ -146,21 +147,21 @@ async fn unknown_keys_cause_one_fetch_an_interval() {
         assert_eq!(rejected(&verifier, &new).await, Rejection::UnknownKey);
         assert!(verifier.verify(&server.admin_token).await.is_ok());
     }
-    assert_eq!(asked_for_keys(server.process).await, 1);
+    assert_eq!(key_fetches(server.process).await, 1);
 }
 
 #[tokio::test]
-async fn an_issuer_that_does_not_answer_is_no_fault_of_the_token() {
+async fn an_unavailable_issuer_is_not_a_rejection() {
     let mut server = Server::start().await;
-    let warm = of(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
-    let cold = of(&server.process).build().unwrap();
-    let stale = of(&server.process).max_stale(Duration::ZERO).build().unwrap();
+    let warm = verifier_for(&server.process).refresh_interval(Duration::ZERO).build().unwrap();
+    let cold = verifier_for(&server.process).build().unwrap();
+    let stale = verifier_for(&server.process).max_stale(Duration::ZERO).build().unwrap();
     let old = server.admin_token.clone();
     assert!(warm.verify(&old).await.is_ok() && stale.verify(&old).await.is_ok());
     rotate_signing_key(&server.process);
     let new = server.token(&server.admin).await;
     server.process.kill();
-    assert!(warm.verify(&old).await.is_ok(), "known keys serve on");
+    assert!(warm.verify(&old).await.is_ok(), "cached keys stay usable");
     for (verifier, token) in [(&warm, &new), (&cold, &old), (&cold, &old), (&stale, &old)] {
         match verifier.verify(token).await {
             Err(VerifyError::KeysUnavailable(error)) => assert!(error.is_unavailable(), "{error}"),
@@ -169,22 +170,22 @@ async fn an_issuer_that_does_not_answer_is_no_fault_of_the_token() {
     }
 }
 
-/// As the documentation says: who must know of it asks the issuer.
+/// As documented: only introspection shows them.
 #[tokio::test]
-async fn a_revocation_is_not_seen() {
+async fn the_verifier_does_not_see_revocations() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    let verifier = of(&server.process).build().unwrap();
+    let verifier = verifier_for(&server.process).build().unwrap();
     server.admin_call("Delete", json!({ "clientId": "ci" })).await;
     assert!(!server.accepts(&token).await);
     assert!(verifier.verify(&token).await.is_ok());
 }
 
 #[tokio::test]
-async fn code_without_a_runtime_verifies_too() {
+async fn the_blocking_verifier_needs_no_runtime() {
     let server = Server::start().await;
-    let verifier = blocking::Verifier::from(of(&server.process).build().unwrap());
+    let verifier = blocking::Verifier::from(verifier_for(&server.process).build().unwrap());
     let token = server.admin_token.clone();
     let verified = tokio::task::spawn_blocking(move || verifier.verify(&token)).await.unwrap();
     assert_eq!(verified.unwrap().client_id, "admin");

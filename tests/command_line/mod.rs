@@ -12,6 +12,7 @@ use crate::support::gatekey;
 
 mod backup;
 mod clients;
+mod control_socket;
 mod data_dir;
 mod doctor;
 mod init;

@@ -1,4 +1,4 @@
-//! More connections than there are descriptors, many that say nothing, and a stop amid all of them.
+//! Many connections: more than there are descriptors, many idle ones, and a shutdown under load.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::support::{Http, PUBLIC_URL, ServerProcess, connection, eventually, is_long_run, not_proven};
 
-/// A server that may have so many descriptors.
+/// A server that may open `count` descriptors.
 fn with_descriptors(count: u32) -> (tempfile::TempDir, ServerProcess) {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
@@ -33,8 +33,9 @@ fn times_logged(server: &ServerProcess, words: &str) -> usize {
     server.log().iter().filter(says).count()
 }
 
+/// Clients with a connection are not affected.
 #[tokio::test]
-async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
+async fn connections_beyond_the_limit_wait() {
     let (_directory, server) = with_descriptors(100);
     let admin = server.init();
     let http = server.http();
@@ -45,15 +46,16 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
         assert_eq!(response.status, 200, "{}", response.text());
     };
     create("before").await;
-    // There is room for 36. Not more than the kernel lets wait besides, or connecting itself would take long.
-    let mut crowd = Vec::new();
+    // The server accepts 36; the kernel's backlog must have room for the others, or connecting would
+    // block.
+    let mut waiting = Vec::new();
     for _ in 0..100 {
-        crowd.push(TcpStream::connect(connection::address(&server)).await.unwrap());
+        waiting.push(TcpStream::connect(connection::address(&server)).await.unwrap());
     }
-    eventually("that there is no room", async || times_logged(&server, "no room for more connections") == 1)
+    eventually("the limit is logged", async || times_logged(&server, "no room for more connections") == 1)
         .await;
     for number in 0..10 {
-        create(&format!("amid-{number}")).await;
+        create(&format!("during-{number}")).await;
         assert_eq!(http.token(&admin, &[]).await.status, 200);
         server.init_named(&format!("local-{number}"));
     }
@@ -61,17 +63,18 @@ async fn connections_beyond_the_descriptors_wait_and_nobody_inside_suffers() {
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
     assert_eq!(times_logged(&server, "no room for more connections"), 1);
     assert_eq!(times_logged(&server, "cannot be accepted"), 0);
-    drop(crowd);
-    eventually("that there is room", async || {
+    drop(waiting);
+    eventually("room is logged", async || {
         assert_eq!(server.http().token(&admin, &[]).await.status, 200);
-        // More than once, where those who waited come in faster than they are seen to have gone.
+        // Logged more than once if waiting connections are accepted faster than closed ones are noticed.
         times_logged(&server, "there is room for connections again") >= 1
     })
     .await;
 }
 
+/// New connections are accepted once descriptors are free again.
 #[tokio::test]
-async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others_later() {
+async fn without_descriptors_existing_connections_are_served() {
     let (_directory, server) = with_descriptors(100);
     let admin = server.init();
     let http = server.http();
@@ -80,14 +83,14 @@ async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others
         let body = json!({ "clientId": name });
         http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await
     };
-    assert_eq!(create("first".to_owned()).await.status, 200, "this caller is inside");
-    // Whoever may administer the server is not kept from taking all its descriptors.
+    assert_eq!(create("first".to_owned()).await.status, 200, "this client has a connection");
+    // A local administrator may use up all descriptors.
     let socket = server.data_dir.join("control.sock");
     let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
-    eventually("it is said", async || times_logged(&server, "the control socket cannot accept") == 1).await;
-    // Found only by those who come now.
+    eventually("it is logged", async || times_logged(&server, "the control socket cannot accept") == 1).await;
+    // Only new connections notice.
     let _newcomer = TcpStream::connect(connection::address(&server)).await.unwrap();
-    eventually("it is said", async || times_logged(&server, "connections cannot be accepted") == 1).await;
+    eventually("it is logged", async || times_logged(&server, "connections cannot be accepted") == 1).await;
     for number in 0..20 {
         let created = create(format!("key-{number}")).await;
         assert_eq!(created.status, 200, "{}", created.text());
@@ -103,7 +106,7 @@ async fn when_the_last_descriptor_is_gone_those_inside_are_served_and_all_others
 }
 
 #[tokio::test]
-async fn the_limit_on_descriptors_is_raised_as_far_as_it_may_be() {
+async fn the_descriptor_limit_is_raised_to_its_maximum() {
     let directory = tempfile::tempdir().unwrap();
     let script = "ulimit -S -n 90; exec \"$0\" \"$@\"";
     let server = ServerProcess::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
@@ -114,14 +117,7 @@ async fn the_limit_on_descriptors_is_raised_as_far_as_it_may_be() {
     assert_ne!(limits[0], "90");
 }
 
-/// Kilobytes that a process holds in memory.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim_end_matches("kB").trim().parse().unwrap()
-}
-
-/// How many connections both sides can have here.
+/// How many connections both processes can have on this machine.
 fn possible_connections() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
@@ -129,9 +125,10 @@ fn possible_connections() -> usize {
     soft.saturating_sub(500)
 }
 
+/// And do not keep other clients out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
-    /// Above what is measured; a leak or a large buffer a connection shows.
+async fn many_idle_connections_are_cheap() {
+    /// Above the measured value, but low enough to detect a leak or a large buffer.
     const MOST_BYTES: u64 = 64 * 1024;
     let wanted = if is_long_run() { 9_900 } else { 900 };
     let count = wanted.min(possible_connections());
@@ -142,20 +139,20 @@ async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
     let admin = server.init();
     let http = server.http();
     assert_eq!(http.token(&admin, &[]).await.status, 200);
-    let before = resident(server.pid());
+    let before = server.resident_bytes();
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
         let ca_file = server.ca_file();
         let mut stream =
             connection::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
-        // HTTP/2, which may be idle for longer than HTTP/1.1: preface and empty settings.
+        // HTTP/2 may be idle for longer than HTTP/1.1: preface and empty settings.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         stream.flush().await.unwrap();
-        // The server's settings: it has taken the connection in.
+        // The server's settings: it serves the connection.
         stream.read_exact(&mut [0; 9]).await.unwrap();
         idle.push(stream);
     }
-    let bytes = resident(server.pid()).saturating_sub(before) * 1024 / count as u64;
+    let bytes = server.resident_bytes().saturating_sub(before) / count as u64;
     println!("{count} idle connections of HTTP/2 over TLS: {bytes} bytes each");
     assert!(bytes < MOST_BYTES, "{bytes} bytes a connection");
     assert_eq!(http.token(&admin, &[]).await.status, 200);
@@ -164,7 +161,7 @@ async fn idle_connections_cost_little_memory_and_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
+async fn a_stopping_server_answers_every_change_it_makes() {
     const WORKERS: u64 = 8;
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
@@ -206,7 +203,7 @@ async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
             .collect();
         eventually("the load", async || made.load(Ordering::Relaxed) > 40).await;
         assert_eq!(server.stop().await.code(), Some(0));
-        // Another takes over before anybody looks around.
+        // Another server starts before the results are read.
         server = ServerProcess::start_on(&data_dir, &flags);
         for work in work {
             expected.extend(work.await.unwrap());
@@ -221,12 +218,12 @@ async fn a_server_that_is_told_to_stop_answers_all_that_it_carries_out() {
             listed.extend(keys.iter().map(|key| key["clientId"].as_str().unwrap().to_owned()));
             page_token = json!(page["nextPageToken"].as_str().unwrap_or_default());
         }
-        assert_eq!(listed, expected, "made and acknowledged are the same");
+        assert_eq!(listed, expected, "exactly the acknowledged keys exist");
     }
 }
 
 #[test]
-fn a_server_that_dies_leaves_no_core_dump() {
+fn a_crash_leaves_no_core_dump() {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("ulimit -c unlimited && cd {} && ", directory.path().display());
     let other = Command::new("sh").args(["-c", &format!("{script} kill -ABRT $$")]).status().unwrap();

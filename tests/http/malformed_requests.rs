@@ -1,7 +1,5 @@
-//! What no good client sends. Each gets its proper code and a message that names what is wrong, and the
-//! server answers the next one as if nothing had been.
-
-use std::io::{Read as _, Write as _};
+//! Malformed requests. Each gets its own code and a message that names the fault, and the server
+//! keeps serving.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Method;
@@ -13,29 +11,17 @@ use crate::support::{Http, Response, Server, connection};
 const GRANT: &str = "grant_type=client_credentials";
 
 impl Server {
-    /// Asserts that a good request is answered well.
-    async fn still_answers(&self) {
+    /// Asserts that a valid request succeeds.
+    pub(crate) async fn assert_serving(&self) {
         assert_eq!(self.http.token(&self.admin, &[]).await.status, 200);
     }
 
     async fn with_authorization(&self, value: &str) -> Response {
         self.http.form("/oauth2/token", &[("authorization", value)], GRANT).await
     }
-
-    /// Sends bytes to the control socket, and gives the answer.
-    fn administer(&self, bytes: &[u8]) -> Value {
-        let socket = self.process.data_dir.join("control.sock");
-        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-        // It may answer and close before it has read everything.
-        let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let mut response = String::new();
-        let _ = stream.read_to_string(&mut response);
-        serde_json::from_str(&response).unwrap_or(Value::Null)
-    }
 }
 
-/// Asserts an OAuth error that is about the request, and gives its description.
+/// Asserts the OAuth error `invalid_request`, and returns its description.
 fn invalid_request(response: &Response) -> String {
     assert_eq!(response.status, 400, "{}", response.text());
     let body = response.json();
@@ -43,16 +29,16 @@ fn invalid_request(response: &Response) -> String {
     body["error_description"].as_str().unwrap().to_owned()
 }
 
-/// The status of the only answer on a connection, which the server then closes.
+/// The status of the only response on a connection, which the server then closes.
 async fn status_of(server: &Server, bytes: &[u8]) -> u16 {
     let response = connection::exchange(&server.process, bytes).await;
-    assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "one answer, not: {response}");
+    assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "not exactly one response: {response}");
     let status = response.strip_prefix("HTTP/1.1 ").unwrap();
     status[..3].parse().unwrap()
 }
 
 #[tokio::test]
-async fn an_authorization_header_that_is_not_well_formed_is_named() {
+async fn malformed_basic_credentials_are_reported() {
     let server = Server::start().await;
     let secret = &server.admin.client_secret;
     let encoded = |text: &[u8]| format!("Basic {}", BASE64_STANDARD.encode(text));
@@ -70,15 +56,15 @@ async fn an_authorization_header_that_is_not_well_formed_is_named() {
         ("not UTF-8 once form-decoded", encoded(b"admin:%ff%fe")),
         ("a parameter", format!("Basic realm=\"x\", {secret}")),
     ] {
-        let said = invalid_request(&server.with_authorization(&value).await);
-        assert!(said.contains("authorization header"), "{case}: {said}");
-        assert!(!said.contains(secret.as_str()), "{case}: {said}");
+        let description = invalid_request(&server.with_authorization(&value).await);
+        assert!(description.contains("authorization header"), "{case}: {description}");
+        assert!(!description.contains(secret.as_str()), "{case}: {description}");
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn an_authorization_header_of_bytes_beyond_ascii_is_named() {
+async fn non_ascii_credentials_are_reported() {
     let server = Server::start().await;
     let value = http::HeaderValue::from_bytes(b"Basic \xff\xfe\xfd").unwrap();
     let head = [
@@ -90,11 +76,11 @@ async fn an_authorization_header_of_bytes_beyond_ascii_is_named() {
     ];
     let response = connection::exchange(&server.process, &head.concat()).await;
     assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("authorization header"), "{response}");
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn an_authorization_header_of_60_kb_is_only_wrong() {
+async fn a_60_kb_authorization_header_is_unauthenticated() {
     let server = Server::start().await;
     let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     let long = "x".repeat(60_000);
@@ -103,39 +89,40 @@ async fn an_authorization_header_of_60_kb_is_only_wrong() {
     let basic = crate::support::basic("admin", &long[..40_000]);
     let response = http1.form("/oauth2/token", &[("authorization", &basic)], GRANT).await;
     assert_eq!((response.status.as_u16(), &response.json()["error"]), (401, &json!("invalid_client")));
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn headers_over_the_limit_are_refused_by_their_own_status() {
+async fn headers_over_the_limit_return_431() {
     let server = Server::start().await;
     let long = "x".repeat(300_000);
     let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
-    // Beyond the limit the server stops reading, so its answer may get lost in the reset of the connection.
+    // Beyond the limit, the server stops reading, so its response may get lost in the connection
+    // reset.
     let response = http1.try_send(Method::GET, "/me", &[("x-long", &long)], "").await;
     assert!(response.is_err() || response.unwrap().status == 431);
     assert_eq!(server.http.get("/me", &[("x-long", &long[..40_000])]).await.status, 431, "HTTP/2");
     let many = "x-many: 1\r\n".repeat(101);
     let request = format!("GET /me HTTP/1.1\r\nhost: h\r\n{many}\r\n");
     assert_eq!(status_of(&server, request.as_bytes()).await, 431);
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_url_over_the_limit_is_refused_by_its_own_status() {
+async fn a_url_over_the_limit_is_refused() {
     let server = Server::start().await;
     let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(65_535));
     let response = connection::exchange(&server.process, request.as_bytes()).await;
-    // As with headers: the answer may get lost.
+    // As with headers, the response may get lost.
     let refused = ["HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| response.starts_with(start));
     assert!(refused || response.is_empty(), "{response}");
     let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", "x".repeat(30_000));
     assert_eq!(status_of(&server, request.as_bytes()).await, 404);
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn control_characters_in_a_parameter_are_named_with_it() {
+async fn control_characters_name_their_parameter() {
     let server = Server::start().await;
     for (parameter, name) in [
         ("scope=a%00b", "scope"),
@@ -146,35 +133,38 @@ async fn control_characters_in_a_parameter_are_named_with_it() {
         ("client_secret=%C2%85", "client_secret"),
     ] {
         let body = format!("{GRANT}&{parameter}");
-        let said = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
-        assert!(said.contains(name) && said.contains("control characters"), "{parameter}: {said}");
+        let description = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
+        assert!(
+            description.contains(name) && description.contains("control characters"),
+            "{parameter}: {description}"
+        );
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_name_from_outside_is_repeated_in_part_and_as_plain_text_alone() {
+async fn a_parameter_name_is_sanitized_in_errors() {
     let server = Server::start().await;
     let name = format!("%1b%5b31m{}%e2%80%ae", "n".repeat(5000));
     let body = format!("{name}=1&{name}=2");
-    let said = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
-    assert!(said.len() < 100 && said.contains("nnnn"), "{said}");
-    assert!(said.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{said}");
-    server.still_answers().await;
+    let description = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
+    assert!(description.len() < 100 && description.contains("nnnn"), "{description}");
+    assert!(description.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{description}");
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_text_is_refused() {
+async fn a_body_that_is_not_utf8_is_refused() {
     let server = Server::start().await;
     for body in [&b"grant_type=\xff"[..], b"\x00\x01\x02\xff", "grant_type=ключ".as_bytes()] {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         let response = server.http.send(Method::POST, "/oauth2/token", &headers, body.to_vec()).await;
-        let said = invalid_request(&response);
-        assert!(said.contains("body") || said.contains("parameter"), "{said}");
+        let description = invalid_request(&response);
+        assert!(description.contains("body") || description.contains("parameter"), "{description}");
     }
-    let said = invalid_request(&server.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
-    assert!(said.contains("UTF-8"), "{said}");
-    server.still_answers().await;
+    let description = invalid_request(&server.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
+    assert!(description.contains("UTF-8"), "{description}");
+    server.assert_serving().await;
 }
 
 #[tokio::test]
@@ -182,19 +172,19 @@ async fn ten_thousand_parameters_are_refused() {
     let server = Server::start().await;
     let response = server.http.form("/oauth2/token", &[], &"a&".repeat(10_000)).await;
     assert_eq!((response.status.as_u16(), &response.json()["error"]), (413, &json!("invalid_request")));
-    let said = invalid_request(&server.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
-    assert!(said.contains("given twice") || said.contains("32 parameters"), "{said}");
+    let description = invalid_request(&server.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
+    assert!(description.contains("given twice") || description.contains("32 parameters"), "{description}");
     let distinct: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
-    let said = invalid_request(&server.http.form("/oauth2/token", &[], &distinct.join("&")).await);
-    assert!(said.contains("more than 32 parameters"), "{said}");
+    let description = invalid_request(&server.http.form("/oauth2/token", &[], &distinct.join("&")).await);
+    assert!(description.contains("more than 32 parameters"), "{description}");
     let resources = format!("{GRANT}&{}", "resource=&".repeat(40));
-    let said = invalid_request(&server.http.form("/oauth2/token", &[], &resources).await);
-    assert!(said.contains("more than 32 parameters"), "{said}");
-    server.still_answers().await;
+    let description = invalid_request(&server.http.form("/oauth2/token", &[], &resources).await);
+    assert!(description.contains("more than 32 parameters"), "{description}");
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_and_the_connection_closed() {
+async fn malformed_http_closes_the_connection() {
     let server = Server::start().await;
     for junk in [
         &b"\r\n\r\nnonsense\r\n\r\n"[..],
@@ -212,11 +202,11 @@ async fn what_is_no_http_is_refused_and_the_connection_closed() {
         assert!(response.starts_with("HTTP/1.1 400 "), "{junk:?}: {response}");
         assert!(!response.contains("panicked"), "{junk:?}: {response}");
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_body_of_doubtful_length_is_refused() {
+async fn an_ambiguous_body_length_is_refused() {
     let server = Server::start().await;
     let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\n\
                 content-type: application/x-www-form-urlencoded\r\n";
@@ -234,11 +224,11 @@ async fn a_body_of_doubtful_length_is_refused() {
         let request = format!("{head}{lengths}");
         assert_eq!(status_of(&server, request.as_bytes()).await, 400, "{lengths:?}");
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_second_request_cannot_hide_in_the_body_of_the_first() {
+async fn no_request_hides_in_anothers_body() {
     let server = Server::start().await;
     let hidden = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
     let request = format!(
@@ -248,11 +238,12 @@ async fn a_second_request_cannot_hide_in_the_body_of_the_first() {
     );
     let response = connection::exchange(&server.process, request.as_bytes()).await;
     assert!(!response.contains("\"keys\""), "{response}");
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
+/// Before all of it has arrived.
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_before_it_has_arrived() {
+async fn an_oversized_body_is_refused_early() {
     let server = Server::start().await;
     let mut stream = connection::connect(&server.process).await;
     let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\n\
@@ -262,11 +253,11 @@ async fn a_body_over_the_limit_is_refused_before_it_has_arrived() {
     let mut response = String::new();
     let _ = stream.read_to_string(&mut response).await;
     assert!(response.is_empty() || response.starts_with("HTTP/1.1 413 "), "{response}");
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_half_way_harms_nobody() {
+async fn a_client_may_disconnect_at_any_time() {
     let server = Server::start().await;
     for part in [
         "",
@@ -279,11 +270,11 @@ async fn a_client_that_hangs_up_half_way_harms_nobody() {
         stream.write_all(part.as_bytes()).await.unwrap();
         drop(stream);
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn plain_http_and_noise_on_the_tls_port_harm_nobody() {
+async fn the_tls_port_survives_plain_http_and_noise() {
     let server = Server::start().await;
     for bytes in
         [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], &[0; 100], &b"\xff".repeat(20_000), b"\x16\x03\x01"]
@@ -293,17 +284,17 @@ async fn plain_http_and_noise_on_the_tls_port_harm_nobody() {
         let _ = stream.shutdown().await;
         let mut response = Vec::new();
         let _ = stream.read_to_end(&mut response).await;
-        assert!(!response.starts_with(b"HTTP"), "nothing is served in the clear");
+        assert!(!response.starts_with(b"HTTP"), "nothing is served without TLS");
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn noise_behind_the_preface_of_http2_harms_nobody() {
+async fn the_server_survives_noise_in_http2() {
     let server = Server::start().await;
     for noise in [
         &b"nonsense that is no frame at all, and goes on for a while"[..],
-        // SETTINGS of a length that it cannot have; HEADERS on stream 0; a frame of 16 MB.
+        // SETTINGS of an invalid length; HEADERS on stream 0; a frame of 16 MB.
         b"\x00\x00\x05\x04\x00\x00\x00\x00\x00hello",
         b"\x00\x00\x04\x04\x00\x00\x00\x00\x00nope\x00\x00\x04\x01\x05\x00\x00\x00\x00abcd",
         b"\xff\xff\xff\x00\x00\x00\x00\x00\x01",
@@ -315,25 +306,25 @@ async fn noise_behind_the_preface_of_http2_harms_nobody() {
         let mut response = Vec::new();
         let _ = stream.read_to_end(&mut response).await;
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_token_of_any_bytes_is_only_not_in_force() {
+async fn a_token_of_any_bytes_is_inactive() {
     let server = Server::start().await;
     let hostile = ["'; DROP TABLE ledger; --", "../../etc/passwd", "{}", "a.b.c", "....", "%", "\"", "ключ"];
     for token in hostile {
         let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
         assert_eq!(server.introspect(&server.admin, &token).await, json!({ "active": false }), "{token}");
     }
-    server.still_answers().await;
+    server.assert_serving().await;
 }
 
 #[tokio::test]
-async fn a_panic_is_nowhere_to_be_had() {
+async fn malformed_requests_cause_no_panic() {
     let mut server = Server::start().await;
     let key = server.create_key("ci").await;
-    // A little of each of the tests above, then a look at the log.
+    // A sample of the tests above, then the log.
     server.with_authorization("Basic \t").await;
     server.http.form("/oauth2/token", &[("authorization", &key.basic())], "%00=%00").await;
     connection::exchange(&server.process, b"\x00\x01\x02\r\n\r\n").await;
@@ -346,46 +337,4 @@ async fn a_panic_is_nowhere_to_be_had() {
     assert!(server.process.stop().await.success());
     let bad = |line: &&Value| line["level"] == "ERROR" || line.to_string().contains("panick");
     assert_eq!(server.process.log().iter().find(bad), None);
-}
-
-#[tokio::test]
-async fn the_control_socket_says_what_is_wrong_with_a_request() {
-    let server = Server::start().await;
-    for bytes in [
-        &b""[..],
-        b"\n",
-        b"nonsense\n",
-        b"\xff\xfe\n",
-        b"{}\n",
-        b"[]\n",
-        b"{\"operation\":\"destroy\"}\n",
-        b"{\"operation\":\"init\"}\n",
-        b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false,\"more\":1}\n",
-        b"{\"operation\":\"init\",\"name\":\"x\",\"name\":\"y\",\"rotate\":false}\n",
-    ] {
-        let response = server.administer(bytes);
-        assert_eq!(response["result"], "error", "{response}");
-        assert!(response["message"].as_str().unwrap().contains("malformed"), "{response}");
-    }
-    // More than a line may have: the answer may get lost in the reset of the connection.
-    let endless = server.administer(&b"{".repeat(100_000));
-    assert!(endless.is_null() || endless["result"] == "error", "{endless}");
-    let listed = server.admin_call("List", json!({})).await;
-    assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 1, "nothing was made");
-    let made = server.administer(b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false}\n");
-    assert_eq!(made["client_id"], "x");
-}
-
-#[tokio::test]
-async fn a_name_over_the_control_socket_obeys_the_same_rules() {
-    let server = Server::start().await;
-    let long = "x".repeat(300);
-    for (name, rule) in [("", "empty"), ("***", "letter or digit"), ("a\u{7}b", "control"), (&long, "200")] {
-        let request = json!({ "operation": "init", "name": name, "rotate": false });
-        let response = server.administer(format!("{request}\n").as_bytes());
-        assert_eq!(response["result"], "error", "{response}");
-        let said = response["message"].as_str().unwrap();
-        assert!(said.contains("client_name") && said.contains(rule), "{said}");
-    }
-    server.still_answers().await;
 }

@@ -1,8 +1,9 @@
-//! HTTP itself, and the listener below it: TLS, connections, frames and malformed requests.
+//! HTTP itself, and the listener below it: TLS, connections, limits and malformed requests.
 
 mod admin_listener;
 mod connections;
-mod framing;
+mod http1;
+mod http2;
 mod malformed_requests;
 mod openapi;
 mod tls;

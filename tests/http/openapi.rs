@@ -1,4 +1,4 @@
-//! The server's description of itself, held against what it does.
+//! The OpenAPI document, compared with what the server does.
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::Server;
 const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// The paths of the document, and what it says of each.
+/// The paths of the document, with their operations.
 async fn paths(server: &Server) -> serde_json::Map<String, Value> {
     let response = server.http.get("/openapi.json", &[]).await;
     assert_eq!((response.status, response.header("content-type")), (StatusCode::OK, "application/json"));
@@ -19,12 +19,12 @@ async fn paths(server: &Server) -> serde_json::Map<String, Value> {
 }
 
 #[tokio::test]
-async fn a_path_takes_the_methods_that_are_documented_and_no_other() {
+async fn a_path_accepts_exactly_the_documented_methods() {
     let server = Server::start().await;
     for (path, operations) in paths(&server).await {
         let path = path.replace("{client_id}", "admin");
         for method in METHODS {
-            // Who takes GET takes HEAD.
+            // A path that accepts GET accepts HEAD.
             let name = if method == Method::HEAD { "get".into() } else { method.as_str().to_lowercase() };
             let response = server.http.send(method.clone(), &path, &[], "").await;
             let taken = response.status != StatusCode::METHOD_NOT_ALLOWED;
@@ -35,7 +35,7 @@ async fn a_path_takes_the_methods_that_are_documented_and_no_other() {
 }
 
 #[tokio::test]
-async fn an_operation_is_open_to_everybody_exactly_when_the_document_says_so() {
+async fn the_document_states_which_operations_are_open() {
     let server = Server::start().await;
     for (path, operations) in paths(&server).await {
         for (method, operation) in operations.as_object().unwrap() {

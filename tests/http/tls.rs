@@ -1,4 +1,4 @@
-//! How connections are secured: by a private CA, or by certificates of one's own.
+//! TLS with the private CA or with configured certificates.
 
 use std::{fs, path::Path, process::Output};
 
@@ -9,12 +9,12 @@ use crate::support::{
     Http, PUBLIC_URL, Server, ServerProcess, connection::connect_with, eventually, gatekey, run,
 };
 
-/// A certificate of one's own, as files.
-struct Own {
+/// A certificate and its key, as files.
+struct Files {
     directory: tempfile::TempDir,
 }
 
-impl Own {
+impl Files {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -28,7 +28,7 @@ impl Own {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// Runs a server on the given files, which must fail.
+    /// Starts a server with the given files, which must fail.
     fn refused(&self, cert: &str, key: &str) -> String {
         let data_dir = self.path("data");
         let output = run(&[
@@ -47,13 +47,13 @@ impl Own {
 }
 
 fn refused(output: &Output, code: i32) -> String {
-    let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    error
 }
 
 #[tokio::test]
-async fn http2_and_http1_are_both_offered_and_the_clients_choice_counts() {
+async fn the_client_chooses_between_http1_and_http2() {
     let server = ServerProcess::start();
     let ca_file = server.ca_file();
     for (offered, chosen) in [
@@ -68,7 +68,7 @@ async fn http2_and_http1_are_both_offered_and_the_clients_choice_counts() {
         assert_eq!(stream.get_ref().1.alpn_protocol(), chosen, "{offered:?}");
     }
     let none = connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["spdy/3"]).await;
-    assert!(none.is_err(), "a protocol that is not served is not agreed on");
+    assert!(none.is_err(), "an unsupported protocol is not negotiated");
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn tls_1_2_and_1_3_are_both_served() {
 }
 
 #[tokio::test]
-async fn a_token_can_be_had_over_http1_and_over_http2() {
+async fn tokens_are_issued_over_http1_and_http2() {
     let mut server = Server::start().await;
     let http1 = Http::over_http1(&server.process.reached_at, Some(&server.process.ca_file()));
     assert_eq!(http1.token(&server.admin, &[]).await.status, 200);
@@ -95,7 +95,7 @@ async fn a_token_can_be_had_over_http1_and_over_http2() {
 }
 
 #[tokio::test]
-async fn who_does_not_trust_the_private_ca_gets_no_connection() {
+async fn a_client_must_trust_the_private_ca() {
     let (server, other) = (ServerProcess::start(), ServerProcess::start());
     let foreign = connect_with(&server, &other.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
     assert!(foreign.is_err());
@@ -104,7 +104,7 @@ async fn who_does_not_trust_the_private_ca_gets_no_connection() {
 }
 
 #[tokio::test]
-async fn the_bundle_holds_the_private_ca_among_the_roots() {
+async fn the_bundle_contains_the_private_ca() {
     let server = ServerProcess::start();
     let bundle = fs::read_to_string(server.data_dir.join("ca-bundle.pem")).unwrap();
     assert!(bundle.starts_with(&fs::read_to_string(server.ca_file()).unwrap()));
@@ -114,11 +114,11 @@ async fn the_bundle_holds_the_private_ca_among_the_roots() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_served() {
-    let own = Own::new();
+async fn a_configured_certificate_is_served() {
+    let own = Files::new();
     let server =
         ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
-    assert!(!server.ca_file().exists(), "no private CA is made");
+    assert!(!server.ca_file().exists(), "no private CA is created");
     let admin = server.init();
     let cert = own.path("cert.pem");
     let http = Http::new(&server.url, Some(Path::new(&cert)));
@@ -128,14 +128,14 @@ async fn a_certificate_of_ones_own_is_served() {
     assert!(client.arg("whoami").output().unwrap().status.success());
 }
 
-/// What a new connection is shown, if it trusts it.
+/// Whether a new connection is served this certificate.
 async fn is_served(server: &ServerProcess, cert: &str) -> bool {
     connect_with(server, Path::new(cert), rustls::ALL_VERSIONS, &["h2"]).await.is_ok()
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
-    let (own, new) = (Own::new(), Own::new());
+async fn a_replaced_certificate_is_served_without_restart() {
+    let (own, new) = (Files::new(), Files::new());
     let server =
         ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
     let admin = server.init();
@@ -143,13 +143,14 @@ async fn a_certificate_that_is_replaced_is_served_without_a_restart() {
     assert_eq!(http.token(&admin, &[]).await.status, 200);
     fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
     fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
-    eventually("the new one is served", async || is_served(&server, &new.path("cert.pem")).await).await;
-    assert_eq!(http.token(&admin, &[]).await.status, 200, "a connection from before goes on");
+    eventually("the new certificate is served", async || is_served(&server, &new.path("cert.pem")).await)
+        .await;
+    assert_eq!(http.token(&admin, &[]).await.status, 200, "an earlier connection stays open");
 }
 
 #[tokio::test]
-async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
-    let (own, new) = (Own::new(), Own::new());
+async fn sighup_reloads_only_a_matching_certificate() {
+    let (own, new) = (Files::new(), Files::new());
     let server =
         ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
     let hang_up = || {
@@ -170,9 +171,10 @@ async fn a_hangup_loads_the_certificate_and_what_does_not_fit_is_not_served() {
     assert!(is_served(&server, &new.path("cert.pem")).await);
 }
 
+/// Whether or not the server is running.
 #[tokio::test]
-async fn init_names_no_ca_where_there_is_none_running_or_not() {
-    let own = Own::new();
+async fn init_omits_the_ca_without_private_ca() {
+    let own = Files::new();
     let flags = ["--tls-cert", &*own.path("cert.pem"), "--tls-key", &*own.path("key.pem")];
     let mut server = ServerProcess::start_with(&flags);
     let data_dir = server.data_dir.to_str().unwrap().to_owned();
@@ -188,22 +190,22 @@ async fn init_names_no_ca_where_there_is_none_running_or_not() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_the_certificate_is_refused() {
-    let own = Own::new();
+fn a_key_must_match_its_certificate() {
+    let own = Files::new();
     fs::write(own.path("other.pem"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    let said = own.refused("cert.pem", "other.pem");
-    assert!(said.contains("cannot be used together"), "{said}");
+    let error = own.refused("cert.pem", "other.pem");
+    assert!(error.contains("cannot be used together"), "{error}");
     for file in ["cert.pem", "other.pem"] {
-        assert!(said.contains(file), "{said}");
+        assert!(error.contains(file), "{error}");
     }
     let (cert, key) = (own.path("cert.pem"), own.path("other.pem"));
     let output = run(&["config", "check", "--tls-cert", &cert, "--tls-key", &key]);
-    assert!(refused(&output, 1).contains("cannot be used together"), "a check says so as well");
+    assert!(refused(&output, 1).contains("cannot be used together"), "config check reports it, too");
 }
 
 #[test]
-fn files_that_are_not_what_they_should_be_are_named() {
-    let own = Own::new();
+fn an_invalid_certificate_file_is_named() {
+    let own = Files::new();
     fs::write(own.path("junk.pem"), "junk").unwrap();
     for (cert, key, named, what) in [
         ("missing.pem", "key.pem", "missing.pem", "cannot be read"),
@@ -212,18 +214,18 @@ fn files_that_are_not_what_they_should_be_are_named() {
         ("cert.pem", "junk.pem", "junk.pem", "private key"),
         ("key.pem", "cert.pem", "key.pem", "certificate"),
     ] {
-        let said = own.refused(cert, key);
-        assert!(said.contains(named) && said.contains(what), "{cert} {key}: {said}");
+        let error = own.refused(cert, key);
+        assert!(error.contains(named) && error.contains(what), "{cert} {key}: {error}");
     }
 }
 
 #[test]
 fn a_certificate_without_its_key_is_refused() {
-    let own = Own::new();
+    let own = Files::new();
     for (flag, file) in [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem")] {
         let output = run(&["serve", "--data-dir", &own.path("data"), flag, &own.path(file)]);
-        let said = refused(&output, 2);
-        assert!(said.contains("--tls-cert") && said.contains("--tls-key"), "{said}");
+        let error = refused(&output, 2);
+        assert!(error.contains("--tls-cert") && error.contains("--tls-key"), "{error}");
     }
     let both = ["--tls-cert", &*own.path("cert.pem"), "--tls-key", &*own.path("key.pem")];
     let data_dir = own.path("data");
@@ -232,10 +234,9 @@ fn a_certificate_without_its_key_is_refused() {
 }
 
 #[tokio::test]
-async fn the_private_ca_stays_over_restarts() {
+async fn the_private_ca_survives_restarts() {
     let mut server = Server::with_public_url().await;
     let before = fs::read(server.process.ca_file()).unwrap();
-    // A caller that has read it before the restart.
     server.restart().await;
     assert_eq!(fs::read(server.process.ca_file()).unwrap(), before);
     server.kill_and_restart();
@@ -243,27 +244,28 @@ async fn the_private_ca_stays_over_restarts() {
     server.token(&server.admin).await;
 }
 
+/// Only if the previous CA does not cover its host name.
 #[test]
-fn another_public_url_makes_another_ca_only_where_the_old_one_is_not_for_it() {
+fn a_new_public_url_may_replace_the_ca() {
     let directory = tempfile::tempdir().unwrap();
     let ca = |flags: &[&str]| {
         let mut server = ServerProcess::start_on(directory.path(), flags);
         let ca = fs::read_to_string(server.ca_file()).unwrap();
         assert!(server.terminate().success());
-        let said =
+        let warned =
             server.log().iter().any(|line| line["level"] == "WARN" && line.to_string().contains("ca.pem"));
-        (ca, said)
+        (ca, warned)
     };
     let (first, _) = ca(&[]);
-    // The names of this machine are always among those that the CA is for.
+    // The CA always covers the names of this machine.
     for url in ["https://localhost:8443", "https://127.0.0.1", "https://[::1]:443"] {
         assert_eq!(ca(&["--public-url", url]), (first.clone(), false), "{url}");
     }
-    let (second, said) = ca(&["--public-url", PUBLIC_URL]);
+    let (second, warned) = ca(&["--public-url", PUBLIC_URL]);
     assert_ne!(second, first);
-    assert!(said, "clients must be told to trust the new one");
+    assert!(warned, "the log asks to trust the new CA");
     assert_eq!(ca(&["--public-url", &format!("{PUBLIC_URL}:8443")]), (second.clone(), false));
-    assert_eq!(ca(&[]), (second, false), "it is for all that the first was for");
+    assert_eq!(ca(&[]), (second, false), "it covers everything that the first CA covered");
 }
 
 #[test]

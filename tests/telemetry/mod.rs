@@ -1,3 +1,4 @@
-//! What the server reports about itself.
+//! Metrics and traces.
 
+mod metrics;
 mod traces;

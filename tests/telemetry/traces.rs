@@ -1,4 +1,4 @@
-//! Traces: what a collector in the test is sent by OTLP over HTTP.
+//! Traces, as a collector receives them by OTLP over HTTP.
 
 use std::{
     fs,
@@ -33,12 +33,12 @@ const CREATE: &str = "/cloudidl.identity.AppsService/Create";
 const LIST: &str = "/cloudidl.identity.AppsService/List";
 const JWKS: &str = "/oauth2/jwks";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
-// Of OTLP: `Span.SpanKind` and `Status.StatusCode`.
+// OTLP's `Span.SpanKind` and `Status.StatusCode`.
 const INTERNAL: i32 = 1;
 const SERVER: i32 = 2;
 const UNSET: i32 = 0;
 const ERROR: i32 = 2;
-/// How long a server may take to send what is left when it ends.
+/// How long a server may take to send the remaining spans when it stops.
 const FLUSH: Duration = Duration::from_secs(5);
 
 async fn traced(collector: &Collector) -> Server {
@@ -50,7 +50,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_token_has_a_span_that_says_what_its_log_line_says() {
+async fn a_span_matches_its_log_line() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let key = server.create_key("ci").await;
@@ -80,7 +80,7 @@ async fn a_token_has_a_span_that_says_what_its_log_line_says() {
     assert_eq!(span.attribute("rpc.method"), None);
     assert_eq!((span.0.kind, span.0.status.clone().unwrap_or_default().code), (SERVER, UNSET));
     assert_eq!((span.0.trace_id.len(), span.0.span_id.len()), (16, 8));
-    assert!(span.0.parent_span_id.is_empty(), "it is the first of its trace");
+    assert!(span.0.parent_span_id.is_empty(), "it is the root of its trace");
     let log = server.process.log();
     let line = log.iter().find(|line| line["request_id"] == "build-42").unwrap();
     let took = Duration::from_nanos(span.0.end_time_unix_nano - span.0.start_time_unix_nano);
@@ -97,7 +97,7 @@ async fn a_token_has_a_span_that_says_what_its_log_line_says() {
 }
 
 #[tokio::test]
-async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
+async fn a_store_call_has_its_own_child_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     for (protocol, name) in [(Protocol::Connect, "a"), (Protocol::Grpc, "b"), (Protocol::GrpcWeb, "c")] {
@@ -127,11 +127,11 @@ async fn a_call_has_a_span_by_its_procedure_and_below_it_one_of_the_store() {
         assert!(stored[0].0.start_time_unix_nano >= call.0.start_time_unix_nano);
         assert!(stored[0].0.end_time_unix_nano <= call.0.end_time_unix_nano);
     }
-    assert_eq!(collector.named("store.create_key").len(), 3, "none without a request");
+    assert_eq!(collector.named("store.create_key").len(), 3, "there are none outside of requests");
 }
 
 #[tokio::test]
-async fn what_is_refused_is_no_error_and_says_so() {
+async fn a_refusal_is_not_an_error_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let wrong = basic("ci", "wrong");
@@ -152,7 +152,7 @@ async fn what_is_refused_is_no_error_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_fails_by_the_servers_fault_is_an_error_down_to_the_store() {
+async fn a_server_failure_is_an_error_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     server.process.limit_files("0");
@@ -170,7 +170,7 @@ async fn what_fails_by_the_servers_fault_is_an_error_down_to_the_store() {
 }
 
 #[tokio::test]
-async fn neither_paths_nor_methods_make_names() {
+async fn span_names_contain_no_unknown_path_or_method() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     assert_eq!(server.http.get("/some/where?else", &[]).await.status, 404);
@@ -189,7 +189,7 @@ async fn neither_paths_nor_methods_make_names() {
 }
 
 #[tokio::test]
-async fn the_trace_of_a_caller_goes_on() {
+async fn a_callers_trace_is_continued() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let parent = format!("{PARENT}-01");
@@ -198,11 +198,11 @@ async fn the_trace_of_a_caller_goes_on() {
     let span = collector.only(&format!("GET {JWKS}"));
     let ids = format!("00-{}-{}", hex(&span.0.trace_id), hex(&span.0.parent_span_id));
     assert_eq!(ids, PARENT);
-    assert_eq!(span.0.trace_state, "", "it may hold anything");
+    assert_eq!(span.0.trace_state, "", "tracestate may contain anything");
 }
 
 #[tokio::test]
-async fn a_caller_that_does_not_record_its_trace_is_obeyed() {
+async fn an_unsampled_parent_is_respected() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let parent = format!("{PARENT}-00");
@@ -214,11 +214,11 @@ async fn a_caller_that_does_not_record_its_trace_is_obeyed() {
     assert_eq!(created.status, 200, "{}", created.text());
     assert!(server.process.stop().await.success());
     let names: Vec<_> = collector.spans().into_iter().map(|span| span.0.name).collect();
-    assert_eq!(names, ["POST /oauth2/token"], "only what had no caller's trace");
+    assert_eq!(names, ["POST /oauth2/token"], "only requests without a parent");
 }
 
 #[tokio::test]
-async fn what_is_no_traceparent_begins_a_trace() {
+async fn an_invalid_traceparent_starts_a_trace() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let zeros = format!("00-{}-{}-01", "0".repeat(32), "0".repeat(16));
@@ -236,8 +236,9 @@ async fn what_is_no_traceparent_begins_a_trace() {
     }
 }
 
+/// A trace that a caller records is always recorded.
 #[tokio::test]
-async fn of_the_traces_that_begin_here_a_part_is_recorded() {
+async fn the_ratio_samples_only_new_traces() {
     let collector = Collector::start().await;
     let url = &collector.url;
     let mut server = Server::with_config(&format!("otlp_endpoint = \"{url}\"\notlp_trace_ratio = 0")).await;
@@ -245,12 +246,12 @@ async fn of_the_traces_that_begin_here_a_part_is_recorded() {
     server.http.get(JWKS, &[("traceparent", &format!("{PARENT}-01"))]).await;
     assert!(server.process.stop().await.success());
     let spans = collector.spans();
-    assert_eq!(spans.len(), 1, "what a caller records is recorded");
+    assert_eq!(spans.len(), 1, "a sampled parent is recorded");
     assert_eq!(hex(&spans[0].0.trace_id), PARENT[3..35]);
 }
 
 #[tokio::test]
-async fn what_waits_is_sent_at_the_end() {
+async fn waiting_spans_are_sent_at_shutdown() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     for _ in 0..600 {
@@ -261,7 +262,7 @@ async fn what_waits_is_sent_at_the_end() {
 }
 
 #[tokio::test]
-async fn the_environment_of_opentelemetry_counts_and_flags_go_before_it() {
+async fn flags_override_opentelemetrys_environment() {
     let (below, whole, flagged) =
         (Collector::start().await, Collector::start().await, Collector::start().await);
     let directory = tempfile::tempdir().unwrap();
@@ -305,7 +306,7 @@ async fn the_environment_of_opentelemetry_counts_and_flags_go_before_it() {
 }
 
 #[tokio::test]
-async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() {
+async fn the_collectors_certificate_is_verified() {
     let directory = tempfile::tempdir().unwrap();
     let CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -326,14 +327,14 @@ async fn a_collector_behind_tls_is_checked_by_the_certificates_that_are_named() 
         assert!(server.stop().await.success());
         assert_eq!(collector.spans().len(), sent, "{name}");
         if sent == 0 {
-            let said = failures(&server);
-            assert!(said[0].contains("certificate"), "{said:?}");
+            let causes = failures(&server);
+            assert!(causes[0].contains("certificate"), "{causes:?}");
         }
         collector.clear();
     }
 }
 
-/// The causes of failures that the log names.
+/// The causes of failed exports in the log.
 fn failures(server: &ServerProcess) -> Vec<String> {
     let lines = server.log();
     let lines = lines.iter().filter(|line| line["message"] == "spans could not be sent to the collector");
@@ -347,7 +348,7 @@ async fn spans(server: &ServerProcess, outcome: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
-/// So many requests at once, on one connection in the clear, each of which is answered.
+/// Sends many requests without waiting, on one plaintext connection, and reads all responses.
 async fn flood(server: &ServerProcess, requests: usize) {
     const STATUS: &[u8] = b"HTTP/1.1 404";
     let stream = TcpStream::connect(connection::address(server)).await.unwrap();
@@ -358,19 +359,20 @@ async fn flood(server: &ServerProcess, requests: usize) {
         }
         writer
     });
-    let (mut answers, mut read, mut rest) = (0, vec![0; 16 * 1024], Vec::new());
-    while answers < requests {
+    let (mut responses, mut read, mut rest) = (0, vec![0; 16 * 1024], Vec::new());
+    while responses < requests {
         let length = reader.read(&mut read).await.unwrap();
-        assert!(length > 0, "the server closed the connection after {answers} answers");
+        assert!(length > 0, "the server closed the connection after {responses} responses");
         rest.extend_from_slice(&read[..length]);
-        answers += rest.windows(STATUS.len()).filter(|window| *window == STATUS).count();
+        responses += rest.windows(STATUS.len()).filter(|window| *window == STATUS).count();
         rest.drain(..rest.len().saturating_sub(STATUS.len() - 1));
     }
     sending.await.unwrap();
 }
 
+/// Failures are counted, and requests are not affected.
 #[tokio::test]
-async fn a_collector_that_refuses_is_logged_once_and_counted_and_hinders_nobody() {
+async fn a_refusing_collector_is_logged_once() {
     for behavior in [Behavior::Responds(400), Behavior::Responds(503)] {
         let collector = Collector::with(behavior, None).await;
         let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
@@ -380,15 +382,15 @@ async fn a_collector_that_refuses_is_logged_once_and_counted_and_hinders_nobody(
         let started = Instant::now();
         assert!(server.stop().await.success());
         assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
-        let said = failures(&server);
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("the collector answered"), "{said:?}");
+        let causes = failures(&server);
+        assert_eq!(causes.len(), 1, "{causes:?}");
+        assert!(causes[0].contains("the collector answered"), "{causes:?}");
     }
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_hinders_nobody() {
-    // A port that was free a moment ago, and that nobody listens on.
+async fn an_absent_collector_affects_no_request() {
+    // A port that was free a moment ago, without a listener.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{gone}");
     let mut server = ServerProcess::start_with(&["--otlp-endpoint", &url]);
@@ -397,12 +399,13 @@ async fn a_collector_that_is_not_there_hinders_nobody() {
     let started = Instant::now();
     assert!(server.stop().await.success());
     assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
-    let said = failures(&server);
-    assert!(said.len() == 1 && said[0].contains("refused"), "{said:?}");
+    let causes = failures(&server);
+    assert!(causes.len() == 1 && causes[0].contains("refused"), "{causes:?}");
 }
 
+/// Spans beyond the queue are dropped and counted.
 #[tokio::test]
-async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and_counted() {
+async fn a_hanging_collector_slows_no_request() {
     let collector = Collector::with(Behavior::Hangs, None).await;
     let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
     let mut server = ServerProcess::start_with(&flags);
@@ -416,14 +419,14 @@ async fn a_collector_that_hangs_slows_nobody_and_what_is_too_much_is_dropped_and
 }
 
 #[tokio::test]
-async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector() {
+async fn a_second_signal_skips_the_collector() {
     let collector = Collector::with(Behavior::Hangs, None).await;
     let mut server = ServerProcess::start_with(&["--otlp-endpoint", &collector.url]);
     server.http().get(JWKS, &[]).await;
     let terminate = || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
     assert!(terminate().success());
     server.wait_for_log("draining connections");
-    eventually("the collector is sent what waits", async || !collector.batches().is_empty()).await;
+    eventually("the collector receives the waiting spans", async || !collector.batches().is_empty()).await;
     let started = Instant::now();
     assert!(terminate().success());
     assert!(server.wait().success());
@@ -431,14 +434,14 @@ async fn who_tells_the_server_to_stop_once_more_does_not_wait_for_the_collector(
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_spans_where_traces_go_nowhere() {
+async fn without_a_collector_there_are_no_span_metrics() {
     let server = ServerProcess::start_with(&["--admin-listen", "127.0.0.1:0"]);
     let response = Http::new(server.admin_url.as_ref().unwrap(), None).get("/metrics", &[]).await;
     assert!(response.status == 200 && !response.text().contains("gatekey_spans"));
 }
 
 #[test]
-fn what_is_wrong_with_where_traces_go_is_named() {
+fn invalid_trace_settings_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let data_dir = data_dir.to_str().unwrap();
@@ -464,22 +467,22 @@ fn what_is_wrong_with_where_traces_go_is_named() {
             let mut command_line = gatekey();
             command_line.args(command).args(&flags).envs(environment.iter().copied());
             let output = command_line.output().unwrap();
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(2), "{said}");
-            assert!(said.contains(named) && !said.contains("canary"), "{said}");
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{error}");
+            assert!(error.contains(named) && !error.contains("canary"), "{error}");
         }
     }
     assert!(!directory.path().join("data/gatekey.db").exists());
 }
 
 #[test]
-fn a_check_of_the_configuration_tells_where_traces_go() {
-    let told = String::from_utf8(run(&["config", "check"]).stdout).unwrap();
-    assert!(told.contains("otlp_traces_endpoint               nowhere\n"), "{told}");
+fn config_check_prints_the_trace_endpoint() {
+    let output = String::from_utf8(run(&["config", "check"]).stdout).unwrap();
+    assert!(output.contains("otlp_traces_endpoint               nowhere\n"), "{output}");
     let flags = ["config", "check", "--otlp-endpoint", "https://example.com/otlp/"];
-    let told = String::from_utf8(run(&flags).stdout).unwrap();
+    let output = String::from_utf8(run(&flags).stdout).unwrap();
     assert!(
-        told.contains("otlp_traces_endpoint               https://example.com/otlp/v1/traces\n"),
-        "{told}"
+        output.contains("otlp_traces_endpoint               https://example.com/otlp/v1/traces\n"),
+        "{output}"
     );
 }
