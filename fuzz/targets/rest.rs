@@ -9,7 +9,8 @@ use gatekey_fuzz::{
     server::{assert_no_forbidden_change, with_server},
 };
 use gatekey_server::{
-    endpoints::{Credential, ENDPOINTS},
+    endpoint::Credential,
+    endpoints::ENDPOINTS,
     rpc::bindings::{Binding, Bindings},
 };
 use http::Method;
