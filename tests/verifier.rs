@@ -34,9 +34,10 @@ async fn key_fetches(mut server: ServerProcess) -> usize {
 #[tokio::test]
 async fn tokens_of_every_algorithm_are_verified() {
     for algorithm in Algorithm::ALL {
-        let server =
-            Server::with_config(&format!("signing_algorithm = \"{algorithm}\"\norganization = \"acme\""))
-                .await;
+        let server = Server::with_config(&format!(
+            "keys.signing_algorithm = \"{algorithm}\"\nserver.organization = \"acme\""
+        ))
+        .await;
         let key = server.create_key("ci").await;
         let token = server.token(&key).await;
         let verifier = verifier_for(&server.process).algorithms([algorithm]).build().unwrap();
@@ -55,7 +56,8 @@ async fn tokens_of_every_algorithm_are_verified() {
 #[tokio::test]
 async fn another_issuer_or_audience_is_rejected() {
     let server =
-        Server::with_config(r#"audiences = ["https://flyte.example.com", "https://b.example.com"]"#).await;
+        Server::with_config(r#"tokens.audiences = ["https://flyte.example.com", "https://b.example.com"]"#)
+            .await;
     let (process, token) = (&server.process, &server.admin_token);
     let with = |audience: &str| Verifier::builder(&process.url, audience).ca_file(process.ca_file());
     assert!(with("https://flyte.example.com").build().unwrap().verify(token).await.is_ok());

@@ -133,7 +133,7 @@ impl Home {
     fn configuration(&self, algorithm: Algorithm) -> anyhow::Result<PathBuf> {
         let file = self.data_dir.with_extension("toml");
         let setting = format!("signing_algorithm = \"{algorithm}\"\n");
-        fs::write(&file, format!("[tokens]\n{setting}"))?;
+        fs::write(&file, format!("[keys]\n{setting}"))?;
         let check = Command::new(&self.program).args(["config", "check", "--config"]).arg(&file).output()?;
         if !check.status.success() {
             // A build that predates sections in the file.

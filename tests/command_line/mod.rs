@@ -12,6 +12,7 @@ use crate::support::gatekey;
 
 mod backup;
 mod clients;
+mod configuration;
 mod control_socket;
 mod data_dir;
 mod doctor;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{GRANT, refused};
 use crate::support::{Server, decoded};
 
-const TWO: &str = r#"audiences = ["https://flyte.example.com", "https://other.example.com"]"#;
+const TWO: &str = r#"tokens.audiences = ["https://flyte.example.com", "https://other.example.com"]"#;
 
 impl Server {
     async fn audience_of(&self, parameters: &str) -> serde_json::Value {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::refused;
 use crate::support::Server;
 
-const ADVERTISED: &str = r#"authorization_metadata_key = "flyte-authorization""#;
+const ADVERTISED: &str = r#"tokens.authorization_metadata_key = "flyte-authorization""#;
 
 #[tokio::test]
 async fn me_returns_the_caller_as_flyte_1_expects() {

@@ -64,7 +64,7 @@ async fn the_jwks_contain_no_private_key() {
 
 #[tokio::test]
 async fn tokens_are_signed_with_rs256_if_configured() {
-    let server = Server::with_config(r#"signing_algorithm = "RS256""#).await;
+    let server = Server::with_config(r#"keys.signing_algorithm = "RS256""#).await;
     let (header, _) = decoded(&server.admin_token);
     assert_eq!((&header["alg"], &header["typ"]), (&json!("RS256"), &json!("at+jwt")));
     let published = jwks(&server.http).await;
@@ -78,7 +78,7 @@ async fn tokens_are_signed_with_rs256_if_configured() {
 
 #[tokio::test]
 async fn tokens_are_signed_with_ed25519_if_configured() {
-    let server = Server::with_config(r#"signing_algorithm = "EdDSA""#).await;
+    let server = Server::with_config(r#"keys.signing_algorithm = "EdDSA""#).await;
     let (header, _) = decoded(&server.admin_token);
     let published = server.http.get("/oauth2/jwks", &[]).await.json()["keys"][0].clone();
     assert_eq!(header, json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": published["kid"] }));
@@ -102,7 +102,7 @@ async fn no_two_tokens_share_an_id() {
 
 #[tokio::test]
 async fn the_token_names_the_organization() {
-    let server = Server::with_config(r#"organization = "acme""#).await;
+    let server = Server::with_config(r#"server.organization = "acme""#).await;
     assert_eq!(decoded(&server.admin_token).1["org"], "acme");
 }
 
@@ -119,8 +119,8 @@ async fn the_public_url_is_issuer_and_audience() {
 #[tokio::test]
 async fn a_token_passes_flyteadmins_checks() {
     for toml in [
-        r#"audiences = ["https://flyte.example.com"]"#,
-        "audiences = [\"https://flyte.example.com\"]\nsigning_algorithm = \"RS256\"",
+        r#"tokens.audiences = ["https://flyte.example.com"]"#,
+        "tokens.audiences = [\"https://flyte.example.com\"]\nkeys.signing_algorithm = \"RS256\"",
     ] {
         let server = Server::with_config(toml).await;
         let key = server.create_key("ci").await;

@@ -75,7 +75,7 @@ async fn the_flyte_client_configuration_is_served() {
 
 #[tokio::test]
 async fn the_configured_header_is_advertised() {
-    let server = Server::with_config(r#"authorization_metadata_key = "flyte-authorization""#).await;
+    let server = Server::with_config(r#"tokens.authorization_metadata_key = "flyte-authorization""#).await;
     let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(config["authorization_metadata_key"], "flyte-authorization");
     let rpc = "/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig";

@@ -31,7 +31,7 @@ async fn a_token_is_valid_for_an_hour() {
 
 #[tokio::test]
 async fn the_configured_lifetime_applies() {
-    let server = Server::with_config("token_lifetime_seconds = 86400").await;
+    let server = Server::with_config("tokens.lifetime_seconds = 86400").await;
     assert_eq!(server.lifetime(&server.admin).await.0, 86400);
 }
 
@@ -40,7 +40,7 @@ async fn a_lifetime_out_of_bounds_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gatekey.toml");
     for seconds in [59, 86401] {
-        std::fs::write(&file, format!("token_lifetime_seconds = {seconds}")).unwrap();
+        std::fs::write(&file, format!("tokens.lifetime_seconds = {seconds}")).unwrap();
         let data_dir = directory.path().join("data");
         let output = run(&[
             "serve",
@@ -53,7 +53,10 @@ async fn a_lifetime_out_of_bounds_is_refused() {
         ]);
         assert_eq!(output.status.code(), Some(2));
         let description = String::from_utf8(output.stderr).unwrap();
-        assert!(description.contains("token_lifetime_seconds must be from 60 to 86400"), "{description}");
+        assert!(
+            description.contains("tokens.lifetime_seconds must be a whole number from 60 to 86400"),
+            "{description}"
+        );
         assert!(!data_dir.exists(), "an invalid setting creates no data directory");
     }
 }

@@ -95,9 +95,10 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
 /// Its tokens stay valid.
 #[tokio::test]
 async fn an_aged_signing_key_is_rotated() {
-    let mut server =
-        Server::with_config(&format!("signing_key_max_age_seconds = 3600\npublic_url = \"{PUBLIC_URL}\""))
-            .await;
+    let mut server = Server::with_config(&format!(
+        "keys.signing_key_max_age_seconds = 3600\nserver.public_url = \"{PUBLIC_URL}\""
+    ))
+    .await;
     for (planted, minutes, stays) in [("young", 59, true), ("old", 61, false)] {
         assert!(server.process.stop().await.success());
         plant_signing_key(&server.process.data_dir, planted, Duration::from_mins(minutes)).await;
@@ -121,7 +122,8 @@ async fn a_new_algorithm_signs_from_the_next_start() {
     let mut admin = None;
     let mut tokens: Vec<String> = Vec::new();
     for algorithm in ["ES256", "RS256", "EdDSA"] {
-        let settings = format!("signing_algorithm = \"{algorithm}\"\npublic_url = \"{PUBLIC_URL}\"");
+        let settings =
+            format!("keys.signing_algorithm = \"{algorithm}\"\nserver.public_url = \"{PUBLIC_URL}\"");
         std::fs::write(&config, settings).unwrap();
         let mut server = ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
         let admin = admin.get_or_insert_with(|| server.init());

@@ -9,7 +9,7 @@ const TOKEN: &str = "/oauth2/token";
 
 /// A server that allows `limit` failures a minute from one address.
 async fn limited(limit: u16) -> Server {
-    Server::with_config(&format!("failed_authentications_per_minute = {limit}")).await
+    Server::with_config(&format!("limits.failed_authentications_per_minute = {limit}")).await
 }
 
 /// Fails until throttled: the count starts again if a minute ends in between.
@@ -129,7 +129,7 @@ async fn a_throttled_failure_hides_its_reason() {
 #[tokio::test]
 async fn a_trusted_proxys_last_address_is_throttled() {
     let server = Server::with_config(
-        "failed_authentications_per_minute = 1\nplaintext = true\ntrusted_proxies = [\"127.0.0.1\"]",
+        "limits.failed_authentications_per_minute = 1\ntls.plaintext = true\nserver.trusted_proxies = [\"127.0.0.1\"]",
     )
     .await;
     throttled(async || fail_from(&server.http, "192.0.2.1").await).await;

@@ -256,8 +256,11 @@ async fn a_refusal_follows_the_protocol_of_its_request() {
 async fn the_rpcs_require_the_servers_audience() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("gatekey.toml");
-    std::fs::write(&config, "audiences = [\"https://flyte.example.com\", \"https://other.example.com\"]\n")
-        .unwrap();
+    std::fs::write(
+        &config,
+        "tokens.audiences = [\"https://flyte.example.com\", \"https://other.example.com\"]\n",
+    )
+    .unwrap();
     let server = ServerProcess::start_with(&["--config", config.to_str().unwrap()]);
     let admin = server.init();
     let http = server.http();

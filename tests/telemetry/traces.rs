@@ -241,7 +241,8 @@ async fn an_invalid_traceparent_starts_a_trace() {
 async fn the_ratio_samples_only_new_traces() {
     let collector = Collector::start().await;
     let url = &collector.url;
-    let mut server = Server::with_config(&format!("otlp_endpoint = \"{url}\"\notlp_trace_ratio = 0")).await;
+    let mut server =
+        Server::with_config(&format!("traces.endpoint = \"{url}\"\ntraces.sample_ratio = 0")).await;
     server.http.get(JWKS, &[]).await;
     server.http.get(JWKS, &[("traceparent", &format!("{PARENT}-01"))]).await;
     assert!(server.process.stop().await.success());
@@ -448,11 +449,23 @@ fn invalid_trace_settings_are_named() {
     let nowhere = "/nonexistent/ca.pem";
     let good = "http://127.0.0.1:1";
     for (flags, environment, named) in [
-        (vec!["--otlp-endpoint", "localhost:4318"], vec![], "otlp_endpoint must be an http or https URL"),
-        (vec!["--otlp-endpoint", "http://user:canary@h"], vec![], "otlp_endpoint"),
-        (vec![], vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://h:4317")], "otlp_endpoint"),
-        (vec![], vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "h")], "otlp_traces_endpoint"),
-        (vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere], vec![], "otlp_ca_file"),
+        (
+            vec!["--otlp-endpoint", "localhost:4318"],
+            vec![],
+            "--otlp-endpoint: traces.endpoint must be an http or https URL",
+        ),
+        (vec!["--otlp-endpoint", "http://user:canary@h"], vec![], "--otlp-endpoint: traces.endpoint"),
+        (
+            vec![],
+            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://h:4317")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT: traces.endpoint",
+        ),
+        (
+            vec![],
+            vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "h")],
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces.full_endpoint",
+        ),
+        (vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere], vec![], "--otlp-ca-file: traces.ca_file"),
         (vec![], vec![("OTEL_EXPORTER_OTLP_HEADERS", "canary")], "OTEL_EXPORTER_OTLP_HEADERS"),
         (
             vec![],
@@ -478,11 +491,11 @@ fn invalid_trace_settings_are_named() {
 #[test]
 fn config_check_prints_the_trace_endpoint() {
     let output = String::from_utf8(run(&["config", "check"]).stdout).unwrap();
-    assert!(output.contains("otlp_traces_endpoint               nowhere\n"), "{output}");
+    assert!(output.contains("\n# endpoint: disabled\n"), "{output}");
     let flags = ["config", "check", "--otlp-endpoint", "https://example.com/otlp/"];
     let output = String::from_utf8(run(&flags).stdout).unwrap();
-    assert!(
-        output.contains("otlp_traces_endpoint               https://example.com/otlp/v1/traces\n"),
-        "{output}"
-    );
+    let endpoint = "\nendpoint = \"https://example.com/otlp/\" # --otlp-endpoint\n";
+    assert!(output.contains(endpoint), "{output}");
+    let full_endpoint = "\nfull_endpoint = \"https://example.com/otlp/v1/traces\" # default\n";
+    assert!(output.contains(full_endpoint), "{output}");
 }

@@ -49,22 +49,17 @@ impl Administration {
             Err(error) => return Err(error),
         };
         // Keys made now are for the server as it was last started, unless another URL is named.
-        let said = settings.public_url.is_some() || settings.listen.is_some();
-        let last_start = LastStart::read(data_dir.path()).filter(|_| !said);
+        let is_named = settings.contains("server.public_url") || settings.contains("server.listen");
+        let last_start = LastStart::read(data_dir.path()).filter(|_| !is_named);
         let settings = match &last_start {
-            Some(LastStart { address, organization }) => settings.or(config::Settings {
-                public_url: Some(address.url.clone()),
-                plaintext: address.url.starts_with("http://").then_some(true),
-                organization: Some(organization.clone()),
-                ..config::Settings::default()
-            }),
+            Some(last_start) => settings.or(last_start.settings()?),
             None => settings,
         };
         let new = last_start.is_none() && purpose == Purpose::Administer;
         let purpose = if new { Purpose::AdministerNew } else { purpose };
         let root_key_file = settings.root_key_path(data_dir.path());
         let listen = settings.listen();
-        let config = running::resolve(settings, listen)?;
+        let config = running::resolve(&settings, listen)?;
         let (env, request_log) = (Env::system(), Arc::new(NoRequestLog));
         let opened = Opened::open(data_dir, config, &root_key_file, env, purpose, request_log, None).await?;
         let address = last_start.map_or_else(|| opened.address(), |start| start.address);

@@ -5,9 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gatekey_client::{PlainSecret, Role};
 use gatekey_core::ledger::LedgerHead;
-use gatekey_server::config::DEFAULT_ADMIN_LISTEN;
 
-use crate::exit;
+use crate::{
+    exit,
+    settings::{Initializing, RootKeyFile, Serving, SettingFlags},
+};
 
 /// API keys for the Flyte you host yourself.
 #[derive(Debug, Parser)]
@@ -86,91 +88,30 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
-    pub(crate) settings: Settings,
-    /// Written once the port accepts: JSON with url, `ca_file` and pid
-    #[arg(long, value_name = "F")]
-    pub(crate) ready_file: Option<PathBuf>,
-    /// How requests and events are logged to standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
-    pub(crate) log_format: LogFormat,
+    pub(crate) settings: SettingFlags<Serving>,
     #[command(flatten)]
-    pub(crate) otlp: Otlp,
+    pub(crate) traces: TraceVariables,
+    /// File to write once the port accepts connections: JSON with url, `ca_file` and pid
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
-/// Where traces go; by the names that OpenTelemetry has for it in the environment. What may hold a credential is read from
-/// there alone.
+/// What is sent to the collector beyond the settings. It may contain a credential, so it is read
+/// only from the environment; the flags are hidden.
 #[derive(Debug, Args)]
-pub(crate) struct Otlp {
-    /// Sends traces by OTLP over HTTP to /v1/traces below this URL [default: nowhere]
-    #[arg(long = "otlp-endpoint", id = "otlp_endpoint", value_name = "URL")]
-    #[arg(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub(crate) endpoint: Option<String>,
-    /// The whole URL that traces are sent to [default: what --otlp-endpoint says]
-    #[arg(long = "otlp-traces-endpoint", id = "otlp_traces_endpoint", value_name = "URL")]
-    #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
-    pub(crate) traces_endpoint: Option<String>,
-    /// Certificates that the collector's is checked by, besides the system's, PEM
-    #[arg(long = "otlp-ca-file", id = "otlp_ca_file", value_name = "F")]
-    #[arg(env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// What the server is called in traces [default: gatekey]
-    #[arg(long = "otlp-service-name", id = "otlp_service_name", value_name = "NAME")]
-    #[arg(env = "OTEL_SERVICE_NAME")]
-    pub(crate) service_name: Option<String>,
-    /// Headers that go to the collector with traces, such as authorization=Bearer%20...
+pub(crate) struct TraceVariables {
+    /// Headers sent to the collector, such as authorization=Bearer%20...
     #[arg(long = "otlp-headers", id = "otlp_headers", hide = true, hide_env_values = true)]
     #[arg(env = "OTEL_EXPORTER_OTLP_HEADERS", value_parser = plain_secret)]
     pub(crate) headers: Option<PlainSecret>,
-    /// The same, in place of these
+    /// Headers sent to the collector; override `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long = "otlp-traces-headers", id = "otlp_traces_headers", hide = true, hide_env_values = true)]
     #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", value_parser = plain_secret)]
     pub(crate) traces_headers: Option<PlainSecret>,
-    /// What traces say of the server besides, such as deployment.environment.name=production
+    /// Attributes of the server in traces, such as deployment.environment.name=production
     #[arg(long = "otlp-resource-attributes", id = "otlp_resource_attributes", hide = true)]
     #[arg(env = "OTEL_RESOURCE_ATTRIBUTES")]
     pub(crate) resource_attributes: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Text on a terminal, else JSON
-    Auto,
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
-/// Flags that go before the configuration file.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Settings {
-    /// Configuration file, TOML; flags go before it
-    #[arg(long, value_name = "F")]
-    pub(crate) config: Option<PathBuf>,
-    /// Address and port to listen on; port 0 picks a free one [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// The URL that clients use, the issuer of every token [default: the address listened on]
-    #[arg(long, value_name = "URL")]
-    pub(crate) public_url: Option<String>,
-    /// Certificate chain, PEM [default: one of a private CA]
-    #[arg(long, value_name = "F", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Private key of the certificate, PEM
-    #[arg(long, value_name = "F", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Plain HTTP: on a loopback address, or behind a configured trusted proxy
-    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
-    pub(crate) plaintext: bool,
-    /// Whom the server serves
-    #[arg(long, value_name = "NAME")]
-    pub(crate) organization: Option<String>,
-    /// File of the root key [default: root.key in the data directory]
-    #[arg(long, value_name = "F")]
-    pub(crate) root_key_file: Option<PathBuf>,
-    /// Answers /healthz, /readyz and /metrics there, in the clear; 127.0.0.1:9464 without an address
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN_LISTEN)]
-    pub(crate) admin_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -178,7 +119,7 @@ pub(crate) struct Init {
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: SettingFlags<Initializing>,
     /// Name of the admin key
     #[arg(long, default_value = "admin")]
     pub(crate) name: String,
@@ -352,9 +293,9 @@ pub(crate) enum Config {
     /// Tells what follows from flags and file, or what is wrong with them
     Check {
         #[command(flatten)]
-        settings: Box<Settings>,
+        settings: Box<SettingFlags<Serving>>,
         #[command(flatten)]
-        otlp: Box<Otlp>,
+        traces: Box<TraceVariables>,
     },
 }
 
@@ -365,14 +306,14 @@ pub(crate) enum SigningKey {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        settings: Settings,
+        settings: SettingFlags<Initializing>,
     },
     /// Lists the key that signs, and those that are published until their last token has expired
     List {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
         #[command(flatten)]
         output: Output,
     },
@@ -383,19 +324,8 @@ pub(crate) enum SigningKey {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
     },
-}
-
-/// Where the root key is, when nothing serves.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct RootKey {
-    /// Configuration file, TOML; flags go before it
-    #[arg(long, value_name = "F")]
-    pub(crate) config: Option<PathBuf>,
-    /// File of the root key [default: root.key in the data directory]
-    #[arg(long, value_name = "F")]
-    pub(crate) root_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -405,7 +335,7 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
         #[command(flatten)]
         output: Output,
     },
@@ -414,7 +344,7 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
         #[command(flatten)]
         output: Output,
     },
@@ -425,7 +355,7 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
     },
     /// Writes a file with a new version and those before, to be put in place by hand where the server may not write
     New {
@@ -453,7 +383,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
         #[command(flatten)]
         output: Output,
     },
@@ -465,7 +395,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
         #[command(flatten)]
         output: Output,
     },
@@ -479,7 +409,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: RootKey,
+        root_key: SettingFlags<RootKeyFile>,
     },
 }
 
@@ -570,7 +500,7 @@ pub(crate) struct Backup {
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
-    pub(crate) root_key: RootKey,
+    pub(crate) root_key: SettingFlags<RootKeyFile>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

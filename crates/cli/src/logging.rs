@@ -12,7 +12,7 @@ use gatekey_server::telemetry::{RequestLine, RequestLog};
 use http::Version;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::args::LogFormat;
+pub(crate) use gatekey_server::config::log::LogFormat;
 
 /// The longest time that a line waits for others to be written with it.
 const MAX_DELAY: Duration = Duration::from_millis(100);

@@ -1,7 +1,8 @@
 //! `gatekey`: the server and the command line in one binary.
 //!
 //! # Layout
-//! - [`args`]: arguments and flags. [`commands`]: one file per command.
+//! - [`args`]: arguments and flags. [`settings`]: the flags that are settings of a server.
+//!   [`commands`]: one file per command.
 //! - [`administration`]: operations on a data directory, by its server or in this process.
 //!   [`data_dir`]: the files of a data directory, and its lock.
 //! - [`client`]: the client of the commands that talk to a server.
@@ -33,6 +34,7 @@ mod process;
 #[cfg(test)]
 mod reference;
 mod running;
+mod settings;
 
 use clap::Parser as _;
 

@@ -15,7 +15,7 @@ use gatekey_core::{Actor, Caller, Env, StoreError, signing_key::KeyRingError};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,
-    config::{Settings, TlsMode},
+    config::{InvalidSetting, Origin, Settings, TlsMode, setting},
     control, maintenance, router,
     serve::{self, Acceptor},
     telemetry::{RequestLog, Traces},
@@ -74,6 +74,18 @@ impl LastStart {
     pub(crate) fn read(data_dir: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(data_dir.join(Self::FILE)).ok()?).ok()
     }
+
+    /// Returns the settings of the last start that keys depend on.
+    pub(crate) fn settings(&self) -> Result<Settings, InvalidSetting> {
+        let mut settings = Settings::default();
+        let url = self.address.url.as_str();
+        settings.set(setting("server.public_url"), url, Origin::LastStart)?;
+        settings.set(setting("server.organization"), self.organization.as_str(), Origin::LastStart)?;
+        if url.starts_with("http://") {
+            settings.set(setting("tls.plaintext"), true, Origin::LastStart)?;
+        }
+        Ok(settings)
+    }
 }
 
 /// What an application is opened for.
@@ -99,10 +111,10 @@ pub(crate) fn local_caller(env: &Env) -> Caller {
     }
 }
 
-/// Checks settings, and says everything that is wrong with them.
-pub(crate) fn resolve(settings: Settings, listening: SocketAddr) -> anyhow::Result<Config> {
-    settings.resolve(listening).map_err(|broken| {
-        let lines: Vec<_> = broken.iter().map(ToString::to_string).collect();
+/// Checks settings, and reports every invalid one.
+pub(crate) fn resolve(settings: &Settings, listening: SocketAddr) -> anyhow::Result<Config> {
+    settings.resolve(listening).map_err(|invalid| {
+        let lines: Vec<_> = invalid.iter().map(ToString::to_string).collect();
         exit::usage(lines.join("\n"))
     })
 }
@@ -128,7 +140,7 @@ impl Opened {
             .with_tracer(traces.as_ref().map(Traces::store_tracer));
         let app = App::new(config, Arc::new(store), memory, root_key, env, request_log, traces);
         let caller = local_caller(&app.env);
-        let algorithm = (purpose == Purpose::Serve).then_some(app.config.signing_algorithm);
+        let algorithm = (purpose == Purpose::Serve).then_some(app.config.keys.signing_algorithm);
         let unreadable = |error| unreadable(&data_dir.database(), error);
         app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.map_err(
             |error| {
@@ -170,7 +182,7 @@ impl Opened {
     /// Where clients find the server, and what they must trust.
     pub(crate) fn address(&self) -> Address {
         Address {
-            url: self.app.config.issuer().to_owned(),
+            url: self.app.config.server.issuer().to_owned(),
             ca_file: self.ca.as_ref().map(|_| self.data_dir.file("ca.pem")),
             pid: std::process::id(),
             admin_url: None,
@@ -192,13 +204,14 @@ impl Opened {
         }
         let Self { app, data_dir, ca } = self;
         let Secured { acceptor, renewal, reload } = secure(&app, ca)?;
-        let only_from = if acceptor.is_none() && !app.config.listen.ip().is_loopback() {
-            app.config.trusted_proxies.clone()
+        let only_from = if acceptor.is_none() && !app.config.server.listen.ip().is_loopback() {
+            app.config.server.trusted_proxies.clone()
         } else {
             Vec::new()
         };
         let control = bind_control_socket(&data_dir)?;
-        let start = LastStart { address: address.clone(), organization: app.config.organization.clone() };
+        let start =
+            LastStart { address: address.clone(), organization: app.config.server.organization.clone() };
         data_dir::write_public(&data_dir.file(LastStart::FILE), &serde_json::to_vec(&start)?)?;
         let mut background = vec![
             tokio::spawn(control::serve(app.clone(), control, process::own_uid())),
@@ -232,10 +245,10 @@ impl Opened {
         tracing::info!(
             url = address.url,
             admin_url = address.admin_url,
-            listen = %app.config.listen,
+            listen = %app.config.server.listen,
             data_dir = %data_dir.path().display(),
             keys = app.directory.len(),
-            signing_algorithm = %app.config.signing_algorithm,
+            signing_algorithm = %app.config.keys.signing_algorithm,
             "serving"
         );
         Ok(Running { app, data_dir, address, stop, serving, background })
@@ -292,8 +305,8 @@ pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpL
 /// The names that the private CA is for: what clients may call the server.
 fn names_of(config: &Config) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-    names.insert(config.public_host().to_owned());
-    let listening = config.listen.ip();
+    names.insert(config.server.public_host().to_owned());
+    let listening = config.server.listen.ip();
     if !listening.is_unspecified() {
         names.insert(listening.to_string());
     }

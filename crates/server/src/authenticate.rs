@@ -86,7 +86,7 @@ pub async fn middleware(State(app): State<App>, mut request: Request, next: Next
 /// Returns the one Bearer token, from `authorization` or the advertised header. `Basic` in
 /// `authorization` is for the OAuth endpoints and yields no principal.
 fn bearer_token<'h>(app: &App, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refusal> {
-    let advertised = app.config.authorization_metadata_key.as_str();
+    let advertised = app.config.tokens.authorization_metadata_key.as_str();
     let further = (advertised != header::AUTHORIZATION.as_str()).then(|| headers.get_all(advertised));
     let mut values = headers.get_all(header::AUTHORIZATION).iter().chain(further.into_iter().flatten());
     let Some(value) = values.next() else { return Ok(None) };

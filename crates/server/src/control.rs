@@ -211,10 +211,10 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
         }
         Request::Init { name, rotate } => match init(app, caller, &name, rotate).await {
             Ok(WithSecret { key, secret }) => Response::Key {
-                endpoint: app.config.endpoint().to_owned(),
+                endpoint: app.config.server.endpoint().to_owned(),
                 client_id: key.client_id.to_string(),
                 client_secret: Zeroizing::new(secret.expose().to_owned()),
-                organization: app.config.organization.clone(),
+                organization: app.config.server.organization.clone(),
             },
             Err(error) => {
                 let kind = match &error {
@@ -234,7 +234,8 @@ pub async fn carry_out(app: &App, caller: &Caller, request: Request) -> Response
         Request::RotateSigningKey => {
             let ring = &app.key_ring;
             // What signs now is what is configured: a start sees to that.
-            let algorithm = ring.signing_key().map_or(app.config.signing_algorithm, |key| key.algorithm());
+            let algorithm =
+                ring.signing_key().map_or(app.config.keys.signing_algorithm, |key| key.algorithm());
             match ring.rotate(&*app.store, &app.env, algorithm, caller).await {
                 Ok(kid) => Response::SigningKey { kid },
                 Err(error) => Response::failed(&error),

@@ -91,7 +91,7 @@ pub async fn hourly(app: &App) {
 
 /// Makes another key sign when the one that does is older than is configured.
 async fn rotate_signing_key(app: &App) {
-    let Some(max_age) = app.config.signing_key_max_age else { return };
+    let Some(max_age) = app.config.keys.signing_key_max_age else { return };
     match app.key_ring.rotate_if_older(max_age, &*app.store, &app.env, &clock(app)).await {
         Ok(Some(kid)) => tracing::info!(kid, "another key signs: the last one had had its time"),
         Ok(None) => {}
@@ -140,7 +140,7 @@ fn renew(app: &App, renewal: &mut Renewal) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicI64;
+    use std::{path::Path, sync::atomic::AtomicI64};
 
     use gatekey_core::{
         Env,
@@ -172,7 +172,7 @@ mod tests {
     async fn at_work(toml: &str, algorithm: Algorithm) -> (App, Arc<Hands>, TempDir) {
         let hands = Arc::<Hands>::default();
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
-        let (app, directory) = app_with(Settings::from_toml(toml).unwrap(), env);
+        let (app, directory) = app_with(Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap(), env);
         let caller = Caller {
             actor: Actor::Server,
             request_id: String::new(),
@@ -190,7 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_signing_key_that_has_had_its_time_is_replaced_and_stays_published_for_its_tokens() {
-        let (app, hands, _directory) = at_work("signing_key_max_age_seconds = 86400", Algorithm::EdDSA).await;
+        let (app, hands, _directory) =
+            at_work("[keys]\nsigning_key_max_age_seconds = 86400", Algorithm::EdDSA).await;
         let first = signs(&app);
         hands.forward(86_399);
         hourly(&app).await;

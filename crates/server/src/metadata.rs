@@ -47,12 +47,12 @@ pub struct AuthorizationServer {
 impl AuthorizationServer {
     pub fn new(config: &Config) -> Self {
         Self {
-            issuer: config.issuer().to_owned(),
-            token_endpoint: config.url(path::TOKEN),
-            jwks_uri: config.url(path::JWKS),
-            introspection_endpoint: config.url(path::INTROSPECT),
-            revocation_endpoint: config.url(path::REVOKE),
-            userinfo_endpoint: config.url(path::USERINFO),
+            issuer: config.server.issuer().to_owned(),
+            token_endpoint: config.server.url(path::TOKEN),
+            jwks_uri: config.server.url(path::JWKS),
+            introspection_endpoint: config.server.url(path::INTROSPECT),
+            revocation_endpoint: config.server.url(path::REVOKE),
+            userinfo_endpoint: config.server.url(path::USERINFO),
             response_types_supported: [],
             grant_types_supported: ["client_credentials"],
             scopes_supported: [SCOPE_ALL],
@@ -79,7 +79,7 @@ impl OpenIdConfiguration {
         Self {
             authorization_server: AuthorizationServer::new(config),
             subject_types_supported: ["public"],
-            id_token_signing_alg_values_supported: [config.signing_algorithm.as_str()],
+            id_token_signing_alg_values_supported: [config.keys.signing_algorithm.as_str()],
         }
     }
 }
@@ -109,8 +109,8 @@ impl PublicClientConfig {
             client_id: "",
             redirect_uri: PUBLIC_CLIENT_REDIRECT_URI,
             scopes: [SCOPE_ALL],
-            authorization_metadata_key: config.authorization_metadata_key.clone(),
-            service_http_endpoint: config.issuer().to_owned(),
+            authorization_metadata_key: config.tokens.authorization_metadata_key.clone(),
+            service_http_endpoint: config.server.issuer().to_owned(),
             audience: "",
         }
     }

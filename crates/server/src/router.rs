@@ -84,7 +84,7 @@ async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -
     if rpc::error::is_rpc(&method, &headers) {
         return rpc::error::unimplemented(&headers);
     }
-    let document = app.config.url(path::OPENAPI);
+    let document = app.config.server.url(path::OPENAPI);
     let description = format!("nothing is served at this path; {document} lists the endpoints");
     let body = json!({ "error": "not_found", "error_description": description });
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
@@ -118,7 +118,7 @@ mod tests {
         let fallback = ["/", "/{*__private__axum_fallback}"];
         let routed: BTreeSet<_> =
             routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
-        let document = openapi::document(app.config.issuer(), ENDPOINTS, Bindings::get());
+        let document = openapi::document(app.config.server.issuer(), ENDPOINTS, Bindings::get());
         let documented: BTreeSet<_> =
             document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(documented, routed);

@@ -29,20 +29,20 @@ impl App {
     ) -> Self {
         let telemetry = Arc::new(Telemetry {
             env: env.clone(),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             request_log,
             metrics: Metrics::new(router::routes()),
             traces,
         });
-        let organization = Organization::new(&config.organization, config.public_host());
+        let organization = Organization::new(&config.server.organization, config.server.public_host());
         let Memory { directory, key_ring } = memory;
         let last_used = Arc::<LastUsed>::default();
         let policy = TokenPolicy {
-            issuer: config.issuer().to_owned(),
-            audiences: config.audiences.clone(),
-            lifetime: config.token_lifetime,
-            organization: config.organization.clone(),
-            failed_authentications_per_minute: config.failed_authentications_per_minute,
+            issuer: config.server.issuer().to_owned(),
+            audiences: config.tokens.audiences.clone(),
+            lifetime: config.tokens.lifetime,
+            organization: config.server.organization.clone(),
+            failed_authentications_per_minute: config.limits.failed_authentications_per_minute,
         };
         let tokens = Tokens::new(
             policy,
@@ -54,7 +54,7 @@ impl App {
             env.clone(),
         );
         let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
-        let issuer = config.issuer().to_owned();
+        let issuer = config.server.issuer().to_owned();
         let openapi = openapi::lazy(move || openapi::document(&issuer, ENDPOINTS, Bindings::get()));
         Self(Arc::new(Shared {
             config,

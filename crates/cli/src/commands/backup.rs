@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     administration::Administration,
-    args::{self, LogFormat},
-    clock,
+    args, clock,
     data_dir::NewFile,
-    exit, logging, output,
+    exit,
+    logging::{self, LogFormat},
+    output,
 };
 
 /// Writes a backup, taken by the server if one runs on the data directory.
@@ -19,7 +20,7 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let args::Backup { file, passphrase_file, data_dir, root_key, output } = arguments;
     let passphrase = passphrase(passphrase_file.as_deref())?;
-    let settings = super::settings_of(root_key)?;
+    let settings = root_key.read_and_warn()?;
     // First, because taking the backup adds an entry to the ledger.
     let mut written = NewFile::create(&file)?;
     let administration = Administration::of_existing(&data_dir.data_dir, settings, "gatekey backup").await?;

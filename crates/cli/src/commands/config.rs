@@ -1,67 +1,50 @@
 //! `gatekey config`.
 
 use gatekey_server::{
-    config::{DEFAULT_SERVICE_NAME, Settings, TlsMode},
+    config::{self, TlsMode},
     telemetry::traces,
 };
 
 use crate::{
-    args::{self, Config},
+    args::{Config, TraceVariables},
     exit, running,
+    settings::{Serving, SettingFlags},
 };
 
-/// Checks a configuration, or tells what it may be.
+/// Checks a configuration, or prints the schema of a configuration file.
 pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     match arguments {
-        Config::Schema => Ok(say!("{:#}", Settings::schema())?),
-        Config::Check { settings, otlp } => check(*settings, *otlp),
+        Config::Schema => Ok(say!("{:#}", config::schema())?),
+        Config::Check { settings, traces } => check(*settings, *traces),
     }
 }
 
-/// Tells what follows from flags and file. Reads certificate files, and touches nothing.
-fn check(settings: args::Settings, otlp: args::Otlp) -> anyhow::Result<()> {
-    let (otlp, _variables) = super::otlp(otlp)?;
-    let settings = otlp.or(super::settings(settings)?);
-    let listen = settings.listen();
-    let root_key_file = settings.root_key_file.clone();
-    let config = running::resolve(settings, listen)?;
+/// Prints the effective configuration as a configuration file, with the origin of each value. Reads certificate
+/// files, and changes nothing.
+fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Result<()> {
+    super::trace_variables(variables)?;
+    let settings = flags.read_and_warn()?;
+    let config = running::resolve(&settings, settings.listen())?;
     if let TlsMode::Files { cert, key } = &config.tls {
         running::certificate(cert, key)?;
     }
     if let Some(ca_file) = config.traces.as_ref().and_then(|traces| traces.ca_file.as_ref()) {
-        traces::export::authorities(ca_file).map_err(|broken| exit::usage(broken.to_string()))?;
+        traces::export::authorities(ca_file)
+            .map_err(|invalid| exit::usage(settings.locate(invalid).to_string()))?;
     }
-    let proxies: Vec<_> = config.trusted_proxies.iter().map(ToString::to_string).collect();
-    let root_key_file = root_key_file
-        .map_or_else(|| "root.key in the data directory".to_owned(), |path| path.display().to_string());
-    say!("listen                             {}", config.listen)?;
-    say!("public_url                         {}", config.issuer())?;
-    say!("tls                                {:?}", config.tls)?;
-    say!("organization                       {:?}", config.organization)?;
-    say!("token_lifetime_seconds             {}", config.token_lifetime.as_secs())?;
-    say!("signing_algorithm                  {}", config.signing_algorithm)?;
-    let max_age = config.signing_key_max_age.map_or("never".to_owned(), |age| age.as_secs().to_string());
-    say!("signing_key_max_age_seconds        {max_age}")?;
-    say!("audiences                          {}", config.audiences.join(" "))?;
-    say!("authorization_metadata_key         {}", config.authorization_metadata_key)?;
-    say!("failed_authentications_per_minute  {}", config.failed_authentications_per_minute)?;
-    say!("trusted_proxies                    {}", proxies.join(" "))?;
-    say!("root_key_file                      {root_key_file}")?;
-    let admin_listen =
-        config.admin_listen.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
-    say!("admin_listen                       {admin_listen}")?;
-    let Some(traces) = config.traces else {
-        say!("otlp_traces_endpoint               nowhere")?;
-        return Ok(());
-    };
-    let ca_file =
-        traces.ca_file.map_or_else(|| "the system's alone".to_owned(), |path| path.display().to_string());
-    say!("otlp_traces_endpoint               {}", traces.endpoint)?;
-    say!("otlp_ca_file                       {ca_file}")?;
-    say!(
-        "otlp_service_name                  {}",
-        traces.service_name.as_deref().unwrap_or(DEFAULT_SERVICE_NAME)
-    )?;
-    say!("otlp_trace_ratio                   {}", traces.ratio)?;
+    say!("# The configuration is valid. These are the effective settings and where each is set.")?;
+    for section in config::sections() {
+        say!("\n[{}]", section.name)?;
+        for setting in &section.settings {
+            let name = setting.name();
+            match config.value(setting) {
+                Some(value) => {
+                    let origin = settings.origin(&setting.path).map(ToString::to_string);
+                    say!("{name} = {value} # {}", origin.as_deref().unwrap_or("default"))?;
+                }
+                None => say!("# {name}: {}", setting.when_unset().unwrap_or("not set"))?,
+            }
+        }
+    }
     Ok(())
 }

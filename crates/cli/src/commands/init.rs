@@ -4,15 +4,15 @@ use gatekey_server::control::{Request, Response};
 
 use crate::{
     administration::{Administration, misunderstood},
-    args::{self, LogFormat},
-    logging,
+    args,
+    logging::{self, LogFormat},
     output::Credentials,
 };
 
 /// Creates an admin key, through the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
-    let settings = super::settings(arguments.settings)?;
+    let settings = arguments.settings.read_and_warn()?;
     let administration = Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;
     let request = Request::Init { name: arguments.name, rotate: arguments.rotate };
     let Response::Key { endpoint, client_id, client_secret, organization } =

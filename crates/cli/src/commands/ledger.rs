@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{
     administration::{Administration, misunderstood},
-    args::{Format, Ledger, LogFormat},
+    args::{Format, Ledger},
     clock,
     data_dir::NewFile,
-    logging,
+    logging::{self, LogFormat},
     output::{self, Notation},
 };
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     match arguments {
         Ledger::List { limit, key, since, data_dir, root_key, output } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let administration =
                 Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger list").await?;
             let since = since.map(|since| Env::system().now().before(since));
@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             print(&entries, output.output)
         }
         Ledger::Verify { known_head, data_dir, root_key, output } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let administration =
                 Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger verify").await?;
             let request = Request::VerifyLedger { known: known_head };
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             Ok(())
         }
         Ledger::Export { file, after, data_dir, root_key } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let administration =
                 Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger export").await?;
             match file {

@@ -1,16 +1,11 @@
 //! One file per command.
 
-use std::fs;
-
 use gatekey_client::PlainSecret;
-use gatekey_server::{
-    config::Settings as ServerSettings,
-    telemetry::traces::variables::{self, InvalidVariable, Variables},
-};
+use gatekey_server::telemetry::traces::variables::{self, InvalidVariable, Variables};
 use http::HeaderMap;
 
 use crate::{
-    args::{Arguments, Command, Otlp, RootKey, Settings},
+    args::{Arguments, Command, TraceVariables},
     exit,
 };
 
@@ -48,36 +43,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// What flags and file say.
-fn settings(flags: Settings) -> anyhow::Result<ServerSettings> {
-    let file = match &flags.config {
-        None => ServerSettings::default(),
-        Some(path) => {
-            let shown = path.display();
-            let text = fs::read_to_string(path).map_err(|error| {
-                exit::usage(format!("the configuration file {shown} cannot be read: {error}"))
-            })?;
-            ServerSettings::from_toml(&text)
-                .map_err(|error| exit::usage(format!("the configuration file {shown} is wrong:\n{error}")))?
-        }
-    };
-    let said = ServerSettings {
-        listen: flags.listen,
-        public_url: flags.public_url,
-        tls_cert: flags.tls_cert,
-        tls_key: flags.tls_key,
-        plaintext: flags.plaintext.then_some(true),
-        organization: flags.organization,
-        root_key_file: flags.root_key_file,
-        admin_listen: flags.admin_listen,
-        ..ServerSettings::default()
-    };
-    Ok(said.or(file))
-}
-
-/// What flags and environment say of traces. A variable that is set and empty counts as unset.
-fn otlp(flags: Otlp) -> anyhow::Result<(ServerSettings, Variables)> {
-    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+/// Returns what the environment says about traces beyond the settings. An empty variable counts as not set.
+fn trace_variables(flags: TraceVariables) -> anyhow::Result<Variables> {
     let secret = |secret: Option<PlainSecret>| secret.filter(|secret| !secret.expose().is_empty());
     let invalid = |name: &'static str| move |error: InvalidVariable| exit::usage(format!("{name} {error}"));
     let headers = match (secret(flags.traces_headers), secret(flags.headers)) {
@@ -91,18 +58,5 @@ fn otlp(flags: Otlp) -> anyhow::Result<(ServerSettings, Variables)> {
     };
     let attributes = flags.resource_attributes.unwrap_or_default();
     let attributes = variables::pairs(&attributes).map_err(invalid("OTEL_RESOURCE_ATTRIBUTES"))?;
-    let settings = ServerSettings {
-        otlp_endpoint: said(flags.endpoint),
-        otlp_traces_endpoint: said(flags.traces_endpoint),
-        otlp_ca_file: flags.ca_file.filter(|path| !path.as_os_str().is_empty()),
-        otlp_service_name: said(flags.service_name),
-        ..ServerSettings::default()
-    };
-    Ok((settings, Variables { headers, attributes }))
-}
-
-/// What flags and file say, of a command that needs the root key's place alone.
-fn settings_of(flags: RootKey) -> anyhow::Result<ServerSettings> {
-    let RootKey { config, root_key_file } = flags;
-    settings(Settings { config, root_key_file, ..Settings::default() })
+    Ok(Variables { headers, attributes })
 }

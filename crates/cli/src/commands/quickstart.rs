@@ -16,9 +16,10 @@ use zeroize::Zeroizing;
 use super::serve::{StopSignals, stop};
 use crate::{
     administration::refused,
-    args::{self, LogFormat},
+    args,
     data_dir::{self, DataDir},
-    exit, logging,
+    exit,
+    logging::{self, LogFormat},
     output::{self, Credentials},
     running::{self, Opened, Purpose, Running},
 };
@@ -41,7 +42,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         return Err(exit::usage(message));
     }
     let listener = listen(arguments.listen).await?;
-    let config = running::resolve(config::Settings::default(), listener.local_addr()?)?;
+    let config = running::resolve(&config::Settings::default(), listener.local_addr()?)?;
     let root_key_file = data_dir.file("root.key");
     let (env, request_log) = (Env::system(), logging.request_log());
     let opened = Opened::open(data_dir, config, &root_key_file, env, Purpose::Serve, request_log, None);
@@ -61,7 +62,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
                 "{} serve --data-dir {} --listen {}",
                 program(),
                 output::shell_quoted(&running.data_dir.path().display().to_string()),
-                running.app.config.listen
+                running.app.config.server.listen
             );
             let mut signals = StopSignals::catch()?;
             say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
@@ -198,7 +199,7 @@ fn step(text: &str) -> io::Result<()> {
 
 /// Lines to copy, true for the port there is.
 fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result<()> {
-    let endpoint = running.app.config.endpoint();
+    let endpoint = running.app.config.server.endpoint();
     let credentials = Credentials {
         endpoint,
         client_id: KEY,

@@ -22,11 +22,11 @@ use serde_json::json;
 
 use super::backup;
 use crate::{
-    args::{self, LogFormat},
-    clock,
+    args, clock,
     data_dir::{self, DataDir},
     exit::{self, Coded},
-    logging, output, running,
+    logging::{self, LogFormat},
+    output, running,
 };
 
 /// The only file that the new data directory may contain before.

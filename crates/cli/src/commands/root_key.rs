@@ -11,17 +11,19 @@ use serde_json::{Value, json};
 
 use crate::{
     administration::{Administration, misunderstood},
-    args::{Format, LogFormat, RootKeys},
+    args::{Format, RootKeys},
     clock,
     data_dir::{self, NewFile},
-    exit, logging, output,
+    exit,
+    logging::{self, LogFormat},
+    output,
 };
 
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "error");
     match arguments {
         RootKeys::Rotate { data_dir, root_key, output } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key rotate";
             let administration = Administration::of_older(&data_dir.data_dir, settings, what).await?;
             let response = administration.carry_out(Request::RotateRootKey).await?;
@@ -31,7 +33,7 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             print_rotated(version, was_begun, still_pending.as_deref(), output.output)
         }
         RootKeys::List { data_dir, root_key, output } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key list";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
             let Response::RootKeys { versions } = administration.carry_out(Request::ListRootKeys).await?
@@ -41,7 +43,7 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             print(&versions, output.output)
         }
         RootKeys::Retire { version, data_dir, root_key } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key retire";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
             let response = administration.carry_out(Request::RetireRootKey { version }).await?;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::{
     Config,
+    config::Settings,
     telemetry::traces::{Traces, variables::Variables},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,11 +20,19 @@ use crate::{
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
-    let logging = logging::start(arguments.log_format, "info");
-    let (otlp, variables) = super::otlp(arguments.otlp)?;
-    let settings = otlp.or(super::settings(arguments.settings)?);
-    // Said before anything is touched; with port 0 what follows from the port is checked again below.
-    running::resolve(settings.clone(), settings.listen())?;
+    let variables = super::trace_variables(arguments.traces)?;
+    let settings = arguments.settings.read()?;
+    // Checked before anything changes on disk. With port 0, what depends on the port is checked again below.
+    let config = running::resolve(&settings, settings.listen())?;
+    let logging = logging::start(config.log.format, "info");
+    for deprecated in settings.flat_names() {
+        tracing::warn!(
+            setting = deprecated.old,
+            new_name = deprecated.new.path,
+            origin = %deprecated.origin,
+            "the configuration file has a setting outside of its section; the next release refuses it"
+        );
+    }
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
     let root_key_file = settings.root_key_path(data_dir.path());
     if let Some(ready_file) = &arguments.ready_file
@@ -34,13 +43,13 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         return Err(error).with_context(|| format!("cannot remove the ready file {shown} of an earlier run"));
     }
     let listener = running::bind(settings.listen(), "--listen").await?;
-    let config = running::resolve(settings, listener.local_addr()?)?;
-    let admin = match config.admin_listen {
+    let config = running::resolve(&settings, listener.local_addr()?)?;
+    let admin = match config.server.admin_listen {
         Some(address) => Some(running::bind(address, "--admin-listen").await?),
         None => None,
     };
     let env = Env::system();
-    let traces = traces(&config, variables, &env)?;
+    let traces = traces(&settings, &config, variables, &env)?;
     let request_log = logging.request_log();
     let opened =
         Opened::open(data_dir, config, &root_key_file, env, Purpose::Serve, request_log, traces).await?;
@@ -54,11 +63,16 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Begins to send traces, if they go anywhere.
-fn traces(config: &Config, variables: Variables, env: &Env) -> anyhow::Result<Option<Traces>> {
+/// Starts sending traces, unless they are disabled.
+fn traces(
+    settings: &Settings,
+    config: &Config,
+    variables: Variables,
+    env: &Env,
+) -> anyhow::Result<Option<Traces>> {
     let Some(traces) = &config.traces else { return Ok(None) };
-    let started = Traces::start(traces, variables, &config.public_url, env.clone());
-    started.map(Some).map_err(|broken| exit::usage(broken.to_string()))
+    let started = Traces::start(traces, variables, &config.server.public_url, env.clone());
+    started.map(Some).map_err(|invalid| exit::usage(settings.locate(invalid).to_string()))
 }
 
 /// Drains, unless told to stop once more.

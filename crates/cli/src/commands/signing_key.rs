@@ -6,27 +6,29 @@ use serde_json::{Value, json};
 
 use crate::{
     administration::{Administration, misunderstood},
-    args::{Format, LogFormat, SigningKey},
-    clock, logging, output,
+    args::{Format, SigningKey},
+    clock,
+    logging::{self, LogFormat},
+    output,
 };
 
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     match arguments {
         SigningKey::Rotate { data_dir, settings } => {
-            let settings = super::settings(settings)?;
+            let settings = settings.read_and_warn()?;
             let what = "gatekey signing-key rotate";
             let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
             print_kid(administration.carry_out(Request::RotateSigningKey).await?)
         }
         SigningKey::Retire { kid, data_dir, root_key } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let what = "gatekey signing-key retire";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
             print_kid(administration.carry_out(Request::RetireSigningKey { kid }).await?)
         }
         SigningKey::List { data_dir, root_key, output } => {
-            let settings = super::settings_of(root_key)?;
+            let settings = root_key.read_and_warn()?;
             let what = "gatekey signing-key list";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
             let Response::SigningKeys { keys } = administration.carry_out(Request::ListSigningKeys).await?

@@ -30,7 +30,7 @@ pub fn authenticate(app: &App, request: &FormRequest) -> Result<AuthenticatedKey
     let authenticated = app.tokens.authenticate(&client_id, &client_secret, record.peer);
     if let (Err(TokenError::TooManyFailures { first: true, .. }), Some(peer)) = (&authenticated, record.peer)
     {
-        let limit = app.config.failed_authentications_per_minute;
+        let limit = app.config.limits.failed_authentications_per_minute;
         tracing::warn!(%peer, limit, "throttled an address: it sent too many wrong secrets");
     }
     let key = authenticated?;

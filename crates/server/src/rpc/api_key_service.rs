@@ -23,9 +23,13 @@ impl ApiKeys {
     fn encode(&self, created: &WithSecret) -> Result<String, Error> {
         let secret = PlainSecret::from(&created.secret);
         let client_id = created.key.client_id.as_str();
-        let encoded =
-            EncodedCredentials::new(self.0.config.endpoint(), client_id, secret, &self.0.config.organization)
-                .map_err(|error| Error::Internal(error.into()))?;
+        let encoded = EncodedCredentials::new(
+            self.0.config.server.endpoint(),
+            client_id,
+            secret,
+            &self.0.config.server.organization,
+        )
+        .map_err(|error| Error::Internal(error.into()))?;
         Ok(encoded.encode().expose().to_owned())
     }
 }

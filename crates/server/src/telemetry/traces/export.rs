@@ -106,7 +106,7 @@ pub(super) fn queue(
         .with_timeout(PATIENCE)
         .with_http_client(collector)
         .build();
-    let otlp = otlp.map_err(|error| InvalidSetting { setting: "otlp_endpoint", rule: error.to_string() })?;
+    let otlp = otlp.map_err(|error| InvalidSetting::new("traces.endpoint", error.to_string()))?;
     let exporter = Exporter { otlp, counts: counts.clone(), cause, logged: Mutex::default() };
     // Each is said here: what is not would be read from the environment.
     let batches = BatchConfigBuilder::default()
@@ -287,5 +287,5 @@ pub fn authorities(ca_file: &Path) -> Result<Vec<CertificateDer<'static>>, Inval
 }
 
 fn unfit(rule: String) -> InvalidSetting {
-    InvalidSetting { setting: "otlp_ca_file", rule }
+    InvalidSetting::new("traces.ca_file", rule)
 }

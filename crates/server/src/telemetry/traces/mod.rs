@@ -39,7 +39,10 @@ use self::{
     variables::Variables,
 };
 use super::metrics::Route;
-use crate::config::{self, DEFAULT_SERVICE_NAME, InvalidSetting};
+use crate::config::{self, InvalidSetting};
+
+/// Name of the server in traces, unless another is configured, and of the instrumentation scope.
+const SERVICE_NAME: &str = "gatekey";
 
 pub mod export;
 pub mod span;
@@ -91,7 +94,7 @@ impl Traces {
         let named = config.service_name.clone().map(|name| KeyValue::new("service.name", name));
         let resource = Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
-            .with_service_name(DEFAULT_SERVICE_NAME)
+            .with_service_name(SERVICE_NAME)
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .with_attributes(attributes)
             .with_attributes(named)
@@ -104,7 +107,7 @@ impl Traces {
             .with_resource(resource)
             .with_span_processor(queue)
             .build();
-        let scope = InstrumentationScope::builder(DEFAULT_SERVICE_NAME)
+        let scope = InstrumentationScope::builder(SERVICE_NAME)
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(SCHEMA)
             .build();

@@ -1,0 +1,172 @@
+//! Settings of a server, from flags, environment variables and a configuration file.
+//!
+//! The flags are generated from the definitions in [`gatekey_server::config`], which are also the
+//! definitions of the file. So a new setting needs no code here.
+
+use std::{fs, marker::PhantomData, path::PathBuf};
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _},
+    error::ErrorKind,
+    parser::ValueSource,
+    value_parser,
+};
+use gatekey_server::config::{self, Origin, Setting, Settings, Value};
+
+use crate::exit;
+
+/// Chooses the settings that have a flag on a command.
+pub(crate) trait Scope {
+    fn includes(setting: &Setting) -> bool;
+}
+
+/// Every setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Serving {}
+
+/// The settings that a data directory depends on when it is created.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Initializing {}
+
+/// Only the file of the root key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RootKeyFile {}
+
+impl Scope for Serving {
+    fn includes(_: &Setting) -> bool {
+        true
+    }
+}
+
+impl Scope for Initializing {
+    fn includes(setting: &Setting) -> bool {
+        !matches!(setting.section(), "log" | "traces")
+    }
+}
+
+impl Scope for RootKeyFile {
+    fn includes(setting: &Setting) -> bool {
+        setting.path == "keys.root_key_file"
+    }
+}
+
+/// `--config` and a flag for each setting of the scope.
+#[derive(Debug, Clone)]
+pub(crate) struct SettingFlags<S> {
+    config: Option<PathBuf>,
+    settings: Settings,
+    scope: PhantomData<S>,
+}
+
+impl<S> SettingFlags<S> {
+    /// Returns the settings of flags, environment and file.
+    pub(crate) fn read(self) -> anyhow::Result<Settings> {
+        let Some(path) = &self.config else { return Ok(self.settings) };
+        let text = fs::read_to_string(path).map_err(|error| {
+            exit::usage(format!("cannot read the configuration file {}: {error}", path.display()))
+        })?;
+        let file = Settings::from_toml(path, &text).map_err(|error| exit::usage(error.to_string()))?;
+        Ok(self.settings.or(file))
+    }
+
+    /// Returns the settings of flags, environment and file, and prints a warning for each deprecated name.
+    pub(crate) fn read_and_warn(self) -> anyhow::Result<Settings> {
+        let settings = self.read()?;
+        for deprecated in settings.flat_names() {
+            eprintln!("warning: {deprecated}");
+        }
+        Ok(settings)
+    }
+}
+
+const CONFIG: &str = "config";
+
+impl<S: Scope> Args for SettingFlags<S> {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new(CONFIG)
+            .long(CONFIG)
+            .value_name("FILE")
+            .help("Configuration file, TOML; flags override it")
+            .value_parser(value_parser!(PathBuf));
+        config::settings()
+            .filter(|setting| S::includes(setting))
+            .filter_map(arg)
+            .fold(command.arg(config), Command::arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// Returns the flag of a setting.
+fn arg(setting: &'static Setting) -> Option<Arg> {
+    let flag = setting.flag()?.strip_prefix("--")?;
+    let mut arg = Arg::new(setting.path.as_str()).long(flag).help(help(setting));
+    if setting.is_switch() {
+        return Some(arg.action(ArgAction::SetTrue));
+    }
+    if let Some(name) = setting.value_name() {
+        arg = arg.value_name(name);
+    }
+    if let Some(variable) = setting.variable() {
+        arg = arg.env(variable);
+    }
+    if let Some(value) = setting.bare_value() {
+        arg = arg.num_args(0..=1).default_missing_value(value);
+    }
+    let parse = |text: &str| match setting.variable() {
+        // An empty variable counts as not set (OpenTelemetry specification, "Parsing empty value").
+        Some(_) if text.is_empty() => Ok(None),
+        _ => setting.parse(text).map(Some),
+    };
+    let choices = setting.choices();
+    Some(if choices.is_empty() {
+        arg.value_parser(parse)
+    } else {
+        let choices = choices.into_iter().map(|(name, meaning)| PossibleValue::new(name).help(meaning));
+        arg.value_parser(PossibleValuesParser::new(choices).try_map(move |text| parse(&text)))
+    })
+}
+
+fn help(setting: &Setting) -> String {
+    let default = match (setting.default(), setting.when_unset()) {
+        (_, Some(unset)) => Some(unset.to_owned()),
+        (Some(serde_json::Value::String(text)), None) if !text.is_empty() => Some(text.clone()),
+        (Some(number @ serde_json::Value::Number(_)), None) => Some(number.to_string()),
+        (_, None) => None,
+    };
+    let default = default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    format!("{}{default}", setting.summary())
+}
+
+impl<S: Scope> FromArgMatches for SettingFlags<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut settings = Settings::default();
+        for setting in config::settings().filter(|setting| S::includes(setting)) {
+            let Some(flag) = setting.flag() else { continue };
+            let origin = match (matches.value_source(&setting.path), setting.variable()) {
+                (Some(ValueSource::CommandLine), _) => Origin::Flag(flag),
+                (Some(ValueSource::EnvVariable), Some(variable)) => Origin::Variable(variable),
+                (_, _) => continue,
+            };
+            let value = if setting.is_switch() {
+                Some(Value::from(matches.get_flag(&setting.path)))
+            } else {
+                matches.get_one::<Option<Value>>(&setting.path).cloned().flatten()
+            };
+            if let Some(value) = value {
+                settings
+                    .set(setting, value, origin)
+                    .map_err(|invalid| Error::raw(ErrorKind::ValueValidation, format!("{invalid}\n")))?;
+            }
+        }
+        Ok(Self { config: matches.get_one(CONFIG).cloned(), settings, scope: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! [`Setting`]: the definition of a setting, which flags, file, JSON Schema and reference page share.
+//!
+//! A setting is defined once: it is a field of the `Section` in the file of its section. The type, the
+//! doc comment and the default of the field are read from the JSON Schema that schemars derives. The
+//! first paragraph of the comment is the help of the flag. What a type cannot express is added to the
+//! field by `#[schemars(extend(...))]`:
+//!
+//! | keyword | meaning |
+//! |---|---|
+//! | `x-flag` | command-line flag, such as `--listen` |
+//! | `x-variable` | environment variable of the flag |
+//! | `x-value` | placeholder of the flag's value in help: `ADDR`, `FILE`, `URL`, ... |
+//! | `x-bare` | value of the flag when it is given without one |
+//! | `x-unset` | what applies when an optional setting is not set |
+//! | `x-group` | settings that override lower layers together, such as certificate and key |
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde::Deserialize as _;
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::Sections;
+
+/// A section of the configuration file.
+#[derive(Debug)]
+pub struct Section {
+    pub name: String,
+    /// One or more paragraphs of Markdown.
+    pub description: String,
+    /// In the order of their definition.
+    pub settings: Vec<Setting>,
+}
+
+/// The definition of a setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Section and name, such as `server.listen`.
+    pub path: String,
+    section: String,
+    name: String,
+    /// Its JSON Schema, with the additional keywords.
+    schema: Json,
+}
+
+/// Returns the sections, in the order of their definition.
+pub fn sections() -> &'static [Section] {
+    static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
+        let schema = annotated_schema();
+        let describe = |(name, schema): (String, Json)| Section {
+            description: text(&schema, "description").unwrap_or_default().to_owned(),
+            settings: members(&schema)
+                .map(|(setting, schema)| Setting {
+                    path: format!("{name}.{setting}"),
+                    section: name.clone(),
+                    name: setting,
+                    schema,
+                })
+                .collect(),
+            name,
+        };
+        members(&schema).map(describe).collect()
+    });
+    &SECTIONS
+}
+
+/// Returns every setting, in the order of their definition.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    sections().iter().flat_map(|section| &section.settings)
+}
+
+/// Returns the setting with a path such as `server.listen`.
+///
+/// # Panics
+/// If there is none: paths are written in code.
+pub fn setting(path: &str) -> &'static Setting {
+    settings()
+        .find(|setting| setting.path == path)
+        .unwrap_or_else(|| panic!("no setting has the path {path}"))
+}
+
+/// Returns the JSON Schema (2020-12) of a configuration file.
+pub fn schema() -> Json {
+    let mut schema = annotated_schema();
+    publish(&mut schema);
+    schema["title"] = Json::from("Configuration of a Gatekey server");
+    schema["description"] = Json::from("Every setting is optional.");
+    schema
+}
+
+impl Setting {
+    /// Returns the name of the section.
+    pub fn section(&self) -> &str {
+        &self.section
+    }
+
+    /// Returns the name of the setting in its section.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the whole description, as Markdown.
+    pub fn description(&self) -> &str {
+        text(&self.schema, "description").unwrap_or_default()
+    }
+
+    /// Returns the first paragraph of the description on one line, without a period at the end.
+    pub fn summary(&self) -> String {
+        let first = self.description().split("\n\n").next().unwrap_or_default();
+        first.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
+    }
+
+    /// Returns the default as JSON, which is also TOML; `None` for an optional setting.
+    pub fn default(&self) -> Option<&Json> {
+        self.schema.get("default")
+    }
+
+    /// Returns what applies when an optional setting is not set.
+    pub fn when_unset(&self) -> Option<&str> {
+        text(&self.schema, "x-unset")
+    }
+
+    /// Returns the flag, such as `--listen`.
+    pub fn flag(&self) -> Option<&str> {
+        text(&self.schema, "x-flag")
+    }
+
+    /// Returns the environment variable of the flag.
+    pub fn variable(&self) -> Option<&str> {
+        text(&self.schema, "x-variable")
+    }
+
+    /// Returns the placeholder of the flag's value.
+    pub fn value_name(&self) -> Option<&str> {
+        text(&self.schema, "x-value")
+    }
+
+    /// Returns the value of the flag when it is given without one.
+    pub fn bare_value(&self) -> Option<&str> {
+        text(&self.schema, "x-bare")
+    }
+
+    /// Returns the group whose settings override lower layers together.
+    pub(super) fn group(&self) -> Option<&str> {
+        text(&self.schema, "x-group")
+    }
+
+    /// Returns whether the flag is a switch, without a value.
+    pub fn is_switch(&self) -> bool {
+        self.schema["type"] == "boolean"
+    }
+
+    /// Returns the possible values, each with its description, if there are only some.
+    pub fn choices(&self) -> Vec<(&str, &str)> {
+        let described = self.schema["oneOf"].as_array().into_iter().flatten();
+        described
+            .filter_map(|choice| {
+                Some((text(choice, "const")?, text(choice, "description").unwrap_or_default()))
+            })
+            .collect()
+    }
+
+    /// Describes the values that are allowed, such as `a whole number from 60 to 86400`.
+    pub fn kind(&self) -> String {
+        let names: Vec<_> = self.choices().iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        match names.split_last() {
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => kind(&self.schema),
+        }
+    }
+
+    /// Reads the value of a flag or an environment variable.
+    ///
+    /// # Errors
+    /// If the setting cannot have the value; the message follows the setting's name.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        let value = match self.schema["type"].as_str() {
+            Some("boolean" | "integer" | "number" | "array") => {
+                Value::deserialize(toml::de::ValueDeserializer::parse(text).map_err(|_| self.must_be())?)
+                    .map_err(|_| self.must_be())?
+            }
+            _ => Value::from(text),
+        };
+        self.check_type(&value)?;
+        Ok(value)
+    }
+
+    /// Checks that the field of the setting can hold a value.
+    pub(super) fn check_type(&self, value: &Value) -> Result<(), String> {
+        let sections = Sections::deserialize(Value::Table(self.nested(value.clone())));
+        sections.map(drop).map_err(|_| self.must_be())
+    }
+
+    /// Checks a value of the right type against the bounds in the schema.
+    pub(super) fn check_bounds(&self, value: &Value) -> Result<(), String> {
+        if is_within(&self.schema, value) { Ok(()) } else { Err(self.must_be()) }
+    }
+
+    /// Returns a configuration that has only this setting.
+    pub(super) fn nested(&self, value: Value) -> Table {
+        let section = Table::from_iter([(self.name.clone(), value)]);
+        Table::from_iter([(self.section.clone(), Value::Table(section))])
+    }
+
+    /// Returns the value of this setting in a configuration.
+    pub(super) fn of<'a>(&self, configuration: &'a Table) -> Option<&'a Value> {
+        configuration.get(&self.section)?.get(&self.name)
+    }
+
+    fn must_be(&self) -> String {
+        format!("must be {}", self.kind())
+    }
+}
+
+fn text<'a>(schema: &'a Json, keyword: &str) -> Option<&'a str> {
+    schema.get(keyword)?.as_str()
+}
+
+fn kind(schema: &Json) -> String {
+    let bounds = match (&schema["minimum"], &schema["maximum"]) {
+        (Json::Null, _) | (_, Json::Null) => String::new(),
+        (least, most) => format!(" from {least} to {most}"),
+    };
+    match schema["type"].as_str().unwrap_or_default() {
+        "boolean" => "true or false".to_owned(),
+        "integer" => format!("a whole number{bounds}"),
+        "number" => format!("a number{bounds}"),
+        "array" => {
+            let items = if schema["items"]["format"] == "ip" { "IP addresses" } else { "strings" };
+            let least = schema["minItems"].as_u64().map(|least| format!(", at least {least}"));
+            format!("a list of {items}{}", least.unwrap_or_default())
+        }
+        _ => match text(schema, "x-value") {
+            Some("ADDR") => "an IP address with a port".to_owned(),
+            Some("FILE") => "a path".to_owned(),
+            Some("URL") => "a URL".to_owned(),
+            _ if schema.get("minLength").is_some() => "a string that is not empty".to_owned(),
+            _ => "a string".to_owned(),
+        },
+    }
+}
+
+fn is_within(schema: &Json, value: &Value) -> bool {
+    let is_at_least = |length: usize, keyword: &str| {
+        schema[keyword].as_u64().is_none_or(|least| u64::try_from(length).is_ok_and(|length| length >= least))
+    };
+    match value {
+        Value::Integer(number) => {
+            schema["minimum"].as_i64().is_none_or(|least| *number >= least)
+                && schema["maximum"].as_i64().is_none_or(|most| *number <= most)
+        }
+        Value::Float(number) => {
+            schema["minimum"].as_f64().is_none_or(|least| *number >= least)
+                && schema["maximum"].as_f64().is_none_or(|most| *number <= most)
+        }
+        Value::String(text) => is_at_least(text.chars().count(), "minLength"),
+        Value::Array(items) => is_at_least(items.len(), "minItems"),
+        Value::Boolean(_) | Value::Datetime(_) | Value::Table(_) => true,
+    }
+}
+
+/// Returns the schema with the keywords of this module. TOML has no null, so the schema has none.
+fn annotated_schema() -> Json {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
+    let mut schema = Json::from(generator.into_root_schema_for::<Sections>());
+    remove_null(&mut schema);
+    schema
+}
+
+/// Returns the members of an object in the order of the struct's fields. `properties` is sorted by name, but
+/// `required` lists all fields in order, because serialization writes all of them.
+fn members(schema: &Json) -> impl Iterator<Item = (String, Json)> {
+    let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    names.map(|name| (name.to_owned(), schema["properties"][name].clone()))
+}
+
+/// Removes that a setting may be null, and defaults that are.
+fn remove_null(schema: &mut Json) {
+    match schema {
+        Json::Object(members) => {
+            members.retain(|name, member| name != "default" || !member.is_null());
+            if let Some(Json::Array(types)) = members.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            members.values_mut().for_each(remove_null);
+        }
+        Json::Array(members) => members.iter_mut().for_each(remove_null),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
+/// Turns the annotated schema into the schema of a file: every setting is optional, and its description has what
+/// applies when it is not set.
+fn publish(schema: &mut Json) {
+    let Json::Object(members) = schema else { return };
+    members.remove("required");
+    if let (Some(Json::String(unset)), Some(Json::String(description))) =
+        (members.remove("x-unset"), members.get_mut("description"))
+    {
+        description.push_str(&format!("\n\nDefault: {unset}."));
+    }
+    members.retain(|keyword, _| !keyword.starts_with("x-"));
+    if let Some(Json::Object(properties)) = members.get_mut("properties") {
+        for property in properties.values_mut() {
+            if property["type"] == "object"
+                && let Json::Object(section) = property
+            {
+                section.remove("default");
+            }
+            publish(property);
+        }
+    }
+}

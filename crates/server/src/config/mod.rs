@@ -1,0 +1,298 @@
+//! The configuration of a server.
+//!
+//! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] fills the
+//! defaults in and checks everything; the result is a [`Config`]. There is one file per section, with
+//! its settings, defaults and rules, and what follows from them. [`definition`] explains how a setting
+//! is defined.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub mod definition;
+mod file;
+mod flat_names;
+pub mod keys;
+pub mod limits;
+pub mod log;
+pub mod server;
+mod settings;
+pub mod tls;
+pub mod tokens;
+pub mod traces;
+
+pub use definition::{Setting, schema, sections, setting, settings};
+pub use file::InvalidFile;
+pub use flat_names::FlatName;
+pub use settings::{Origin, Settings};
+pub use tls::TlsMode;
+pub use toml::Value;
+pub use traces::Traces;
+
+/// The sections of a configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Sections {
+    server: server::Section,
+    tls: tls::Section,
+    tokens: tokens::Section,
+    keys: keys::Section,
+    limits: limits::Limits,
+    log: log::Log,
+    traces: traces::Section,
+}
+
+/// A setting with a value that it cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{setting} {rule}", self.prefix())]
+pub struct InvalidSetting {
+    /// Path of the setting, such as `server.listen`.
+    pub setting: String,
+    /// The rule, which follows the path in a sentence.
+    pub rule: String,
+    pub origin: Option<Origin>,
+}
+
+impl InvalidSetting {
+    pub fn new(setting: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self { setting: setting.into(), rule: rule.into(), origin: None }
+    }
+
+    fn prefix(&self) -> String {
+        self.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default()
+    }
+}
+
+/// The configuration of a server, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub server: server::Server,
+    pub tls: tls::TlsMode,
+    pub tokens: tokens::Tokens,
+    pub keys: keys::Keys,
+    pub limits: limits::Limits,
+    pub log: log::Log,
+    /// `None` if traces are disabled.
+    pub traces: Option<traces::Traces>,
+    effective: Sections,
+}
+
+impl Config {
+    /// Returns the value of a setting, also if it is a default; `None` for an optional setting that is not set.
+    pub fn value(&self, setting: &Setting) -> Option<Value> {
+        let effective = toml::Table::try_from(&self.effective).expect("every setting has a form in TOML");
+        setting.of(&effective).cloned()
+    }
+}
+
+/// Invalid settings, as they are found.
+struct Problems<'a> {
+    settings: &'a Settings,
+    found: Vec<InvalidSetting>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, setting: &str, rule: impl Into<String>) {
+        self.found.push(self.settings.locate(InvalidSetting::new(setting, rule)));
+    }
+}
+
+impl Settings {
+    /// Fills the defaults in and checks everything. `listening` is the address to listen on; after binding port 0 it
+    /// has the real port.
+    ///
+    /// # Errors
+    /// Every invalid setting.
+    pub fn resolve(&self, listening: SocketAddr) -> Result<Config, Vec<InvalidSetting>> {
+        let mut problems = Problems { settings: self, found: Vec::new() };
+        for (setting, value) in self.iter() {
+            if let Err(rule) = setting.check_bounds(value) {
+                problems.add(&setting.path, rule);
+            }
+        }
+        let mut sections = self.read();
+        sections.server.listen = listening;
+        let tls = sections.tls.check(&sections.server, &mut problems);
+        let server = sections.server.check(&tls, &mut problems);
+        let tokens = sections.tokens.check(&server, &mut problems);
+        let keys = sections.keys.check();
+        let traces = sections.traces.check(&mut problems);
+        if !problems.found.is_empty() {
+            return Err(problems.found);
+        }
+        let (limits, log) = (sections.limits, sections.log);
+        Ok(Config { server, tls, tokens, keys, limits, log, traces, effective: sections })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::IpAddr,
+        path::{Path, PathBuf},
+    };
+
+    use gatekey_credentials::jwt::Algorithm;
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+
+    use super::*;
+
+    pub(super) fn resolve_on(listening: &str, toml: &str) -> Result<Config, Vec<InvalidSetting>> {
+        let settings = match Settings::from_toml(Path::new("gatekey.toml"), toml) {
+            Ok(settings) => settings,
+            Err(InvalidFile::Settings(invalid)) => return Err(invalid),
+            Err(syntax @ InvalidFile::Syntax { .. }) => panic!("{syntax}"),
+        };
+        settings.resolve(listening.parse().unwrap())
+    }
+
+    pub(super) fn resolve(toml: &str) -> Result<Config, Vec<InvalidSetting>> {
+        resolve_on("127.0.0.1:8443", toml)
+    }
+
+    pub(super) fn broken_on(listening: &str, toml: &str) -> Vec<String> {
+        resolve_on(listening, toml).unwrap_err().into_iter().map(|invalid| invalid.setting).collect()
+    }
+
+    pub(super) fn broken(toml: &str) -> Vec<String> {
+        broken_on("127.0.0.1:8443", toml)
+    }
+
+    pub(super) fn settings(toml: &str) -> Settings {
+        Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap()
+    }
+
+    #[test]
+    fn every_setting_is_described() {
+        for section in sections() {
+            assert!(!section.description.is_empty(), "{}", section.name);
+        }
+        for setting in super::settings() {
+            assert!(!setting.summary().is_empty(), "{}", setting.path);
+            assert!(setting.default().is_some() != setting.when_unset().is_some(), "{}", setting.path);
+        }
+        let schema = schema();
+        assert_eq!(schema["properties"].as_object().unwrap().len(), sections().len());
+        for section in sections() {
+            let schema = &schema["properties"][&section.name];
+            assert_eq!(schema["additionalProperties"], false);
+            assert_eq!(schema["properties"].as_object().unwrap().len(), section.settings.len());
+        }
+        let text = schema.to_string();
+        assert!(!text.contains("null") && !text.contains("\"x-") && !text.contains("\"required"), "{text}");
+    }
+
+    #[test]
+    fn the_defaults_in_the_schema_are_the_defaults() {
+        let mut given = Settings::default();
+        let file = Origin::LastStart;
+        for setting in super::settings() {
+            if let Some(default) = setting.default() {
+                let default = Value::try_from(default).unwrap();
+                given.set(setting, default, file.clone()).unwrap();
+            }
+        }
+        let listening = given.listen();
+        assert_eq!(listening, Settings::default().listen());
+        assert_eq!(given.resolve(listening).unwrap(), Settings::default().resolve(listening).unwrap());
+    }
+
+    #[test]
+    fn every_invalid_setting_is_reported_with_its_place() {
+        let toml = "[tokens]\nlifetime_seconds = 1\n\n[server]\norganization = \"a b\"";
+        let invalid = resolve(toml).unwrap_err();
+        let messages: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            messages[0],
+            "gatekey.toml, line 2: tokens.lifetime_seconds must be a whole number from 60 to 86400"
+        );
+        assert!(messages[1].starts_with("gatekey.toml, line 5: server.organization must be"), "{messages:?}");
+    }
+
+    fn path() -> impl Strategy<Value = PathBuf> {
+        "\\PC{1,20}".prop_map(PathBuf::from)
+    }
+
+    fn address() -> impl Strategy<Value = SocketAddr> {
+        any::<(IpAddr, u16)>().prop_map(SocketAddr::from)
+    }
+
+    prop_compose! {
+        fn server_section()(
+            listen in address(),
+            public_url in option::of("https://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
+            organization in "[A-Za-z0-9._-]{0,63}",
+            trusted_proxies: Vec<IpAddr>,
+            admin_listen in option::of(address()),
+        ) -> server::Section {
+            server::Section { listen, public_url, organization, trusted_proxies, admin_listen }
+        }
+    }
+
+    prop_compose! {
+        fn tls_section()(files in option::of((path(), path())), plaintext: bool) -> tls::Section {
+            let (cert_file, key_file) = files.unzip();
+            tls::Section { plaintext: plaintext && cert_file.is_none(), cert_file, key_file }
+        }
+    }
+
+    prop_compose! {
+        fn tokens_section()(
+            lifetime_seconds in 60..=86_400_u64,
+            audiences in option::of(vec("[^\\s]{1,20}", 1..4)),
+            authorization_metadata_key in "[a-z0-9-]{1,20}",
+        ) -> tokens::Section {
+            tokens::Section { lifetime_seconds, audiences, authorization_metadata_key }
+        }
+    }
+
+    prop_compose! {
+        fn keys_section()(
+            root_key_file in option::of(path()),
+            signing_algorithm in select(&Algorithm::ALL),
+            signing_key_max_age_seconds in option::of(3600..=315_360_000_u64),
+        ) -> keys::Section {
+            keys::Section { root_key_file, signing_algorithm, signing_key_max_age_seconds }
+        }
+    }
+
+    prop_compose! {
+        fn traces_section()(
+            endpoint in option::of("https?://[a-z]{1,9}(/[a-z]{1,9})?/?"),
+            full_endpoint in option::of("https?://[a-z]{1,9}(/[a-z]{1,9})?/?"),
+            ca_file in option::of(path()),
+            service_name in option::of("\\PC{1,20}"),
+            sample_ratio in 0.0..=1.0_f64,
+        ) -> traces::Section {
+            traces::Section { endpoint, full_endpoint, ca_file, service_name, sample_ratio }
+        }
+    }
+
+    prop_compose! {
+        fn any_sections()(
+            server in server_section(),
+            tls in tls_section(),
+            tokens in tokens_section(),
+            keys in keys_section(),
+            failed_authentications_per_minute in 0..=10_000_u16,
+            format in select(&[log::LogFormat::Auto, log::LogFormat::Text, log::LogFormat::Json]),
+            traces in traces_section(),
+        ) -> Sections {
+            let limits = limits::Limits { failed_authentications_per_minute };
+            Sections { server, tls, tokens, keys, limits, log: log::Log { format }, traces }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_effective_configuration_written_to_a_file_is_read_back(sections in any_sections()) {
+            let given = settings(&toml::to_string(&sections).unwrap());
+            prop_assert_eq!(given.read(), sections);
+            if let Ok(config) = given.resolve(given.listen()) {
+                let effective = settings(&toml::to_string(&config.effective).unwrap());
+                prop_assert_eq!(effective.resolve(effective.listen()).unwrap(), config);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `[server]`: where the server listens, and the name that clients know it by.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use gatekey_core::api_key::redirect_uri;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{Problems, tls::TlsMode};
+
+/// Addresses and names of the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    /// Address and port to listen on; port 0 picks a free port.
+    #[schemars(extend("x-flag" = "--listen", "x-value" = "ADDR"))]
+    pub(super) listen: SocketAddr,
+    /// URL that clients use, and the issuer of every token.
+    ///
+    /// Scheme and host, and the port unless it is the default port of the scheme.
+    #[schemars(extend(
+        "x-flag" = "--public-url",
+        "x-value" = "URL",
+        "x-unset" = "the address that the server listens on"
+    ))]
+    pub(super) public_url: Option<String>,
+    /// Name of the organization that this server belongs to.
+    ///
+    /// At most 63 letters, digits and `.`, `_` or `-`; may be empty.
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9._-]{0,63}$"),
+        extend("x-flag" = "--organization", "x-value" = "NAME")
+    )]
+    pub(super) organization: String,
+    /// IP addresses of reverse proxies whose `X-Forwarded-For` is trusted.
+    ///
+    /// With `tls.plaintext` beyond loopback, connections are accepted only from these addresses.
+    pub(super) trusted_proxies: Vec<IpAddr>,
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, over plain HTTP; port 0 picks a free port.
+    #[schemars(extend(
+        "x-flag" = "--admin-listen",
+        "x-value" = "ADDR",
+        "x-bare" = "127.0.0.1:9464",
+        "x-unset" = "disabled"
+    ))]
+    pub(super) admin_listen: Option<SocketAddr>,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)),
+            public_url: None,
+            organization: String::new(),
+            trusted_proxies: Vec::new(),
+            admin_listen: None,
+        }
+    }
+}
+
+/// Addresses and names of the server, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub public_url: Url,
+    pub organization: String,
+    pub trusted_proxies: Vec<IpAddr>,
+    /// `None` if disabled.
+    pub admin_listen: Option<SocketAddr>,
+    issuer: String,
+}
+
+impl Section {
+    pub(super) fn check(&mut self, tls: &TlsMode, problems: &mut Problems<'_>) -> Server {
+        let public_url = self.public_url.get_or_insert_with(|| default_public_url(self.listen, tls)).as_str();
+        let public_url = parse_public_url(public_url).unwrap_or_else(|rule| {
+            problems.add("server.public_url", rule);
+            Url::parse("https://localhost").expect("this is a URL")
+        });
+        if public_url.scheme() == "http" && *tls != TlsMode::Plaintext {
+            let rule =
+                "has the scheme http, but the server uses TLS; change it to https, or set tls.plaintext";
+            problems.add("server.public_url", rule);
+        }
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if self.organization.len() > 63 || !self.organization.bytes().all(is_allowed) {
+            let rule =
+                "must be at most 63 characters long and contain only A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
+            problems.add("server.organization", rule);
+        }
+        if self.admin_listen.is_some_and(|admin| admin == self.listen && admin.port() != 0) {
+            problems.add("server.admin_listen", "must differ from server.listen");
+        }
+        Server {
+            listen: self.listen,
+            issuer: public_url.as_str().trim_end_matches('/').to_owned(),
+            public_url,
+            organization: self.organization.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            admin_listen: self.admin_listen,
+        }
+    }
+}
+
+impl Server {
+    /// Returns the public URL without a trailing slash: the issuer of every token.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns the public host, without brackets around an IPv6 address.
+    pub fn public_host(&self) -> &str {
+        self.public_url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// Returns the public host, and the port unless it is the default port of the scheme. Encoded credentials name
+    /// the server like this.
+    pub fn endpoint(&self) -> &str {
+        self.issuer.split_once("://").map_or(&self.issuer, |(_, endpoint)| endpoint)
+    }
+
+    /// Returns the absolute URL of a path of this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.issuer)
+    }
+}
+
+fn default_public_url(listening: SocketAddr, tls: &TlsMode) -> String {
+    let (scheme, default_port) = if *tls == TlsMode::Plaintext { ("http", 80) } else { ("https", 443) };
+    let host = match listening.ip() {
+        address if address.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let port = listening.port();
+    if port == default_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+}
+
+fn parse_public_url(text: &str) -> Result<Url, &'static str> {
+    let rule =
+        "must be an absolute URL that has only a scheme, a host and a port, such as https://keys.example.com";
+    let url = Url::parse(text).map_err(|_| rule)?;
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.has_host();
+    if !bare || !matches!(url.scheme(), "https" | "http") {
+        return Err(rule);
+    }
+    if url.scheme() == "http" && redirect_uri::validate(text).is_err() {
+        return Err("must use https; http is allowed only for localhost, 127.0.0.1 and [::1]");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{broken, resolve, resolve_on};
+
+    #[test]
+    fn the_public_url_defaults_to_the_address() {
+        assert_eq!(resolve("").unwrap().server.issuer(), "https://127.0.0.1:8443");
+        assert_eq!(resolve_on("127.0.0.1:443", "").unwrap().server.endpoint(), "127.0.0.1");
+        assert_eq!(resolve_on("0.0.0.0:8443", "").unwrap().server.endpoint(), "localhost:8443");
+        let plaintext = resolve_on("127.0.0.1:80", "[tls]\nplaintext = true").unwrap();
+        assert_eq!(plaintext.server.issuer(), "http://127.0.0.1");
+    }
+
+    #[test]
+    fn a_public_url_has_no_path_and_a_scheme_that_fits() {
+        for url in ["https://h/path", "http://keys.example.com", "http://localhost", "keys", ""] {
+            assert_eq!(broken(&format!("[server]\npublic_url = \"{url}\"")), ["server.public_url"], "{url}");
+        }
+    }
+
+    #[test]
+    fn an_organization_fits_in_a_name() {
+        assert_eq!(broken("[server]\norganization = \"a:b\""), ["server.organization"]);
+        let long = "a".repeat(64);
+        assert_eq!(broken(&format!("[server]\norganization = \"{long}\"")), ["server.organization"]);
+        assert!(resolve(&format!("[server]\norganization = \"{}\"", &long[1..])).is_ok());
+    }
+
+    #[test]
+    fn the_admin_listener_has_its_own_address() {
+        assert_eq!(broken("[server]\nadmin_listen = \"127.0.0.1:8443\""), ["server.admin_listen"]);
+        assert!(resolve_on("127.0.0.1:0", "[server]\nadmin_listen = \"127.0.0.1:0\"").is_ok());
+    }
+}

@@ -1,0 +1,179 @@
+//! [`Settings`]: values that were set, each with its origin.
+
+use std::{collections::BTreeMap, fmt, path::Path, path::PathBuf, sync::Arc};
+
+use serde::Deserialize as _;
+use toml::{Table, Value};
+
+use super::{FlatName, InvalidSetting, Sections, Setting, definition};
+
+/// Where a value was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the configuration file.
+    File { path: Arc<Path>, line: usize },
+    /// By a flag, such as `--listen`.
+    Flag(&'static str),
+    /// By an environment variable.
+    Variable(&'static str),
+    /// By the last start of the server on the same data directory.
+    LastStart,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => write!(formatter, "{}, line {line}", path.display()),
+            Self::Flag(name) | Self::Variable(name) => formatter.write_str(name),
+            Self::LastStart => formatter.write_str("the server's last start"),
+        }
+    }
+}
+
+/// Values that were set by one or more layers: flags and environment, file, last start. Each can be read; whether
+/// they fit together is checked by [`Settings::resolve`].
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    values: BTreeMap<&'static str, Value>,
+    origins: BTreeMap<&'static str, Origin>,
+    pub(super) flat_names: Vec<FlatName>,
+}
+
+impl Settings {
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// If the setting cannot have such a value.
+    pub fn set(
+        &mut self,
+        setting: &'static Setting,
+        value: impl Into<Value>,
+        origin: Origin,
+    ) -> Result<(), InvalidSetting> {
+        let value = value.into();
+        if let Err(rule) = setting.check_type(&value) {
+            let (setting, origin) = (setting.path.clone(), Some(origin));
+            return Err(InvalidSetting { setting, rule, origin });
+        }
+        self.values.insert(&setting.path, value);
+        self.origins.insert(&setting.path, origin);
+        Ok(())
+    }
+
+    /// Adds the values of a lower layer for what this one does not set. Settings of a group, such as certificate and
+    /// key, come from one layer: if this layer sets one of them, the lower one sets none.
+    #[must_use]
+    pub fn or(mut self, lower: Self) -> Self {
+        let group = |path: &str| definition::setting(path).group();
+        let own: Vec<_> = self.values.keys().filter_map(|path| group(path)).collect();
+        for (path, value) in lower.values {
+            let is_overridden =
+                self.values.contains_key(path) || group(path).is_some_and(|group| own.contains(&group));
+            if !is_overridden {
+                self.values.insert(path, value);
+                self.origins.extend(lower.origins.get_key_value(path).map(|(path, at)| (*path, at.clone())));
+            }
+        }
+        self.flat_names.extend(lower.flat_names);
+        self
+    }
+
+    /// Returns where a setting was set; `None` for a default.
+    pub fn origin(&self, path: &str) -> Option<&Origin> {
+        self.origins.get(path)
+    }
+
+    /// Returns whether a setting is set.
+    pub fn contains(&self, path: &str) -> bool {
+        self.values.contains_key(path)
+    }
+
+    /// Returns the file of the root key.
+    pub fn root_key_path(&self, data_dir: &Path) -> PathBuf {
+        self.read().keys.root_key_file.unwrap_or_else(|| data_dir.join("root.key"))
+    }
+
+    /// Returns the address to listen on.
+    pub fn listen(&self) -> std::net::SocketAddr {
+        self.read().server.listen
+    }
+
+    /// Returns the names without a section that the file still uses.
+    pub fn flat_names(&self) -> &[FlatName] {
+        &self.flat_names
+    }
+
+    /// Returns an error about a setting, with its origin.
+    #[must_use]
+    pub fn locate(&self, mut invalid: InvalidSetting) -> InvalidSetting {
+        invalid.origin = self.origin(&invalid.setting).cloned();
+        invalid
+    }
+
+    /// Fills defaults in.
+    pub(super) fn read(&self) -> Sections {
+        let mut table = Table::new();
+        for (setting, value) in self.iter() {
+            for (section, members) in setting.nested(value.clone()) {
+                match (table.entry(section).or_insert_with(|| Table::new().into()), members) {
+                    (Value::Table(section), Value::Table(members)) => section.extend(members),
+                    (_, _) => unreachable!("a section is a table"),
+                }
+            }
+        }
+        Sections::deserialize(Value::Table(table)).expect("each value was read on its own")
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Value)> {
+        self.values.iter().map(|(path, value)| (definition::setting(path), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{setting, tests::settings};
+
+    fn flag(path: &str, value: impl Into<Value>) -> Settings {
+        let mut flags = Settings::default();
+        flags.set(setting(path), value, Origin::Flag("--flag")).unwrap();
+        flags
+    }
+
+    #[test]
+    fn a_layer_overrides_the_layers_below() {
+        let file = settings("[server]\npublic_url = \"https://file\"\norganization = \"file\"");
+        let merged = flag("server.public_url", "https://flag").or(file);
+        let config = merged.resolve(merged.listen()).unwrap();
+        assert_eq!(config.server.issuer(), "https://flag");
+        assert_eq!(config.server.organization, "file");
+        assert_eq!(merged.origin("server.public_url").unwrap().to_string(), "--flag");
+        assert_eq!(merged.origin("server.organization").unwrap().to_string(), "gatekey.toml, line 3");
+        assert_eq!(merged.origin("server.listen"), None);
+    }
+
+    #[test]
+    fn a_flag_with_an_endpoint_overrides_both_endpoints_of_the_file() {
+        let file = settings("[traces]\nfull_endpoint = \"http://file/t\"");
+        let merged = flag("traces.endpoint", "http://flag").or(file);
+        let config = merged.resolve(merged.listen()).unwrap();
+        assert_eq!(config.traces.unwrap().endpoint.as_str(), "http://flag/v1/traces");
+    }
+
+    #[test]
+    fn a_flag_about_tls_overrides_certificate_and_key_of_the_file() {
+        let file = settings("[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"");
+        let merged = flag("tls.plaintext", true).or(file);
+        let config = merged.resolve(merged.listen()).unwrap();
+        assert_eq!(config.tls, crate::config::TlsMode::Plaintext);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_not_set() {
+        let mut settings = Settings::default();
+        let invalid =
+            settings.set(setting("server.listen"), "nowhere", Origin::Flag("--listen")).unwrap_err();
+        assert_eq!(invalid.to_string(), "--listen: server.listen must be an IP address with a port");
+        assert!(!settings.contains("server.listen"));
+    }
+}
