@@ -363,6 +363,6 @@ fn a_directory_without_a_database_is_told_and_not_made() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let steps = check_store(&data_dir, &[]);
-    assert_failed(&steps, "database", "could not be opened", "name the data directory");
+    assert_failed(&steps, "database", "cannot open", "name the data directory");
     assert!(!data_dir.exists());
 }

@@ -168,7 +168,7 @@ async fn a_file_that_is_no_database_is_refused_untouched() {
     let used = Used::stopped().await;
     for text in ["a letter", "SQLite format 3"] {
         fs::write(used.file("gatekey.db"), text).unwrap();
-        used.refused(&["gatekey.db is no database of Gatekey", "move it away"]);
+        used.refused(&["gatekey.db is not a Gatekey database", "move it away"]);
     }
 }
 
@@ -243,7 +243,7 @@ fn serve_by_modes(used: &Used) -> Option<Output> {
 #[tokio::test]
 async fn files_that_cannot_be_read_are_told_and_left_alone() {
     let used = Used::killed().await;
-    for (name, words) in [("root.key", "cannot read the root key"), ("gatekey.db", "could not be opened")] {
+    for (name, words) in [("root.key", "cannot read the root key"), ("gatekey.db", "cannot open")] {
         let before = used.contents();
         let mode = used.file(name).metadata().unwrap().permissions();
         fs::set_permissions(used.file(name), fs::Permissions::from_mode(0o000)).unwrap();

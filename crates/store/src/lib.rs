@@ -1,12 +1,10 @@
-//! Where keys are kept: [`gatekey_core::Store`] on SQLite, in one file beside the server.
+//! Implements [`gatekey_core::Store`] on SQLite, in one file.
 //!
 //! # Layout
-//! - [`sqlite`]: the embedded store, the default. One writer thread that commits in groups, a few read
-//!   connections, and one file of statements for each idea of the domain.
-//! - `names`: the stored names of the domain's enums, the same in every store.
-//! - `tests/it`: the contract, one suite for every store.
-//!
-//! A second store, for several nodes, will stand beside the first as `postgres`.
+//! - [`sqlite`]: the embedded store, the default. A writer thread that commits in groups, a few
+//!   connections that read, and one file of statements for each trait of the store.
+//! - `names`: the stored names of the core's enums, the same in every store.
+//! - `tests/it`: the contract of the traits, one suite for every store.
 //!
 //! # Example
 //! ```

@@ -1,4 +1,4 @@
-//! The stored names of the domain's enums. Each is written once here and never changes: databases hold it.
+//! The stored names of the core's enums. A name never changes: databases contain it.
 
 use gatekey_core::api_key::{
     ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod,
@@ -6,10 +6,8 @@ use gatekey_core::api_key::{
 
 /// A value that is stored by its name.
 pub(crate) trait Named: Copy {
-    /// Its name.
     fn name(self) -> &'static str;
 
-    /// The value of that name, if one is called so.
     fn from_name(name: &str) -> Option<Self>;
 }
 
@@ -71,12 +69,12 @@ stored_names! {
     }
 }
 
-/// The names of a list, separated by blanks.
+/// The names of the values, separated by spaces.
 pub(crate) fn join<T: Named>(list: &[T]) -> String {
     list.iter().map(|value| value.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// The values of names separated by blanks; `None` when one of them is unknown.
+/// The values of names separated by spaces; `None` if a name is unknown.
 pub(crate) fn split<T: Named>(names: &str) -> Option<Vec<T>> {
     names.split_ascii_whitespace().map(T::from_name).collect()
 }

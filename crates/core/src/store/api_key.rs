@@ -30,9 +30,8 @@ pub enum Rotated {
 /// Stores keys and their secrets.
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync {
-    /// Inserts a key with its first secret. If the client id is taken and [`Replay::repeat`] permits
-    /// it, adds the secret to the existing key instead; otherwise fails with
-    /// [`StoreError::Conflict`].
+    /// Inserts a key with its first secret. If the client id is taken, adds the secret to that key
+    /// if [`Replay::repeat`] permits it, and otherwise fails with [`StoreError::Conflict`].
     async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError>;
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError>;

@@ -17,15 +17,15 @@ pub trait RootKeyStore: Send + Sync {
     /// The known versions, in their order.
     async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError>;
 
-    /// The number of secrets hashed under each version, of those that can be valid at `now` or later.
+    /// The number of secrets hashed under each version that can be valid at `now` or later.
     async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError>;
 
     /// Takes a new version into use: seals everything again under it, and links the ledger with it
     /// from `entry` on. Fails with [`StoreError::Corrupt`] if something sealed cannot be decrypted.
     async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError>;
 
-    /// Retires a version, unless [`RootKeyRetired::refuse`] or a secret that can be valid at `now` or
-    /// later forbids it. Whatever is still sealed under it is sealed again.
+    /// Retires a version, unless [`RootKeyRetired::refuse`] forbids it, or a secret hashed under it
+    /// can be valid at `now` or later. Seals everything again that is still sealed under it.
     async fn retire_root_key(
         &self,
         version: u32,
@@ -34,8 +34,8 @@ pub trait RootKeyStore: Send + Sync {
         entry: NewEntry,
     ) -> Result<RootKeyRetired, StoreError>;
 
-    /// Replaces hashes that are still as they were, by [`Rehash::is_current`]. The entry is completed
-    /// by [`Rehash::entry`], and not appended if no hash was replaced.
+    /// Replaces the hashes that are unchanged and [`Rehash::is_current`] permits. Appends the entry
+    /// that [`Rehash::entry`] completes, unless no hash was replaced.
     async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError>;
 
     /// The bytes sealed under a name.

@@ -1,4 +1,4 @@
-//! [`Columns`]: reads the columns of a row. An unreadable one is [`Failure::Corrupt`] and is named.
+//! [`Columns`]: reads the columns of a row. A column with an invalid value is [`Failure::Corrupt`].
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use rusqlite::{Row, types::ValueRef};
 use super::failure::Failure;
 use crate::names::{self, Named};
 
-/// The columns of a row of a table, by their place in the statement.
+/// The columns of a row, by their position in the statement.
 pub(super) struct Columns<'row> {
     table: &'static str,
     row: &'row Row<'row>,
@@ -44,7 +44,7 @@ impl<'row> Columns<'row> {
     }
 
     pub(super) fn texts(&self, index: usize) -> Result<Vec<String>, Failure> {
-        // Most keys have no contacts, and starting a parser costs more than looking.
+        // Most keys have no contacts, and a comparison costs less than a parser.
         match self.text(index)? {
             "[]" => Ok(Vec::new()),
             json => serde_json::from_str(json).map_err(|_| self.corrupt(index)),
@@ -80,19 +80,19 @@ impl<'row> Columns<'row> {
         Ok(self.row.get_ref(index)? == ValueRef::Null)
     }
 
-    /// Names the place and never the value, which may be anything.
+    /// Names the column but not the value, which can be anything, such as a secret.
     fn corrupt(&self, index: usize) -> Failure {
         let column = self.row.as_ref().column_name(index).unwrap_or("?");
-        Failure::Corrupt(format!("{}.{column} holds what this version cannot read", self.table))
+        Failure::Corrupt(format!("{}.{column} has a value that this version cannot read", self.table))
     }
 }
 
-/// A list of texts as JSON.
+/// Encodes a list as JSON.
 pub(super) fn json(texts: &[String]) -> String {
-    serde_json::to_string(texts).expect("texts can always be said in JSON")
+    serde_json::to_string(texts).expect("strings can always be encoded")
 }
 
-/// An instant as it is stored.
+/// Encodes an instant.
 pub(super) fn micros(instant: Option<Timestamp>) -> Option<i64> {
     instant.map(Timestamp::as_micros)
 }

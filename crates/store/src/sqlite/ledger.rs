@@ -1,4 +1,4 @@
-//! The ledger. A change's entry is appended by its [`Transaction`](super::transaction::Transaction).
+//! The ledger. The entry of a change is appended by its transaction.
 
 use async_trait::async_trait;
 use gatekey_core::{

@@ -47,7 +47,8 @@ fn each_change(connection: &Connection, mut take: impl FnMut(Change)) -> Result<
     Ok(())
 }
 
-/// Passes each key to `take`. Reads keys and secrets side by side: both are in the order of client ids.
+/// Passes each key to `take`, in the order of client ids. Reads keys and secrets side by side: both
+/// tables are in that order.
 pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
     let mut keys = connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
     let mut keys = keys.query([])?;

@@ -1,15 +1,15 @@
-//! The schema, one step for each version. A step that was released never changes.
+//! The schema, one step for each version. A released step never changes.
 
 use rusqlite::Connection;
 
-/// Says in the file's header that it is ours: "GKEY".
+/// The application id in the file's header: "GKEY".
 pub(super) const APPLICATION_ID: i32 = 0x474b_4559;
 
-/// Step by step; the number of steps done is the file's `user_version`.
+/// The number of applied steps is the file's `user_version`.
 const STEPS: &[&str] =
     &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_root_key.sql")];
 
-/// The version of the schema that this program knows.
+/// The schema version of this program.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -17,12 +17,12 @@ const STEPS: &[&str] =
 )]
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
-/// The version of a database.
+/// The schema version of a database.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings a database to the version that this program knows. Each step is done whole or not at all.
+/// Migrates a database to [`VERSION`]. Each step is one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     loop {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -37,8 +37,8 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Has what is only looked at answer as if it were of the version that this program knows: with views that this
-/// connection alone sees, in place of what the steps not done would make.
+/// Makes an older database readable as if it were migrated, without changing it: views that only
+/// this connection sees replace the tables of the missing steps.
 pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Result<()> {
     if version < 2 {
         connection.execute_batch(

@@ -6,8 +6,8 @@
 //! - `writer`: the thread that owns the writing connection and commits calls in groups.
 //! - `reader`: the connections that read.
 //! - `store`: [`SqliteStore`], through which the files below reach writer and readers.
-//! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with its
-//!   statements.
+//! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
+//!   its statements.
 //! - `load`, `purge`, `snapshot`: the calls that concern the whole store.
 //! - [`inspection`]: reads a database without changing it.
 //! - `columns`, `failure`: values and errors.
@@ -51,8 +51,8 @@ impl SqliteStore {
     ///
     /// # Errors
     /// If the file is not a Gatekey database, has a newer schema, is damaged or cannot be accessed,
-    /// or if the root key does not belong to it. The file is then unchanged, except that with a wrong
-    /// root key its schema can have been migrated.
+    /// or if the root key does not belong to it. The file is then unchanged, except that with a
+    /// wrong root key its schema can have been migrated.
     pub fn open(
         path: &Path,
         root_key: &RootKey,

@@ -1,4 +1,4 @@
-//! Opening the file: what is not a whole database of ours is refused and left as it is.
+//! Opens the file. A file that is not an intact Gatekey database is rejected unchanged.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,75 +17,54 @@ use super::{
     snapshot,
 };
 
-/// Why a database was not opened. The message says what to do; the file is as it was.
+/// Why a database was not opened. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The file is no SQLite database.
-    #[error("{} is no database of Gatekey; move it away, or choose another data directory", .path.display())]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is a database of another program.
+    /// The file is not an SQLite database.
+    #[error("{} is not a Gatekey database; move it away, or choose another data directory", .path.display())]
+    NotADatabase { path: PathBuf },
     #[error(
         "{} is a database of another program (application id {application_id:#010x}); move it away, or \
          choose another data directory", .path.display()
     )]
     Foreign {
-        /// The file.
         path: PathBuf,
-        /// What its header says instead of ours.
+        /// The id in the file's header.
         application_id: i32,
     },
-    /// A later version of the program wrote the database.
     #[error(
-        "{} was written by a newer Gatekey (schema {found}, this one knows {known}); run that version, or \
-         restore a backup from before the upgrade", .path.display()
+        "{} was written by a newer Gatekey (schema {found}; this version supports {known}); run that version, \
+         or restore a backup from before the upgrade", .path.display()
     )]
     Newer {
-        /// The file.
         path: PathBuf,
-        /// The version of its schema.
+        /// The file's schema version.
         found: i32,
-        /// The latest that this program knows.
+        /// The schema version of this program.
         known: i32,
     },
-    /// The file is truncated or damaged.
+    /// The file is truncated or otherwise damaged.
     #[error("{} is damaged ({reason}); restore a backup", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was noticed first.
-        reason: String,
-    },
-    /// The database is gone, and what was written last is still there.
+    Damaged { path: PathBuf, reason: String },
+    /// The database does not exist, but its log or journal does.
     #[error(
-        "{} is there without its database; put the database back beside it, or move it away to begin anew",
-        .path.display()
+        "{} exists, but its database does not; put the database back beside it, or move it away to start \
+         with a new database", .path.display()
     )]
-    Leftover {
-        /// The file that was found.
-        path: PathBuf,
-    },
-    /// The root key does not belong to it.
+    Leftover { path: PathBuf },
+    /// The root key does not belong to the database.
     #[error(transparent)]
     RootKey(#[from] RootKeyMismatch),
-    /// The operating system refused.
-    #[error("{} could not be opened", .path.display())]
+    #[error("cannot open {}", .path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// SQLite could not work with the file.
-    #[error("{} could not be opened", .path.display())]
+    #[error("cannot open {}", .path.display())]
     Sqlite {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: rusqlite::Error,
     },
@@ -104,12 +83,12 @@ impl SettleError {
     }
 }
 
-/// Bytes of an SQLite file's header.
+/// The length of an SQLite file's header in bytes.
 const HEADER: usize = 100;
-/// What every SQLite file begins with.
+/// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// Opens the database of that path to write, made first when there is none, and brought to our schema.
+/// Opens the database at `path` for writing. Creates or migrates it if necessary.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     if !path.try_exists().map_err(|source| io_error(path, source))? {
         create(path)?;
@@ -122,21 +101,21 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     let refused = |source| sqlite_error(path, source);
     let mut connection = connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
-    // Closing moves the log into the file. Not before everything in it was read: see `Store::load`.
+    // Closing moves the log into the file. That must wait until `Store::load` has read all of it.
     leave_log(&connection, log > 0).map_err(refused)?;
     let version = migrations::version(&connection).map_err(refused)?;
     check_version(path, version)?;
     connection::set_up_to_write(&connection).map_err(refused)?;
     if version < migrations::VERSION {
         migrations::migrate(&mut connection).map_err(refused)?;
-        // The header must bear the new version, or an older program would look only once it is inside.
+        // Moves the new version into the header, where an older program checks it before it opens
+        // the database.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refused)?;
     }
     Ok(connection)
 }
 
-/// Opens the database of that path to look at it: nothing in it is changed, and while nobody uses it nothing is
-/// made beside it.
+/// Opens the database at `path` for reading only. Creates no file beside it, unless it is in use.
 pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
     let path = &std::path::absolute(path).map_err(|source| io_error(path, source))?;
     let log = with_suffix(path, "-wal");
@@ -145,7 +124,7 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
     let opened = if in_use {
         connection::open_to_read(path)
     } else {
-        // Read in the usual way, SQLite would make a log and an index of it.
+        // Without `immutable`, SQLite would create a log and its index.
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         connection::open(Path::new(&immutable(path)), flags)
     };
@@ -156,7 +135,7 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// A path as the URI of a file that nobody changes (<https://www.sqlite.org/uri.html>).
+/// The URI of a file that does not change (<https://www.sqlite.org/uri.html>).
 fn immutable(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     let encoded = bytes.map(|byte| match byte {
@@ -166,12 +145,12 @@ fn immutable(path: &Path) -> String {
     format!("file:{}?immutable=1", encoded.collect::<String>())
 }
 
-/// Whether closing leaves the log beside the file, instead of moving it in.
+/// Sets whether closing leaves the log beside the file, instead of moving it into the file.
 pub(super) fn leave_log(connection: &Connection, leave: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
 }
 
-/// Reads the header with our own eyes, because SQLite would make files of its own beside it
+/// Checks the header without SQLite, which would create files beside it
 /// (<https://www.sqlite.org/fileformat.html>, section 1.3).
 fn check_header(path: &Path, log: u64) -> Result<(), OpenError> {
     let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
@@ -186,26 +165,26 @@ fn check_header(path: &Path, log: u64) -> Result<(), OpenError> {
         return Err(OpenError::NotADatabase { path: path.to_owned() });
     }
     let Ok(header) = <[u8; HEADER]>::try_from(bytes) else {
-        return Err(damaged("it ends within its header".to_owned()));
+        return Err(damaged("it ends in its header".to_owned()));
     };
     let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let application_id = number(68).cast_signed();
     if application_id != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned(), application_id });
     }
-    // While there is a log, the pages that the file lacks may be there.
+    // Pages that the file lacks can be in the log.
     let page_size = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         bytes => u64::from(bytes),
     };
     let whole = u64::from(number(28)) * page_size;
     if log == 0 && length < whole {
-        return Err(damaged(format!("it ends after {length} of {whole} bytes")));
+        return Err(damaged(format!("it has {length} of {whole} bytes")));
     }
     check_version(path, number(60).cast_signed())
 }
 
-/// How long the log is that SQLite keeps beside the file.
+/// The length of the log beside the file; 0 if there is none.
 fn log_length(path: &Path) -> Result<u64, OpenError> {
     let log = with_suffix(path, "-wal");
     match fs::metadata(&log) {
@@ -220,28 +199,28 @@ fn check_version(path: &Path, found: i32) -> Result<(), OpenError> {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: migrations::VERSION });
     }
     if found < 1 {
-        let reason = format!("its schema's version is {found}");
+        let reason = format!("its schema version is {found}");
         return Err(OpenError::Damaged { path: path.to_owned(), reason });
     }
     Ok(())
 }
 
-/// Makes an empty database under another name first, so that whatever bears the name is whole.
+/// Creates an empty database, under another name until it is complete.
 fn create(path: &Path) -> Result<(), OpenError> {
     for leftover in ["-wal", "-journal"].map(|suffix| with_suffix(path, suffix)) {
-        // SQLite would play it into the new database.
+        // SQLite would apply it to the new database.
         if leftover.try_exists().map_err(|source| io_error(&leftover, source))? {
             return Err(OpenError::Leftover { path: leftover });
         }
     }
     let draft = with_suffix(path, &format!(".new-{}", std::process::id()));
-    let made = make(&draft, path);
-    // What is left of the draft after a failure is of no use; that failure is the one to tell.
+    let created = create_by_draft(&draft, path);
+    // An error here must not hide the one above.
     let _ = fs::remove_file(&draft);
-    made
+    created
 }
 
-fn make(draft: &Path, path: &Path) -> Result<(), OpenError> {
+fn create_by_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(draft, error)),
         Ok(()) | Err(_) => {}
@@ -256,24 +235,24 @@ fn make(draft: &Path, path: &Path) -> Result<(), OpenError> {
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
     migrations::migrate(&mut connection).map_err(refused)?;
     connection.close().map_err(|(_, source)| refused(source))?;
-    // A link, unlike a rename, never takes the place of a database that somebody made meanwhile.
+    // A link, unlike a rename, never replaces a database that another process created meanwhile.
     match fs::hard_link(draft, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        // Some file systems have no links.
+        // Some file systems have no hard links.
         Err(_) => fs::rename(draft, path).map_err(|source| io_error(path, source))?,
     }
     sync_directory(path)
 }
 
-/// A new name is on the disk only once its directory is.
+/// Syncs a directory: without that, a new name in it can be lost.
 fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = path.parent() else { return Ok(()) };
     File::open(directory).and_then(|file| file.sync_all()).map_err(|source| io_error(directory, source))
 }
 
-/// Hashes of secrets and sealed keys are nobody else's business. Files that SQLite makes later take their
-/// mode from the database.
+/// Removes other users' access to hashes and sealed keys. Files that SQLite creates later get the
+/// mode of the database.
 #[cfg(unix)]
 fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;

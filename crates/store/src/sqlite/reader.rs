@@ -1,4 +1,4 @@
-//! The readers: a few read-only connections, opened when needed, used on threads that may block.
+//! [`Readers`]: a few read-only connections, opened on demand and used on threads that can block.
 
 use std::{
     path::PathBuf,
@@ -11,24 +11,23 @@ use tokio::{sync::Semaphore, task};
 
 use super::{connection, failure::Failure};
 
-/// How many reads run at once; the others wait for their turn.
+/// The most reads at once. Further reads wait.
 const CONNECTIONS: usize = 4;
 
-/// The read connections.
 pub(super) struct Readers {
     path: PathBuf,
     permits: Arc<Semaphore>,
-    /// Used from the end, so that a quiet server keeps one warm cache instead of four.
+    /// A stack, so that a quiet server uses one connection with a warm cache.
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Readers {
-    /// Readers of that database; opens nothing yet.
+    /// Readers of the database at `path`. Opens no connection yet.
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, permits: Arc::new(Semaphore::new(CONNECTIONS)), idle: Arc::default() }
     }
 
-    /// Reads in one transaction: all that the work sees was true at one moment.
+    /// Reads in one transaction, which sees the database at one moment.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -46,7 +45,7 @@ impl Readers {
                 None => connection::open_to_read(&path)?,
             };
             let read = in_transaction(&connection, work);
-            // A connection that failed, or whose work panicked, is closed instead of kept.
+            // A connection that may be broken, or is still in a transaction, is closed.
             if !read.as_ref().is_err_and(Failure::spoils_connection) && connection.is_autocommit() {
                 idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             }

@@ -1,4 +1,4 @@
-//! A copy of the database while it is written to.
+//! Copies a database while it is in use.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,10 +12,10 @@ use rusqlite::OpenFlags;
 
 use super::{connection, failure::Failure};
 
-/// What follows the database's name in a copy's, until it has none any more.
+/// Follows the database's name in the name of a copy, until the copy is unlinked.
 const SUFFIX: &str = ".snapshot-";
 
-/// Copies a database as it is now into a file without a name.
+/// Copies a database into an unlinked file.
 pub(super) fn take(database: &Path) -> Result<File, StoreError> {
     static TAKEN: AtomicU64 = AtomicU64::new(0);
     let number = TAKEN.fetch_add(1, Ordering::Relaxed);
@@ -23,7 +23,7 @@ pub(super) fn take(database: &Path) -> Result<File, StoreError> {
     name.push(format!("{SUFFIX}{number}"));
     let copy = PathBuf::from(name);
     let taken = copy_to(database, &copy);
-    // Gone by name at once: whatever happens to the process, no copy is left lying about.
+    // Unlinked at once: even if the process is killed, no copy remains.
     let removed = fs::remove_file(&copy);
     let file = taken?;
     removed.map_err(unavailable)?;
@@ -37,7 +37,7 @@ fn copy_to(database: &Path, copy: &Path) -> Result<File, StoreError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(copy).map_err(unavailable)?;
     let copied = connection::open(database, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
-        // One read transaction from beginning to end. Unlike a copy of the pages it leaves out what was deleted.
+        // Reads in one transaction. Unlike a copy of the pages, it omits deleted data.
         let path = copy.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(copy.to_owned()))?;
         connection.execute("VACUUM INTO ?1", [path])
     });
@@ -45,7 +45,7 @@ fn copy_to(database: &Path, copy: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Removes copies that a process left behind when it was killed.
+/// Removes copies that a process left when it was killed.
 pub(super) fn clean(database: &Path) -> io::Result<()> {
     let Some(directory) = database.parent() else { return Ok(()) };
     let mut prefix = database.file_name().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Lists: one statement for the keys of a page and one for their secrets, whatever the depth.
+//! Pages of keys: one statement for the keys and one for their secrets, at any depth of the list.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::sqlite::{
     failure::Failure,
 };
 
-/// At most so many keys of a selection, in its order, after its cursor.
+/// At most `limit` keys of a selection, in its order, after its cursor.
 pub(super) fn page(
     connection: &Connection,
     selection: &Selection,
@@ -32,7 +32,7 @@ pub(super) fn page(
     Ok(keys)
 }
 
-/// The client ids travel as one JSON array, so that pages of every size share a prepared statement.
+/// Takes the client ids as one JSON array, so that pages of all sizes share a prepared statement.
 fn secrets_statement() -> String {
     format!(
         "SELECT {SECRET_COLUMNS} FROM secret WHERE client_id IN (SELECT value FROM json_each(?1)) \
@@ -55,7 +55,7 @@ fn add_secrets(connection: &Connection, keys: &mut [ApiKey]) -> Result<(), Failu
     Ok(())
 }
 
-/// The statement of a selection and its values. Text of the caller's never becomes a part of the statement.
+/// The statement of a selection, and its values. The caller's text is never part of the statement.
 fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
     let mut conditions = Vec::new();
     let mut values = Vec::new();
@@ -82,14 +82,14 @@ fn condition(filter: &Filter, order: Order, values: &mut Vec<Value>) -> String {
     let column = column(filter.field);
     let mut compare = |operator: &str, operand: &Operand| {
         values.push(value(operand));
-        // The plus keeps SQLite from seeking in another index than the order's, which it would have to sort.
+        // The plus stops SQLite from using another index than the order's, and having to sort.
         let plus = if column == order_column(order.field) { "" } else { "+" };
         format!("{plus}{column} {operator} ?")
     };
     match &filter.condition {
         Condition::In(wanted) => {
             values.extend(wanted.iter().map(value));
-            // Equality with one value leaves the index in its order; with several SQLite has to sort.
+            // With one value the index keeps its order; with several SQLite has to sort.
             match wanted.len() {
                 1 => format!("{column} = ?"),
                 many => format!("{column} IN ({})", vec!["?"; many].join(", ")),
@@ -102,12 +102,12 @@ fn condition(filter: &Filter, order: Order, values: &mut Vec<Value>) -> String {
         Condition::AtMost(operand) => compare("<=", operand),
         Condition::Contains(part) => {
             values.push(Value::Text(part.clone()));
-            // Not LIKE, which takes upper and lower case for the same and has wildcards.
+            // Not LIKE, which ignores case and has wildcards.
             format!("instr({column}, ?) > 0")
         }
         Condition::ContainsIgnoringCase(part) => {
             values.push(Value::Text(part.to_lowercase()));
-            // Not lower() either, which knows ASCII alone.
+            // Not lower(), which only converts ASCII.
             format!("instr({LOWER_CASE}({column}), ?) > 0")
         }
         Condition::EndsWith(end) => {
@@ -123,7 +123,7 @@ fn condition(filter: &Filter, order: Order, values: &mut Vec<Value>) -> String {
     }
 }
 
-/// A text that is too short has its last characters compared with more than it has, which never are the same.
+/// Of a text shorter than the end, `substr` returns a part that is shorter too and never matches.
 fn ends_with(column: &str) -> String {
     format!("substr({column}, length({column}) - length(?) + 1) = ?")
 }
@@ -135,7 +135,7 @@ fn value(operand: &Operand) -> Value {
     }
 }
 
-/// A row value comparison, which is one seek in the order's index.
+/// Compares row values, which takes one seek in the order's index.
 fn after(order: Order, cursor: &Cursor, values: &mut Vec<Value>) -> String {
     let beyond = if order.descending { '<' } else { '>' };
     let client_id = Value::Text(cursor.client_id.clone());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_order_seeks_in_its_index_and_sorts_nothing() {
+    fn every_order_uses_its_index_without_sorting() {
         let connection = database(0);
         for order in orders() {
             for after in [None, Some(cursor(1))] {
@@ -239,7 +239,7 @@ mod tests {
                 if selection.after.is_some() {
                     assert!(plan.contains(&format!("SEARCH api_key USING {index}")), "{order:?}: {plan}");
                 } else if order.field != OrderField::ClientId {
-                    // The table itself lies in the order of client ids.
+                    // The table itself is in the order of client ids.
                     assert!(plan.contains(&format!("SCAN api_key USING {index}")), "{order:?}: {plan}");
                 }
             }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_never_cost_the_order_its_index() {
+    fn a_filtered_list_still_uses_its_index() {
         let connection = database(0);
         define_lower_case(&connection).unwrap();
         let instant = || Operand::Instant(Timestamp::from_micros(1));
@@ -275,7 +275,7 @@ mod tests {
                 assert!(!plan.contains("TEMP B-TREE"), "{selection:?}: {plan}");
             }
         }
-        // Many keys may share a name, so its equality must go on seeking by client id.
+        // Many keys can share a name, so the seek must include the client id.
         let filters = filter(Field::ClientName, Condition::In(vec![text("ci")]));
         let plan = plan(&connection, &Selection { filters, order: Order::default(), after: Some(cursor(1)) });
         assert!(plan.contains("api_key_by_client_name (client_name=? AND client_id>?)"), "{plan}");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_costs_the_same_steps_at_any_depth() {
+    fn a_page_costs_the_same_at_any_depth() {
         let connection = database(20_000);
         for order in orders() {
             let cost = |after| {
@@ -305,15 +305,15 @@ mod tests {
                 cost(Some(cursor(from)))
             });
             assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "{order:?}: {depths:?} steps");
-            // The comparison with the cursor is the whole difference.
+            // The comparison with the cursor is the only difference.
             assert!(depths[0] * 10 <= first * 12, "{order:?}: {first} steps at first, {depths:?} later");
         }
     }
 
     #[test]
-    fn a_page_takes_two_statements_however_many_keys_it_has() {
+    fn a_page_takes_two_statements() {
         let connection = database(300);
-        // A statement that is prepared for one page serves all: none is made for each key.
+        // A statement prepared for one page serves all; no statement is prepared per key.
         for limit in [1, 2, 100, 300] {
             let keys = page(&connection, &Selection::default(), limit).unwrap();
             assert_eq!(keys.len(), limit);

@@ -146,7 +146,7 @@ fn create(
     Ok(Created::Replayed(Box::new(change.key)))
 }
 
-/// Applies a rule to a key, and writes the change with its entry. `None` if there is no such key, or
+/// Applies a rule to a key, and writes the change with its entry. `None` if there is no such key or
 /// the rule returns `None`.
 fn change(
     transaction: &mut Transaction<'_>,
