@@ -3,11 +3,11 @@
 //! Each method is one atomic unit. Ids, times and hashes are arguments, and the rules are functions
 //! of the core: a store reads rows, applies a rule, writes rows and appends the ledger entry.
 //!
-//! A call that has begun runs to its end, even if its future is dropped. The observer is notified of
-//! its [`Change`]s after the commit and before the caller, who therefore finds them in memory.
+//! A call that has begun runs to its end, even if its future is dropped. The observer is notified
+//! of its [`Change`]s after the commit and before the caller, who therefore finds them in memory.
 //!
-//! An absent key is `None`, not an error. A call that fails has changed nothing, with one exception:
-//! a commit that was reported as failed can prove durable. The store then reports its whole state.
+//! An absent key is `None`, not an error. A call that fails has changed nothing, with one
+//! exception: a commit reported as failed can prove durable. The store then reports all its state.
 
 mod api_key;
 mod change;

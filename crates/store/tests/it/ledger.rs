@@ -9,10 +9,10 @@ use crate::world::{NOW, World, entry, later};
 
 for_each_store!(
     an_empty_ledger_has_an_empty_head,
-    an_entry_is_kept_as_it_was_given,
-    entries_come_in_order_and_in_pages,
-    the_chain_goes_on_after_a_restart,
-    the_chain_verifies_under_its_own_key_alone,
+    an_entry_is_stored_unchanged,
+    entries_are_read_in_ordered_pages,
+    the_chain_continues_after_a_restart,
+    the_chain_verifies_only_under_its_own_key,
     a_removed_entry_breaks_the_chain,
 );
 
@@ -21,7 +21,7 @@ async fn an_empty_ledger_has_an_empty_head(world: &mut World) {
     assert_eq!(world.store().ledger_entries(0, 10).await.unwrap(), []);
 }
 
-async fn an_entry_is_kept_as_it_was_given(world: &mut World) {
+async fn an_entry_is_stored_unchanged(world: &mut World) {
     let hostile = NewEntry {
         at: later(9),
         actor: "key:a/0".to_owned(),
@@ -38,7 +38,7 @@ async fn an_entry_is_kept_as_it_was_given(world: &mut World) {
     assert_eq!(world.mirror.changes(), 0);
 }
 
-async fn entries_come_in_order_and_in_pages(world: &mut World) {
+async fn entries_are_read_in_ordered_pages(world: &mut World) {
     for number in 1..=7 {
         world.store().append_entry(entry(NOW, &number.to_string())).await.unwrap();
     }
@@ -52,7 +52,7 @@ async fn entries_come_in_order_and_in_pages(world: &mut World) {
     assert!(sequences(7, 3).await.is_empty() && sequences(0, 0).await.is_empty());
 }
 
-async fn the_chain_goes_on_after_a_restart(world: &mut World) {
+async fn the_chain_continues_after_a_restart(world: &mut World) {
     world.create("one").await;
     let head = world.store().ledger_head().await.unwrap();
     world.reopen().await;
@@ -61,7 +61,7 @@ async fn the_chain_goes_on_after_a_restart(world: &mut World) {
     assert_eq!(world.ledger_targets().await, ["one", "two"]);
 }
 
-async fn the_chain_verifies_under_its_own_key_alone(world: &mut World) {
+async fn the_chain_verifies_only_under_its_own_key(world: &mut World) {
     world.create("ci").await;
     let entries = world.verified_ledger().await;
     let other = RootKey::new(&[2; 32]).ledger_keys();

@@ -1,13 +1,13 @@
-//! The contract of [`gatekey_core::Store`]: each rule one test, run for every store by `for_each_store!`.
+//! The contract of [`gatekey_core::Store`]. `for_each_store!` runs each test for every store.
 //!
 //! # Layout
-//! - `world`: a store under test with what it is given and what its observer saw. After every test the ledger
-//!   must verify and the observer must know exactly what is stored.
-//! - `creating`, `changing`, `secrets`, `listing`, `tokens`, `signing_keys`, `root_keys`, `ledger`,
-//!   `purging`, `lasting`, `races`: the rules, by idea.
-//! - `sqlite`: what holds for the embedded store alone.
+//! - `world`: a store under test, its arguments, and what its observer knows. After each test, the
+//!   ledger must verify, and the observer must know exactly what is stored.
+//! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one trait each.
+//! - `purge`, `durability`, `races`: rules that concern the whole store.
+//! - `sqlite`: rules of the embedded store only.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 /// Runs tests, each an `async fn(&mut World)`, for every store.
 macro_rules! for_each_store {
@@ -25,16 +25,13 @@ macro_rules! for_each_store {
     };
 }
 
-mod changing;
-mod creating;
-mod lasting;
+mod api_key;
+mod durability;
 mod ledger;
-mod listing;
-mod purging;
+mod purge;
 mod races;
-mod root_keys;
-mod secrets;
-mod signing_keys;
+mod root_key;
+mod signing_key;
 mod sqlite;
-mod tokens;
+mod token;
 mod world;

@@ -1,4 +1,4 @@
-//! Calls at the same time: each is whole, and their effects are those of some order.
+//! Concurrent calls: each is atomic, and together they have the effect of some order.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use tokio::sync::Barrier;
 use crate::world::{NOW, SqliteFile, World, client_id, entry, later, new_call, new_key, rotation_at, token};
 
 for_each_store!(
-    of_two_creates_of_a_client_id_one_wins,
-    the_same_create_at_the_same_time_makes_one_key_with_as_many_secrets,
-    rotations_at_the_same_time_all_count,
-    rotations_at_the_same_time_stop_at_the_most_secrets,
-    revocations_at_the_same_time_raise_the_epoch_once,
-    a_rotation_and_a_deletion_leave_no_half_of_either,
-    reads_beside_writes_see_keys_whole,
+    concurrent_creates_have_one_winner,
+    concurrent_repetitions_create_one_key,
+    concurrent_rotations_all_take_effect,
+    concurrent_rotations_respect_the_secret_limit,
+    concurrent_revocations_raise_the_epoch_once,
+    a_rotation_beside_a_deletion_is_atomic,
+    reads_beside_writes_see_complete_keys,
 );
 
-/// Runs calls on tasks of their own that start together.
+/// Runs each call on its own task. All start together.
 async fn together<T, C>(calls: Vec<C>) -> Vec<T>
 where
     T: Send + 'static,
@@ -50,7 +50,7 @@ fn create(
     async move { store.create_key(key, call, entry).await }
 }
 
-async fn of_two_creates_of_a_client_id_one_wins(world: &mut World) {
+async fn concurrent_creates_have_one_winner(world: &mut World) {
     for round in 0..10 {
         let id = format!("ci-{round}");
         let calls = ["one", "two"].map(|request| create(world, new_key(&id), request)).into();
@@ -63,7 +63,7 @@ async fn of_two_creates_of_a_client_id_one_wins(world: &mut World) {
     assert_eq!(world.ledger_targets().await.len(), 10);
 }
 
-async fn the_same_create_at_the_same_time_makes_one_key_with_as_many_secrets(world: &mut World) {
+async fn concurrent_repetitions_create_one_key(world: &mut World) {
     let calls = (0..6).map(|_| create(world, new_key("ci"), "same")).collect();
     let outcomes = together(calls).await;
     let new = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::New(_)))).count();
@@ -78,7 +78,7 @@ fn rotate(world: &World, rotation: Rotation) -> impl Future<Output = Rotated> + 
     async move { store.rotate_secret(&client_id("ci"), rotation, entry(NOW, "rotated")).await.unwrap() }
 }
 
-async fn rotations_at_the_same_time_all_count(world: &mut World) {
+async fn concurrent_rotations_all_take_effect(world: &mut World) {
     world.create("ci").await;
     let rotation = || Rotation { max_secrets: 100, ..rotation_at(NOW, 0) };
     let calls = (0..64).map(|_| rotate(world, rotation())).collect();
@@ -87,11 +87,11 @@ async fn rotations_at_the_same_time_all_count(world: &mut World) {
     let key = world.find("ci").await.unwrap();
     assert_eq!((key.epoch, key.secrets.len()), (65, 65));
     let valid: Vec<_> = key.secrets.iter().filter(|secret| secret.is_valid_at(NOW)).collect();
-    assert_eq!(valid, [&key.secrets[64]], "the last to commit is the one in force");
+    assert_eq!(valid, [&key.secrets[64]], "the last to commit is valid");
     assert_eq!(world.ledger_targets().await.len(), 65);
 }
 
-async fn rotations_at_the_same_time_stop_at_the_most_secrets(world: &mut World) {
+async fn concurrent_rotations_respect_the_secret_limit(world: &mut World) {
     world.create("ci").await;
     let calls = (0..64).map(|_| rotate(world, rotation_at(NOW, 600))).collect();
     let outcomes = together(calls).await;
@@ -101,7 +101,7 @@ async fn rotations_at_the_same_time_stop_at_the_most_secrets(world: &mut World) 
     assert_eq!(world.ledger_targets().await.len(), 10);
 }
 
-async fn revocations_at_the_same_time_raise_the_epoch_once(world: &mut World) {
+async fn concurrent_revocations_raise_the_epoch_once(world: &mut World) {
     let key = world.create("ci").await;
     let calls = (0..64).map(|number| {
         let store = Arc::clone(world.store());
@@ -111,10 +111,10 @@ async fn revocations_at_the_same_time_raise_the_epoch_once(world: &mut World) {
     let outcomes = together(calls.collect()).await;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Revoked::EpochRaised).count(), 1);
     assert_eq!(world.find("ci").await.unwrap().epoch, key.epoch + 1);
-    assert_eq!(world.mirror.denials(key.key_id), 23, "40 were dropped with the one that raised the epoch");
+    assert_eq!(world.mirror.denials(key.key_id), 23, "raising the epoch dropped 40");
 }
 
-async fn a_rotation_and_a_deletion_leave_no_half_of_either(world: &mut World) {
+async fn a_rotation_beside_a_deletion_is_atomic(world: &mut World) {
     for _ in 0..10 {
         world.create("ci").await;
         let rotation = rotate(world, rotation_at(NOW, 600));
@@ -127,13 +127,13 @@ async fn a_rotation_and_a_deletion_leave_no_half_of_either(world: &mut World) {
     }
 }
 
-async fn reads_beside_writes_see_keys_whole(world: &mut World) {
+async fn reads_beside_writes_see_complete_keys(world: &mut World) {
     world.create("ci").await;
     let store = Arc::clone(world.store());
     let reads = tokio::spawn(async move {
         for _ in 0..100 {
             let key = store.find_key(&client_id("ci")).await.unwrap().unwrap();
-            // Each rotation adds a secret and raises the epoch, in one transaction.
+            // One transaction adds a secret and raises the epoch.
             assert_eq!(key.secrets.len() as u64, key.epoch);
             assert_eq!(key.secrets.iter().filter(|secret| secret.expires_at.is_none()).count(), 1);
         }
@@ -144,7 +144,7 @@ async fn reads_beside_writes_see_keys_whole(world: &mut World) {
     reads.await.unwrap();
 }
 
-/// One call of a client.
+/// A call of a client, or an event of the server.
 #[derive(Debug, Clone)]
 enum Step {
     Create(u8, u8),
@@ -221,7 +221,7 @@ async fn take(world: &mut World, step: &Step, number: u64) {
 }
 
 #[test]
-fn any_mix_of_calls_leaves_a_whole_ledger_and_a_true_mirror() {
+fn any_calls_keep_ledger_and_observer_consistent() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     TestRunner::new(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })
         .run(&steps(), |steps| {

@@ -1,4 +1,4 @@
-//! [`World`]: a store under test, with everything that a call needs and a mirror of what it told.
+//! [`World`]: a store under test, the arguments of its calls, and a mirror of what it reported.
 
 use std::{
     collections::HashMap,
@@ -26,10 +26,10 @@ use gatekey_credentials::{ClientId, Role, jwt::Algorithm};
 use gatekey_store::SqliteStore;
 use tempfile::TempDir;
 
-/// When every test begins: 2026-01-01T00:00:00Z.
+/// The time at which every test begins: 2026-01-01T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
-/// So many seconds after the beginning.
+/// A number of seconds after [`NOW`].
 pub(crate) fn later(seconds: u64) -> Timestamp {
     NOW.after(Duration::from_secs(seconds))
 }
@@ -42,7 +42,7 @@ pub(crate) fn root_key() -> RootKey {
     RootKey::new(&[1; 32])
 }
 
-/// Where the root key of a test is kept: [`root_key`], until it is rotated.
+/// The file of the root key, in memory. Contains [`root_key`] until a rotation.
 pub(crate) struct KeyFile(Mutex<RootKeys>);
 
 impl Default for KeyFile {
@@ -67,12 +67,12 @@ impl RootKeyFile for KeyFile {
     }
 }
 
-/// Makes a store over the same stored data as often as it is asked.
+/// Opens a store, and each time the same stored data.
 pub(crate) trait Backend: Send + Sync {
     fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store>;
 }
 
-/// The embedded store, in a file of its own.
+/// The embedded store, in its own file.
 pub(crate) struct SqliteFile(TempDir);
 
 impl Default for SqliteFile {
@@ -97,7 +97,7 @@ impl Backend for SqliteFile {
     }
 }
 
-/// What an observer knows from the changes alone.
+/// What an observer knows from the reported changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) keys: HashMap<ClientId, ApiKey>,
@@ -116,7 +116,7 @@ impl Mirror {
         self.known.lock().unwrap()
     }
 
-    /// How many changes it was told of.
+    /// The number of reported changes.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
@@ -141,7 +141,7 @@ impl ChangeObserver for Mirror {
                 }
                 Change::KeyDeleted { client_id, key_id } => {
                     let gone = known.keys.remove(&client_id);
-                    assert_eq!(gone.map(|key| key.key_id), Some(key_id), "a key that was never told of");
+                    assert_eq!(gone.map(|key| key.key_id), Some(key_id), "a key that was never reported");
                     known.denials.remove(&key_id);
                 }
                 Change::TokenDenied(DeniedToken { jti, key_id, expires_at }) => {
@@ -163,7 +163,7 @@ struct Counter(AtomicU64);
 impl Entropy for Counter {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            // SplitMix64: different in every bit from one number to the next, and the same in every run.
+            // SplitMix64: successive numbers differ in all bits, and each run has the same ones.
             let mut mixed =
                 self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -181,7 +181,7 @@ impl Clock for Stopped {
     }
 }
 
-/// Where ids come from: no two the same in a run.
+/// The source of ids. No two are the same in a run.
 pub(crate) static ENV: LazyLock<Env> =
     LazyLock::new(|| Env::new(Arc::new(Stopped), Arc::new(Counter::default())));
 
@@ -190,10 +190,10 @@ pub(crate) struct World {
     backend: Box<dyn Backend>,
     file: Arc<KeyFile>,
     pub(crate) root_key: RootKey,
-    /// Absent only while it is closed.
+    /// `None` only while it is closed.
     store: Option<Arc<dyn Store>>,
     pub(crate) mirror: Arc<Mirror>,
-    /// Denials that expired before are forgotten by the store without a word.
+    /// The store purges expired denials without a report: those that expired before this.
     pub(crate) purged_at: Timestamp,
 }
 
@@ -224,15 +224,16 @@ impl World {
         self.store.as_ref().unwrap()
     }
 
-    /// What must hold after every test: the ledger verifies, and the observer knows what is stored.
+    /// Checks what every test must leave: a ledger that verifies, and an observer that knows what
+    /// is stored.
     pub(crate) async fn check(&mut self) {
         self.verified_ledger().await;
-        let told = self.comparable();
+        let reported = self.comparable();
         self.reopen().await;
         assert_eq!(
-            told,
+            reported,
             self.comparable(),
-            "what the observer was told (left) is not what is stored (right)"
+            "the observer knows (left) something else than is stored (right)"
         );
     }
 
@@ -240,7 +241,7 @@ impl World {
         let mut known = self.mirror.known().clone();
         for key in known.keys.values_mut() {
             assert!(!key.secrets.is_empty(), "a key without a secret");
-            // Last uses come from the observers' side, and are told to none.
+            // The last use is not reported.
             key.secrets.iter_mut().for_each(|secret| secret.last_used_at = None);
         }
         for of_key in known.denials.values_mut() {
@@ -250,7 +251,7 @@ impl World {
         known
     }
 
-    /// Every entry of the ledger, which verifies up to its head.
+    /// All entries of the ledger, after it verified up to its head.
     pub(crate) async fn verified_ledger(&self) -> Vec<LedgerEntry> {
         let mut entries: Vec<LedgerEntry> = Vec::new();
         loop {
@@ -271,18 +272,18 @@ impl World {
         self.verified_ledger().await.into_iter().map(|entry| entry.entry.target).collect()
     }
 
-    /// Creates a key, by a call of its own.
+    /// Creates a key with a client id.
     pub(crate) async fn create(&self, id: &str) -> ApiKey {
         self.create_key(new_key(id)).await.unwrap()
     }
 
-    /// Creates that key, by a call of its own.
+    /// Creates a key, by a call that repeats none.
     pub(crate) async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError> {
         let call = new_call(&key.key_id.to_string());
         let entry = entry(key.created_at, key.client_id.as_str());
         match self.store().create_key(key, call, entry).await? {
             Created::New(key) => Ok(*key),
-            Created::Replayed(key) => panic!("{} was taken for a repetition", key.client_id),
+            Created::Replayed(key) => panic!("the create of {} was taken for a repetition", key.client_id),
         }
     }
 
@@ -301,7 +302,7 @@ impl World {
     }
 }
 
-/// A secret that is in force from the beginning on.
+/// A secret that is valid from [`NOW`] on.
 pub(crate) fn new_secret(label: &str) -> StoredSecret {
     StoredSecret {
         id: SecretId::generate(&ENV),
@@ -331,7 +332,7 @@ pub(crate) fn new_key(id: &str) -> ApiKey {
     }
 }
 
-/// A call that creates.
+/// A create that can be repeated three times.
 pub(crate) fn new_call(request_id: &str) -> Replay {
     Replay {
         actor: "local:uid=0".to_owned(),
@@ -343,14 +344,14 @@ pub(crate) fn new_call(request_id: &str) -> Replay {
     }
 }
 
-/// A rotation at that moment, with a grace for the others.
+/// A rotation with a grace in seconds.
 pub(crate) fn rotation_at(at: Timestamp, grace: u64) -> Rotation {
     let secret = StoredSecret { created_at: at, not_before: at, ..new_secret("rotated") };
     let retire_others_at = at.after(Duration::from_secs(grace));
     Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10, only_key: None }
 }
 
-/// An entry about a target.
+/// A ledger entry.
 pub(crate) fn entry(at: Timestamp, target: &str) -> NewEntry {
     NewEntry {
         at,
@@ -364,12 +365,12 @@ pub(crate) fn entry(at: Timestamp, target: &str) -> NewEntry {
     }
 }
 
-/// A token of a key that lives for some seconds.
+/// A token of a key that expires some seconds after [`NOW`].
 pub(crate) fn token(key: &ApiKey, jti: &str, seconds: u64) -> DeniedToken {
     DeniedToken { jti: jti.to_owned(), key_id: key.key_id, expires_at: later(seconds) }
 }
 
-/// A signing key, whose sealed bytes decrypt to nothing.
+/// A signing key that cannot be decrypted.
 pub(crate) fn signing_key(kid: &str) -> SealedSigningKey {
     SealedSigningKey {
         kid: kid.to_owned(),

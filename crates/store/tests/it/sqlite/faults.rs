@@ -1,4 +1,4 @@
-//! Full disks, damaged values, and hands in the ledger.
+//! Full disks, damaged values, and changes to the ledger by hand.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::world::{Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key};
 
 #[tokio::test]
-async fn a_full_disk_is_unavailable_and_recovery_needs_no_restart() {
+async fn a_full_disk_is_unavailable_without_a_restart() {
     let file = SqliteFile::default();
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
@@ -27,9 +27,9 @@ async fn a_full_disk_is_unavailable_and_recovery_needs_no_restart() {
         let refused = create(&format!("refused-{attempt}")).await;
         assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     }
-    // What needs no room goes on, and reading does.
+    // Reads continue.
     assert!(store.find_key(&client_id("first")).await.unwrap().is_some());
-    assert_eq!(mirror.known().keys.len(), 1, "told of what was not committed");
+    assert_eq!(mirror.known().keys.len(), 1, "reported, but not committed");
     store.limit_pages(u32::MAX).await.unwrap();
     create("second").await.unwrap();
     assert!(store.find_key(&client_id("refused-0")).await.unwrap().is_none());
@@ -39,7 +39,7 @@ async fn a_full_disk_is_unavailable_and_recovery_needs_no_restart() {
 }
 
 #[tokio::test]
-async fn calls_that_share_a_batch_with_one_that_finds_the_disk_full_are_answered_too() {
+async fn every_call_is_answered_on_a_full_disk() {
     let file = SqliteFile::default();
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
@@ -64,7 +64,7 @@ async fn calls_that_share_a_batch_with_one_that_finds_the_disk_full_are_answered
 }
 
 #[tokio::test]
-async fn a_commit_that_surfaces_later_is_told_to_the_observer_before_the_next_change() {
+async fn a_commit_that_surfaces_later_is_reported_first() {
     let file = SqliteFile::default();
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
@@ -89,7 +89,7 @@ async fn a_commit_that_surfaces_later_is_told_to_the_observer_before_the_next_ch
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_corrupt_and_named() {
+async fn an_unreadable_value_is_corrupt_and_named() {
     for (table, column, value) in [
         ("api_key", "client_id", "'not a client id'"),
         ("api_key", "key_id", "'ABC'"),
@@ -127,13 +127,13 @@ async fn what_cannot_be_read_is_corrupt_and_named() {
         for failure in failures {
             let Err(StoreError::Corrupt(what)) = failure else { panic!("{table}.{column}: {failure:?}") };
             assert!(what.contains(&format!("{table}.{column}")), "{what}");
-            assert!(!what.contains("emperor"), "the value may be anything, a secret too: {what}");
+            assert!(!what.contains("emperor"), "the value can be anything, even a secret: {what}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_change_of_a_key_that_cannot_be_read_changes_nothing() {
+async fn changing_an_unreadable_key_has_no_effect() {
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     for id in ["ci", "whole"] {
@@ -151,7 +151,7 @@ async fn a_change_of_a_key_that_cannot_be_read_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_ledger_takes_no_change_of_the_past() {
+async fn the_ledger_is_append_only() {
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     for id in ["a", "b"] {

@@ -1,7 +1,7 @@
-//! What holds for the embedded store alone.
+//! Rules of the embedded store only.
 
-mod committing;
+mod commit;
 mod faults;
-mod inspecting;
-mod opening;
-mod tracing;
+mod inspection;
+mod open;
+mod spans;

@@ -9,17 +9,17 @@ use gatekey_credentials::Role;
 use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 
 for_each_store!(
-    an_update_changes_what_it_names_and_keeps_the_rest,
+    an_update_changes_only_the_named_fields,
     an_update_can_change_every_field,
-    a_role_and_an_expiry_can_be_taken_away,
-    an_update_touches_no_secret_and_kills_no_token,
-    taking_the_role_away_kills_the_tokens_of_a_key,
-    a_change_of_an_absent_key_is_none_and_leaves_no_trace,
-    disabling_kills_the_tokens_of_a_key,
-    enabling_revives_no_token,
-    what_is_so_already_stays_and_is_entered_all_the_same,
-    a_deleted_key_is_gone_with_all_that_was_its,
-    a_client_id_used_again_is_another_key,
+    a_role_and_an_expiry_can_be_removed,
+    an_update_keeps_secrets_and_tokens,
+    losing_its_role_revokes_a_keys_tokens,
+    changing_an_absent_key_has_no_effect,
+    disabling_revokes_a_keys_tokens,
+    enabling_restores_no_token,
+    a_redundant_switch_is_still_in_the_ledger,
+    deleting_a_key_deletes_everything_it_had,
+    a_reused_client_id_is_another_key,
     raising_all_epochs_revokes_every_token,
 );
 
@@ -42,7 +42,7 @@ fn everything() -> ApiKeyPatch {
     }
 }
 
-async fn an_update_changes_what_it_names_and_keeps_the_rest(world: &mut World) {
+async fn an_update_changes_only_the_named_fields(world: &mut World) {
     let mut key = world.create("ci").await;
     let patch = ApiKeyPatch { contacts: Some(vec!["a@b.example".to_owned()]), ..ApiKeyPatch::default() };
     let updated = world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap();
@@ -64,7 +64,7 @@ async fn an_update_can_change_every_field(world: &mut World) {
     assert_eq!(world.find("other").await, Some(other));
 }
 
-async fn a_role_and_an_expiry_can_be_taken_away(world: &mut World) {
+async fn a_role_and_an_expiry_can_be_removed(world: &mut World) {
     let key = world.create("ci").await;
     world.store().update_key(&key.client_id, everything(), entry(NOW, "ci")).await.unwrap();
     let patch = ApiKeyPatch { role: Some(None), expires_at: Some(None), ..ApiKeyPatch::default() };
@@ -73,7 +73,7 @@ async fn a_role_and_an_expiry_can_be_taken_away(world: &mut World) {
     assert_eq!((key.role, key.expires_at), (None, None));
 }
 
-async fn an_update_touches_no_secret_and_kills_no_token(world: &mut World) {
+async fn an_update_keeps_secrets_and_tokens(world: &mut World) {
     let key = world.create("ci").await;
     let updated =
         world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_update_touches_no_secret_and_kills_no_token(world: &mut World) {
     assert_eq!((updated.epoch, updated.secrets), (key.epoch, key.secrets));
 }
 
-async fn taking_the_role_away_kills_the_tokens_of_a_key(world: &mut World) {
+async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
     let key = world.create("ci").await;
     let change = async |role| {
         let patch = ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
@@ -91,11 +91,11 @@ async fn taking_the_role_away_kills_the_tokens_of_a_key(world: &mut World) {
     world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
     assert_eq!(change(None).await.epoch, key.epoch + 1, "its tokens say `all`");
     assert_eq!(world.mirror.denials(key.key_id), 0);
-    assert_eq!(change(None).await.epoch, key.epoch + 1, "there was none to take");
+    assert_eq!(change(None).await.epoch, key.epoch + 1, "it had none to lose");
     assert_eq!(change(Some(Role::Admin)).await.epoch, key.epoch + 1);
 }
 
-async fn a_change_of_an_absent_key_is_none_and_leaves_no_trace(world: &mut World) {
+async fn changing_an_absent_key_has_no_effect(world: &mut World) {
     let absent = client_id("absent");
     let store = world.store();
     assert_eq!(store.update_key(&absent, everything(), entry(NOW, "absent")).await.unwrap(), None);
@@ -107,7 +107,7 @@ async fn a_change_of_an_absent_key_is_none_and_leaves_no_trace(world: &mut World
     assert_eq!(world.mirror.changes(), 0);
 }
 
-async fn disabling_kills_the_tokens_of_a_key(world: &mut World) {
+async fn disabling_revokes_a_keys_tokens(world: &mut World) {
     let key = world.create("ci").await;
     world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
     assert_eq!(world.mirror.denials(key.key_id), 1);
@@ -117,10 +117,10 @@ async fn disabling_kills_the_tokens_of_a_key(world: &mut World) {
     assert_eq!(disabled.disabled_at, Some(later(5)));
     assert_eq!((disabled.epoch, disabled.updated_at), (key.epoch + 1, later(5)));
     assert_eq!(world.find("ci").await, Some(disabled));
-    assert_eq!(world.mirror.denials(key.key_id), 0, "the new epoch refuses what was denied one by one");
+    assert_eq!(world.mirror.denials(key.key_id), 0, "the new epoch revokes the denied tokens too");
 }
 
-async fn enabling_revives_no_token(world: &mut World) {
+async fn enabling_restores_no_token(world: &mut World) {
     let key = world.create("ci").await;
     world.store().switch_key(&key.client_id, Switch::Disable, entry(NOW, "ci")).await.unwrap();
     let switch = Switch::Enable;
@@ -130,19 +130,19 @@ async fn enabling_revives_no_token(world: &mut World) {
     assert_eq!(world.find("ci").await, Some(enabled));
 }
 
-async fn what_is_so_already_stays_and_is_entered_all_the_same(world: &mut World) {
+async fn a_redundant_switch_is_still_in_the_ledger(world: &mut World) {
     let key = world.create("ci").await;
     let store = world.store();
     let same = store.switch_key(&key.client_id, Switch::Enable, entry(later(1), "on")).await.unwrap();
     assert_eq!(same, Some(key.clone()));
     let off = store.switch_key(&key.client_id, Switch::Disable, entry(later(2), "off")).await.unwrap();
     let same = store.switch_key(&key.client_id, Switch::Disable, entry(later(3), "off")).await.unwrap();
-    assert_eq!(same, off, "disabled since the first time, and no further epoch");
+    assert_eq!(same, off, "neither the date nor the epoch changes again");
     assert_eq!(world.find("ci").await, off);
     assert_eq!(world.ledger_targets().await, ["ci", "on", "off", "off"]);
 }
 
-async fn a_deleted_key_is_gone_with_all_that_was_its(world: &mut World) {
+async fn deleting_a_key_deletes_everything_it_had(world: &mut World) {
     let key = world.create("ci").await;
     let other = world.create("other").await;
     for key in [&key, &other] {
@@ -154,7 +154,7 @@ async fn a_deleted_key_is_gone_with_all_that_was_its(world: &mut World) {
     assert_eq!(world.find("ci").await, None);
     assert_eq!(world.mirror.key("ci"), None);
     assert_eq!(world.find("other").await, Some(other));
-    // A restarted server learns of nothing that was the key's.
+    // Nothing of the key remains after a restart.
     world.reopen().await;
     assert_eq!(world.mirror.known().keys.len(), 1);
     assert_eq!(world.mirror.denials(key.key_id), 0);
@@ -162,7 +162,7 @@ async fn a_deleted_key_is_gone_with_all_that_was_its(world: &mut World) {
     assert_eq!(world.store().delete_key(&key.client_id, entry(NOW, "again")).await.unwrap(), None);
 }
 
-async fn a_client_id_used_again_is_another_key(world: &mut World) {
+async fn a_reused_client_id_is_another_key(world: &mut World) {
     let first = world.create("ci").await;
     world.store().delete_key(&first.client_id, entry(NOW, "ci")).await.unwrap();
     let second = world.create("ci").await;

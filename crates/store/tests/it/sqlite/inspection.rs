@@ -1,4 +1,4 @@
-//! A look at a database changes nothing, and copies leave nothing behind.
+//! Inspections and snapshots.
 
 use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
@@ -13,7 +13,7 @@ fn names(file: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_look_sees_what_is_committed_and_changes_nothing() {
+async fn an_inspection_sees_commits_and_changes_nothing() {
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     store.create_key(new_key("ci"), new_call("ci"), entry(NOW, "ci")).await.unwrap();
@@ -29,19 +29,19 @@ async fn a_look_sees_what_is_committed_and_changes_nothing() {
     drop(store);
     let (before, bytes) = (names(&file.path()), fs::read(file.path()).unwrap());
     look();
-    assert_eq!(names(&file.path()), before, "nothing is made beside it");
+    assert_eq!(names(&file.path()), before, "no file is created beside it");
     assert_eq!(fs::read(file.path()).unwrap(), bytes);
 }
 
 #[test]
-fn what_is_absent_is_not_made() {
+fn an_inspection_creates_no_database() {
     let file = SqliteFile::default();
     assert!(matches!(Inspection::open(&file.path()), Err(OpenError::Io { .. })));
     assert!(!file.path().exists());
 }
 
 #[tokio::test]
-async fn a_snapshot_is_whole_and_has_no_name() {
+async fn a_snapshot_is_complete_and_unlinked() {
     let file = SqliteFile::default();
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     store.create_key(new_key("ci"), new_call("ci"), entry(NOW, "ci")).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_snapshot_is_whole_and_has_no_name() {
 }
 
 #[tokio::test]
-async fn a_copy_that_a_killed_process_left_is_removed_at_the_next_start() {
+async fn a_leftover_snapshot_is_removed_at_start() {
     let file = SqliteFile::default();
     drop(file.open_sqlite(Arc::new(Mirror::default())));
     let mut left = file.path().into_os_string();

@@ -13,17 +13,17 @@ use crate::world::{NOW, World, entry, later, new_key, rotation_at};
 
 for_each_store!(
     an_empty_store_lists_nothing,
-    a_list_is_in_the_order_of_bytes,
-    every_order_works_both_ways_and_client_ids_break_ties,
-    a_page_continues_after_a_key_that_was_deleted_meanwhile,
-    every_condition_compares_as_it_says,
-    an_absent_field_is_nothing_s_equal_and_exists_not,
-    equality_and_containment_tell_upper_and_lower_case_apart,
-    filters_take_wildcards_and_quotes_for_themselves,
-    all_filters_must_hold,
-    a_filter_takes_as_many_values_as_may_be_asked_for,
-    a_listed_key_is_the_key_that_is_found,
-    pages_put_together_are_the_list_whatever_the_keys_and_the_selection,
+    a_list_is_in_byte_order,
+    every_order_works_in_both_directions,
+    a_page_continues_after_a_deleted_key,
+    every_condition_compares_as_named,
+    an_absent_field_equals_nothing,
+    equality_and_containment_are_case_sensitive,
+    wildcards_and_quotes_match_themselves,
+    a_key_must_match_all_filters,
+    a_filter_takes_a_hundred_values,
+    listing_and_finding_return_the_same_key,
+    any_selection_in_pages_is_the_whole_list,
 );
 
 const ORDERS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
@@ -70,7 +70,7 @@ async fn create_named(world: &World, id: &str, name: &str, created_at: Timestamp
     world.create_key(key).await.unwrap();
 }
 
-/// As a caller continues: after the last key of a page.
+/// The cursor of the next page, after the last key of this one.
 fn cursor_after(order: Order, key: &ApiKey) -> Cursor {
     let client_id = key.client_id.to_string();
     match order.field {
@@ -88,7 +88,7 @@ async fn pages(world: &World, selection: &Selection, size: usize) -> Vec<String>
     loop {
         let page = world.store().list_keys(selection.clone(), size).await.unwrap();
         assert!(page.len() <= size);
-        assert!(client_ids.len() < 1000, "the pages go in circles");
+        assert!(client_ids.len() < 1000, "the pages repeat");
         client_ids.extend(page.iter().map(|key| key.client_id.to_string()));
         match page.last() {
             Some(last) if page.len() == size => selection.after = Some(cursor_after(selection.order, last)),
@@ -101,7 +101,7 @@ async fn an_empty_store_lists_nothing(world: &mut World) {
     assert!(client_ids(world, Selection::default()).await.is_empty());
 }
 
-async fn a_list_is_in_the_order_of_bytes(world: &mut World) {
+async fn a_list_is_in_byte_order(world: &mut World) {
     for id in ["b", "A", "a", "_0", "B", "-a", "a-b", "a.b", "ab", "10", "9"] {
         world.create(id).await;
     }
@@ -110,7 +110,7 @@ async fn a_list_is_in_the_order_of_bytes(world: &mut World) {
     assert_eq!(client_ids(world, Selection::default()).await, expected);
 }
 
-async fn every_order_works_both_ways_and_client_ids_break_ties(world: &mut World) {
+async fn every_order_works_in_both_directions(world: &mut World) {
     for (id, name, seconds) in [("d", "same", 1), ("b", "same", 3), ("c", "other", 1), ("a", "Zoo", 2)] {
         create_named(world, id, name, later(seconds)).await;
     }
@@ -130,7 +130,7 @@ async fn every_order_works_both_ways_and_client_ids_break_ties(world: &mut World
     }
 }
 
-async fn a_page_continues_after_a_key_that_was_deleted_meanwhile(world: &mut World) {
+async fn a_page_continues_after_a_deleted_key(world: &mut World) {
     for id in ["a", "b", "c", "d"] {
         world.create(id).await;
     }
@@ -145,7 +145,7 @@ async fn a_page_continues_after_a_key_that_was_deleted_meanwhile(world: &mut Wor
     }
 }
 
-async fn every_condition_compares_as_it_says(world: &mut World) {
+async fn every_condition_compares_as_named(world: &mut World) {
     for (id, name, seconds) in [("a", "Straße", 1), ("b", "STRASSE", 2), ("c", "Élan", 3), ("d", "élan", 4)]
     {
         create_named(world, id, name, later(seconds)).await;
@@ -180,7 +180,7 @@ async fn every_condition_compares_as_it_says(world: &mut World) {
     }
 }
 
-async fn an_absent_field_is_nothing_s_equal_and_exists_not(world: &mut World) {
+async fn an_absent_field_equals_nothing(world: &mut World) {
     let mut key = new_key("dated");
     (key.expires_at, key.disabled_at, key.role) = (Some(later(5)), Some(later(5)), Some(Role::Admin));
     world.create_key(key).await.unwrap();
@@ -209,7 +209,7 @@ async fn an_absent_field_is_nothing_s_equal_and_exists_not(world: &mut World) {
     }
 }
 
-async fn equality_and_containment_tell_upper_and_lower_case_apart(world: &mut World) {
+async fn equality_and_containment_are_case_sensitive(world: &mut World) {
     create_named(world, "ci", "Deploy Éclair", NOW).await;
     create_named(world, "CI", "deploy éclair", NOW).await;
     for (filter, expected) in [
@@ -226,7 +226,7 @@ async fn equality_and_containment_tell_upper_and_lower_case_apart(world: &mut Wo
     }
 }
 
-async fn filters_take_wildcards_and_quotes_for_themselves(world: &mut World) {
+async fn wildcards_and_quotes_match_themselves(world: &mut World) {
     create_named(world, "percent", "100%", NOW).await;
     create_named(world, "plain", "100", NOW).await;
     create_named(world, "quote", "it's _x_ \\ \"", NOW).await;
@@ -247,7 +247,7 @@ async fn filters_take_wildcards_and_quotes_for_themselves(world: &mut World) {
     }
 }
 
-async fn all_filters_must_hold(world: &mut World) {
+async fn a_key_must_match_all_filters(world: &mut World) {
     for (id, name) in [("a1", "one"), ("a2", "two"), ("b1", "one")] {
         create_named(world, id, name, NOW).await;
     }
@@ -257,7 +257,7 @@ async fn all_filters_must_hold(world: &mut World) {
     assert!(client_ids(world, filtered(filters)).await.is_empty());
 }
 
-async fn a_filter_takes_as_many_values_as_may_be_asked_for(world: &mut World) {
+async fn a_filter_takes_a_hundred_values(world: &mut World) {
     for id in ["key-3", "key-99", "other"] {
         world.create(id).await;
     }
@@ -268,7 +268,7 @@ async fn a_filter_takes_as_many_values_as_may_be_asked_for(world: &mut World) {
     assert!(client_ids(world, filtered(vec![any_of(Vec::new())])).await.is_empty());
 }
 
-async fn a_listed_key_is_the_key_that_is_found(world: &mut World) {
+async fn listing_and_finding_return_the_same_key(world: &mut World) {
     for id in ["a", "b", "c"] {
         world.create(id).await;
         world.rotate(id, rotation_at(NOW, 60)).await;
@@ -317,7 +317,7 @@ fn holds(key: &ApiKey, filter: &Filter) -> bool {
     }
 }
 
-/// What the list should be, without a database.
+/// The expected list, computed without a database.
 fn expected(keys: &[ApiKey], selection: &Selection) -> Vec<String> {
     let mut keys: Vec<_> =
         keys.iter().filter(|key| selection.filters.iter().all(|f| holds(key, f))).collect();
@@ -345,7 +345,7 @@ fn operand(kind: FieldKind) -> BoxedStrategy<Operand> {
     }
 }
 
-/// Every condition that makes sense for a field of that kind.
+/// Any condition that a field of this kind supports.
 fn condition(kind: FieldKind) -> BoxedStrategy<Condition> {
     let equality = prop_oneof![
         prop::collection::vec(operand(kind), 0..4).prop_map(Condition::In),
@@ -380,7 +380,7 @@ fn filters() -> impl Strategy<Value = Vec<Filter>> {
     prop::collection::vec(filter, 0..3)
 }
 
-async fn pages_put_together_are_the_list_whatever_the_keys_and_the_selection(world: &mut World) {
+async fn any_selection_in_pages_is_the_whole_list(world: &mut World) {
     let ids: BTreeSet<String> = ["a", "A", "b", "B"]
         .iter()
         .flat_map(|one| ["", "a", "b", "A", "-", ".b"].map(|two| format!("{one}{two}")))

@@ -96,7 +96,7 @@ fn rotation() -> RootKeyRotation {
 }
 
 #[tokio::test]
-async fn a_failed_call_ends_its_span_with_the_error() {
+async fn a_failed_call_ends_its_span_with_error() {
     let (file, spans) = (SqliteFile::default(), Arc::<Spans>::default());
     let store = open(&file, &spans);
     for request in ["1", "2"] {

@@ -1,4 +1,4 @@
-//! Versions of the root key: one comes into use, secrets follow, another is retired.
+//! Rotating and retiring the root key, and what is sealed or hashed under it.
 
 use gatekey_core::{
     Actor, Caller, SecretHash, StoreError, StoredSecret,
@@ -10,14 +10,16 @@ use gatekey_credentials::jwt::Algorithm;
 use crate::world::{ENV, NOW, World, entry, later, new_key, rotation_at};
 
 for_each_store!(
-    a_store_knows_the_version_that_it_was_made_under,
-    a_rotation_seals_everything_anew_and_tells_it,
-    a_rotation_with_something_sealed_that_does_not_open_changes_nothing,
-    changes_beside_a_rotation_are_linked_in_their_order,
-    secrets_are_counted_by_version_unless_they_are_over,
-    a_hash_is_replaced_where_it_is_as_it_was_and_the_other_is_of_the_newest_version,
-    a_version_is_retired_once_and_only_when_nothing_needs_it,
-    a_signing_key_sealed_under_an_old_version_after_all_is_sealed_anew_when_that_is_retired,
+    a_store_knows_its_first_root_key_version,
+    a_rotation_reseals_and_reports_everything,
+    a_rotation_that_cannot_decrypt_changes_nothing,
+    changes_beside_a_rotation_keep_the_chain,
+    only_usable_secrets_count_for_a_version,
+    a_rehash_replaces_only_the_expected_hash,
+    a_version_retires_only_when_nothing_needs_it,
+    retiring_a_version_reseals_its_signing_keys,
+    sealed_bytes_are_found_under_their_name,
+    sealed_bytes_replace_earlier_ones,
 );
 
 fn caller() -> Caller {
@@ -58,7 +60,7 @@ async fn put_signing_key(world: &World, kid: &str, sealed: Vec<u8>) {
     world.store().rotate_signing_key(key, later(100), entry(NOW, kid)).await.unwrap();
 }
 
-async fn a_store_knows_the_version_that_it_was_made_under(world: &mut World) {
+async fn a_store_knows_its_first_root_key_version(world: &mut World) {
     let known = world.store().root_keys().await.unwrap();
     assert_eq!((known[0].version, known[0].since, known.len()), (1, None, 1));
     world.create("ci").await;
@@ -66,7 +68,7 @@ async fn a_store_knows_the_version_that_it_was_made_under(world: &mut World) {
     assert_eq!(world.store().root_keys().await.unwrap()[0].since, Some(NOW));
 }
 
-async fn a_rotation_seals_everything_anew_and_tells_it(world: &mut World) {
+async fn a_rotation_reseals_and_reports_everything(world: &mut World) {
     let seal = |name: &str| world.root_key.seal(&ENV, name, b"private");
     put_signing_key(world, "one", seal("signing key one")).await;
     world.store().put_sealed("ca", seal("ca")).await.unwrap();
@@ -85,7 +87,7 @@ async fn a_rotation_seals_everything_anew_and_tells_it(world: &mut World) {
     assert_eq!(links(world).await, [1, 2]);
 }
 
-async fn a_rotation_with_something_sealed_that_does_not_open_changes_nothing(world: &mut World) {
+async fn a_rotation_that_cannot_decrypt_changes_nothing(world: &mut World) {
     world.store().put_sealed("ca", vec![7; 99]).await.unwrap();
     let refused = rotate(world).await.unwrap_err();
     assert!(matches!(&refused, RotationError::Store(StoreError::Corrupt(what)) if what.starts_with("ca ")));
@@ -99,7 +101,7 @@ async fn a_rotation_with_something_sealed_that_does_not_open_changes_nothing(wor
     assert_eq!(links(world).await, [1, 2]);
 }
 
-async fn changes_beside_a_rotation_are_linked_in_their_order(world: &mut World) {
+async fn changes_beside_a_rotation_keep_the_chain(world: &mut World) {
     let create = async |from: u32| {
         for number in from..from + 20 {
             world.create(&format!("key-{number}")).await;
@@ -115,10 +117,10 @@ async fn changes_beside_a_rotation_are_linked_in_their_order(world: &mut World) 
     assert_eq!((links.len(), links.last()), (64, Some(&5)));
 }
 
-async fn secrets_are_counted_by_version_unless_they_are_over(world: &mut World) {
+async fn only_usable_secrets_count_for_a_version(world: &mut World) {
     world.create("ci").await;
     world.create("rotated").await;
-    // Two that are over: one at once and for good, one by its date.
+    // Two secrets end: the first is retired, the second expires.
     world.rotate("rotated", rotation_at(later(1), 0)).await;
     world.rotate("rotated", rotation_at(later(2), 60)).await;
     let secrets = async |at| world.store().secrets_by_root_key(later(at)).await.unwrap();
@@ -126,7 +128,7 @@ async fn secrets_are_counted_by_version_unless_they_are_over(world: &mut World) 
     assert_eq!(secrets(62).await, [(1, 2)].into());
 }
 
-async fn a_hash_is_replaced_where_it_is_as_it_was_and_the_other_is_of_the_newest_version(world: &mut World) {
+async fn a_rehash_replaces_only_the_expected_hash(world: &mut World) {
     let key = world.create("ci").await;
     rotate(world).await.unwrap();
     let StoredSecret { id, hash: from, .. } = key.secrets[0];
@@ -149,7 +151,7 @@ async fn a_hash_is_replaced_where_it_is_as_it_was_and_the_other_is_of_the_newest
     assert_eq!((changed.updated_at, changed.epoch), (key.updated_at, key.epoch));
 }
 
-async fn a_version_is_retired_once_and_only_when_nothing_needs_it(world: &mut World) {
+async fn a_version_retires_only_when_nothing_needs_it(world: &mut World) {
     world.create("ci").await;
     rotate(world).await.unwrap();
     assert_eq!(retire(world, 2).await, RootKeyRetired::Newest);
@@ -169,9 +171,7 @@ async fn a_version_is_retired_once_and_only_when_nothing_needs_it(world: &mut Wo
     assert_eq!(links(world).await, [1, 2, 2, 2, 2, 3]);
 }
 
-async fn a_signing_key_sealed_under_an_old_version_after_all_is_sealed_anew_when_that_is_retired(
-    world: &mut World,
-) {
+async fn retiring_a_version_reseals_its_signing_keys(world: &mut World) {
     let late = world.root_key.seal(&ENV, "signing key late", b"private");
     rotate(world).await.unwrap();
     put_signing_key(world, "late", late).await;
@@ -179,4 +179,20 @@ async fn a_signing_key_sealed_under_an_old_version_after_all_is_sealed_anew_when
     world.reopen().await;
     let key = world.store().signing_keys().await.unwrap().remove(0);
     assert_eq!(world.root_key.open("signing key late", &key.sealed).unwrap().as_slice(), b"private");
+}
+
+async fn sealed_bytes_are_found_under_their_name(world: &mut World) {
+    world.store().put_sealed("ca", vec![0, 1, 255]).await.unwrap();
+    world.store().put_sealed("", Vec::new()).await.unwrap();
+    assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![0, 1, 255]));
+    assert_eq!(world.store().find_sealed("").await.unwrap(), Some(Vec::new()));
+    assert_eq!(world.store().find_sealed("CA").await.unwrap(), None);
+}
+
+async fn sealed_bytes_replace_earlier_ones(world: &mut World) {
+    for bytes in [vec![1], vec![2, 3]] {
+        world.store().put_sealed("ca", bytes).await.unwrap();
+    }
+    world.reopen().await;
+    assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![2, 3]));
 }

@@ -1,19 +1,19 @@
-//! Revoking tokens one by one.
+//! Revoking tokens individually.
 
 use gatekey_core::token::Revoked;
 
 use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 
 for_each_store!(
-    a_revoked_token_is_denied_from_then_on,
-    a_token_revoked_again_stays_denied_and_counts_once,
-    beyond_the_most_denials_the_epoch_is_raised_instead,
-    denials_that_have_expired_do_not_count,
-    expired_denials_are_bounded_as_well,
+    a_revoked_token_is_on_the_deny_list,
+    a_token_revoked_twice_counts_once,
+    too_many_denials_raise_the_epoch,
+    expired_denials_do_not_count,
+    expired_denials_are_bounded_too,
     denials_of_other_keys_do_not_count,
     a_token_of_an_absent_key_is_absent,
-    a_token_of_an_earlier_key_of_the_client_id_is_absent,
-    denials_are_known_after_a_restart,
+    a_token_of_an_earlier_key_is_absent,
+    denials_survive_a_restart,
 );
 
 async fn revoke(world: &World, key: &gatekey_core::ApiKey, jti: &str, seconds: u64, at: u64) -> Revoked {
@@ -21,15 +21,15 @@ async fn revoke(world: &World, key: &gatekey_core::ApiKey, jti: &str, seconds: u
     world.store().revoke_token(&key.client_id, token(key, jti, seconds), 3, entry).await.unwrap()
 }
 
-async fn a_revoked_token_is_denied_from_then_on(world: &mut World) {
+async fn a_revoked_token_is_on_the_deny_list(world: &mut World) {
     let key = world.create("ci").await;
     assert_eq!(revoke(world, &key, "x'--", 60, 0).await, Revoked::Denied);
     assert_eq!(world.mirror.known().denials[&key.key_id]["x'--"], later(60));
-    assert_eq!(world.find("ci").await, Some(key), "the key itself is as it was");
+    assert_eq!(world.find("ci").await, Some(key), "the key does not change");
     assert_eq!(world.ledger_targets().await, ["ci", "x'--"]);
 }
 
-async fn a_token_revoked_again_stays_denied_and_counts_once(world: &mut World) {
+async fn a_token_revoked_twice_counts_once(world: &mut World) {
     let key = world.create("ci").await;
     for _ in 0..5 {
         assert_eq!(revoke(world, &key, "a", 60, 0).await, Revoked::Denied);
@@ -41,7 +41,7 @@ async fn a_token_revoked_again_stays_denied_and_counts_once(world: &mut World) {
     assert_eq!(world.find("ci").await.unwrap().epoch, key.epoch);
 }
 
-async fn beyond_the_most_denials_the_epoch_is_raised_instead(world: &mut World) {
+async fn too_many_denials_raise_the_epoch(world: &mut World) {
     let key = world.create("ci").await;
     for jti in ["a", "b", "c"] {
         assert_eq!(revoke(world, &key, jti, 60, 0).await, Revoked::Denied);
@@ -52,11 +52,11 @@ async fn beyond_the_most_denials_the_epoch_is_raised_instead(world: &mut World) 
     assert_eq!(world.mirror.denials(key.key_id), 0);
     assert_eq!(world.mirror.key("ci"), Some(raised));
     assert_eq!(world.ledger_targets().await, ["ci", "a", "b", "c", "d"]);
-    // There is room again.
+    // The deny-list is empty again.
     assert_eq!(revoke(world, &key, "e", 60, 8).await, Revoked::Denied);
 }
 
-async fn denials_that_have_expired_do_not_count(world: &mut World) {
+async fn expired_denials_do_not_count(world: &mut World) {
     let key = world.create("ci").await;
     for (jti, seconds) in [("a", 10), ("b", 11), ("c", 12)] {
         assert_eq!(revoke(world, &key, jti, seconds, 0).await, Revoked::Denied);
@@ -65,7 +65,7 @@ async fn denials_that_have_expired_do_not_count(world: &mut World) {
     assert_eq!(revoke(world, &key, "e", 60, 10).await, Revoked::EpochRaised);
 }
 
-async fn expired_denials_are_bounded_as_well(world: &mut World) {
+async fn expired_denials_are_bounded_too(world: &mut World) {
     let key = world.create("ci").await;
     for number in 0..30 {
         let (jti, expires) = (format!("jti-{number}"), 10 + number);
@@ -93,7 +93,7 @@ async fn a_token_of_an_absent_key_is_absent(world: &mut World) {
     assert_eq!(world.mirror.changes(), 0);
 }
 
-async fn a_token_of_an_earlier_key_of_the_client_id_is_absent(world: &mut World) {
+async fn a_token_of_an_earlier_key_is_absent(world: &mut World) {
     let earlier = world.create("ci").await;
     world.store().delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap();
     let key = world.create("ci").await;
@@ -102,7 +102,7 @@ async fn a_token_of_an_earlier_key_of_the_client_id_is_absent(world: &mut World)
     assert_eq!(world.ledger_targets().await, ["ci", "deleted", "ci"]);
 }
 
-async fn denials_are_known_after_a_restart(world: &mut World) {
+async fn denials_survive_a_restart(world: &mut World) {
     let key = world.create("ci").await;
     revoke(world, &key, "a", 60, 0).await;
     revoke(world, &key, "b", 70, 0).await;

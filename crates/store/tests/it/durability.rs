@@ -1,4 +1,4 @@
-//! What was acknowledged lasts, and what was begun runs to its end.
+//! Acknowledged changes survive, and calls that have begun run to their end.
 
 use std::{pin::pin, sync::Arc, task::Context};
 
@@ -8,14 +8,14 @@ use gatekey_core::{Store, api_key::list::Selection};
 use crate::world::{NOW, World, entry, new_call, new_key, rotation_at, token};
 
 for_each_store!(
-    everything_survives_reopening,
+    everything_survives_a_restart,
     a_dropped_future_does_not_cancel_its_commit,
-    a_dropped_store_finishes_what_was_begun,
-    a_load_beside_writes_tells_no_older_facts_than_they_did,
-    a_load_tells_more_keys_than_a_batch_holds,
+    a_dropped_store_finishes_its_calls,
+    a_load_never_reports_older_facts,
+    a_load_reports_more_keys_than_a_batch,
 );
 
-/// Begins a call and goes away, as a handler does at its deadline.
+/// Begins a call and drops its future, as a handler does at its deadline.
 fn begin_and_drop<T>(call: impl Future<Output = T>) {
     let mut call = pin!(call);
     let _ = call.as_mut().poll(&mut Context::from_waker(&noop_waker()));
@@ -25,7 +25,7 @@ fn begin_create(store: &Arc<dyn Store>, id: &str) {
     begin_and_drop(store.create_key(new_key(id), new_call(id), entry(NOW, id)));
 }
 
-async fn everything_survives_reopening(world: &mut World) {
+async fn everything_survives_a_restart(world: &mut World) {
     for id in ["a", "b", "c"] {
         let key = world.create(id).await;
         world.rotate(id, rotation_at(NOW, 60)).await;
@@ -46,14 +46,14 @@ async fn everything_survives_reopening(world: &mut World) {
 
 async fn a_dropped_future_does_not_cancel_its_commit(world: &mut World) {
     begin_create(world.store(), "dropped");
-    // Calls keep their order, so that this one's answer comes after the other's commit.
+    // Calls keep their order, so this one returns after the other's commit.
     world.create("next").await;
     assert!(world.find("dropped").await.is_some());
     assert!(world.mirror.key("dropped").is_some());
     assert_eq!(world.ledger_targets().await, ["dropped", "next"]);
 }
 
-async fn a_dropped_store_finishes_what_was_begun(world: &mut World) {
+async fn a_dropped_store_finishes_its_calls(world: &mut World) {
     let ids: Vec<String> = (0..50).map(|number| format!("key-{number:02}")).collect();
     for id in &ids {
         begin_create(world.store(), id);
@@ -63,7 +63,7 @@ async fn a_dropped_store_finishes_what_was_begun(world: &mut World) {
     assert_eq!(world.mirror.known().keys.len(), 50);
 }
 
-async fn a_load_beside_writes_tells_no_older_facts_than_they_did(world: &mut World) {
+async fn a_load_never_reports_older_facts(world: &mut World) {
     for number in 0..20 {
         world.create(&format!("key-{number}")).await;
     }
@@ -79,18 +79,18 @@ async fn a_load_beside_writes_tells_no_older_facts_than_they_did(world: &mut Wor
         assert_eq!(world.mirror.key(&id).unwrap().epoch, 2);
     }
     loads.await.unwrap();
-    // That the mirror ends as the store is, `World::check` says.
+    // `World::check` compares the mirror with the store.
 }
 
-async fn a_load_tells_more_keys_than_a_batch_holds(world: &mut World) {
+async fn a_load_reports_more_keys_than_a_batch(world: &mut World) {
     let calls = (0..2500).map(|number| {
         let key = new_key(&format!("key-{number:04}"));
         let id = key.client_id.to_string();
         world.store().create_key(key, new_call(&id), entry(NOW, &id))
     });
     futures::future::try_join_all(calls).await.unwrap();
-    let told = world.mirror.known().clone();
+    let reported = world.mirror.known().clone();
     world.reopen().await;
-    assert_eq!(told.keys.len(), 2500);
-    assert_eq!(*world.mirror.known(), told);
+    assert_eq!(reported.keys.len(), 2500);
+    assert_eq!(*world.mirror.known(), reported);
 }

@@ -1,26 +1,26 @@
-//! Several dated secrets of a key: rotating, retiring, and when they were last used.
+//! Rotating and retiring secrets, and their last use.
 
 use gatekey_core::{ApiKeyPatch, SecretId, api_key::Rotation, store::Rotated};
 
 use crate::world::{NOW, World, client_id, entry, later, rotation_at, token};
 
 for_each_store!(
-    a_rotation_with_grace_keeps_the_old_secret_until_then,
-    a_rotation_without_grace_ends_the_others_and_kills_the_tokens,
-    a_rotation_never_prolongs_a_secret,
+    a_rotation_with_grace_keeps_the_old_secret,
+    a_rotation_without_grace_revokes_secrets_and_tokens,
+    a_rotation_never_extends_a_secret,
     secrets_stay_in_the_order_of_creation,
-    a_rotation_beyond_the_most_secrets_changes_nothing,
-    secrets_that_end_with_the_rotation_do_not_count,
-    of_the_expired_secrets_a_rotation_keeps_the_newest_for_the_record,
-    a_rotation_of_a_key_that_was_made_again_meanwhile_is_absent,
+    a_rotation_beyond_the_limit_changes_nothing,
+    secrets_ended_by_a_rotation_do_not_count,
+    a_rotation_keeps_the_newest_expired_secrets,
+    a_rotation_for_an_earlier_key_is_absent,
     a_rotation_of_an_absent_key_is_absent,
-    a_retired_secret_ends_at_once_and_the_others_go_on,
-    a_secret_that_has_expired_keeps_its_date_when_it_is_retired,
-    what_was_retired_is_valid_at_no_time_whatever_the_clock_says,
-    an_absent_secret_is_none_and_leaves_no_trace,
-    a_last_use_is_kept_and_an_earlier_one_changes_nothing,
-    a_use_of_a_secret_that_is_gone_is_no_failure,
-    a_last_use_is_neither_entered_nor_told,
+    retiring_a_secret_leaves_the_others_valid,
+    retiring_an_expired_secret_keeps_its_date,
+    a_retired_secret_is_never_valid_again,
+    retiring_an_absent_secret_has_no_effect,
+    only_a_later_use_is_recorded,
+    a_use_of_a_deleted_secret_is_ignored,
+    a_use_has_no_entry_and_no_report,
 );
 
 fn done(rotated: Rotated) -> gatekey_core::ApiKey {
@@ -30,7 +30,7 @@ fn done(rotated: Rotated) -> gatekey_core::ApiKey {
     }
 }
 
-async fn what_was_retired_is_valid_at_no_time_whatever_the_clock_says(world: &mut World) {
+async fn a_retired_secret_is_never_valid_again(world: &mut World) {
     world.create("rotated").await;
     let retired = world.create("retired").await;
     world.rotate("rotated", rotation_at(later(100), 0)).await;
@@ -38,7 +38,7 @@ async fn what_was_retired_is_valid_at_no_time_whatever_the_clock_says(world: &mu
     world.store().retire_secret(&retired.client_id, retired.secrets[0].id, entry_at(100)).await.unwrap();
     for id in ["rotated", "retired"] {
         let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
-        // The clock was set back meanwhile.
+        // The clock was set back.
         world.store().update_key(&client_id(id), patch, entry_at(10)).await.unwrap();
         let key = world.mirror.key(id).unwrap();
         assert_eq!(key.secrets[0].expires_at, Some(later(100)));
@@ -48,7 +48,7 @@ async fn what_was_retired_is_valid_at_no_time_whatever_the_clock_says(world: &mu
     }
 }
 
-async fn a_rotation_with_grace_keeps_the_old_secret_until_then(world: &mut World) {
+async fn a_rotation_with_grace_keeps_the_old_secret(world: &mut World) {
     let key = world.create("ci").await;
     let denied = token(&key, "a", 600);
     world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, "ci")).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_rotation_with_grace_keeps_the_old_secret_until_then(world: &mut World
     assert_eq!(world.mirror.denials(key.key_id), 1, "the epoch is the same, so the denial is needed");
 }
 
-async fn a_rotation_without_grace_ends_the_others_and_kills_the_tokens(world: &mut World) {
+async fn a_rotation_without_grace_revokes_secrets_and_tokens(world: &mut World) {
     let key = world.create("ci").await;
     world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
     let rotated = done(world.rotate("ci", rotation_at(later(10), 0)).await);
@@ -74,7 +74,7 @@ async fn a_rotation_without_grace_ends_the_others_and_kills_the_tokens(world: &m
     assert_eq!(world.mirror.denials(key.key_id), 0);
 }
 
-async fn a_rotation_never_prolongs_a_secret(world: &mut World) {
+async fn a_rotation_never_extends_a_secret(world: &mut World) {
     world.create("ci").await;
     done(world.rotate("ci", rotation_at(later(0), 50)).await);
     let rotated = done(world.rotate("ci", rotation_at(later(10), 1000)).await);
@@ -101,18 +101,18 @@ async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
     assert_eq!(labels(listed.into_iter().next().unwrap()), expected);
 }
 
-async fn a_rotation_beyond_the_most_secrets_changes_nothing(world: &mut World) {
+async fn a_rotation_beyond_the_limit_changes_nothing(world: &mut World) {
     world.create("ci").await;
     let key = done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
-    let told = world.mirror.changes();
+    let reported = world.mirror.changes();
     let refused = world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(later(1), 60) }).await;
     assert_eq!(refused, Rotated::TooManySecrets);
     assert_eq!(world.find("ci").await, Some(key));
     assert_eq!(world.ledger_targets().await.len(), 2);
-    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.mirror.changes(), reported);
 }
 
-async fn secrets_that_end_with_the_rotation_do_not_count(world: &mut World) {
+async fn secrets_ended_by_a_rotation_do_not_count(world: &mut World) {
     world.create("ci").await;
     done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
     let rotated = world.rotate("ci", Rotation { max_secrets: 1, ..rotation_at(later(1), 0) }).await;
@@ -121,20 +121,20 @@ async fn secrets_that_end_with_the_rotation_do_not_count(world: &mut World) {
     assert_eq!(valid, [key.secrets.last().unwrap()]);
 }
 
-async fn of_the_expired_secrets_a_rotation_keeps_the_newest_for_the_record(world: &mut World) {
+async fn a_rotation_keeps_the_newest_expired_secrets(world: &mut World) {
     world.create("ci").await;
     let mut given = Vec::new();
     for minute in 0..6 {
         let rotation = Rotation { max_secrets: 3, ..rotation_at(later(minute * 60), 0) };
         given.push(rotation.secret.id);
         let key = done(world.rotate("ci", rotation).await);
-        assert!(key.secrets.len() <= 4, "three for the record and the new one");
+        assert!(key.secrets.len() <= 4, "three expired ones and the new one");
     }
     let kept: Vec<_> = world.find("ci").await.unwrap().secrets.iter().map(|secret| secret.id).collect();
     assert_eq!(kept, given[2..]);
 }
 
-async fn a_rotation_of_a_key_that_was_made_again_meanwhile_is_absent(world: &mut World) {
+async fn a_rotation_for_an_earlier_key_is_absent(world: &mut World) {
     let earlier = world.create("ci").await;
     world.store().delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap();
     let key = world.create("ci").await;
@@ -150,7 +150,7 @@ async fn a_rotation_of_an_absent_key_is_absent(world: &mut World) {
     assert!(world.ledger_targets().await.is_empty());
 }
 
-async fn a_retired_secret_ends_at_once_and_the_others_go_on(world: &mut World) {
+async fn retiring_a_secret_leaves_the_others_valid(world: &mut World) {
     let key = world.create("ci").await;
     done(world.rotate("ci", rotation_at(NOW, 600)).await);
     let first = key.secrets[0].id;
@@ -162,7 +162,7 @@ async fn a_retired_secret_ends_at_once_and_the_others_go_on(world: &mut World) {
     assert_eq!(world.find("ci").await, Some(retired));
 }
 
-async fn a_secret_that_has_expired_keeps_its_date_when_it_is_retired(world: &mut World) {
+async fn retiring_an_expired_secret_keeps_its_date(world: &mut World) {
     let key = world.create("ci").await;
     let first = key.secrets[0].id;
     for at in [later(5), later(50)] {
@@ -172,7 +172,7 @@ async fn a_secret_that_has_expired_keeps_its_date_when_it_is_retired(world: &mut
     assert_eq!(world.ledger_targets().await.len(), 3);
 }
 
-async fn an_absent_secret_is_none_and_leaves_no_trace(world: &mut World) {
+async fn retiring_an_absent_secret_has_no_effect(world: &mut World) {
     let key = world.create("ci").await;
     let other = world.create("other").await;
     for (id, secret) in [("ci", other.secrets[0].id), ("absent", key.secrets[0].id)] {
@@ -183,7 +183,7 @@ async fn an_absent_secret_is_none_and_leaves_no_trace(world: &mut World) {
     assert_eq!(world.ledger_targets().await, ["ci", "other"]);
 }
 
-async fn a_last_use_is_kept_and_an_earlier_one_changes_nothing(world: &mut World) {
+async fn only_a_later_use_is_recorded(world: &mut World) {
     let (one, two) = (world.create("one").await.secrets[0].id, world.create("two").await.secrets[0].id);
     let last_used = async |id: &str| world.find(id).await.unwrap().secrets[0].last_used_at;
     assert_eq!(last_used("one").await, None);
@@ -193,7 +193,7 @@ async fn a_last_use_is_kept_and_an_earlier_one_changes_nothing(world: &mut World
     assert_eq!((last_used("one").await, last_used("two").await), (Some(later(9)), Some(later(4))));
 }
 
-async fn a_use_of_a_secret_that_is_gone_is_no_failure(world: &mut World) {
+async fn a_use_of_a_deleted_secret_is_ignored(world: &mut World) {
     let id = world.create("ci").await.secrets[0].id;
     let gone: SecretId = "00000000000000ff".parse().unwrap();
     world.store().record_last_used(vec![(gone, NOW), (id, NOW)]).await.unwrap();
@@ -201,11 +201,11 @@ async fn a_use_of_a_secret_that_is_gone_is_no_failure(world: &mut World) {
     world.store().record_last_used(Vec::new()).await.unwrap();
 }
 
-async fn a_last_use_is_neither_entered_nor_told(world: &mut World) {
+async fn a_use_has_no_entry_and_no_report(world: &mut World) {
     let key = world.create("ci").await;
-    let told = world.mirror.changes();
+    let reported = world.mirror.changes();
     world.store().record_last_used(vec![(key.secrets[0].id, later(1))]).await.unwrap();
-    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.mirror.changes(), reported);
     assert_eq!(world.ledger_targets().await.len(), 1);
     assert_eq!(world.find("ci").await.unwrap().updated_at, key.updated_at);
 }

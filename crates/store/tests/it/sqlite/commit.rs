@@ -1,4 +1,4 @@
-//! Commits in groups, and the moment at which the observer is told.
+//! Commits in groups, and when the observer is notified.
 
 use std::sync::{
     Arc, Mutex,
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::world::{Backend, Mirror, NOW, SqliteFile, entry, new_call, new_key, root_key};
 
-/// Tells when it is called and then waits, the first time.
+/// Signals its first call, and then blocks it.
 struct Gate(Mutex<Option<(Sender<()>, Receiver<()>)>>);
 
 impl ChangeObserver for Gate {
@@ -24,7 +24,7 @@ impl ChangeObserver for Gate {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_queued_meanwhile_shares_one_commit() {
+async fn queued_calls_share_one_commit() {
     let file = SqliteFile::default();
     let ((reached, is_reached), (open, is_open)) = (channel(), channel());
     let gate = Gate(Mutex::new(Some((reached, is_open))));
@@ -34,7 +34,7 @@ async fn what_is_queued_meanwhile_shares_one_commit() {
         store.create_key(new_key(&id), new_call(&id), entry(NOW, &id))
     };
     let others = async {
-        // While the first commit is being told of, everyone else arrives.
+        // The other calls arrive while the first commit is reported.
         tokio::task::block_in_place(|| is_reached.recv().unwrap());
         let others = join_all((1..=200).map(create));
         let release = async { open.send(()).unwrap() };
@@ -47,7 +47,7 @@ async fn what_is_queued_meanwhile_shares_one_commit() {
     assert_eq!(store.ledger_head().await.unwrap().sequence, 201);
 }
 
-/// Looks for each key in the file at the moment it is told of it.
+/// Looks for each key in the file when it is reported.
 struct Looks {
     file: Arc<SqliteFile>,
     seen: Mutex<usize>,
@@ -65,14 +65,14 @@ impl ChangeObserver for Looks {
                     |row| row.get(0),
                 )
                 .unwrap();
-            assert_eq!(count, 1, "told of {} before its commit", key.client_id);
+            assert_eq!(count, 1, "{} was reported before its commit", key.client_id);
             *self.seen.lock().unwrap() += 1;
         }
     }
 }
 
 #[tokio::test]
-async fn the_observer_is_told_after_the_commit_and_before_the_caller() {
+async fn the_observer_learns_after_commit_and_before_caller() {
     let file = Arc::new(SqliteFile::default());
     let observer = Arc::new(Looks { file: Arc::clone(&file), seen: Mutex::new(0) });
     let store = file.open_sqlite(observer.clone());
@@ -84,11 +84,11 @@ async fn the_observer_is_told_after_the_commit_and_before_the_caller() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_in_the_files_while_the_store_still_runs() {
+async fn an_acknowledged_change_is_in_the_files() {
     let file = SqliteFile::default();
     let store = file.open(&root_key(), Arc::new(Mirror::default()));
     store.create_key(new_key("ci"), new_call("1"), entry(NOW, "ci")).await.unwrap();
-    // As a process that is killed leaves them.
+    // The files as a killed process leaves them.
     let copy = SqliteFile::default();
     for suffix in ["", "-wal"] {
         let name = |file: &SqliteFile| format!("{}{suffix}", file.path().display());

@@ -1,4 +1,4 @@
-//! Opening files: ours, new ones, and everything else.
+//! Opening databases, new files and anything else.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ fn refusal(path: &Path) -> OpenError {
     }
 }
 
-/// The files of a directory with all that is in them.
+/// The files of a directory with their contents.
 fn contents(directory: &TempDir) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-/// A directory with a database of ours that holds a few keys.
-async fn ours() -> (TempDir, PathBuf) {
+/// A directory with a database of 50 keys.
+async fn database() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gatekey.db");
     let store = open(&path).unwrap();
@@ -48,7 +48,7 @@ async fn ours() -> (TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_new_database_is_whole_private_and_alone_in_its_directory() {
+async fn a_new_database_is_one_complete_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gatekey.db");
     drop(open(&path).unwrap());
@@ -63,10 +63,10 @@ async fn a_new_database_is_whole_private_and_alone_in_its_directory() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_database_and_its_log_are_for_their_owner_alone() {
+async fn only_the_owner_can_read_the_database() {
     use std::os::unix::fs::PermissionsExt;
-    let (directory, path) = ours().await;
-    // As a careless copy leaves it.
+    let (directory, path) = database().await;
+    // As a careless copy does.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let store = open(&path).unwrap();
     store.append_entry(entry(NOW, "log")).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_database_and_its_log_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_program_is_refused_unchanged() {
+async fn a_foreign_database_is_rejected_unchanged() {
     for application_id in [0, 0x1234] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gatekey.db");
@@ -98,8 +98,8 @@ async fn a_database_of_another_program_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_newer_database_is_refused_unchanged() {
-    let (directory, path) = ours().await;
+async fn a_newer_database_is_rejected_unchanged() {
+    let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
     newer.execute_batch("PRAGMA user_version = 7; ALTER TABLE api_key ADD COLUMN colour TEXT").unwrap();
     drop(newer);
@@ -111,12 +111,12 @@ async fn a_newer_database_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_newer_database_whose_version_is_only_in_its_log_is_refused_with_its_log_kept() {
-    let (directory, path) = ours().await;
+async fn a_newer_version_in_the_log_is_rejected() {
+    let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
     newer.execute_batch("PRAGMA user_version = 7").unwrap();
     let log = directory.path().join("gatekey.db-wal");
-    // As after a crash: file and log as they are while the writer is still there.
+    // As after a crash: file and log while the writer still runs.
     let crashed = tempfile::tempdir().unwrap();
     let crashed_path = crashed.path().join("gatekey.db");
     fs::copy(&path, &crashed_path).unwrap();
@@ -129,7 +129,7 @@ async fn a_newer_database_whose_version_is_only_in_its_log_is_refused_with_its_l
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_unchanged() {
+async fn a_file_without_a_database_is_rejected_unchanged() {
     let longer = "x".repeat(10_000);
     for text in ["secret notes", "SQLite format 2\0", "SQLite format 3", &longer] {
         let directory = tempfile::tempdir().unwrap();
@@ -143,8 +143,8 @@ async fn a_file_that_is_no_database_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_truncated_database_is_refused_unchanged() {
-    let (directory, path) = ours().await;
+async fn a_truncated_database_is_rejected_unchanged() {
+    let (directory, path) = database().await;
     let whole = fs::read(&path).unwrap();
     for length in [0, 16, 50, 99, 100, 4095, 4096, 10_000, whole.len() - 4096, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
@@ -159,10 +159,10 @@ async fn a_truncated_database_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_database_with_a_damaged_header_is_refused_unchanged() {
-    let (directory, path) = ours().await;
+async fn a_damaged_header_is_rejected_unchanged() {
+    let (directory, path) = database().await;
     let whole = fs::read(&path).unwrap();
-    // The page size, the file format, the schema's version, the root of the schema.
+    // The page size, the file format, the schema version and the root page of the schema.
     for damaged in [16..18, 21..24, 60..64, 100..4096] {
         let mut bytes = whole.clone();
         bytes[damaged.clone()].fill(0xff);
@@ -177,7 +177,7 @@ async fn a_database_with_a_damaged_header_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_database_is_refused_unchanged() {
+async fn a_log_without_its_database_is_rejected_unchanged() {
     for suffix in ["-wal", "-journal"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gatekey.db");
@@ -190,7 +190,7 @@ async fn a_log_without_its_database_is_refused_unchanged() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_told_with_its_path() {
+async fn a_missing_directory_is_named_in_the_error() {
     let directory = tempfile::tempdir().unwrap();
     let refusal = refusal(&directory.path().join("absent").join("gatekey.db"));
     assert!(matches!(refusal, OpenError::Io { .. }), "{refusal:?}");
@@ -198,7 +198,7 @@ async fn a_missing_directory_is_told_with_its_path() {
 }
 
 #[tokio::test]
-async fn a_draft_that_a_crash_left_is_no_hindrance() {
+async fn a_leftover_draft_does_no_harm() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("gatekey.db");
     let draft = directory.path().join(format!("gatekey.db.new-{}", std::process::id()));
@@ -208,7 +208,7 @@ async fn a_draft_that_a_crash_left_is_no_hindrance() {
 }
 
 #[tokio::test]
-async fn names_that_sqlite_reads_specially_are_just_names() {
+async fn names_special_to_sqlite_are_plain_paths() {
     for name in ["file:memory?mode=memory", ":memory:", "what?.db", "a#b.db", "пусто.db"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);

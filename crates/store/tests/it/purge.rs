@@ -1,4 +1,4 @@
-//! Forgetting what has had its time.
+//! Purging expired data.
 
 use gatekey_core::{
     StoreError,
@@ -10,17 +10,17 @@ use gatekey_credentials::jwt::Algorithm;
 use crate::world::{NOW, World, entry, later, new_call, new_key, rotation_at, token};
 
 for_each_store!(
-    denials_of_expired_tokens_are_forgotten,
-    creates_that_cannot_be_repeated_any_more_are_forgotten,
-    signing_keys_no_longer_published_are_forgotten,
-    secrets_long_expired_are_forgotten_and_the_observer_told,
-    the_last_secret_of_a_key_is_kept_however_old,
-    a_purge_of_nothing_changes_nothing,
+    denials_of_expired_tokens_are_purged,
+    old_creates_are_purged,
+    unpublished_signing_keys_are_purged,
+    purging_secrets_notifies_the_observer,
+    a_purge_keeps_the_last_secret_of_a_key,
+    an_empty_purge_changes_nothing,
 );
 
 const EPOCH: gatekey_core::Timestamp = gatekey_core::Timestamp::from_seconds(0);
 
-async fn denials_of_expired_tokens_are_forgotten(world: &mut World) {
+async fn denials_of_expired_tokens_are_purged(world: &mut World) {
     let key = world.create("ci").await;
     for (jti, seconds) in [("a", 10), ("b", 20)] {
         let denied = token(&key, jti, seconds);
@@ -32,7 +32,7 @@ async fn denials_of_expired_tokens_are_forgotten(world: &mut World) {
     assert_eq!(known.denials[&key.key_id].keys().collect::<Vec<_>>(), ["b"]);
 }
 
-async fn creates_that_cannot_be_repeated_any_more_are_forgotten(world: &mut World) {
+async fn old_creates_are_purged(world: &mut World) {
     let create = async |world: &World| {
         world.store().create_key(new_key("ci"), new_call("request"), entry(NOW, "ci")).await
     };
@@ -43,7 +43,7 @@ async fn creates_that_cannot_be_repeated_any_more_are_forgotten(world: &mut Worl
     assert!(matches!(create(world).await, Err(StoreError::Conflict)));
 }
 
-async fn signing_keys_no_longer_published_are_forgotten(world: &mut World) {
+async fn unpublished_signing_keys_are_purged(world: &mut World) {
     for (kid, until) in [("one", 0), ("two", 50), ("three", 60)] {
         let key = SealedSigningKey {
             kid: kid.to_owned(),
@@ -60,7 +60,7 @@ async fn signing_keys_no_longer_published_are_forgotten(world: &mut World) {
     assert_eq!(world.mirror.known().signing_keys, left);
 }
 
-async fn secrets_long_expired_are_forgotten_and_the_observer_told(world: &mut World) {
+async fn purging_secrets_notifies_the_observer(world: &mut World) {
     world.create("ci").await;
     let other = world.create("other").await;
     for grace in [10, 20] {
@@ -69,16 +69,16 @@ async fn secrets_long_expired_are_forgotten_and_the_observer_told(world: &mut Wo
     }
     let before = world.find("ci").await.unwrap();
     world.purge(later(30), EPOCH, later(10)).await;
-    assert_eq!(world.find("ci").await.as_ref(), Some(&before), "what expires at 10 did not expire before");
+    assert_eq!(world.find("ci").await.as_ref(), Some(&before), "it expires at 10, not before");
     world.purge(later(30), EPOCH, later(20)).await;
     let after = world.find("ci").await.unwrap();
     assert_eq!(after.secrets, before.secrets[1..]);
-    assert_eq!(after.updated_at, before.updated_at, "nobody changed the key");
+    assert_eq!(after.updated_at, before.updated_at, "a purge is no change of the key");
     assert_eq!(world.mirror.key("ci"), Some(after));
     assert_eq!(world.find("other").await, Some(other));
 }
 
-async fn the_last_secret_of_a_key_is_kept_however_old(world: &mut World) {
+async fn a_purge_keeps_the_last_secret_of_a_key(world: &mut World) {
     let key = world.create("ci").await;
     world.rotate("ci", rotation_at(NOW, 10)).await;
     let newest = world.find("ci").await.unwrap().secrets[1].id;
@@ -90,11 +90,11 @@ async fn the_last_secret_of_a_key_is_kept_however_old(world: &mut World) {
     assert_eq!(left.iter().map(|secret| secret.id).collect::<Vec<_>>(), [newest]);
 }
 
-async fn a_purge_of_nothing_changes_nothing(world: &mut World) {
+async fn an_empty_purge_changes_nothing(world: &mut World) {
     let key = world.create("ci").await;
-    let told = world.mirror.changes();
+    let reported = world.mirror.changes();
     world.purge(later(1000), later(1000), later(1000)).await;
     assert_eq!(world.find("ci").await, Some(key));
-    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.mirror.changes(), reported);
     assert_eq!(world.ledger_targets().await, ["ci"]);
 }

@@ -1,4 +1,4 @@
-//! Creating keys, and knowing a repeated Create.
+//! Creating keys, and repeating a create.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use gatekey_credentials::Role;
 use crate::world::{NOW, World, client_id, entry, later, new_call, new_key, new_secret};
 
 for_each_store!(
-    a_created_key_is_found_as_it_was_given,
+    a_created_key_is_found_unchanged,
     an_absent_key_is_none,
-    client_ids_that_differ_in_case_are_different_keys,
-    a_taken_client_id_is_a_conflict_and_leaves_no_trace,
-    the_same_call_again_adds_a_secret_to_the_key,
-    a_repeated_create_is_entered_as_such,
-    a_create_may_be_repeated_as_often_as_the_limit_says,
-    a_call_that_differs_in_anything_is_no_repetition,
-    a_create_of_long_ago_cannot_be_repeated,
-    a_key_made_again_by_another_call_is_a_conflict_for_the_first,
-    a_create_can_still_be_repeated_after_a_restart,
+    client_ids_are_case_sensitive,
+    a_taken_client_id_is_a_conflict,
+    a_repeated_create_adds_a_secret,
+    a_repeated_create_has_its_own_entry,
+    creates_can_be_repeated_up_to_the_limit,
+    a_different_call_is_no_repetition,
+    an_old_create_cannot_be_repeated,
+    a_create_cannot_repeat_onto_a_recreated_key,
+    a_create_can_be_repeated_after_a_restart,
 );
 
-/// Everything that text can do to a statement, a separator or a parser.
+/// Text that can break a statement, a separator or a parser.
 const HOSTILE: &str = "it's \"quoted\" -- %_\\ [\"x\"] ключ 🔑 e\u{301}";
 
 async fn repeat(world: &World, id: &str, call: Replay) -> Result<Created, StoreError> {
@@ -34,7 +34,7 @@ async fn repeat(world: &World, id: &str, call: Replay) -> Result<Created, StoreE
     world.store().create_key(key, call, entry(NOW, "created again")).await
 }
 
-async fn a_created_key_is_found_as_it_was_given(world: &mut World) {
+async fn a_created_key_is_found_unchanged(world: &mut World) {
     let plain = world.create("plain").await;
     assert_eq!(world.find("plain").await, Some(plain.clone()));
     let mut second = new_secret("second");
@@ -100,23 +100,23 @@ async fn an_absent_key_is_none(world: &mut World) {
     assert_eq!(world.find("absent").await, None);
 }
 
-async fn client_ids_that_differ_in_case_are_different_keys(world: &mut World) {
+async fn client_ids_are_case_sensitive(world: &mut World) {
     let (upper, lower) = (world.create("CI").await, world.create("ci").await);
     assert_ne!(upper.key_id, lower.key_id);
     assert_eq!(world.find("CI").await, Some(upper));
     assert_eq!(world.find("Ci").await, None);
 }
 
-async fn a_taken_client_id_is_a_conflict_and_leaves_no_trace(world: &mut World) {
+async fn a_taken_client_id_is_a_conflict(world: &mut World) {
     let key = world.create("ci").await;
-    let told = world.mirror.changes();
+    let reported = world.mirror.changes();
     assert!(matches!(world.create_key(new_key("ci")).await, Err(StoreError::Conflict)));
     assert_eq!(world.find("ci").await, Some(key));
     assert_eq!(world.ledger_targets().await, ["ci"]);
-    assert_eq!(world.mirror.changes(), told);
+    assert_eq!(world.mirror.changes(), reported);
 }
 
-async fn the_same_call_again_adds_a_secret_to_the_key(world: &mut World) {
+async fn a_repeated_create_adds_a_secret(world: &mut World) {
     let call = Replay { entry: entry(later(30), "repeated"), ..new_call("request") };
     let first = repeat(world, "ci", call.clone()).await.unwrap();
     let Created::New(first) = first else { panic!("{first:?}") };
@@ -124,19 +124,19 @@ async fn the_same_call_again_adds_a_secret_to_the_key(world: &mut World) {
     let Created::Replayed(again) = again else { panic!("{again:?}") };
     assert_eq!(again.key_id, first.key_id);
     assert_eq!(again.secrets.len(), 2);
-    assert_eq!(again.secrets[0], first.secrets[0], "the unreceived secret stays");
+    assert_eq!(again.secrets[0], first.secrets[0], "the secret of the lost answer stays valid");
     assert_eq!((again.created_at, again.updated_at, again.epoch), (NOW, later(30), 1));
     assert_eq!(world.find("ci").await, Some(*again));
 }
 
-async fn a_repeated_create_is_entered_as_such(world: &mut World) {
+async fn a_repeated_create_has_its_own_entry(world: &mut World) {
     for _ in 0..2 {
         repeat(world, "ci", new_call("request")).await.unwrap();
     }
     assert_eq!(world.ledger_targets().await, ["created again", "repeated"]);
 }
 
-async fn a_create_may_be_repeated_as_often_as_the_limit_says(world: &mut World) {
+async fn creates_can_be_repeated_up_to_the_limit(world: &mut World) {
     for times in 0..=3 {
         let created = repeat(world, "ci", new_call("request")).await.unwrap();
         let (Created::New(key) | Created::Replayed(key)) = created;
@@ -148,7 +148,7 @@ async fn a_create_may_be_repeated_as_often_as_the_limit_says(world: &mut World) 
     assert_eq!(world.ledger_targets().await.len(), 4);
 }
 
-async fn a_call_that_differs_in_anything_is_no_repetition(world: &mut World) {
+async fn a_different_call_is_no_repetition(world: &mut World) {
     let call = new_call("request");
     repeat(world, "ci", call.clone()).await.unwrap();
     for other in [
@@ -160,11 +160,11 @@ async fn a_call_that_differs_in_anything_is_no_repetition(world: &mut World) {
         let refused = repeat(world, "ci", other).await;
         assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
     }
-    // The same call for another client id is no repetition either, but a key of its own.
+    // The same call for another client id creates another key.
     assert!(matches!(repeat(world, "cd", call).await, Ok(Created::New(_))));
 }
 
-async fn a_create_of_long_ago_cannot_be_repeated(world: &mut World) {
+async fn an_old_create_cannot_be_repeated(world: &mut World) {
     repeat(world, "ci", new_call("request")).await.unwrap();
     let late = Replay { since: NOW.after(Duration::from_micros(1)), ..new_call("request") };
     assert!(matches!(repeat(world, "ci", late).await, Err(StoreError::Conflict)));
@@ -172,7 +172,7 @@ async fn a_create_of_long_ago_cannot_be_repeated(world: &mut World) {
     assert!(matches!(repeat(world, "ci", in_time).await, Ok(Created::Replayed(_))));
 }
 
-async fn a_key_made_again_by_another_call_is_a_conflict_for_the_first(world: &mut World) {
+async fn a_create_cannot_repeat_onto_a_recreated_key(world: &mut World) {
     repeat(world, "ci", new_call("first")).await.unwrap();
     world.store().delete_key(&client_id("ci"), entry(NOW, "ci")).await.unwrap();
     repeat(world, "ci", new_call("second")).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_key_made_again_by_another_call_is_a_conflict_for_the_first(world: &mu
     assert_eq!(world.find("ci").await.unwrap().secrets.len(), 1);
 }
 
-async fn a_create_can_still_be_repeated_after_a_restart(world: &mut World) {
+async fn a_create_can_be_repeated_after_a_restart(world: &mut World) {
     repeat(world, "ci", new_call("request")).await.unwrap();
     world.reopen().await;
     assert!(matches!(repeat(world, "ci", new_call("request")).await, Ok(Created::Replayed(_))));

@@ -1,4 +1,4 @@
-//! Signing keys and sealed bytes.
+//! Rotating and retiring signing keys.
 
 use gatekey_core::signing_key::{SealedSigningKey, SigningKeyRetired};
 use gatekey_credentials::jwt::Algorithm;
@@ -6,12 +6,10 @@ use gatekey_credentials::jwt::Algorithm;
 use crate::world::{NOW, World, entry, later};
 
 for_each_store!(
-    the_newest_signing_key_signs_and_the_others_are_published_for_a_while,
-    signing_keys_are_told_whole_and_in_order,
-    signing_keys_are_known_after_a_restart,
-    a_key_that_signs_no_more_can_be_retired_before_its_time,
-    sealed_bytes_are_found_under_their_name,
-    sealed_bytes_take_the_place_of_earlier_ones,
+    replaced_signing_keys_stay_published_for_a_while,
+    signing_keys_are_reported_in_order,
+    signing_keys_survive_a_restart,
+    a_replaced_signing_key_can_be_retired_early,
 );
 
 fn signing_key(kid: &str, algorithm: Algorithm, seconds: u64) -> SealedSigningKey {
@@ -28,7 +26,7 @@ async fn rotate(world: &World, key: SealedSigningKey, until: u64) {
     world.store().rotate_signing_key(key, later(until), entry(NOW, "rotated")).await.unwrap();
 }
 
-async fn the_newest_signing_key_signs_and_the_others_are_published_for_a_while(world: &mut World) {
+async fn replaced_signing_keys_stay_published_for_a_while(world: &mut World) {
     assert_eq!(world.store().signing_keys().await.unwrap(), []);
     rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
     rotate(world, signing_key("two", Algorithm::RS256, 1), 101).await;
@@ -42,23 +40,23 @@ async fn the_newest_signing_key_signs_and_the_others_are_published_for_a_while(w
     assert_eq!(world.ledger_targets().await, ["rotated"; 3]);
 }
 
-async fn signing_keys_are_told_whole_and_in_order(world: &mut World) {
-    // The same instant and names against the alphabet: the order is that of making.
+async fn signing_keys_are_reported_in_order(world: &mut World) {
+    // Created at the same time, with ids not in alphabetical order.
     for kid in ["b", "a", "c"] {
         rotate(world, signing_key(kid, Algorithm::ES256, 0), 100).await;
     }
-    let told = world.mirror.known().signing_keys.clone();
-    assert_eq!(told, world.store().signing_keys().await.unwrap());
-    assert_eq!(told.iter().map(|key| &*key.kid).collect::<Vec<_>>(), ["b", "a", "c"]);
+    let reported = world.mirror.known().signing_keys.clone();
+    assert_eq!(reported, world.store().signing_keys().await.unwrap());
+    assert_eq!(reported.iter().map(|key| &*key.kid).collect::<Vec<_>>(), ["b", "a", "c"]);
 }
 
-async fn signing_keys_are_known_after_a_restart(world: &mut World) {
+async fn signing_keys_survive_a_restart(world: &mut World) {
     rotate(world, signing_key("one", Algorithm::EdDSA, 0), 100).await;
     world.reopen().await;
     assert_eq!(world.mirror.known().signing_keys, [signing_key("one", Algorithm::EdDSA, 0)]);
 }
 
-async fn a_key_that_signs_no_more_can_be_retired_before_its_time(world: &mut World) {
+async fn a_replaced_signing_key_can_be_retired_early(world: &mut World) {
     rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
     rotate(world, signing_key("two", Algorithm::ES256, 1), 5000).await;
     let retire = async |kid: &str| world.store().retire_signing_key(kid, entry(later(9), kid)).await.unwrap();
@@ -73,20 +71,4 @@ async fn a_key_that_signs_no_more_can_be_retired_before_its_time(world: &mut Wor
     world.store().retire_signing_key("one", later_still).await.unwrap();
     assert_eq!(world.store().signing_keys().await.unwrap()[0].published_until, Some(later(9)));
     assert_eq!(world.ledger_targets().await, ["rotated", "rotated", "one", "one"]);
-}
-
-async fn sealed_bytes_are_found_under_their_name(world: &mut World) {
-    world.store().put_sealed("ca", vec![0, 1, 255]).await.unwrap();
-    world.store().put_sealed("", Vec::new()).await.unwrap();
-    assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![0, 1, 255]));
-    assert_eq!(world.store().find_sealed("").await.unwrap(), Some(Vec::new()));
-    assert_eq!(world.store().find_sealed("CA").await.unwrap(), None);
-}
-
-async fn sealed_bytes_take_the_place_of_earlier_ones(world: &mut World) {
-    for bytes in [vec![1], vec![2, 3]] {
-        world.store().put_sealed("ca", bytes).await.unwrap();
-    }
-    world.reopen().await;
-    assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![2, 3]));
 }

@@ -1,0 +1,6 @@
+//! Keys and their secrets.
+
+mod change;
+mod create;
+mod list;
+mod secrets;
