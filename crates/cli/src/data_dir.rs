@@ -94,7 +94,8 @@ impl DataDir {
         if let Some(keys) = read_root_keys(file)? {
             return Ok(KeptRootKey::with(file, &keys));
         }
-        // A write-ahead log without its database needs the old root key once the database is restored.
+        // A write-ahead log without its database needs the old root key once the database is
+        // restored.
         if self.database().try_exists()? || self.file("gatekey.db-wal").try_exists()? {
             bail!(
                 "the root key {shown} is missing, so the data in {} cannot be decrypted; restore the file from your \
@@ -232,8 +233,8 @@ fn write_as(
     File::open(directory)?.sync_all()
 }
 
-/// A new file that only its owner can read. It has a temporary name until it is finished, and is removed if
-/// it is dropped before.
+/// A new file that only its owner can read. It has a temporary name until it is finished, and is
+/// removed if it is dropped before.
 pub(crate) struct NewFile {
     path: PathBuf,
     temporary: PathBuf,

@@ -22,13 +22,14 @@ const MAX_WAITING_BYTES: usize = 64 * 1024;
 /// The variable that filters what is logged.
 pub(crate) const FILTER_VARIABLE: &str = "GATEKEY_LOG";
 
-/// Starts logging, filtered by `GATEKEY_LOG` or by `default_level`. Dropping the guard writes the lines
-/// that still wait.
+/// Starts logging, filtered by `GATEKEY_LOG` or by `default_level`. Dropping the guard writes the
+/// lines that still wait.
 pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_level));
     let lines = Lines::default();
     let (background, guarded) = (lines.clone(), lines.clone());
-    // Without the thread, lines are written once there are many of them, and when the guard is dropped.
+    // Without the thread, lines are written once there are many of them, and when the guard is
+    // dropped.
     let _ =
         std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_forever());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
@@ -46,8 +47,8 @@ pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
     Guard { lines: guarded, text }
 }
 
-/// Logs every panic of the process as one line with credentials redacted. Rust's own hook would print the
-/// message as it is.
+/// Logs every panic of the process as one line with credentials redacted. Rust's own hook would
+/// print the message as it is.
 pub(crate) fn report_panics() {
     panic::set_hook(Box::new(report));
 }
@@ -125,8 +126,8 @@ impl RequestLog for AsJson {
     }
 }
 
-/// Writes a line without a serializer, which would check every byte for characters to escape. Only three
-/// texts can contain some.
+/// Writes a line without a serializer, which would check every byte for characters to escape. Only
+/// three texts can contain some.
 fn write_line(lines: &mut Vec<u8>, timestamp: &str, line: &RequestLine<'_>) -> io::Result<()> {
     lines.extend_from_slice(br#"{"timestamp":""#);
     lines.extend_from_slice(timestamp.as_bytes());
@@ -164,8 +165,8 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-/// Lines that wait to be written to standard error. Writing each line by itself would cost every request
-/// a system call and a wake-up of the reader, so lines wait up to [`MAX_DELAY`] for others.
+/// Lines that wait to be written to standard error. Writing each line by itself would cost every
+/// request a system call and a wake-up of the reader, so lines wait up to [`MAX_DELAY`] for others.
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Vec<u8>>, Condvar)>);
 
@@ -184,8 +185,8 @@ impl Lines {
 
     fn flush_all(&self) {
         let mut waiting = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Writing under the lock keeps lines in order. If the reader is slow, requests wait instead of
-        // filling the memory.
+        // Writing under the lock keeps lines in order. If the reader is slow, requests wait instead
+        // of filling the memory.
         let _ = stderr().write_all(&waiting);
         waiting.clear();
     }

@@ -69,8 +69,8 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the newest wanted entries in their order. Reads the ledger from its beginning unless `all`
-/// entries are wanted.
+/// Returns the newest wanted entries in their order. Reads the ledger from its beginning unless
+/// `all` entries are wanted.
 async fn newest(
     administration: &Administration,
     limit: usize,

@@ -1,4 +1,4 @@
-//! `gatekey quickstart`: the main job, told step by step.
+//! `gatekey quickstart`: serves, and goes through the life of a key step by step.
 
 use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
 
@@ -25,11 +25,12 @@ use crate::{
 };
 
 const KEY: &str = "ci-pipeline";
-/// What the tour remembers, so that it can be run again: the secret of `admin`, for its owner's eyes alone.
+/// The file with the secret of `admin`, so that quickstart can run again. Only its owner can read
+/// it.
 const ADMIN_SECRET: &str = "admin.secret";
 const GRACE: Duration = Duration::from_hours(24);
 
-/// Serves, shows the main job, and tells how Flyte's own tools do it.
+/// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let logging = logging::start(LogFormat::Auto, "warn");
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
@@ -77,7 +78,8 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     }
 }
 
-/// Where it was told to, or on 443 where that may be bound: keys for Flyte's tools must carry no port.
+/// Listens on the given address, or on port 443 where that is allowed: Flyte's tools need keys
+/// without a port.
 async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     if let Some(address) = asked {
         return running::bind(address, "--listen").await;
@@ -92,7 +94,7 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     }
 }
 
-/// The main job; gives the secret of the key that is left.
+/// Goes through the steps. Returns the secret of the key that is left.
 async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
     let admin = admin_client(running).await?;
 
@@ -126,13 +128,13 @@ async fn tour(running: &Running) -> anyhow::Result<PlainSecret> {
     let rotated = rotate(&key, KEY).await?;
     step("The key rotated its own secret; the old one stays valid for 24 hours")?;
 
-    refuse_deleted(running, &admin).await?;
+    reject_deleted(running, &admin).await?;
     Ok(PlainSecret::new(rotated.client_secret()))
 }
 
-/// Creates, deletes and is refused a throw-away key.
-async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()> {
-    // A name of its own, for there may be keys of any other.
+/// Shows that a deleted key is rejected.
+async fn reject_deleted(running: &Running, admin: &Client) -> anyhow::Result<()> {
+    // A random name, because any other may be taken.
     let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&running.app.env));
     let created = ApiKey::create(admin, &name).await?;
     let client = client(running, &name, &PlainSecret::new(created.client_secret()))?;
@@ -144,11 +146,11 @@ async fn refuse_deleted(running: &Running, admin: &Client) -> anyhow::Result<()>
             Ok(())
         }
         Err(error) => Err(error.into()),
-        Ok(_) => anyhow::bail!("a deleted key was still accepted; please report this"),
+        Ok(_) => anyhow::bail!("the server accepted a deleted key; please report this"),
     }
 }
 
-/// The tour's admin key: a new one, or the one that it remembers.
+/// Returns a client with the admin key: the one of an earlier run, or a new one.
 async fn admin_client(running: &Running) -> anyhow::Result<Client> {
     let file = running.data_dir.file(ADMIN_SECRET);
     if let Ok(secret) = fs::read_to_string(&file).map(Zeroizing::new) {
@@ -177,7 +179,7 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
     let options = |grace| RotateOptions { grace, label: Some("quickstart".to_owned()), expires_at: None };
     match ApiKey::rotate(client, client_id, options(GRACE)).await {
-        // Too many secrets, after many tours within a day.
+        // The key has the maximum number of secrets after several runs within a day.
         Err(error) if error.is_failed_precondition() => {
             ApiKey::rotate(client, client_id, options(Duration::ZERO)).await
         }
@@ -197,7 +199,7 @@ fn step(text: &str) -> io::Result<()> {
     say!("{} {text}", output::done_mark())
 }
 
-/// Lines to copy, true for the port there is.
+/// Prints lines to paste, which depend on the port.
 fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result<()> {
     let endpoint = running.app.config.server.endpoint();
     let credentials = Credentials {
@@ -236,7 +238,7 @@ fn print_instructions(running: &Running, secret: &PlainSecret) -> anyhow::Result
     Ok(())
 }
 
-/// This program, as it was called: it need not be on PATH.
+/// This program as it was called, because it need not be on `PATH`.
 fn program() -> String {
     let called = std::env::args().next().unwrap_or_else(|| "gatekey".to_owned());
     output::shell_quoted(&called)

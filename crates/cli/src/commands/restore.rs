@@ -119,8 +119,8 @@ fn refused(error: &BackupError, file: &Path) -> anyhow::Error {
     Coded { code, message: format!("{} was not restored: {error}", file.display()) }.into()
 }
 
-/// A data directory with a staging directory, where no server looks for a database. Dropping it before it is
-/// finished removes everything that was created.
+/// A data directory with a staging directory, where no server looks for a database. Dropping it
+/// before it is finished removes everything that was created.
 struct NewDirectory {
     data_dir: DataDir,
     staging: PathBuf,
@@ -187,8 +187,9 @@ fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     }
 }
 
-/// Raises every key's epoch to the present microsecond. That is beyond the epoch of any token, including
-/// those from after the backup: an epoch is raised by one at a time, and never a million times a second.
+/// Raises every key's epoch to the present microsecond. That is beyond the epoch of any token,
+/// including those from after the backup: an epoch is raised by one at a time, and never a million
+/// times a second.
 async fn revoke_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
     let env = Env::system();
     let store = SqliteStore::open(database, root_key, Arc::<Directory>::default())?;
@@ -198,7 +199,8 @@ async fn revoke_tokens(database: &Path, root_key: &RootKey, created_at: Timestam
     let entry = NewEntry::new(now, &caller, Action::StoreRestore { backup_of: &backup_of }, "store");
     let least = u64::try_from(now.as_micros()).context("this machine's clock is before 1970")?;
     let keys = store.raise_epochs(least, entry).await?;
-    // A server refuses a database from before the root key's newest version; a restore is allowed to use one.
+    // A server refuses a database from before the root key's newest version; a restore is allowed
+    // to use one.
     if root_key.is_newer_than_store() {
         root_key.rotate(&store, &env, &caller).await?;
     }

@@ -22,7 +22,8 @@ use crate::{
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let variables = super::trace_variables(arguments.traces)?;
     let settings = arguments.settings.read()?;
-    // Checked before anything changes on disk. With port 0, what depends on the port is checked again below.
+    // Checked before anything changes on disk. With port 0, what depends on the port is checked
+    // again below.
     let config = running::resolve(&settings, settings.listen())?;
     let logging = logging::start(config.log.format, "info");
     for deprecated in settings.flat_names() {
@@ -75,7 +76,7 @@ fn traces(
     started.map(Some).map_err(|invalid| exit::usage(settings.locate(invalid).to_string()))
 }
 
-/// Drains, unless told to stop once more.
+/// Drains connections, until a second signal.
 pub(crate) async fn stop(running: Running, mut signals: StopSignals) {
     tokio::select! {
         () = running.stop() => {}
@@ -83,19 +84,18 @@ pub(crate) async fn stop(running: Running, mut signals: StopSignals) {
     }
 }
 
-/// SIGTERM and SIGINT: caught before anybody is told that the server serves, so that none of them kills it.
+/// SIGTERM and SIGINT. They must be caught before the server reports that it is ready, so that
+/// neither kills it.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// Catches them from now on.
     pub(crate) fn catch() -> anyhow::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them.
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -13,8 +13,8 @@ use crate::args::Format;
 pub(crate) enum Notation {
     /// Indented by two spaces.
     Json,
-    /// One document with one line per scalar. A string is quoted if any YAML reader could take it for
-    /// another type.
+    /// One document with one line per scalar. A string is quoted if any YAML reader could take it
+    /// for another type.
     Yaml,
 }
 
@@ -34,7 +34,8 @@ impl Notation {
         Ok(say!("{}", self.text(value)?)?)
     }
 
-    /// Prints values as one list, each as it arrives, so that memory use does not grow with the list.
+    /// Prints values as one list, each as it arrives, so that memory use does not grow with the
+    /// list.
     pub(crate) async fn print_list<T: Serialize>(
         self,
         values: impl Stream<Item = Result<T, Error>>,

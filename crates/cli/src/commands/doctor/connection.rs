@@ -91,7 +91,8 @@ impl Target {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The host, with the port unless it is the scheme's default, as encoded credentials name a server.
+    /// The host, with the port unless it is the scheme's default, as encoded credentials name a
+    /// server.
     pub(super) fn endpoint(&self) -> &str {
         self.issuer().split_once("://").map_or("", |(_, endpoint)| endpoint)
     }

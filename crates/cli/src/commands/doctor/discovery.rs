@@ -96,7 +96,8 @@ fn check_token_endpoint(target: &Target, token_endpoint: &str) -> Result<(), Str
     Err(format!("the token endpoint {token_endpoint:?} is not below {:?}", target.issuer()))
 }
 
-/// Returns the header that clients send tokens in. flyte 2 fails on an empty one, gRPC on upper case.
+/// Returns the header that clients send tokens in. flyte 2 fails on an empty one, gRPC on upper
+/// case.
 fn metadata_key(value: &Value) -> Result<&str, String> {
     let key = value.as_str().unwrap_or_default();
     if key.is_empty() {

@@ -144,7 +144,8 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
     }
 }
 
-/// Checks that both protocols are offered: gRPC needs HTTP/2, token requests of Flyte's clients HTTP/1.1.
+/// Checks that both protocols are offered: gRPC needs HTTP/2, token requests of Flyte's clients
+/// HTTP/1.1.
 pub(super) async fn offered_protocols(target: &Target) -> Step {
     const NAME: &str = "ALPN";
     let (h2, http1) = (offers(target, "h2").await, offers(target, "http/1.1").await);
