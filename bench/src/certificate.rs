@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use gatekey_server::tls::{self, ServedCertificate};
+use gatekey_listener::tls::{self, ServedCertificate};
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate and its private key, in files.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use axum::{Router, body::Body, extract::State, http::header, response::IntoResponse, routing::any};
 use clap::Args;
 use gatekey_credentials::jwt::{self, Algorithm, SigningKey, VerifyingKey};
-use gatekey_server::serve::{Acceptor, serve};
+use gatekey_listener::{Listener, serve};
 use http_body_util::BodyExt as _;
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
@@ -110,7 +110,7 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let router = Router::new().fallback(any(handle)).with_state(Arc::new(floor));
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?);
-    let acceptor = Acceptor { listener, tls, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let acceptor = Listener { socket: listener, tls, only_from: Vec::new(), drain: Duration::from_secs(1) };
     serve(acceptor, router, std::future::pending()).await;
     Ok(())
 }

@@ -30,14 +30,8 @@ use gatekey_core::{
     token::TokenError,
 };
 use gatekey_credentials::{Role, Secret};
-use gatekey_server::{
-    App,
-    app::Memory,
-    config::Settings,
-    router,
-    serve::{Acceptor, serve},
-    telemetry::NoRequestLog,
-};
+use gatekey_listener::{Listener, serve};
+use gatekey_server::{App, app::Memory, config::Settings, router, telemetry::NoRequestLog};
 use gatekey_store::SqliteStore;
 use tokio::net::TcpListener;
 
@@ -259,7 +253,8 @@ async fn the_response_time_over_http_is_printed() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let acceptor =
+        Listener { socket: listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
     let serving = tokio::spawn(serve(acceptor, router::service(&app), async {
         let _ = stopped.await;
     }));

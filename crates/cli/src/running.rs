@@ -12,14 +12,16 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use gatekey_core::{Actor, Caller, Env, StoreError, signing_key::KeyRingError};
+use gatekey_listener::{
+    Listener, serve,
+    tls::{self, PrivateCa, Reload, ServedCertificate},
+};
 use gatekey_server::{
     App, Config, admin,
     app::Memory,
     config::{InvalidSetting, Origin, Settings, TlsMode, setting},
     control, maintenance, router,
-    serve::{self, Acceptor},
     telemetry::{RequestLog, Traces},
-    tls::{self, PrivateCa, ServedCertificate, reload::Reload},
 };
 use gatekey_store::SqliteStore;
 use serde::{Deserialize, Serialize};
@@ -230,16 +232,13 @@ impl Opened {
         }
         if let Some(listener) = admin {
             // It answers until all else has been drained: a probe is told that the server is stopping.
-            let acceptor = Acceptor { listener, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
-            background.push(tokio::spawn(serve::serve(
-                acceptor,
-                admin::router(&app),
-                std::future::pending(),
-            )));
+            let acceptor =
+                Listener { socket: listener, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
+            background.push(tokio::spawn(serve(acceptor, admin::router(&app), std::future::pending())));
         }
         let (stop, stopped) = oneshot::channel::<()>();
-        let acceptor = Acceptor { listener, tls: acceptor, only_from, drain: DRAIN };
-        let serving = tokio::spawn(serve::serve(acceptor, router::service(&app), async move {
+        let acceptor = Listener { socket: listener, tls: acceptor, only_from, drain: DRAIN };
+        let serving = tokio::spawn(serve(acceptor, router::service(&app), async move {
             let _ = stopped.await;
         }));
         tracing::info!(
@@ -382,7 +381,7 @@ fn secure(app: &App, ca: Option<PrivateCa>) -> anyhow::Result<Secured> {
         (TlsMode::PrivateCa, Some(ca)) => {
             let leaf = ca.issue_leaf(&app.env)?;
             let served = Arc::new(ServedCertificate::new(leaf.chain, &leaf.key)?);
-            let renewal = maintenance::Renewal { ca, served: served.clone(), ends_at: leaf.ends_at };
+            let renewal = maintenance::Renewal { ca, served: served.clone(), expires_at: leaf.expires_at };
             (served, Some(renewal), None)
         }
     };

@@ -14,7 +14,6 @@
 //! - [`control`], [`backup`]: local administration while the server runs.
 //! - [`maintenance`]: periodic jobs.
 //! - [`config`]: the settings, and how they are checked.
-//! - [`serve`], [`tls`]: the accept loop, and certificates.
 
 pub mod admin;
 pub mod app;
@@ -24,7 +23,6 @@ pub mod config;
 pub mod control;
 pub mod endpoint;
 pub mod endpoints;
-mod frame_deadline;
 pub mod maintenance;
 pub mod metadata;
 pub mod oauth;
@@ -32,10 +30,8 @@ pub mod openapi;
 pub mod path;
 pub mod router;
 pub mod rpc;
-pub mod serve;
 pub mod server;
 pub mod telemetry;
-pub mod tls;
 pub mod user_info;
 
 pub use app::App;

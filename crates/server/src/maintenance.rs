@@ -10,10 +10,9 @@ use gatekey_core::{
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
-use crate::{
-    App,
-    tls::{PrivateCa, ServedCertificate, private_ca},
-};
+use gatekey_listener::tls::{PrivateCa, ServedCertificate, private_ca};
+
+use crate::App;
 
 /// How often uses of secrets are written.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -29,7 +28,7 @@ pub struct Renewal {
     /// What is served.
     pub served: Arc<ServedCertificate>,
     /// When what is served ends.
-    pub ends_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// Runs until its task is dropped. Call [`flush`] after that.
@@ -124,12 +123,12 @@ pub async fn log_ledger_head(app: &App) {
 }
 
 fn renew(app: &App, renewal: &mut Renewal) {
-    if app.env.now().after(private_ca::RENEW_BEFORE) < renewal.ends_at {
+    if app.env.now().after(private_ca::RENEW_BEFORE) < renewal.expires_at {
         return;
     }
     let renewed = renewal.ca.issue_leaf(&app.env).and_then(|leaf| {
         renewal.served.replace(leaf.chain, &leaf.key)?;
-        renewal.ends_at = leaf.ends_at;
+        renewal.expires_at = leaf.expires_at;
         Ok(())
     });
     match renewed {

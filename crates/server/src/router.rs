@@ -10,8 +10,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
+use gatekey_listener::RequestService;
 use serde_json::json;
-use tower::{Service, ServiceExt as _, service_fn};
+use tower::{ServiceExt as _, service_fn};
 
 use crate::{
     App, authenticate,
@@ -31,9 +32,7 @@ pub fn routes() -> impl Iterator<Item = Route> {
 }
 
 /// Returns the service of the public listener: the router, observed by telemetry.
-pub fn service(
-    app: &App,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {
+pub fn service(app: &App) -> impl RequestService + use<> {
     let router = router(app);
     let guarded = service_fn(move |request| guard(router.clone(), request));
     app.telemetry.clone().observe(guarded)

@@ -1,6 +1,6 @@
-//! Certificates: from files, or from a private CA of the server's own.
+//! The certificate that is served, and the TLS configuration around it.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -11,48 +11,9 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-pub mod private_ca;
-pub mod reload;
+use super::error::TlsError;
 
-pub use private_ca::PrivateCa;
-
-/// Why there is no certificate to serve with.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{path} cannot be read: {cause}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// Why.
-        cause: io::Error,
-    },
-    /// A file is not PEM of the expected kind.
-    #[error("{path} holds no {expected} in PEM")]
-    NotPem {
-        /// The file.
-        path: String,
-        /// What should be in it.
-        expected: &'static str,
-    },
-    /// Certificate and key do not fit, or TLS refuses them.
-    #[error("certificate and key are unusable: {0}")]
-    Unusable(#[from] rustls::Error),
-    /// The private CA could not sign.
-    #[error("the private CA cannot sign: {0}")]
-    Signing(#[from] rcgen::Error),
-    /// The private CA's key is sealed under another root key.
-    #[error(transparent)]
-    Sealed(#[from] gatekey_core::root_key::CannotOpen),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] gatekey_core::StoreError),
-    /// What is stored of the private CA is not what this program writes.
-    #[error("the stored private CA is corrupt")]
-    Corrupt,
-}
-
-/// The certificate that is served now; it can be replaced while connections come in.
+/// The certificate that is served. It can be replaced while connections arrive.
 #[derive(Debug)]
 pub struct ServedCertificate(ArcSwap<CertifiedKey>);
 
@@ -60,15 +21,15 @@ impl ServedCertificate {
     /// Serves a certificate chain with its private key.
     ///
     /// # Errors
-    /// When they do not fit.
+    /// When they do not match.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<Self, TlsError> {
         Ok(Self(ArcSwap::from_pointee(certified(chain, key)?)))
     }
 
-    /// Serves another chain from now on.
+    /// Replaces the chain for new connections.
     ///
     /// # Errors
-    /// When chain and key do not fit; then the earlier one stays.
+    /// When chain and key do not match; then the earlier chain stays.
     pub fn replace(
         &self,
         chain: Vec<CertificateDer<'static>>,
@@ -98,7 +59,7 @@ fn certified(
 /// Reads a chain and its private key from PEM files.
 ///
 /// # Errors
-/// When a file cannot be read or holds something else.
+/// When a file cannot be read or contains something else.
 pub fn read_files(
     cert: &Path,
     key: &Path,
@@ -115,11 +76,11 @@ pub fn read_files(
     Ok((chain, key))
 }
 
-/// TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1: gRPC clients need the one, public clients' token requests the
-/// other.
+/// Configures TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1: gRPC clients need HTTP/2, the token requests
+/// of public clients HTTP/1.1.
 ///
 /// # Errors
-/// When the cryptographic library offers no such protocol version.
+/// When the cryptographic library does not support these versions.
 pub fn server_config(certificate: Arc<ServedCertificate>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

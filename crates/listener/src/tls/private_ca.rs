@@ -1,8 +1,9 @@
 //! [`PrivateCa`]: the certificate authority of a server that was given no certificate.
 //!
-//! Its certificate is constrained to the server's own host names, so that trusting it trusts no other host.
-//! Addresses are not constrained: `BoringSSL`, which gRPC clients use, refuses every chain with such a
-//! constraint. CA and leaf pass `openssl verify -x509_strict` and Python 3.13's default context.
+//! Its certificate is constrained to the server's own host names, so that trusting it trusts no
+//! other host. Addresses are not constrained: `BoringSSL`, which gRPC clients use, refuses every
+//! chain that constrains them. CA and leaf pass `openssl verify -x509_strict` and the default
+//! context of Python 3.13.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -15,21 +16,21 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::TlsError;
+use super::error::TlsError;
 
 /// The name under which the CA is sealed in the store.
 const SEALED_NAME: &str = "private ca";
 const CA_LIFETIME: Duration = Duration::from_hours(87600);
-/// The longest that clients accept of a leaf is 398 days; renewal comes long before.
+/// Clients accept at most 398 days for a leaf.
 const LEAF_LIFETIME: Duration = Duration::from_hours(2160);
-/// How long before its end the leaf should be renewed.
+/// The leaf is renewed this long before it expires.
 pub const RENEW_BEFORE: Duration = Duration::from_hours(720);
 
-/// How far certificates are dated back: a client whose clock is late, or the server's own clock once it is set right,
-/// must not find them of the future.
+/// How far certificates are backdated. They must not start in the future for a client whose clock is
+/// late, or once the server's own clock is corrected.
 const BACKDATED: Duration = CLOCK_ERROR;
 
-/// What is sealed in the store.
+/// The CA as the store keeps it, sealed.
 #[derive(Serialize, Deserialize)]
 struct Sealed {
     common_name: String,
@@ -46,22 +47,20 @@ pub struct PrivateCa {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A leaf of the CA, to serve with.
+/// A certificate of the CA for the server.
 pub struct Leaf {
-    /// The leaf alone: clients have the CA.
+    /// Only the leaf: clients have the CA.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Its private key.
     pub key: PrivateKeyDer<'static>,
-    /// When it ends.
-    pub ends_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 impl PrivateCa {
-    /// The stored CA, or a new one when there is none, when it ends within the life of a leaf, or when it is
-    /// not for all of these host names and addresses.
+    /// Returns the stored CA. Creates one when there is none, when it expires within the lifetime of
+    /// a leaf, or when it lacks one of these host names and addresses.
     ///
     /// # Errors
-    /// When the store fails or the stored CA does not open under the root key.
+    /// When the store fails or the root key does not decrypt the stored CA.
     pub async fn ensure(
         store: &dyn Store,
         root_key: &RootKey,
@@ -75,16 +74,17 @@ impl PrivateCa {
                 return Self::open(&stored);
             }
             tracing::warn!(
-                "the server's names have changed or its private CA is about to end: clients must trust the new ca.pem"
+                "replacing the private CA: it is about to expire, or the server's names have changed; clients must \
+                 trust the new ca.pem"
             );
         }
-        let made = Self::make(env, names)?;
-        let plain = Zeroizing::new(serde_json::to_vec(&made).map_err(|_| TlsError::Corrupt)?);
+        let created = Self::create(env, names)?;
+        let plain = Zeroizing::new(serde_json::to_vec(&created).map_err(|_| TlsError::Corrupt)?);
         store.put_sealed(SEALED_NAME, root_key.seal(env, SEALED_NAME, &plain)).await?;
-        Self::open(&made)
+        Self::open(&created)
     }
 
-    /// The CA's certificate, PEM.
+    /// Returns the CA's certificate in PEM format.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
@@ -92,18 +92,18 @@ impl PrivateCa {
     /// Signs a leaf for all names of the CA.
     ///
     /// # Errors
-    /// When the cryptographic library refuses.
+    /// When the cryptographic library fails.
     pub fn issue_leaf(&self, env: &Env) -> Result<Leaf, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = env.now();
-        let ends_at = now.after(LEAF_LIFETIME);
+        let expires_at = now.after(LEAF_LIFETIME);
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished_name("Gatekey server");
         params.subject_alt_names =
             self.names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.serial_number = Some(serial_number(env));
         params.not_before = date(now.before(BACKDATED));
-        params.not_after = date(ends_at);
+        params.not_after = date(expires_at);
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -112,16 +112,16 @@ impl PrivateCa {
         Ok(Leaf {
             chain: vec![certificate.der().clone()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            ends_at,
+            expires_at,
         })
     }
 
-    fn make(env: &Env, names: BTreeSet<String>) -> Result<Sealed, TlsError> {
+    fn create(env: &Env, names: BTreeSet<String>) -> Result<Sealed, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = env.now();
         let ends_at = now.after(CA_LIFETIME);
         let serial_number = serial_number(env);
-        // Two CAs of two data directories must not share a subject, or a trust store holds them for one.
+        // A trust store confuses two CAs that share a subject.
         let common_name = format!("Gatekey private CA {}", Hex(&serial_number.to_bytes()[..4]));
         let mut params = ca_params(&common_name);
         params.serial_number = Some(serial_number);
@@ -151,7 +151,7 @@ impl PrivateCa {
     }
 }
 
-/// What a CA's certificate and its leaves' references to it have in common.
+/// The parameters that the CA's certificate and the issuer of its leaves share.
 fn ca_params(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished_name(common_name);
@@ -175,14 +175,14 @@ fn alternative_name(name: &str) -> Result<SanType, rcgen::Error> {
     }
 }
 
-/// The constraint for a host name; none for an address.
+/// Returns the constraint for a host name; `None` for an address.
 fn subtree(name: &str) -> Option<GeneralSubtree> {
     name.parse::<IpAddr>().is_err().then(|| GeneralSubtree::DnsName(name.to_owned()))
 }
 
 fn serial_number(env: &Env) -> SerialNumber {
     let mut bytes: [u8; 16] = env.random();
-    // Positive and without a leading zero byte, as RFC 5280 section 4.1.2.2 wants it.
+    // Positive and without a leading zero byte (RFC 5280 section 4.1.2.2).
     bytes[0] = bytes[0] & 0x7f | 0x40;
     SerialNumber::from_slice(&bytes)
 }

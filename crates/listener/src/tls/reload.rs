@@ -1,0 +1,80 @@
+//! [`Reload`]: serves changed certificate files without a restart.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    certificate::{ServedCertificate, read_files},
+    error::TlsError,
+};
+
+/// How often the files are checked, which costs two calls of `stat`. Watching them would need a
+/// library, and miss changes behind the symbolic links by which Kubernetes swaps secrets.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The files of a certificate, and where it is served.
+pub struct Reload {
+    /// The chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    pub served: Arc<ServedCertificate>,
+}
+
+/// Modification time, length and inode: one of them changes when a file is written or replaced.
+type Version = Option<(SystemTime, u64, u64)>;
+
+fn version(path: &Path) -> Version {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+impl Reload {
+    /// Loads the files whenever they change and whenever `requests` has a message, until the task
+    /// is dropped. A failure is logged, and the earlier certificate stays.
+    pub async fn run(self, mut requests: mpsc::Receiver<()>) {
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut loaded = self.versions();
+        loop {
+            let requested = tokio::select! {
+                _ = checks.tick() => false,
+                Some(()) = requests.recv() => true,
+            };
+            // Taken before the files are read, so that the next check sees a change in between.
+            let versions = self.versions();
+            if !requested && versions == loaded {
+                continue;
+            }
+            loaded = versions;
+            match self.load() {
+                Ok(()) => tracing::info!(cert = %self.cert.display(), "reloaded the certificate"),
+                // Certificate and key are two files: between the two writes they do not match.
+                Err(error) => tracing::warn!(
+                    %error,
+                    cert = %self.cert.display(),
+                    "cannot reload the certificate; serving the earlier one until the files change again"
+                ),
+            }
+        }
+    }
+
+    fn versions(&self) -> (Version, Version) {
+        (version(&self.cert), version(&self.key))
+    }
+
+    fn load(&self) -> Result<(), TlsError> {
+        let (chain, key) = read_files(&self.cert, &self.key)?;
+        self.served.replace(chain, &key)
+    }
+}
