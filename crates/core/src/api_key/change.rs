@@ -104,7 +104,7 @@ impl ApiKey {
         }))
     }
 
-    /// Disables or enables the key. One that is so already does not change.
+    /// Disables or enables the key. A key that is already disabled or enabled does not change.
     #[must_use]
     pub fn switch(self, switch: Switch, at: Timestamp) -> KeyChange {
         self.change(|key| match (switch, key.disabled_at) {

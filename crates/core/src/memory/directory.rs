@@ -142,9 +142,39 @@ impl ChangeObserver for Directory {
                 Change::Reset => {
                     keys.clear();
                     denials.clear();
+                    *tally = Tally::default();
                 }
                 Change::SigningKeys(_) => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ApiKey, Application};
+
+    #[test]
+    fn a_reload_does_not_change_the_counts() {
+        let key = ApiKey {
+            key_id: "00000000000000000000000000000001".parse().unwrap(),
+            client_id: "ci".parse().unwrap(),
+            organization: String::new(),
+            role: None,
+            application: Application::named("CI"),
+            created_at: Timestamp::MIN,
+            updated_at: Timestamp::MIN,
+            expires_at: None,
+            disabled_at: None,
+            epoch: 1,
+            secrets: Vec::new(),
+        };
+        let directory = Directory::default();
+        for _ in 0..2 {
+            directory.observe(&[Change::Reset, Change::KeyPut(Box::new(key.clone()))]);
+            let counts = KeyCounts { enabled: 1, disabled: 0, expired: 0 };
+            assert_eq!((directory.len(), directory.count(Timestamp::MIN)), (1, counts));
         }
     }
 }
