@@ -30,22 +30,22 @@ async fn the_control_socket_reports_a_malformed_request() {
         b"\xff\xfe\n",
         b"{}\n",
         b"[]\n",
-        b"{\"operation\":\"destroy\"}\n",
-        b"{\"operation\":\"init\"}\n",
-        b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false,\"more\":1}\n",
-        b"{\"operation\":\"init\",\"name\":\"x\",\"name\":\"y\",\"rotate\":false}\n",
+        b"{\"destroy\":{}}\n",
+        b"{\"init\":{}}\n",
+        b"{\"init\":{\"name\":\"x\",\"rotate\":false,\"more\":1}}\n",
+        b"{\"init\":{\"name\":\"x\",\"name\":\"y\",\"rotate\":false}}\n",
     ] {
         let response = server.administer(bytes);
-        assert_eq!(response["result"], "error", "{response}");
-        assert!(response["message"].as_str().unwrap().contains("malformed"), "{response}");
+        assert_eq!(response["Err"]["kind"], "failed", "{response}");
+        assert!(response["Err"]["message"].as_str().unwrap().contains("malformed"), "{response}");
     }
     // Longer than a line may be: the response may get lost in the connection reset.
     let endless = server.administer(&b"{".repeat(100_000));
-    assert!(endless.is_null() || endless["result"] == "error", "{endless}");
+    assert!(endless.is_null() || endless["Err"]["kind"] == "failed", "{endless}");
     let listed = server.admin_call("List", json!({})).await;
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 1, "no key was created");
-    let made = server.administer(b"{\"operation\":\"init\",\"name\":\"x\",\"rotate\":false}\n");
-    assert_eq!(made["client_id"], "x");
+    let made = server.administer(b"{\"init\":{\"name\":\"x\",\"rotate\":false}}\n");
+    assert_eq!(made["Ok"]["client_id"], "x");
 }
 
 #[tokio::test]
@@ -53,10 +53,10 @@ async fn the_control_socket_validates_names() {
     let server = Server::start().await;
     let long = "x".repeat(300);
     for (name, rule) in [("", "empty"), ("***", "letter or digit"), ("a\u{7}b", "control"), (&long, "200")] {
-        let request = json!({ "operation": "init", "name": name, "rotate": false });
+        let request = json!({ "init": { "name": name, "rotate": false } });
         let response = server.administer(format!("{request}\n").as_bytes());
-        assert_eq!(response["result"], "error", "{response}");
-        let message = response["message"].as_str().unwrap();
+        assert_eq!(response["Err"]["kind"], "invalid", "{response}");
+        let message = response["Err"]["message"].as_str().unwrap();
         assert!(message.contains("client_name") && message.contains(rule), "{message}");
     }
     server.assert_serving().await;

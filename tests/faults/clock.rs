@@ -66,7 +66,7 @@ impl Inside {
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
         let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
-        app.key_ring.ensure(&*app.store, &app.env, None, &caller("start")).await.unwrap();
+        app.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
         app.store.load().await.unwrap();
         app
     }
@@ -339,7 +339,7 @@ async fn a_secret_that_is_used_all_the_time_is_written_once_a_minute() {
     for seconds in [0, 5, 59, 60, 65, 130] {
         inside.hands.0.store(seconds, Ordering::SeqCst);
         inside.token(&key).unwrap();
-        inside.app.last_used.flush_due(&*inside.app.store, inside.app.env.now()).await.unwrap();
+        inside.app.last_used.flush_due(inside.app.env.now()).await.unwrap();
         let used = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         written.push(used.unwrap().as_seconds() - BEGIN);
     }
@@ -355,7 +355,7 @@ async fn a_use_within_the_minute_is_written_once_the_minute_is_over() {
         if used {
             inside.token(&key).unwrap();
         }
-        inside.app.last_used.flush_due(&*inside.app.store, inside.app.env.now()).await.unwrap();
+        inside.app.last_used.flush_due(inside.app.env.now()).await.unwrap();
         let written = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         assert_eq!(written, Some(Timestamp::from_seconds(BEGIN + expected)));
     }

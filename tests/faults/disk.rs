@@ -277,7 +277,7 @@ async fn uses_that_could_not_be_written_are_written_later() {
     let key = server.create_key("ci").await;
     faulty.fail(&["write"], EIO);
     server.token(&key).await;
-    server.process.wait_for_log("last-used times could not be written; they are kept for the next try");
+    server.process.wait_for_log("failed to write the last use of secrets; retrying with the next flush");
     faulty.mend();
     eventually("the use is written", async || {
         let told = server.admin_call("Get", json!({ "clientId": "ci" })).await;

@@ -26,7 +26,7 @@ use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
     api_key::{CreateApiKey, RotateSecret},
     env::{Clock, SystemEntropy},
-    root_key::{FileError, RootKeyFile, RootKeys},
+    root_key::{FileError, RootKeyFile, RootKeyVersions},
     token::TokenError,
 };
 use gatekey_credentials::{Role, Secret};
@@ -56,7 +56,7 @@ impl Clock for FixedClock {
 }
 
 /// Keeps the root key in memory.
-struct KeyFile(Mutex<RootKeys>);
+struct KeyFile(Mutex<RootKeyVersions>);
 
 #[async_trait::async_trait]
 impl RootKeyFile for KeyFile {
@@ -64,11 +64,11 @@ impl RootKeyFile for KeyFile {
         "memory".to_owned()
     }
 
-    async fn read(&self) -> Result<RootKeys, FileError> {
+    async fn read(&self) -> Result<RootKeyVersions, FileError> {
         Ok(self.0.lock().unwrap().clone())
     }
 
-    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError> {
+    async fn replace(&self, keys: &RootKeyVersions) -> Result<(), FileError> {
         *self.0.lock().unwrap() = keys.clone();
         Ok(())
     }
@@ -99,7 +99,7 @@ fn welch(one: &[f64], two: &[f64]) -> f64 {
 async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Reason; 4]) {
     let clock = Arc::new(FixedClock(AtomicI64::new(1_800_000_000)));
     let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
-    let keys = RootKeys::generate(&env);
+    let keys = RootKeyVersions::generate(&env);
     let root_key = RootKey::from_file(&keys, Some(Arc::new(KeyFile(Mutex::new(keys.clone())))));
     let root_key = Arc::new(root_key);
     let memory = Memory::new(root_key.clone());
@@ -138,7 +138,7 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
     let of_expired = rotated.secret.expose().to_owned();
     clock.0.fetch_add(3600, Ordering::Relaxed);
     for _ in 0..rotations {
-        app.root_key.rotate(&*app.store, &app.env, &caller).await.unwrap();
+        app.operations.root_keys.rotate(&caller).await.unwrap();
     }
     let random_secret = |byte| Secret::from_random(&[byte; 23]).expose().to_owned();
     let reason = |name, client_id: &str, secret| Reason {

@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use gatekey_core::{Env, Timestamp, operations::backup::Passphrase};
+use gatekey_core::{
+    Env, Timestamp,
+    operations::{ErrorKind, backup::Passphrase},
+};
 use gatekey_server::{
     config,
-    control::{self, ErrorKind, Request, Response},
+    control::{BackUp, BackupHeader, Control, Failure, Operation, Request},
     telemetry::NoRequestLog,
 };
 use tokio::io::AsyncReadExt as _;
@@ -98,58 +101,35 @@ impl Administration {
         }
     }
 
-    /// Carries a request out.
+    /// Executes an operation, by the server or by this process.
     ///
     /// # Errors
-    /// Also when it is refused.
-    pub(crate) async fn carry_out(&self, request: Request) -> anyhow::Result<Response> {
-        let response = match self {
-            Self::Server(path) => control_client::ask(path, &request).await?,
+    /// When it is refused or fails.
+    pub(crate) async fn execute<O: Operation>(&self, operation: O) -> anyhow::Result<O::Answer> {
+        let answer = match self {
+            Self::Server(path) => control_client::execute(path, operation).await?,
             Self::Itself(opened, _) => {
                 let caller = running::local_caller(&opened.app.env);
-                control::carry_out(&opened.app, &caller, request).await
+                operation.execute(&Control::new(&opened.app), &caller).await.map_err(Failure::from)
             }
         };
-        refused(response)
+        answer.map_err(failed)
     }
-}
 
-fn must_exist(path: &Path) -> anyhow::Result<()> {
-    if path.join(data_dir::DATABASE).exists() {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(exit::usage(format!("no Gatekey database in {shown}; name the data directory with --data-dir")))
-}
-
-impl Administration {
-    /// Writes a backup to a file that is under way, and gives when the copy was taken.
+    /// Writes a backup to a file, and returns when the copy of the store was taken.
     ///
     /// # Errors
-    /// When it cannot be taken or written, or does not arrive whole.
+    /// When it cannot be taken or written, or is cut off.
     pub(crate) async fn back_up(
         &self,
         passphrase: Option<Passphrase>,
         file: &mut NewFile,
     ) -> anyhow::Result<Timestamp> {
         match self {
-            Self::Itself(opened, _) => {
-                let caller = running::local_caller(&opened.app.env);
-                match control::back_up(&opened.app, &caller, passphrase).await {
-                    Ok(backup) => {
-                        let created_at = backup.created_at();
-                        backup.write(file)?;
-                        Ok(created_at)
-                    }
-                    Err(response) => Err(refused(*response).err().unwrap_or_else(misunderstood)),
-                }
-            }
             Self::Server(path) => {
-                let request = Request::BackUp { passphrase };
-                let (response, mut stream) = control_client::ask_for_more(path, &request).await?;
-                let Response::Backup { length, created_at } = refused(response)? else {
-                    return Err(misunderstood());
-                };
+                let request = Request::BackUp(BackUp { passphrase });
+                let (answer, mut stream) = control_client::send(path, &request).await?;
+                let BackupHeader { length, created_at } = answer.map_err(failed)?;
                 let mut left = length;
                 let mut bytes = vec![0; 64 * 1024];
                 while left > 0 {
@@ -162,20 +142,31 @@ impl Administration {
                 }
                 Ok(created_at)
             }
+            Self::Itself(opened, _) => {
+                let caller = running::local_caller(&opened.app.env);
+                let snapshot = opened.app.operations.back_up(&caller, passphrase).await;
+                let backup = snapshot.map_err(|error| failed(error.into()))?.seal()?;
+                let created_at = backup.created_at();
+                backup.write(file)?;
+                Ok(created_at)
+            }
         }
     }
 }
 
-/// The error for a reply that does not belong to its request.
-pub(crate) fn misunderstood() -> anyhow::Error {
-    anyhow::anyhow!("unexpected reply from the server; it may run a different version of gatekey")
+fn must_exist(path: &Path) -> anyhow::Result<()> {
+    if path.join(data_dir::DATABASE).exists() {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(exit::usage(format!("no Gatekey database in {shown}; name the data directory with --data-dir")))
 }
 
-/// The answer, unless it is a refusal.
-pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
-    let Response::Error { message, kind } = response else { return Ok(response) };
+/// Gives a failure its exit code.
+pub(crate) fn failed(failure: Failure) -> anyhow::Error {
+    let Failure { kind, message } = failure;
     let (code, message) = match kind {
-        ErrorKind::Exists => {
+        ErrorKind::AlreadyExists => {
             (exit::ALREADY_EXISTS, format!("{message}, or use --rotate to give it a new secret"))
         }
         ErrorKind::NotFound => (exit::NOT_FOUND, message),
@@ -184,5 +175,5 @@ pub(crate) fn refused(response: Response) -> anyhow::Result<Response> {
         ErrorKind::BrokenLedger => (exit::UNSOUND, message),
         ErrorKind::Failed => (exit::FAILURE, message),
     };
-    Err(Coded { code, message }.into())
+    Coded { code, message }.into()
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow, bail};
 use async_trait::async_trait;
 use gatekey_core::{
     Env, RootKey,
-    root_key::{FileError, RootKeyFile, RootKeys},
+    root_key::{FileError, RootKeyFile, RootKeyVersions},
 };
 use zeroize::Zeroizing;
 
@@ -103,7 +103,7 @@ impl DataDir {
                 self.path.display()
             );
         }
-        let keys = RootKeys::generate(env);
+        let keys = RootKeyVersions::generate(env);
         write_private(file, keys.to_text().as_bytes())
             .with_context(|| format!("cannot write the root key {shown}"))?;
         Ok(KeptRootKey::with(file, &keys))
@@ -114,7 +114,7 @@ struct KeptRootKey(PathBuf);
 
 impl KeptRootKey {
     /// Returns a root key that can be rotated in its file.
-    fn with(file: &Path, keys: &RootKeys) -> RootKey {
+    fn with(file: &Path, keys: &RootKeyVersions) -> RootKey {
         RootKey::from_file(keys, Some(Arc::new(Self(file.to_owned()))))
     }
 }
@@ -125,13 +125,13 @@ impl RootKeyFile for KeptRootKey {
         output::shell_quoted(&self.0.display().to_string())
     }
 
-    async fn read(&self) -> Result<RootKeys, FileError> {
+    async fn read(&self) -> Result<RootKeyVersions, FileError> {
         let path = self.0.clone();
         let read = tokio::task::spawn_blocking(move || existing_root_keys(&path)).await?;
         Ok(read?)
     }
 
-    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError> {
+    async fn replace(&self, keys: &RootKeyVersions) -> Result<(), FileError> {
         let (path, text) = (self.0.clone(), keys.to_text());
         Ok(tokio::task::spawn_blocking(move || replace_private(&path, text.as_bytes())).await??)
     }
@@ -143,12 +143,12 @@ pub(crate) fn read_root_key(file: &Path) -> anyhow::Result<Option<RootKey>> {
 }
 
 /// Reads the versions in a root key file.
-pub(crate) fn existing_root_keys(file: &Path) -> anyhow::Result<RootKeys> {
+pub(crate) fn existing_root_keys(file: &Path) -> anyhow::Result<RootKeyVersions> {
     read_root_keys(file)?.with_context(|| format!("the root key {} is missing", file.display()))
 }
 
 /// Reads the versions in a root key file; `None` if there is no such file.
-fn read_root_keys(file: &Path) -> anyhow::Result<Option<RootKeys>> {
+fn read_root_keys(file: &Path) -> anyhow::Result<Option<RootKeyVersions>> {
     let shown = file.display();
     match fs::metadata(file) {
         Ok(metadata) => {

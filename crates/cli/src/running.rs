@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use gatekey_core::{Actor, Caller, Env, StoreError, signing_key::KeyRingError};
+use gatekey_core::{Caller, Env, StoreError, signing_key::SigningKeyError};
 use gatekey_listener::{
     Listener, serve,
     tls::{self, PrivateCa, Reload, ServedCertificate},
@@ -20,7 +20,8 @@ use gatekey_server::{
     App, Config, admin,
     app::Memory,
     config::{InvalidSetting, Origin, Settings, TlsMode, setting},
-    control, maintenance, router,
+    control::{self, Control},
+    maintenance, router,
     telemetry::{RequestLog, Traces},
 };
 use gatekey_store::SqliteStore;
@@ -105,12 +106,7 @@ pub(crate) enum Purpose {
 
 /// Somebody on this machine.
 pub(crate) fn local_caller(env: &Env) -> Caller {
-    Caller {
-        actor: Actor::Local { uid: process::own_uid() },
-        request_id: format!("local-{}", gatekey_core::SecretId::generate(env)),
-        peer: String::new(),
-        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
-    }
+    Caller::local(env, process::own_uid(), concat!("gatekey/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Checks settings, and reports every invalid one.
@@ -144,16 +140,13 @@ impl Opened {
         let caller = local_caller(&app.env);
         let algorithm = (purpose == Purpose::Serve).then_some(app.config.keys.signing_algorithm);
         let unreadable = |error| unreadable(&data_dir.database(), error);
-        app.key_ring.ensure(&*app.store, &app.env, algorithm, &caller).await.map_err(
-            |error| {
-                match error {
-            KeyRingError::Store(error) => unreadable(error),
-            KeyRingError::Sealed(_) | KeyRingError::Key(_) => anyhow::Error::new(error).context(
-                "cannot decrypt the signing keys; name the root key that belongs to the data directory with --root-key-file",
+        app.operations.signing_keys.ensure(&caller, algorithm).await.map_err(|error| match error {
+            SigningKeyError::Store(error) => unreadable(error),
+            SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
+                "cannot decrypt the signing keys; name the root key that belongs to the data directory with \
+                 --root-key-file",
             ),
-        }
-            },
-        )?;
+        })?;
         app.store.load().await.map_err(unreadable)?;
         if let Some(version) = app.root_key.version_not_in_use() {
             tracing::warn!(
@@ -163,7 +156,7 @@ impl Opened {
             );
         }
         if purpose == Purpose::Serve
-            && let Err(error) = app.root_key.finish_file().await
+            && let Err(error) = app.operations.root_keys.clear_pending_mark().await
         {
             tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
         }
@@ -216,7 +209,7 @@ impl Opened {
             LastStart { address: address.clone(), organization: app.config.server.organization.clone() };
         data_dir::write_public(&data_dir.file(LastStart::FILE), &serde_json::to_vec(&start)?)?;
         let mut background = vec![
-            tokio::spawn(control::serve(app.clone(), control, process::own_uid())),
+            tokio::spawn(control::serve(Control::new(&app), control, process::own_uid())),
             tokio::spawn(maintenance::run(app.clone(), renewal)),
         ];
         if let Some(reload) = reload {

@@ -1,59 +1,76 @@
-//! [`Error`]: what can go wrong with a use case, with a public face and a private cause.
+//! [`Error`]: why a use case was refused or failed.
 
 use gatekey_credentials::ClientId;
 
 use crate::store::StoreError;
 
-/// One field of a request that breaks a rule.
+/// A field of a request that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The field, as the request names it.
+    /// The field's name in the request.
     pub field: &'static str,
     /// The rule, as a clause that follows the field's name: "must not be empty".
     pub rule: String,
 }
 
-/// Why a use case was refused or failed.
+/// The kind of an object that a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    ApiKey,
+    /// A secret of a key.
+    Secret {
+        client_id: ClientId,
+    },
+    SigningKey,
+    RootKeyVersion,
+}
+
+impl Kind {
+    fn absence(&self, id: &str) -> String {
+        match self {
+            Self::ApiKey => format!("API key {id} does not exist"),
+            Self::Secret { client_id } => format!("API key {client_id} has no secret {id}"),
+            Self::SigningKey => format!("signing key {id} does not exist"),
+            Self::RootKeyVersion => format!("the database knows no version {id} of the root key"),
+        }
+    }
+}
+
+/// Why a use case was refused or failed. The text is for the caller, the source for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request break rules; all of them at once.
     #[error("invalid argument: {}", violations(.0))]
     Invalid(Vec<Violation>),
-    /// No key has that client id.
-    #[error("API key {0} does not exist")]
-    NotFound(String),
-    /// The key has no such secret.
-    #[error("API key {client_id} has no secret {secret_id}")]
-    SecretNotFound {
-        /// The key that was found.
-        client_id: ClientId,
-        /// The secret that was not.
-        secret_id: String,
-    },
+    #[error("{}", .kind.absence(.id))]
+    NotFound { kind: Kind, id: String },
     /// Another key has that client id.
     #[error("API key {0} already exists; choose another name, or delete that key first")]
     AlreadyExists(ClientId),
-    /// The key's state forbids it.
+    /// The object is in the wrong state.
     #[error("{0}")]
     Precondition(String),
-    /// The server does not serve that organization.
     #[error("organization {0:?} is not served here")]
     UnknownOrganization(String),
-    /// The caller's role does not suffice.
+    /// The caller's role does not allow it.
     #[error("permission denied: {0}")]
     Forbidden(String),
     /// The store cannot be reached or written; the same call may succeed later.
     #[error("the store is unavailable, try again")]
     Unavailable(#[source] StoreError),
-    /// A fault of ours; the cause is for the log.
+    /// A fault of the server.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// One field that breaks one rule.
+    /// A field that breaks a rule.
     pub fn invalid(field: &'static str, rule: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { field, rule: rule.into() }])
+    }
+
+    pub fn not_found(kind: Kind, id: impl ToString) -> Self {
+        Self::NotFound { kind, id: id.to_string() }
     }
 }
 

@@ -32,6 +32,7 @@ pub use error::Error;
 pub use id::{KeyId, SecretId};
 pub use ledger::{Actor, Caller, LedgerKey, LedgerKeys};
 pub use memory::{Directory, LastUsed};
+pub use operations::Operations;
 pub use organization::Organization;
 pub use root_key::{RootKey, SecretHash};
 pub use signing_key::KeyRing;

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use gatekey_core::{
-    ApiKeys, Caller, Directory, Env, KeyRing, LastUsed, Organization, RootKey, Store, Tokens,
+    ApiKeys, Caller, Directory, Env, KeyRing, LastUsed, Operations, Organization, RootKey, Store, Tokens,
     store::{ChangeObserver, Observers},
 };
 
@@ -31,6 +31,8 @@ pub struct Shared {
     pub organization: Organization,
     pub store: Arc<dyn Store>,
     pub root_key: Arc<RootKey>,
+    /// Local administration and scheduled maintenance.
+    pub operations: Arc<Operations>,
     pub env: Env,
     pub telemetry: Arc<Telemetry>,
     /// Whether the server was told to stop: it still answers, but is not ready for new requests.

@@ -11,14 +11,13 @@
 //! - [`metadata`], [`user_info`], [`path`]: what OAuth and RPC endpoints share.
 //! - [`telemetry`]: request log, metrics and traces.
 //! - [`admin`]: probes and metrics on a listener of their own.
-//! - [`control`], [`backup`]: local administration while the server runs.
+//! - [`control`]: local administration while the server runs.
 //! - [`maintenance`]: periodic jobs.
 //! - [`config`]: the settings, and how they are checked.
 
 pub mod admin;
 pub mod app;
 pub mod authenticate;
-pub mod backup;
 pub mod config;
 pub mod control;
 pub mod endpoint;

@@ -1,13 +1,11 @@
-//! What happens by the clock: uses are written, the past is forgotten, the ledger's head is logged.
+//! Periodic jobs: flush uses of secrets, purge expired rows, rotate keys, log the ledger's head.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use gatekey_core::{
-    Actor, Caller, SecretId, StoreError, Timestamp, api_key::REPLAY_WINDOW, id::Hex, token::CLOCK_ERROR,
-};
+use gatekey_core::{Caller, StoreError, Timestamp, id::Hex};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use gatekey_listener::tls::{PrivateCa, ServedCertificate, private_ca};
@@ -16,18 +14,15 @@ use crate::App;
 
 /// How often uses of secrets are written.
 const FLUSH: Duration = Duration::from_secs(5);
-/// How often the past is forgotten and the head logged.
+/// How often expired rows are purged and the ledger's head is logged.
 const HOURLY: Duration = Duration::from_hours(1);
-/// How long secrets are kept for the record once they have expired.
-const KEEP_EXPIRED_SECRETS: Duration = Duration::from_hours(720);
 
-/// A certificate of the private CA, to be renewed in time.
+/// A certificate of the private CA, to be renewed before it expires.
 pub struct Renewal {
-    /// The CA.
     pub ca: PrivateCa,
-    /// What is served.
+    /// The certificate that is served.
     pub served: Arc<ServedCertificate>,
-    /// When what is served ends.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
@@ -41,7 +36,7 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     loop {
         tokio::select! {
             _ = flushes.tick() => {
-                report(app.last_used.flush_due(&*app.store, app.env.now()).await);
+                report(app.last_used.flush_due(app.env.now()).await);
                 rehash(&app).await;
             }
             _ = hours.tick() => {
@@ -54,71 +49,58 @@ pub async fn run(app: App, mut renewal: Option<Renewal>) {
     }
 }
 
-/// Writes all that was noted of secrets and not written yet: that they were used, and their hashes under a newer root
-/// key.
+/// Writes everything that was collected since the last flush: uses of secrets, and their hashes
+/// under a newer root key.
 pub async fn flush(app: &App) {
-    report(app.last_used.flush(&*app.store).await);
+    report(app.last_used.flush().await);
     rehash(app).await;
 }
 
 fn report(flushed: Result<(), StoreError>) {
     if let Err(error) = flushed {
-        tracing::warn!(%error, "last-used times could not be written; they are kept for the next try");
+        tracing::warn!(%error, "failed to write the last use of secrets; retrying with the next flush");
     }
 }
 
 async fn rehash(app: &App) {
-    if let Err(error) = app.root_key.flush_rehashes(&*app.store, &app.env, &clock(app)).await {
-        tracing::warn!(%error, "secrets could not be hashed under the newest root key; they are tried again");
+    let rehashed = app.operations.root_keys.flush_rehashes(&Caller::server(&app.env)).await;
+    if let Err(error) = rehashed {
+        tracing::warn!(%error, "failed to rehash secrets under the newest root key; retrying with the next flush");
     }
 }
 
-/// Forgets the past and logs the ledger's head, so that truncation of the database shows.
+/// Purges expired rows and logs the ledger's head, so that a truncated database can be detected.
 pub async fn hourly(app: &App) {
-    let now = app.env.now();
-    // What the clock calls expired now it may call valid once it is set right.
-    let surely_expired = now.before(CLOCK_ERROR);
-    app.directory.forget_expired(surely_expired);
-    let (replays, secrets) = (now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS));
-    let purged = app.store.purge(surely_expired, replays, secrets).await;
-    if let Err(error) = purged {
-        tracing::warn!(%error, "what has had its time could not be removed; it is tried again in an hour");
+    if let Err(error) = app.operations.purge().await {
+        tracing::warn!(%error, "failed to purge expired rows; retrying in one hour");
     }
     rotate_signing_key(app).await;
     log_ledger_head(app).await;
 }
 
-/// Makes another key sign when the one that does is older than is configured.
+/// Rotates the signing key when it has reached the configured age.
 async fn rotate_signing_key(app: &App) {
     let Some(max_age) = app.config.keys.signing_key_max_age else { return };
-    match app.key_ring.rotate_if_older(max_age, &*app.store, &app.env, &clock(app)).await {
-        Ok(Some(kid)) => tracing::info!(kid, "another key signs: the last one had had its time"),
+    match app.operations.signing_keys.rotate_if_older(&Caller::server(&app.env), max_age).await {
+        Ok(Some(kid)) => {
+            tracing::info!(kid, "rotated the signing key: the previous one reached its maximum age");
+        }
         Ok(None) => {}
         Err(error) => {
-            tracing::error!(%error, "the signing key could not be rotated; it is tried again in an hour");
+            tracing::error!(%error, "failed to rotate the signing key; retrying in one hour");
         }
     }
 }
 
-/// The server itself.
-fn clock(app: &App) -> Caller {
-    Caller {
-        actor: Actor::Server,
-        request_id: format!("clock-{}", SecretId::generate(&app.env)),
-        peer: String::new(),
-        user_agent: concat!("gatekey/", env!("CARGO_PKG_VERSION")).to_owned(),
-    }
-}
-
-/// Logs the ledger's head, and how many calls had no credential in force since the last time.
+/// Logs the ledger's head, and how many calls were unauthenticated since the last report.
 pub async fn log_ledger_head(app: &App) {
     let calls = app.unauthenticated_calls.swap(0, Ordering::Relaxed);
-    tracing::info!(calls, "calls without a credential in force");
+    tracing::info!(calls, "unauthenticated calls since the last report");
     match app.store.ledger_head().await {
         Ok(head) => {
             tracing::info!(sequence = head.sequence, link = %Hex(&head.link), "ledger head");
         }
-        Err(error) => tracing::warn!(%error, "the ledger's head could not be read"),
+        Err(error) => tracing::warn!(%error, "failed to read the ledger's head"),
     }
 }
 
@@ -133,7 +115,7 @@ fn renew(app: &App, renewal: &mut Renewal) {
     });
     match renewed {
         Ok(()) => tracing::info!("renewed the server's certificate"),
-        Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
+        Err(error) => tracing::error!(%error, "failed to renew the server's certificate"),
     }
 }
 
@@ -172,13 +154,7 @@ mod tests {
         let hands = Arc::<Hands>::default();
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
         let (app, directory) = app_with(Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap(), env);
-        let caller = Caller {
-            actor: Actor::Server,
-            request_id: String::new(),
-            peer: String::new(),
-            user_agent: String::new(),
-        };
-        app.key_ring.ensure(&*app.store, &app.env, Some(algorithm), &caller).await.unwrap();
+        app.operations.signing_keys.ensure(&Caller::server(&app.env), Some(algorithm)).await.unwrap();
         (app, hands, directory)
     }
 

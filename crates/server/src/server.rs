@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use gatekey_core::{ApiKeys, Env, LastUsed, Organization, RootKey, Store, Tokens, token::TokenPolicy};
+use gatekey_core::{
+    ApiKeys, Env, LastUsed, Operations, Organization, RootKey, Store, Tokens, token::TokenPolicy,
+};
 
 use crate::{
     App, Config,
@@ -36,7 +38,7 @@ impl App {
         });
         let organization = Organization::new(&config.server.organization, config.server.public_host());
         let Memory { directory, key_ring } = memory;
-        let last_used = Arc::<LastUsed>::default();
+        let last_used = Arc::new(LastUsed::new(store.clone()));
         let policy = TokenPolicy {
             issuer: config.server.issuer().to_owned(),
             audiences: config.tokens.audiences.clone(),
@@ -54,6 +56,14 @@ impl App {
             env.clone(),
         );
         let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
+        let operations = Arc::new(Operations::new(
+            api_keys.clone(),
+            directory.clone(),
+            key_ring.clone(),
+            root_key.clone(),
+            store.clone(),
+            env.clone(),
+        ));
         let issuer = config.server.issuer().to_owned();
         let openapi = openapi::lazy(move || openapi::document(&issuer, ENDPOINTS, Bindings::get()));
         Self(Arc::new(Shared {
@@ -66,6 +76,7 @@ impl App {
             organization,
             store,
             root_key,
+            operations,
             env,
             telemetry,
             stopping: AtomicBool::new(false),

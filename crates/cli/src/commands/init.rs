@@ -1,9 +1,9 @@
 //! `gatekey init`: creates the first admin key, or gives a lost one a new secret.
 
-use gatekey_server::control::{Request, Response};
+use gatekey_server::control::{Init, NewKey};
 
 use crate::{
-    administration::{Administration, misunderstood},
+    administration::Administration,
     args,
     logging::{self, LogFormat},
     output::Credentials,
@@ -14,12 +14,8 @@ pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let settings = arguments.settings.read_and_warn()?;
     let administration = Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;
-    let request = Request::Init { name: arguments.name, rotate: arguments.rotate };
-    let Response::Key { endpoint, client_id, client_secret, organization } =
-        administration.carry_out(request).await?
-    else {
-        return Err(misunderstood());
-    };
+    let init = Init { name: arguments.name, rotate: arguments.rotate };
+    let NewKey { endpoint, client_id, client_secret, organization } = administration.execute(init).await?;
     let address = administration.address()?;
     let credentials = Credentials {
         endpoint: &endpoint,

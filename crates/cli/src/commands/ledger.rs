@@ -9,12 +9,13 @@ use gatekey_core::{
     Env,
     id::Hex,
     ledger::{LedgerEntry, PAGE},
+    operations::LedgerPage,
 };
-use gatekey_server::control::{Request, Response};
+use gatekey_server::control::{ReadLedger, VerifyLedger};
 use serde_json::{Value, json};
 
 use crate::{
-    administration::{Administration, misunderstood},
+    administration::Administration,
     args::{Format, Ledger},
     clock,
     data_dir::NewFile,
@@ -42,10 +43,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             let settings = root_key.read_and_warn()?;
             let administration =
                 Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger verify").await?;
-            let request = Request::VerifyLedger { known: known_head };
-            let Response::LedgerVerified { head } = administration.carry_out(request).await? else {
-                return Err(misunderstood());
-            };
+            let head = administration.execute(VerifyLedger { known: known_head }).await?;
             if let Some(notation) = output.output.notation() {
                 return notation.print(&json!({ "entries": head.sequence, "head": head.to_string() }));
             }
@@ -79,12 +77,12 @@ async fn newest(
 ) -> anyhow::Result<VecDeque<LedgerEntry>> {
     let mut after = 0;
     if all {
-        let (_, last) = page(administration, 0, 0).await?;
-        after = last.saturating_sub_unsigned(limit as u64).max(0);
+        let page = administration.execute(ReadLedger { after: 0, limit: 0 }).await?;
+        after = page.last.saturating_sub_unsigned(limit as u64).max(0);
     }
     let mut newest = VecDeque::new();
     loop {
-        let (entries, _) = page(administration, after, PAGE).await?;
+        let LedgerPage { entries, .. } = administration.execute(ReadLedger { after, limit: PAGE }).await?;
         let Some(last) = entries.last() else { return Ok(newest) };
         after = last.sequence;
         newest.extend(entries.into_iter().filter(&wanted));
@@ -94,7 +92,7 @@ async fn newest(
 
 async fn export(administration: &Administration, mut after: i64, out: &mut impl Write) -> anyhow::Result<()> {
     loop {
-        let (entries, _) = page(administration, after, PAGE).await?;
+        let LedgerPage { entries, .. } = administration.execute(ReadLedger { after, limit: PAGE }).await?;
         let Some(last) = entries.last() else { break };
         after = last.sequence;
         for entry in &entries {
@@ -103,17 +101,6 @@ async fn export(administration: &Administration, mut after: i64, out: &mut impl 
     }
     out.flush()?;
     Ok(())
-}
-
-async fn page(
-    administration: &Administration,
-    after: i64,
-    limit: usize,
-) -> anyhow::Result<(Vec<LedgerEntry>, i64)> {
-    match administration.carry_out(Request::Ledger { after, limit }).await? {
-        Response::Ledger { entries, last } => Ok((entries, last)),
-        _ => Err(misunderstood()),
-    }
 }
 
 /// Whether the key is the entry's actor or target.

@@ -6,16 +6,13 @@ use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
 use gatekey_core::Env;
-use gatekey_server::{
-    config,
-    control::{self, Request, Response},
-};
+use gatekey_server::config;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use super::serve::{StopSignals, stop};
 use crate::{
-    administration::refused,
+    administration::failed,
     args,
     data_dir::{self, DataDir},
     exit,
@@ -165,15 +162,11 @@ async fn admin_client(running: &Running) -> anyhow::Result<Client> {
         }
     }
     let caller = running::local_caller(&running.app.env);
-    let request = Request::Init { name: "admin".to_owned(), rotate: true };
-    let Response::Key { client_secret, .. } =
-        refused(control::carry_out(&running.app, &caller, request).await)?
-    else {
-        anyhow::bail!("init answered something else than was asked");
-    };
-    data_dir::write_private(&file, client_secret.as_bytes())?;
+    let created = running.app.operations.init(&caller, "admin", true).await;
+    let secret = created.map_err(|error| failed(error.into()))?.secret;
+    data_dir::write_private(&file, secret.expose().as_bytes())?;
     step(&format!("Created the admin key; its secret is in {}", file.display()))?;
-    client(running, "admin", &PlainSecret::new(client_secret.as_str()))
+    client(running, "admin", &PlainSecret::new(secret.expose()))
 }
 
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {

@@ -1,7 +1,6 @@
 //! `gatekey restore`: restores a backup into a new data directory.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     future,
     io::{self, BufReader, BufWriter, Seek as _},
@@ -12,9 +11,13 @@ use std::{
 
 use anyhow::Context as _;
 use gatekey_core::{
-    ApiKey, Directory, Env, KeyId, RootKey, Timestamp,
+    Directory, Env, KeyId, RootKey, Timestamp,
     ledger::{self, Action, LedgerFault, NewEntry},
-    operations::backup::{BackupError, Opener},
+    operations::{
+        backup::{BackupError, Opener},
+        restore::{self, Comparison, Keys},
+    },
+    root_key::RootKeys,
     store::ApiKeyStore as _,
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
@@ -40,7 +43,7 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
     let passphrase = backup::passphrase(arguments.passphrase_file.as_deref())?;
     let target = &arguments.data_dir;
     refuse_used(target)?;
-    let root_key = root_key(&arguments)?;
+    let root_key = Arc::new(root_key(&arguments)?);
     let shown = arguments.file.display();
     let file = File::open(&arguments.file)
         .map_err(|error| exit::usage(format!("cannot read the backup {shown}: {error}")))?;
@@ -187,28 +190,27 @@ fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     }
 }
 
-/// Raises every key's epoch to the present microsecond. That is beyond the epoch of any token,
-/// including those from after the backup: an epoch is raised by one at a time, and never a million
-/// times a second.
-async fn revoke_tokens(database: &Path, root_key: &RootKey, created_at: Timestamp) -> anyhow::Result<usize> {
+/// Revokes every token, including those from after the backup.
+async fn revoke_tokens(
+    database: &Path,
+    root_key: &Arc<RootKey>,
+    created_at: Timestamp,
+) -> anyhow::Result<usize> {
     let env = Env::system();
-    let store = SqliteStore::open(database, root_key, Arc::<Directory>::default())?;
+    let store = Arc::new(SqliteStore::open(database, root_key, Arc::<Directory>::default())?);
     let now = env.now();
     let caller = running::local_caller(&env);
     let backup_of = clock::rfc_3339(created_at);
     let entry = NewEntry::new(now, &caller, Action::StoreRestore { backup_of: &backup_of }, "store");
-    let least = u64::try_from(now.as_micros()).context("this machine's clock is before 1970")?;
-    let keys = store.raise_epochs(least, entry).await?;
+    let epoch = restore::fresh_epoch(now).context("this machine's clock is before 1970")?;
+    let keys = store.raise_epochs(epoch, entry).await?;
     // A server refuses a database from before the root key's newest version; a restore is allowed
     // to use one.
     if root_key.is_newer_than_store() {
-        root_key.rotate(&store, &env, &caller).await?;
+        RootKeys::new(root_key.clone(), store, env).rotate(&caller).await?;
     }
     Ok(keys)
 }
-
-/// API keys by client id.
-type Keys = BTreeMap<String, ApiKey>;
 
 fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
     let shown = data_dir.display();
@@ -218,33 +220,6 @@ fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
     let read = inspection.each_key(|key| drop(keys.insert(key.client_id.to_string(), key)));
     read.with_context(unreadable)?;
     Ok(keys)
-}
-
-/// Client ids of keys that were created, deleted or changed after the backup.
-struct Comparison {
-    /// Missing in the restored directory.
-    newer: Vec<String>,
-    /// Usable again.
-    deleted: Vec<String>,
-    /// Reverted, including their secrets.
-    changed: Vec<String>,
-}
-
-impl Comparison {
-    fn of(backup: &Keys, old: &Keys) -> Self {
-        let same =
-            |one: &ApiKey, other: Option<&ApiKey>| other.is_some_and(|other| one.key_id == other.key_id);
-        let newer = old.iter().filter(|(id, key)| !same(key, backup.get(*id)));
-        let deleted = backup.iter().filter(|(id, key)| !same(key, old.get(*id)));
-        let changed = backup.iter().filter(|(id, key)| {
-            old.get(*id).is_some_and(|old| old.key_id == key.key_id && old.updated_at != key.updated_at)
-        });
-        Self { newer: ids(newer), deleted: ids(deleted), changed: ids(changed) }
-    }
-}
-
-fn ids<'k>(keys: impl Iterator<Item = (&'k String, &'k ApiKey)>) -> Vec<String> {
-    keys.map(|(client_id, _)| client_id.clone()).collect()
 }
 
 struct Report {

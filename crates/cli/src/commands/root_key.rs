@@ -6,11 +6,11 @@ use gatekey_core::{
     Env,
     root_key::{RootKeyFacts, RootKeyState},
 };
-use gatekey_server::control::{Request, Response};
+use gatekey_server::control::{ListRootKeys, RetireRootKey, RootKeyRotated, RotateRootKey};
 use serde_json::{Value, json};
 
 use crate::{
-    administration::{Administration, misunderstood},
+    administration::Administration,
     args::{Format, RootKeys},
     clock,
     data_dir::{self, NewFile},
@@ -26,30 +26,21 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key rotate";
             let administration = Administration::of_older(&data_dir.data_dir, settings, what).await?;
-            let response = administration.carry_out(Request::RotateRootKey).await?;
-            let Response::RootKeyRotated { version, was_begun, still_pending } = response else {
-                return Err(misunderstood());
-            };
-            print_rotated(version, was_begun, still_pending.as_deref(), output.output)
+            print_rotated(&administration.execute(RotateRootKey).await?, output.output)
         }
         RootKeys::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key list";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
-            let Response::RootKeys { versions } = administration.carry_out(Request::ListRootKeys).await?
-            else {
-                return Err(misunderstood());
-            };
-            print(&versions, output.output)
+            print(&administration.execute(ListRootKeys).await?, output.output)
         }
         RootKeys::Retire { version, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let what = "gatekey root-key retire";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
-            let response = administration.carry_out(Request::RetireRootKey { version }).await?;
-            let Response::RootKeyRetired { still_in_file } = response else { return Err(misunderstood()) };
+            let retired = administration.execute(RetireRootKey { version }).await?;
             say!("{} retired version {version} of the root key", output::done_mark())?;
-            if let Some(reason) = still_in_file {
+            if let Some(reason) = retired.still_in_file {
                 eprintln!(
                     "{} cannot change the root key file: remove the line gatekey-root-key-{version}:... by hand \
                      ({reason})",
@@ -86,18 +77,14 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
     }
 }
 
-fn print_rotated(
-    version: u32,
-    was_begun: bool,
-    still_pending: Option<&str>,
-    format: Format,
-) -> anyhow::Result<()> {
+fn print_rotated(rotated: &RootKeyRotated, format: Format) -> anyhow::Result<()> {
+    let RootKeyRotated { version, was_begun, still_pending } = rotated;
     if let Some(notation) = format.notation() {
         let still_pending = still_pending.is_some();
         notation
             .print(&json!({ "version": version, "was_begun": was_begun, "still_pending": still_pending }))?;
     } else {
-        let begun = if was_begun { "; finished an interrupted rotation" } else { "" };
+        let begun = if *was_begun { "; finished an interrupted rotation" } else { "" };
         say!("{} version {version} of the root key is in use{begun}", output::done_mark())?;
         say!(
             "Copy the root key file now, and keep it apart from backups: earlier copies do not decrypt new ones."

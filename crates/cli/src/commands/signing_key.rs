@@ -1,11 +1,11 @@
 //! `gatekey signing-key`.
 
-use gatekey_core::Env;
-use gatekey_server::control::{Request, Response, SigningKeyFacts};
+use gatekey_core::{Env, signing_key::SigningKeyFacts};
+use gatekey_server::control::{ListSigningKeys, RetireSigningKey, RotateSigningKey};
 use serde_json::{Value, json};
 
 use crate::{
-    administration::{Administration, misunderstood},
+    administration::Administration,
     args::{Format, SigningKey},
     clock,
     logging::{self, LogFormat},
@@ -19,31 +19,25 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
             let settings = settings.read_and_warn()?;
             let what = "gatekey signing-key rotate";
             let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
-            print_kid(administration.carry_out(Request::RotateSigningKey).await?)
+            let kid = administration.execute(RotateSigningKey).await?;
+            say!("{kid}")?;
+            Ok(())
         }
         SigningKey::Retire { kid, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let what = "gatekey signing-key retire";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
-            print_kid(administration.carry_out(Request::RetireSigningKey { kid }).await?)
+            administration.execute(RetireSigningKey { kid: kid.clone() }).await?;
+            say!("{kid}")?;
+            Ok(())
         }
         SigningKey::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let what = "gatekey signing-key list";
             let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
-            let Response::SigningKeys { keys } = administration.carry_out(Request::ListSigningKeys).await?
-            else {
-                return Err(misunderstood());
-            };
-            print(&keys, output.output)
+            print(&administration.execute(ListSigningKeys).await?, output.output)
         }
     }
-}
-
-fn print_kid(response: Response) -> anyhow::Result<()> {
-    let Response::SigningKey { kid } = response else { return Err(misunderstood()) };
-    say!("{kid}")?;
-    Ok(())
 }
 
 fn print(keys: &[SigningKeyFacts], format: Format) -> anyhow::Result<()> {

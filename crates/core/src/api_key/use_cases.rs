@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
     StoreError, StoredSecret, Timestamp,
+    error::Kind,
     ledger::{Action, NewEntry, Refusals},
     store::{Created, Rotated},
 };
@@ -250,7 +251,7 @@ impl ApiKeys {
     /// Ends one secret at once, and with it the tokens that it fetched.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::SecretNotFound`].
+    /// [`Error::NotFound`] for the key or the secret.
     pub async fn retire_secret(
         &self,
         caller: &Caller,
@@ -259,7 +260,7 @@ impl ApiKeys {
     ) -> Result<ApiKey, Error> {
         let key = self.get(client_id).await?;
         let absent =
-            || Error::SecretNotFound { client_id: key.client_id.clone(), secret_id: bounded(secret_id) };
+            || Error::not_found(Kind::Secret { client_id: key.client_id.clone() }, bounded(secret_id));
         let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
         let action = Action::ApiKeyRetireSecret { secret: secret_id };
         let entry = NewEntry::new(self.env.now(), caller, action, &key.client_id);
@@ -329,7 +330,7 @@ fn parse_client_id(client_id: &str) -> Result<ClientId, Error> {
 }
 
 fn not_found(client_id: &ClientId) -> Error {
-    Error::NotFound(client_id.to_string())
+    Error::not_found(Kind::ApiKey, client_id)
 }
 
 /// As much of outside text as may be repeated to the caller or stored.

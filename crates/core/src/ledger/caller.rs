@@ -4,7 +4,7 @@ use std::fmt;
 
 use gatekey_credentials::ClientId;
 
-use crate::KeyId;
+use crate::{Env, KeyId, SecretId};
 
 /// Who makes a call, and from where: recorded with every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,27 @@ pub struct Caller {
     /// The peer's address; empty for local administration.
     pub peer: String,
     pub user_agent: String,
+}
+
+impl Caller {
+    /// The server itself, for a scheduled change.
+    pub fn server(env: &Env) -> Self {
+        Self::without_peer(env, Actor::Server, "clock", concat!("gatekey/", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// A user of the server's own machine.
+    pub fn local(env: &Env, uid: u32, user_agent: &str) -> Self {
+        Self::without_peer(env, Actor::Local { uid }, "local", user_agent)
+    }
+
+    fn without_peer(env: &Env, actor: Actor, prefix: &str, user_agent: &str) -> Self {
+        Self {
+            actor,
+            request_id: format!("{prefix}-{}", SecretId::generate(env)),
+            peer: String::new(),
+            user_agent: user_agent.to_owned(),
+        }
+    }
 }
 
 /// Who makes a change.

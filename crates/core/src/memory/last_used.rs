@@ -1,24 +1,24 @@
-//! [`LastUsed`]: when secrets were last used, gathered in memory and written in batches.
+//! [`LastUsed`]: when secrets were last used, collected in memory and written in batches.
 
 use std::{
     collections::HashMap,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use crate::{SecretId, Store, StoreError, Timestamp};
 
-/// How often the use of one secret is written at most: whoever uses theirs all the time would else cost a write in
-/// every batch.
-const APART: Duration = Duration::from_mins(1);
+/// The use of one secret is written at most this often. Otherwise a secret in constant use would
+/// cost a write in every batch.
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Gathers uses between two flushes, one instant a secret: no token costs a write.
-#[derive(Debug, Default)]
+/// Collects uses of secrets between two flushes, so that issuing a token costs no write.
 pub struct LastUsed {
-    /// Since the last flush.
+    store: Arc<dyn Store>,
+    /// The last use of each secret since the last flush.
     noted: Mutex<HashMap<SecretId, Timestamp>>,
-    /// Of the last minute, and what failed to be written.
+    /// Uses that were written within the last minute, or are not written yet.
     recent: Mutex<HashMap<SecretId, Use>>,
 }
 
@@ -33,38 +33,42 @@ impl Use {
         self.written.is_some_and(|written| self.at <= written)
     }
 
-    /// Whether it has been long enough since it was written, also when the clock was set back since.
+    /// Whether the interval has passed since the last write, or the clock was set back.
     fn is_due(&self, now: Timestamp) -> bool {
-        self.written.is_none_or(|written| now < written || written.after(APART) <= now)
+        self.written.is_none_or(|written| now < written || written.after(WRITE_INTERVAL) <= now)
     }
 }
 
 impl LastUsed {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, noted: Mutex::default(), recent: Mutex::default() }
+    }
+
     /// Notes a use.
     pub fn note(&self, secret_id: SecretId, at: Timestamp) {
         lock(&self.noted).insert(secret_id, at);
     }
 
-    /// Writes what was noted since the last flush, but for secrets whose use was written less than a minute ago.
+    /// Writes the noted uses, except of secrets whose use was written less than a minute ago.
     ///
     /// # Errors
     /// When the store cannot write; the uses are kept for the next flush.
-    pub async fn flush_due(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
-        self.write(store, |one| one.is_due(now)).await?;
+    pub async fn flush_due(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(|one| one.is_due(now)).await?;
         lock(&self.recent).retain(|_, one| !(one.is_written() && one.is_due(now)));
         Ok(())
     }
 
-    /// Writes everything that was noted: for the end.
+    /// Writes all noted uses, for a shutdown.
     ///
     /// # Errors
     /// When the store cannot write; the uses are kept for the next flush.
-    pub async fn flush(&self, store: &dyn Store) -> Result<(), StoreError> {
-        self.write(store, |_| true).await
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.write(|_| true).await
     }
 
-    async fn write(&self, store: &dyn Store, due: impl Fn(&Use) -> bool) -> Result<(), StoreError> {
-        // Taken first, so that tokens never wait for what follows.
+    async fn write(&self, due: impl Fn(&Use) -> bool) -> Result<(), StoreError> {
+        // Taken first, so that issuing a token never waits for the rest.
         let noted = mem::take(&mut *lock(&self.noted));
         let batch: Vec<_> = {
             let mut recent = lock(&self.recent);
@@ -77,7 +81,7 @@ impl LastUsed {
         if batch.is_empty() {
             return Ok(());
         }
-        store.record_last_used(batch.clone()).await?;
+        self.store.record_last_used(batch.clone()).await?;
         let mut recent = lock(&self.recent);
         for (id, at) in batch {
             recent.entry(id).and_modify(|one| one.written = Some(at));

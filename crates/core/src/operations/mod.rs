@@ -1,3 +1,57 @@
-//! Administration of a whole server, rather than of one key.
+//! [`Operations`]: administration of a whole server, rather than of one key.
+//!
+//! # Layout
+//! - `init`: the first admin key. `purge`: removes expired rows.
+//! - [`backup`]: the file format of a backup. `back_up`: takes one.
+//! - [`restore`]: what a restore changes.
+//! - `ledger`: pages of the ledger, and its verification.
+//! - `retire`: signing keys and versions of the root key.
 
+mod back_up;
 pub mod backup;
+mod error;
+mod init;
+mod ledger;
+mod purge;
+pub mod restore;
+mod retire;
+
+use std::sync::Arc;
+
+pub use back_up::{Backup, Snapshot};
+pub use error::{ErrorKind, OperationError};
+pub use ledger::LedgerPage;
+
+use crate::{ApiKeys, Directory, Env, KeyRing, RootKey, Store, root_key::RootKeys, signing_key::SigningKeys};
+
+/// The use cases of local administration and of scheduled maintenance.
+pub struct Operations {
+    pub signing_keys: SigningKeys,
+    pub root_keys: RootKeys,
+    api_keys: ApiKeys,
+    directory: Arc<Directory>,
+    root_key: Arc<RootKey>,
+    store: Arc<dyn Store>,
+    env: Env,
+}
+
+impl Operations {
+    pub fn new(
+        api_keys: ApiKeys,
+        directory: Arc<Directory>,
+        key_ring: Arc<KeyRing>,
+        root_key: Arc<RootKey>,
+        store: Arc<dyn Store>,
+        env: Env,
+    ) -> Self {
+        Self {
+            signing_keys: SigningKeys::new(key_ring, root_key.clone(), store.clone(), env.clone()),
+            root_keys: RootKeys::new(root_key.clone(), store.clone(), env.clone()),
+            api_keys,
+            directory,
+            root_key,
+            store,
+            env,
+        }
+    }
+}

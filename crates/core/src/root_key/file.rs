@@ -1,8 +1,9 @@
-//! [`RootKeys`]: what a file of the root key says.
+//! [`RootKeyVersions`]: the content of a root key's file.
 //!
-//! One line a version, the newest first: `gatekey-root-key-VERSION:KEY`, the key as base64 of 32 bytes. The first
-//! may end in ` pending`: a rotation to it has begun, and the store need not know it yet. Without the mark a store
-//! that does not know the newest version is refused as one from before.
+//! One line for each version, the newest first: `gatekey-root-key-VERSION:KEY`, the key as base64
+//! of 32 bytes. The first line may end in ` pending`: a rotation to that version has begun, and the
+//! store need not know it yet. Without the mark, a store that does not know the newest version is
+//! refused as an older one.
 
 use std::{fmt::Write as _, str::FromStr};
 
@@ -18,43 +19,44 @@ const PENDING: &str = " pending";
 
 /// Every version of a root key, the newest first. No `Display`, no `Debug`, zeroed when dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RootKeys {
+pub struct RootKeyVersions {
     keys: Vec<(u32, Zeroizing<[u8; LENGTH]>)>,
     pending: bool,
 }
 
-/// The text is none of a root key's file.
+/// The text is not the content of a root key's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "is no root key: it has a line gatekey-root-key-VERSION:KEY for each version, the newest first, and no version \
      or key twice"
 )]
-pub struct InvalidRootKeys;
+pub struct InvalidRootKeyFile;
 
-/// Why a file of the root key could not be read or replaced; says which file, and what to do.
+/// Why the file of a root key could not be read or replaced. Its text says which file, and what to
+/// do.
 pub type FileError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where the root key is kept.
 #[async_trait]
 pub trait RootKeyFile: Send + Sync {
-    /// What people call it.
+    /// The file's name, for messages.
     fn place(&self) -> String;
 
-    /// What is there now.
+    /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read, or is no root key.
-    async fn read(&self) -> Result<RootKeys, FileError>;
+    /// When it cannot be read, or is not a root key.
+    async fn read(&self) -> Result<RootKeyVersions, FileError>;
 
-    /// Puts others in its place: whole or not at all, and on the disk once this returns.
+    /// Replaces the file: completely or not at all, and durably once this returns.
     ///
     /// # Errors
-    /// When it cannot be replaced; then it is as it was.
-    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError>;
+    /// When it cannot be replaced; then it is unchanged.
+    async fn replace(&self, keys: &RootKeyVersions) -> Result<(), FileError>;
 }
 
-impl RootKeys {
-    /// A root key of one version, the first.
+impl RootKeyVersions {
+    /// A root key of one version.
     pub fn generate(env: &Env) -> Self {
         Self { keys: vec![(1, Zeroizing::new(env.random()))], pending: false }
     }
@@ -64,12 +66,12 @@ impl RootKeys {
         self.keys[0].0
     }
 
-    /// Whether a rotation to the newest version has begun, and is not known to be finished.
+    /// Whether a rotation to the newest version has begun, and may not be finished.
     pub fn is_pending(&self) -> bool {
         self.pending
     }
 
-    /// With one more version, newer than these and than another; pending.
+    /// Adds a pending version, newer than these and than `newer_than`.
     #[must_use]
     pub fn with_new(&self, env: &Env, newer_than: u32) -> Self {
         let version = self.newest().max(newer_than).saturating_add(1);
@@ -78,20 +80,20 @@ impl RootKeys {
         Self { keys, pending: true }
     }
 
-    /// The same, pending no more.
+    /// Removes the pending mark.
     #[must_use]
     pub fn settled(&self) -> Self {
         Self { keys: self.keys.clone(), pending: false }
     }
 
-    /// Without a version; `None` when it is not there, or the newest.
+    /// Removes a version; `None` if there is no such version, or if it is the newest.
     pub fn without(&self, version: u32) -> Option<Self> {
         let mut less = self.clone();
         less.keys.retain(|(other, _)| *other != version);
         (version != self.newest() && less.keys.len() < self.keys.len()).then_some(less)
     }
 
-    /// As the file has it.
+    /// The content of the file.
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.keys.len() * 80));
         for (place, (version, key)) in self.keys.iter().enumerate() {
@@ -107,10 +109,10 @@ impl RootKeys {
     }
 }
 
-impl FromStr for RootKeys {
-    type Err = InvalidRootKeys;
+impl FromStr for RootKeyVersions {
+    type Err = InvalidRootKeyFile;
 
-    fn from_str(text: &str) -> Result<Self, InvalidRootKeys> {
+    fn from_str(text: &str) -> Result<Self, InvalidRootKeyFile> {
         let mut read = Self { keys: Vec::new(), pending: false };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let line = match line.strip_suffix(PENDING) {
@@ -120,14 +122,14 @@ impl FromStr for RootKeys {
                 }
                 Some(_) | None => line,
             };
-            let (version, key) = parse_line(line).ok_or(InvalidRootKeys)?;
+            let (version, key) = parse_line(line).ok_or(InvalidRootKeyFile)?;
             let fits = read.keys.iter().all(|(newer, other)| version < *newer && key != *other);
             if !fits {
-                return Err(InvalidRootKeys);
+                return Err(InvalidRootKeyFile);
             }
             read.keys.push((version, key));
         }
-        if read.keys.is_empty() { Err(InvalidRootKeys) } else { Ok(read) }
+        if read.keys.is_empty() { Err(InvalidRootKeyFile) } else { Ok(read) }
     }
 }
 
@@ -152,11 +154,11 @@ mod tests {
     #[test]
     fn a_file_is_read_as_it_is_written_through_its_whole_life() {
         let env = Env::system();
-        let first = RootKeys::generate(&env);
+        let first = RootKeyVersions::generate(&env);
         let begun = first.with_new(&env, 1);
         let rotated = begun.settled();
         for (keys, newest, pending) in [(&first, 1, false), (&begun, 2, true), (&rotated, 2, false)] {
-            assert!(keys.to_text().parse::<RootKeys>().is_ok_and(|read| read == *keys));
+            assert!(keys.to_text().parse::<RootKeyVersions>().is_ok_and(|read| read == *keys));
             assert_eq!((keys.newest(), keys.is_pending()), (newest, pending));
         }
         assert!(rotated.without(2).is_none() && rotated.without(3).is_none());
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_file_from_before_there_were_versions_is_version_1() {
-        let keys: RootKeys = format!("{}\n", line("1", 7)).parse().unwrap();
+        let keys: RootKeyVersions = format!("{}\n", line("1", 7)).parse().unwrap();
         assert_eq!((keys.newest(), keys.is_pending()), (1, false));
     }
 
@@ -190,15 +192,15 @@ mod tests {
             format!("{}\nnote", line("2", 1)),
         ];
         for text in wrong {
-            assert!(text.parse::<RootKeys>().is_err(), "{text}");
+            assert!(text.parse::<RootKeyVersions>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "(gatekey-root-key-[0-9]{0,3}:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=( pending)?\n?|.{0,9}){0,4}") {
-            if let Ok(keys) = text.parse::<RootKeys>() {
-                prop_assert!(keys.to_text().parse::<RootKeys>().is_ok_and(|again| again == keys));
+            if let Ok(keys) = text.parse::<RootKeyVersions>() {
+                prop_assert!(keys.to_text().parse::<RootKeyVersions>().is_ok_and(|again| again == keys));
             }
         }
     }

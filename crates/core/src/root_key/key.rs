@@ -2,85 +2,100 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
 use super::{
-    CannotOpen, LENGTH, Rehash, RootKeyFile, RootKeyMismatch, RootKeys, SecretHash, StoredRootKey,
+    CannotOpen, LENGTH, Rehash, RootKeyFile, RootKeyMismatch, RootKeyVersions, SecretHash, StoredRootKey,
     derived::Version,
     versions::{Versions, derive},
 };
 use crate::{Env, SecretId, ledger::LedgerKeys, signing_key::SealedSigningKey};
 
-/// The root key with what is derived from it. `Debug` prints the type's name.
+/// The root key in memory, and everything derived from it. `Debug` prints only the type's name.
 pub struct RootKey {
-    /// Where it is kept; `None` for one that nobody can rotate.
-    pub(super) file: Option<Arc<dyn RootKeyFile>>,
-    /// Whether a store may be from before the newest version.
+    /// Where it is kept: carried for [`RootKeys`](super::RootKeys), never read here.
+    file: Option<Arc<dyn RootKeyFile>>,
+    /// Whether to accept a store from before the rotation to the newest version.
     older_store: bool,
-    pub(super) state: ArcSwap<Versions>,
-    /// Whether somebody rotates or retires: one at a time.
-    pub(super) busy: AtomicBool,
-    /// Secrets to be hashed under the newest version, since they have just proven themselves under an older one.
-    pub(super) rehashes: Mutex<HashMap<SecretId, Rehash>>,
+    versions: ArcSwap<Versions>,
+    /// New hashes of secrets that were used under an older version, to be stored.
+    rehashes: Mutex<HashMap<SecretId, Rehash>>,
 }
 
 impl RootKey {
-    /// The root key of one version that these 32 bytes are; nobody can rotate it.
+    /// A root key of one version and without a file, so that it cannot be rotated.
     pub fn new(bytes: &[u8; LENGTH]) -> Self {
         Self::of(Versions::of_file(vec![Arc::new(Version::derive(1, bytes))], false), None)
     }
 
-    /// The root key that was read from a file.
-    pub fn from_file(keys: &RootKeys, file: Option<Arc<dyn RootKeyFile>>) -> Self {
+    /// A root key that was read from a file. Without `file` it cannot be rotated.
+    pub fn from_file(keys: &RootKeyVersions, file: Option<Arc<dyn RootKeyFile>>) -> Self {
         Self::of(Versions::of_file(derive(keys), keys.is_pending()), file)
     }
 
-    fn of(state: Versions, file: Option<Arc<dyn RootKeyFile>>) -> Self {
+    fn of(versions: Versions, file: Option<Arc<dyn RootKeyFile>>) -> Self {
         Self {
             file,
             older_store: false,
-            state: ArcSwap::from_pointee(state),
-            busy: AtomicBool::default(),
+            versions: ArcSwap::from_pointee(versions),
             rehashes: Mutex::default(),
         }
     }
 
-    /// The same, for a store that may be from before the newest version, because somebody put it back.
+    /// Accepts a store from before the rotation to the newest version, as after a restore.
     #[must_use]
     pub fn for_an_older_store(self) -> Self {
         Self { older_store: true, ..self }
     }
 
-    /// Settles which versions are in use, by what the store knows of each.
+    /// Decides which versions are in use, by the store's records.
     ///
     /// # Errors
-    /// When they do not belong together; then everything is as before.
+    /// When file and store do not belong together; then nothing changes.
     pub fn settle(&self, stored: &[StoredRootKey]) -> Result<(), RootKeyMismatch> {
-        let state = self.state.load();
-        let settled = Versions::settle(state.all(), state.pending, stored, self.older_store)?;
-        self.state.store(Arc::new(settled));
+        self.settle_with(stored, self.older_store)
+    }
+
+    pub(super) fn settle_with(
+        &self,
+        stored: &[StoredRootKey],
+        older_store: bool,
+    ) -> Result<(), RootKeyMismatch> {
+        let versions = self.versions.load();
+        self.replace(Versions::settle(versions.all(), versions.pending, stored, older_store)?);
         Ok(())
     }
 
-    /// What a store should know first: the newest version, or the first where the store is from before there were
-    /// versions. One of that store's sealed keys proves that it is the right one.
+    pub(super) fn replace(&self, versions: Versions) {
+        self.versions.store(Arc::new(versions));
+    }
+
+    pub(super) fn file(&self) -> Option<&dyn RootKeyFile> {
+        self.file.as_deref()
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.versions.load().pending
+    }
+
+    /// The first record of a store: the newest version, or version 1 for a store that is older than
+    /// versions (`from_before`). `proof` is a sealed key of that store, which the version must open.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it does not.
     pub fn first_of_store(
         &self,
         from_before: bool,
         proof: Option<&SealedSigningKey>,
     ) -> Result<StoredRootKey, RootKeyMismatch> {
-        let state = self.state.load();
-        let mut versions = state.all().into_iter();
-        let version =
-            if from_before { versions.find(|version| version.number == 1) } else { versions.next() };
+        let versions = self.versions.load();
+        let mut all = versions.all().into_iter();
+        let version = if from_before { all.find(|version| version.number == 1) } else { all.next() };
         let version = version.ok_or(RootKeyMismatch::Missing(1))?;
         if proof.is_some_and(|proof| version.open(&proof.sealing_name(), &proof.sealed).is_err()) {
             return Err(RootKeyMismatch::Another(version.number));
@@ -90,72 +105,98 @@ impl RootKey {
 
     /// The version in use: the newest that the store knows.
     pub fn version(&self) -> u32 {
-        self.state.load().live[0].number
+        self.versions.load().live[0].number
     }
 
-    /// The newest version in the file, where it is not in use yet.
+    /// The newest version in the file, if it is not in use yet.
     pub fn version_not_in_use(&self) -> Option<u32> {
-        let state = self.state.load();
-        state.spare.first().map(|spare| spare.number).filter(|spare| *spare > state.live[0].number)
+        let versions = self.versions.load();
+        versions.spare.first().map(|spare| spare.number).filter(|spare| *spare > versions.live[0].number)
     }
 
-    /// Whether the store is from before the newest version, to which it was rotated: see
+    /// Whether the store is from before a finished rotation to the newest version: see
     /// [`RootKeyMismatch::OlderStore`].
     pub fn is_newer_than_store(&self) -> bool {
-        !self.state.load().pending && self.version_not_in_use().is_some()
+        !self.is_pending() && self.version_not_in_use().is_some()
     }
 
-    /// What the keys of backups of a version are derived from; `None` when the file lacks it.
+    /// The key that the keys of a version's backups are derived from; `None` if the file lacks the
+    /// version.
     pub(crate) fn backup_key(&self, version: u32) -> Option<Zeroizing<[u8; 32]>> {
-        self.state.load().iter().find(|found| found.number == version).map(|found| found.backup.clone())
+        self.versions.load().iter().find(|found| found.number == version).map(|found| found.backup.clone())
     }
 
-    /// The version in use, and what the keys of its backups are derived from.
+    /// The version in use, and the key that the keys of its backups are derived from.
     pub(crate) fn newest_backup_key(&self) -> (u32, Zeroizing<[u8; 32]>) {
-        let state = self.state.load();
-        (state.live[0].number, state.live[0].backup.clone())
+        let versions = self.versions.load();
+        (versions.live[0].number, versions.live[0].backup.clone())
     }
 
-    /// What to store of a secret.
+    /// The hash of a secret under the version in use.
     pub fn hash_secret(&self, secret: &str) -> SecretHash {
-        self.state.load().live[0].hash_secret(secret)
+        self.versions.load().live[0].hash_secret(secret)
     }
 
-    /// Gives a secret's hash under each version in use, the newest first: always as many, whatever is found on the
-    /// way.
-    pub(crate) fn each_hash(&self, secret: &str, mut take: impl FnMut(SecretHash)) {
-        for version in &self.state.load().live {
-            take(version.hash_secret(secret));
+    /// Passes the secret's hash under each version in use, the newest first. Never stops early, so
+    /// that the time taken reveals nothing.
+    pub(crate) fn each_hash(&self, secret: &str, mut visit: impl FnMut(SecretHash)) {
+        for version in &self.versions.load().live {
+            visit(version.hash_secret(secret));
         }
     }
 
-    /// The keys of the ledger's links, of every version that ever chained it.
+    /// The ledger keys of every version that ever linked the ledger.
     pub fn ledger_keys(&self) -> LedgerKeys {
-        self.state.load().ledger.clone()
+        self.versions.load().ledger.clone()
     }
 
-    /// A MAC over a page token's content, to notice a changed one.
+    /// A MAC over a page token's content, to detect changes.
     pub(crate) fn page_token_mac(&self, content: &[u8]) -> [u8; 32] {
-        self.state.load().live[0].page_token_mac(content)
+        self.versions.load().live[0].page_token_mac(content)
     }
 
-    /// Whether a page token's content has such a MAC, cut short, under a version in use: a list that began before a
-    /// rotation goes on after it.
-    pub(crate) fn is_page_token_mac(&self, content: &[u8], cut: &[u8]) -> bool {
-        self.state.load().live.iter().any(|version| version.is_page_token_mac(content, cut))
+    /// Whether a truncated MAC matches a page token's content under any version in use, so that a
+    /// list that began before a rotation can continue after it.
+    pub(crate) fn is_page_token_mac(&self, content: &[u8], truncated: &[u8]) -> bool {
+        self.versions.load().live.iter().any(|version| version.is_page_token_mac(content, truncated))
     }
 
-    /// Seals bytes (AES-256-GCM) so that they open under this root key and that name alone.
+    /// Seals bytes with AES-256-GCM under the version in use. They open only with the same name.
     pub fn seal(&self, env: &Env, name: &str, plain: &[u8]) -> Vec<u8> {
-        self.state.load().live[0].seal(env, name, plain)
+        self.versions.load().live[0].seal(env, name, plain)
     }
 
-    /// Opens what [`Self::seal`] sealed under that name, whichever version it was.
+    /// Opens bytes that were sealed under any version.
     ///
     /// # Errors
-    /// When it was sealed under another root key or name, or was changed.
+    /// When they were sealed under another root key or name, or were changed.
     pub fn open(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CannotOpen> {
-        self.state.load().open(name, sealed)
+        self.versions.load().open(name, sealed)
+    }
+
+    /// Records that a secret was used. If its stored hash is of an older version, the hash under
+    /// the newest one is stored with the next flush.
+    pub(crate) fn note_use(&self, secret_id: SecretId, stored: SecretHash, newest: Option<SecretHash>) {
+        let Some(to) = newest.filter(|newest| newest.pepper_version != stored.pepper_version) else {
+            return;
+        };
+        self.rehashes().insert(secret_id, Rehash { secret_id, from: stored, to });
+    }
+
+    pub(super) fn take_rehashes(&self) -> Vec<Rehash> {
+        mem::take(&mut *self.rehashes()).into_values().collect()
+    }
+
+    /// Keeps hashes that could not be stored, unless there are newer ones.
+    pub(super) fn put_back(&self, failed: impl IntoIterator<Item = Rehash>) {
+        let mut rehashes = self.rehashes();
+        for rehash in failed {
+            rehashes.entry(rehash.secret_id).or_insert(rehash);
+        }
+    }
+
+    fn rehashes(&self) -> MutexGuard<'_, HashMap<SecretId, Rehash>> {
+        self.rehashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

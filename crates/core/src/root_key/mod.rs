@@ -3,27 +3,27 @@
 //! HKDF-SHA-256 (RFC 5869) derives one key per purpose. If the root key lies beside the database,
 //! it protects a stolen database file, not a stolen directory.
 //!
-//! [`RootKey::rotate`] creates a newer version, for when the root key is due or may have leaked. The
+//! [`RootKeys::rotate`] creates a newer version, for when the root key is due or may have leaked. The
 //! newest version that the store knows hashes, seals and links; older ones verify the secrets that
-//! were hashed under them, until [`RootKey::retire`]. A rotation changes the file, then the store,
+//! were hashed under them, until [`RootKeys::retire`]. A rotation changes the file, then the store,
 //! then the memory. If it fails in between, the store's rows decide which version is in use, and
 //! the file contains that version.
 
 mod derived;
 mod file;
 mod key;
-mod rotation;
 mod sealing;
 mod secret_hash;
 mod stored;
+mod use_cases;
 mod versions;
 
-pub use file::{FileError, InvalidRootKeys, RootKeyFile, RootKeys};
+pub use file::{FileError, InvalidRootKeyFile, RootKeyFile, RootKeyVersions};
 pub use key::RootKey;
-pub use rotation::{Retired, RootKeyFacts, RootKeyState, Rotated, RotationError};
 pub use sealing::CannotOpen;
 pub use secret_hash::SecretHash;
 pub use stored::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey};
+pub use use_cases::{Retired, RootKeyError, RootKeyFacts, RootKeyState, RootKeys, Rotated};
 pub use versions::RootKeyMismatch;
 
 /// Length of a root key in bytes.

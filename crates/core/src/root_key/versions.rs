@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{CannotOpen, RootKeys, StoredRootKey, derived::Version};
+use super::{CannotOpen, RootKeyVersions, StoredRootKey, derived::Version};
 use crate::ledger::{LedgerKey, LedgerKeys};
 
 /// The root key's file and the store do not belong together.
@@ -122,6 +122,6 @@ impl Versions {
 }
 
 /// The keys derived from each version, the newest first.
-pub(super) fn derive(keys: &RootKeys) -> Vec<Arc<Version>> {
+pub(super) fn derive(keys: &RootKeyVersions) -> Vec<Arc<Version>> {
     keys.iter().map(|(version, bytes)| Arc::new(Version::derive(version, bytes))).collect()
 }

@@ -207,7 +207,7 @@ impl Tokens {
         let fitting = fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
         match fitting.copied() {
             Some(secret) => {
-                self.root_key.note_proven(secret.id, secret.hash, newest);
+                self.root_key.note_use(secret.id, secret.hash, newest);
                 Ok(AuthenticatedKey { facts, secret })
             }
             None => Err(match from.and_then(|from| self.throttle.note(from, now)) {

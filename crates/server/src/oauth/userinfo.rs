@@ -82,7 +82,7 @@ async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> 
         OAuthError::Bearer { reason, sent }
     })?;
     UserInfo::of(app, token).await.map_err(|error| match error {
-        gatekey_core::Error::NotFound(_) => {
+        gatekey_core::Error::NotFound { .. } => {
             OAuthError::Bearer { reason: "the token's key was deleted".to_owned(), sent }
         }
         gatekey_core::Error::Unavailable(cause) => TokenError::Unavailable(cause).into(),

@@ -20,9 +20,7 @@ pub fn render(error: Error) -> ConnectError {
     let message = without_login_words(error.to_string());
     match error {
         Error::Invalid(_) => ConnectError::invalid_argument(message),
-        Error::NotFound(_) | Error::SecretNotFound { .. } | Error::UnknownOrganization(_) => {
-            ConnectError::not_found(message)
-        }
+        Error::NotFound { .. } | Error::UnknownOrganization(_) => ConnectError::not_found(message),
         Error::AlreadyExists(_) => ConnectError::already_exists(message),
         Error::Precondition(_) => ConnectError::failed_precondition(message),
         Error::Forbidden(_) => ConnectError::permission_denied(message),
@@ -99,11 +97,13 @@ pub fn is_rpc(method: &Method, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use gatekey_core::error::Kind;
+
     use super::*;
 
     #[test]
     fn no_message_but_unauthenticated_has_the_words_that_start_a_login() {
-        let rendered = render(Error::NotFound("my-Unauthorized-unauthenticated-key".to_owned()));
+        let rendered = render(Error::not_found(Kind::ApiKey, "my-Unauthorized-unauthenticated-key"));
         let message = rendered.message.clone().unwrap_or_default().to_lowercase();
         assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
     }

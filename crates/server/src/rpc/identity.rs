@@ -17,7 +17,7 @@ pub struct Identity1(pub App);
 async fn read(app: &App, context: &RequestContext) -> Result<UserInfo, ConnectError> {
     let token = super::authorize::authenticated(app, context)?;
     UserInfo::of(app, &token).await.map_err(|error| match error {
-        Error::NotFound(_) => unauthenticated("the token's key was deleted"),
+        Error::NotFound { .. } => unauthenticated("the token's key was deleted"),
         other => render(other),
     })
 }

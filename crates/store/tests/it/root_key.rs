@@ -2,7 +2,7 @@
 
 use gatekey_core::{
     Actor, Caller, SecretHash, StoreError, StoredSecret,
-    root_key::{Rehash, RootKeyRetired, Rotated, RotationError},
+    root_key::{Rehash, RootKeyError, RootKeyRetired, RootKeys, Rotated},
     signing_key::SealedSigningKey,
 };
 use gatekey_credentials::jwt::Algorithm;
@@ -31,12 +31,16 @@ fn caller() -> Caller {
     }
 }
 
-async fn rotate(world: &World) -> Result<Rotated, RotationError> {
-    world.root_key.rotate(&**world.store(), &ENV, &caller()).await
+fn root_keys(world: &World) -> RootKeys {
+    RootKeys::new(world.root_key.clone(), world.store().clone(), ENV.clone())
+}
+
+async fn rotate(world: &World) -> Result<Rotated, RootKeyError> {
+    root_keys(world).rotate(&caller()).await
 }
 
 async fn retire(world: &World, version: u32) -> RootKeyRetired {
-    world.root_key.retire(&**world.store(), &ENV, version, &caller()).await.unwrap().outcome
+    root_keys(world).retire(&caller(), version).await.unwrap().outcome
 }
 
 /// The versions that the store knows.
@@ -90,7 +94,7 @@ async fn a_rotation_reseals_and_reports_everything(world: &mut World) {
 async fn a_rotation_that_cannot_decrypt_changes_nothing(world: &mut World) {
     world.store().put_sealed("ca", vec![7; 99]).await.unwrap();
     let refused = rotate(world).await.unwrap_err();
-    assert!(matches!(&refused, RotationError::Store(StoreError::Corrupt(what)) if what.starts_with("ca ")));
+    assert!(matches!(&refused, RootKeyError::Store(StoreError::Corrupt(what)) if what.starts_with("ca ")));
     assert_eq!(versions(world).await, [1]);
     world.create("ci").await;
     assert_eq!(links(world).await, [1]);

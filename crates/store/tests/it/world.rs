@@ -17,7 +17,7 @@ use gatekey_core::{
     api_key::{Replay, Rotation},
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
-    root_key::{FileError, RootKeyFile, RootKeys},
+    root_key::{FileError, RootKeyFile, RootKeyVersions},
     signing_key::SealedSigningKey,
     store::{Change, ChangeObserver, Created, Rotated},
     token::DeniedToken,
@@ -43,7 +43,7 @@ pub(crate) fn root_key() -> RootKey {
 }
 
 /// The file of the root key, in memory. Contains [`root_key`] until a rotation.
-pub(crate) struct KeyFile(Mutex<RootKeys>);
+pub(crate) struct KeyFile(Mutex<RootKeyVersions>);
 
 impl Default for KeyFile {
     fn default() -> Self {
@@ -57,11 +57,11 @@ impl RootKeyFile for KeyFile {
         "memory".to_owned()
     }
 
-    async fn read(&self) -> Result<RootKeys, FileError> {
+    async fn read(&self) -> Result<RootKeyVersions, FileError> {
         Ok(self.0.lock().unwrap().clone())
     }
 
-    async fn replace(&self, keys: &RootKeys) -> Result<(), FileError> {
+    async fn replace(&self, keys: &RootKeyVersions) -> Result<(), FileError> {
         *self.0.lock().unwrap() = keys.clone();
         Ok(())
     }
@@ -189,7 +189,7 @@ pub(crate) static ENV: LazyLock<Env> =
 pub(crate) struct World {
     backend: Box<dyn Backend>,
     file: Arc<KeyFile>,
-    pub(crate) root_key: RootKey,
+    pub(crate) root_key: Arc<RootKey>,
     /// `None` only while it is closed.
     store: Option<Arc<dyn Store>>,
     pub(crate) mirror: Arc<Mirror>,
@@ -206,9 +206,9 @@ impl World {
         Self { backend, file, root_key, store, mirror, purged_at: Timestamp::from_seconds(0) }
     }
 
-    fn read(file: &Arc<KeyFile>) -> RootKey {
+    fn read(file: &Arc<KeyFile>) -> Arc<RootKey> {
         let keys = file.0.lock().unwrap().clone();
-        RootKey::from_file(&keys, Some(file.clone()))
+        Arc::new(RootKey::from_file(&keys, Some(file.clone())))
     }
 
     /// Closes the store and opens it again, as a restarted server does.

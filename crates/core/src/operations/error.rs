@@ -1,0 +1,54 @@
+//! [`OperationError`]: why an operation was refused or failed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, StoreError, ledger::LedgerFault, root_key::RootKeyError, signing_key::SigningKeyError};
+
+/// Why an operation was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    #[error(transparent)]
+    Refused(#[from] Error),
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A backup could not be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The kind of an [`OperationError`], which decides the exit code of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    AlreadyExists,
+    NotFound,
+    /// An argument is invalid, or the object is in the wrong state.
+    Invalid,
+    Unavailable,
+    /// The ledger's chain is broken.
+    BrokenLedger,
+    Failed,
+}
+
+impl OperationError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(error) => match error {
+                Error::AlreadyExists(_) => ErrorKind::AlreadyExists,
+                Error::NotFound { .. } => ErrorKind::NotFound,
+                Error::Invalid(_) | Error::Precondition(_) => ErrorKind::Invalid,
+                Error::Unavailable(_) => ErrorKind::Unavailable,
+                Error::UnknownOrganization(_) | Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
+            },
+            Self::Ledger(LedgerFault::Store(_)) => ErrorKind::Failed,
+            Self::Ledger(_) => ErrorKind::BrokenLedger,
+            Self::SigningKey(_) | Self::RootKey(_) | Self::Store(_) | Self::Io(_) => ErrorKind::Failed,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Pages of the ledger, and its verification.
+
+use serde::{Deserialize, Serialize};
+
+use super::{OperationError, Operations};
+use crate::ledger::{self, LedgerEntry, LedgerHead};
+
+/// A page of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerPage {
+    pub entries: Vec<LedgerEntry>,
+    /// The sequence number of the ledger's last entry; 0 for an empty ledger.
+    pub last: i64,
+}
+
+impl Operations {
+    /// At most `limit` entries after a sequence number, and at most [`ledger::PAGE`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ledger_page(&self, after: i64, limit: usize) -> Result<LedgerPage, OperationError> {
+        let entries = self.store.ledger_entries(after, limit.min(ledger::PAGE)).await?;
+        Ok(LedgerPage { entries, last: self.store.ledger_head().await?.sequence })
+    }
+
+    /// Verifies every entry of the ledger, and returns its head.
+    ///
+    /// # Errors
+    /// See [`LedgerFault`](ledger::LedgerFault).
+    pub async fn verify_ledger(&self, known: Option<LedgerHead>) -> Result<LedgerHead, OperationError> {
+        self.root_keys.settle_again().await?;
+        loop {
+            let version = self.root_key.version();
+            let read = |after, limit| self.store.ledger_entries(after, limit);
+            let verified = ledger::verify(self.root_key.ledger_keys(), known, read).await;
+            // If the root key was rotated meanwhile, the keys lacked the new version's: try again.
+            if verified.is_ok() || self.root_key.version() == version {
+                return Ok(verified?);
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What a restore changes: every token is revoked, and keys return to their state at the backup.
+
+use std::collections::BTreeMap;
+
+use crate::{ApiKey, Timestamp};
+
+/// Keys by client id.
+pub type Keys = BTreeMap<String, ApiKey>;
+
+/// An epoch that no token can carry, also none from after the backup. Epochs are raised by one at a
+/// time, and never a million times a second. `None` before 1970.
+pub fn fresh_epoch(now: Timestamp) -> Option<u64> {
+    u64::try_from(now.as_micros()).ok()
+}
+
+/// The client ids of keys that differ between a backup and a later data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// Created after the backup, so not in it.
+    pub newer: Vec<String>,
+    /// Deleted after the backup, so usable again.
+    pub deleted: Vec<String>,
+    /// Changed after the backup, so back in their earlier state, with their earlier secrets.
+    pub changed: Vec<String>,
+}
+
+impl Comparison {
+    pub fn of(backup: &Keys, later: &Keys) -> Self {
+        let is_in = |keys: &Keys, key: &ApiKey| {
+            keys.get(key.client_id.as_str()).is_some_and(|other| other.key_id == key.key_id)
+        };
+        let newer = later.values().filter(|key| !is_in(backup, key));
+        let deleted = backup.values().filter(|key| !is_in(later, key));
+        let changed = backup.values().filter(|key| {
+            let later = later.get(key.client_id.as_str()).filter(|later| later.key_id == key.key_id);
+            later.is_some_and(|later| later.updated_at != key.updated_at)
+        });
+        Self { newer: client_ids(newer), deleted: client_ids(deleted), changed: client_ids(changed) }
+    }
+}
+
+fn client_ids<'k>(keys: impl Iterator<Item = &'k ApiKey>) -> Vec<String> {
+    keys.map(|key| key.client_id.to_string()).collect()
+}

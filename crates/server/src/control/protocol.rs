@@ -1,0 +1,290 @@
+//! The messages on the control socket: an [`Operation`] is a request with its answer.
+//!
+//! Each message is one line of JSON. Client and server are the same binary, so the format may
+//! change between versions.
+
+use std::{error::Error, iter};
+
+use gatekey_core::{
+    Caller, Timestamp,
+    api_key::WithSecret,
+    ledger::LedgerHead,
+    operations::{ErrorKind, LedgerPage, OperationError, backup::Passphrase},
+    root_key::RootKeyFacts,
+    signing_key::SigningKeyFacts,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::Control;
+
+/// A request that can be sent over the socket, or executed by the process that has the data
+/// directory.
+pub trait Operation: Send {
+    type Answer: Serialize + DeserializeOwned + Send;
+
+    fn into_request(self) -> Request;
+
+    /// Executes the request.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    fn execute(
+        self,
+        control: &Control,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<Self::Answer, OperationError>> + Send;
+}
+
+/// What is sent over the socket. The answer is `Result<Operation::Answer, Failure>`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    Init(Init),
+    RotateSigningKey(RotateSigningKey),
+    ListSigningKeys(ListSigningKeys),
+    RetireSigningKey(RetireSigningKey),
+    RotateRootKey(RotateRootKey),
+    ListRootKeys(ListRootKeys),
+    RetireRootKey(RetireRootKey),
+    ReadLedger(ReadLedger),
+    VerifyLedger(VerifyLedger),
+    BackUp(BackUp),
+}
+
+/// Why an operation was refused or failed, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub kind: ErrorKind,
+    pub message: String,
+}
+
+impl From<OperationError> for Failure {
+    /// Anyone who administers the machine may see the causes.
+    fn from(error: OperationError) -> Self {
+        let causes = iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (**cause).source());
+        let message = causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"));
+        Self { kind: error.kind(), message }
+    }
+}
+
+/// Creates an admin key, or gives an existing one a new secret and full rights.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Init {
+    /// The key's name.
+    pub name: String,
+    /// Whether to take over a key that exists.
+    pub rotate: bool,
+}
+
+/// The credentials of a key. No `Debug`: it contains the secret.
+#[derive(Serialize, Deserialize)]
+pub struct NewKey {
+    /// Host and port of the server.
+    pub endpoint: String,
+    pub client_id: String,
+    pub client_secret: Zeroizing<String>,
+    pub organization: String,
+}
+
+impl Operation for Init {
+    type Answer = NewKey;
+
+    fn into_request(self) -> Request {
+        Request::Init(self)
+    }
+
+    async fn execute(self, control: &Control, caller: &Caller) -> Result<NewKey, OperationError> {
+        let WithSecret { key, secret } = control.operations.init(caller, &self.name, self.rotate).await?;
+        Ok(NewKey {
+            endpoint: control.endpoint.clone(),
+            client_id: key.client_id.to_string(),
+            client_secret: Zeroizing::new(secret.expose().to_owned()),
+            organization: control.organization.clone(),
+        })
+    }
+}
+
+/// Creates a key that signs from now on; the answer is its `kid`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotateSigningKey;
+
+impl Operation for RotateSigningKey {
+    type Answer = String;
+
+    fn into_request(self) -> Request {
+        Request::RotateSigningKey(self)
+    }
+
+    async fn execute(self, control: &Control, caller: &Caller) -> Result<String, OperationError> {
+        Ok(control.operations.signing_keys.rotate(caller).await?)
+    }
+}
+
+/// Lists every signing key, in the order they were created.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListSigningKeys;
+
+impl Operation for ListSigningKeys {
+    type Answer = Vec<SigningKeyFacts>;
+
+    fn into_request(self) -> Request {
+        Request::ListSigningKeys(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<Vec<SigningKeyFacts>, OperationError> {
+        Ok(control.operations.signing_keys.list().await?)
+    }
+}
+
+/// Removes a key that no longer signs from the JWKS.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetireSigningKey {
+    pub kid: String,
+}
+
+impl Operation for RetireSigningKey {
+    type Answer = ();
+
+    fn into_request(self) -> Request {
+        Request::RetireSigningKey(self)
+    }
+
+    async fn execute(self, control: &Control, caller: &Caller) -> Result<(), OperationError> {
+        control.operations.retire_signing_key(caller, &self.kid).await
+    }
+}
+
+/// Brings a newer version of the root key into use.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RotateRootKey;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RootKeyRotated {
+    /// The version in use.
+    pub version: u32,
+    /// Whether this finished a rotation that had begun.
+    pub was_begun: bool,
+    /// Why the file still marks the version as pending.
+    pub still_pending: Option<String>,
+}
+
+impl Operation for RotateRootKey {
+    type Answer = RootKeyRotated;
+
+    fn into_request(self) -> Request {
+        Request::RotateRootKey(self)
+    }
+
+    async fn execute(self, control: &Control, caller: &Caller) -> Result<RootKeyRotated, OperationError> {
+        let rotated = control.operations.root_keys.rotate(caller).await?;
+        Ok(RootKeyRotated {
+            version: rotated.version,
+            was_begun: rotated.was_begun,
+            still_pending: rotated.still_pending.map(|error| error.to_string()),
+        })
+    }
+}
+
+/// Lists every version of the root key, the newest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListRootKeys;
+
+impl Operation for ListRootKeys {
+    type Answer = Vec<RootKeyFacts>;
+
+    fn into_request(self) -> Request {
+        Request::ListRootKeys(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<Vec<RootKeyFacts>, OperationError> {
+        Ok(control.operations.root_keys.list().await?)
+    }
+}
+
+/// Retires a version of the root key that nothing needs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetireRootKey {
+    pub version: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RootKeyRetired {
+    /// Why the file still has the version.
+    pub still_in_file: Option<String>,
+}
+
+impl Operation for RetireRootKey {
+    type Answer = RootKeyRetired;
+
+    fn into_request(self) -> Request {
+        Request::RetireRootKey(self)
+    }
+
+    async fn execute(self, control: &Control, caller: &Caller) -> Result<RootKeyRetired, OperationError> {
+        let still_in_file = control.operations.retire_root_key(caller, self.version).await?;
+        Ok(RootKeyRetired { still_in_file: still_in_file.map(|error| error.to_string()) })
+    }
+}
+
+/// Reads a page of the ledger.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadLedger {
+    /// The sequence number before the first entry.
+    pub after: i64,
+    /// The maximum number of entries.
+    pub limit: usize,
+}
+
+impl Operation for ReadLedger {
+    type Answer = LedgerPage;
+
+    fn into_request(self) -> Request {
+        Request::ReadLedger(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<LedgerPage, OperationError> {
+        control.operations.ledger_page(self.after, self.limit).await
+    }
+}
+
+/// Verifies the ledger; the answer is its head.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyLedger {
+    /// A head kept elsewhere, which the ledger must contain.
+    pub known: Option<LedgerHead>,
+}
+
+impl Operation for VerifyLedger {
+    type Answer = LedgerHead;
+
+    fn into_request(self) -> Request {
+        Request::VerifyLedger(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<LedgerHead, OperationError> {
+        control.operations.verify_ledger(self.known).await
+    }
+}
+
+/// Takes a backup. The answer is a [`BackupHeader`], and then the backup itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackUp {
+    /// The backup is sealed under the root key and this.
+    pub passphrase: Option<Passphrase>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct BackupHeader {
+    /// The number of bytes that follow.
+    pub length: u64,
+    /// When the copy of the store was taken.
+    pub created_at: Timestamp,
+}
