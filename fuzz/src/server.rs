@@ -18,8 +18,9 @@ use gatekey_core::{
     env::{Clock, Entropy},
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
-use gatekey_server::{App, app::Memory, config::Settings, router, telemetry::NoRequestLog};
+use gatekey_server::{App, app::Memory, config::Settings, router};
 use gatekey_store::SqliteStore;
+use gatekey_telemetry::NoRequestLog;
 use http::{Request, Response, Version, header};
 use http_body_util::BodyExt as _;
 use tempfile::TempDir;

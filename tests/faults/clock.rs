@@ -22,8 +22,9 @@ use gatekey_core::{
     token::{TokenError, TokenRefusal},
 };
 use gatekey_credentials::{Role, jwt::InvalidToken};
-use gatekey_server::{App, app::Memory, config::Settings, maintenance, telemetry::NoRequestLog};
+use gatekey_server::{App, app::Memory, config::Settings, maintenance};
 use gatekey_store::SqliteStore;
+use gatekey_telemetry::NoRequestLog;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -31,8 +31,9 @@ use gatekey_core::{
 };
 use gatekey_credentials::{Role, Secret};
 use gatekey_listener::{Listener, serve};
-use gatekey_server::{App, app::Memory, config::Settings, router, telemetry::NoRequestLog};
+use gatekey_server::{App, app::Memory, config::Settings, router};
 use gatekey_store::SqliteStore;
+use gatekey_telemetry::NoRequestLog;
 use tokio::net::TcpListener;
 
 /// Calls for each reason.

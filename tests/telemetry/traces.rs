@@ -338,7 +338,7 @@ async fn the_collectors_certificate_is_verified() {
 /// The causes of failed exports in the log.
 fn failures(server: &ServerProcess) -> Vec<String> {
     let lines = server.log();
-    let lines = lines.iter().filter(|line| line["message"] == "spans could not be sent to the collector");
+    let lines = lines.iter().filter(|line| line["message"] == "failed to send spans to the collector");
     lines.map(|line| line["cause"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -416,7 +416,7 @@ async fn a_hanging_collector_slows_no_request() {
     let started = Instant::now();
     assert!(server.stop().await.success());
     assert!(started.elapsed() < FLUSH * 3, "{:?}", started.elapsed());
-    server.wait_for_log("the last spans could not be sent in time");
+    server.wait_for_log("timed out exporting the last spans");
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use gatekey_core::{
 use gatekey_server::{
     config,
     control::{BackUp, BackupHeader, Control, Failure, Operation, Request},
-    telemetry::NoRequestLog,
 };
+use gatekey_telemetry::NoRequestLog;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_server::telemetry::{RequestLine, RequestLog};
+use gatekey_telemetry::{RequestLine, RequestLog};
 use http::Version;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 

@@ -22,9 +22,9 @@ use gatekey_server::{
     config::{InvalidSetting, Origin, Settings, TlsMode, setting},
     control::{self, Control},
     maintenance, router,
-    telemetry::{RequestLog, Traces},
 };
 use gatekey_store::SqliteStore;
+use gatekey_telemetry::{RequestLog, Traces};
 use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, UnixListener},

@@ -10,13 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use gatekey_telemetry::{Traces, metrics::Gauges};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::{
-    App,
-    telemetry::{Traces, metrics::Gauges},
-};
+use crate::App;
 
 /// How long the store may take to answer before the server counts as not ready.
 const PATIENCE: Duration = Duration::from_secs(2);

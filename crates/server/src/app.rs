@@ -10,7 +10,9 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
 };
 
-use crate::{Config, openapi, telemetry::Telemetry};
+use gatekey_telemetry::Telemetry;
+
+use crate::{Config, openapi};
 
 /// The state that every handler shares. Cloning is cheap.
 #[derive(Clone)]

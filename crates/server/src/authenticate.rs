@@ -12,8 +12,9 @@ use axum::{
     response::Response,
 };
 use gatekey_core::token::{TokenRefusal, VerifiedToken};
+use gatekey_telemetry::Record;
 
-use crate::{App, telemetry::Record};
+use crate::App;
 
 /// The challenge to a request without a credential (RFC 6750 section 3).
 pub const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);

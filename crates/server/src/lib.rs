@@ -9,7 +9,6 @@
 //!   services.
 //! - [`authenticate`]: from a credential to a principal.
 //! - [`metadata`], [`user_info`], [`path`]: what OAuth and RPC endpoints share.
-//! - [`telemetry`]: request log, metrics and traces.
 //! - [`admin`]: probes and metrics on a listener of their own.
 //! - [`control`]: local administration while the server runs.
 //! - [`maintenance`]: periodic jobs.
@@ -30,7 +29,6 @@ pub mod path;
 pub mod router;
 pub mod rpc;
 pub mod server;
-pub mod telemetry;
 pub mod user_info;
 
 pub use app::App;

@@ -11,6 +11,7 @@ use axum::{
 };
 use futures::FutureExt as _;
 use gatekey_listener::RequestService;
+use gatekey_telemetry::Route;
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
 
@@ -20,7 +21,6 @@ use crate::{
     endpoints::ENDPOINTS,
     oauth, path,
     rpc::{self, access, bindings::Bindings},
-    telemetry::Route,
 };
 
 /// Every path that is served: endpoints, RPC procedures, and procedures bound to plain HTTP.

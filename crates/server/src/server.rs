@@ -8,6 +8,7 @@ use std::sync::{
 use gatekey_core::{
     ApiKeys, Env, LastUsed, Operations, Organization, RootKey, Store, Tokens, token::TokenPolicy,
 };
+use gatekey_telemetry::{Metrics, RequestLog, Telemetry, Traces};
 
 use crate::{
     App, Config,
@@ -15,7 +16,6 @@ use crate::{
     endpoints::ENDPOINTS,
     openapi, router,
     rpc::bindings::Bindings,
-    telemetry::{Metrics, RequestLog, Telemetry, Traces},
 };
 
 impl App {
@@ -89,10 +89,11 @@ impl App {
 #[cfg(test)]
 pub(crate) mod tests {
     use gatekey_store::SqliteStore;
+    use gatekey_telemetry::NoRequestLog;
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{config::Settings, telemetry::NoRequestLog};
+    use crate::config::Settings;
 
     /// An application with the defaults.
     pub(crate) fn app() -> App {

@@ -1,9 +1,7 @@
 //! `gatekey config`.
 
-use gatekey_server::{
-    config::{self, TlsMode},
-    telemetry::traces,
-};
+use gatekey_server::config::{self, TlsMode};
+use gatekey_telemetry::traces;
 
 use crate::{
     args::{Config, TraceVariables},
@@ -30,7 +28,7 @@ fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Res
     }
     if let Some(ca_file) = config.traces.as_ref().and_then(|traces| traces.ca_file.as_ref()) {
         traces::export::authorities(ca_file)
-            .map_err(|invalid| exit::usage(settings.locate(invalid).to_string()))?;
+            .map_err(|invalid| exit::usage(settings.locate(invalid.into()).to_string()))?;
     }
     say!("# The configuration is valid. These are the effective settings and where each is set.")?;
     for section in config::sections() {

@@ -1,7 +1,7 @@
 //! One file per command.
 
 use gatekey_client::PlainSecret;
-use gatekey_server::telemetry::traces::variables::{self, InvalidVariable, Variables};
+use gatekey_telemetry::traces::variables::{self, InvalidVariable, Variables};
 use http::HeaderMap;
 
 use crate::{

@@ -4,11 +4,8 @@ use std::io::ErrorKind;
 
 use anyhow::Context as _;
 use gatekey_core::Env;
-use gatekey_server::{
-    Config,
-    config::Settings,
-    telemetry::traces::{Traces, variables::Variables},
-};
+use gatekey_server::{Config, config::Settings};
+use gatekey_telemetry::traces::{Traces, variables::Variables};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -73,7 +70,7 @@ fn traces(
 ) -> anyhow::Result<Option<Traces>> {
     let Some(traces) = &config.traces else { return Ok(None) };
     let started = Traces::start(traces, variables, &config.server.public_url, env.clone());
-    started.map(Some).map_err(|invalid| exit::usage(settings.locate(invalid).to_string()))
+    started.map(Some).map_err(|invalid| exit::usage(settings.locate(invalid.into()).to_string()))
 }
 
 /// Drains connections, until a second signal.

@@ -28,7 +28,6 @@ pub use flat_names::FlatName;
 pub use settings::{Origin, Settings};
 pub use tls::TlsMode;
 pub use toml::Value;
-pub use traces::Traces;
 
 /// The sections of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +73,7 @@ pub struct Config {
     pub limits: limits::Limits,
     pub log: log::Log,
     /// `None` if traces are disabled.
-    pub traces: Option<traces::Traces>,
+    pub traces: Option<gatekey_telemetry::traces::config::Config>,
     effective: Sections,
 }
 

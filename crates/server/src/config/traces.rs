@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use gatekey_telemetry::traces::config::{Config, InvalidConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Problems;
+use super::{InvalidSetting, Problems};
 
 /// Path of traces below a collector's URL (OTLP specification, "OTLP/HTTP Request").
 const TRACES_PATH: &str = "/v1/traces";
@@ -67,22 +68,19 @@ impl Default for Section {
     }
 }
 
-/// Where traces are sent, and which requests are traced.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Traces {
-    /// Complete URL.
-    pub endpoint: Url,
-    /// CA certificates to trust in addition to the system's, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Name of the server, if it is configured.
-    pub service_name: Option<String>,
-    /// Fraction of the traces started here that is recorded, from 0 to 1.
-    pub ratio: f64,
+impl From<InvalidConfig> for InvalidSetting {
+    fn from(invalid: InvalidConfig) -> Self {
+        let setting = match &invalid {
+            InvalidConfig::Endpoint(_) => "traces.endpoint",
+            InvalidConfig::CaFile(_) => "traces.ca_file",
+        };
+        Self::new(setting, invalid.to_string())
+    }
 }
 
 impl Section {
     /// Returns `None` if traces are disabled.
-    pub(super) fn check(&mut self, problems: &mut Problems<'_>) -> Option<Traces> {
+    pub(super) fn check(&mut self, problems: &mut Problems<'_>) -> Option<Config> {
         let rule = "must be an http or https URL without user, password, query and fragment, such as \
                     http://localhost:4318";
         let endpoint = if let Some(url) = &self.full_endpoint {
@@ -101,7 +99,7 @@ impl Section {
             self.full_endpoint = Some(url.to_string());
             url
         };
-        Some(Traces {
+        Some(Config {
             endpoint,
             ca_file: self.ca_file.clone(),
             service_name: self.service_name.clone(),

@@ -9,12 +9,12 @@ use axum::{
     http::{HeaderMap, header},
 };
 use gatekey_core::token::TokenError;
+use gatekey_telemetry::Record;
 use tokio::time::timeout;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::error::OAuthError;
-use crate::telemetry::Record;
 
 /// Bytes of a body; a token request has a few hundred, a token to introspect at most 8,192.
 pub const MAX_BODY: usize = 16 * 1024;

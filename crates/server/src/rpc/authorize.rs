@@ -15,17 +15,14 @@ use axum::{
 use connectrpc::{ConnectError, RequestContext};
 use gatekey_core::{Caller, Error, KeyId, token::VerifiedToken};
 use gatekey_credentials::Role;
+use gatekey_telemetry::{Outcome, Record};
 use tokio::time::timeout;
 
 use super::{
     access::{Access, access},
     error,
 };
-use crate::{
-    App,
-    authenticate::Principal,
-    telemetry::{Outcome, Record},
-};
+use crate::{App, authenticate::Principal};
 
 /// Bytes of a refused request's body that are read: HTTP/1.1 cannot reuse the connection otherwise.
 const DRAINED: usize = 64 * 1024;

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Router, middleware};
 use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
+use gatekey_telemetry::{Outcome, Record};
 
 use super::{
     access, api_key_service, apps_service, auth_metadata, authorize,
@@ -12,10 +13,7 @@ use super::{
     limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
     transcode,
 };
-use crate::{
-    App, authenticate,
-    telemetry::{Outcome, Record},
-};
+use crate::{App, authenticate};
 
 /// Returns every service on one connectrpc router.
 pub fn services(app: &App) -> connectrpc::Router {

@@ -19,6 +19,7 @@ use axum::{
 use buffa_descriptor::{DescriptorPool, FieldKind, MessageIndex, ScalarType, SingularKind};
 use connectrpc::ConnectError;
 use gatekey_core::Error;
+use gatekey_telemetry::Record;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 use url::form_urlencoded;
@@ -28,7 +29,7 @@ use super::{
     error,
     limits::{DEFAULT_DEADLINE, MAX_REQUEST},
 };
-use crate::{authenticate::CHALLENGE, telemetry::Record};
+use crate::authenticate::CHALLENGE;
 
 /// The binding that a request matched, with what [`match_binding`] replaced.
 #[derive(Clone)]

@@ -1,7 +1,5 @@
 //! [`StoreSpans`]: a request waits longest for the disk, so each call of the store has its own span.
 
-use std::time::{Instant, SystemTime};
-
 use gatekey_core::{
     Env, StoreError,
     store::{StoreSpan, StoreTracer},
@@ -12,7 +10,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use super::system_time;
+use super::stopwatch::Stopwatch;
 
 /// Begins a span below that of the request that the current task answers.
 pub(super) struct StoreSpans {
@@ -22,8 +20,7 @@ pub(super) struct StoreSpans {
 
 struct CallSpan {
     span: Span,
-    started_at: SystemTime,
-    started: Instant,
+    stopwatch: Stopwatch,
 }
 
 impl StoreSpans {
@@ -38,10 +35,10 @@ impl StoreTracer for StoreSpans {
         if !request.span().span_context().is_sampled() {
             return None;
         }
-        let (started_at, started) = (system_time(self.env.now()), Instant::now());
-        let builder = SpanBuilder::from_name(name).with_start_time(started_at);
+        let stopwatch = Stopwatch::of_call(&self.env);
+        let builder = SpanBuilder::from_name(name).with_start_time(stopwatch.started_at());
         let span = self.tracer.build_with_context(builder, &request);
-        Some(Box::new(CallSpan { span, started_at, started }))
+        Some(Box::new(CallSpan { span, stopwatch }))
     }
 }
 
@@ -60,6 +57,6 @@ impl StoreSpan for CallSpan {
                 self.span.set_status(Status::error(""));
             }
         }
-        self.span.end_with_timestamp(self.started_at + self.started.elapsed());
+        self.span.end_with_timestamp(self.stopwatch.now());
     }
 }

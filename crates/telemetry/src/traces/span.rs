@@ -6,17 +6,17 @@
 //! line carries. Nothing comes from a query, a header or a body, except the request id, which is
 //! checked before it is used.
 
-use std::time::{Instant, SystemTime};
-
 use axum::http::{HeaderMap, Version, header};
 use opentelemetry::{
     Context, KeyValue,
+    context::FutureExt as _,
     trace::{Span as _, Status, TraceContextExt as _},
 };
 use opentelemetry_sdk::trace::Span;
 use url::Url;
 
-use crate::telemetry::{
+use super::stopwatch::Stopwatch;
+use crate::{
     metrics::Route,
     outcome::{Outcome, grpc_status_name},
     request_log::RequestLine,
@@ -43,8 +43,7 @@ impl FixedAttributes {
 pub struct RequestSpan {
     /// A context with the span in it.
     context: Context,
-    started_at: SystemTime,
-    started: Instant,
+    stopwatch: Stopwatch,
     method: Option<&'static str>,
     route: Option<Route>,
     /// The RPC protocol, if the request calls a procedure.
@@ -56,7 +55,7 @@ impl RequestSpan {
     /// Returns `None` for a span that is not recorded.
     pub(super) fn new(
         mut span: Span,
-        (started_at, started): (SystemTime, Instant),
+        stopwatch: Stopwatch,
         method: Option<&'static str>,
         route: Option<Route>,
         headers: &HeaderMap,
@@ -68,21 +67,19 @@ impl RequestSpan {
         span.set_attributes(fixed.0.iter().cloned());
         let rpc = route.filter(|route| route.is_rpc).map(|_| protocol(headers));
         let context = Context::new().with_span(span);
-        Some(Self { context, started_at, started, method, route, rpc, ended: false })
+        Some(Self { context, stopwatch, method, route, rpc, ended: false })
     }
 
-    /// Returns the context that work for the request runs in.
-    pub(super) fn context(&self) -> &Context {
-        &self.context
+    /// Runs work for the request, so that spans which the work begins are below this one.
+    pub(crate) async fn within<F: Future>(span: Option<&Self>, work: F) -> F::Output {
+        match span {
+            None => work.await,
+            Some(span) => work.with_context(span.context.clone()).await,
+        }
     }
 
     /// Ends the span of an answered request.
-    pub(in crate::telemetry) fn end(
-        mut self,
-        line: &RequestLine<'_>,
-        route: Option<Route>,
-        outcome: Outcome,
-    ) {
+    pub(crate) fn end(mut self, line: &RequestLine<'_>, route: Option<Route>, outcome: Outcome) {
         self.route = route;
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(line.status)));
@@ -124,7 +121,7 @@ impl RequestSpan {
             span.set_attribute(KeyValue::new("rpc.system.name", system));
             span.set_attribute(KeyValue::new("rpc.method", path.trim_start_matches('/')));
         }
-        span.end_with_timestamp(self.started_at + self.started.elapsed());
+        span.end_with_timestamp(self.stopwatch.now());
     }
 }
 

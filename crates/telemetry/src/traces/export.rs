@@ -1,7 +1,7 @@
-//! The queue that spans wait in, and the way to the collector.
+//! The queue that finished spans wait in, and the way to the collector.
 //!
-//! The queue counts what waits and drops what is too much, because OpenTelemetry's own batching tells nobody how much it
-//! dropped. That batching has a thread; the HTTP client is one of tokio, which the thread only waits for.
+//! The queue counts waiting spans and drops the excess, because OpenTelemetry's own batching does not
+//! report how many it drops. That batching has a thread, which waits for an HTTP client on tokio.
 
 use std::{
     fmt,
@@ -39,22 +39,22 @@ use rustls::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use crate::config::{self, InvalidSetting};
+use super::config::{Config, InvalidConfig};
 
-/// Spans that wait at most, those on their way to the collector among them: some megabytes.
+/// Spans that may wait, including those being sent: a few megabytes.
 const MAX_WAITING: usize = 8192;
 /// Spans in one request to the collector.
-const BATCH: usize = 512;
-/// How long a span waits for others.
-const DELAY: Duration = Duration::from_secs(5);
-/// How long the collector may take to answer, and how long a batch is tried again.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// As much of the collector's answer as is read.
-const MAX_ANSWER: usize = 64 * 1024;
-/// A failure is not logged again within this time.
-const QUIET: Duration = Duration::from_mins(1);
+const MAX_BATCH: usize = 512;
+/// How long a span waits for others to be sent with.
+const BATCH_DELAY: Duration = Duration::from_secs(5);
+/// How long the collector may take to respond, and how long a batch is retried.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the collector's response that are read.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// Failures are logged at most this often.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What became of spans.
+/// Numbers of spans, by state.
 #[derive(Debug, Default)]
 pub struct Counts {
     waiting: AtomicUsize,
@@ -64,33 +64,33 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// In the queue or on their way.
+    /// Returns the spans in the queue or being sent.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Taken by the collector.
+    /// Returns the spans that the collector accepted.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Not taken by the collector.
+    /// Returns the spans that the collector did not accept.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Without room in the queue.
+    /// Returns the spans that found the queue full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
 
-/// The queue to the collector.
+/// Returns the queue to the collector.
 pub(super) fn queue(
-    config: &config::Traces,
+    config: &Config,
     headers: HeaderMap,
     counts: Arc<Counts>,
-) -> Result<Bounded, InvalidSetting> {
+) -> Result<BoundedQueue, InvalidConfig> {
     let cause = Arc::<Cause>::default();
     let collector = Collector {
         client: client(config.ca_file.as_deref())?,
@@ -98,33 +98,33 @@ pub(super) fn queue(
         runtime: Handle::current(),
         cause: cause.clone(),
     };
-    // Of the environment it still reads the headers, by itself; those that are given here were read there too.
+    // It reads headers from the environment by itself. The ones given here come from there, too.
     let otlp = OtlpExporter::builder()
         .with_http()
         .with_endpoint(config.endpoint.as_str())
         .with_protocol(Protocol::HttpBinary)
-        .with_timeout(PATIENCE)
+        .with_timeout(EXPORT_TIMEOUT)
         .with_http_client(collector)
         .build();
-    let otlp = otlp.map_err(|error| InvalidSetting::new("traces.endpoint", error.to_string()))?;
-    let exporter = Exporter { otlp, counts: counts.clone(), cause, logged: Mutex::default() };
-    // Each is said here: what is not would be read from the environment.
+    let otlp = otlp.map_err(|error| InvalidConfig::Endpoint(error.to_string()))?;
+    let exporter = Exporter { otlp, counts: counts.clone(), cause, logged_at: Mutex::default() };
+    // OpenTelemetry reads anything that is not set here from the environment.
     let batches = BatchConfigBuilder::default()
         .with_max_queue_size(MAX_WAITING)
-        .with_max_export_batch_size(BATCH)
-        .with_scheduled_delay(DELAY)
+        .with_max_export_batch_size(MAX_BATCH)
+        .with_scheduled_delay(BATCH_DELAY)
         .build();
-    Ok(Bounded { batches: BatchSpanProcessor::new(exporter, batches), counts })
+    Ok(BoundedQueue { batches: BatchSpanProcessor::new(exporter, batches), counts })
 }
 
-/// Takes spans as long as there is room.
+/// Takes spans while there is room.
 #[derive(Debug)]
-pub(super) struct Bounded {
+pub(super) struct BoundedQueue {
     batches: BatchSpanProcessor,
     counts: Arc<Counts>,
 }
 
-impl SpanProcessor for Bounded {
+impl SpanProcessor for BoundedQueue {
     fn on_start(&self, span: &mut Span, context: &Context) {
         self.batches.on_start(span, context);
     }
@@ -151,13 +151,13 @@ impl SpanProcessor for Bounded {
     }
 }
 
-/// Sends batches, counts them, and logs what fails, once in a while.
+/// Sends batches, counts their spans, and logs failures.
 #[derive(Debug)]
 struct Exporter {
     otlp: OtlpExporter,
     counts: Arc<Counts>,
     cause: Arc<Cause>,
-    logged: Mutex<Option<Instant>>,
+    logged_at: Mutex<Option<Instant>>,
 }
 
 impl SpanExporter for Exporter {
@@ -180,17 +180,17 @@ impl SpanExporter for Exporter {
 
 impl Exporter {
     fn log(&self, cause: &str) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.is_some_and(|at| at.elapsed() < QUIET) {
+        let mut logged_at = self.logged_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged_at.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
-        *logged = Some(Instant::now());
+        *logged_at = Some(Instant::now());
         let (failed, dropped) = (self.counts.failed(), self.counts.dropped());
-        tracing::warn!(cause, failed, dropped, "spans could not be sent to the collector");
+        tracing::warn!(cause, failed, dropped, "failed to send spans to the collector");
     }
 }
 
-/// Why the last try failed: OTLP's exporter keeps that to itself.
+/// The cause of the last failure, which OTLP's exporter does not report.
 #[derive(Debug, Default)]
 struct Cause(Mutex<Option<String>>);
 
@@ -206,7 +206,7 @@ impl Cause {
 
 type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// The collector, as OTLP's exporter speaks to it.
+/// The HTTP client of OTLP's exporter.
 struct Collector {
     client: Https,
     headers: HeaderMap,
@@ -220,19 +220,19 @@ impl HttpClient for Collector {
         let mut request = request.map(Full::new);
         request.headers_mut().extend(self.headers.clone());
         let exchange = exchange(self.client.clone(), request);
-        // Not here, on the thread of the batches: a timer needs the runtime as well.
-        let exchange = self.runtime.spawn(async { timeout(PATIENCE, exchange).await });
-        let answer = match exchange.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err("the collector did not answer in time".into()),
+        // This is the thread of the batches; the timer needs the runtime.
+        let exchange = self.runtime.spawn(async { timeout(EXPORT_TIMEOUT, exchange).await });
+        let response = match exchange.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => Err("timed out waiting for the collector".into()),
             Err(error) => Err(error.into()),
         };
-        match &answer {
-            Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => self.cause.set(format!("the collector answered {}", answer.status())),
+        match &response {
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => self.cause.set(format!("the collector answered {}", response.status())),
             Err(error) => self.cause.set(with_causes(&**error)),
         }
-        answer
+        response
     }
 }
 
@@ -244,7 +244,7 @@ impl fmt::Debug for Collector {
 
 async fn exchange(client: Https, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
     let (parts, body) = client.request(request).await?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+    let body = Limited::new(body, MAX_RESPONSE).collect().await?.to_bytes();
     Ok(Response::from_parts(parts, body))
 }
 
@@ -253,13 +253,13 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn client(ca_file: Option<&Path>) -> Result<Https, InvalidSetting> {
+fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
     let mut roots = RootCertStore::empty();
-    // A system without roots still serves those who bring their own, or need none.
+    // A system without roots is fine for a collector with its own CA or without TLS.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(ca_file) = ca_file {
         for authority in authorities(ca_file)? {
-            roots.add(authority).map_err(|error| unfit(format!("has an unusable certificate: {error}")))?;
+            roots.add(authority).map_err(|error| invalid(format!("has an unusable certificate: {error}")))?;
         }
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -271,21 +271,21 @@ fn client(ca_file: Option<&Path>) -> Result<Https, InvalidSetting> {
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-/// The certificates in a file that the collector's is checked by.
+/// Reads the CA certificates for the collector.
 ///
 /// # Errors
-/// When the file cannot be read, or has none.
-pub fn authorities(ca_file: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidSetting> {
+/// When the file cannot be read or has no certificates.
+pub fn authorities(ca_file: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidConfig> {
     let shown = ca_file.display();
-    let pem = std::fs::read(ca_file).map_err(|error| unfit(format!("{shown} cannot be read: {error}")))?;
+    let pem = std::fs::read(ca_file).map_err(|error| invalid(format!("{shown} cannot be read: {error}")))?;
     let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let authorities = authorities.map_err(|error| unfit(format!("{shown} is not valid PEM: {error}")))?;
+    let authorities = authorities.map_err(|error| invalid(format!("{shown} is not valid PEM: {error}")))?;
     if authorities.is_empty() {
-        return Err(unfit(format!("{shown} has no certificate")));
+        return Err(invalid(format!("{shown} has no certificate")));
     }
     Ok(authorities)
 }
 
-fn unfit(rule: String) -> InvalidSetting {
-    InvalidSetting::new("traces.ca_file", rule)
+fn invalid(rule: String) -> InvalidConfig {
+    InvalidConfig::CaFile(rule)
 }

@@ -1,26 +1,25 @@
-//! What OpenTelemetry's environment variables say beyond settings: headers, which hold credentials, and attributes.
+//! OpenTelemetry's environment variables that are not settings: headers, which contain credentials, and
+//! attributes.
 
 use std::fmt;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-/// What is said by `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`.
+/// The values of `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`.
 #[derive(Clone, Default)]
 pub struct Variables {
-    /// Sent with every batch; marked as sensitive, and never shown.
+    /// Sent with every batch. Marked as sensitive, and never printed.
     pub headers: HeaderMap,
-    /// Said of the server.
+    /// Attributes of the server.
     pub attributes: Vec<(String, String)>,
 }
 
-/// A text that is no list of pairs. It is not repeated: it may hold a credential.
+/// A value that is not a list of pairs. The message does not repeat it: it may contain a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidVariable {
-    /// No pairs.
     #[error("must be NAME=VALUE pairs separated by commas, with percent-encoded values")]
     Pairs,
-    /// No headers.
     #[error("must name headers, with values that a header may have")]
     Header,
 }
@@ -31,13 +30,13 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// Reads headers.
+/// Parses headers.
 ///
 /// # Errors
-/// When they are no pairs, or are none that HTTP can send.
+/// When they are not pairs, or not valid in HTTP.
 ///
 /// ```
-/// use gatekey_server::telemetry::traces::variables::headers;
+/// use gatekey_telemetry::traces::variables::headers;
 ///
 /// let headers = headers("authorization=Bearer%20secret,x-tenant=a").unwrap();
 /// assert_eq!(headers["authorization"], "Bearer secret");
@@ -54,13 +53,14 @@ pub fn headers(text: &str) -> Result<HeaderMap, InvalidVariable> {
     Ok(headers)
 }
 
-/// Reads pairs as W3C Baggage writes them, without properties (OTLP exporter specification, "Specifying headers").
+/// Parses pairs in the format of W3C Baggage, without properties (OTLP exporter specification,
+/// "Specifying headers").
 ///
 /// # Errors
-/// When they are not.
+/// When they are not pairs.
 ///
 /// ```
-/// use gatekey_server::telemetry::traces::variables::pairs;
+/// use gatekey_telemetry::traces::variables::pairs;
 ///
 /// let expected = [("a".to_owned(), "1,2".to_owned()), ("b".to_owned(), String::new())];
 /// assert_eq!(pairs(" a = 1%2C2, b=,").unwrap(), expected);

@@ -1,26 +1,11 @@
-//! [`Traces`]: a span for each request, sent to a collector by OTLP over HTTP.
-//!
-//! OpenTelemetry's own crates make ids and samples, batch, encode and retry. What is ours is what a span says, and that
-//! none of it is on a request's way: a span that is done goes into a queue of fixed length, and what finds no room in it
-//! is dropped and counted.
-//!
-//! # Layout
-//! - [`span`]: what is said of a request, by OpenTelemetry's semantic conventions.
-//! - `store`: spans of calls of the store, below those of requests.
-//! - [`export`]: the queue, and the way to the collector.
-//! - [`variables`]: what OpenTelemetry's environment variables say beyond settings.
+//! [`Traces`]: begins spans and exports them.
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use axum::http::HeaderMap;
-use gatekey_core::{Env, Timestamp, store::StoreTracer};
+use gatekey_core::{Env, store::StoreTracer};
 use opentelemetry::{
     Context, InstrumentationScope, KeyValue,
-    context::FutureExt as _,
     propagation::{Extractor, TextMapPropagator as _},
     trace::{SpanBuilder, SpanId, SpanKind, TraceId, Tracer as _, TracerProvider as _},
 };
@@ -33,50 +18,44 @@ use opentelemetry_sdk::{
 use tokio::sync::oneshot;
 use url::Url;
 
-use self::{
-    export::Counts,
+use super::{
+    config::{Config, InvalidConfig},
+    export::{self, Counts},
     span::{FixedAttributes, RequestSpan},
+    stopwatch::Stopwatch,
+    store::StoreSpans,
     variables::Variables,
 };
-use super::metrics::Route;
-use crate::config::{self, InvalidSetting};
+use crate::metrics::Route;
 
 /// Name of the server in traces, unless another is configured, and of the instrumentation scope.
 const SERVICE_NAME: &str = "gatekey";
-
-pub mod export;
-pub mod span;
-mod store;
-pub mod variables;
-
-/// How long the spans that wait at the end may take to reach the collector. With the time that requests have to finish
-/// it stays below the half minute that Kubernetes gives a process.
-pub const FLUSH: Duration = Duration::from_secs(5);
-
-/// The version of the semantic conventions that attributes follow.
+/// Version of the semantic conventions that attributes follow.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
+/// How long exporting the last spans may take. Draining and this together stay below the 30 seconds
+/// that Kubernetes gives a process to stop.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Makes spans, and sends them.
+/// Begins spans and exports them.
 pub struct Traces {
     tracer: SdkTracer,
     provider: SdkTracerProvider,
     counts: Arc<Counts>,
     env: Env,
-    /// What every request's span says.
     fixed: FixedAttributes,
 }
 
 impl Traces {
-    /// Begins to send what is recorded; within a runtime of tokio, which sends it.
+    /// Starts exporting. Must be called within a tokio runtime, which sends the spans.
     ///
     /// # Errors
-    /// The setting that cannot be: a file that cannot be read, or has no certificates.
+    /// When the CA file cannot be read or has no certificates.
     pub fn start(
-        config: &config::Traces,
+        config: &Config,
         variables: Variables,
         public_url: &Url,
         env: Env,
-    ) -> Result<Self, InvalidSetting> {
+    ) -> Result<Self, InvalidConfig> {
         let counts = Arc::<Counts>::default();
         let queue = export::queue(config, variables.headers, counts.clone())?;
         Ok(Self::with_queue(queue, counts, config, variables.attributes, public_url, env))
@@ -85,21 +64,21 @@ impl Traces {
     fn with_queue(
         queue: impl SpanProcessor + 'static,
         counts: Arc<Counts>,
-        config: &config::Traces,
+        config: &Config,
         attributes: Vec<(String, String)>,
         public_url: &Url,
         env: Env,
     ) -> Self {
         let attributes = attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
-        let named = config.service_name.clone().map(|name| KeyValue::new("service.name", name));
+        let service_name = config.service_name.clone().map(|name| KeyValue::new("service.name", name));
         let resource = Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_service_name(SERVICE_NAME)
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .with_attributes(attributes)
-            .with_attributes(named)
+            .with_attributes(service_name)
             .build();
-        // Each is said here: what is not would be read from the environment.
+        // OpenTelemetry reads anything that is not set here from the environment.
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.ratio))))
             .with_id_generator(Ids(env.clone()))
@@ -115,9 +94,9 @@ impl Traces {
         Self { tracer, provider, counts, env, fixed: FixedAttributes::new(public_url) }
     }
 
-    /// Begins the span of a request to a served path, or to none; `None` when it is not recorded. It goes on with the
-    /// trace of its caller, and is recorded if that is.
-    pub fn begin(
+    /// Begins the span of a request; `None` when it is not recorded. The span continues the caller's
+    /// trace, and is recorded if that is.
+    pub(crate) fn begin_request(
         &self,
         method: Option<&'static str>,
         route: Option<Route>,
@@ -125,57 +104,44 @@ impl Traces {
     ) -> Option<RequestSpan> {
         let caller =
             TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(headers));
-        // In this order a span never seems to end before those below it.
-        let (started, started_at) = (Instant::now(), system_time(self.env.now()));
-        let builder =
-            SpanBuilder::from_name("request").with_kind(SpanKind::Server).with_start_time(started_at);
+        let stopwatch = Stopwatch::of_request(&self.env);
+        let builder = SpanBuilder::from_name("request")
+            .with_kind(SpanKind::Server)
+            .with_start_time(stopwatch.started_at());
         let span = self.tracer.build_with_context(builder, &caller);
-        RequestSpan::new(span, (started_at, started), method, route, headers, &self.fixed)
+        RequestSpan::new(span, stopwatch, method, route, headers, &self.fixed)
     }
 
-    /// Begins spans for the calls of a store.
+    /// Returns what begins the spans of store calls.
     pub fn store_tracer(&self) -> Arc<dyn StoreTracer> {
-        Arc::new(store::StoreSpans::new(self.tracer.clone(), self.env.clone()))
+        Arc::new(StoreSpans::new(self.tracer.clone(), self.env.clone()))
     }
 
-    /// What became of spans.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Sends what waits, for at most [`FLUSH`], and nothing more after that.
+    /// Exports the remaining spans, for at most [`FLUSH_TIMEOUT`], and stops.
     pub async fn stop(&self) {
-        let (tell, told) = oneshot::channel();
+        let (sender, stopped) = oneshot::channel();
         let provider = self.provider.clone();
-        // It blocks; and not on a thread of the runtime, because that would be waited for when nobody else waits any
-        // more.
-        let stopping = thread::Builder::new()
+        // Shutting down blocks. A blocking thread of the runtime would delay the end of the process
+        // past the timeout.
+        let thread = thread::Builder::new()
             .name("gatekey-traces".to_owned())
-            .spawn(move || tell.send(provider.shutdown_with_timeout(FLUSH)));
-        let stopped = match stopping {
-            Ok(_) => matches!(told.await, Ok(Ok(()))),
+            .spawn(move || sender.send(provider.shutdown_with_timeout(FLUSH_TIMEOUT)));
+        let stopped = match thread {
+            Ok(_) => matches!(stopped.await, Ok(Ok(()))),
             Err(_) => false,
         };
         if !stopped {
-            tracing::warn!(spans = self.counts.waiting(), "the last spans could not be sent in time");
+            tracing::warn!(spans = self.counts.waiting(), "timed out exporting the last spans");
         }
     }
 }
 
-/// Carries a request out, so that what it calls knows its span.
-pub async fn within<F: Future>(span: Option<&RequestSpan>, work: F) -> F::Output {
-    match span {
-        None => work.await,
-        Some(span) => work.with_context(span.context().clone()).await,
-    }
-}
-
-fn system_time(at: Timestamp) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(u64::try_from(at.as_micros()).unwrap_or_default())
-}
-
-/// Where the trace of a caller is read from: `traceparent` alone. What vendors write into `tracestate` is exported with
-/// a span, and may be anything.
+/// Reads the caller's trace, only from `traceparent`: `tracestate` would be exported with the span, and
+/// may contain anything.
 struct Traceparent<'a>(&'a HeaderMap);
 
 impl Extractor for Traceparent<'_> {
@@ -192,7 +158,7 @@ impl Extractor for Traceparent<'_> {
     }
 }
 
-/// Ids of the entropy that everything else here is made of.
+/// Draws ids from the same entropy as everything else.
 struct Ids(Env);
 
 impl IdGenerator for Ids {
@@ -247,19 +213,19 @@ mod tests {
 
     fn traces(kept: &Kept) -> Traces {
         let url = Url::parse("https://keys.example.com").unwrap();
-        let config = config::Traces { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        let config = Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
         Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system())
     }
 
     proptest! {
         #[test]
-        fn whatever_traceparent_says_there_is_a_span_unless_it_says_not(
+        fn every_traceparent_yields_a_span_unless_it_opts_out(
             parent in "([0-9a-fA-F+]{0,2}-[0-9a-f+]{0,40}-[0-9a-f+]{0,20}-[0-9a-f+]{0,3}|[ -~]{0,80})"
         ) {
             let mut headers = HeaderMap::new();
             headers.insert("traceparent", parent.parse().unwrap());
             let kept = Kept::default();
-            let span = traces(&kept).begin(Some("GET"), None, &headers);
+            let span = traces(&kept).begin_request(Some("GET"), None, &headers);
             let recorded = span.is_some();
             drop(span);
             let spans = kept.0.lock().unwrap();
@@ -272,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_nobody_waits_for_any_more_is_abandoned() {
+    fn the_span_of_a_dropped_request_is_abandoned() {
         let kept = Kept::default();
         let url = Url::parse("https://keys.example.com").unwrap();
-        let config = config::Traces { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        let config = Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
         let traces =
             Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system());
-        let span = traces.begin(Some("POST"), Some(TOKEN), &HeaderMap::new());
+        let span = traces.begin_request(Some("POST"), Some(TOKEN), &HeaderMap::new());
         let request = Box::pin(async move {
             let _span = span;
             std::future::pending::<()>().await;
@@ -288,13 +254,13 @@ mod tests {
         let spans = kept.0.lock().unwrap();
         assert_eq!(spans.len(), 1);
         assert_eq!(spans[0].name, "POST /oauth2/token");
-        let said = |name: &str| {
+        let attribute = |name: &str| {
             let attribute = spans[0].attributes.iter().find(|attribute| attribute.key.as_str() == name);
             attribute.map(|attribute| attribute.value.to_string())
         };
-        assert_eq!(said("gatekey.outcome").as_deref(), Some("abandoned"));
-        assert_eq!(said("server.address").as_deref(), Some("keys.example.com"));
-        assert_eq!(said("http.response.status_code"), None);
+        assert_eq!(attribute("gatekey.outcome").as_deref(), Some("abandoned"));
+        assert_eq!(attribute("server.address").as_deref(), Some("keys.example.com"));
+        assert_eq!(attribute("http.response.status_code"), None);
         assert!(spans[0].end_time >= spans[0].start_time);
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 use gatekey_core::{Actor, Caller, Env};
 use gatekey_credentials::ClientId;
 
-use super::{client_address::client_address, outcome::Outcome, redact::redact, request_id};
+use crate::{client_address::client_address, outcome::Outcome, redact::redact, request_id};
 
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;

@@ -7,14 +7,14 @@ use gatekey_core::Env;
 use gatekey_credentials::ClientId;
 use tower::{Service, ServiceExt as _, service_fn};
 
-use super::{
+use crate::{
     metrics::Metrics,
     outcome::Outcome,
     record::Record,
     redact::redact,
     request_id::REQUEST_ID,
     request_log::{RequestLine, RequestLog, known_method},
-    traces::{self, Traces},
+    traces::{Traces, span::RequestSpan},
 };
 
 /// Characters of a path that are logged.
@@ -62,9 +62,10 @@ impl Telemetry {
         let version = request.version();
         request.extensions_mut().insert(record.clone());
         let traces = self.traces.as_ref();
-        let span = traces
-            .and_then(|traces| traces.begin(method, self.metrics.route(&path).route(), request.headers()));
-        let mut response = traces::within(span.as_ref(), service.oneshot(request)).await?;
+        let span = traces.and_then(|traces| {
+            traces.begin_request(method, self.metrics.route(&path).route(), request.headers())
+        });
+        let mut response = RequestSpan::within(span.as_ref(), service.oneshot(request)).await?;
         if let Ok(value) = HeaderValue::from_str(&record.request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }

@@ -13,7 +13,7 @@ use std::{
 
 use gatekey_core::memory::KeyCounts;
 
-use super::{outcome::Outcome, traces::export::Counts};
+use crate::{outcome::Outcome, traces::export::Counts};
 
 /// The route of every path that is not served.
 const OTHER: Route = Route { path: "other", is_rpc: false };
