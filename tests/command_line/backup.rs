@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use super::{fails, json, json_lines, stdout, tamper};
 use crate::support::{Credentials, Http, PUBLIC_URL, Server, ServerProcess, eventually, run};
 
-/// A place for backups and new data directories.
-struct Shelf(TempDir);
+/// A directory for backups and new data directories.
+struct Scratch(TempDir);
 
-impl Shelf {
+impl Scratch {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -53,24 +53,26 @@ fn restore(file: &Path, new: &Path, old: &Path, flags: &[&str]) -> Output {
     run(&[&words[..], &["--root-key-file", root_key.to_str().unwrap()], flags].concat())
 }
 
-/// A server on what was restored, with the old root key.
+/// Starts a server on a restored directory, with the old root key.
 fn serve(new: &Path, old: &Path) -> ServerProcess {
     let root_key = old.join("root.key");
     ServerProcess::start_on(new, &["--public-url", PUBLIC_URL, "--root-key-file", root_key.to_str().unwrap()])
 }
 
-async fn is_alive(http: &Http, token: &str) -> bool {
+async fn is_valid(http: &Http, token: &str) -> bool {
     let bearer = format!("Bearer {token}");
     http.get("/me", &[("authorization", &bearer)]).await.status == 200
 }
 
+/// Taken under load; a restore of it revokes every token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kills_every_token() {
+async fn a_backup_contains_every_acknowledged_key() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
+    let scratch = Scratch::new();
+    let (file, new) = (scratch.path("a.backup"), scratch.path("new"));
     let stop = Arc::new(AtomicBool::new(false));
-    // What was acknowledged as created and will not be deleted, and what was acknowledged as deleted.
+    // Keys whose creation was acknowledged and that are kept, and keys whose deletion was
+    // acknowledged.
     let kept = Arc::new(Mutex::new(Vec::<Credentials>::new()));
     let gone = Arc::new(Mutex::new(Vec::<String>::new()));
     let load: Vec<_> = (0..4)
@@ -105,12 +107,12 @@ async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kill
     };
     let written = kept.lock().unwrap().len();
     stdout(&backed_up);
-    eventually("the load goes on", async || kept.lock().unwrap().len() > written).await;
+    eventually("the load continues", async || kept.lock().unwrap().len() > written).await;
     stop.store(true, Ordering::SeqCst);
     for worker in load {
         worker.await.unwrap();
     }
-    // From after the backup, by a key and a secret that are in it.
+    // Tokens fetched after the backup, with keys and secrets that it contains.
     server.admin_call("Disable", json!({ "clientId": before[1].client_id })).await;
     server.admin_call("Enable", json!({ "clientId": before[1].client_id })).await;
     let later_token = server.token(&before[1]).await;
@@ -128,24 +130,25 @@ async fn a_backup_under_load_has_every_key_acknowledged_before_it_began_and_kill
         assert_eq!(response.status, 404, "{name} was deleted before");
     }
     for token in [&old_token, &later_token, &server.admin_token] {
-        assert!(is_alive(&server.http, token).await, "it lives where it was fetched");
-        assert!(!is_alive(&http, token).await, "it is dead where the backup was restored");
+        assert!(is_valid(&server.http, token).await, "it is valid where it was fetched");
+        assert!(!is_valid(&http, token).await, "it is revoked where the backup was restored");
     }
-    assert!(is_alive(&http, &process.token(&before[0]).await).await, "a new token lives");
+    assert!(is_valid(&http, &process.token(&before[0]).await).await, "a new token is valid");
     let verified = json(&run(&["ledger", "verify", "--data-dir", new.to_str().unwrap(), "--output", "json"]));
     assert!(verified["entries"].as_u64().unwrap() > 80);
 }
 
+/// It is one file, readable only by its owner.
 #[tokio::test]
-async fn a_backup_is_one_file_for_its_owner_alone_without_root_key_or_secret() {
+async fn a_backup_contains_no_root_key_or_secret() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let file = shelf.path("a.backup");
-    let told = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
+    let scratch = Scratch::new();
+    let file = scratch.path("a.backup");
+    let report = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
     let bytes = fs::read(&file).unwrap();
-    assert_eq!(told["bytes"], bytes.len());
+    assert_eq!(report["bytes"], bytes.len());
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(shelf.names(), ["a.backup".to_owned()].into());
+    assert_eq!(scratch.names(), ["a.backup".to_owned()].into());
     let root_key = fs::read_to_string(server.process.data_dir.join("root.key")).unwrap();
     let encoded = root_key.trim().rsplit_once(':').unwrap().1;
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -159,36 +162,37 @@ async fn a_backup_is_one_file_for_its_owner_alone_without_root_key_or_secret() {
 }
 
 #[tokio::test]
-async fn a_backup_of_a_stopped_server_restores_as_well() {
+async fn a_stopped_servers_backup_can_be_restored() {
     let mut server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
     assert!(server.process.stop().await.success());
-    let shelf = Shelf::new();
-    let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
+    let scratch = Scratch::new();
+    let (file, new) = (scratch.path("a.backup"), scratch.path("new"));
     stdout(&back_up(&server.process.data_dir, &file, &[]));
-    let told = json(&restore(&file, &new, &server.process.data_dir, &["--output", "json"]));
-    assert_eq!(told["keys"], 2);
+    let report = json(&restore(&file, &new, &server.process.data_dir, &["--output", "json"]));
+    assert_eq!(report["keys"], 2);
     assert_eq!(serve(&new, &server.process.data_dir).http().token(&key, &[]).await.status, 200);
 }
 
+/// A refused backup has no ledger entry.
 #[tokio::test]
-async fn no_file_is_overwritten_and_no_backup_entered_for_it() {
+async fn a_backup_overwrites_no_file() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let file = shelf.file("mine", "a letter");
+    let scratch = Scratch::new();
+    let file = scratch.file("mine", "a letter");
     let stderr = fails(&back_up(&server.process.data_dir, Path::new(&file), &[]), 2);
     assert!(stderr.contains("already exists"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "a letter");
-    assert_eq!(shelf.names(), ["mine".to_owned()].into());
+    assert_eq!(scratch.names(), ["mine".to_owned()].into());
     assert!(!server.ledger().await.iter().any(|entry| entry.action == "store.back_up"));
 }
 
 #[tokio::test]
-async fn backup_and_restore_are_entries_and_the_chain_goes_on() {
+async fn backup_and_restore_have_ledger_entries() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
-    let told = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
+    let scratch = Scratch::new();
+    let (file, new) = (scratch.path("a.backup"), scratch.path("new"));
+    let report = json(&back_up(&server.process.data_dir, &file, &["--output", "json"]));
     stdout(&restore(&file, &new, &server.process.data_dir, &[]));
     let root_key = server.process.data_dir.join("root.key");
     let words = ["ledger", "export", "--data-dir", new.to_str().unwrap()];
@@ -198,36 +202,36 @@ async fn backup_and_restore_are_entries_and_the_chain_goes_on() {
     let restored = entries.last().unwrap();
     assert!(restored["actor"].as_str().unwrap().starts_with("local:uid="), "{restored}");
     assert!(
-        restored["detail"].as_str().unwrap().contains(told["created_at"].as_str().unwrap()),
+        restored["detail"].as_str().unwrap().contains(report["created_at"].as_str().unwrap()),
         "{restored}"
     );
 }
 
 #[tokio::test]
-async fn a_passphrase_is_needed_where_there_is_one() {
+async fn a_sealed_backup_needs_its_passphrase() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
-    let right = shelf.file("right", "correct horse battery staple\n");
-    let wrong = shelf.file("wrong", "incorrect\n");
-    let empty = shelf.file("empty", "\n");
-    let said_empty = fails(&back_up(&old, &file, &["--passphrase-file", &empty]), 2);
-    assert!(said_empty.contains("is empty"), "{said_empty}");
+    let scratch = Scratch::new();
+    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
+    let right = scratch.file("right", "correct horse battery staple\n");
+    let wrong = scratch.file("wrong", "incorrect\n");
+    let empty = scratch.file("empty", "\n");
+    let stderr_empty = fails(&back_up(&old, &file, &["--passphrase-file", &empty]), 2);
+    assert!(stderr_empty.contains("is empty"), "{stderr_empty}");
     stdout(&back_up(&old, &file, &["--passphrase-file", &right]));
-    let said_missing = fails(&restore(&file, &new, &old, &[]), 2);
-    assert!(said_missing.contains("sealed under a passphrase"), "{said_missing}");
-    let said_wrong = fails(&restore(&file, &new, &old, &["--passphrase-file", &wrong]), 2);
-    assert!(said_wrong.contains("another passphrase"), "{said_wrong}");
+    let stderr_missing = fails(&restore(&file, &new, &old, &[]), 2);
+    assert!(stderr_missing.contains("sealed under a passphrase"), "{stderr_missing}");
+    let stderr_wrong = fails(&restore(&file, &new, &old, &["--passphrase-file", &wrong]), 2);
+    assert!(stderr_wrong.contains("another passphrase"), "{stderr_wrong}");
     assert!(!new.exists());
     stdout(&restore(&file, &new, &old, &["--passphrase-file", &right]));
     serve(&new, &old).token(&server.admin).await;
 }
 
 #[tokio::test]
-async fn a_truncated_or_changed_backup_is_refused_and_nothing_is_written() {
+async fn a_damaged_backup_is_refused_before_writing() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
+    let scratch = Scratch::new();
+    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
     stdout(&back_up(&old, &file, &[]));
     let whole = fs::read(&file).unwrap();
     let body = 17 + whole[17..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -244,11 +248,12 @@ async fn a_truncated_or_changed_backup_is_refused_and_nothing_is_written() {
         assert!(stderr.contains("was not restored"), "{stderr}");
         assert!(!new.exists(), "{stderr}");
     }
-    assert_eq!(shelf.names(), ["a.backup".to_owned()].into());
+    assert_eq!(scratch.names(), ["a.backup".to_owned()].into());
 }
 
+/// Nothing is left behind.
 #[tokio::test]
-async fn a_database_that_was_damaged_before_is_refused_and_nothing_is_left() {
+async fn a_backup_of_a_damaged_database_is_refused() {
     let mut server = Server::with_public_url().await;
     server.create_key("ci").await;
     assert!(server.process.stop().await.success());
@@ -256,9 +261,9 @@ async fn a_database_that_was_damaged_before_is_refused_and_nothing_is_left() {
         &server.process.data_dir,
         "PRAGMA foreign_keys = OFF; UPDATE secret SET client_id = 'nobody' WHERE client_id = 'ci'",
     );
-    let shelf = Shelf::new();
-    let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
-    // The directory does not load any more, so the copy is sealed here.
+    let scratch = Scratch::new();
+    let (file, new) = (scratch.path("a.backup"), scratch.path("new"));
+    // The server cannot open the directory any more, so the backup is sealed here.
     let root_key = crate::support::root_key(&server.process.data_dir);
     let env = gatekey_core::Env::system();
     let sealer = gatekey_core::operations::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
@@ -270,42 +275,44 @@ async fn a_database_that_was_damaged_before_is_refused_and_nothing_is_left() {
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0, "nothing is left behind");
 }
 
+/// It may contain only the root key.
 #[tokio::test]
-async fn only_an_empty_directory_is_restored_into_and_it_may_hold_the_root_key() {
+async fn restore_needs_an_empty_directory() {
     let server = Server::with_public_url().await;
-    let shelf = Shelf::new();
-    let (file, new, old) = (shelf.path("a.backup"), shelf.path("new"), server.process.data_dir.clone());
+    let scratch = Scratch::new();
+    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
     stdout(&back_up(&old, &file, &[]));
-    let said_used = fails(&restore(&file, &old, &old, &[]), 2);
-    assert!(said_used.contains("already"), "{said_used}");
+    let stderr_used = fails(&restore(&file, &old, &old, &[]), 2);
+    assert!(stderr_used.contains("already"), "{stderr_used}");
     fs::create_dir(&new).unwrap();
     let words = ["restore", file.to_str().unwrap(), "--data-dir", new.to_str().unwrap()];
-    let said_missing = fails(&run(&words), 2);
-    assert!(said_missing.contains("backups do not include it"), "{said_missing}");
+    let stderr_missing = fails(&run(&words), 2);
+    assert!(stderr_missing.contains("backups do not include it"), "{stderr_missing}");
     fs::copy(old.join("root.key"), new.join("root.key")).unwrap();
     stdout(&run(&words));
     ServerProcess::start_on(&new, &["--public-url", PUBLIC_URL]).token(&server.admin).await;
 }
 
 #[tokio::test]
-async fn another_root_key_is_told_apart_from_damage() {
+async fn another_root_key_is_distinguished_from_damage() {
     let (server, other) = (Server::with_public_url().await, Server::with_public_url().await);
-    let shelf = Shelf::new();
-    let (file, new) = (shelf.path("a.backup"), shelf.path("new"));
+    let scratch = Scratch::new();
+    let (file, new) = (scratch.path("a.backup"), scratch.path("new"));
     stdout(&back_up(&server.process.data_dir, &file, &[]));
     let stderr = fails(&restore(&file, &new, &other.process.data_dir, &[]), 2);
     assert!(stderr.contains("another root key"), "{stderr}");
     assert!(!new.exists());
 }
 
+/// Created, deleted and changed ones.
 #[tokio::test]
-async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
+async fn compare_lists_keys_changed_after_the_backup() {
     let server = Server::with_public_url().await;
     for name in ["same", "rotated", "disabled", "deleted", "made-again"] {
         server.create_key(name).await;
     }
-    let shelf = Shelf::new();
-    let (file, old) = (shelf.path("a.backup"), server.process.data_dir.clone());
+    let scratch = Scratch::new();
+    let (file, old) = (scratch.path("a.backup"), server.process.data_dir.clone());
     stdout(&back_up(&old, &file, &[]));
     server.create_key("newer").await;
     server.admin_call("RotateSecret", json!({ "clientId": "rotated" })).await;
@@ -314,33 +321,34 @@ async fn compare_names_keys_made_deleted_and_changed_after_the_backup() {
         server.admin_call("Delete", json!({ "clientId": name })).await;
     }
     server.create_key("made-again").await;
-    // While the old server runs.
+    // While the old server is running.
     let flags = ["--compare", old.to_str().unwrap(), "--output", "json"];
-    let told = json(&restore(&file, &shelf.path("one"), &old, &flags));
+    let report = json(&restore(&file, &scratch.path("one"), &old, &flags));
     let expected = json!({
         "newer": ["made-again", "newer"],
         "deleted": ["deleted", "made-again"],
         "changed": ["disabled", "rotated"],
     });
-    assert_eq!(told["compared"], expected);
-    let text = stdout(&restore(&file, &shelf.path("two"), &old, &["--compare", old.to_str().unwrap()]));
+    assert_eq!(report["compared"], expected);
+    let text = stdout(&restore(&file, &scratch.path("two"), &old, &["--compare", old.to_str().unwrap()]));
     assert!(text.contains("usable again (delete them)  deleted made-again"), "{text}");
-    let text = stdout(&restore(&file, &shelf.path("three"), &old, &[]));
+    let text = stdout(&restore(&file, &scratch.path("three"), &old, &[]));
     assert!(text.contains("--compare"), "{text}");
-    let unreadable = restore(&file, &shelf.path("four"), &old, &["--compare", "/nonexistent"]);
+    let unreadable = restore(&file, &scratch.path("four"), &old, &["--compare", "/nonexistent"]);
     assert!(fails(&unreadable, 1).contains("to compare"), "{unreadable:?}");
-    assert!(!shelf.path("four").exists());
+    assert!(!scratch.path("four").exists());
 }
 
+/// It restores the ledger as it is.
 #[tokio::test]
-async fn a_ledger_broken_before_the_backup_is_told_and_restored_as_it_is() {
+async fn restore_reports_an_already_broken_ledger() {
     let mut server = Server::with_public_url().await;
     assert!(server.process.stop().await.success());
     tamper(&server.process.data_dir, "UPDATE ledger SET actor = 'nobody' WHERE sequence = 2");
-    let shelf = Shelf::new();
-    let file = shelf.path("a.backup");
+    let scratch = Scratch::new();
+    let file = scratch.path("a.backup");
     stdout(&back_up(&server.process.data_dir, &file, &[]));
-    let told: Value =
-        json(&restore(&file, &shelf.path("new"), &server.process.data_dir, &["--output", "json"]));
-    assert!(told["ledger_fault"].as_str().unwrap().contains("entry 2"), "{told}");
+    let report: Value =
+        json(&restore(&file, &scratch.path("new"), &server.process.data_dir, &["--output", "json"]));
+    assert!(report["ledger_fault"].as_str().unwrap().contains("entry 2"), "{report}");
 }

@@ -8,14 +8,14 @@ use super::{fails, json, run_with, stdout, value_of};
 use crate::support::{Credentials, Server, decoded, gatekey};
 
 impl Server {
-    /// The binary with a trusted CA and nothing else.
-    fn stranger(&self) -> Command {
+    /// The binary with a trusted CA, but without credentials.
+    fn without_credentials(&self) -> Command {
         let mut command = gatekey();
         command.env("GATEKEY_CA_FILE", self.process.ca_file());
         command
     }
 
-    /// A directory with a file of Flyte's for the admin, of that name.
+    /// Writes a Flyte configuration file for the admin, with that name.
     pub(super) fn write_flyte_config(&self, name: &str) -> TempDir {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("secret.txt"), format!("{}\n", self.admin.client_secret)).unwrap();
@@ -31,14 +31,14 @@ impl Server {
         directory
     }
 
-    /// The admin's key as Flyte's tools have it: without the port.
-    fn bare(&self) -> String {
+    /// The admin's key as Flyte's tools encode it: without the port.
+    fn key_without_port(&self) -> String {
         self.admin.encoded("127.0.0.1")
     }
 }
 
 #[tokio::test]
-async fn token_prints_an_access_token_and_nothing_else() {
+async fn token_prints_only_an_access_token() {
     let server = Server::start().await;
     let output = run_with(&mut server.process.as_client(&server.admin), "token");
     let text = stdout(&output);
@@ -50,7 +50,7 @@ async fn token_prints_an_access_token_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn whoami_tells_people_who_they_are_and_where() {
+async fn whoami_prints_identity_and_server() {
     let server = Server::start().await;
     let text = stdout(&run_with(&mut server.process.as_client(&server.admin), "whoami"));
     assert_eq!(value_of(&text, "subject"), "admin");
@@ -59,48 +59,51 @@ async fn whoami_tells_people_who_they_are_and_where() {
 }
 
 #[tokio::test]
-async fn whoami_tells_programs_who_they_are() {
+async fn whoami_prints_json() {
     let server = Server::start().await;
-    let told = json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
-    assert_eq!(told["subject"], "admin");
-    assert_eq!(told["additionalClaims"]["role"], "admin");
+    let output = json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
+    assert_eq!(output["subject"], "admin");
+    assert_eq!(output["additionalClaims"]["role"], "admin");
 }
 
 #[tokio::test]
-async fn a_key_in_the_environment_may_hold_a_port() {
+async fn a_key_variable_may_contain_a_port() {
     let server = Server::start().await;
     let key = server.admin.encoded(server.process.endpoint());
     for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"] {
-        let text = stdout(&run_with(server.stranger().env(variable, &key), "whoami"));
+        let text = stdout(&run_with(server.without_credentials().env(variable, &key), "whoami"));
         assert_eq!(value_of(&text, "subject"), "admin", "{variable}");
     }
 }
 
 #[tokio::test]
-async fn a_key_without_a_port_works_with_the_endpoint_beside_it() {
+async fn a_key_without_a_port_needs_an_endpoint() {
     let server = Server::start().await;
     let endpoint = server.process.endpoint();
     for variable in ["FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_API_KEY"] {
         for endpoint in [endpoint.to_owned(), format!("https://{endpoint}"), format!("dns:///{endpoint}")] {
             let words = format!("whoami --endpoint {endpoint}");
-            let text = stdout(&run_with(server.stranger().env(variable, server.bare()), &words));
+            let text = stdout(&run_with(
+                server.without_credentials().env(variable, server.key_without_port()),
+                &words,
+            ));
             assert_eq!(value_of(&text, "subject"), "admin", "{variable} {endpoint}");
         }
     }
 }
 
 #[tokio::test]
-async fn our_own_variable_goes_before_flytes() {
+async fn gatekeys_variable_overrides_flytes() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
-    let mut client = server.stranger();
+    let mut client = server.without_credentials();
     client.env("GATEKEY_API_KEY", key.encoded(server.process.endpoint()));
-    client.env("FLYTE_API_KEY", server.bare());
+    client.env("FLYTE_API_KEY", server.key_without_port());
     assert_eq!(value_of(&stdout(&run_with(&mut client, "whoami")), "subject"), "ci");
 }
 
 #[tokio::test]
-async fn the_config_file_of_flyte_in_the_working_directory_is_enough() {
+async fn flytes_config_file_is_read() {
     let server = Server::start().await;
     for name in ["config.yaml", ".flyte/config.yaml"] {
         let directory = server.write_flyte_config(name);
@@ -109,9 +112,9 @@ async fn the_config_file_of_flyte_in_the_working_directory_is_enough() {
     }
 }
 
-/// Many machines have the variable, and it names the system's certificates there.
+/// On many machines the variable is set, and names the system's certificates.
 #[tokio::test]
-async fn the_certificates_that_a_config_file_names_are_trusted_wherever_the_common_variable_leads() {
+async fn a_config_files_ca_overrides_ssl_cert_file() {
     let server = Server::start().await;
     let directory = server.write_flyte_config("config.yaml");
     let other = Server::start().await;
@@ -121,7 +124,7 @@ async fn the_certificates_that_a_config_file_names_are_trusted_wherever_the_comm
 }
 
 #[test]
-fn without_credentials_it_is_said_what_was_tried() {
+fn missing_credentials_list_what_was_tried() {
     let directory = tempfile::tempdir().unwrap();
     for words in ["token", "whoami", "key list", "key create x"] {
         let stderr = fails(&run_with(gatekey().current_dir(directory.path()), words), 2);
@@ -132,7 +135,7 @@ fn without_credentials_it_is_said_what_was_tried() {
 }
 
 #[test]
-fn an_endpoint_alone_is_not_enough() {
+fn an_endpoint_without_credentials_is_not_enough() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = gatekey();
     let stderr = fails(&run_with(client.current_dir(directory.path()), "token --endpoint localhost:1"), 2);
@@ -140,7 +143,7 @@ fn an_endpoint_alone_is_not_enough() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_said_with_what_to_do() {
+async fn an_untrusted_certificate_is_reported_with_a_fix() {
     let server = Server::start().await;
     let mut client = gatekey();
     client.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint()));
@@ -150,7 +153,7 @@ async fn a_certificate_that_is_not_trusted_is_said_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_ca_file_may_be_named_by_a_flag() {
+async fn a_flag_may_name_the_ca_file() {
     let server = Server::start().await;
     let mut client = gatekey();
     client.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint()));
@@ -159,7 +162,7 @@ async fn a_ca_file_may_be_named_by_a_flag() {
 }
 
 #[tokio::test]
-async fn a_ca_file_that_is_none_is_said() {
+async fn an_invalid_ca_file_is_reported() {
     let server = Server::start().await;
     for file in ["/nonexistent/ca.pem", "/dev/null"] {
         let stderr = fails(
@@ -171,7 +174,7 @@ async fn a_ca_file_that_is_none_is_said() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_refused_without_being_shown() {
+async fn a_wrong_secret_is_not_printed() {
     let server = Server::start().await;
     let wrong = Credentials { client_secret: "not-the-secret".to_owned(), ..server.admin.clone() };
     let stderr = fails(&run_with(&mut server.process.as_client(&wrong), "token"), 5);
@@ -179,15 +182,16 @@ async fn a_wrong_secret_is_refused_without_being_shown() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_said_by_its_own_exit_code() {
+async fn an_unreachable_server_has_its_own_exit_code() {
     let mut server = Server::start().await;
     server.process.kill();
     let stderr = fails(&run_with(&mut server.process.as_client(&server.admin), "token"), 6);
     assert!(stderr.contains(server.process.endpoint()), "{stderr}");
 }
 
+/// And is not printed.
 #[test]
-fn a_key_that_is_malformed_is_said_by_its_variable_and_not_shown() {
+fn a_malformed_key_names_its_variable() {
     for malformed in ["n0t-base64!", "YTpiOmM=", "Zm9v"] {
         let stderr = fails(&run_with(gatekey().env("GATEKEY_API_KEY", malformed), "token"), 2);
         assert!(stderr.contains("GATEKEY_API_KEY") && !stderr.contains(malformed), "{stderr}");
@@ -195,7 +199,7 @@ fn a_key_that_is_malformed_is_said_by_its_variable_and_not_shown() {
 }
 
 #[test]
-fn a_config_file_that_is_malformed_is_said_by_its_name() {
+fn a_malformed_config_file_is_named() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.yaml"), "admin: [what is this").unwrap();
     let stderr = fails(&run_with(gatekey().current_dir(directory.path()), "token"), 2);

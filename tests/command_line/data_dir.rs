@@ -1,4 +1,4 @@
-//! What lies in a data directory, and who may use it.
+//! The contents of a data directory, and who may use it.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A directory in which a server has been, and its root key's file.
+/// A directory that a server has used, and the path of its root key.
 fn used() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
@@ -29,7 +29,7 @@ fn used() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
 }
 
 #[tokio::test]
-async fn everything_in_it_is_for_its_owner_alone() {
+async fn only_the_owner_can_read_the_directory() {
     let server = ServerProcess::start();
     server.token(&server.init()).await;
     assert_eq!(mode(&server.data_dir), 0o700);
@@ -37,7 +37,7 @@ async fn everything_in_it_is_for_its_owner_alone() {
     for file in fs::read_dir(&server.data_dir).unwrap().map(Result::unwrap) {
         let name = file.file_name().into_string().unwrap();
         match &*name {
-            // What clients need, and what says nothing.
+            // Files that clients need, and files without private contents.
             "ca.pem" | "ca-bundle.pem" | "server.json" | ".gitignore" => {}
             _ => {
                 assert_eq!(mode(&file.path()), 0o600, "{name}");
@@ -52,21 +52,22 @@ async fn everything_in_it_is_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn nothing_of_it_is_ever_committed() {
+async fn git_ignores_the_directory() {
     let server = ServerProcess::start();
     assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "*\n");
 }
 
 #[tokio::test]
-async fn a_gitignore_of_ones_own_is_left_alone() {
+async fn an_existing_gitignore_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(".gitignore"), "mine\n").unwrap();
     let server = ServerProcess::start_on(directory.path(), &[]);
     assert_eq!(fs::read_to_string(server.data_dir.join(".gitignore")).unwrap(), "mine\n");
 }
 
+/// The message names the process that uses the directory.
 #[tokio::test]
-async fn a_second_server_is_refused_and_told_who_has_it() {
+async fn a_second_server_is_refused() {
     let server = ServerProcess::start();
     let stderr = fails(&serve(&server.data_dir, &[]), 7);
     assert!(stderr.contains("is in use by process") && stderr.contains("(gatekey serve)"), "{stderr}");
@@ -75,7 +76,7 @@ async fn a_second_server_is_refused_and_told_who_has_it() {
 }
 
 #[tokio::test]
-async fn it_can_be_used_again_after_its_server_was_killed() {
+async fn a_directory_is_usable_after_kill_9() {
     let mut server = ServerProcess::start();
     let admin = server.init();
     server.kill();
@@ -93,7 +94,7 @@ fn a_missing_root_key_is_not_replaced() {
 }
 
 #[test]
-fn a_root_key_that_others_can_read_is_refused_with_what_to_do() {
+fn a_root_key_others_can_read_is_refused() {
     let (_directory, data_dir, root_key) = used();
     for exposed in [0o640, 0o604, 0o660, 0o644] {
         fs::set_permissions(&root_key, fs::Permissions::from_mode(exposed)).unwrap();
@@ -104,7 +105,7 @@ fn a_root_key_that_others_can_read_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_file_that_is_no_root_key_is_refused_without_being_shown() {
+fn an_invalid_root_key_file_is_not_printed() {
     let (_directory, data_dir, root_key) = used();
     let good = fs::read_to_string(&root_key).unwrap();
     for junk in ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")] {
@@ -124,7 +125,7 @@ fn the_root_key_of_another_directory_is_refused() {
 }
 
 #[tokio::test]
-async fn the_root_key_may_lie_elsewhere() {
+async fn the_root_key_may_be_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
     let (data_dir, root_key) = (directory.path().join("data"), directory.path().join("elsewhere.key"));
     let flags = ["--root-key-file", root_key.to_str().unwrap()];
@@ -140,7 +141,7 @@ async fn the_root_key_may_lie_elsewhere() {
 }
 
 #[test]
-fn a_database_of_something_else_is_refused_and_left_as_it_was() {
+fn an_unknown_file_as_database_is_kept() {
     let (_directory, data_dir, _) = used();
     let database = data_dir.join("gatekey.db");
     for suffix in ["-wal", "-shm"] {
@@ -153,7 +154,7 @@ fn a_database_of_something_else_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_path_that_is_no_directory_is_refused() {
+fn a_data_directory_must_be_a_directory() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -162,7 +163,7 @@ fn a_path_that_is_no_directory_is_refused() {
 }
 
 #[test]
-fn the_directory_may_be_named_in_the_environment() {
+fn the_environment_may_name_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let output = crate::support::gatekey().env("GATEKEY_DATA_DIR", &data_dir).arg("init").output().unwrap();

@@ -1,4 +1,4 @@
-//! `gatekey doctor`: what is wrong, and how to fix it.
+//! `gatekey doctor`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ const STEPS: [&str; 10] = [
     "encoded key",
 ];
 
-/// A report in JSON by step; the code must say whether a step has failed.
+/// The steps of a report in JSON; the exit code must match them.
 fn report(output: &Output) -> BTreeMap<String, Value> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let report: Value =
@@ -55,7 +55,7 @@ fn states<'s>(steps: &'s BTreeMap<String, Value>, state: &str) -> BTreeSet<&'s s
     steps.iter().filter(|(_, step)| step["state"] == state).map(|(name, _)| name.as_str()).collect()
 }
 
-/// Asks the doctor about a URL, trusting a CA, with variables in its environment.
+/// Runs the doctor for a URL, with a trusted CA and variables in its environment.
 fn doctor(url: &str, ca_file: Option<&Path>, environment: &[(&str, &str)]) -> BTreeMap<String, Value> {
     let mut command = gatekey();
     command.args(["doctor", url, "--output", "json"]).envs(environment.iter().copied());
@@ -72,21 +72,21 @@ fn assert_failed(steps: &BTreeMap<String, Value>, step: &str, found: &str, fix: 
     assert!(of["mend"].as_str().unwrap().contains(fix), "no {fix:?} in {of}");
 }
 
-/// An address on which nobody listens.
+/// An address without a listener.
 fn deserted() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
 #[tokio::test]
-async fn a_good_server_and_a_good_key_go_all_the_way() {
+async fn a_working_setup_passes_every_step() {
     let server = Server::start().await;
     let output =
         server.process.as_client(&server.admin).args(["doctor", "--output", "json"]).output().unwrap();
     let steps = report(&output);
     assert_eq!(steps.keys().map(String::as_str).collect::<BTreeSet<_>>(), STEPS.into());
     let ok = states(&steps, "ok");
-    // The server has a port, which flyte's clients lose in a key; our own do not.
+    // The server has a port, which Flyte's clients drop from a key; Gatekey's clients keep it.
     assert_eq!(states(&steps, "warning"), ["encoded key"].into());
     assert_eq!(ok.len(), STEPS.len() - 1, "{steps:#?}");
     for step in ["RPC over Connect", "RPC over gRPC"] {
@@ -97,15 +97,16 @@ async fn a_good_server_and_a_good_key_go_all_the_way() {
 }
 
 #[tokio::test]
-async fn a_config_file_of_flyte_leads_all_the_way_as_for_other_commands() {
+async fn doctor_reads_flytes_config_file() {
     let server = Server::start().await;
     let directory = server.write_flyte_config("config.yaml");
     let output = gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
     assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
 }
 
+/// With a fix below a failed one.
 #[tokio::test]
-async fn people_read_a_line_a_step_and_what_to_do() {
+async fn each_step_is_one_line() {
     let server = Server::start().await;
     let text = stdout(&server.process.as_client(&server.admin).arg("doctor").output().unwrap());
     for step in STEPS {
@@ -119,7 +120,7 @@ async fn people_read_a_line_a_step_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn without_credentials_it_goes_as_far_as_discovery() {
+async fn without_credentials_later_steps_are_skipped() {
     let server = ServerProcess::start();
     let steps = doctor(&server.url, Some(&server.ca_file()), &[]);
     assert_eq!(states(&steps, "skipped"), ["token", "RPC over Connect", "RPC over gRPC"].into());
@@ -129,7 +130,7 @@ async fn without_credentials_it_goes_as_far_as_discovery() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_and_an_address_where_nobody_listens_are_told() {
+fn an_unresolvable_or_closed_address_is_reported() {
     let steps = doctor("https://nowhere.invalid", None, &[]);
     assert_failed(&steps, "name", "nowhere.invalid", "");
     assert_eq!(states(&steps, "skipped").len(), 8);
@@ -138,8 +139,9 @@ fn a_name_that_nobody_knows_and_an_address_where_nobody_listens_are_told() {
     assert_eq!(states(&steps, "skipped").len(), 7);
 }
 
+/// With the path of the CA.
 #[tokio::test]
-async fn an_issuer_that_is_not_trusted_is_told_with_where_the_ca_is() {
+async fn an_untrusted_issuer_is_reported() {
     let server = ServerProcess::start();
     let steps = doctor(&server.url, None, &[]);
     assert_failed(&steps, "TLS", "not trusted", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
@@ -150,7 +152,7 @@ async fn an_issuer_that_is_not_trusted_is_told_with_where_the_ca_is() {
 }
 
 #[tokio::test]
-async fn a_ca_file_may_be_named_in_the_environment_as_for_other_clients() {
+async fn doctor_reads_the_ca_file_variable() {
     let server = ServerProcess::start();
     let ca_file = server.ca_file();
     for variable in ["GATEKEY_CA_FILE", "SSL_CERT_FILE"] {
@@ -159,7 +161,7 @@ async fn a_ca_file_may_be_named_in_the_environment_as_for_other_clients() {
     }
 }
 
-/// Certificate and key in PEM, for names and dates.
+/// A certificate and its key in PEM.
 fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
@@ -170,8 +172,9 @@ fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (
     (cert.pem(), signing_key.serialize_pem())
 }
 
+/// For another name or another time, or a CA's.
 #[tokio::test]
-async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
+async fn an_unsuitable_certificate_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
@@ -196,7 +199,7 @@ async fn a_certificate_for_another_name_another_time_or_a_ca_is_told() {
 }
 
 #[tokio::test]
-async fn a_port_that_does_not_speak_tls_is_told() {
+async fn a_port_without_tls_is_reported() {
     let server = ServerProcess::start_with(&["--plaintext"]);
     let steps = doctor(&server.url.replace("http://", "https://"), None, &[]);
     assert_failed(&steps, "TLS", "does not speak TLS", "http://");
@@ -206,7 +209,7 @@ async fn a_port_that_does_not_speak_tls_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_offers_but_one_protocol_is_told() {
+async fn a_proxy_without_http2_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let (pem, key) = certificate(&["127.0.0.1"], |_| {});
     let ca_file = directory.path().join("cert.pem");
@@ -228,7 +231,7 @@ async fn a_proxy_that_offers_but_one_protocol_is_told() {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let proxy = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // It shakes hands, and says nothing more.
+                // It completes the handshake, and never responds.
                 tokio::spawn(acceptor.accept(stream));
             }
         });
@@ -241,7 +244,7 @@ async fn a_proxy_that_offers_but_one_protocol_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_calls_itself_something_else_is_told() {
+async fn another_issuer_in_the_metadata_is_reported() {
     let server = ServerProcess::start_with(&["--public-url", PUBLIC_URL]);
     let steps = doctor(&server.reached_at, Some(&server.ca_file()), &[]);
     assert_failed(&steps, "discovery over HTTPS", PUBLIC_URL, "--public-url");
@@ -250,7 +253,7 @@ async fn a_server_that_calls_itself_something_else_is_told() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_refused_is_told_with_how_to_get_a_new_secret() {
+async fn a_refused_key_is_reported_with_a_fix() {
     let server = Server::start().await;
     let wrong = Credentials { client_secret: "wrong".to_owned(), ..server.admin.clone() };
     let output = server.process.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
@@ -260,8 +263,9 @@ async fn a_key_that_is_refused_is_told_with_how_to_get_a_new_secret() {
     assert_eq!(states(&steps, "skipped"), ["RPC over Connect", "RPC over gRPC"].into());
 }
 
+/// For each public client.
 #[tokio::test]
-async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
+async fn a_port_in_the_key_is_explained() {
     let server = Server::start().await;
     let (host, port) = server.process.endpoint().split_once(':').unwrap();
     let (ca_file, encoded) = (server.process.ca_file(), server.admin.encoded(server.process.endpoint()));
@@ -271,7 +275,7 @@ async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
     assert_eq!(readings.len(), 5);
     assert_eq!((&readings[0]["endpoint"], &readings[0]["client_id"]), (&json!(host), &json!(port)));
     assert!(readings[4]["refuses"].is_string(), "{readings:?}");
-    assert_eq!(steps["RPC over gRPC"]["state"], "ok", "our own client reads it well");
+    assert_eq!(steps["RPC over gRPC"]["state"], "ok", "Gatekey's client keeps the port");
 
     let bare = server.admin.encoded(host);
     let steps = doctor(&server.process.url, Some(&ca_file), &[("FLYTE_API_KEY", &bare)]);
@@ -280,8 +284,9 @@ async fn a_key_with_a_port_is_told_as_each_public_client_reads_it() {
     assert!(step["mend"].as_str().unwrap().contains(server.process.endpoint()), "{step}");
 }
 
+/// So is an invalid CA file.
 #[test]
-fn what_is_no_url_or_no_ca_file_is_a_mistake_of_usage() {
+fn an_invalid_url_is_a_usage_error() {
     for arguments in [
         &["doctor", "https://h/path"][..],
         &["doctor", "ftp://h"],
@@ -298,8 +303,9 @@ fn check_store(data_dir: &Path, more: &[&str]) -> BTreeMap<String, Value> {
     report(&run(&[&words[..], more].concat()))
 }
 
+/// Even while a server uses it.
 #[tokio::test]
-async fn a_sound_data_directory_is_left_as_it_is_also_while_it_serves() {
+async fn doctor_changes_nothing_in_the_data_directory() {
     let mut server = Server::start().await;
     server.create_key("ci").await;
     let steps = check_store(&server.process.data_dir, &[]);
@@ -319,7 +325,7 @@ async fn a_sound_data_directory_is_left_as_it_is_also_while_it_serves() {
 }
 
 #[tokio::test]
-async fn settings_for_clients_in_the_environment_do_not_keep_it_from_a_data_directory() {
+async fn client_settings_do_not_prevent_a_store_check() {
     let server = ServerProcess::start();
     let admin = server.init();
     for words in [&["doctor", "store"][..], &["doctor"]] {
@@ -329,8 +335,9 @@ async fn settings_for_clients_in_the_environment_do_not_keep_it_from_a_data_dire
     }
 }
 
+/// So are secrets without a key.
 #[tokio::test]
-async fn a_broken_ledger_and_dangling_secrets_are_told() {
+async fn a_broken_ledger_is_reported() {
     let mut server = Server::start().await;
     server.create_key("ci").await;
     assert!(server.process.stop().await.success());
@@ -345,7 +352,7 @@ async fn a_broken_ledger_and_dangling_secrets_are_told() {
 }
 
 #[tokio::test]
-async fn another_root_key_and_none_are_told() {
+async fn a_wrong_or_missing_root_key_is_reported() {
     let (mut server, other) = (Server::start().await, Server::start().await);
     assert!(server.process.stop().await.success());
     let other_key = other.process.data_dir.join("root.key");
@@ -358,8 +365,9 @@ async fn another_root_key_and_none_are_told() {
     assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits"].into());
 }
 
+/// And not created.
 #[test]
-fn a_directory_without_a_database_is_told_and_not_made() {
+fn a_missing_database_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let steps = check_store(&data_dir, &[]);

@@ -1,4 +1,4 @@
-//! `gatekey init`: the way in, and the way back.
+//! `gatekey init`: creates the first admin key, or restores a lost one.
 
 use std::{collections::BTreeSet, path::Path, process::Output};
 
@@ -25,7 +25,7 @@ async fn is_admin(server: &ServerProcess, key: &Credentials) -> bool {
 }
 
 #[tokio::test]
-async fn an_admin_made_before_the_first_start_is_known_to_the_server() {
+async fn an_admin_can_be_created_offline() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let made = json(&init(&data_dir, &["--output", "json"]));
@@ -34,7 +34,7 @@ async fn an_admin_made_before_the_first_start_is_known_to_the_server() {
 }
 
 #[tokio::test]
-async fn an_admin_made_while_the_server_runs_is_known_at_once() {
+async fn an_admin_created_online_works_at_once() {
     let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--name", "Second Admin", "--output", "json"]));
     assert_eq!(made["client_id"], "second-admin");
@@ -42,7 +42,7 @@ async fn an_admin_made_while_the_server_runs_is_known_at_once() {
 }
 
 #[tokio::test]
-async fn json_says_five_things() {
+async fn init_prints_five_members_as_json() {
     let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--output", "json"]));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
@@ -55,7 +55,7 @@ async fn json_says_five_things() {
 }
 
 #[test]
-fn people_read_the_secret_with_a_warning() {
+fn the_secret_is_printed_with_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     let output = init(directory.path(), &[]);
     let text = stdout(&output);
@@ -71,7 +71,7 @@ fn people_read_the_secret_with_a_warning() {
 }
 
 #[tokio::test]
-async fn a_name_that_exists_is_refused_while_the_server_runs() {
+async fn init_online_refuses_an_existing_name() {
     let server = ServerProcess::start();
     let admin = server.init();
     let stderr = fails(&init(&server.data_dir, &[]), 4);
@@ -80,7 +80,7 @@ async fn a_name_that_exists_is_refused_while_the_server_runs() {
 }
 
 #[test]
-fn a_name_that_exists_is_refused_while_nothing_serves() {
+fn init_offline_refuses_an_existing_name() {
     let directory = tempfile::tempdir().unwrap();
     stdout(&init(directory.path(), &[]));
     let stderr = fails(&init(directory.path(), &[]), 4);
@@ -88,14 +88,14 @@ fn a_name_that_exists_is_refused_while_nothing_serves() {
 }
 
 #[tokio::test]
-async fn a_name_that_can_be_none_is_refused_with_its_rule() {
+async fn init_refuses_an_invalid_name() {
     let server = ServerProcess::start();
     let stderr = fails(&init(&server.data_dir, &["--name", "***"]), 2);
     assert!(stderr.contains("client_name") && stderr.contains("letter or digit"), "{stderr}");
 }
 
 #[tokio::test]
-async fn rotate_gives_a_new_secret_and_ends_the_old_ones() {
+async fn init_rotate_replaces_all_secrets() {
     let server = Server::start().await;
     let made = json(&init(&server.process.data_dir, &["--rotate", "--output", "json"]));
     let new = credentials(&made);
@@ -108,7 +108,7 @@ async fn rotate_gives_a_new_secret_and_ends_the_old_ones() {
 }
 
 #[tokio::test]
-async fn rotate_while_nothing_serves_counts_from_the_next_start() {
+async fn an_offline_init_rotate_applies_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let old = credentials(&json(&init(&data_dir, &["--output", "json"])));
@@ -118,8 +118,9 @@ async fn rotate_while_nothing_serves_counts_from_the_next_start() {
     assert_eq!(server.http().token(&old, &[]).await.status, 401);
 }
 
+/// And its role.
 #[tokio::test]
-async fn rotate_is_the_way_back_for_an_admin_that_was_disabled_and_lost_its_role() {
+async fn init_rotate_restores_a_disabled_admin() {
     let server = Server::start().await;
     server.create_key_with("other", json!({ "role": "ROLE_ADMIN" })).await;
     let update = json!({ "apiKey": { "clientId": "other" }, "updateMask": "role" });
@@ -130,21 +131,21 @@ async fn rotate_is_the_way_back_for_an_admin_that_was_disabled_and_lost_its_role
 }
 
 #[tokio::test]
-async fn rotate_makes_the_key_when_there_is_none() {
+async fn init_rotate_creates_a_missing_key() {
     let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--rotate", "--output", "json"]));
     assert!(is_admin(&server, &credentials(&made)).await);
 }
 
 #[test]
-fn the_public_url_may_be_named_before_the_first_start() {
+fn init_accepts_the_public_url() {
     let directory = tempfile::tempdir().unwrap();
     let flags = ["--public-url", "https://keys.example.com", "--output", "json"];
     assert_eq!(json(&init(directory.path(), &flags))["endpoint"], "keys.example.com");
 }
 
 #[tokio::test]
-async fn the_public_url_of_the_last_start_is_remembered() {
+async fn init_remembers_the_last_public_url() {
     let mut server = Server::with_public_url().await;
     let running = json(&init(&server.process.data_dir, &["--name", "a", "--output", "json"]));
     assert!(server.process.stop().await.success());
@@ -155,8 +156,9 @@ async fn the_public_url_of_the_last_start_is_remembered() {
     }
 }
 
+/// Paths that are too long for the address of a socket.
 #[tokio::test]
-async fn the_socket_serves_also_where_its_path_is_longer_than_the_kernel_takes() {
+async fn the_control_socket_works_below_long_paths() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("long".repeat(40));
     let server = ServerProcess::start_on(&data_dir, &[]);
@@ -164,7 +166,7 @@ async fn the_socket_serves_also_where_its_path_is_longer_than_the_kernel_takes()
 }
 
 #[tokio::test]
-async fn two_at_the_same_time_make_one_admin() {
+async fn concurrent_inits_create_one_admin() {
     let server = ServerProcess::start();
     let data_dir = server.data_dir.clone();
     let runs: Vec<_> = (0..4)

@@ -1,4 +1,4 @@
-//! `gatekey key`: the verbs, for people and for programs.
+//! `gatekey key`, with output as text and as JSON.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use super::{assert_secret, fails, helps, json, run_with, stdout, value_of};
 use crate::support::{Credentials, Server, binary, decoded, gatekey, now};
 
 impl Server {
-    /// Runs the binary as the admin with words that hold no blanks.
+    /// Runs the binary as the admin with arguments that contain no blanks.
     fn run(&self, words: &str) -> Output {
         run_with(&mut self.process.as_client(&self.admin), words)
     }
@@ -26,14 +26,14 @@ fn credentials(json: &Value) -> Credentials {
     }
 }
 
-/// Seconds since 1970 of a date as it is printed.
+/// A printed date as seconds since 1970.
 fn seconds(date: &str) -> i64 {
     let at = humantime::parse_rfc3339(date).unwrap();
     i64::try_from(at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 #[tokio::test]
-async fn a_created_key_is_said_to_programs_in_the_words_of_init() {
+async fn key_create_prints_the_json_of_init() {
     let server = Server::start().await;
     let made = json(&server.run("key create ci --output json"));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
@@ -48,7 +48,7 @@ async fn a_created_key_is_said_to_programs_in_the_words_of_init() {
 }
 
 #[tokio::test]
-async fn a_created_key_is_said_to_people_with_a_warning() {
+async fn key_create_prints_a_warning() {
     let server = Server::start().await;
     let output = server.process.as_client(&server.admin).args(["key", "create", "My Key"]).output().unwrap();
     let text = stdout(&output);
@@ -59,11 +59,11 @@ async fn a_created_key_is_said_to_people_with_a_warning() {
     let key = Credentials { client_id: "my-key".to_owned(), client_secret: secret };
     assert_eq!(value_of(&text, "encoded credentials"), key.encoded(server.process.endpoint()));
     assert!(String::from_utf8(output.stderr).unwrap().contains("shown only once"));
-    assert!(!text.contains('\u{1b}'), "no colour where nobody looks");
+    assert!(!text.contains('\u{1b}'), "no color outside of a terminal");
 }
 
 #[tokio::test]
-async fn the_lines_for_a_shell_work_in_a_shell() {
+async fn the_env_output_works_in_a_shell() {
     let server = Server::start().await;
     let lines = stdout(&server.run("key create ci --output env"));
     for name in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "GATEKEY_CA_FILE"] {
@@ -84,7 +84,7 @@ async fn the_lines_for_a_shell_work_in_a_shell() {
 }
 
 #[tokio::test]
-async fn a_key_may_be_created_with_role_redirect_uris_and_an_expiry() {
+async fn key_create_accepts_role_redirects_and_expiry() {
     let server = Server::start().await;
     let before = now();
     stdout(&server.run(
@@ -99,7 +99,7 @@ async fn a_key_may_be_created_with_role_redirect_uris_and_an_expiry() {
 }
 
 #[tokio::test]
-async fn a_key_is_a_contributor_unless_said_otherwise() {
+async fn key_create_defaults_to_contributor() {
     let server = Server::start().await;
     stdout(&server.run("key create plain"));
     stdout(&server.run("key create bare --no-role"));
@@ -108,22 +108,25 @@ async fn a_key_is_a_contributor_unless_said_otherwise() {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_to_people_without_its_secret() {
+async fn key_get_prints_no_secret() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let text = stdout(&server.run("key get ci"));
-    let told = &server.admin_call("Get", json!({ "clientId": "ci" })).await["apiKey"];
+    let details = &server.admin_call("Get", json!({ "clientId": "ci" })).await["apiKey"];
     assert_eq!(value_of(&text, "client id"), "ci");
-    assert_eq!(value_of(&text, "key id"), told["keyId"]);
+    assert_eq!(value_of(&text, "key id"), details["keyId"]);
     assert_eq!(value_of(&text, "state"), "enabled");
     assert_eq!(value_of(&text, "expires"), "never");
     assert!((now() - seconds(value_of(&text, "created"))).abs() < 60);
-    assert!(text.lines().last().unwrap().starts_with(told["secrets"][0]["id"].as_str().unwrap()), "{text}");
+    assert!(
+        text.lines().last().unwrap().starts_with(details["secrets"][0]["id"].as_str().unwrap()),
+        "{text}"
+    );
     assert!(!text.contains(&key.client_secret) && !text.contains("gk_"));
 }
 
 #[tokio::test]
-async fn a_key_is_shown_to_programs_as_the_class_writes_it() {
+async fn key_get_prints_the_json_of_the_class() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let client = server.process.client(&server.admin);
@@ -132,18 +135,18 @@ async fn a_key_is_shown_to_programs_as_the_class_writes_it() {
 }
 
 #[tokio::test]
-async fn details_add_what_the_public_wire_cannot_say() {
+async fn details_add_what_the_public_api_lacks() {
     let server = Server::start().await;
     server.create_key("ci").await;
-    let told = json(&server.run("key get ci --details --output json"));
-    assert_eq!(told["role"], "contributor");
-    assert_eq!(told["secrets"].as_array().unwrap().len(), 1);
+    let details = json(&server.run("key get ci --details --output json"));
+    assert_eq!(details["role"], "contributor");
+    assert_eq!(details["secrets"].as_array().unwrap().len(), 1);
     let listed = json(&server.run("key list --details --output json"));
-    assert_eq!(listed[1], told);
+    assert_eq!(listed[1], details);
 }
 
 #[tokio::test]
-async fn the_list_for_programs_is_what_the_class_gives() {
+async fn key_list_prints_the_json_of_the_class() {
     let server = Server::start().await;
     for name in ["b", "a", "c"] {
         server.create_key(name).await;
@@ -158,7 +161,7 @@ async fn the_list_for_programs_is_what_the_class_gives() {
 }
 
 #[tokio::test]
-async fn the_list_for_people_has_a_line_for_each_key() {
+async fn key_list_prints_a_line_per_key() {
     let server = Server::start().await;
     server.create_key("ci").await;
     server.admin_call("Disable", json!({ "clientId": "ci" })).await;
@@ -171,7 +174,7 @@ async fn the_list_for_people_has_a_line_for_each_key() {
 }
 
 #[tokio::test]
-async fn an_update_changes_what_it_names_alone() {
+async fn key_update_changes_only_the_named_fields() {
     let server = Server::start().await;
     stdout(&server.run("key create ci --expires-in 1d --redirect-uri https://a.example/cb"));
     let mut named = server.process.as_client(&server.admin);
@@ -190,15 +193,16 @@ async fn an_update_changes_what_it_names_alone() {
 }
 
 #[tokio::test]
-async fn an_update_that_names_nothing_says_what_can_be_named() {
+async fn an_empty_key_update_lists_the_flags() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let stderr = fails(&server.run("key update ci"), 2);
     assert!(stderr.contains("--name") && stderr.contains("--role"), "{stderr}");
 }
 
+/// At once, unless a grace is given.
 #[tokio::test]
-async fn rotate_ends_the_old_secret_at_once_unless_it_is_given_a_grace() {
+async fn key_rotate_revokes_the_old_secret() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let kept = credentials(&json(&server.run("key rotate ci --grace 24h --label nightly --output json")));
@@ -215,7 +219,7 @@ async fn rotate_ends_the_old_secret_at_once_unless_it_is_given_a_grace() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_may_have_an_end() {
+async fn key_rotate_accepts_an_expiry() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let new = credentials(&json(&server.run("key rotate ci --expires-in 10m --output json")));
@@ -225,7 +229,7 @@ async fn a_rotated_secret_may_have_an_end() {
 }
 
 #[tokio::test]
-async fn one_secret_of_several_can_be_retired() {
+async fn key_retire_removes_one_secret() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let new = credentials(&json(&server.run("key rotate ci --grace 24h --output json")));
@@ -254,14 +258,14 @@ async fn a_deleted_key_is_gone() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let output = server.run("key delete ci");
-    assert_eq!(stdout(&output), "", "there is nothing to print");
+    assert_eq!(stdout(&output), "", "nothing is printed");
     assert!(String::from_utf8(output.stderr).unwrap().contains("deleted ci;"));
     assert_eq!(server.http.token(&key, &[]).await.status, 401);
     fails(&server.run("key get ci"), 3);
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_said_by_its_own_exit_code() {
+async fn a_missing_key_has_its_own_exit_code() {
     let server = Server::start().await;
     for words in [
         "key get nope",
@@ -279,7 +283,7 @@ async fn what_does_not_exist_is_said_by_its_own_exit_code() {
 }
 
 #[tokio::test]
-async fn what_exists_already_is_said_by_its_own_exit_code() {
+async fn an_existing_key_has_its_own_exit_code() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let stderr = fails(&server.run("key create ci"), 4);
@@ -287,7 +291,7 @@ async fn what_exists_already_is_said_by_its_own_exit_code() {
 }
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_said_with_field_and_rule() {
+async fn an_invalid_value_names_field_and_rule() {
     let server = Server::start().await;
     server.create_key("ci").await;
     for (words, field) in [
@@ -306,11 +310,11 @@ async fn what_breaks_a_rule_is_said_with_field_and_rule() {
         assert!(stderr.contains(field), "{words}: {stderr}");
     }
     let listed = json(&server.run("key list --output json"));
-    assert_eq!(listed.as_array().unwrap().len(), 2, "nothing was made");
+    assert_eq!(listed.as_array().unwrap().len(), 2, "nothing was created");
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_is_told_so_by_its_own_exit_code() {
+async fn permission_denied_has_its_own_exit_code() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let as_key = |words: &str| run_with(&mut server.process.as_client(&key), words);
@@ -321,7 +325,7 @@ async fn a_key_that_may_not_is_told_so_by_its_own_exit_code() {
 }
 
 #[tokio::test]
-async fn a_key_may_look_at_and_rotate_itself() {
+async fn a_key_may_get_and_rotate_itself() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let as_key = |words: &str| run_with(&mut server.process.as_client(&key), words);
@@ -332,7 +336,7 @@ async fn a_key_may_look_at_and_rotate_itself() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stops_reading_is_no_failure() {
+async fn a_closed_pipe_is_not_a_failure() {
     let server = Server::start().await;
     for number in 0..5 {
         server.create_key(&format!("key-{number}")).await;
@@ -347,7 +351,7 @@ async fn a_reader_that_stops_reading_is_no_failure() {
 }
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_help() {
     let helps = helps();
     assert!(helps.len() >= 20, "{}", helps.len());
     for (command, help) in helps {
@@ -367,7 +371,7 @@ fn help_lists_every_exit_code() {
 }
 
 #[test]
-fn every_shell_gets_a_script_that_knows_the_commands() {
+fn every_shell_has_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&crate::support::run(&["completions", shell]));
         for command in ["quickstart", "ledger", "restore"] {

@@ -1,4 +1,4 @@
-//! `gatekey ledger`: who did what to which key.
+//! `gatekey ledger`.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
 
@@ -15,7 +15,7 @@ fn listed(data_dir: &Path, flags: &[&str]) -> Vec<Value> {
     json_lines(&ledger(data_dir, &[&["list", "--output", "json"], flags].concat()))
 }
 
-/// A server that has deleted a key for a client that says who it is, and refused another call.
+/// A server that has deleted a key for a client with a user agent, and refused another call.
 async fn eventful() -> Server {
     let server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
@@ -52,14 +52,15 @@ fn assert_eventful(entries: &[Value]) {
     assert!(refusal["detail"].as_str().unwrap().contains("role admin"), "{refusal}");
 }
 
+/// Who, what, when, from where and with which client.
 #[tokio::test]
-async fn a_running_server_tells_who_did_what_when_from_where_and_with_which_client() {
+async fn ledger_list_prints_complete_entries() {
     let server = eventful().await;
     assert_eventful(&listed(&server.process.data_dir, &[]));
 }
 
 #[tokio::test]
-async fn a_stopped_server_s_directory_tells_the_same() {
+async fn ledger_list_works_offline() {
     let mut server = eventful().await;
     let running = listed(&server.process.data_dir, &[]);
     assert!(server.process.stop().await.success());
@@ -69,7 +70,7 @@ async fn a_stopped_server_s_directory_tells_the_same() {
 }
 
 #[tokio::test]
-async fn people_read_a_table() {
+async fn ledger_list_prints_a_table() {
     let server = eventful().await;
     let text = stdout(&ledger(&server.process.data_dir, &["list"]));
     let deletion = text.lines().last().unwrap();
@@ -80,7 +81,7 @@ async fn people_read_a_table() {
 }
 
 #[tokio::test]
-async fn the_list_can_be_cut_to_one_key_and_to_the_newest() {
+async fn ledger_list_filters_by_key_and_count() {
     let server = eventful().await;
     server.create_key("other").await;
     let about = listed(&server.process.data_dir, &["--key", "ci"]);
@@ -95,7 +96,7 @@ async fn the_list_can_be_cut_to_one_key_and_to_the_newest() {
 }
 
 #[tokio::test]
-async fn verify_says_how_many_entries_hold_and_the_head_that_is_logged() {
+async fn ledger_verify_prints_the_logged_head() {
     let mut server = eventful().await;
     let entries = listed(&server.process.data_dir, &[]);
     let running = json(&ledger(&server.process.data_dir, &["verify", "--output", "json"]));
@@ -111,7 +112,7 @@ async fn verify_says_how_many_entries_hold_and_the_head_that_is_logged() {
 }
 
 #[tokio::test]
-async fn verify_names_the_first_entry_that_was_changed_removed_or_made_unreadable() {
+async fn ledger_verify_names_the_first_broken_entry() {
     for (tampering, place) in [
         ("UPDATE ledger SET peer = '192.0.2.1' WHERE sequence = 3", 3),
         ("UPDATE ledger SET user_agent = 'nobody' WHERE sequence = 4", 4),
@@ -130,7 +131,7 @@ async fn verify_names_the_first_entry_that_was_changed_removed_or_made_unreadabl
 }
 
 #[tokio::test]
-async fn a_truncated_ledger_shows_by_a_head_that_was_kept() {
+async fn a_kept_head_reveals_a_truncated_ledger() {
     let mut server = eventful().await;
     let verified = json(&ledger(&server.process.data_dir, &["verify", "--output", "json"]));
     let head = verified["head"].as_str().unwrap();
@@ -144,7 +145,7 @@ async fn a_truncated_ledger_shows_by_a_head_that_was_kept() {
 }
 
 #[tokio::test]
-async fn export_writes_every_entry_to_a_new_file_for_its_owner_alone() {
+async fn ledger_export_writes_a_private_file() {
     let server = eventful().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ledger.jsonl");
@@ -165,7 +166,7 @@ async fn export_writes_every_entry_to_a_new_file_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn a_ledger_longer_than_a_page_comes_whole() {
+async fn a_long_ledger_is_listed_completely() {
     let server = Server::start().await;
     for _ in 0..1100 {
         server.admin_call("Enable", json!({ "clientId": "admin" })).await;
@@ -178,7 +179,7 @@ async fn a_ledger_longer_than_a_page_comes_whole() {
 }
 
 #[test]
-fn a_directory_without_a_database_is_refused_and_not_made() {
+fn ledger_commands_create_no_database() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     for words in [["list"], ["verify"], ["export"]] {

@@ -1,4 +1,4 @@
-//! The command line, as people and scripts use it: one rule a test.
+//! The command line, as people and scripts use it.
 
 use std::{
     collections::BTreeMap,
@@ -22,22 +22,23 @@ mod ledger;
 mod output;
 mod quickstart;
 mod refusing;
+mod root_key;
 mod secrecy;
 mod serving;
 
-/// Standard output of a run that must succeed.
+/// The standard output of a run that must succeed.
 pub(crate) fn stdout(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {stderr}", output.status.code());
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Standard output of a run that must succeed, as JSON.
+/// The standard output of a run that must succeed, as JSON.
 pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap()
 }
 
-/// Standard error of a run that must fail with that code and print nothing else.
+/// The standard error of a run that must exit with that code and print nothing else.
 pub(crate) fn fails(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -45,39 +46,39 @@ pub(crate) fn fails(output: &Output, code: i32) -> String {
     stderr
 }
 
-/// Runs a command with words that hold no blanks.
+/// Runs a command with arguments that contain no blanks.
 fn run_with(command: &mut Command, words: &str) -> Output {
     command.args(words.split_whitespace()).output().unwrap()
 }
 
-/// The rows of `title  value` lines.
+/// The value in a `title  value` line.
 fn value_of<'t>(text: &'t str, title: &str) -> &'t str {
     let line = text.lines().find(|line| line.starts_with(title));
     line.unwrap_or_else(|| panic!("no {title} in {text}"))[title.len()..].trim()
 }
 
-/// Replaces a secret and everything that holds it or changes from run to run, after a look at its shape.
+/// Asserts that a text is a secret.
 fn assert_secret(text: &str) {
-    assert!(text.parse::<gatekey_credentials::Secret>().is_ok(), "no secret of ours: {text}");
+    assert!(text.parse::<gatekey_credentials::Secret>().is_ok(), "not a secret: {text}");
 }
 
-/// Standard output as JSON lines of a run that must succeed.
+/// The standard output of a run that must succeed, as lines of JSON.
 pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
     stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What each command says of itself, by its words behind `gatekey`, which are one line of its parent's help.
+/// The help of each command that its parent's help lists, by the words after `gatekey`.
 fn helps() -> BTreeMap<String, String> {
     let mut todo = vec![String::new()];
     let mut helps = BTreeMap::new();
     while let Some(command) = todo.pop() {
         let help = stdout(&run_with(&mut gatekey(), &format!("{command} --help")));
         let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        // A long explanation goes on in lines that are indented more.
+        // A long explanation continues in lines with more indentation.
         for line in listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {
             let mut words = line.split_whitespace();
             let name = words.next().unwrap();
-            assert!(words.next().is_some(), "{name} is not explained");
+            assert!(words.next().is_some(), "{name} has no explanation");
             if name != "help" {
                 todo.push(format!("{command} {name}").trim_start().to_owned());
             }
@@ -87,7 +88,7 @@ fn helps() -> BTreeMap<String, String> {
     helps
 }
 
-/// Changes the database of a stopped server behind its back.
+/// Tampers with the database of a stopped server.
 pub(crate) fn tamper(data_dir: &Path, statements: &str) {
     let database = rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap();
     let unguarded = "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";

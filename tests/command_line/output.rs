@@ -1,4 +1,4 @@
-//! What is printed for programs, by every command that can.
+//! The output formats of every command that has them.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,9 @@ const SECRETS: &[&str] = &["client_id", "client_secret", "encoded_credentials"];
 const ANOTHER_KEY: &[&str] =
     &["clientId", "clientName", "keyId", "id", "createdAt", "updatedAt", "notBefore", "expiresAt"];
 
-/// Every command with an output format, with words behind it, and the members whose values differ from run to run.
-/// In the words DATA is the data directory, SHELF another one, AS the format, and SECRET a secret of the key made-AS.
+/// Every command with output formats, its arguments, and the members whose values differ between
+/// runs. In the arguments, DATA is the data directory, SHELF another one, AS the format, and SECRET
+/// a secret of the key made-AS.
 const COMMANDS: [(&str, &str, &[&str]); 24] = [
     ("whoami", "", &[]),
     ("init", "--data-dir DATA --name admin-AS", SECRETS),
@@ -44,7 +45,8 @@ const COMMANDS: [(&str, &str, &[&str]); 24] = [
     ("root-key rotate", "--data-dir DATA", &["version"]),
 ];
 
-/// Leaves of what differs only what it is, and nothing of when a secret was last used, which is told late.
+/// Replaces values that differ between runs, and removes the last use of secrets, which is written
+/// late.
 fn mask(value: &mut Value, differing: &[&str]) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(|value| mask(value, differing)),
@@ -63,12 +65,12 @@ fn mask(value: &mut Value, differing: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_json_says_yaml_says_in_one_document() {
+async fn json_and_yaml_print_the_same() {
     let server = Server::start().await;
     server.create_key("ci").await;
-    let shelf = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
     for (command, words, differing) in COMMANDS {
-        let mut said_as = Vec::new();
+        let mut outputs = Vec::new();
         for format in ["json", "yaml"] {
             let secret = if words.contains("SECRET") {
                 let key = server.admin_call("Get", json!({ "clientId": format!("made-{format}") })).await;
@@ -78,41 +80,42 @@ async fn what_json_says_yaml_says_in_one_document() {
             };
             let words = words
                 .replace("DATA", server.process.data_dir.to_str().unwrap())
-                .replace("SHELF", shelf.path().to_str().unwrap())
+                .replace("SHELF", scratch.path().to_str().unwrap())
                 .replace("SECRET", &secret)
                 .replace("AS", format);
             let words = format!("{command} {words} --output {format}");
             let output = run_with(&mut server.process.as_client(&server.admin), &words);
-            // The doctor of a Python environment may find something; then it says so too.
+            // The doctor may report a problem of the Python environment in both formats.
             assert!(matches!(output.status.code(), Some(0 | 8)), "{words}: {output:?}");
             let text = String::from_utf8(output.stdout).unwrap();
             let mut value: Value = match format {
                 "yaml" => {
                     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}\n{text}"))
                 }
-                // One object a line.
+                // One object per line.
                 _ if command == "ledger list" => {
                     Deserializer::from_str(&text).into_iter::<Value>().map(Result::unwrap).collect()
                 }
                 _ => serde_json::from_str(&text).unwrap(),
             };
             mask(&mut value, differing);
-            said_as.push(value);
+            outputs.push(value);
         }
-        assert_eq!(said_as[0], said_as[1], "{command} {words}");
+        assert_eq!(outputs[0], outputs[1], "{command} {words}");
     }
 }
 
 #[test]
-fn no_command_with_an_output_format_is_left_out_here() {
+fn every_command_with_output_formats_is_tested() {
     let helps = helps();
     let with_format =
         helps.iter().filter(|(_, help)| help.contains("--output")).map(|(command, _)| &**command);
     assert_eq!(with_format.collect::<BTreeSet<_>>(), COMMANDS.map(|(command, _, _)| command).into());
 }
 
+/// Even if it looks like a number or a boolean.
 #[tokio::test]
-async fn a_name_that_looks_like_something_else_stays_a_name() {
+async fn a_yaml_name_stays_a_string() {
     let server = Server::start().await;
     let names =
         ["yes", "1e3", "null", "0123", "2026-11-24", "12:30:45", "0x1f", "1_000", "~", "- a", "a: b", "a #b"];
@@ -123,7 +126,7 @@ async fn a_name_that_looks_like_something_else_stays_a_name() {
     let listed: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
     let listed: Vec<_> = listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
     assert_eq!(listed, names);
-    // Not only for the library that wrote it.
+    // For any YAML parser, not only the library that wrote it.
     for name in names {
         assert!(
             text.contains(&format!("clientName: '{name}'"))

@@ -1,4 +1,4 @@
-//! `gatekey quickstart`: the first thing that anybody sees.
+//! `gatekey quickstart`, the first command that a newcomer runs.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -18,7 +18,7 @@ fn quickstart(data_dir: &Path) -> Command {
     command
 }
 
-/// The text with what differs from run to run replaced, after a look at the shape of each.
+/// Replaces everything that differs between runs, after checking its form.
 fn settled(text: &str, data_dir: &Path) -> String {
     let data_dir = data_dir.canonicalize().unwrap();
     let mut settled = String::new();
@@ -77,7 +77,7 @@ gatekey whoami
 "#;
 
 #[test]
-fn the_tour_tells_each_step_and_ends_with_lines_to_copy() {
+fn quickstart_prints_steps_and_lines_to_copy() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
@@ -96,7 +96,7 @@ ok Created, used and deleted another key; its token and secret stopped working a
 }
 
 #[test]
-fn the_tour_can_be_taken_again_on_the_same_directory() {
+fn quickstart_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     stdout(&quickstart(&data_dir).arg("--once").output().unwrap());
@@ -112,13 +112,13 @@ ok Created, used and deleted another key; its token and secret stopped working a
 ";
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
-    // Each tour adds two secrets to the key, which may have ten: still no reason to fail.
+    // Each run adds two secrets to the key, which may have at most ten; this must not fail.
     for _ in 0..5 {
         stdout(&quickstart(&data_dir).arg("--once").output().unwrap());
     }
 }
 
-/// A tour that serves on; killed when dropped.
+/// A quickstart that keeps serving. Killed when dropped.
 struct Serving {
     child: Child,
     text: String,
@@ -144,7 +144,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
+fn the_printed_lines_work_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("a directory's name");
     let mut serving = Serving::start(&data_dir);
@@ -157,7 +157,7 @@ fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
     let whoami = stdout(&bash.output().unwrap());
     assert!(whoami.contains("ci-pipeline"), "{whoami}");
 
-    // The config.yaml for Flyte's tools serves our own as well.
+    // Gatekey reads the config.yaml for Flyte's tools, too.
     let yaml = text.split("<<'END'\n").nth(1).unwrap().split("END\n").next().unwrap();
     std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
     let listed = gatekey().current_dir(directory.path()).args(["key", "list"]).output().unwrap();
@@ -169,7 +169,7 @@ fn without_once_it_serves_on_and_the_printed_lines_work_as_they_stand() {
 }
 
 #[test]
-fn the_line_for_the_next_time_works_as_it_stands() {
+fn the_line_for_the_next_start_works() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let mut serving = Serving::start(&data_dir);
@@ -177,7 +177,7 @@ fn the_line_for_the_next_time_works_as_it_stands() {
     let _ = serving.child.kill();
     let _ = serving.child.wait();
     let mut bash = Command::new("bash");
-    // Exec, so that the process that is told to stop is the server.
+    // With exec, the process that gets the signal is the server.
     bash.env_clear().env("PATH", "/usr/bin:/bin").args(["-c", &format!("exec {next} --log-format json")]);
     let mut server = bash.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap());
@@ -191,7 +191,7 @@ fn the_line_for_the_next_time_works_as_it_stands() {
 }
 
 #[test]
-fn a_directory_in_use_is_refused() {
+fn quickstart_refuses_a_directory_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let serving = Serving::start(directory.path());
     let output = quickstart(directory.path()).arg("--once").output().unwrap();
@@ -201,7 +201,7 @@ fn a_directory_in_use_is_refused() {
 }
 
 #[test]
-fn a_directory_that_is_not_of_a_tour_is_left_alone() {
+fn quickstart_refuses_another_servers_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
     let made =
@@ -209,11 +209,11 @@ fn a_directory_that_is_not_of_a_tour_is_left_alone() {
     let stderr = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
     assert!(stderr.contains("not created by quickstart") && stderr.contains("--data-dir"), "{stderr}");
     let again = gatekey().args(["init", "--data-dir", data_dir]).output().unwrap();
-    assert_eq!(again.status.code(), Some(4), "the admin is still there: {made}");
+    assert_eq!(again.status.code(), Some(4), "the admin still exists: {made}");
 }
 
 #[test]
-fn the_secret_of_the_admin_is_for_its_owner_alone() {
+fn only_the_owner_can_read_the_secret() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().unwrap();
     stdout(&quickstart(directory.path()).arg("--once").output().unwrap());
@@ -223,7 +223,7 @@ fn the_secret_of_the_admin_is_for_its_owner_alone() {
 }
 
 #[test]
-fn an_admin_whose_remembered_secret_is_wrong_gets_a_new_one() {
+fn quickstart_replaces_a_wrong_admin_secret() {
     let directory = tempfile::tempdir().unwrap();
     stdout(&quickstart(directory.path()).arg("--once").output().unwrap());
     std::fs::write(directory.path().join("admin.secret"), "stale").unwrap();

@@ -1,4 +1,4 @@
-//! Data directories that are not whole, not ours or not ours alone: refused with what to do, and left as they are.
+//! Damaged, foreign or shared data directories are refused with a fix, and not changed.
 
 use std::{
     collections::BTreeMap,
@@ -14,21 +14,21 @@ use tempfile::TempDir;
 use super::fails;
 use crate::support::{PUBLIC_URL, ServerProcess, binary, not_proven, run};
 
-/// A directory in which a server has been.
-struct Used {
+/// A directory that a server has used.
+struct UsedDirectory {
     _directory: TempDir,
     data_dir: PathBuf,
 }
 
-impl Used {
-    /// By a server that was killed: what was changed last is in the log beside the database.
+impl UsedDirectory {
+    /// Used by a server that was killed: the last changes are in the write-ahead log.
     async fn killed() -> Self {
         let used = Self::with_a_server().await;
         assert!(used.file("gatekey.db-wal").metadata().unwrap().len() > 0);
         used
     }
 
-    /// By a server that stopped in peace: all is in the database.
+    /// Used by a server that stopped gracefully: all changes are in the database.
     async fn stopped() -> Self {
         let used = Self::with_a_server().await;
         let mut server = used.start();
@@ -37,7 +37,7 @@ impl Used {
         used
     }
 
-    /// With some keys. Dropping the server kills it.
+    /// Starts a server and creates some keys.
     async fn with_a_server() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let used = Self { data_dir: directory.path().join("data"), _directory: directory };
@@ -67,13 +67,13 @@ impl Used {
         fs::write(self.file(name), bytes).unwrap();
     }
 
-    /// Every file with its mode and all that is in it; but for the lock, which names who asked last, and SQLite's
-    /// index of the log, which it makes anew whenever it opens the database.
+    /// Every file with its mode and contents, except the lock, which names the last process, and
+    /// SQLite's index of the log, which is recreated whenever the database is opened.
     fn contents(&self) -> BTreeMap<String, (u32, Vec<u8>)> {
         contents(&self.data_dir)
     }
 
-    /// Asserts that neither a server nor `init` does anything here but say those words.
+    /// Asserts that `serve` and `init` only report these words, and change nothing.
     fn refused(&self, words: &[&str]) {
         let before = self.contents();
         let data_dir = self.data_dir.to_str().unwrap();
@@ -104,8 +104,8 @@ fn contents(data_dir: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_directory_in_which_nothing_is_wrong_is_not_refused() {
-    for used in [Used::killed().await, Used::stopped().await] {
+async fn an_intact_directory_is_accepted() {
+    for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
         let server = used.start();
         server.wait_for_log("serving");
         assert_eq!(server.log().iter().find(|line| line["message"] == "serving").unwrap()["keys"], 21);
@@ -113,17 +113,17 @@ async fn a_directory_in_which_nothing_is_wrong_is_not_refused() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_program_is_refused_untouched() {
-    for used in [Used::killed().await, Used::stopped().await] {
-        // The application's id in the header (https://www.sqlite.org/fileformat.html, section 1.3).
+async fn another_programs_database_is_refused_untouched() {
+    for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
+        // The application id in the header (https://www.sqlite.org/fileformat.html, section 1.3).
         used.damage("gatekey.db", |bytes| bytes[68..72].fill(7));
         used.refused(&["gatekey.db is a database of another program", "choose another data directory"]);
     }
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused_untouched() {
-    for used in [Used::killed().await, Used::stopped().await] {
+async fn a_newer_versions_database_is_refused_untouched() {
+    for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
         used.damage("gatekey.db", |bytes| bytes[60..64].copy_from_slice(&99_u32.to_be_bytes()));
         used.refused(&["was written by a newer Gatekey", "run that version"]);
     }
@@ -131,7 +131,7 @@ async fn a_database_of_a_newer_version_is_refused_untouched() {
 
 #[tokio::test]
 async fn a_truncated_database_is_refused_untouched() {
-    let used = Used::stopped().await;
+    let used = UsedDirectory::stopped().await;
     let whole = fs::read(used.file("gatekey.db")).unwrap();
     for length in [0, 50, 4096, whole.len() / 2, whole.len() - 1] {
         used.damage("gatekey.db", |bytes| bytes.truncate(length));
@@ -142,9 +142,9 @@ async fn a_truncated_database_is_refused_untouched() {
 
 #[tokio::test]
 async fn a_database_with_damaged_pages_is_refused_untouched() {
-    let used = Used::stopped().await;
+    let used = UsedDirectory::stopped().await;
     let whole = fs::read(used.file("gatekey.db")).unwrap();
-    // Every page but the first; then those of the tables that are read at the start, one by one or not.
+    // Every page except the first; then only the pages of tables that are read at startup.
     for from in [4096, whole.len() / 4] {
         used.damage("gatekey.db", |bytes| bytes[from..].fill(0xa5));
         used.refused(&["gatekey.db", "damaged", "restore a backup"]);
@@ -152,9 +152,10 @@ async fn a_database_with_damaged_pages_is_refused_untouched() {
     }
 }
 
+/// The log may contain intact pages.
 #[tokio::test]
-async fn a_damaged_database_keeps_the_log_that_may_heal_it() {
-    let used = Used::stopped().await;
+async fn a_damaged_database_keeps_its_write_ahead_log() {
+    let used = UsedDirectory::stopped().await;
     let mut server = used.start();
     server.init_named("late");
     server.kill();
@@ -164,8 +165,8 @@ async fn a_damaged_database_keeps_the_log_that_may_heal_it() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_untouched() {
-    let used = Used::stopped().await;
+async fn an_invalid_database_is_refused_untouched() {
+    let used = UsedDirectory::stopped().await;
     for text in ["a letter", "SQLite format 3"] {
         fs::write(used.file("gatekey.db"), text).unwrap();
         used.refused(&["gatekey.db is not a Gatekey database", "move it away"]);
@@ -173,27 +174,27 @@ async fn a_file_that_is_no_database_is_refused_untouched() {
 }
 
 #[tokio::test]
-async fn a_log_whose_database_is_gone_is_refused_untouched() {
-    let used = Used::killed().await;
+async fn a_log_without_database_is_refused_untouched() {
+    let used = UsedDirectory::killed().await;
     fs::remove_file(used.file("gatekey.db")).unwrap();
     used.refused(&["gatekey.db-wal", "put the database back"]);
-    // A new root key would fit nothing once the database is back.
+    // A new root key would not match the database once it is restored.
     fs::remove_file(used.file("root.key")).unwrap();
     used.refused(&["root.key", "is missing"]);
 }
 
 #[tokio::test]
-async fn a_root_key_of_another_directory_is_refused_untouched() {
-    let other = Used::stopped().await;
-    for used in [Used::killed().await, Used::stopped().await] {
+async fn another_directorys_root_key_is_refused_untouched() {
+    let other = UsedDirectory::stopped().await;
+    for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
         fs::copy(other.file("root.key"), used.file("root.key")).unwrap();
         used.refused(&["root key that belongs to the data directory"]);
     }
 }
 
 #[tokio::test]
-async fn a_root_key_that_is_none_is_refused_untouched() {
-    let used = Used::killed().await;
+async fn an_invalid_root_key_is_refused_untouched() {
+    let used = UsedDirectory::killed().await;
     let whole = fs::read(used.file("root.key")).unwrap();
     let mut no_text = whole.clone();
     no_text[25] ^= 0x80;
@@ -204,15 +205,15 @@ async fn a_root_key_that_is_none_is_refused_untouched() {
 }
 
 #[tokio::test]
-async fn a_missing_root_key_is_refused_and_none_made() {
-    let used = Used::killed().await;
+async fn a_missing_root_key_is_not_created() {
+    let used = UsedDirectory::killed().await;
     fs::remove_file(used.file("root.key")).unwrap();
     used.refused(&["root.key is missing", "restore the file"]);
 }
 
 #[tokio::test]
 async fn a_directory_in_use_is_refused_untouched() {
-    let used = Used::killed().await;
+    let used = UsedDirectory::killed().await;
     let server = used.start();
     let before = used.contents();
     let data_dir = used.data_dir.to_str().unwrap();
@@ -224,9 +225,9 @@ async fn a_directory_in_use_is_refused_untouched() {
     assert_eq!(used.contents(), before);
 }
 
-/// Starts a server as somebody for whom modes of files count; `None` where that cannot be had. Root is such a one
-/// without the capabilities to read everything.
-fn serve_by_modes(used: &Used) -> Option<Output> {
+/// Starts a server as a user to whom file modes apply, such as root without capabilities. Returns
+/// `None` if that is not possible here.
+fn serve_by_modes(used: &UsedDirectory) -> Option<Output> {
     let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", used.data_dir.to_str().unwrap()];
     if used.data_dir.metadata().unwrap().uid() != 0 {
         return Some(run(&serve));
@@ -234,15 +235,15 @@ fn serve_by_modes(used: &Used) -> Option<Output> {
     let without = ["--bounding-set", "-dac_override,-dac_read_search"];
     let tried = Command::new("setpriv").args(without).arg("true").status();
     if !tried.is_ok_and(|status| status.success()) {
-        not_proven("files that cannot be read: root reads everything, and setpriv cannot take that away");
+        not_proven("unreadable files: root can read everything, and setpriv cannot prevent it");
         return None;
     }
     Some(Command::new("setpriv").args(without).arg(binary()).args(serve).output().unwrap())
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_read_are_told_and_left_alone() {
-    let used = Used::killed().await;
+async fn unreadable_files_are_reported_and_kept() {
+    let used = UsedDirectory::killed().await;
     for (name, words) in [("root.key", "cannot read the root key"), ("gatekey.db", "cannot open")] {
         let before = used.contents();
         let mode = used.file(name).metadata().unwrap().permissions();
@@ -258,7 +259,7 @@ async fn files_that_cannot_be_read_are_told_and_left_alone() {
 }
 
 #[test]
-fn a_directory_of_something_else_is_left_as_it_was() {
+fn a_directory_of_other_files_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("gatekey.db"), "somebody's notes").unwrap();
     fs::write(directory.path().join("root.key"), "somebody's key").unwrap();

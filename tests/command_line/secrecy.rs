@@ -1,4 +1,4 @@
-//! Where no secret may ever be found.
+//! Places that must never contain a credential.
 
 use std::fs;
 
@@ -15,15 +15,15 @@ use crate::{
     support::{Credentials, Http, Server, ServerProcess, collector::Collector, copied_store},
 };
 
-/// Everything that lets somebody in, and is handed out once.
-struct Handed {
+/// Every credential that a server has issued.
+struct Issued {
     keys: Vec<Credentials>,
     tokens: Vec<String>,
 }
 
-impl Handed {
-    /// A server's work with secrets and tokens of each kind, good and bad.
-    async fn out(server: &ServerProcess) -> Self {
+impl Issued {
+    /// Uses secrets and tokens of each kind, valid and invalid.
+    async fn by(server: &ServerProcess) -> Self {
         let http = server.http();
         let admin = server.init();
         let token = server.token(&admin).await;
@@ -44,7 +44,7 @@ impl Handed {
         ] {
             http.form(path, &[("authorization", &rotated.basic())], &body).await;
         }
-        // What people do by mistake: the secret where the client id belongs, in a URL, as a token.
+        // Mistakes that people make: the secret as the client id, in a URL, as a token.
         let swapped = crate::support::basic(&rotated.client_secret, &rotated.client_id);
         http.form("/oauth2/token", &[("authorization", &swapped)], "grant_type=client_credentials").await;
         let bearer = format!("Bearer {}", rotated.client_secret);
@@ -58,47 +58,47 @@ impl Handed {
         Self { keys: vec![admin, created, rotated], tokens: vec![token, key_token, revoked] }
     }
 
-    /// Each form in which one of them could be found.
-    fn traces(&self) -> Vec<String> {
+    /// Each form in which a credential could appear.
+    fn forms(&self) -> Vec<String> {
         let mut traces = self.tokens.clone();
         for key in &self.keys {
             traces.push(key.client_secret.clone());
-            // The random part alone, and both ways that the secret is encoded on the way.
+            // Only the random part, and both encodings of the secret in requests.
             traces.push(key.client_secret[3..34].to_owned());
             traces.push(key.basic().split_off("Basic ".len()));
-            // Of an encoded key, a part that holds the secret whatever endpoint stands before it.
+            // The part of an encoded key that contains the secret, for any endpoint before it.
             for pad in ["", "x", "xx"] {
                 let encoded = BASE64_STANDARD.encode(format!("{pad}{}", key.client_secret));
                 traces.push(encoded[4..encoded.len() - 4].to_owned());
             }
         }
-        // A signature is enough to complete a token whose claims are known.
+        // A signature is enough to complete a token with known claims.
         traces.extend(self.tokens.iter().map(|token| token.rsplit_once('.').unwrap().1.to_owned()));
         traces
     }
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_in_the_log_however_much_is_logged() {
+async fn no_credential_is_logged_at_any_level() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let mut server = ServerProcess::start_in(&data_dir, &[], &[("GATEKEY_LOG", "trace")]);
-    let handed = Handed::out(&server).await;
+    let issued = Issued::by(&server).await;
     assert!(server.stop().await.success());
     let lines = server.log();
-    assert!(lines.iter().any(|line| line["level"] == "TRACE"), "there is little to look at");
+    assert!(lines.iter().any(|line| line["level"] == "TRACE"), "the log is too short");
     for line in lines {
         let line = line.to_string();
-        for trace in handed.traces() {
+        for trace in issued.forms() {
             assert!(!line.contains(&trace), "{trace} is in the log: {line}");
         }
     }
 }
 
 #[tokio::test]
-async fn no_secret_and_no_token_is_on_the_disk() {
+async fn no_credential_is_on_disk() {
     let mut server = ServerProcess::start();
-    let handed = Handed::out(&server).await;
+    let issued = Issued::by(&server).await;
     let mut seen = 0;
     for stopped in [false, true] {
         if stopped {
@@ -109,18 +109,18 @@ async fn no_secret_and_no_token_is_on_the_disk() {
                 continue;
             }
             let bytes = fs::read(file.path()).unwrap();
-            for trace in handed.traces() {
+            for trace in issued.forms() {
                 let found = bytes.windows(trace.len()).any(|window| window == trace.as_bytes());
                 assert!(!found, "{trace} is in {}", file.path().display());
             }
             seen += usize::from(file.file_name().to_str().unwrap().starts_with("gatekey.db"));
         }
     }
-    assert_eq!(seen, 4, "the database with its log and index, and the database once they are put away");
+    assert_eq!(seen, 4, "the database with its log and index, and the database after a checkpoint");
 }
 
 #[tokio::test]
-async fn no_private_key_is_readable_in_the_database() {
+async fn private_keys_are_encrypted_in_the_database() {
     let server = ServerProcess::start();
     server.init();
     for name in ["gatekey.db", "gatekey.db-wal"] {
@@ -134,19 +134,19 @@ async fn no_private_key_is_readable_in_the_database() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_the_process_table() {
+async fn no_secret_is_in_process_arguments() {
     let server = ServerProcess::start();
-    let handed = Handed::out(&server).await;
+    let issued = Issued::by(&server).await;
     for name in ["cmdline", "environ"] {
         let text = fs::read(format!("/proc/{}/{name}", server.pid())).unwrap();
-        for trace in handed.traces() {
+        for trace in issued.forms() {
             assert!(!text.windows(trace.len()).any(|window| window == trace.as_bytes()), "{name}");
         }
     }
 }
 
 #[tokio::test]
-async fn no_answer_but_create_and_rotate_shows_a_secret() {
+async fn only_create_and_rotate_return_a_secret() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let body = json!({ "clientId": "ci" });
@@ -173,28 +173,28 @@ async fn no_answer_but_create_and_rotate_shows_a_secret() {
     }
 }
 
-/// Every byte as a URL writes it.
+/// Percent-encodes every byte.
 fn url_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
 }
 
-/// A credential as it could be found: as it is, in base64 at each of its alignments and in both alphabets, and as a
-/// URL writes it.
-fn spellings(credential: &str) -> Vec<String> {
-    let mut spellings =
+/// The encodings of a credential: plain, in base64 at each alignment and in both alphabets, and
+/// percent-encoded.
+fn encodings(credential: &str) -> Vec<String> {
+    let mut encodings =
         vec![credential.to_owned(), url_encoded(credential), url_encoded(credential).to_lowercase()];
     for pad in ["", "x", "xx"] {
         let padded = format!("{pad}{credential}");
         for encoded in [BASE64_STANDARD.encode(&padded), BASE64URL.encode(&padded)] {
-            // Without what depends on its neighbours.
-            spellings.push(encoded[4..encoded.len() - 4].to_owned());
+            // Without the characters that depend on adjacent bytes.
+            encodings.push(encoded[4..encoded.len() - 4].to_owned());
         }
     }
-    spellings
+    encodings
 }
 
-/// Sends one credential to one path, in every place where a request can hold it.
-async fn push(http: &Http, path: &str, credential: &str) {
+/// Sends a credential to a path, in every part of a request that can contain it.
+async fn send_everywhere(http: &Http, path: &str, credential: &str) {
     let encoded = url_encoded(credential);
     for query in [format!("?access_token={credential}"), format!("/{credential}"), format!("/{encoded}")] {
         let _ = http.try_send(Method::GET, &format!("{path}{query}"), &[], "").await;
@@ -259,10 +259,10 @@ async fn push(http: &Http, path: &str, credential: &str) {
     }
 }
 
-/// Credentials where they do not belong, which is where people paste them, and where a server that echoes, logs or
-/// records what it was sent keeps them.
+/// People paste credentials in the wrong place; a server that echoes, logs or records its input
+/// would keep them.
 #[tokio::test]
-async fn no_credential_comes_to_rest_wherever_it_is_sent() {
+async fn no_misplaced_credential_is_stored_or_logged() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let collector = Collector::start().await;
@@ -274,7 +274,7 @@ async fn no_credential_comes_to_rest_wherever_it_is_sent() {
     let token = server.token(&key).await;
     let encoded = key.encoded(server.endpoint());
     let credentials = [&key.client_secret, &token, &encoded];
-    // What streams would go on for ever.
+    // Streaming methods would never end.
     let served = served_methods(&server).await.into_iter().filter(|(_, streams)| !streams);
     let mut paths: Vec<_> = served.map(|(path, _)| path).collect();
     for path in [
@@ -294,9 +294,11 @@ async fn no_credential_comes_to_rest_wherever_it_is_sent() {
         paths.push(path.to_owned());
     }
     for path in &paths {
-        futures::future::join_all(credentials.map(|credential| push(&http, path, credential))).await;
+        futures::future::join_all(credentials.map(|credential| send_everywhere(&http, path, credential)))
+            .await;
     }
-    // Once more by somebody known, whose refusals are entered: named in the call, in what is asked, in who asks.
+    // Again by a known caller, whose refusals have ledger entries: in the request id, the request and
+    // the user agent.
     for (bearer, own) in [(&token, false), (&admin_token, true)] {
         for path in paths.iter().filter(|path| path.contains("Service/") && !path.ends_with("/Create")) {
             for credential in credentials {
@@ -316,26 +318,27 @@ async fn no_credential_comes_to_rest_wherever_it_is_sent() {
     assert!(server.stop().await.success());
     let log = server.log();
     let wrong = log.iter().find(|line| line["level"] == "ERROR");
-    assert_eq!(wrong, None, "nothing that is sent goes wrong inside");
+    assert_eq!(wrong, None, "no request causes an internal error");
     let log: Vec<_> = log.iter().map(ToString::to_string).collect();
     let mut resting = vec![("the log".to_owned(), log.join("\n"))];
-    assert!(resting[0].1.len() > 1 << 20, "there is little to look at");
+    assert!(resting[0].1.len() > 1 << 20, "the log is too short");
     for file in fs::read_dir(&data_dir).unwrap().map(Result::unwrap) {
         let bytes = fs::read(file.path()).unwrap();
         resting.push((file.path().display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
     }
     let (store, _, _copy) = copied_store(&data_dir);
     let ledger = store.ledger_entries(0, 100_000).await.unwrap();
-    assert!(ledger.iter().any(|entry| entry.entry.action == "refuse"), "no refusal was entered");
+    assert!(ledger.iter().any(|entry| entry.entry.action == "refuse"), "no refusal has an entry");
     resting.push(("the ledger".to_owned(), format!("{ledger:?}")));
     let batches = collector.batches();
     assert!(batches.len() > 1, "few spans were sent");
     let sent = batches.iter().map(|batch| String::from_utf8_lossy(&batch.body)).collect();
     resting.push(("what the collector was sent".to_owned(), sent));
-    // Of a token its signature, without which the rest is no credential; of an encoded key, its secret.
+    // The signature of a token, without which the rest is not a credential; the secret of an encoded
+    // key.
     let signature = token.rsplit_once('.').unwrap().1;
     for credential in [&key.client_secret, &admin.client_secret, signature] {
-        for spelling in spellings(credential) {
+        for spelling in encodings(credential) {
             let found: Vec<_> =
                 resting.iter().filter(|(_, text)| text.contains(&spelling)).map(|(place, _)| place).collect();
             assert!(found.is_empty(), "{spelling} is in {found:?}");

@@ -15,7 +15,7 @@ use super::{fails, run_with, stdout};
 use crate::support::{Http, Server, ServerProcess, connection, eventually, gatekey, run};
 
 #[tokio::test]
-async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
+async fn the_ready_file_is_written_when_serving() {
     let directory = tempfile::tempdir().unwrap();
     let (data_dir, ready_file) = (directory.path().join("data"), directory.path().join("ready.json"));
     let mut child = gatekey()
@@ -25,7 +25,7 @@ async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
         .spawn()
         .unwrap();
     eventually("the ready file", async || ready_file.exists()).await;
-    // Whole as soon as it is there, and true.
+    // The file is complete as soon as it exists.
     let ready: BTreeMap<String, Value> = serde_json::from_slice(&fs::read(&ready_file).unwrap()).unwrap();
     assert_eq!(ready.keys().collect::<Vec<_>>(), ["ca_file", "pid", "url"]);
     assert_eq!(ready["pid"], child.id());
@@ -33,7 +33,7 @@ async fn the_ready_file_says_where_the_server_is_once_it_accepts() {
     assert_eq!(ready["ca_file"], ca_file.to_str().unwrap());
     let http = Http::new(ready["url"].as_str().unwrap(), Some(&ca_file));
     assert_eq!(http.get("/oauth2/jwks", &[]).await.status, 200);
-    // Told to stop as soon as anybody knows that it serves, it stops in peace.
+    // A signal right after the ready file stops the server gracefully.
     stop("TERM", child.id());
     eventually("the server stops", async || child.try_wait().unwrap().is_some()).await;
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -46,7 +46,7 @@ fn stop(signal: &str, pid: u32) {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_finished_when_the_server_is_told_to_stop() {
+async fn a_stopping_server_finishes_its_requests() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start().await;
         let body = "grant_type=client_credentials";
@@ -82,7 +82,7 @@ async fn a_second_signal_stops_the_server_at_once() {
 }
 
 #[test]
-fn a_ready_file_of_an_earlier_run_is_gone_when_the_server_cannot_start() {
+fn a_failed_start_removes_the_ready_file() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let ready_file = directory.path().join("ready.json");
@@ -95,7 +95,7 @@ fn a_ready_file_of_an_earlier_run_is_gone_when_the_server_cannot_start() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_once_the_server_is_told_to_stop() {
+async fn a_stopping_server_accepts_no_connection() {
     let mut server = Server::start().await;
     let address = connection::address(&server.process).to_owned();
     assert!(server.process.stop().await.success());
@@ -106,17 +106,17 @@ async fn nobody_gets_in_once_the_server_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn when_a_secret_was_last_used_is_written_before_the_server_stops() {
+async fn last_uses_are_written_at_shutdown() {
     let mut server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
     server.token(&key).await;
     server.restart().await;
-    let told = server.admin_call("Get", json!({ "clientId": "ci" })).await;
-    assert!(told["apiKey"]["secrets"][0]["lastUsedAt"].is_string(), "{told}");
+    let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
+    assert!(details["apiKey"]["secrets"][0]["lastUsedAt"].is_string(), "{details}");
 }
 
 #[tokio::test]
-async fn each_request_leaves_one_line_with_its_name() {
+async fn each_request_has_one_log_line() {
     let mut server = Server::start().await;
     let asked = [
         ("/me", "first"),
@@ -156,11 +156,11 @@ async fn each_request_leaves_one_line_with_its_name() {
     assert_eq!(of(&unnamed)["status"], 401);
     assert_eq!(of("known")["client_id"], "admin");
     assert!(!format!("{lines:?}").contains("in-the-query"));
-    assert_eq!(requests.len(), 7, "and the token request of the admin");
+    assert_eq!(requests.len(), 7, "including the token request of the admin");
 }
 
 #[tokio::test]
-async fn a_name_of_a_request_that_is_none_is_replaced() {
+async fn an_invalid_request_id_is_replaced() {
     let server = Server::start().await;
     for given in ["", "with blank", &"x".repeat(129), "tab\there"] {
         let response = server.http.get("/me", &[("x-request-id", given)]).await;
@@ -168,8 +168,9 @@ async fn a_name_of_a_request_that_is_none_is_replaced() {
     }
 }
 
+/// Before anything is created.
 #[test]
-fn plaintext_beyond_loopback_is_refused_before_anything_is_made() {
+fn plaintext_is_refused_beyond_loopback() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
@@ -195,7 +196,7 @@ async fn plaintext_on_loopback_serves_http() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_said_with_what_to_do() {
+async fn an_address_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
@@ -205,7 +206,7 @@ async fn an_address_that_is_taken_is_said_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_ready_file_can_be_read_by_everybody() {
+async fn everyone_can_read_the_ready_file() {
     let directory = tempfile::tempdir().unwrap();
     let ready_file = directory.path().join("ready.json");
     let flags = ["--ready-file", ready_file.to_str().unwrap()];
