@@ -112,7 +112,10 @@ impl Source {
             for (at, _) in text.match_indices(start) {
                 let is_path = |c: &char| c.is_alphanumeric() || matches!(c, '_' | ':');
                 let path: String = text[at..].chars().take_while(is_path).collect();
-                source.mentions.insert(names(&path));
+                // A group or a glob follows: `expand` has read its paths.
+                if !path.ends_with("::") {
+                    source.mentions.insert(names(&path));
+                }
             }
         }
         source
