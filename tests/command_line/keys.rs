@@ -353,18 +353,19 @@ async fn a_closed_pipe_is_not_a_failure() {
 #[test]
 fn every_command_has_help() {
     let helps = helps();
-    assert!(helps.len() >= 20, "{}", helps.len());
+    assert!(helps.len() >= 39, "{}", helps.len());
     for (command, help) in helps {
         assert!(help.contains("Usage: gatekey"), "{command}: {help}");
+        assert!(help.contains("\nExamples:\n  gatekey"), "{command}: {help}");
     }
 }
 
 #[test]
 fn help_lists_every_exit_code() {
     let help = stdout(&gatekey().arg("--help").output().unwrap());
-    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(8);
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(9);
     let codes: Vec<_> = codes.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
     for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_CA_FILE"] {
         assert!(help.contains(variable), "{variable}");
     }
@@ -376,6 +377,12 @@ fn every_shell_has_completions() {
         let script = stdout(&crate::support::run(&["completions", shell]));
         for command in ["quickstart", "ledger", "restore"] {
             assert!(script.contains(command), "{shell} lacks {command}");
+        }
+        // clap's scripts for elvish and PowerShell complete no values.
+        if !["elvish", "powershell"].contains(&shell) {
+            for value in ["verifier", "yaml"] {
+                assert!(script.contains(value), "{shell} does not complete {value}");
+            }
         }
     }
 }

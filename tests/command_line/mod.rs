@@ -73,9 +73,13 @@ fn helps() -> BTreeMap<String, String> {
     let mut helps = BTreeMap::new();
     while let Some(command) = todo.pop() {
         let help = stdout(&run_with(&mut gatekey(), &format!("{command} --help")));
-        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        // A long explanation continues in lines with more indentation.
-        for line in listed.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {
+        // Groups of commands stand between the usage and the arguments or options.
+        let listed = help.lines().skip_while(|line| !line.starts_with("Usage:")).skip(1);
+        let listed = listed.take_while(|line| !["Arguments:", "Options:"].contains(line));
+        // A long explanation continues in lines that are indented more, as further lines of usage
+        // are.
+        let listed = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        for line in listed {
             let mut words = line.split_whitespace();
             let name = words.next().unwrap();
             assert!(words.next().is_some(), "{name} has no explanation");

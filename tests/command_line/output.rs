@@ -109,7 +109,7 @@ async fn json_and_yaml_print_the_same() {
 fn every_command_with_output_formats_is_tested() {
     let helps = helps();
     let with_format =
-        helps.iter().filter(|(_, help)| help.contains("--output")).map(|(command, _)| &**command);
+        helps.iter().filter(|(_, help)| help.contains("--output <FORMAT>")).map(|(command, _)| &**command);
     assert_eq!(with_format.collect::<BTreeSet<_>>(), COMMANDS.map(|(command, _, _)| command).into());
 }
 

@@ -17,10 +17,8 @@ pub(crate) const IN_USE: u8 = 7;
 /// A check failed.
 pub(crate) const UNSOUND: u8 = 8;
 
-/// For `--help`.
-pub(crate) const HELP: &str = "\
-Exit codes:
-  0  success
+/// The codes and their meaning, a line each.
+pub(crate) const HELP: &str = "  0  success
   1  any other failure
   2  a flag, setting or field is invalid
   3  the key does not exist
@@ -28,10 +26,7 @@ Exit codes:
   5  the credentials are invalid, or permission is denied
   6  the server cannot be reached, or is unavailable
   7  another process uses the data directory
-  8  a check failed: a broken ledger, a damaged backup, a failed step of doctor
-
-Clients find the server and credentials in --endpoint and --ca-file, then GATEKEY_API_KEY (may
-contain a port), FLYTE_API_KEY or UNION_API_KEY and GATEKEY_CA_FILE, then config.yaml files of Flyte.";
+  8  a check failed: a broken ledger, a damaged backup, a failed step of doctor";
 
 /// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]

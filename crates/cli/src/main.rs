@@ -36,15 +36,13 @@ mod reference;
 mod running;
 mod settings;
 
-use clap::Parser as _;
-
 fn main() -> std::process::ExitCode {
     // Before there is a secret in memory.
     if let Err(error) = process::forbid_dumps() {
         eprintln!("warning: cannot disable core dumps, which would contain secrets: {error}");
     }
     logging::report_panics();
-    let arguments = args::Arguments::parse();
+    let arguments = args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

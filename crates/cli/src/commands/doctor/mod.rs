@@ -10,7 +10,7 @@
 //!
 //! To add a check, add a file here, a variant of [`Check`] and an arm in [`run`].
 
-use crate::args::{Check, Doctor, ServerCheck, StoreCheck};
+use crate::args::{Check, DataDir, Doctor, ServerCheck, StoreCheck};
 
 mod address;
 mod connection;
@@ -31,9 +31,11 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
     let Doctor { check, server, store } = arguments;
     // The short forms: `doctor URL` and `doctor --data-dir DIR`.
     let check = check.unwrap_or_else(|| match store.data_dir {
-        Some(data_dir) => {
-            Check::Store(StoreCheck { data_dir, root_key_file: store.root_key_file, output: server.output })
-        }
+        Some(data_dir) => Check::Store(StoreCheck {
+            data_dir: DataDir { data_dir },
+            root_key_file: store.root_key_file,
+            output: server.output,
+        }),
         None => Check::Server(server),
     });
     match check {

@@ -17,7 +17,7 @@ const RESTORE: &str = "restore a backup into a new data directory with `gatekey 
 const NAME_ROOT_KEY: &str = "name the root key of this data directory with --root-key-file";
 
 pub(super) async fn check(arguments: &StoreCheck) -> Report {
-    let data_dir = &arguments.data_dir;
+    let data_dir = &arguments.data_dir.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
     let root_key_file = arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join("root.key"));
     let (step, root_key) = read_root_key(&root_key_file);

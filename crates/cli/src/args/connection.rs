@@ -1,0 +1,15 @@
+//! Arguments of the commands that talk to a server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Client {
+    /// URL of the server [default: from the environment]
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: Option<String>,
+    /// PEM file of CA certificates to trust in addition to the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}

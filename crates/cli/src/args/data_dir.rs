@@ -1,0 +1,187 @@
+//! Arguments of the commands that administer a data directory.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use gatekey_core::ledger::LedgerHead;
+
+use super::{help, output::Output, value::duration};
+use crate::settings::{Initializing, RootKeyFile, SettingFlags};
+
+#[derive(Debug, Args)]
+pub(crate) struct DataDir {
+    /// Directory of the database, the root key and certificates
+    #[arg(long, value_name = "DIR", default_value = "gatekey-data", env = "GATEKEY_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SigningKey {
+    /// Sign with a new key
+    ///
+    /// The old key stays published until its last token has expired.
+    #[command(after_help = help::examples(&["gatekey signing-key rotate --data-dir /var/lib/gatekey"]))]
+    Rotate {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten, next_help_heading = "Settings of the server, before its first start")]
+        settings: SettingFlags<Initializing>,
+    },
+    /// List the key that signs, and the old keys that are still published
+    #[command(after_help = help::examples(&["gatekey signing-key list --data-dir /var/lib/gatekey"]))]
+    List {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove an old key from the JWKS now; tokens it signed stop verifying
+    #[command(after_help = help::examples(&["gatekey signing-key retire 488077b8813c3a16"]))]
+    Retire {
+        /// Id of the key, as `gatekey signing-key list` shows it
+        kid: String,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootKeys {
+    /// Replace the root key, also while the server runs
+    ///
+    /// Secrets and tokens stay valid. Also finishes an interrupted rotation.
+    #[command(after_help = help::examples(&["gatekey root-key rotate --data-dir /var/lib/gatekey"]))]
+    Rotate {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the versions, with the number of secrets that need each
+    #[command(after_help = help::examples(&["gatekey root-key list --data-dir /var/lib/gatekey"]))]
+    List {
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove an old version that no secret needs
+    #[command(after_help = help::examples(&["gatekey root-key retire 1 --data-dir /var/lib/gatekey"]))]
+    Retire {
+        /// Version, as `gatekey root-key list` shows it
+        version: u32,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+    },
+    /// Write a root key file with a new version, to install by hand
+    ///
+    /// For a server that cannot write its root key file, such as a mounted secret.
+    #[command(after_help = help::examples(&["gatekey root-key new new.key --root-key-file root.key"]))]
+    New {
+        /// File to write; must not exist yet
+        file: PathBuf,
+        /// Current root key file
+        #[arg(long, value_name = "FILE")]
+        root_key_file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// List the newest entries
+    #[command(after_help = help::examples(&[
+        "gatekey ledger list --key ci-pipeline --since 24h",
+        "gatekey ledger list --limit 1000 --output json",
+    ]))]
+    List {
+        /// Maximum number of entries
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: usize,
+        /// Only entries with this key as actor or target
+        #[arg(long, value_name = "CLIENT_ID")]
+        key: Option<String>,
+        /// Only entries of this last period, e.g. 24h
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        since: Option<Duration>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Verify the chain of entries; exit with 8 if it is broken
+    #[command(after_help = help::examples(&["gatekey ledger verify --data-dir /var/lib/gatekey"]))]
+    Verify {
+        /// Head that was printed or logged earlier, and that the ledger must still contain
+        #[arg(long, value_name = "SEQUENCE:LINK")]
+        known_head: Option<LedgerHead>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write all entries, one JSON object per line
+    #[command(after_help = help::examples(&[
+        "gatekey ledger export ledger.jsonl",
+        "gatekey ledger export --after 1200 > new-entries.jsonl",
+    ]))]
+    Export {
+        /// File to write; must not exist yet [default: standard output]
+        file: Option<PathBuf>,
+        /// Only entries after this sequence number
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+        after: i64,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// File to write; must not exist yet
+    pub(crate) file: PathBuf,
+    /// File with a passphrase that restoring needs in addition to the root key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) root_key: SettingFlags<RootKeyFile>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// Backup to restore
+    pub(crate) file: PathBuf,
+    /// New data directory: absent, empty, or with only root.key
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// File with the passphrase of the backup
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Root key file of the backup, or a later one [default: root.key in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_key_file: Option<PathBuf>,
+    /// Old data directory: list the keys that were created, deleted or changed after the backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) compare: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}

@@ -1,0 +1,161 @@
+//! Arguments of `gatekey key`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use gatekey_client::Role;
+
+use super::{
+    connection::Client,
+    help,
+    output::Output,
+    value::{duration, role},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Create a key and print its secret, which is shown only once
+    #[command(after_help = help::examples(&[
+        "gatekey key create ci-pipeline --expires-in 90d",
+        "gatekey key create dashboard --role viewer --output env",
+    ]))]
+    Create {
+        /// Name of the key; its client id is derived from it
+        name: String,
+        /// Role of the key [default: contributor]
+        #[arg(long, value_parser = role())]
+        role: Option<Role>,
+        /// Create a key without a role, which can only view and rotate itself
+        #[arg(long, conflicts_with = "role")]
+        no_role: bool,
+        /// Redirect URI for authorization codes; can be repeated
+        #[arg(long = "redirect-uri", value_name = "URI")]
+        redirect_uris: Vec<String>,
+        /// Lifetime of the key, e.g. 90d or 12h [default: unlimited]
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show a key
+    #[command(after_help = help::examples(&[
+        "gatekey key get ci-pipeline",
+        "gatekey key get ci-pipeline --details --output json",
+    ]))]
+    Get {
+        /// Client id of the key
+        client_id: String,
+        /// Include role, dates and secrets in JSON and YAML
+        #[arg(long)]
+        details: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List keys
+    #[command(after_help = help::examples(&["gatekey key list", "gatekey key list --details --output json"]))]
+    List {
+        /// Maximum number of keys [default: unlimited]
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
+        /// Include role, dates and secrets in JSON and YAML
+        #[arg(long)]
+        details: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change a key's name, role, redirect URIs or expiry
+    #[command(after_help = help::examples(&[
+        "gatekey key update ci-pipeline --role viewer",
+        "gatekey key update ci-pipeline --expires-in 30d",
+    ]))]
+    Update {
+        /// Client id of the key
+        client_id: String,
+        /// New name
+        #[arg(long)]
+        name: Option<String>,
+        /// New role
+        #[arg(long, value_parser = role())]
+        role: Option<Role>,
+        /// Remove the role
+        #[arg(long, conflicts_with = "role")]
+        no_role: bool,
+        /// New redirect URI, which replaces all earlier ones; can be repeated
+        #[arg(long = "redirect-uri", value_name = "URI")]
+        redirect_uris: Vec<String>,
+        /// New lifetime of the key, counted from now, e.g. 90d
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// Remove the expiry
+        #[arg(long, conflicts_with = "expires_in")]
+        no_expiry: bool,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give a key a new secret, which is shown only once
+    #[command(after_help = help::examples(&[
+        "gatekey key rotate ci-pipeline --grace 24h",
+        "gatekey key rotate ci-pipeline --output env",
+    ]))]
+    Rotate {
+        /// Client id of the key
+        client_id: String,
+        /// Grace period of the other secrets, e.g. 24h; 0 revokes them and all tokens at once
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+        grace: Duration,
+        /// Lifetime of the new secret, e.g. 90d [default: unlimited]
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires_in: Option<Duration>,
+        /// Label to store with the new secret
+        #[arg(long)]
+        label: Option<String>,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Revoke one secret of a key and the tokens issued for it
+    #[command(after_help = help::examples(&["gatekey key retire ci-pipeline 0b5c9e1f2a7d4683"]))]
+    Retire {
+        /// Client id of the key
+        client_id: String,
+        /// Id of the secret, as `gatekey key get` shows it
+        secret_id: String,
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Reject a key until it is enabled, and revoke its tokens
+    #[command(after_help = help::examples(&["gatekey key disable ci-pipeline"]))]
+    Disable(OneKey),
+    /// Accept a disabled key again
+    #[command(after_help = help::examples(&["gatekey key enable ci-pipeline"]))]
+    Enable(OneKey),
+    /// Delete a key permanently, and revoke its tokens
+    #[command(after_help = help::examples(&["gatekey key delete ci-pipeline"]))]
+    Delete {
+        /// Client id of the key
+        client_id: String,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneKey {
+    /// Client id of the key
+    pub(crate) client_id: String,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}

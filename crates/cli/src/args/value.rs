@@ -1,0 +1,43 @@
+//! Parsers of values.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use gatekey_client::{PlainSecret, Role};
+
+/// Parses `90d`, `24h`, `15m`, `30s` or `0`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "expected a number and a unit, such as 90d, 24h or 15m".to_owned())?;
+    if duration > MAX_DURATION {
+        return Err("longer than a thousand years; omit the flag for no limit".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Short enough to be added to the present instant.
+const MAX_DURATION: Duration = Duration::from_hours(1000 * 366 * 24);
+
+pub(super) fn role() -> impl TypedValueParser<Value = Role> {
+    let names = Role::ALL.map(|role| {
+        PossibleValue::new(role.as_str()).help(match role {
+            Role::Admin => "Manages all keys",
+            Role::Contributor => "Reads and writes behind a proxy that checks roles",
+            Role::Viewer => "Reads behind a proxy that checks roles",
+            Role::Verifier => "Introspects the tokens of all keys",
+        })
+    });
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Role>())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature that clap asks for")]
+pub(super) fn plain_secret(text: &str) -> Result<PlainSecret, std::convert::Infallible> {
+    Ok(PlainSecret::new(text))
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8443")
+}
