@@ -31,8 +31,8 @@ pub struct RememberedCreate {
 }
 
 impl Replay {
-    /// Adds secrets to an existing key if this call repeats the create of the key. Otherwise `None`:
-    /// the client id is taken.
+    /// Adds secrets to an existing key if this call repeats the key's create. Otherwise `None`: the
+    /// client id is taken.
     pub fn repeat(
         &self,
         key: ApiKey,

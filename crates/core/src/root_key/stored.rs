@@ -59,7 +59,8 @@ pub enum RootKeyRetired {
 }
 
 impl RootKeyRetired {
-    /// Why a version cannot be retired, whatever depends on it. `known` is in the order of versions.
+    /// Why a version cannot be retired, even if no secret depends on it. `known` is in the order of
+    /// versions.
     pub fn refuse(version: u32, known: &[StoredRootKey]) -> Option<Self> {
         let newest = known.last().map(|key| key.version);
         match known.iter().find(|key| key.version == version) {

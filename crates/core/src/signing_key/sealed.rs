@@ -48,8 +48,8 @@ pub fn rotate(keys: &mut Vec<SealedSigningKey>, key: SealedSigningKey, others_pu
     keys.push(key);
 }
 
-/// Removes a key from the JWKS at an instant, unless it leaves earlier. The key that signs cannot be
-/// removed.
+/// Removes a key from the JWKS at an instant, unless it leaves earlier. The key that signs cannot
+/// be removed.
 pub fn retire(keys: &mut [SealedSigningKey], kid: &str, at: Timestamp) -> SigningKeyRetired {
     let Some(key) = keys.iter_mut().find(|key| key.kid == kid) else { return SigningKeyRetired::Absent };
     let Some(until) = &mut key.published_until else { return SigningKeyRetired::Signs };

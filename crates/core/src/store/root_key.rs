@@ -1,4 +1,4 @@
-//! [`RootKeyStore`]: the versions of the root key, and what is sealed or hashed under them.
+//! [`RootKeyStore`]: the versions of the root key, and everything sealed or hashed under them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
 };
 
-/// Stores what is known of the root key's versions, and what is sealed or hashed under them.
+/// Stores the root key's versions, without the keys, and everything sealed or hashed under them.
 #[async_trait]
 pub trait RootKeyStore: Send + Sync {
     /// The known versions, in their order.

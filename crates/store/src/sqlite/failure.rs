@@ -106,7 +106,7 @@ impl From<Failure> for StoreError {
                 // A damaged page, or one that the disk cannot read (EIO): `unixRead` turns that
                 // into SQLITE_IOERR_CORRUPTFS, which SQLite reports as SQLITE_CORRUPT.
                 Some(ErrorCode::DatabaseCorrupt) => Self::Unreadable(cause(&error)),
-                // A retry would not help: the file is no database, or violates the schema.
+                // A retry would not help: the file is not a database, or violates the schema.
                 Some(_) | None => Self::Corrupt(error.to_string()),
             },
         }

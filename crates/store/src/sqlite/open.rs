@@ -22,7 +22,10 @@ use super::{
 #[non_exhaustive]
 pub enum OpenError {
     /// The file is not an SQLite database.
-    #[error("{} is not a Gatekey database; move it away, or choose another data directory", .path.display())]
+    #[error(
+        "{} is not a Gatekey database; move it away, or choose another data directory",
+        .path.display()
+    )]
     NotADatabase { path: PathBuf },
     #[error(
         "{} is a database of another program (application id {application_id:#010x}); move it away, or \

@@ -1,4 +1,4 @@
-//! Versions of the root key, and what is sealed or hashed under them.
+//! Versions of the root key, and everything sealed or hashed under them.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The contract of [`gatekey_core::Store`]. `for_each_store!` runs each test for every store.
 //!
 //! # Layout
-//! - `world`: a store under test, its arguments, and what its observer knows. After each test, the
-//!   ledger must verify, and the observer must know exactly what is stored.
+//! - `world`: a store under test, its arguments and its observer. After each test, the ledger must
+//!   verify, and the observer must have exactly the stored state.
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one trait each.
 //! - `purge`, `durability`, `races`: rules that concern the whole store.
 //! - `sqlite`: rules of the embedded store only.

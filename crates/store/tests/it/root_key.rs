@@ -1,4 +1,4 @@
-//! Rotating and retiring the root key, and what is sealed or hashed under it.
+//! Rotating and retiring the root key, and everything sealed or hashed under it.
 
 use gatekey_core::{
     Actor, Caller, SecretHash, StoreError, StoredSecret,

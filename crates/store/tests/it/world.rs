@@ -1,4 +1,4 @@
-//! [`World`]: a store under test, the arguments of its calls, and a mirror of what it reported.
+//! [`World`]: a store under test, the arguments of its calls, and a mirror of its reports.
 
 use std::{
     collections::HashMap,

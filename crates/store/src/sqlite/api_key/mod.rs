@@ -1,7 +1,7 @@
 //! Keys and their secrets.
 //!
 //! # Layout
-//! - this file: the calls, and what they record about creates and uses.
+//! - this file: the calls, and their records of creates and uses.
 //! - `rows`: the rows of keys and secrets.
 //! - `list`: pages of keys.
 

@@ -1,7 +1,7 @@
 -- Instants are microseconds since 1970-01-01 UTC. Enums are stored by name, see names.rs.
 
--- Kept in the order of client ids, which is the order of a plain list: a page is a few neighbouring pages of
--- the file at any depth, and so are its secrets.
+-- In the order of client ids, which is the default order of a list: the keys of a page, and their
+-- secrets, are on a few adjacent pages of the file at any depth.
 CREATE TABLE api_key (
     client_id TEXT NOT NULL PRIMARY KEY,
     key_id TEXT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE api_key (
     epoch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One index for each order of a list, client ids breaking ties.
+-- One index for each order of a list. Client ids break ties.
 CREATE INDEX api_key_by_client_name ON api_key (client_name, client_id);
 CREATE INDEX api_key_by_created_at ON api_key (created_at, client_id);
 
@@ -47,7 +47,7 @@ CREATE TABLE secret (
 
 CREATE INDEX secret_by_expires_at ON secret (expires_at) WHERE expires_at IS NOT NULL;
 
--- Tokens that are refused until they expire.
+-- The deny-list: revoked tokens, until they expire.
 CREATE TABLE denial (
     client_id TEXT NOT NULL REFERENCES api_key ON DELETE CASCADE,
     jti TEXT NOT NULL,
@@ -57,9 +57,9 @@ CREATE TABLE denial (
 
 CREATE INDEX denial_by_expires_at ON denial (expires_at);
 
--- The call that created a key, for as long as it may be repeated. In the order of time, so that creating
--- appends and forgetting cuts off: an index by key would cost every create a page of its own. That is also
--- why no foreign key watches it; who deletes a key deletes its row here.
+-- The call that created a key, while it can be repeated. In the order of time, so that a create
+-- appends and a purge truncates: an index by key would cost each create another page. For the same
+-- reason there is no foreign key; deleting a key deletes its row explicitly.
 CREATE TABLE replay (
     created_at INTEGER NOT NULL, -- the key's
     client_id TEXT NOT NULL,
@@ -107,7 +107,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;
 
--- Also keeps INSERT OR REPLACE away, which fires no DELETE trigger.
+-- Also rejects INSERT OR REPLACE, which fires no DELETE trigger.
 CREATE TRIGGER ledger_has_no_gaps BEFORE INSERT ON ledger
 WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM ledger)
 BEGIN

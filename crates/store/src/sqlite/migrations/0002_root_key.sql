@@ -1,4 +1,4 @@
--- What is known of each version of the root key: never the key. A database gets its first row when it is opened.
+-- The versions of the root key, without the keys. A database gets its first row when it is opened.
 CREATE TABLE root_key (
     version INTEGER PRIMARY KEY,
     key_check BLOB NOT NULL, -- tells whether a key is the one
@@ -7,5 +7,5 @@ CREATE TABLE root_key (
     ledger_key BLOB -- what it linked the ledger with, sealed under the newest version; NULL for the newest
 ) STRICT;
 
--- Under which version an entry was linked.
+-- The version that links the entry.
 ALTER TABLE ledger ADD COLUMN root_key_version INTEGER NOT NULL DEFAULT 1;

@@ -71,7 +71,7 @@ async fn a_commit_that_surfaces_later_is_reported_first() {
     for id in ["ci", "gone"] {
         store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
-    // What was refused because its sync failed is in the log, and stands once the log is read anew.
+    // As after a failed sync: the commit is in the log, and takes effect when that is read again.
     let surfaced = Connection::open(file.path()).unwrap();
     surfaced
         .execute_batch(
