@@ -1,7 +1,7 @@
-//! Clocks that are wrong and set right: nothing that was revoked comes back, and nothing stands still.
+//! Wrong clocks, and their correction: nothing that was revoked becomes valid, and nothing stops.
 //!
-//! The whole application in this process under a clock of the test's own; then the real binary under libfaketime,
-//! where that is installed.
+//! Runs the application within the test with its own clock, then the real binary under libfaketime,
+//! if that is installed.
 
 use std::{
     fs,
@@ -35,36 +35,36 @@ const HOUR: i64 = 60 * MINUTE;
 /// When every test begins: 2026-01-01T00:00:00Z.
 const BEGIN: i64 = 1_767_225_600;
 
-/// Shows what the test sets it to, in seconds after the beginning.
+/// A clock that the test sets, in seconds after the beginning.
 #[derive(Default)]
-struct Hands(AtomicI64);
+struct TestClock(AtomicI64);
 
-impl Clock for Hands {
+impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_seconds(BEGIN + self.0.load(Ordering::SeqCst))
     }
 }
 
 /// A server without its sockets.
-struct Inside {
+struct InProcess {
     directory: TempDir,
-    hands: Arc<Hands>,
+    clock: Arc<TestClock>,
     app: App,
 }
 
-impl Inside {
+impl InProcess {
     async fn start() -> Self {
-        let (directory, hands) = (tempfile::tempdir().unwrap(), Arc::<Hands>::default());
-        let app = Self::open(directory.path(), &hands).await;
-        Self { directory, hands, app }
+        let (directory, clock) = (tempfile::tempdir().unwrap(), Arc::<TestClock>::default());
+        let app = Self::open(directory.path(), &clock).await;
+        Self { directory, clock, app }
     }
 
-    async fn open(directory: &Path, hands: &Arc<Hands>) -> App {
+    async fn open(directory: &Path, clock: &Arc<TestClock>) -> App {
         let root_key = Arc::new(RootKey::new(&[7; 32]));
         let memory = Memory::new(root_key.clone());
         let path = directory.join("gatekey.db");
         let store = SqliteStore::open(&path, &root_key, memory.observer()).unwrap();
-        let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
+        let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
         let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
         app.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
@@ -72,14 +72,14 @@ impl Inside {
         app
     }
 
-    /// Reads everything anew from the disk, as a server that is started again.
+    /// Reads everything from disk again, as a restarted server does.
     async fn restart(&mut self) {
-        self.app = Self::open(self.directory.path(), &self.hands).await;
+        self.app = Self::open(self.directory.path(), &self.clock).await;
     }
 
-    /// Sets the clock, and lets pass what happens every hour.
+    /// Sets the clock, and runs the hourly jobs.
     async fn at(&self, seconds: i64) {
-        self.hands.0.store(seconds, Ordering::SeqCst);
+        self.clock.0.store(seconds, Ordering::SeqCst);
         maintenance::flush(&self.app).await;
         maintenance::hourly(&self.app).await;
     }
@@ -94,7 +94,7 @@ impl Inside {
         self.app.api_keys.rotate_secret(&caller("rotate"), client_id, rotate).await.unwrap()
     }
 
-    /// A change that has nothing to do with secrets and tokens.
+    /// A change that concerns neither secrets nor tokens.
     async fn touch(&self, key: &WithSecret) {
         let patch = ApiKeyPatch { role: Some(Some(Role::Viewer)), ..ApiKeyPatch::default() };
         self.app.api_keys.update(&caller("touch"), key.key.client_id.as_str(), patch).await.unwrap();
@@ -136,131 +136,133 @@ fn creation(name: &str) -> CreateApiKey {
 }
 
 #[tokio::test]
-async fn a_revoked_token_does_not_come_back_with_the_clock() {
+async fn a_revoked_token_stays_revoked_at_any_time() {
     for away in [HOUR, 13 * HOUR, 23 * HOUR] {
-        let mut inside = Inside::start().await;
-        let key = inside.create("ci").await;
-        let (revoked, other) = (inside.token(&key).unwrap(), inside.token(&key).unwrap());
-        inside.revoke(&key, &revoked).await;
-        inside.at(away).await;
-        inside.at(MINUTE).await;
-        assert_eq!(inside.refusal(&revoked), Some(TokenRefusal::Revoked), "{away}");
-        assert_eq!(inside.refusal(&other), None, "{away}");
-        inside.restart().await;
-        assert_eq!(inside.refusal(&revoked), Some(TokenRefusal::Revoked), "{away}");
+        let mut server = InProcess::start().await;
+        let key = server.create("ci").await;
+        let (revoked, other) = (server.token(&key).unwrap(), server.token(&key).unwrap());
+        server.revoke(&key, &revoked).await;
+        server.at(away).await;
+        server.at(MINUTE).await;
+        assert_eq!(server.refusal(&revoked), Some(TokenRefusal::Revoked), "{away}");
+        assert_eq!(server.refusal(&other), None, "{away}");
+        server.restart().await;
+        assert_eq!(server.refusal(&revoked), Some(TokenRefusal::Revoked), "{away}");
     }
 }
 
 #[tokio::test]
-async fn a_token_revoked_while_the_clock_is_wrong_stays_revoked_once_it_is_right() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
-    let token = inside.token(&key).unwrap();
+async fn a_revocation_survives_a_clock_correction() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
+    let token = server.token(&key).unwrap();
     for wrong in [2 * HOUR, -HOUR] {
-        inside.at(wrong).await;
+        server.at(wrong).await;
         let token = token.clone();
-        assert!(inside.refusal(&token).is_some());
-        inside.revoke(&key, &token).await;
-        inside.at(MINUTE).await;
-        assert_eq!(inside.refusal(&token), Some(TokenRefusal::Revoked), "{wrong}");
+        assert!(server.refusal(&token).is_some());
+        server.revoke(&key, &token).await;
+        server.at(MINUTE).await;
+        assert_eq!(server.refusal(&token), Some(TokenRefusal::Revoked), "{wrong}");
     }
 }
 
 #[tokio::test]
-async fn a_token_of_long_ago_needs_no_revoking() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
-    let token = inside.token(&key).unwrap();
-    inside.at(26 * HOUR).await;
-    let before = inside.app.store.ledger_head().await.unwrap();
-    inside.revoke(&key, &token).await;
-    assert_eq!(inside.app.store.ledger_head().await.unwrap(), before);
+async fn an_old_token_needs_no_revocation() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
+    let token = server.token(&key).unwrap();
+    server.at(26 * HOUR).await;
+    let before = server.app.store.ledger_head().await.unwrap();
+    server.revoke(&key, &token).await;
+    assert_eq!(server.app.store.ledger_head().await.unwrap(), before);
 }
 
 #[tokio::test]
-async fn a_retired_secret_does_not_come_back_with_the_clock() {
-    let mut inside = Inside::start().await;
-    let old = inside.create("ci").await;
-    let new = inside.rotate(&old, Duration::from_hours(24)).await;
-    let of_old = inside.token(&old).unwrap();
-    inside.at(HOUR).await;
+async fn a_retired_secret_stays_retired_at_any_time() {
+    let mut server = InProcess::start().await;
+    let old = server.create("ci").await;
+    let new = server.rotate(&old, Duration::from_hours(24)).await;
+    let of_old = server.token(&old).unwrap();
+    server.at(HOUR).await;
     let old_id = new.key.secrets[0].id.to_string();
-    inside.app.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
-    let newest = inside.rotate(&new, Duration::ZERO).await;
-    // When every secret was valid; and the key is changed, so that it is written and told of anew.
-    inside.at(MINUTE).await;
-    inside.touch(&newest).await;
+    server.app.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
+    let newest = server.rotate(&new, Duration::ZERO).await;
+    // A time when every secret was valid. The change to the key writes it again, and notifies the
+    // directory.
+    server.at(MINUTE).await;
+    server.touch(&newest).await;
     for _ in 0..2 {
-        for dead in [&old, &new] {
-            assert!(matches!(inside.token(dead), Err(TokenError::InvalidClient)));
+        for revoked_one in [&old, &new] {
+            assert!(matches!(server.token(revoked_one), Err(TokenError::InvalidClient)));
         }
-        assert!(inside.refusal(&of_old).is_some());
-        inside.restart().await;
+        assert!(server.refusal(&of_old).is_some());
+        server.restart().await;
     }
-    inside.at(HOUR).await;
-    assert!(inside.token(&newest).is_ok());
+    server.at(HOUR).await;
+    assert!(server.token(&newest).is_ok());
 }
 
+/// A key that was created while the clock was ahead.
 #[tokio::test]
-async fn a_key_made_while_the_clock_was_ahead_works_once_it_is_right() {
-    let mut inside = Inside::start().await;
-    inside.at(HOUR).await;
-    let key = inside.create("ci").await;
-    inside.at(0).await;
+async fn a_key_from_the_future_works_now() {
+    let mut server = InProcess::start().await;
+    server.at(HOUR).await;
+    let key = server.create("ci").await;
+    server.at(0).await;
     for _ in 0..2 {
-        assert_eq!(inside.refusal(&inside.token(&key).unwrap()), None);
-        inside.restart().await;
+        assert_eq!(server.refusal(&server.token(&key).unwrap()), None);
+        server.restart().await;
     }
 }
 
 #[tokio::test]
-async fn tokens_of_an_old_epoch_do_not_come_back_with_the_clock() {
-    let mut inside = Inside::start().await;
-    let key = inside.create("ci").await;
-    let token = inside.token(&key).unwrap();
-    inside.at(HOUR).await;
-    inside.app.api_keys.disable(&caller("disable"), "ci").await.unwrap();
-    inside.at(0).await;
-    assert_eq!(inside.refusal(&token), Some(TokenRefusal::Key));
-    inside.app.api_keys.enable(&caller("enable"), "ci").await.unwrap();
-    inside.at(-HOUR).await;
-    inside.touch(&key).await;
-    inside.at(MINUTE).await;
+async fn tokens_of_an_old_epoch_stay_revoked() {
+    let mut server = InProcess::start().await;
+    let key = server.create("ci").await;
+    let token = server.token(&key).unwrap();
+    server.at(HOUR).await;
+    server.app.api_keys.disable(&caller("disable"), "ci").await.unwrap();
+    server.at(0).await;
+    assert_eq!(server.refusal(&token), Some(TokenRefusal::Key));
+    server.app.api_keys.enable(&caller("enable"), "ci").await.unwrap();
+    server.at(-HOUR).await;
+    server.touch(&key).await;
+    server.at(MINUTE).await;
     for _ in 0..2 {
-        assert_eq!(inside.refusal(&token), Some(TokenRefusal::Key));
-        assert!(inside.token(&key).is_ok());
-        inside.restart().await;
+        assert_eq!(server.refusal(&token), Some(TokenRefusal::Key));
+        assert!(server.token(&key).is_ok());
+        server.restart().await;
     }
 }
 
 #[tokio::test]
-async fn a_token_from_a_clock_that_was_ahead_waits_for_its_time() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
-    inside.at(HOUR).await;
-    let token = inside.token(&key).unwrap();
-    inside.at(0).await;
-    assert_eq!(inside.refusal(&token), Some(InvalidToken::NotYetValid.into()));
-    assert!(inside.refusal(&inside.token(&key).unwrap()).is_none());
-    inside.at(HOUR).await;
-    assert_eq!(inside.refusal(&token), None);
-    inside.at(2 * HOUR).await;
-    assert_eq!(inside.refusal(&token), Some(InvalidToken::Expired.into()));
+async fn a_token_from_the_future_is_refused() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
+    server.at(HOUR).await;
+    let token = server.token(&key).unwrap();
+    server.at(0).await;
+    assert_eq!(server.refusal(&token), Some(InvalidToken::NotYetValid.into()));
+    assert!(server.refusal(&server.token(&key).unwrap()).is_none());
+    server.at(HOUR).await;
+    assert_eq!(server.refusal(&token), None);
+    server.at(2 * HOUR).await;
+    assert_eq!(server.refusal(&token), Some(InvalidToken::Expired.into()));
 }
 
 #[tokio::test]
-async fn the_ledger_keeps_the_order_of_the_changes_whatever_the_clock_says() {
-    let mut inside = Inside::start().await;
+async fn the_ledger_keeps_its_order_at_any_time() {
+    let mut server = InProcess::start().await;
     let hours = [0, 1, -1, 25, -25, 0];
     for (number, hour) in hours.into_iter().enumerate() {
-        inside.at(hour * HOUR).await;
-        inside.create(&format!("key-{number}")).await;
-        inside.restart().await;
+        server.at(hour * HOUR).await;
+        server.create(&format!("key-{number}")).await;
+        server.restart().await;
     }
-    let entries = inside.app.store.ledger_entries(0, usize::MAX).await.unwrap();
+    let entries = server.app.store.ledger_entries(0, usize::MAX).await.unwrap();
     let ledger_keys = RootKey::new(&[7; 32]).ledger_keys();
     let head = verify_chain(&ledger_keys, LedgerHead::EMPTY, &entries).unwrap();
-    assert_eq!(head, inside.app.store.ledger_head().await.unwrap());
+    assert_eq!(head, server.app.store.ledger_head().await.unwrap());
     let created: Vec<_> = entries.iter().filter(|entry| entry.entry.action == "api_key.create").collect();
     for (number, (entry, hour)) in created.iter().zip(hours).enumerate() {
         assert_eq!(entry.entry.target, format!("key-{number}"));
@@ -269,48 +271,49 @@ async fn the_ledger_keeps_the_order_of_the_changes_whatever_the_clock_says() {
     assert_eq!(created.len(), hours.len());
 }
 
+/// But not after ten minutes.
 #[tokio::test]
-async fn the_same_create_is_known_again_after_the_clock_was_set_back_and_not_after_its_time() {
-    let inside = Inside::start().await;
-    inside.create("ci").await;
+async fn a_replay_is_recognized_after_a_clock_correction() {
+    let server = InProcess::start().await;
+    server.create("ci").await;
     for back in [-HOUR, 0, 9 * MINUTE] {
-        inside.at(back).await;
-        let again = inside.create("ci").await;
-        assert!(inside.token(&again).is_ok());
+        server.at(back).await;
+        let again = server.create("ci").await;
+        assert!(server.token(&again).is_ok());
     }
-    inside.create("other").await;
-    inside.at(20 * MINUTE).await;
+    server.create("other").await;
+    server.at(20 * MINUTE).await;
     for name in ["ci", "other"] {
-        let late = inside.app.api_keys.create(&caller(name), creation(name)).await;
+        let late = server.app.api_keys.create(&caller(name), creation(name)).await;
         assert!(matches!(late, Err(Error::AlreadyExists(_))), "{name}");
     }
 }
 
 #[tokio::test]
-async fn a_grace_ends_when_the_clock_says_so() {
-    let inside = Inside::start().await;
-    let old = inside.create("ci").await;
-    inside.at(MINUTE).await;
-    let new = inside.rotate(&old, Duration::from_mins(10)).await;
-    assert!(inside.token(&old).is_ok() && inside.token(&new).is_ok());
-    inside.at(HOUR).await;
-    assert!(inside.token(&old).is_err() && inside.token(&new).is_ok());
+async fn a_grace_ends_by_the_current_clock() {
+    let server = InProcess::start().await;
+    let old = server.create("ci").await;
+    server.at(MINUTE).await;
+    let new = server.rotate(&old, Duration::from_mins(10)).await;
+    assert!(server.token(&old).is_ok() && server.token(&new).is_ok());
+    server.at(HOUR).await;
+    assert!(server.token(&old).is_err() && server.token(&new).is_ok());
 }
 
 #[tokio::test]
-async fn pages_go_on_where_they_ended_whatever_the_clock_says() {
-    let inside = Inside::start().await;
+async fn page_tokens_survive_clock_changes() {
+    let server = InProcess::start().await;
     for (number, hour) in [0, 1, -1, 2, -2].into_iter().enumerate() {
-        inside.at(hour * HOUR).await;
-        inside.create(&format!("key-{number}")).await;
+        server.at(hour * HOUR).await;
+        server.create(&format!("key-{number}")).await;
     }
     let mut list = ListKeys { limit: 2, ..ListKeys::default() };
     let mut seen = Vec::new();
     for hour in [1, -1, 48] {
-        let page = inside.app.api_keys.list(&list).await.unwrap();
+        let page = server.app.api_keys.list(&list).await.unwrap();
         seen.extend(page.keys.into_iter().map(|key| key.client_id.to_string()));
         list.page_token = page.next_page_token;
-        inside.at(hour * HOUR).await;
+        server.at(hour * HOUR).await;
     }
     assert_eq!(list.page_token, "");
     seen.sort();
@@ -318,51 +321,51 @@ async fn pages_go_on_where_they_ended_whatever_the_clock_says() {
 }
 
 #[tokio::test]
-async fn a_use_is_written_whatever_the_clock_says_and_a_later_one_kept() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
+async fn the_latest_use_is_kept_at_any_time() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
     let mut expected = 0;
     for seconds in [0, HOUR, MINUTE, 2 * HOUR] {
-        inside.hands.0.store(seconds, Ordering::SeqCst);
-        inside.token(&key).unwrap();
-        maintenance::flush(&inside.app).await;
+        server.clock.0.store(seconds, Ordering::SeqCst);
+        server.token(&key).unwrap();
+        maintenance::flush(&server.app).await;
         expected = expected.max(seconds);
-        let used = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        let used = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         assert_eq!(used, Some(Timestamp::from_seconds(BEGIN + expected)));
     }
 }
 
 #[tokio::test]
-async fn a_secret_that_is_used_all_the_time_is_written_once_a_minute() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
+async fn a_busy_secret_is_written_once_a_minute() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
     let mut written = Vec::new();
     for seconds in [0, 5, 59, 60, 65, 130] {
-        inside.hands.0.store(seconds, Ordering::SeqCst);
-        inside.token(&key).unwrap();
-        inside.app.last_used.flush_due(inside.app.env.now()).await.unwrap();
-        let used = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        server.clock.0.store(seconds, Ordering::SeqCst);
+        server.token(&key).unwrap();
+        server.app.last_used.flush_due(server.app.env.now()).await.unwrap();
+        let used = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         written.push(used.unwrap().as_seconds() - BEGIN);
     }
     assert_eq!(written, [0, 0, 0, 60, 60, 130]);
 }
 
 #[tokio::test]
-async fn a_use_within_the_minute_is_written_once_the_minute_is_over() {
-    let inside = Inside::start().await;
-    let key = inside.create("ci").await;
+async fn a_use_is_written_within_a_minute() {
+    let server = InProcess::start().await;
+    let key = server.create("ci").await;
     for (seconds, expected, used) in [(0, 0, true), (30, 0, true), (60, 30, false)] {
-        inside.hands.0.store(seconds, Ordering::SeqCst);
+        server.clock.0.store(seconds, Ordering::SeqCst);
         if used {
-            inside.token(&key).unwrap();
+            server.token(&key).unwrap();
         }
-        inside.app.last_used.flush_due(inside.app.env.now()).await.unwrap();
-        let written = inside.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        server.app.last_used.flush_due(server.app.env.now()).await.unwrap();
+        let written = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         assert_eq!(written, Some(Timestamp::from_seconds(BEGIN + expected)));
     }
 }
 
-/// Where Debian's package `faketime` and others have the library.
+/// The library of Debian's package `faketime`, and of others.
 fn libfaketime() -> Option<String> {
     let architectures = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|name| format!("/usr/lib/{name}"));
     let directories = architectures.into_iter().chain(["/usr/lib64".to_owned(), "/usr/lib".to_owned()]);
@@ -371,14 +374,15 @@ fn libfaketime() -> Option<String> {
 }
 
 /// A server whose clock can be set.
-struct Outside {
+struct RealServer {
     server: Server,
-    /// Holds how far the clock is wrong.
+    /// Contains the file with the clock's offset.
     offset: TempDir,
 }
 
-impl Outside {
-    /// With a clock that is wrong by so many seconds; `None` where libfaketime is not installed.
+impl RealServer {
+    /// Starts a server whose clock is ahead by `seconds`. Returns `None` if libfaketime is not
+    /// installed.
     async fn start(seconds: i64) -> Option<Self> {
         let Some(library) = libfaketime() else {
             not_proven(
@@ -393,7 +397,8 @@ impl Outside {
             ("LD_PRELOAD", &*library),
             ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap()),
             ("FAKETIME_NO_CACHE", "1"),
-            // A machine's clock is set; its monotonic one goes on. The variable's name changed between versions.
+            // Only the wall clock jumps, not the monotonic one. The variable's name differs between
+            // versions.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("DONT_FAKE_MONOTONIC", "1"),
         ];
@@ -403,29 +408,30 @@ impl Outside {
     }
 }
 
-/// Written beside and renamed: the server reads it at any time.
+/// Replaces the file atomically, because the server reads it at any time.
 fn set(offset: &TempDir, seconds: i64) {
     let beside = offset.path().join("new");
     fs::write(&beside, format!("{seconds:+}\n")).unwrap();
     fs::rename(&beside, offset.path().join("offset")).unwrap();
 }
 
+/// Clients refuse certificates that are not valid yet.
 #[tokio::test]
-async fn a_server_first_started_while_its_clock_was_ahead_serves_those_whose_clock_is_right() {
-    // A client refuses certificates of the future.
-    let Some(Outside { server, offset }) = Outside::start(23 * HOUR).await else { return };
+async fn a_server_started_in_the_future_is_trusted() {
+    let Some(RealServer { server, offset }) = RealServer::start(23 * HOUR).await else { return };
     set(&offset, 0);
     let token = server.token(&server.admin).await;
     let me = server.http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
     assert_eq!(me.status, 200, "{}", me.text());
 }
 
+/// An hour ahead and an hour back.
 #[tokio::test]
-async fn a_server_lives_through_an_hour_forth_and_back() {
-    let Some(Outside { server, offset }) = Outside::start(0).await else { return };
+async fn a_server_survives_clock_jumps() {
+    let Some(RealServer { server, offset }) = RealServer::start(0).await else { return };
     let http = &server.http;
     let (key, other) = (server.create_key("ci").await, server.create_key("rotated").await);
-    let (revoked, alive) = (server.token(&key).await, server.token(&key).await);
+    let (revoked, valid) = (server.token(&key).await, server.token(&key).await);
     let of_old_secret = server.token(&other).await;
     let headers = [("authorization", &*key.basic())];
     assert_eq!(http.form("/oauth2/revoke", &headers, &format!("token={revoked}")).await.status, 200);
@@ -435,9 +441,9 @@ async fn a_server_lives_through_an_hour_forth_and_back() {
     for seconds in [3700, 0, -3700, 0] {
         set(&offset, seconds);
         steps += 1;
-        // The server's own word on what time it is.
-        let told = http.token(&server.admin, &[]).await.json();
-        let admin_token = told["access_token"].as_str().unwrap();
+        // The time according to the server.
+        let details = http.token(&server.admin, &[]).await.json();
+        let admin_token = details["access_token"].as_str().unwrap();
         let issued = crate::support::decoded(admin_token).1["iat"].as_i64().unwrap();
         let jumped = issued - (crate::support::now() + seconds);
         assert!((-30..=30).contains(&jumped), "the clock did not jump: {jumped}");
@@ -445,19 +451,19 @@ async fn a_server_lives_through_an_hour_forth_and_back() {
         let create = "/gatekey.v1.ApiKeyService/Create";
         assert_eq!(http.connect_json(create, admin_token, &body).await.status, 200);
         let bearer = |token: &str| format!("Bearer {token}");
-        for dead in [&revoked, &of_old_secret] {
-            let me = http.get("/me", &[("authorization", &bearer(dead))]).await;
+        for revoked_one in [&revoked, &of_old_secret] {
+            let me = http.get("/me", &[("authorization", &bearer(revoked_one))]).await;
             assert_eq!(me.status, 401, "at {seconds}");
         }
         assert_eq!(http.token(&other, &[]).await.status, 401, "at {seconds}");
     }
-    assert!(server.accepts(&alive).await, "the clock is right again");
-    // What happens in the background still happens.
+    assert!(server.accepts(&valid).await, "the clock is correct again");
+    // Background jobs still run.
     let late = server.create_key("late").await;
     server.token(&late).await;
     eventually("the use is written", async || {
-        let told = server.admin_call("Get", json!({ "clientId": "late" })).await;
-        told["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
+        let details = server.admin_call("Get", json!({ "clientId": "late" })).await;
+        details["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
     })
     .await;
     let (store, root_key, _copy) = copied_store(&server.process.data_dir);

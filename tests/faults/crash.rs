@@ -1,9 +1,10 @@
-//! What survives `kill -9` under load: every acknowledged change, and no half of another.
+//! `kill -9` under load: every acknowledged change survives, and no other change is applied
+//! partially.
 //!
-//! Workers change keys of their own over HTTP, each one change at a time, and remember what was acknowledged.
-//! At a random moment the server is killed; some of its successors are killed as well, while they start. The
-//! ledger then says of each change whose answer never came whether it was made, and everything the server
-//! answers must agree with that.
+//! Each worker changes its own keys over HTTP, one change at a time, and remembers which changes were
+//! acknowledged. At a random moment, the server is killed; some of its successors are killed, too,
+//! while they start. For each change without a response, the ledger then shows whether it was applied,
+//! and everything that the server returns must agree with that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,32 +30,33 @@ use crate::support::{
     random::{Random, seed},
 };
 
-/// How often a server on the same data directory is killed under load.
+/// How many times a server on the same data directory is killed under load.
 const KILLS: u64 = 30;
-/// Data directories: one, and in the long run so many that there are a thousand kills.
-const LIVES: u64 = 34;
+/// Data directories in a long run, which make a thousand kills; otherwise, there is one.
+const DIRECTORIES: u64 = 34;
 const WORKERS: u64 = 6;
-/// A round ends after 1 to so many acknowledged changes,
-const MOST_CHANGES: u64 = 60;
-/// and up to so much later: somewhere within a change, or between two.
-const LATEST_MICROS: u64 = 5_000;
-/// One successor of so many is killed before it serves, within so much of its start.
+/// A round ends after 1 to this many acknowledged changes,
+const MAX_CHANGES: u64 = 60;
+/// plus up to this delay: anywhere within a change, or between two.
+const MAX_DELAY_MICROS: u64 = 5_000;
+/// One in this many successors is killed while it starts, within `STARTING_MICROS`.
 const KILLED_STARTING: u64 = 4;
 const STARTING_MICROS: u64 = 60_000;
-const MOST_KEYS: usize = 4;
+const MAX_KEYS: usize = 4;
 
+/// No other change is applied partially.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_acknowledged_change_survives_kill_9_and_no_half_of_another_does() {
+async fn every_acknowledged_change_survives_kill_9() {
     let mut random = Random(seed());
-    let lives = if is_long_run() { LIVES } else { 1 };
-    for life in 0..lives {
-        println!("life {life} of {lives}");
-        live(&mut random).await;
+    let directories = if is_long_run() { DIRECTORIES } else { 1 };
+    for directory_number in 0..directories {
+        println!("life {directory_number} of {directories}");
+        run_rounds(&mut random).await;
     }
 }
 
-/// What happens to one data directory.
-async fn live(random: &mut Random) {
+/// Runs all rounds on one data directory.
+async fn run_rounds(random: &mut Random) {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let mut server = start(&data_dir);
@@ -63,19 +65,19 @@ async fn live(random: &mut Random) {
     let mut workers: Vec<_> = (0..WORKERS).map(|number| Worker::new(number, random.next())).collect();
     let mut killed_starting = 0;
     for round in 0..KILLS {
-        let changes = 1 + random.below(MOST_CHANGES);
-        let later = Duration::from_micros(random.below(LATEST_MICROS));
+        let changes = 1 + random.below(MAX_CHANGES);
+        let later = Duration::from_micros(random.below(MAX_DELAY_MICROS));
         println!("round {round}: killed {later:?} after {changes} acknowledged changes");
         let acknowledged = Arc::new(Countdown::new(changes));
-        let wire = Wire { http: server.http(), admin_token: token.clone() };
+        let client = ServerClient { http: server.http(), admin_token: token.clone() };
         let work = workers.drain(..).map(|worker| {
-            // A connection for each.
-            let wire = Wire { http: server.http(), ..wire.clone() };
-            tokio::spawn(worker.work(round, wire, acknowledged.clone()))
+            // One connection per worker.
+            let client = ServerClient { http: server.http(), ..client.clone() };
+            tokio::spawn(worker.work(round, client, acknowledged.clone()))
         });
         let work: Vec<_> = work.collect();
         acknowledged.done.notified().await;
-        // No event says when a change is half done.
+        // No event marks the middle of a change.
         tokio::time::sleep(later).await;
         server.kill();
         for worker in work {
@@ -88,8 +90,9 @@ async fn live(random: &mut Random) {
         }
         let ledger = ledger(&data_dir).await;
         server = start(&data_dir);
-        let wire = Wire { http: server.http(), admin_token: token.clone() };
-        let checks = workers.drain(..).map(|worker| tokio::spawn(worker.check(wire.clone(), ledger.clone())));
+        let client = ServerClient { http: server.http(), admin_token: token.clone() };
+        let checks =
+            workers.drain(..).map(|worker| tokio::spawn(worker.check(client.clone(), ledger.clone())));
         let checks: Vec<_> = checks.collect();
         for worker in checks {
             workers.push(worker.await.unwrap());
@@ -99,15 +102,15 @@ async fn live(random: &mut Random) {
             .flat_map(|worker| worker.keys.keys().cloned())
             .chain(["admin".to_owned()])
             .collect();
-        assert_eq!(wire.listed().await, expected);
+        assert_eq!(client.listed().await, expected);
     }
-    let (doubts, made) = workers
-        .iter()
-        .fold((0, 0), |(doubts, made), worker| (doubts + worker.doubts.0, made + worker.doubts.1));
+    let (unanswered, applied) = workers.iter().fold((0, 0), |(unanswered, applied), worker| {
+        (unanswered + worker.unanswered_counts.0, applied + worker.unanswered_counts.1)
+    });
     let replays: u32 = workers.iter().map(|worker| worker.replays).sum();
     println!(
-        "{KILLS} kills, {killed_starting} more while starting; {doubts} changes were not acknowledged, {made} of \
-         them were made; {replays} creates were repeated"
+        "{KILLS} kills, {killed_starting} more while starting; {unanswered} changes were not acknowledged, \
+         {applied} of them were applied; {replays} creates were repeated"
     );
     let kinds: BTreeSet<_> =
         workers.iter().flat_map(|worker| worker.acknowledged.values().map(|(action, _)| *action)).collect();
@@ -120,16 +123,16 @@ async fn live(random: &mut Random) {
         "api_key.update",
         "token.revoke",
     ];
-    assert_eq!(kinds, all.into(), "the load was not what it should be");
-    assert!(replays > 0, "the load was not what it should be");
+    assert_eq!(kinds, all.into(), "the load had other kinds of changes");
+    assert!(replays > 0, "the load repeated no create");
 }
 
 fn start(data_dir: &Path) -> ServerProcess {
-    // Tokens outlive the port.
+    // Tokens stay valid when the port changes.
     ServerProcess::start_on(data_dir, &["--public-url", PUBLIC_URL])
 }
 
-/// Starts a server that is killed after so long, wherever it then is.
+/// Starts a server and kills it after a time, whatever it is doing.
 async fn kill_starting(data_dir: &Path, after: Duration) {
     let mut child = gatekey()
         .args(["serve", "--listen", "127.0.0.1:0", "--public-url", PUBLIC_URL, "--data-dir"])
@@ -144,7 +147,8 @@ async fn kill_starting(data_dir: &Path, after: Duration) {
 
 type Ledger = BTreeMap<(String, String), LedgerEntry>;
 
-/// The entries by request id and action, once their chain is verified. Taken from what the dead server left on the disk.
+/// The entries by request id and action, after verifying the chain, read from the killed server's
+/// files.
 async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     let (store, root_key, _copy) = copied_store(data_dir);
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
@@ -157,7 +161,7 @@ async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     Arc::new(entries)
 }
 
-/// Acknowledged changes, and a notice when there are enough.
+/// Counts acknowledged changes, and notifies when there are enough.
 struct Countdown {
     left: AtomicU64,
     done: Notify,
@@ -169,22 +173,22 @@ impl Countdown {
     }
 
     fn step(&self) {
-        // Those that come in after the last wrap around, which harms nobody.
+        // Later changes wrap around, which is harmless.
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.done.notify_one();
         }
     }
 }
 
-/// The server, as a worker speaks to it.
+/// A client of the server.
 #[derive(Clone)]
-struct Wire {
+struct ServerClient {
     http: Http,
     admin_token: String,
 }
 
-impl Wire {
-    /// A call of our own service as admin; `None` when no answer comes.
+impl ServerClient {
+    /// Calls the API key service as the admin; `None` if there is no response.
     async fn call(&self, method: &str, request_id: &str, body: &Value) -> Option<Response> {
         let authorization = format!("Bearer {}", self.admin_token);
         let headers = [
@@ -196,7 +200,7 @@ impl Wire {
         self.http.try_send(Method::POST, &path, &headers, body.to_string()).await.ok()
     }
 
-    /// A form with a key's secret; `None` when no answer comes.
+    /// Sends a form with a key's secret; `None` if there is no response.
     async fn form(&self, path: &str, request_id: &str, key: &Credentials, body: String) -> Option<Response> {
         let authorization = key.basic();
         let headers = [
@@ -207,7 +211,7 @@ impl Wire {
         self.http.try_send(Method::POST, path, &headers, body).await.ok()
     }
 
-    /// A token, if the secret is good; `None` when no answer comes.
+    /// Fetches a token, or returns the status of the refusal; `None` if there is no response.
     async fn token(&self, client_id: &str, client_secret: &str) -> Option<Result<String, u16>> {
         let key = Credentials { client_id: client_id.to_owned(), client_secret: client_secret.to_owned() };
         let body = "grant_type=client_credentials".to_owned();
@@ -224,7 +228,7 @@ impl Wire {
         response.status == 200
     }
 
-    /// Every client id; each with a secret at least.
+    /// Every client id; each key must have a secret.
     async fn listed(&self) -> BTreeSet<String> {
         let response = self.call("List", "list", &json!({ "pageSize": 1000 })).await.unwrap().json();
         let keys = response["apiKeys"].as_array().unwrap();
@@ -235,25 +239,25 @@ impl Wire {
     }
 }
 
-/// What a worker knows of a key of its own.
+/// What a worker knows about one of its keys.
 #[derive(Debug, Default)]
 struct Key {
-    /// Name and role: what an update changes together.
-    face: (String, &'static str),
-    /// The one that works; `None` when the answer that held it never came.
+    /// Name and role, which an update changes together.
+    profile: (String, &'static str),
+    /// The valid secret; `None` if the response with it was lost.
     secret: Option<String>,
-    /// The last one that does not work any more.
-    dead_secret: Option<String>,
+    /// The last revoked secret.
+    revoked_secret: Option<String>,
     disabled: bool,
-    live_tokens: Vec<String>,
-    dead_tokens: Vec<String>,
+    valid_tokens: Vec<String>,
+    revoked_tokens: Vec<String>,
 }
 
 impl Key {
-    fn kill_tokens(&mut self) {
-        self.dead_tokens.append(&mut self.live_tokens);
-        // Enough to see the rule; more take only time.
-        self.dead_tokens.drain(..self.dead_tokens.len().saturating_sub(2));
+    fn revoke_tokens(&mut self) {
+        self.revoked_tokens.append(&mut self.valid_tokens);
+        // Two are enough for the check.
+        self.revoked_tokens.drain(..self.revoked_tokens.len().saturating_sub(2));
     }
 }
 
@@ -282,9 +286,9 @@ impl Change {
     }
 }
 
-/// A change whose answer never came.
+/// A change without a response.
 #[derive(Debug)]
-struct Doubt {
+struct Unanswered {
     request_id: String,
     client_id: String,
     change: Change,
@@ -295,17 +299,17 @@ struct Worker {
     random: Random,
     calls: u64,
     keys: BTreeMap<String, Key>,
-    /// Deleted in the last round, with a secret and tokens that must be dead.
-    gone: Vec<(String, Key)>,
+    /// Keys deleted in the last round, whose secrets and tokens must be refused.
+    deleted: Vec<(String, Key)>,
     /// Action and target of each acknowledged change, by request id.
     acknowledged: BTreeMap<String, (&'static str, String)>,
-    doubt: Option<Doubt>,
-    /// Client id and request id of what was created in this round.
+    unanswered: Option<Unanswered>,
+    /// Client id and request id of each key created in this round.
     created: Vec<(String, String)>,
-    /// How many creates were repeated.
+    /// Number of repeated creates.
     replays: u32,
-    /// Changes whose answer never came, and how many of them were made all the same.
-    doubts: (u32, u32),
+    /// Number of changes without a response, and how many of them were applied.
+    unanswered_counts: (u32, u32),
 }
 
 impl Worker {
@@ -315,54 +319,54 @@ impl Worker {
             random: Random(seed),
             calls: 0,
             keys: BTreeMap::new(),
-            gone: Vec::new(),
+            deleted: Vec::new(),
             acknowledged: BTreeMap::new(),
-            doubt: None,
+            unanswered: None,
             created: Vec::new(),
             replays: 0,
-            doubts: (0, 0),
+            unanswered_counts: (0, 0),
         }
     }
 
-    /// Changes keys until an answer fails to come.
-    async fn work(mut self, round: u64, wire: Wire, countdown: Arc<Countdown>) -> Self {
-        self.gone.clear();
+    /// Changes keys until there is no response.
+    async fn work(mut self, round: u64, client: ServerClient, countdown: Arc<Countdown>) -> Self {
+        self.deleted.clear();
         self.created.clear();
-        while self.change(round, &wire).await.is_some() {
+        while self.change(round, &client).await.is_some() {
             countdown.step();
         }
         self
     }
 
-    /// Makes one change; `None` when no answer came.
-    async fn change(&mut self, round: u64, wire: &Wire) -> Option<()> {
+    /// Makes one change; `None` if there was no response.
+    async fn change(&mut self, round: u64, client: &ServerClient) -> Option<()> {
         self.calls += 1;
         let request_id = format!("r{round}-w{}-{}", self.number, self.calls);
-        let (client_id, change) = self.choose(wire).await?;
-        let asked = Doubt { request_id, client_id, change };
-        let Some(response) = self.ask(wire, &asked).await else {
-            self.doubt = Some(asked);
+        let (client_id, change) = self.choose(client).await?;
+        let call = Unanswered { request_id, client_id, change };
+        let Some(response) = self.send(client, &call).await else {
+            self.unanswered = Some(call);
             return None;
         };
-        assert_eq!(response.status, 200, "{asked:?}: {}", response.text());
-        let secret = match asked.change {
+        assert_eq!(response.status, 200, "{call:?}: {}", response.text());
+        let secret = match call.change {
             Change::Create | Change::Rotate => {
                 Some(response.json()["clientSecret"].as_str().unwrap().to_owned())
             }
             Change::Update(_) | Change::Disable | Change::Enable | Change::Delete | Change::Revoke(_) => None,
         };
-        if let Change::Create = asked.change {
-            self.created.push((asked.client_id.clone(), asked.request_id.clone()));
+        if let Change::Create = call.change {
+            self.created.push((call.client_id.clone(), call.request_id.clone()));
         }
-        let action = asked.change.action();
-        self.acknowledged.insert(asked.request_id, (action, asked.client_id.clone()));
-        self.apply(&asked.client_id, asked.change, secret);
+        let action = call.change.action();
+        self.acknowledged.insert(call.request_id, (action, call.client_id.clone()));
+        self.apply(&call.client_id, call.change, secret);
         Some(())
     }
 
-    async fn choose(&mut self, wire: &Wire) -> Option<(String, Change)> {
+    async fn choose(&mut self, client: &ServerClient) -> Option<(String, Change)> {
         let dice = self.random.below(100);
-        if self.keys.is_empty() || (dice < 25 && self.keys.len() < MOST_KEYS) {
+        if self.keys.is_empty() || (dice < 25 && self.keys.len() < MAX_KEYS) {
             return Some((format!("w{}-{}", self.number, self.calls), Change::Create));
         }
         let which = usize::try_from(self.random.below(self.keys.len() as u64)).unwrap();
@@ -379,169 +383,170 @@ impl Worker {
             65..75 => Change::Delete,
             _ => {
                 let secret = key.secret.as_deref().unwrap();
-                // One to revoke and one to live on.
-                let revoked = wire.token(client_id, secret).await?.unwrap();
-                key.live_tokens = vec![wire.token(client_id, secret).await?.unwrap(), revoked.clone()];
+                // One to revoke, and one that stays valid.
+                let revoked = client.token(client_id, secret).await?.unwrap();
+                key.valid_tokens = vec![client.token(client_id, secret).await?.unwrap(), revoked.clone()];
                 Change::Revoke(revoked)
             }
         };
         Some((client_id.clone(), change))
     }
 
-    async fn ask(&self, wire: &Wire, asked: &Doubt) -> Option<Response> {
-        let Doubt { request_id, client_id, change } = asked;
+    async fn send(&self, client: &ServerClient, call: &Unanswered) -> Option<Response> {
+        let Unanswered { request_id, client_id, change } = call;
         let body = json!({ "clientId": client_id });
         match change {
-            Change::Create => wire.call("Create", request_id, &body).await,
+            Change::Create => client.call("Create", request_id, &body).await,
             Change::Update((name, role)) => {
                 let key = json!({ "clientId": client_id, "clientName": name, "role": role });
                 let body = json!({ "apiKey": key, "updateMask": "clientName,role" });
-                wire.call("Update", request_id, &body).await
+                client.call("Update", request_id, &body).await
             }
-            Change::Rotate => wire.call("RotateSecret", request_id, &body).await,
-            Change::Disable => wire.call("Disable", request_id, &body).await,
-            Change::Enable => wire.call("Enable", request_id, &body).await,
-            Change::Delete => wire.call("Delete", request_id, &body).await,
+            Change::Rotate => client.call("RotateSecret", request_id, &body).await,
+            Change::Disable => client.call("Disable", request_id, &body).await,
+            Change::Enable => client.call("Enable", request_id, &body).await,
+            Change::Delete => client.call("Delete", request_id, &body).await,
             Change::Revoke(token) => {
                 let key = Credentials {
                     client_id: client_id.clone(),
                     client_secret: self.keys[client_id].secret.clone().unwrap(),
                 };
-                wire.form("/oauth2/revoke", request_id, &key, format!("token={token}")).await
+                client.form("/oauth2/revoke", request_id, &key, format!("token={token}")).await
             }
         }
     }
 
-    /// Takes in that a change was made.
+    /// Updates the worker's knowledge after a change was applied.
     fn apply(&mut self, client_id: &str, change: Change, secret: Option<String>) {
         if let Change::Create = change {
-            let face = (client_id.to_owned(), "ROLE_CONTRIBUTOR");
-            self.keys.insert(client_id.to_owned(), Key { face, secret, ..Key::default() });
+            let profile = (client_id.to_owned(), "ROLE_CONTRIBUTOR");
+            self.keys.insert(client_id.to_owned(), Key { profile, secret, ..Key::default() });
             return;
         }
         let key = self.keys.get_mut(client_id).unwrap();
         match change {
             Change::Create => {}
-            Change::Update(face) => key.face = face,
+            Change::Update(profile) => key.profile = profile,
             Change::Rotate => {
-                key.dead_secret = key.secret.take();
+                key.revoked_secret = key.secret.take();
                 key.secret = secret;
-                key.kill_tokens();
+                key.revoke_tokens();
             }
             Change::Disable => {
                 key.disabled = true;
-                key.kill_tokens();
+                key.revoke_tokens();
             }
             Change::Enable => key.disabled = false,
             Change::Delete => {
                 let key = self.keys.remove(client_id).unwrap();
-                self.gone.push((client_id.to_owned(), key));
+                self.deleted.push((client_id.to_owned(), key));
             }
             Change::Revoke(token) => {
-                key.live_tokens.retain(|live| *live != token);
-                key.dead_tokens.push(token);
+                key.valid_tokens.retain(|valid| *valid != token);
+                key.revoked_tokens.push(token);
             }
         }
     }
 
-    /// Asserts that a server over what the dead one left agrees with all that is known.
-    async fn check(mut self, wire: Wire, ledger: Arc<Ledger>) -> Self {
+    /// Asserts that the new server agrees with everything that the worker knows.
+    async fn check(mut self, client: ServerClient, ledger: Arc<Ledger>) -> Self {
         for (request_id, (action, target)) in &self.acknowledged {
             let entry = ledger.get(&(request_id.clone(), (*action).to_owned()));
             let entry = entry.unwrap_or_else(|| panic!("{request_id} has no entry"));
             assert_eq!(entry.entry.target, **target);
         }
         let mut new_secret_id = None;
-        self.doubts.0 += u32::from(self.doubt.is_some());
-        if let Some(Doubt { request_id, client_id, change }) = self.doubt.take() {
+        self.unanswered_counts.0 += u32::from(self.unanswered.is_some());
+        if let Some(Unanswered { request_id, client_id, change }) = self.unanswered.take() {
             let made = ledger.get(&(request_id.clone(), change.action().to_owned()));
             if let Some(made) = made {
                 assert_eq!(made.entry.target, client_id);
-                self.doubts.1 += 1;
+                self.unanswered_counts.1 += 1;
                 if let Change::Rotate = change {
                     let id = made.entry.detail.strip_prefix("secret=").unwrap().split(' ').next().unwrap();
                     new_secret_id = Some((client_id.clone(), id.to_owned()));
                 }
             }
             match change {
-                // Who got no answer asks again, and gets a key with a secret either way.
+                // A client without a response repeats the call, and gets a secret either way.
                 Change::Create => {
                     self.apply(&client_id, Change::Create, None);
-                    self.repeat_create(&wire, &client_id, &request_id).await;
+                    self.repeat_create(&client, &client_id, &request_id).await;
                     self.acknowledged.insert(request_id, (Change::Create.action(), client_id));
                 }
                 change if made.is_some() => self.apply(&client_id, change, None),
                 _ => {}
             }
         }
-        // Nor does it matter when the answer came, and was lost behind this side's network.
+        // The same if the response was lost on the client's side.
         let lost = self.created.pop().filter(|(client_id, _)| self.keys.contains_key(client_id));
         if let Some((client_id, request_id)) = lost {
-            self.repeat_create(&wire, &client_id, &request_id).await;
+            self.repeat_create(&client, &client_id, &request_id).await;
         }
         let client_ids: Vec<_> = self.keys.keys().cloned().collect();
         for client_id in client_ids {
-            let told = wire.call("Get", "get", &json!({ "clientId": client_id })).await.unwrap();
-            assert_eq!(told.status, 200, "{client_id}: {}", told.text());
-            let told = &told.json()["apiKey"];
-            let secrets = told["secrets"].as_array().unwrap();
+            let got = client.call("Get", "get", &json!({ "clientId": client_id })).await.unwrap();
+            assert_eq!(got.status, 200, "{client_id}: {}", got.text());
+            let got = &got.json()["apiKey"];
+            let secrets = got["secrets"].as_array().unwrap();
             if let Some((_, id)) = new_secret_id.as_ref().filter(|(rotated, _)| *rotated == client_id) {
-                assert!(secrets.iter().any(|secret| secret["id"] == **id), "{id}: {told}");
+                assert!(secrets.iter().any(|secret| secret["id"] == **id), "{id}: {got}");
             }
             let key = &self.keys[&client_id];
-            assert_eq!(told["disabledAt"].is_string(), key.disabled, "{told}");
-            let face = (told["clientName"].as_str().unwrap(), told["role"].as_str().unwrap());
-            assert_eq!(face, (&*key.face.0, key.face.1), "{told}");
-            for (alive, tokens) in [(true, &key.live_tokens), (false, &key.dead_tokens)] {
+            assert_eq!(got["disabledAt"].is_string(), key.disabled, "{got}");
+            let profile = (got["clientName"].as_str().unwrap(), got["role"].as_str().unwrap());
+            assert_eq!(profile, (&*key.profile.0, key.profile.1), "{got}");
+            for (valid, tokens) in [(true, &key.valid_tokens), (false, &key.revoked_tokens)] {
                 for token in tokens {
-                    assert_eq!(wire.is_accepted(token).await, alive, "a token of {client_id}: {key:?}");
+                    assert_eq!(client.is_accepted(token).await, valid, "a token of {client_id}: {key:?}");
                 }
             }
-            if let Some(dead) = &key.dead_secret {
-                assert_eq!(wire.token(&client_id, dead).await.unwrap(), Err(401), "{key:?}");
+            if let Some(secret) = &key.revoked_secret {
+                assert_eq!(client.token(&client_id, secret).await.unwrap(), Err(401), "{key:?}");
             }
             if let Some(secret) = &key.secret {
-                let fetched = wire.token(&client_id, secret).await.unwrap();
+                let fetched = client.token(&client_id, secret).await.unwrap();
                 assert_eq!(fetched.err(), key.disabled.then_some(401), "{client_id}: {key:?}");
             } else {
-                self.give_secret(&wire, &client_id).await;
+                self.give_secret(&client, &client_id).await;
             }
         }
-        for (client_id, key) in &self.gone {
-            let told = wire.call("Get", "get", &json!({ "clientId": client_id })).await.unwrap();
-            assert_eq!(told.status, 404, "{client_id}: {}", told.text());
+        for (client_id, key) in &self.deleted {
+            let got = client.call("Get", "get", &json!({ "clientId": client_id })).await.unwrap();
+            assert_eq!(got.status, 404, "{client_id}: {}", got.text());
             if let Some(secret) = &key.secret {
-                assert_eq!(wire.token(client_id, secret).await.unwrap(), Err(401));
+                assert_eq!(client.token(client_id, secret).await.unwrap(), Err(401));
             }
-            for token in key.live_tokens.iter().chain(&key.dead_tokens) {
-                assert!(!wire.is_accepted(token).await, "a token of the deleted {client_id}");
+            for token in key.valid_tokens.iter().chain(&key.revoked_tokens) {
+                assert!(!client.is_accepted(token).await, "a token of the deleted {client_id}");
             }
         }
         self
     }
 
-    /// The same Create again gives a further secret, and takes none away.
-    async fn repeat_create(&mut self, wire: &Wire, client_id: &str, request_id: &str) {
-        let repeated = wire.call("Create", request_id, &json!({ "clientId": client_id })).await.unwrap();
+    /// Repeats a Create, which returns an additional secret and removes none.
+    async fn repeat_create(&mut self, client: &ServerClient, client_id: &str, request_id: &str) {
+        let repeated = client.call("Create", request_id, &json!({ "clientId": client_id })).await.unwrap();
         assert_eq!(repeated.status, 200, "{client_id}: {}", repeated.text());
         let secret = repeated.json()["clientSecret"].as_str().unwrap().to_owned();
         let key = self.keys.get_mut(client_id).unwrap();
         let refused = key.disabled.then_some(401);
         for secret in key.secret.iter().chain([&secret]) {
-            assert_eq!(wire.token(client_id, secret).await.unwrap().err(), refused, "{client_id}");
+            assert_eq!(client.token(client_id, secret).await.unwrap().err(), refused, "{client_id}");
         }
         key.secret = Some(secret);
         self.replays += 1;
     }
 
-    /// A key whose secret was never heard of is a whole key all the same: it can be given another.
-    async fn give_secret(&mut self, wire: &Wire, client_id: &str) {
+    /// Rotates the secret of a key whose secret was lost: the key itself is complete.
+    async fn give_secret(&mut self, client: &ServerClient, client_id: &str) {
         self.calls += 1;
         let request_id = format!("given-w{}-{}", self.number, self.calls);
-        let given = wire.call("RotateSecret", &request_id, &json!({ "clientId": client_id })).await.unwrap();
+        let given =
+            client.call("RotateSecret", &request_id, &json!({ "clientId": client_id })).await.unwrap();
         assert_eq!(given.status, 200, "{}", given.text());
         let secret = given.json()["clientSecret"].as_str().unwrap().to_owned();
-        let fetched = wire.token(client_id, &secret).await.unwrap();
+        let fetched = client.token(client_id, &secret).await.unwrap();
         assert!(fetched.is_ok() || self.keys[client_id].disabled, "{fetched:?}");
         self.acknowledged.insert(request_id, (Change::Rotate.action(), client_id.to_owned()));
         self.keys.get_mut(client_id).unwrap().secret = Some(secret);

@@ -1,7 +1,7 @@
-//! Disks that fill up, fail or become read-only under a running server.
+//! Disks that become full, faulty or read-only while the server runs.
 //!
-//! `faults/injector.c` makes the file operations of the real binary fail, for whatever user runs the tests; a
-//! small file system of its own, where one can be mounted, is really full.
+//! `faults/injector.c` makes file operations of the real binary fail, for any user; where mounting
+//! is possible, a small file system becomes full for real.
 
 use std::{
     collections::BTreeMap,
@@ -24,18 +24,18 @@ pub(crate) const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
 
-/// The injector, built once.
+/// Builds the injector once, and returns its path.
 fn injector() -> &'static Path {
     static BUILT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, library) = BUILT.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
         let library = directory.path().join("injector.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults/injector.c");
-        // What links Rust programs compiles C as well.
+        // Linking Rust needs a C compiler anyway.
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-o", library.to_str().unwrap(), source, "-ldl"])
             .status();
-        assert!(built.unwrap().success(), "the injector cannot be built");
+        assert!(built.unwrap().success(), "cc could not build the injector");
         (directory, library)
     });
     library
@@ -52,12 +52,12 @@ impl Faulty {
         Self::with("data/", &[]).await
     }
 
-    /// Where files fail whose path in the directory begins so; with more flags.
+    /// Starts a server for which files can fail whose path in the directory starts with `beginning`.
     pub(crate) async fn with(beginning: &str, flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), beginning, flags).await
     }
 
-    /// In a directory whose `data` is the data directory.
+    /// The same, in a directory whose `data` is the data directory.
     pub(crate) async fn start_in(directory: TempDir, beginning: &str, flags: &[&str]) -> Self {
         let faults = tempfile::tempdir().unwrap();
         let below = directory.path().canonicalize().unwrap().join(beginning);
@@ -70,21 +70,21 @@ impl Faulty {
         Self { server: Server::start_in(directory, &flags, &environment).await, faults }
     }
 
-    /// From now on these operations fail with that error.
+    /// Makes operations fail with an error from now on.
     pub(crate) fn fail(&self, operations: &[&str], error: i32) {
         for operation in operations {
             symlink(error.to_string(), self.faults.path().join(operation)).unwrap();
         }
     }
 
-    /// From now on everything works again.
-    pub(crate) fn mend(&self) {
+    /// Makes everything work again.
+    pub(crate) fn repair(&self) {
         for fault in fs::read_dir(self.faults.path()).unwrap() {
             fs::remove_file(fault.unwrap().path()).unwrap();
         }
     }
 
-    pub(crate) async fn own(&self, method: &str, body: &Value) -> Response {
+    pub(crate) async fn call(&self, method: &str, body: &Value) -> Response {
         let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
         self.server.http.connect_json(&procedure, &self.server.admin_token, body).await
     }
@@ -95,7 +95,7 @@ impl Faulty {
     }
 }
 
-/// Every change that the API has, but for revoking a token.
+/// Every change of the API key service.
 fn changes() -> BTreeMap<&'static str, Value> {
     let key = json!({ "clientId": "ci", "clientName": "changed" });
     [
@@ -109,15 +109,15 @@ fn changes() -> BTreeMap<&'static str, Value> {
     .into()
 }
 
-/// Asserts that a call was refused for now, and that the caller learns nothing of the disk.
-fn refused_for_now(what: &str, response: &Response) {
+/// Asserts that a call was refused as unavailable, without details of the disk.
+fn assert_unavailable(what: &str, response: &Response) {
     assert_eq!(response.status, 503, "{what}: {}", response.text());
     assert_eq!(response.json()["code"], "unavailable", "{what}");
     assert_eq!(response.json()["message"], "the store is unavailable, try again", "{what}");
 }
 
-/// What a failing disk means, whatever its failure: `cause` is what the log must say.
-async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, cause: &str) {
+/// Asserts the same behavior for any disk failure; the log must contain `cause`.
+async fn assert_degraded(operations: &[&str], error: i32, cause: &str) {
     let mut faulty = Faulty::start().await;
     let server = &faulty.server;
     let key = server.create_key("ci").await;
@@ -129,11 +129,11 @@ async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, 
 
     faulty.fail(operations, error);
     for (method, body) in changes() {
-        refused_for_now(method, &faulty.own(method, &body).await);
+        assert_unavailable(method, &faulty.call(method, &body).await);
     }
     let create = json!({ "clientId": "another", "clientName": "another" });
     let public = "/cloudidl.identity.AppsService/Create";
-    refused_for_now(public, &server.http.connect_json(public, &server.admin_token, &create).await);
+    assert_unavailable(public, &server.http.connect_json(public, &server.admin_token, &create).await);
     let response = faulty.revoke(&key, &token).await;
     assert_eq!(
         (response.status.as_u16(), &response.json()["error"]),
@@ -141,11 +141,11 @@ async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, 
     );
     assert!(!response.text().contains("disk"), "{}", response.text());
     let init = run(&["init", "--data-dir", server.process.data_dir.to_str().unwrap(), "--name", "more"]);
-    let said = String::from_utf8(init.stderr).unwrap();
-    assert_eq!(init.status.code(), Some(6), "{said}");
-    assert!(said.contains("the store is unavailable"), "{said}");
+    let stderr = String::from_utf8(init.stderr).unwrap();
+    assert_eq!(init.status.code(), Some(6), "{stderr}");
+    assert!(stderr.contains("the store is unavailable"), "{stderr}");
 
-    // All that was refused has no effect, and what needs no disk goes on.
+    // Refused changes have no effect, and everything that needs no disk works.
     assert!(server.accepts(&token).await);
     assert!(!server.accepts(&revoked).await);
     assert!(server.accepts(&server.token(&key).await).await);
@@ -158,17 +158,17 @@ async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, 
     })
     .await;
 
-    faulty.mend();
+    faulty.repair();
     assert_eq!(faulty.revoke(&key, &token).await.status, 200);
     assert!(!server.accepts(&token).await);
     for (method, body) in changes() {
-        let response = faulty.own(method, &body).await;
-        // Delete stands before Disable in the alphabet, and takes the key away.
+        let response = faulty.call(method, &body).await;
+        // Delete precedes Disable in the alphabet, and removes the key.
         let gone = matches!(method, "Disable" | "RotateSecret" | "Update");
         assert_eq!(response.status, if gone { 404 } else { 200 }, "{method}: {}", response.text());
     }
     let ledger = server.ledger().await;
-    assert!(ledger.starts_with(&before), "what was entered before is still there");
+    assert!(ledger.starts_with(&before), "earlier entries still exist");
     faulty.server.kill_and_restart();
     let listed = faulty.server.admin_call("List", json!({})).await;
     let client_ids: Vec<_> =
@@ -178,59 +178,61 @@ async fn changes_are_refused_and_tokens_served(operations: &[&str], error: i32, 
     assert!(faulty.server.ledger().await.starts_with(&ledger));
 }
 
+/// Changes are refused.
 #[tokio::test]
-async fn while_the_disk_is_full_changes_are_refused_and_tokens_served() {
-    changes_are_refused_and_tokens_served(&["write", "truncate"], ENOSPC, "database or disk is full").await;
+async fn tokens_are_served_while_the_disk_is_full() {
+    assert_degraded(&["write", "truncate"], ENOSPC, "database or disk is full").await;
 }
 
 #[tokio::test]
-async fn while_writes_fail_changes_are_refused_and_tokens_served() {
+async fn tokens_are_served_while_writes_fail() {
     // SQLITE_IOERR_WRITE
-    changes_are_refused_and_tokens_served(&["write"], EIO, "disk I/O error (SQLite's code 778)").await;
+    assert_degraded(&["write"], EIO, "disk I/O error (SQLite's code 778)").await;
 }
 
 #[tokio::test]
-async fn while_syncs_fail_changes_are_refused_and_tokens_served() {
+async fn tokens_are_served_while_syncs_fail() {
     // SQLITE_IOERR_FSYNC
-    changes_are_refused_and_tokens_served(&["sync"], EIO, "disk I/O error (SQLite's code 1034)").await;
+    assert_degraded(&["sync"], EIO, "disk I/O error (SQLite's code 1034)").await;
 }
 
 #[tokio::test]
-async fn while_the_disk_is_read_only_changes_are_refused_and_tokens_served() {
+async fn tokens_are_served_from_a_read_only_disk() {
     let operations = ["write", "truncate", "sync", "open"];
-    changes_are_refused_and_tokens_served(&operations, EROFS, "disk I/O error").await;
+    assert_degraded(&operations, EROFS, "disk I/O error").await;
 }
 
 #[tokio::test]
-async fn a_change_that_was_refused_is_in_force_as_soon_as_anybody_is_told_that_it_was_made() {
-    // A commit whose sync fails is whole in the log, though nobody was told so. When every connection has met the
-    // disk's failure, the next one reads the log anew, and finds it.
+async fn a_refused_change_takes_effect_once_visible() {
+    // A commit whose sync fails is complete in the write-ahead log, although it was refused. Once every
+    // connection has seen the disk failure, the next one reads the log again, and applies it.
     let faulty = Faulty::start().await;
     let server = &faulty.server;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    // What readers know of the key is old now, so the next one must ask the disk.
+    // The readers' cache of the key is outdated now, so the next one must read from disk.
     let patch = json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
     server.admin_call("Update", patch).await;
     faulty.fail(&["sync"], EIO);
     let disable = json!({ "clientId": "ci" });
-    refused_for_now("Disable", &faulty.own("Disable", &disable).await);
+    assert_unavailable("Disable", &faulty.call("Disable", &disable).await);
     faulty.fail(&["read"], EIO);
-    refused_for_now("Get", &faulty.own("Get", &disable).await);
-    faulty.mend();
-    assert_eq!(faulty.own("Disable", &disable).await.status, 200);
-    assert!(!server.accepts(&token).await, "the token of a key that was disabled");
+    assert_unavailable("Get", &faulty.call("Get", &disable).await);
+    faulty.repair();
+    assert_eq!(faulty.call("Disable", &disable).await.status, 200);
+    assert!(!server.accepts(&token).await, "the token of a disabled key");
     assert_eq!(server.http.token(&key, &[]).await.status, 401);
 }
 
+/// Everything that must be read is refused.
 #[tokio::test]
-async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
+async fn tokens_are_served_while_reads_fail() {
     let faulty = Faulty::start().await;
     let server = &faulty.server;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
     let of_the_key = json!({ "clientId": "ci" });
-    // A change makes everybody who reads ask the disk anew; what memory still holds is no failure.
+    // A change invalidates the readers' caches; a cached page would hide the failure.
     let change = async || {
         let patch =
             json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
@@ -238,10 +240,10 @@ async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
     };
     change().await;
     faulty.fail(&["read"], EIO);
-    refused_for_now("Get", &faulty.own("Get", &of_the_key).await);
-    refused_for_now("List", &faulty.own("List", &json!({})).await);
+    assert_unavailable("Get", &faulty.call("Get", &of_the_key).await);
+    assert_unavailable("List", &faulty.call("List", &json!({})).await);
     let public = "/cloudidl.identity.AppsService/List";
-    refused_for_now(public, &server.http.connect_json(public, &server.admin_token, &json!({})).await);
+    assert_unavailable(public, &server.http.connect_json(public, &server.admin_token, &json!({})).await);
     let bearer = format!("Bearer {token}");
     let response = server.http.get("/me", &[("authorization", &bearer)]).await;
     assert_eq!(
@@ -250,10 +252,10 @@ async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
     );
     assert!(!response.text().contains("disk"), "{}", response.text());
     let ledger = run(&["ledger", "list", "--data-dir", server.process.data_dir.to_str().unwrap()]);
-    let said = String::from_utf8(ledger.stderr).unwrap();
-    assert!(!ledger.status.success() && said.contains("the store"), "{said}");
+    let stderr = String::from_utf8(ledger.stderr).unwrap();
+    assert!(!ledger.status.success() && stderr.contains("the store"), "{stderr}");
 
-    // What needs no disk goes on.
+    // Everything that needs no disk works.
     let fetched = server.token(&key).await;
     assert_eq!(server.introspect(&server.admin, &fetched).await["active"], true);
     eventually("the log names the cause", async || {
@@ -263,7 +265,7 @@ async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
     })
     .await;
 
-    faulty.mend();
+    faulty.repair();
     assert_eq!(server.admin_call("Get", of_the_key).await["apiKey"]["clientName"], "new");
     assert!(server.accepts(&token).await);
     change().await;
@@ -271,22 +273,22 @@ async fn while_reads_fail_what_must_be_read_is_refused_and_tokens_served() {
 }
 
 #[tokio::test]
-async fn uses_that_could_not_be_written_are_written_later() {
+async fn unwritten_uses_are_written_later() {
     let faulty = Faulty::start().await;
     let server = &faulty.server;
     let key = server.create_key("ci").await;
     faulty.fail(&["write"], EIO);
     server.token(&key).await;
     server.process.wait_for_log("failed to write the last use of secrets; retrying with the next flush");
-    faulty.mend();
+    faulty.repair();
     eventually("the use is written", async || {
-        let told = server.admin_call("Get", json!({ "clientId": "ci" })).await;
-        told["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
+        let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
+        details["apiKey"]["secrets"][0]["lastUsedAt"].is_string()
     })
     .await;
 }
 
-/// How a mount namespace can be had here, as root or as a user.
+/// A command that enters a mount namespace, as root or as a user, if that is possible here.
 fn own_mounts() -> Option<Vec<&'static str>> {
     let ways = [vec!["unshare", "--mount"], vec!["unshare", "--map-root-user", "--mount"]];
     ways.into_iter().find(|way| {
@@ -298,7 +300,7 @@ fn own_mounts() -> Option<Vec<&'static str>> {
 }
 
 #[tokio::test]
-async fn a_file_system_that_is_really_full_is_survived_as_well() {
+async fn a_full_file_system_is_survived() {
     let Some(mut by) = own_mounts() else {
         not_proven("a really full file system: no mount namespace can be made here");
         return;
@@ -334,7 +336,7 @@ async fn a_file_system_that_is_really_full_is_survived_as_well() {
         let body = json!({ "clientId": format!("key-{number}") });
         http.connect_json("/gatekey.v1.ApiKeyService/Create", &token, &body).await
     };
-    // What is left of the last page may still be enough for some.
+    // Some changes may still fit into the last page.
     let mut made = Vec::new();
     let mut refused = 0;
     for number in 0..200 {
@@ -342,7 +344,7 @@ async fn a_file_system_that_is_really_full_is_survived_as_well() {
         if response.status == 200 {
             made.push(format!("key-{number}"));
         } else {
-            refused_for_now("Create", &response);
+            assert_unavailable("Create", &response);
             refused += 1;
         }
         assert_eq!(http.token(&admin, &[]).await.status, 200);
@@ -369,7 +371,7 @@ async fn a_file_system_that_is_really_full_is_survived_as_well() {
 }
 
 #[test]
-fn a_read_only_directory_is_told_at_the_start() {
+fn a_read_only_directory_is_reported_at_startup() {
     let Some(by) = own_mounts() else {
         not_proven("a directory on a read-only file system: no mount namespace can be made here");
         return;
@@ -382,8 +384,8 @@ fn a_read_only_directory_is_told_at_the_start() {
         format!("mount --bind {shown} {shown} && mount -o remount,ro,bind {shown} && exec \"$0\" \"$@\"");
     let words = ["sh", "-c", &script, binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", shown];
     let output = Command::new(by[0]).args(&by[1..]).args(words).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(shown) && said.contains("cannot write"), "{said}");
-    assert!(said.contains("Read-only file system"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(shown) && stderr.contains("cannot write"), "{stderr}");
+    assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

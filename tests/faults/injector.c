@@ -1,8 +1,9 @@
 /*
- * Makes file operations fail in the process that it is loaded into by LD_PRELOAD.
+ * Makes file operations fail in a process, loaded by LD_PRELOAD.
  *
- * While $FAULTS_BY holds a link of an operation's name (write, sync, truncate, open, read), that operation fails on
- * every file below $FAULTS_IN, with the error whose number the link points to. "open" is an opening to write.
+ * While $FAULTS_BY contains a link with the name of an operation (write, sync, truncate, open,
+ * read), that operation fails for every file below $FAULTS_IN, with the error number that the link
+ * points to. "open" means opening to write.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +22,7 @@ static int is_below(const char *path) {
     return in != NULL && strncmp(path, in, strlen(in)) == 0;
 }
 
-/* The error that an operation must end with; 0 for none. */
+/* The error with which an operation must fail; 0 for none. */
 static int error_of(const char *operation) {
     char link[PATH_MAX], target[16];
     const char *by = getenv("FAULTS_BY");

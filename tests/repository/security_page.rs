@@ -1,8 +1,9 @@
-//! `docs/security.md` names the tests that show attacks failing: each must exist, and each attack must have one.
+//! `docs/security.md` names the tests for each attack: each attack must have one, and each test must
+//! exist.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The names of all tests below a directory.
+/// Collects the names of all tests below a directory.
 fn tests_below(directory: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -14,7 +15,7 @@ fn tests_below(directory: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The names of the functions that carry the attribute of a test.
+/// The names of the functions with a test attribute.
 fn tests_in(source: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut marked = false;
@@ -29,26 +30,27 @@ fn tests_in(source: &str) -> Vec<String> {
     names
 }
 
+/// And the tests exist.
 #[test]
-fn every_attack_on_the_page_has_tests_and_they_exist() {
+fn every_attack_on_the_page_has_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut known = BTreeSet::new();
     tests_below(&root.join("crates"), &mut known);
     tests_below(&root.join("tests"), &mut known);
-    assert!(known.contains("every_attack_on_the_page_has_tests_and_they_exist"), "or nothing was read");
+    assert!(known.contains("every_attack_on_the_page_has_tests"), "no tests were read");
     let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack "));
     let mut attacks = 0;
     let words = page.split('`').skip(1).step_by(2);
     for name in words.filter(|word| word.matches('_').count() > 2 && !word.contains(' ')) {
-        assert!(known.contains(name), "the page names {name}, which is no test");
+        assert!(known.contains(name), "the page names {name}, which is not a test");
     }
     for row in rows {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [attack, _, _, tests] = cells[..] else { panic!("a row of four: {row}") };
+        let [attack, _, _, tests] = cells[..] else { panic!("the row does not have four cells: {row}") };
         let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!named.is_empty(), "{attack} has no test");
-        assert!(named.iter().all(|name| known.contains(*name)), "{attack} names what is no test");
+        assert!(named.iter().all(|name| known.contains(*name)), "{attack} names a test that does not exist");
         attacks += 1;
     }
     assert!(attacks > 50, "{attacks}");

@@ -28,7 +28,7 @@ async fn a_refused_rotation_is_completed_later() {
     faulty.server.serves(&key, &token).await;
     // The rotation fails between file and store.
     faulty.server.process.kill();
-    faulty.mend();
+    faulty.repair();
     faulty.server.kill_and_restart();
     let server = &faulty.server;
     server.serves(&key, &token).await;
@@ -46,8 +46,8 @@ async fn rotate_without_result(faulty: &Faulty) {
     faulty.fail(&["sync"], EIO);
     fails(&run_on(&faulty.server.process.data_dir, &["root-key", "rotate"]), 1);
     faulty.fail(&["read"], EIO);
-    assert_eq!(faulty.own("Get", &json!({ "clientId": "admin" })).await.status, 503);
-    faulty.mend();
+    assert_eq!(faulty.call("Get", &json!({ "clientId": "admin" })).await.status, 503);
+    faulty.repair();
 }
 
 #[tokio::test]
