@@ -1,5 +1,5 @@
-//! Generates the reference pages in `docs/reference/`. `GATEKEY_WRITE_REFERENCE=1 cargo test reference`
-//! writes them; without the variable the tests compare them with the code.
+//! Generates the reference pages in `docs/reference/`. `GATEKEY_WRITE_REFERENCE=1 cargo test
+//! reference` writes them; without the variable the tests compare them with the code.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -33,9 +33,10 @@ fn cell(text: &str) -> String {
 fn the_page_of_the_configuration_is_current() {
     let mut page = "# Configuration file
 
-Generated from the code. `gatekey serve --config FILE` reads a TOML file with these sections; every setting is optional.
-A flag overrides its environment variable, and both override the file. `gatekey config check --config FILE` checks a
-file and prints the effective settings. `gatekey config schema` prints its JSON Schema, for editors.
+Generated from the code. `gatekey serve --config FILE` reads a TOML file with these sections; every
+setting is optional. A flag overrides its environment variable, and both override the file.
+`gatekey config check --config FILE` checks a file and prints the effective settings. `gatekey
+config schema` prints its JSON Schema, for editors.
 "
     .to_owned();
     for section in config::sections() {

@@ -70,7 +70,8 @@ impl<S> SettingFlags<S> {
         Ok(self.settings.or(file))
     }
 
-    /// Returns the settings of flags, environment and file, and prints a warning for each deprecated name.
+    /// Returns the settings of flags, environment and file, and prints a warning for each
+    /// deprecated name.
     pub(crate) fn read_and_warn(self) -> anyhow::Result<Settings> {
         let settings = self.read()?;
         for deprecated in settings.flat_names() {

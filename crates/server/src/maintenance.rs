@@ -153,7 +153,7 @@ mod tests {
     async fn at_work(toml: &str, algorithm: Algorithm) -> (App, Arc<Hands>, TempDir) {
         let hands = Arc::<Hands>::default();
         let env = Env::new(hands.clone(), Arc::new(SystemEntropy));
-        let (app, directory) = app_with(Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap(), env);
+        let (app, directory) = app_with(&Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap(), env);
         app.operations.signing_keys.ensure(&Caller::server(&app.env), Some(algorithm)).await.unwrap();
         (app, hands, directory)
     }

@@ -97,11 +97,11 @@ pub(crate) mod tests {
 
     /// An application with the defaults.
     pub(crate) fn app() -> App {
-        app_with(Settings::default(), Env::system()).0
+        app_with(&Settings::default(), Env::system()).0
     }
 
     /// An application, and where its store is.
-    pub(crate) fn app_with(settings: Settings, env: Env) -> (App, TempDir) {
+    pub(crate) fn app_with(settings: &Settings, env: Env) -> (App, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let root_key = Arc::new(RootKey::new(&[1; 32]));
         let memory = Memory::new(root_key.clone());

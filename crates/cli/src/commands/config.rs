@@ -17,8 +17,8 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Prints the effective configuration as a configuration file, with the origin of each value. Reads certificate
-/// files, and changes nothing.
+/// Prints the effective configuration as a configuration file, with the origin of each value. Reads
+/// certificate files, and changes nothing.
 fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Result<()> {
     super::trace_variables(variables)?;
     let settings = flags.read_and_warn()?;

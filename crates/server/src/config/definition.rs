@@ -1,9 +1,10 @@
-//! [`Setting`]: the definition of a setting, which flags, file, JSON Schema and reference page share.
+//! [`Setting`]: the definition of a setting, which flags, file, JSON Schema and reference page
+//! share.
 //!
-//! A setting is defined once: it is a field of the `Section` in the file of its section. The type, the
-//! doc comment and the default of the field are read from the JSON Schema that schemars derives. The
-//! first paragraph of the comment is the help of the flag. What a type cannot express is added to the
-//! field by `#[schemars(extend(...))]`:
+//! A setting is defined once: it is a field of the `Section` in the file of its section. The type,
+//! the doc comment and the default of the field are read from the JSON Schema that schemars
+//! derives. The first paragraph of the comment is the help of the flag. What a type cannot express
+//! is added to the field by `#[schemars(extend(...))]`:
 //!
 //! | keyword | meaning |
 //! |---|---|
@@ -21,7 +22,7 @@ use serde::Deserialize as _;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::Sections;
+use super::sections::Sections;
 
 /// A section of the configuration file.
 #[derive(Debug)]
@@ -105,10 +106,10 @@ impl Setting {
         text(&self.schema, "description").unwrap_or_default()
     }
 
-    /// Returns the first paragraph of the description on one line, without a period at the end.
-    pub fn summary(&self) -> String {
+    /// Returns the first paragraph of the description, without a period at the end.
+    pub fn summary(&self) -> &str {
         let first = self.description().split("\n\n").next().unwrap_or_default();
-        first.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_owned()
+        first.trim_end_matches('.')
     }
 
     /// Returns the default as JSON, which is also TOML; `None` for an optional setting.
@@ -265,22 +266,27 @@ fn annotated_schema() -> Json {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
     let mut schema = Json::from(generator.into_root_schema_for::<Sections>());
-    remove_null(&mut schema);
+    tidy(&mut schema);
     schema
 }
 
-/// Returns the members of an object in the order of the struct's fields. `properties` is sorted by name, but
-/// `required` lists all fields in order, because serialization writes all of them.
+/// Returns the members of an object in the order of the struct's fields. `properties` is sorted by
+/// name, but `required` lists all fields in order, because serialization writes all of them.
 fn members(schema: &Json) -> impl Iterator<Item = (String, Json)> {
     let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
     names.map(|name| (name.to_owned(), schema["properties"][name].clone()))
 }
 
-/// Removes that a setting may be null, and defaults that are.
-fn remove_null(schema: &mut Json) {
+/// Joins the lines of a description's paragraphs, and removes null: as the type of a setting and as
+/// its default.
+fn tidy(schema: &mut Json) {
     match schema {
         Json::Object(members) => {
             members.retain(|name, member| name != "default" || !member.is_null());
+            if let Some(Json::String(description)) = members.get_mut("description") {
+                let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+                *description = paragraphs.collect::<Vec<_>>().join("\n\n");
+            }
             if let Some(Json::Array(types)) = members.get_mut("type") {
                 types.retain(|kind| kind != "null");
                 if let [only] = types.as_slice() {
@@ -288,22 +294,22 @@ fn remove_null(schema: &mut Json) {
                     members.insert("type".to_owned(), only);
                 }
             }
-            members.values_mut().for_each(remove_null);
+            members.values_mut().for_each(tidy);
         }
-        Json::Array(members) => members.iter_mut().for_each(remove_null),
+        Json::Array(members) => members.iter_mut().for_each(tidy),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 
-/// Turns the annotated schema into the schema of a file: every setting is optional, and its description has what
-/// applies when it is not set.
+/// Turns the annotated schema into the schema of a file: every setting is optional, and its
+/// description has what applies when it is not set.
 fn publish(schema: &mut Json) {
     let Json::Object(members) = schema else { return };
     members.remove("required");
     if let (Some(Json::String(unset)), Some(Json::String(description))) =
         (members.remove("x-unset"), members.get_mut("description"))
     {
-        description.push_str(&format!("\n\nDefault: {unset}."));
+        *description = format!("{description}\n\nDefault: {unset}.");
     }
     members.retain(|keyword, _| !keyword.starts_with("x-"));
     if let Some(Json::Object(properties)) = members.get_mut("properties") {

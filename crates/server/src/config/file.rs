@@ -110,13 +110,12 @@ impl Reader<'_> {
 
     fn set(&mut self, setting: &'static Setting, at: Range<usize>, value: Spanned<DeValue<'_>>) {
         let origin = self.origin(&at);
-        let set = match Value::deserialize(ValueDeserializer::from(value)) {
-            Ok(value) => self.settings.set(setting, value, origin),
+        let set = if let Ok(value) = Value::deserialize(ValueDeserializer::from(value)) {
+            self.settings.set(setting, value, origin)
+        } else {
             // A number that does not fit in 64 bits.
-            Err(_) => {
-                let rule = format!("must be {}", setting.kind());
-                Err(InvalidSetting { setting: setting.path.clone(), rule, origin: Some(origin) })
-            }
+            let rule = format!("must be {}", setting.kind());
+            Err(InvalidSetting { setting: setting.path.clone(), rule, origin: Some(origin) })
         };
         self.problems.extend(set.err());
     }

@@ -1,5 +1,5 @@
-//! The names of settings before there were sections. They are read for one release, with a warning; then this file
-//! goes.
+//! The names of settings before there were sections. They are read for one release, with a warning;
+//! then this file goes.
 
 use std::fmt;
 

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Failed authentications that one address may make in a minute before it is throttled; 0 for any number.
+    /// Failed authentications that one address may make in a minute before it is throttled; 0 for
+    /// any number.
     #[schemars(range(max = 10_000))]
     pub failed_authentications_per_minute: u16,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // A client of Go's `x/oauth2` fails twice a login, first with the header and then with the body. So these are
-        // thirty logins.
+        // A client of Go's `x/oauth2` fails twice a login, first with the header and then with the
+        // body. So these are thirty logins.
         Self { failed_authentications_per_minute: 60 }
     }
 }

@@ -1,21 +1,19 @@
 //! The configuration of a server.
 //!
-//! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] fills the
-//! defaults in and checks everything; the result is a [`Config`]. There is one file per section, with
-//! its settings, defaults and rules, and what follows from them. [`definition`] explains how a setting
-//! is defined.
-
-use std::net::SocketAddr;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+//! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] fills
+//! the defaults in and checks everything; the result is a [`Config`]. There is one file per
+//! section, with its settings, defaults and rules, and what follows from them. [`definition`]
+//! explains how a setting is defined.
 
 pub mod definition;
 mod file;
 mod flat_names;
+mod invalid_setting;
 pub mod keys;
 pub mod limits;
 pub mod log;
+mod resolve;
+mod sections;
 pub mod server;
 mod settings;
 pub mod tls;
@@ -25,117 +23,23 @@ pub mod traces;
 pub use definition::{Setting, schema, sections, setting, settings};
 pub use file::InvalidFile;
 pub use flat_names::FlatName;
-pub use settings::{Origin, Settings};
+pub use invalid_setting::{InvalidSetting, Origin};
+pub use resolve::Config;
+pub use settings::Settings;
 pub use tls::TlsMode;
 pub use toml::Value;
-
-/// The sections of a configuration file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct Sections {
-    server: server::Section,
-    tls: tls::Section,
-    tokens: tokens::Section,
-    keys: keys::Section,
-    limits: limits::Limits,
-    log: log::Log,
-    traces: traces::Section,
-}
-
-/// A setting with a value that it cannot have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{setting} {rule}", self.prefix())]
-pub struct InvalidSetting {
-    /// Path of the setting, such as `server.listen`.
-    pub setting: String,
-    /// The rule, which follows the path in a sentence.
-    pub rule: String,
-    pub origin: Option<Origin>,
-}
-
-impl InvalidSetting {
-    pub fn new(setting: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { setting: setting.into(), rule: rule.into(), origin: None }
-    }
-
-    fn prefix(&self) -> String {
-        self.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default()
-    }
-}
-
-/// The configuration of a server, checked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    pub server: server::Server,
-    pub tls: tls::TlsMode,
-    pub tokens: tokens::Tokens,
-    pub keys: keys::Keys,
-    pub limits: limits::Limits,
-    pub log: log::Log,
-    /// `None` if traces are disabled.
-    pub traces: Option<gatekey_telemetry::traces::config::Config>,
-    effective: Sections,
-}
-
-impl Config {
-    /// Returns the value of a setting, also if it is a default; `None` for an optional setting that is not set.
-    pub fn value(&self, setting: &Setting) -> Option<Value> {
-        let effective = toml::Table::try_from(&self.effective).expect("every setting has a form in TOML");
-        setting.of(&effective).cloned()
-    }
-}
-
-/// Invalid settings, as they are found.
-struct Problems<'a> {
-    settings: &'a Settings,
-    found: Vec<InvalidSetting>,
-}
-
-impl Problems<'_> {
-    fn add(&mut self, setting: &str, rule: impl Into<String>) {
-        self.found.push(self.settings.locate(InvalidSetting::new(setting, rule)));
-    }
-}
-
-impl Settings {
-    /// Fills the defaults in and checks everything. `listening` is the address to listen on; after binding port 0 it
-    /// has the real port.
-    ///
-    /// # Errors
-    /// Every invalid setting.
-    pub fn resolve(&self, listening: SocketAddr) -> Result<Config, Vec<InvalidSetting>> {
-        let mut problems = Problems { settings: self, found: Vec::new() };
-        for (setting, value) in self.iter() {
-            if let Err(rule) = setting.check_bounds(value) {
-                problems.add(&setting.path, rule);
-            }
-        }
-        let mut sections = self.read();
-        sections.server.listen = listening;
-        let tls = sections.tls.check(&sections.server, &mut problems);
-        let server = sections.server.check(&tls, &mut problems);
-        let tokens = sections.tokens.check(&server, &mut problems);
-        let keys = sections.keys.check();
-        let traces = sections.traces.check(&mut problems);
-        if !problems.found.is_empty() {
-            return Err(problems.found);
-        }
-        let (limits, log) = (sections.limits, sections.log);
-        Ok(Config { server, tls, tokens, keys, limits, log, traces, effective: sections })
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use std::{
-        net::IpAddr,
+        net::{IpAddr, SocketAddr},
         path::{Path, PathBuf},
     };
 
     use gatekey_credentials::jwt::Algorithm;
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
-    use super::*;
+    use super::{sections::Sections, *};
 
     pub(super) fn resolve_on(listening: &str, toml: &str) -> Result<Config, Vec<InvalidSetting>> {
         let settings = match Settings::from_toml(Path::new("gatekey.toml"), toml) {

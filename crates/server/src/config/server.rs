@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Problems, tls::TlsMode};
+use super::{invalid_setting::Problems, tls::TlsMode};
 
 /// Addresses and names of the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,8 @@ pub(super) struct Section {
     ///
     /// With `tls.plaintext` beyond loopback, connections are accepted only from these addresses.
     pub(super) trusted_proxies: Vec<IpAddr>,
-    /// Address and port of `/healthz`, `/readyz` and `/metrics`, over plain HTTP; port 0 picks a free port.
+    /// Address and port of `/healthz`, `/readyz` and `/metrics`, over plain HTTP; port 0 picks a
+    /// free port.
     #[schemars(extend(
         "x-flag" = "--admin-listen",
         "x-value" = "ADDR",
@@ -72,7 +73,12 @@ pub struct Server {
 }
 
 impl Section {
-    pub(super) fn check(&mut self, tls: &TlsMode, problems: &mut Problems<'_>) -> Server {
+    /// Returns whether connections come only from this machine or from trusted proxies.
+    pub(super) fn is_shielded(&self) -> bool {
+        self.listen.ip().is_loopback() || !self.trusted_proxies.is_empty()
+    }
+
+    pub(super) fn check(&mut self, tls: &TlsMode, problems: &mut Problems) -> Server {
         let public_url = self.public_url.get_or_insert_with(|| default_public_url(self.listen, tls)).as_str();
         let public_url = parse_public_url(public_url).unwrap_or_else(|rule| {
             problems.add("server.public_url", rule);
@@ -114,8 +120,8 @@ impl Server {
         self.public_url.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    /// Returns the public host, and the port unless it is the default port of the scheme. Encoded credentials name
-    /// the server like this.
+    /// Returns the public host, and the port unless it is the default port of the scheme. Encoded
+    /// credentials name the server like this.
     pub fn endpoint(&self) -> &str {
         self.issuer.split_once("://").map_or(&self.issuer, |(_, endpoint)| endpoint)
     }

@@ -1,37 +1,18 @@
 //! [`Settings`]: values that were set, each with its origin.
 
-use std::{collections::BTreeMap, fmt, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
-use super::{FlatName, InvalidSetting, Sections, Setting, definition};
+use super::{FlatName, InvalidSetting, Origin, Setting, definition, sections::Sections};
 
-/// Where a value was set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// In the configuration file.
-    File { path: Arc<Path>, line: usize },
-    /// By a flag, such as `--listen`.
-    Flag(&'static str),
-    /// By an environment variable.
-    Variable(&'static str),
-    /// By the last start of the server on the same data directory.
-    LastStart,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line } => write!(formatter, "{}, line {line}", path.display()),
-            Self::Flag(name) | Self::Variable(name) => formatter.write_str(name),
-            Self::LastStart => formatter.write_str("the server's last start"),
-        }
-    }
-}
-
-/// Values that were set by one or more layers: flags and environment, file, last start. Each can be read; whether
-/// they fit together is checked by [`Settings::resolve`].
+/// Values that were set by one or more layers: flags and environment, file, last start. Each can be
+/// read; whether they fit together is checked by [`Settings::resolve`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     values: BTreeMap<&'static str, Value>,
@@ -60,8 +41,9 @@ impl Settings {
         Ok(())
     }
 
-    /// Adds the values of a lower layer for what this one does not set. Settings of a group, such as certificate and
-    /// key, come from one layer: if this layer sets one of them, the lower one sets none.
+    /// Adds the values of a lower layer for what this one does not set. Settings of a group, such
+    /// as certificate and key, come from one layer: if this layer sets one of them, the lower one
+    /// sets none.
     #[must_use]
     pub fn or(mut self, lower: Self) -> Self {
         let group = |path: &str| definition::setting(path).group();
@@ -94,7 +76,7 @@ impl Settings {
     }
 
     /// Returns the address to listen on.
-    pub fn listen(&self) -> std::net::SocketAddr {
+    pub fn listen(&self) -> SocketAddr {
         self.read().server.listen
     }
 

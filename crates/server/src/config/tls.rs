@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, server};
+use super::invalid_setting::Problems;
 
 /// How connections are secured.
 ///
@@ -46,7 +46,7 @@ pub enum TlsMode {
 }
 
 impl Section {
-    pub(super) fn check(&self, server: &server::Section, problems: &mut Problems<'_>) -> TlsMode {
+    pub(super) fn check(&self, is_shielded: bool, problems: &mut Problems) -> TlsMode {
         let mode = match (&self.cert_file, &self.key_file, self.plaintext) {
             (None, None, false) => TlsMode::PrivateCa,
             (Some(cert), Some(key), false) => TlsMode::Files { cert: cert.clone(), key: key.clone() },
@@ -65,8 +65,7 @@ impl Section {
                 TlsMode::Plaintext
             }
         };
-        let is_local = server.listen.ip().is_loopback();
-        if mode == TlsMode::Plaintext && !is_local && server.trusted_proxies.is_empty() {
+        if mode == TlsMode::Plaintext && !is_shielded {
             let rule = "would send secrets unencrypted beyond this machine; listen on 127.0.0.1, use TLS, or name the \
                         proxy that terminates TLS in server.trusted_proxies";
             problems.add("tls.plaintext", rule);

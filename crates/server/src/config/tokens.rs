@@ -6,7 +6,7 @@ use gatekey_core::signing_key::MAX_TOKEN_LIFETIME;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Problems, server::Server};
+use super::{invalid_setting::Problems, server::Server};
 
 /// Access tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub struct Tokens {
 }
 
 impl Section {
-    pub(super) fn check(&mut self, server: &Server, problems: &mut Problems<'_>) -> Tokens {
+    pub(super) fn check(&mut self, server: &Server, problems: &mut Problems) -> Tokens {
         let audiences = self.audiences.get_or_insert_with(|| vec![server.issuer().to_owned()]);
         if audiences.iter().any(|audience| audience.is_empty() || audience.contains(char::is_whitespace)) {
             problems.add("tokens.audiences", "must not contain an empty audience or one with whitespace");

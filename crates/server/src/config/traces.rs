@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{InvalidSetting, Problems};
+use super::invalid_setting::{InvalidSetting, Problems};
 
 /// Path of traces below a collector's URL (OTLP specification, "OTLP/HTTP Request").
 const TRACES_PATH: &str = "/v1/traces";
@@ -18,7 +18,8 @@ const TRACES_PATH: &str = "/v1/traces";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Section {
-    /// Base URL of an OTLP collector, such as `http://localhost:4318`; traces go to `/v1/traces` below it.
+    /// Base URL of an OTLP collector, such as `http://localhost:4318`; traces go to `/v1/traces`
+    /// below it.
     #[schemars(extend(
         "x-flag" = "--otlp-endpoint",
         "x-variable" = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -80,7 +81,7 @@ impl From<InvalidConfig> for InvalidSetting {
 
 impl Section {
     /// Returns `None` if traces are disabled.
-    pub(super) fn check(&mut self, problems: &mut Problems<'_>) -> Option<Config> {
+    pub(super) fn check(&mut self, problems: &mut Problems) -> Option<Config> {
         let rule = "must be an http or https URL without user, password, query and fragment, such as \
                     http://localhost:4318";
         let endpoint = if let Some(url) = &self.full_endpoint {

@@ -1,0 +1,63 @@
+//! [`Config`]: the configuration of a server, checked.
+
+use std::net::SocketAddr;
+
+use gatekey_telemetry::traces::config as traces;
+use toml::{Table, Value};
+
+use super::{
+    InvalidSetting, Setting, Settings, invalid_setting::Problems, keys::Keys, limits::Limits, log::Log,
+    sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
+};
+
+/// The configuration of a server, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub server: Server,
+    pub tls: TlsMode,
+    pub tokens: Tokens,
+    pub keys: Keys,
+    pub limits: Limits,
+    pub log: Log,
+    /// `None` if traces are disabled.
+    pub traces: Option<traces::Config>,
+    pub(super) effective: Sections,
+}
+
+impl Config {
+    /// Returns the value of a setting, also if it is a default; `None` for an optional setting that
+    /// is not set.
+    pub fn value(&self, setting: &Setting) -> Option<Value> {
+        let effective = Table::try_from(&self.effective).expect("every setting has a form in TOML");
+        setting.of(&effective).cloned()
+    }
+}
+
+impl Settings {
+    /// Fills the defaults in and checks everything. `listening` is the address to listen on; after
+    /// binding port 0 it has the real port.
+    ///
+    /// # Errors
+    /// Every invalid setting.
+    pub fn resolve(&self, listening: SocketAddr) -> Result<Config, Vec<InvalidSetting>> {
+        let mut problems = Problems::default();
+        for (setting, value) in self.iter() {
+            if let Err(rule) = setting.check_bounds(value) {
+                problems.add(&setting.path, rule);
+            }
+        }
+        let mut sections = self.read();
+        sections.server.listen = listening;
+        let tls = sections.tls.check(sections.server.is_shielded(), &mut problems);
+        let server = sections.server.check(&tls, &mut problems);
+        let tokens = sections.tokens.check(&server, &mut problems);
+        let keys = sections.keys.check();
+        let traces = sections.traces.check(&mut problems);
+        let problems = problems.into_vec();
+        if !problems.is_empty() {
+            return Err(problems.into_iter().map(|problem| self.locate(problem)).collect());
+        }
+        let (limits, log) = (sections.limits, sections.log);
+        Ok(Config { server, tls, tokens, keys, limits, log, traces, effective: sections })
+    }
+}
