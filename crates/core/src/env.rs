@@ -1,4 +1,4 @@
-//! [`Env`]: time and randomness as arguments, so that every test can choose them.
+//! [`Env`]: time and randomness as arguments, so that tests can choose them.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// An instant: microseconds since 1970-01-01 UTC, which both stores keep without loss.
+/// An instant, in microseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -16,20 +16,17 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// Before every other instant.
     pub const MIN: Self = Self(i64::MIN);
-    /// 9999-12-31T23:59:59.999999Z, the last instant that protobuf's Timestamp can say.
+    /// 9999-12-31T23:59:59.999999Z, the last instant of protobuf's Timestamp.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// From seconds since 1970, at most [`Self::MAX`].
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// Microseconds since 1970.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
@@ -39,14 +36,14 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// The instant that much later, at most [`Self::MAX`].
+    /// The instant that is `duration` later, at most [`Self::MAX`].
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros)).min(Self::MAX)
     }
 
-    /// The instant that much earlier.
+    /// The instant that is `duration` earlier.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
@@ -60,43 +57,44 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Tells the time.
+/// How far ahead the clock may be before it is set right. Until this long after an instant, the
+/// instant may come again: a denial, for example, is kept this long after its token expired.
+pub const CLOCK_ERROR: Duration = Duration::from_hours(24);
+
 pub trait Clock: Send + Sync {
-    /// The present instant.
     fn now(&self) -> Timestamp;
 }
 
-/// Gives random bytes fit for secrets.
+/// A source of random bytes for secrets.
 pub trait Entropy: Send + Sync {
     /// Fills the whole slice.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The machine's clock.
+/// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(0).after(since_1970)
     }
 }
 
-/// The operating system's random source.
+/// The system's random source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for randomness")]
-        aws_lc_rs::rand::fill(bytes)
-            .expect("the operating system has random bytes, or no secret can be made");
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads system randomness")]
+        aws_lc_rs::rand::fill(bytes).expect("the operating system provides random bytes");
     }
 }
 
-/// Time and randomness, passed to whatever needs them. Cloning is cheap.
+/// Time and randomness, as an argument. Cloning is cheap.
 #[derive(Clone)]
 pub struct Env {
     clock: Arc<dyn Clock>,
@@ -104,22 +102,19 @@ pub struct Env {
 }
 
 impl Env {
-    /// With a clock and a random source of the caller's choice.
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         Self { clock, entropy }
     }
 
-    /// The machine's own.
+    /// The system's clock and randomness.
     pub fn system() -> Self {
         Self::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
     }
 
-    /// The present instant.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// So many random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.entropy.fill(&mut bytes);

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod operations;
 pub mod organization;
 pub mod panic;
+pub mod policy;
 pub mod root_key;
 pub mod signing_key;
 pub mod store;

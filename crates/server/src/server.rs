@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use gatekey_core::{
-    ApiKeys, Env, LastUsed, Operations, Organization, RootKey, Store, Tokens, token::TokenPolicy,
+    ApiKeys, Env, LastUsed, Operations, Organization, RootKey, Store, Tokens, token::TokenSettings,
 };
 use gatekey_telemetry::{Metrics, RequestLog, Telemetry, Traces};
 
@@ -39,7 +39,7 @@ impl App {
         let organization = Organization::new(&config.server.organization, config.server.public_host());
         let Memory { directory, key_ring } = memory;
         let last_used = Arc::new(LastUsed::new(store.clone()));
-        let policy = TokenPolicy {
+        let token_settings = TokenSettings {
             issuer: config.server.issuer().to_owned(),
             audiences: config.tokens.audiences.clone(),
             lifetime: config.tokens.lifetime,
@@ -47,7 +47,7 @@ impl App {
             failed_authentications_per_minute: config.limits.failed_authentications_per_minute,
         };
         let tokens = Tokens::new(
-            policy,
+            token_settings,
             directory.clone(),
             key_ring.clone(),
             last_used.clone(),

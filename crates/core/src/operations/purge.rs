@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Operations;
-use crate::{StoreError, api_key::REPLAY_WINDOW, token::CLOCK_ERROR};
+use crate::{StoreError, api_key::REPLAY_WINDOW, env::CLOCK_ERROR};
 
 /// How long expired secrets stay on record.
 const KEEP_EXPIRED_SECRETS: Duration = Duration::from_hours(720);

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     Caller, Env, Store, StoreError, Timestamp,
+    env::CLOCK_ERROR,
     ledger::{Action, LedgerKey, NewEntry},
-    token::CLOCK_ERROR,
 };
 
 /// One transaction rehashes at most this many secrets, so that other changes do not wait for more.

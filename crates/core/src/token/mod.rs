@@ -1,11 +1,20 @@
 //! Access tokens: authenticate a key, then issue, verify, introspect and revoke its tokens.
 
+mod authenticate;
 mod denied;
+mod error;
+mod issue;
+mod revoke;
+mod settings;
 mod throttle;
 mod use_cases;
+mod verify;
 
+pub use authenticate::AuthenticatedKey;
 pub use denied::{Denials, DeniedToken, Revocation, Revoked};
-pub use use_cases::{
-    AuthenticatedKey, CLOCK_ERROR, IssuedToken, MAX_DENIALS, SCOPE_ALL, TokenError, TokenPolicy,
-    TokenRefusal, Tokens, VerifiedToken,
-};
+pub use error::{TokenError, TokenRefusal};
+pub use issue::{IssuedToken, SCOPE_ALL};
+pub use revoke::MAX_DENIALS;
+pub use settings::TokenSettings;
+pub use use_cases::Tokens;
+pub use verify::VerifiedToken;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use gatekey_core::{Env, RootKey, Store, Timestamp, id::Hex, token::CLOCK_ERROR};
+use gatekey_core::{Env, RootKey, Store, Timestamp, env::CLOCK_ERROR, id::Hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,

@@ -1,0 +1,119 @@
+//! Issue a token (RFC 6749 section 4.4, RFC 9068).
+
+use std::fmt::{self, Write as _};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use gatekey_credentials::AccessTokenClaims;
+
+use super::{AuthenticatedKey, TokenError, Tokens};
+use crate::{SecretId, api_key::KeyFacts};
+
+/// The scope of a key with a role: everything that its role allows.
+pub const SCOPE_ALL: &str = "all";
+/// `iat` and `nbf` are this many seconds in the past, for verifiers whose clocks are behind.
+const BACKDATED: i64 = 5;
+
+/// A token that was just issued. `Debug` does not print the token.
+pub struct IssuedToken {
+    /// The JWT.
+    pub access_token: String,
+    /// Seconds until it expires.
+    pub expires_in: i64,
+    /// The granted scopes, separated by spaces.
+    pub scope: String,
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "IssuedToken({} s)", self.expires_in)
+    }
+}
+
+impl Tokens {
+    /// Issues a token to an authenticated key. An empty scope requests everything that the key may
+    /// have; without an audience the token is for the server's first one.
+    ///
+    /// # Errors
+    /// [`TokenError::UnauthorizedClient`] if the key may not use the grant,
+    /// [`TokenError::InvalidScope`], [`TokenError::InvalidTarget`].
+    pub fn issue(
+        &self,
+        key: &AuthenticatedKey,
+        scope: &str,
+        audiences: &[String],
+    ) -> Result<IssuedToken, TokenError> {
+        if !key.facts.client_credentials {
+            let reason = "this API key may not use the client_credentials grant";
+            return Err(TokenError::UnauthorizedClient(reason.to_owned()));
+        }
+        let scopes = grant_scopes(&key.facts, scope)?;
+        let aud = self.grant_audiences(audiences)?;
+        let now = self.env.now();
+        let ends = [Some(now.after(self.settings.lifetime)), key.facts.expires_at, key.secret.expires_at];
+        let exp = ends.into_iter().flatten().min().unwrap_or(now).as_seconds();
+        if exp <= now.as_seconds() {
+            // The key or the secret expires within this second, and a token counts whole ones.
+            return Err(TokenError::InvalidClient);
+        }
+        let scope = scopes.join(" ");
+        let (jti, key_id) = (self.token_id(key.secret.id), key.facts.key_id.to_string());
+        let claims = AccessTokenClaims {
+            iss: self.settings.issuer.as_str(),
+            sub: key.facts.client_id.as_str(),
+            client_id: key.facts.client_id.as_str(),
+            aud,
+            exp,
+            iat: now.as_seconds() - BACKDATED,
+            nbf: now.as_seconds() - BACKDATED,
+            jti: &jti,
+            scope: &scope,
+            scp: scopes,
+            org: &self.settings.organization,
+            epoch: key.facts.epoch,
+            key: &key_id,
+        };
+        let signing_key =
+            self.key_ring.signing_key().ok_or_else(|| TokenError::Internal("no signing key".into()))?;
+        let access_token = signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;
+        self.last_used.note(key.secret.id, now);
+        Ok(IssuedToken { access_token, expires_in: exp - now.as_seconds(), scope })
+    }
+
+    /// A `jti` that begins with the id of the secret that fetches the token, so that the token is
+    /// refused once that secret is.
+    fn token_id(&self, secret_id: SecretId) -> String {
+        let mut jti = String::with_capacity(64);
+        // Writing to a string does not fail.
+        let _ = write!(jti, "{secret_id}.");
+        BASE64URL.encode_string(self.env.random::<16>(), &mut jti);
+        jti
+    }
+
+    fn grant_audiences(&self, requested: &[String]) -> Result<Vec<&str>, TokenError> {
+        if requested.is_empty() {
+            return Ok(self.settings.audiences.first().map(String::as_str).into_iter().collect());
+        }
+        let mut granted: Vec<&str> = Vec::new();
+        for audience in requested {
+            let same = |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
+            let known = self.settings.audiences.iter().find(same).ok_or_else(|| {
+                TokenError::InvalidTarget(format!(
+                    "resource and audience must be one of: {}",
+                    self.settings.audiences.join(" ")
+                ))
+            })?;
+            if !granted.contains(&known.as_str()) {
+                granted.push(known);
+            }
+        }
+        Ok(granted)
+    }
+}
+
+fn grant_scopes(facts: &KeyFacts, requested: &str) -> Result<Vec<&'static str>, TokenError> {
+    if requested.split_ascii_whitespace().any(|scope| scope != SCOPE_ALL) {
+        return Err(TokenError::InvalidScope(format!("the only scope here is {SCOPE_ALL}")));
+    }
+    // RFC 6749 section 3.3 lets the server grant less than was requested, if it says so.
+    Ok(facts.role.iter().map(|_| SCOPE_ALL).collect())
+}

@@ -1,0 +1,99 @@
+//! Verify a token (RFC 9068 section 4), and introspect it (RFC 7662).
+
+use std::sync::Arc;
+
+use gatekey_credentials::{AccessTokenClaims, jwt::InvalidToken};
+
+use super::{TokenRefusal, Tokens};
+use crate::{
+    SecretId, Timestamp,
+    api_key::KeyFacts,
+    policy::{Action, Principal, Resource, decide},
+};
+
+/// A valid token, with its key in its present state.
+#[derive(Debug, Clone)]
+pub struct VerifiedToken {
+    pub claims: Arc<AccessTokenClaims>,
+    /// The key that fetched the token.
+    pub facts: Arc<KeyFacts>,
+}
+
+impl Tokens {
+    /// Verifies a token for the server's own endpoints: valid, and for this server.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`], by the first rule that the token breaks.
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        let verified = self.verify_for_any_audience(token)?;
+        let is_own = |audience: &String| {
+            *audience == self.settings.issuer || self.settings.audiences.first() == Some(audience)
+        };
+        if verified.claims.aud.iter().any(is_own) { Ok(verified) } else { Err(TokenRefusal::Audience) }
+    }
+
+    /// Verifies again, at the end of a long request, a token that was verified at its beginning.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`], by the first rule that the token now breaks.
+    pub fn verify_again(&self, token: &VerifiedToken) -> Result<VerifiedToken, TokenRefusal> {
+        self.verify_claims(Arc::clone(&token.claims), self.env.now())
+    }
+
+    /// A token, if it is valid and `caller` may introspect it (RFC 7662 section 2.2).
+    pub fn introspect(&self, caller: &KeyFacts, token: &str) -> Option<VerifiedToken> {
+        let verified = self.verify_for_any_audience(token).ok()?;
+        let resource = Resource::TokenOf(verified.facts.key_id);
+        let decision = decide(Principal::Key(caller), Action::IntrospectToken, resource);
+        decision.is_allowed().then_some(verified)
+    }
+
+    fn verify_for_any_audience(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        let now = self.env.now();
+        self.verify_claims(self.claims_of(token, now)?, now)
+    }
+
+    /// The claims of a token that this server signed.
+    pub(super) fn claims_of(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<AccessTokenClaims>, TokenRefusal> {
+        let claims = self.key_ring.verify(token, now)?;
+        if claims.iss == self.settings.issuer { Ok(claims) } else { Err(TokenRefusal::Issuer) }
+    }
+
+    /// The key that fetched a token, if it still exists in the same epoch.
+    pub(super) fn key_of(&self, claims: &AccessTokenClaims) -> Result<Arc<KeyFacts>, TokenRefusal> {
+        self.directory
+            .find(&claims.client_id)
+            .filter(|facts| claims.key.parse() == Ok(facts.key_id) && facts.epoch == claims.epoch)
+            .ok_or(TokenRefusal::Key)
+    }
+
+    /// Checks everything that can change after a token was signed.
+    pub(super) fn verify_claims(
+        &self,
+        claims: Arc<AccessTokenClaims>,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenRefusal> {
+        if claims.nbf > now.as_seconds() {
+            return Err(InvalidToken::NotYetValid.into());
+        }
+        if claims.exp <= now.as_seconds() {
+            return Err(InvalidToken::Expired.into());
+        }
+        let facts = self.key_of(&claims)?;
+        if !facts.is_usable_at(now) {
+            return Err(TokenRefusal::Key);
+        }
+        let secret_id = claims.jti.split('.').next().and_then(|id| id.parse::<SecretId>().ok());
+        if secret_id.and_then(|id| facts.valid_secret(id, now)).is_none() {
+            return Err(TokenRefusal::Secret);
+        }
+        if self.directory.is_denied(facts.key_id, &claims.jti) {
+            return Err(TokenRefusal::Revoked);
+        }
+        Ok(VerifiedToken { claims, facts })
+    }
+}
