@@ -297,8 +297,8 @@ async fn no_misplaced_credential_is_stored_or_logged() {
         futures::future::join_all(credentials.map(|credential| send_everywhere(&http, path, credential)))
             .await;
     }
-    // Again by a known caller, whose refusals have ledger entries: in the request id, the request and
-    // the user agent.
+    // Again by a known caller, whose refusals have ledger entries: in the request id, the request
+    // and the user agent.
     for (bearer, own) in [(&token, false), (&admin_token, true)] {
         for path in paths.iter().filter(|path| path.contains("Service/") && !path.ends_with("/Create")) {
             for credential in credentials {
@@ -334,8 +334,8 @@ async fn no_misplaced_credential_is_stored_or_logged() {
     assert!(batches.len() > 1, "few spans were sent");
     let sent = batches.iter().map(|batch| String::from_utf8_lossy(&batch.body)).collect();
     resting.push(("what the collector was sent".to_owned(), sent));
-    // The signature of a token, without which the rest is not a credential; the secret of an encoded
-    // key.
+    // The signature of a token, without which the rest is not a credential; the secret of an
+    // encoded key.
     let signature = token.rsplit_once('.').unwrap().1;
     for credential in [&key.client_secret, &admin.client_secret, signature] {
         for spelling in encodings(credential) {

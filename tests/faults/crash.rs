@@ -1,10 +1,10 @@
 //! `kill -9` under load: every acknowledged change survives, and no other change is applied
 //! partially.
 //!
-//! Each worker changes its own keys over HTTP, one change at a time, and remembers which changes were
-//! acknowledged. At a random moment, the server is killed; some of its successors are killed, too,
-//! while they start. For each change without a response, the ledger then shows whether it was applied,
-//! and everything that the server returns must agree with that.
+//! Each worker changes its own keys over HTTP, one change at a time, and remembers which changes
+//! were acknowledged. At a random moment, the server is killed; some of its successors are killed,
+//! too, while they start. For each change without a response, the ledger then shows whether it was
+//! applied, and everything that the server returns must agree with that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

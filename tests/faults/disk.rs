@@ -52,7 +52,8 @@ impl Faulty {
         Self::with("data/", &[]).await
     }
 
-    /// Starts a server for which files can fail whose path in the directory starts with `beginning`.
+    /// Starts a server for which files can fail whose path in the directory starts with
+    /// `beginning`.
     pub(crate) async fn with(beginning: &str, flags: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), beginning, flags).await
     }
@@ -204,8 +205,8 @@ async fn tokens_are_served_from_a_read_only_disk() {
 
 #[tokio::test]
 async fn a_refused_change_takes_effect_once_visible() {
-    // A commit whose sync fails is complete in the write-ahead log, although it was refused. Once every
-    // connection has seen the disk failure, the next one reads the log again, and applies it.
+    // A commit whose sync fails is complete in the write-ahead log, although it was refused. Once
+    // every connection has seen the disk failure, the next one reads the log again, and applies it.
     let faulty = Faulty::start().await;
     let server = &faulty.server;
     let key = server.create_key("ci").await;

@@ -46,8 +46,8 @@ async fn connections_beyond_the_limit_wait() {
         assert_eq!(response.status, 200, "{}", response.text());
     };
     create("before").await;
-    // The server accepts 36; the kernel's backlog must have room for the others, or connecting would
-    // block.
+    // The server accepts 36; the kernel's backlog must have room for the others, or connecting
+    // would block.
     let mut waiting = Vec::new();
     for _ in 0..100 {
         waiting.push(TcpStream::connect(connection::address(&server)).await.unwrap());
@@ -65,7 +65,8 @@ async fn connections_beyond_the_limit_wait() {
     drop(waiting);
     eventually("room is logged", async || {
         assert_eq!(server.http().token(&admin, &[]).await.status, 200);
-        // Logged more than once if waiting connections are accepted faster than closed ones are noticed.
+        // Logged more than once if waiting connections are accepted faster than closed ones are
+        // noticed.
         times_logged(&server, "accepting new connections again") >= 1
     })
     .await;

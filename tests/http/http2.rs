@@ -151,8 +151,8 @@ async fn a_continuation_flood_ends_the_connection() {
     assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
 }
 
-/// CVE-2019-9512 (pings), CVE-2019-9515 (settings), CVE-2019-9518 (empty frames): each frame causes a
-/// response or some work, and the client reads nothing.
+/// CVE-2019-9512 (pings), CVE-2019-9515 (settings), CVE-2019-9518 (empty frames): each frame causes
+/// a response or some work, and the client reads nothing.
 #[tokio::test]
 async fn a_flood_of_frames_takes_no_memory() {
     let server = Server::start().await;
@@ -213,8 +213,8 @@ async fn http2_refuses_headers_of_http1() {
     }
 }
 
-/// As above, in HTTP/2: everything except a body has the same ten seconds. Otherwise, a header block
-/// would wait 80 seconds, until a ping goes unanswered, and a preface forever.
+/// As above, in HTTP/2: everything except a body has the same ten seconds. Otherwise, a header
+/// block would wait 80 seconds, until a ping goes unanswered, and a preface forever.
 #[tokio::test]
 async fn an_unfinished_http2_frame_times_out() {
     let server = Server::start().await;

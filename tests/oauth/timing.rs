@@ -2,10 +2,10 @@
 //! a disabled key and an expired secret: in process, where differences are much clearer than to any
 //! attacker, and over HTTP, to print what an attacker could see.
 //!
-//! Welch's t over 100,000 interleaved calls of each in random order, as in "dude, is my code constant
-//! time?" (<https://eprint.iacr.org/2016/1123>): below 4.5, the two are indistinguishable. Without
-//! the slowest tenth, which interrupts cause, t detects a difference of one nanosecond; there, the
-//! means may differ by 1 %.
+//! Welch's t over 100,000 interleaved calls of each in random order, as in "dude, is my code
+//! constant time?" (<https://eprint.iacr.org/2016/1123>): below 4.5, the two are indistinguishable.
+//! Without the slowest tenth, which interrupts cause, t detects a difference of one nanosecond;
+//! there, the means may differ by 1 %.
 //!
 //! ```text
 //! cargo test -p gatekey-tests timing -- --ignored --nocapture --test-threads 1

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, process::Command};
 
 use serde_json::Value;
 
-/// Each crate of the workspace, and the others that it may depend on. A row names only crates of the
-/// rows above it, so the table cannot allow a circle.
+/// Each crate of the workspace, and the others that it may depend on. A row names only crates of
+/// the rows above it, so the table cannot allow a circle.
 ///
 /// Not in the table by intent: `gatekey-core` to anything above it, `gatekey-server` to
 /// `gatekey-store`, and `gatekey-telemetry` to what serves routes.

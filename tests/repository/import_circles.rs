@@ -1,8 +1,8 @@
 //! The files of a crate import one another without circles.
 //!
-//! Read from the source text: `use` declarations, and paths that begin with `crate::` or `super::`. A
-//! re-export counts as the file that defines the item. Not read: unit tests, and calls of methods,
-//! which need no import.
+//! Read from the source text: `use` declarations, and paths that begin with `crate::` or `super::`.
+//! A re-export counts as the file that defines the item. Not read: unit tests, and calls of
+//! methods, which need no import.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -222,6 +222,6 @@ fn imports_are_read_from_the_source() {
                 fn f() { super::g::h() } // crate::comment\n#[cfg(test)]\nmod tests {\n    use crate::i;\n}\n";
     let source = Source::parse("x.rs".to_owned(), text);
     let mentions: Vec<_> = source.mentions.iter().map(|path| path.join("::")).collect();
-    assert_eq!(mentions, ["crate", "crate::a", "crate::a::B", "crate::d", "super::g::h"]);
+    assert_eq!(mentions, ["crate::a", "crate::a::B", "crate::d", "super::g::h"]);
     assert_eq!(source.exports["F"].join("::"), "self::e::F");
 }

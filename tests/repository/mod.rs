@@ -1,4 +1,5 @@
-//! The repository itself: the direction of its dependencies, and what its documents claim about the tests.
+//! The repository itself: the direction of its dependencies, and what its documents claim about the
+//! tests.
 
 mod crate_graph;
 mod import_circles;

@@ -1,5 +1,5 @@
-//! `docs/security.md` names the tests for each attack: each attack must have one, and each test must
-//! exist.
+//! `docs/security.md` names the tests for each attack: each attack must have one, and each test
+//! must exist.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -310,8 +310,8 @@ async fn an_invalid_timestamp_or_duration_is_refused() {
         let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "grace": text })).await;
         refused(&outcome, "invalid_argument", &[]);
     }
-    // Values that only binary messages can contain: seconds beyond the year 9999, nanoseconds beyond
-    // a second.
+    // Values that only binary messages can contain: seconds beyond the year 9999, nanoseconds
+    // beyond a second.
     for instant in [
         &b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f"[..],
         b"\x08\x80\xb2\xde\xb6\x01\x10\x80\x94\xeb\xdc\x03",
@@ -373,8 +373,8 @@ async fn an_invalid_message_is_refused() {
         refused(&outcome, "invalid_argument", &[]);
     }
     for body in [
-        // A length beyond the end, a length of 2^63, a tag of field 0, invalid UTF-8, a number in place
-        // of text.
+        // A length beyond the end, a length of 2^63, a tag of field 0, invalid UTF-8, a number in
+        // place of text.
         &b"\x12\x7fa"[..],
         b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x00\x00",

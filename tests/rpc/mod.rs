@@ -1,7 +1,8 @@
 //! The RPC services.
 //!
 //! # Layout
-//! - [`cases`]: a table of cases, run over each protocol in [`protocols`]; [`json`] compares responses.
+//! - [`cases`]: a table of cases, run over each protocol in [`protocols`]; [`json`] compares
+//!   responses.
 //! - [`apps_service`]: the service that public clients call.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, with everything that the public API lacks.
 //! - [`access`]: which callers may call which methods. [`lost_access`]: callers that lose access

@@ -5,7 +5,8 @@
 //! # Layout
 //! - [`binary`]: the binary under test, and commands that run it.
 //! - [`process`]: a running server. [`server`]: the same with an admin key and an HTTP client.
-//! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes over TLS.
+//! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
+//!   over TLS.
 //! - [`collector`]: receives traces. [`random`]: random numbers from a seed that can be set.
 
 mod binary;
