@@ -1,4 +1,4 @@
-"""What every suite here needs: an environment in which nothing of the user's own set-up takes part."""
+"""Isolates every suite from the user's own environment and files."""
 
 import os
 import shutil
@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from support.gatekey import PATIENCE_SECONDS, Server, serve
+from support.gatekey import TIMEOUT_SECONDS, Server, serve
 
-# All that the tests take over from outside. The clients read much else from the environment: endpoints, keys,
-# trust, proxies, where configuration lies.
+# The variables that tests inherit. The clients read many others: endpoints, keys, certificates,
+# proxies, paths of configuration.
 KEPT = ("PATH", "LANG", "TERM", "TMPDIR", "GATEKEY_BIN")
 
 home = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Here and not in a fixture: the test modules import the clients, which read some of it while imported.
+    # Not in a fixture: the clients read some variables when a test module imports them.
     directory = Path(tempfile.mkdtemp(prefix="gatekey-tests-"))
     config.stash[home] = directory
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -27,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(
         kept,
         HOME=str(directory),
-        # The clients report errors to their makers unless told not to.
+        # By default, the clients report errors to their vendor.
         DO_NOT_TRACK="1",
-        # They keep tokens in the desktop's keyring, where another key's might already lie.
+        # They keep tokens in the desktop's keyring, which may contain another key's.
         PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring",
     )
 
@@ -40,7 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test runs in an empty directory: the clients look for a config.yaml in the one they run in."""
+    """Runs each test in an empty directory: the clients read config.yaml in the working directory."""
     directory = tmp_path / "work"
     directory.mkdir()
     monkeypatch.chdir(directory)
@@ -49,13 +49,13 @@ def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def patience() -> Iterator[None]:
-    """A call that never returns fails its test, instead of keeping all others waiting."""
+    """Fails a test that hangs, so that the others can run."""
 
     def give_up(_signal: int, _frame: object) -> None:
-        raise TimeoutError(f"the test did not end within {2 * PATIENCE_SECONDS} s")
+        raise TimeoutError(f"the test did not end within {2 * TIMEOUT_SECONDS} s")
 
     previous = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(2 * PATIENCE_SECONDS)
+    signal.alarm(2 * TIMEOUT_SECONDS)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, previous)
@@ -63,6 +63,6 @@ def patience() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on the one port that the public clients' keys can name, which is none: 443."""
+    """A server on port 443, the only one that works with the public clients' keys."""
     with serve(tmp_path_factory.mktemp("server") / "data", listen="127.0.0.1:443") as running:
         yield running

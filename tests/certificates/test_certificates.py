@@ -1,4 +1,4 @@
-"""The private CA's certificates before the strictest readers there are: Python and OpenSSL in strict mode."""
+"""The private CA's certificates, verified by Python and OpenSSL in strict mode."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ HOSTS = ("127.0.0.1", "localhost")
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on a port of its own."""
+    """A server on its own port."""
     with serve(tmp_path_factory.mktemp("server") / "data", listen="127.0.0.1:0") as server:
         yield server
 
@@ -27,7 +27,10 @@ def port_of(server: Server) -> int:
 
 
 def tool(name: str) -> str:
-    """A tool that not everybody has. It may be on the path and still not run, as version managers have it."""
+    """The path of a tool; skips the test without it.
+
+    A version manager's shim can be on the path and still not run.
+    """
     found = shutil.which(name)
     if found is None or attempt(found, "version" if name == "openssl" else "--version").returncode != 0:
         pytest.skip(f"there is no {name} here")
@@ -47,8 +50,8 @@ def test_python_accepts_the_server_in_strict_mode(elsewhere: Server, file: str, 
         assert secured.getpeercert()
 
 
-def test_the_default_of_python_3_13_accepts_the_server(elsewhere: Server) -> None:
-    # The first version in which strict is what everybody gets.
+def test_python_3_13_accepts_the_server_by_default(elsewhere: Server) -> None:
+    # The first version in which strict verification is the default.
     python = sys.executable if sys.version_info >= (3, 13) else tool("python3.13")
     url = f"{elsewhere.url}/.well-known/oauth-authorization-server"
     script = "import sys, ssl, urllib.request as r; c = ssl.create_default_context(cafile=sys.argv[1]); "

@@ -1,4 +1,4 @@
-"""One server for the whole suite, and the public clients logged in to it as an admin."""
+"""One server for the whole suite, and the public clients, logged in as an admin."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from support.public_clients import VERSION, Calls, log_in
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Left out, not skipped: nothing is missing where a rule is about the other generation.
+    # Deselected, not skipped: a test for the other generation is not missing here.
     def is_for_us(item: pytest.Item) -> bool:
         return all(marker.args == (VERSION,) for marker in item.iter_markers("generation"))
 
@@ -38,7 +38,7 @@ def admin_key(trusted_server: Server) -> Credentials:
 
 @pytest.fixture
 def admin(admin_key: Credentials) -> Credentials:
-    """The admin's key, in use when the test begins."""
+    """The admin's key, which the client uses when the test begins."""
     log_in(admin_key.encoded_credentials)
     return admin_key
 

@@ -10,14 +10,14 @@ from support.public_clients import Calls, log_in, refused
 NO_SUCH_KEY = "no-such-key"
 
 
-def test_a_created_key_holds_all_that_a_client_needs(calls: Calls, name: str) -> None:
+def test_a_created_key_contains_everything_clients_need(calls: Calls, name: str) -> None:
     key = calls.create(name)
 
     assert key.client_id == key.client_name == name
     assert decoded(key.encoded_credentials) == ("127.0.0.1", name, key.client_secret, "None")
 
 
-def test_the_client_id_derives_from_the_name(calls: Calls, name: str) -> None:
+def test_the_client_id_is_derived_from_the_name(calls: Calls, name: str) -> None:
     key = calls.create(f"Nightly build, {name}")
 
     assert key.client_id == f"nightly-build-{name}"
@@ -40,32 +40,32 @@ def test_a_key_created_without_default_policies_has_no_role(
     assert trusted_server.role(admin, name) is None
 
 
-def test_redirect_uris_are_kept(calls: Calls, name: str) -> None:
+def test_redirect_uris_are_stored(calls: Calls, name: str) -> None:
     uris = ["https://ci.example.com/callback", "http://localhost:9000/callback"]
     calls.create(name, redirect_uris=uris)
 
     assert list(calls.get(name).pb2.redirect_uris) == uris
 
 
-def test_a_redirect_uri_in_the_clear_is_refused(calls: Calls, name: str) -> None:
+def test_an_http_redirect_uri_is_refused(calls: Calls, name: str) -> None:
     with refused("INVALID_ARGUMENT", saying="redirect_uris"):
         calls.create(name, redirect_uris=["http://ci.example.com/callback"])
 
 
-def test_get_gives_what_was_created(calls: Calls, name: str) -> None:
+def test_get_returns_the_created_key(calls: Calls, name: str) -> None:
     created = calls.create(name).pb2
     created.client_secret = ""
 
     assert calls.get(name).pb2 == created
 
 
-def test_listall_has_the_created_key(calls: Calls, name: str) -> None:
+def test_listall_contains_the_created_key(calls: Calls, name: str) -> None:
     calls.create(name)
 
     assert name in [key.client_id for key in calls.listall(limit=1000)]
 
 
-def test_listall_gives_no_more_keys_than_its_limit(calls: Calls, name: str) -> None:
+def test_listall_respects_its_limit(calls: Calls, name: str) -> None:
     for number in range(3):
         calls.create(f"{name}-{number}")
 
@@ -82,7 +82,7 @@ def test_a_deleted_key_is_gone(calls: Calls, name: str) -> None:
 
 
 @pytest.mark.generation("0.19.1")
-def test_update_changes_what_is_named_and_keeps_the_rest(calls: Calls, name: str) -> None:
+def test_update_changes_only_the_given_fields(calls: Calls, name: str) -> None:
     before = calls.create(name, redirect_uris=["https://ci.example.com/callback"]).pb2
     updated = calls.update(name, client_name="Nightly build").pb2
 
@@ -101,7 +101,7 @@ def test_update_replaces_redirect_uris(calls: Calls, name: str) -> None:
 
 
 @pytest.mark.generation("0.19.1")
-def test_update_leaves_the_secret_valid(calls: Calls, name: str) -> None:
+def test_update_keeps_the_secret_valid(calls: Calls, name: str) -> None:
     key = calls.create(name)
     calls.update(name, client_name="Nightly build")
 
@@ -117,8 +117,8 @@ def test_update_of_a_missing_key_is_not_found(calls: Calls) -> None:
 
 @pytest.mark.generation("0.1.1")
 def test_update_fails_inside_the_client(calls: Calls, name: str) -> None:
-    # This generation copies a field that its own message does not have, before it sends the update. No server
-    # can mend that; what is shown here is that it harms nothing.
+    # Before it sends the update, this generation copies a field that its own message does not have.
+    # No server can fix that; the test shows that it does no harm.
     calls.create(name)
 
     with pytest.raises(AttributeError, match="consent_method"):
@@ -126,7 +126,7 @@ def test_update_fails_inside_the_client(calls: Calls, name: str) -> None:
     assert calls.get(name).client_name == name
 
 
-def test_a_name_that_is_taken_already_exists(calls: Calls, name: str) -> None:
+def test_a_name_in_use_already_exists(calls: Calls, name: str) -> None:
     calls.create(name)
 
     with refused("ALREADY_EXISTS", saying=name):
@@ -143,13 +143,13 @@ def test_delete_of_a_missing_key_is_not_found(calls: Calls) -> None:
         calls.delete(NO_SUCH_KEY)
 
 
-def test_a_name_without_ascii_letters_or_digits_is_refused_with_a_hint(calls: Calls) -> None:
-    # The client turns all that is not ASCII into "-", so every such name would be one and the same key.
+def test_a_name_without_ascii_letters_is_refused(calls: Calls) -> None:
+    # The client replaces everything but ASCII with "-", so all these names would be one key.
     with refused("INVALID_ARGUMENT", saying="letter or digit"):
         calls.create("\u591c\u9593\u30d3\u30eb\u30c9")
 
 
-def test_get_and_listall_never_carry_a_secret(calls: Calls, name: str) -> None:
+def test_get_and_listall_contain_no_secret(calls: Calls, name: str) -> None:
     secret = calls.create(name).client_secret
     assert secret
 
@@ -159,7 +159,7 @@ def test_get_and_listall_never_carry_a_secret(calls: Calls, name: str) -> None:
     assert secret not in str([got, *listed])
 
 
-def test_to_dict_gives_the_key_in_json_names(calls: Calls, name: str) -> None:
+def test_to_dict_uses_json_names(calls: Calls, name: str) -> None:
     calls.create(name)
     values = calls.get(name).to_dict()
 
@@ -174,7 +174,7 @@ def test_to_dict_gives_the_key_in_json_names(calls: Calls, name: str) -> None:
     }
 
 
-def test_to_json_says_the_same_as_to_dict(calls: Calls, name: str) -> None:
+def test_to_json_equals_to_dict(calls: Calls, name: str) -> None:
     calls.create(name)
     key = calls.get(name)
 

@@ -9,10 +9,10 @@ import pytest
 from support.gatekey import Credentials, Server, attempt, decoded, run
 from support.public_clients import FLYTE, VERSION
 
-# Escape sequences of a terminal, which the command line prints into pipes as well.
+# Escape sequences of a terminal, which the command line prints even into a pipe.
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-# The first generation draws 120 columns whatever it is told, the other as many as the terminal has.
+# The first generation always draws 120 columns, the other as many as the terminal has.
 WIDE = {} if VERSION == "0.1.1" else {"COLUMNS": "500"}
 
 
@@ -26,7 +26,7 @@ class CommandLine:
         return ESCAPES.sub("", run(*self._command, *arguments, env=WIDE))
 
     def fails(self, *arguments: str) -> str:
-        """Runs a command that must fail; gives what it printed."""
+        """Runs a command that must fail, and returns its output."""
         done = attempt(*self._command, *arguments, env=WIDE)
         assert done.returncode == 1, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return ESCAPES.sub("", done.stdout + done.stderr)
@@ -50,7 +50,7 @@ def flyte(trusted_server: Server, admin_key: Credentials, tmp_path: Path) -> Com
 
 
 def key_in(printed: str) -> str:
-    """The key in what `flyte create api-key` printed, if it is whole and on one line."""
+    """The key that `flyte create api-key` printed, complete and on one line."""
     found = re.search(r'\bFLYTE_API_KEY="([A-Za-z0-9+/]+=*)"', printed)
     assert found, printed
     return found[1]
@@ -58,12 +58,12 @@ def key_in(printed: str) -> str:
 
 @pytest.fixture
 def key(trusted_server: Server, admin_key: Credentials, name: str) -> Credentials:
-    """A key that is there already."""
+    """An existing key."""
     return trusted_server.create(admin_key, name)
 
 
 def test_create_prints_a_key_on_one_line(flyte: CommandLine, name: str) -> None:
-    # It is printed within a frame: were the secret much longer, nobody could copy the key.
+    # The output has a frame; a much longer secret would not fit into one line.
     endpoint, client_id, _, _ = decoded(key_in(flyte("create", "api-key", "--name", name)))
 
     assert (endpoint, client_id) == ("127.0.0.1", name)
@@ -75,7 +75,7 @@ def test_a_printed_key_is_used_from_the_environment(flyte: CommandLine, name: st
     assert name in run(FLYTE, "get", "api-key", name, env={"FLYTE_API_KEY": key})
 
 
-def test_whoami_knows_a_key(trusted_server: Server, key: Credentials) -> None:
+def test_whoami_prints_the_key(trusted_server: Server, key: Credentials) -> None:
     env = {"FLYTE_API_KEY": key.encoded_credentials}
 
     assert key.client_id in run(FLYTE, "whoami", env=env)
@@ -89,7 +89,7 @@ def test_get_lists_the_keys(flyte: CommandLine, admin_key: Credentials, key: Cre
 
 
 def test_get_shows_one_key_without_its_secret(flyte: CommandLine, key: Credentials) -> None:
-    # Printed as Python writes it, though it is called JSON.
+    # Python syntax, although the client calls it JSON.
     (shown,) = ast.literal_eval(flyte("get", "api-key", key.client_id))
 
     assert shown["clientId"] == key.client_id
@@ -109,13 +109,13 @@ def test_a_deleted_key_fails(flyte: CommandLine, key: Credentials) -> None:
     assert "invalid_client" in done.stdout + done.stderr
 
 
-def test_create_of_a_name_that_is_taken_fails_and_says_so(flyte: CommandLine, key: Credentials) -> None:
+def test_create_of_a_name_in_use_fails(flyte: CommandLine, key: Credentials) -> None:
     assert "exists" in flyte.fails("create", "api-key", "--name", key.client_id)
 
 
-def test_get_of_a_missing_key_fails_and_says_so(flyte: CommandLine) -> None:
+def test_get_of_a_missing_key_fails(flyte: CommandLine) -> None:
     assert "no-such-key" in flyte.fails("get", "api-key", "no-such-key")
 
 
-def test_delete_of_a_missing_key_fails_and_says_so(flyte: CommandLine) -> None:
+def test_delete_of_a_missing_key_fails(flyte: CommandLine) -> None:
     assert "no-such-key" in flyte.fails("delete", "api-key", "no-such-key", "--yes")

@@ -1,4 +1,4 @@
-"""What a key is good for: logging in with it, and when it is good no more."""
+"""Logging in with a key, and when it is refused."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from support.gatekey import Credentials, Server
 from support.public_clients import Calls, log_in, login_refused, refused
 
 
-def test_a_created_key_logs_in_and_may_look_at_itself(calls: Calls, name: str) -> None:
+def test_a_created_key_can_get_itself(calls: Calls, name: str) -> None:
     log_in(calls.create(name).encoded_credentials)
 
     assert calls.get(name).client_id == name
 
 
-def test_the_server_knows_a_key_by_its_client_id(calls: Calls, name: str) -> None:
+def test_the_subject_is_the_client_id(calls: Calls, name: str) -> None:
     log_in(calls.create(name).encoded_credentials)
 
     assert User.get().subject() == name
@@ -30,14 +30,14 @@ def test_a_key_is_read_from_the_environment(calls: Calls, name: str, monkeypatch
     assert User.get().subject() == name
 
 
-def test_a_key_that_is_not_admin_may_not_create_keys(calls: Calls, name: str) -> None:
+def test_only_an_admin_can_create_keys(calls: Calls, name: str) -> None:
     log_in(calls.create(name).encoded_credentials)
 
     with refused("PERMISSION_DENIED"):
         calls.create(f"{name}-other")
 
 
-def test_a_key_that_is_not_admin_may_not_delete_another(calls: Calls, admin: Credentials, name: str) -> None:
+def test_only_an_admin_can_delete_another_key(calls: Calls, admin: Credentials, name: str) -> None:
     log_in(calls.create(name).encoded_credentials)
 
     with refused("PERMISSION_DENIED"):
@@ -53,21 +53,19 @@ def test_a_deleted_key_gets_no_token(calls: Calls, name: str) -> None:
         calls.get(name)
 
 
-def test_a_token_held_dies_with_its_key(
+def test_a_token_is_revoked_with_its_key(
     calls: Calls, trusted_server: Server, admin: Credentials, name: str
 ) -> None:
     log_in(calls.create(name).encoded_credentials)
     assert User.get().subject() == name
 
-    # By another client: this one is to keep its login and the token in it.
+    # By another client: this one must keep its login and its token.
     trusted_server.command(admin, "key", "delete", name)
     with login_refused():
         calls.get(name)
 
 
-def test_a_key_made_again_under_the_same_name_does_not_revive_the_old_one(
-    calls: Calls, admin: Credentials, name: str
-) -> None:
+def test_a_recreated_key_does_not_restore_the_old(calls: Calls, admin: Credentials, name: str) -> None:
     old = calls.create(name)
     calls.delete(name)
     new = calls.create(name)
@@ -79,7 +77,7 @@ def test_a_key_made_again_under_the_same_name_does_not_revive_the_old_one(
     assert calls.get(name).client_id == name
 
 
-def test_a_disabled_key_is_refused_until_it_is_enabled(
+def test_a_disabled_key_is_refused_until_enabled(
     calls: Calls, trusted_server: Server, admin: Credentials, name: str
 ) -> None:
     log_in(calls.create(name).encoded_credentials)
@@ -91,7 +89,7 @@ def test_a_disabled_key_is_refused_until_it_is_enabled(
     assert calls.get(name).client_id == name
 
 
-def test_a_rotated_secret_stays_valid_for_the_grace(
+def test_a_rotated_secret_is_valid_during_the_grace(
     calls: Calls, trusted_server: Server, admin: Credentials, name: str
 ) -> None:
     old = calls.create(name)
@@ -103,7 +101,7 @@ def test_a_rotated_secret_stays_valid_for_the_grace(
         assert calls.get(name).client_id == name
 
 
-def test_a_secret_rotated_without_grace_is_refused_at_once(
+def test_a_secret_rotated_without_grace_is_refused(
     calls: Calls, trusted_server: Server, admin: Credentials, name: str
 ) -> None:
     old = calls.create(name)
@@ -116,8 +114,8 @@ def test_a_secret_rotated_without_grace_is_refused_at_once(
     assert calls.get(name).client_id == name
 
 
-def test_eight_calls_at_once_each_make_their_key(admin: Credentials, name: str) -> None:
-    # They all arrive without a token, are refused, and wait for the same login.
+def test_concurrent_creates_each_create_their_key(admin: Credentials, name: str) -> None:
+    # All calls start without a token, are refused, and wait for the same login.
     async def create_at_once() -> list[ApiKey]:
         return await asyncio.gather(*(ApiKey.create.aio(name=f"{name}-{number}") for number in range(8)))
 

@@ -11,7 +11,7 @@ from support.public_clients import FLYTE
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Server]:
-    """A server on a port of its own."""
+    """A server on its own port."""
     with serve(tmp_path / "data", listen="127.0.0.1:0") as server:
         yield server
 

@@ -1,7 +1,8 @@
-"""One script for every implementation of the documented class: what it prints is compared.
+"""One script for every implementation of the documented class, whose outputs are compared.
 
-Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY naming the server and an admin key. Prints JSON: for
-each step what came of it, with secrets and dates replaced by their shape. Its keys all begin with PREFIX.
+Usage: script.py plain|aio PREFIX, with FLYTE_API_KEY for the server and an admin. Prints JSON: the
+result of each step, with secrets and dates replaced by their shape. All of its keys start with
+PREFIX.
 """
 
 import asyncio
@@ -48,14 +49,14 @@ def listed(**options: Any) -> list[Any]:
 
 
 def shape(text: str) -> str:
-    """A text without what differs between two runs."""
+    """A text without values that differ between two runs."""
     text = text.replace(PREFIX, "PREFIX")
     text = re.sub(r"gk_[0-9A-Za-z]{37}", "SECRET", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "DATE", text)
 
 
 def shown(key: Any) -> dict[str, Any]:
-    """All that a caller can see of a key."""
+    """Everything that a caller can see of a key."""
     encoded = key.encoded_credentials
     return {
         "client_id": shape(key.client_id),
@@ -82,7 +83,7 @@ def shown(key: Any) -> dict[str, Any]:
 
 
 def code(error: Exception) -> str:
-    """The name of a refused call's status, as each generation has it."""
+    """The name of a refused call's status, in each generation."""
     found: Any = getattr(error, "code", None)
     found = found() if callable(found) else found
     return str(getattr(found, "name", found) or type(error).__name__).lower()

@@ -1,6 +1,6 @@
-"""The same script on the public clients and on ours: the same results and the same state.
+"""The same script on the public clients and on gatekey: the same results and the same state.
 
-But for what ours mends.
+Except for the public clients' faults that gatekey fixes.
 """
 
 import json
@@ -18,10 +18,10 @@ from support.gatekey import REPOSITORY, Credentials, Server, run, serve
 SCRIPT = Path(__file__).parent / "script.py"
 VENVS = REPOSITORY / ".venvs"
 
-# The interpreter with each implementation; ours is the one that runs the tests.
+# The interpreter of each public client; gatekey's is the one that runs the tests.
 ORIGINALS = {version: VENVS / version / "bin" / "python" for version in ("0.1.1", "0.19.1")}
 
-# What 0.1.1 cannot do at all: after its own Get it fails inside itself (see tests/clients).
+# Steps that always fail in 0.1.1: after its Get, it fails inside itself (see tests/clients).
 BROKEN_IN_0_1_1 = {
     "update the name",
     "update the redirect URIs",
@@ -35,7 +35,7 @@ Outcomes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """What came of the script, and what it left behind."""
+    """The results of the script, and the state of the server after it."""
 
     outcomes: Outcomes
     state: list[dict[str, Any]]
@@ -43,7 +43,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on the one port that the public clients' keys can name, which is none: 443."""
+    """A server on port 443, the only one that works with the public clients' keys."""
     with serve(tmp_path_factory.mktemp("server") / "data", listen="127.0.0.1:443") as running:
         yield running
 
@@ -64,7 +64,7 @@ def run_script(python: str | Path, form: str, server: Server, admin: Credentials
 
 
 def comparable(key: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """A key of the server's without what differs between two runs."""
+    """A key on the server, without values that differ between two runs."""
     text = json.dumps(key).replace(prefix, "PREFIX")
     kept: dict[str, Any] = json.loads(text)
     for name in ("keyId", "createdAt", "updatedAt"):
@@ -80,7 +80,7 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def ours(form: str, server: Server, admin: Credentials) -> Run:
+def gatekey(form: str, server: Server, admin: Credentials) -> Run:
     return run_script(sys.executable, form, server, admin)
 
 
@@ -89,32 +89,32 @@ def originals(form: str, server: Server, admin: Credentials) -> dict[str, Run]:
     return {version: run_script(python, form, server, admin) for version, python in ORIGINALS.items()}
 
 
-def test_the_results_are_those_of_0_19_1(ours: Run, originals: dict[str, Run]) -> None:
-    assert ours.outcomes == originals["0.19.1"].outcomes
+def test_the_results_equal_those_of_0_19_1(gatekey: Run, originals: dict[str, Run]) -> None:
+    assert gatekey.outcomes == originals["0.19.1"].outcomes
 
 
-def test_the_results_are_those_of_0_1_1_where_it_has_any(ours: Run, originals: dict[str, Run]) -> None:
+def test_the_results_equal_those_of_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
+    # Except for the steps that fail inside 0.1.1.
     theirs = originals["0.1.1"].outcomes
     compared = [step for step in theirs if step not in BROKEN_IN_0_1_1]
-    assert {step: ours.outcomes[step] for step in compared} == {step: theirs[step] for step in compared}
+    assert {step: gatekey.outcomes[step] for step in compared} == {step: theirs[step] for step in compared}
 
 
-def test_the_state_left_behind_is_that_of_0_19_1(ours: Run, originals: dict[str, Run]) -> None:
-    assert ours.state == originals["0.19.1"].state
-    assert len(ours.state) == 3
+def test_the_final_state_equals_that_of_0_19_1(gatekey: Run, originals: dict[str, Run]) -> None:
+    assert gatekey.state == originals["0.19.1"].state
+    assert len(gatekey.state) == 3
 
 
-def test_the_state_left_behind_is_that_of_0_1_1_but_for_what_it_cannot_update(
-    ours: Run, originals: dict[str, Run]
-) -> None:
+def test_the_final_state_equals_that_of_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
+    # Except for the fields that 0.1.1 cannot update.
     updated = ("clientName", "redirectUris")
-    mine, theirs = (
+    gatekeys, theirs = (
         [{name: value for name, value in key.items() if name not in updated} for key in run.state]
-        for run in (ours, originals["0.1.1"])
+        for run in (gatekey, originals["0.1.1"])
     )
-    assert mine == theirs
+    assert gatekeys == theirs
 
 
-def test_update_fails_inside_0_1_1_and_works_in_ours(ours: Run, originals: dict[str, Run]) -> None:
+def test_update_works_unlike_in_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
     assert originals["0.1.1"].outcomes["update the name"] == {"failed": "attributeerror"}
-    assert ours.outcomes["update the name"]["client_name"] == "renamed"
+    assert gatekey.outcomes["update the name"]["client_name"] == "renamed"

@@ -1,4 +1,4 @@
-"""`gatekey quickstart`, and the lines that it tells people to copy: they are run as they stand."""
+"""`gatekey quickstart`, and the lines that it prints to copy, run exactly as printed."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ import pytest
 
 from support.gatekey import BINARY, background, run
 
-# What it says last, once it serves and the lines are good.
+# The last line, printed once the server runs.
 SERVING_ON = "Serving until"
 
 
 @contextmanager
 def quickstart(*arguments: str | Path, cwd: Path | None = None) -> Iterator[str]:
-    """Runs it while the test does; gives what it printed."""
+    """Runs quickstart during the test, and yields its output."""
     with background(BINARY, "quickstart", *arguments, cwd=cwd) as process:
         yield "".join(process.lines_up_to(SERVING_ON))
 
@@ -31,25 +31,25 @@ def lines_to_copy(printed: str) -> str:
 
 
 def path_of_tools() -> dict[str, str]:
-    """The public command line first on the path, and our own binary."""
+    """A path with the public command line first, and the gatekey binary."""
     tools = (Path(sys.executable).parent, BINARY.parent, os.environ["PATH"])
     return {"PATH": os.pathsep.join(map(str, tools))}
 
 
 def run_as_copied(printed: str) -> str:
-    """Runs the lines as they stand, in one shell, in an empty directory; every one of them must succeed."""
+    """Runs the lines as printed, in one shell, in an empty directory; each must succeed."""
     return run("bash", "-euxc", lines_to_copy(printed), env=path_of_tools())
 
 
 def assert_all_said(said: str) -> None:
-    """Flyte's tools showed the key, then all keys as an admin; our own binary said whose key it has."""
+    """Flyte's tools printed the key, then all keys as an admin; gatekey printed the identity."""
     assert said.count("ci-pipeline") >= 3, said
     assert "admin" in said
 
 
 def test_its_lines_work_on_port_443(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "data") as printed:
-        assert "--endpoint" not in printed, "port 443 is taken, so this is not about it"
+        assert "--endpoint" not in printed, "port 443 is in use, so the test cannot use it"
         assert_all_said(run_as_copied(printed))
 
 
@@ -59,37 +59,37 @@ def test_its_lines_work_on_another_port(tmp_path: Path) -> None:
         assert_all_said(run_as_copied(printed))
 
 
-def test_its_lines_work_from_elsewhere_when_the_directory_was_not_named(tmp_path: Path) -> None:
+def test_its_lines_work_in_another_working_directory(tmp_path: Path) -> None:
     with quickstart("--listen", "127.0.0.1:0", cwd=tmp_path) as printed:
         assert (tmp_path / "gatekey-data").is_dir()
         assert_all_said(run_as_copied(printed))
 
 
-def test_its_lines_work_with_a_directory_that_a_shell_would_take_apart(tmp_path: Path) -> None:
+def test_its_lines_work_with_a_quoted_directory(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "it's my data", "--listen", "127.0.0.1:0") as printed:
         assert_all_said(run_as_copied(printed))
 
 
-def test_its_lines_work_when_it_ran_before_on_the_same_directory(tmp_path: Path) -> None:
+def test_its_lines_work_when_it_runs_again(tmp_path: Path) -> None:
     run(BINARY, "quickstart", "--once", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
 
     with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0") as printed:
         assert_all_said(run_as_copied(printed))
 
 
-def test_its_lines_work_with_the_command_it_names_for_next_time(tmp_path: Path) -> None:
+def test_its_lines_work_after_the_next_start(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:443") as printed:
         pass
     _, _, next_time = printed.rpartition("Next time: ")
 
-    # exec, so that it is the server and not the shell that is asked to end.
+    # With exec, the server gets the signal, not the shell.
     with background("bash", "-c", f"exec {next_time}", env=path_of_tools()) as server:
         server.lines_up_to("serving")
         assert_all_said(run_as_copied(printed))
 
 
 @pytest.mark.parametrize("times", [1, 2, 12])
-def test_once_ends_well_however_often_it_ran(tmp_path: Path, times: int) -> None:
+def test_once_can_be_repeated(tmp_path: Path, times: int) -> None:
     for _ in range(times):
         printed = run(
             BINARY, "quickstart", "--once", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0"

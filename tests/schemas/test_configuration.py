@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration, by a validator of JSON Schema."""
+"""The JSON Schema of the configuration, checked by a validator."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from support.gatekey import BINARY, run
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    """What `gatekey config schema` prints."""
+    """A validator for the schema that `gatekey config schema` prints."""
     schema = json.loads(run(BINARY, "config", "schema"))
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
@@ -22,14 +22,20 @@ def validator() -> Draft202012Validator:
     [
         {},
         {"server": {}, "tls": {}, "tokens": {}, "keys": {}, "limits": {}, "log": {}, "traces": {}},
-        {"server": {"listen": "0.0.0.0:443", "public_url": "https://keys.example.com", "organization": "acme"}},
+        {
+            "server": {
+                "listen": "0.0.0.0:443",
+                "public_url": "https://keys.example.com",
+                "organization": "acme",
+            }
+        },
         {"tls": {"plaintext": True}, "server": {"trusted_proxies": ["10.0.0.7", "::1"]}},
         {"keys": {"signing_algorithm": "EdDSA", "signing_key_max_age_seconds": 7_776_000}},
         {"tokens": {"lifetime_seconds": 60, "audiences": ["https://a.example.com", "b"]}},
         {"log": {"format": "json"}, "traces": {"endpoint": "http://localhost:4318", "sample_ratio": 0.5}},
     ],
 )
-def test_a_good_configuration_is_valid(
+def test_a_correct_configuration_is_valid(
     validator: Draft202012Validator, configuration: dict[str, Any]
 ) -> None:
     validator.validate(configuration)
@@ -57,7 +63,7 @@ def test_a_good_configuration_is_valid(
         {"traces": {"sample_ratio": 2}},
     ],
 )
-def test_a_bad_configuration_is_not_valid(
+def test_an_incorrect_configuration_is_invalid(
     validator: Draft202012Validator, configuration: dict[str, Any]
 ) -> None:
     assert not validator.is_valid(configuration)

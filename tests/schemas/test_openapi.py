@@ -1,4 +1,4 @@
-"""The OpenAPI document: by a validator of OpenAPI 3.1, and the server's own answers by the document."""
+"""The OpenAPI document, checked by a validator, and the server's responses, checked by the document."""
 
 import base64
 import json
@@ -18,15 +18,15 @@ from support.gatekey import Credentials, Server, serve
 
 
 @dataclass(frozen=True)
-class World:
-    """A server, its admin, and what the server says of itself."""
+class DocumentedServer:
+    """A server, its admin and its OpenAPI document."""
 
     server: Server
     admin: Credentials
     document: dict[str, Any]
     context: ssl.SSLContext
 
-    def answer(
+    def send(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, bytes]:
         """Sends a request."""
@@ -44,7 +44,7 @@ class World:
         """Sends a form as the admin."""
         pair = f"{self.admin.client_id}:{self.admin.client_secret}".encode()
         headers = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-        return self.answer("post", path, headers=headers, body=urllib.parse.urlencode(parameters).encode())
+        return self.send("post", path, headers=headers, body=urllib.parse.urlencode(parameters).encode())
 
     def token(self) -> str:
         """An access token of the admin."""
@@ -53,9 +53,11 @@ class World:
         token: str = json.loads(body)["access_token"]
         return token
 
-    def must_fit(self, method: str, path: str, answered: tuple[int, bytes], *, status: int = 200) -> None:
-        """An answer must have a status, and be what the document says of it."""
-        code, body = answered
+    def assert_documented(
+        self, method: str, path: str, received: tuple[int, bytes], *, status: int = 200
+    ) -> None:
+        """Asserts the status of a response, and that the document describes it."""
+        code, body = received
         assert code == status, body
         responses = self.document["paths"][path][method]["responses"]
         response = responses.get(str(code), responses["default"])
@@ -65,28 +67,28 @@ class World:
             assert body == b""
             return
         schema = response["content"]["application/json"]["schema"]
-        # The components lie where references look for them.
+        # References are relative to the whole schema.
         whole = {**schema, "components": self.document["components"]}
         Draft202012Validator(whole).validate(json.loads(body))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A server on a port of its own."""
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentedServer]:
+    """A server on its own port."""
     with serve(tmp_path_factory.mktemp("server") / "data", listen="127.0.0.1:0") as server:
         context = ssl.create_default_context(cafile=str(server.ca_file))
         with urllib.request.urlopen(f"{server.url}/openapi.json", context=context) as response:
             document = json.load(response)
-        yield World(server, server.init("admin"), document, context)
+        yield DocumentedServer(server, server.init("admin"), document, context)
 
 
-def test_the_document_is_openapi_3_1(world: World) -> None:
-    assert world.document["openapi"].startswith("3.1.")
-    OpenAPIV31SpecValidator(world.document).validate()
+def test_the_document_is_openapi_3_1(api: DocumentedServer) -> None:
+    assert api.document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(api.document).validate()
 
 
-def test_every_schema_is_json_schema(world: World) -> None:
-    for schema in world.document["components"]["schemas"].values():
+def test_every_schema_is_json_schema(api: DocumentedServer) -> None:
+    for schema in api.document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
 
 
@@ -100,38 +102,40 @@ def test_every_schema_is_json_schema(world: World) -> None:
         "/openapi.json",
     ],
 )
-def test_what_is_open_answers_as_documented(world: World, path: str) -> None:
-    assert world.document["paths"][path]["get"]["security"] == []
-    world.must_fit("get", path, world.answer("get", path))
+def test_open_paths_respond_as_documented(api: DocumentedServer, path: str) -> None:
+    assert api.document["paths"][path]["get"]["security"] == []
+    api.assert_documented("get", path, api.send("get", path))
 
 
-def test_the_oauth_endpoints_answer_as_documented(world: World) -> None:
-    token = world.token()
-    answered = world.form("/oauth2/token", grant_type="client_credentials", scope="all")
-    world.must_fit("post", "/oauth2/token", answered)
-    for asked in (token, "none"):
-        answered = world.form("/oauth2/introspect", token=asked)
-        world.must_fit("post", "/oauth2/introspect", answered)
+def test_the_oauth_endpoints_respond_as_documented(api: DocumentedServer) -> None:
+    token = api.token()
+    response = api.form("/oauth2/token", grant_type="client_credentials", scope="all")
+    api.assert_documented("post", "/oauth2/token", response)
+    for introspected in (token, "none"):
+        response = api.form("/oauth2/introspect", token=introspected)
+        api.assert_documented("post", "/oauth2/introspect", response)
     bearer = {"Authorization": f"Bearer {token}"}
     for path in ("/oauth2/userinfo", "/me"):
-        world.must_fit("get", path, world.answer("get", path, headers=bearer))
-        world.must_fit("get", path, world.answer("get", path), status=401)
-    world.must_fit("post", "/oauth2/token", world.form("/oauth2/token", grant_type="password"), status=400)
-    world.must_fit("post", "/oauth2/revoke", world.form("/oauth2/revoke", token=token))
+        api.assert_documented("get", path, api.send("get", path, headers=bearer))
+        api.assert_documented("get", path, api.send("get", path), status=401)
+    api.assert_documented(
+        "post", "/oauth2/token", api.form("/oauth2/token", grant_type="password"), status=400
+    )
+    api.assert_documented("post", "/oauth2/revoke", api.form("/oauth2/revoke", token=token))
 
 
-def test_plain_http_answers_as_documented(world: World) -> None:
-    headers = {"Authorization": f"Bearer {world.token()}", "Content-Type": "application/json"}
+def test_plain_http_responds_as_documented(api: DocumentedServer) -> None:
+    headers = {"Authorization": f"Bearer {api.token()}", "Content-Type": "application/json"}
     apps = "/oauth_app/api/v1"
     one = f"{apps}/{{client_id}}"
     new = json.dumps({"clientId": "ci", "contacts": ["ci@example.com"]}).encode()
     change = json.dumps({"clientName": "CI"}).encode()
 
-    world.must_fit("post", apps, world.answer("post", apps, headers=headers, body=new))
-    world.must_fit("post", apps, world.answer("post", apps, headers=headers, body=new), status=409)
-    world.must_fit("get", apps, world.answer("get", f"{apps}?request.limit=1", headers=headers))
-    world.must_fit("get", one, world.answer("get", f"{apps}/ci", headers=headers))
-    world.must_fit("put", one, world.answer("put", f"{apps}/ci", headers=headers, body=change))
-    world.must_fit("delete", one, world.answer("delete", f"{apps}/ci", headers=headers))
-    world.must_fit("get", one, world.answer("get", f"{apps}/ci", headers=headers), status=404)
-    world.must_fit("get", apps, world.answer("get", apps), status=401)
+    api.assert_documented("post", apps, api.send("post", apps, headers=headers, body=new))
+    api.assert_documented("post", apps, api.send("post", apps, headers=headers, body=new), status=409)
+    api.assert_documented("get", apps, api.send("get", f"{apps}?request.limit=1", headers=headers))
+    api.assert_documented("get", one, api.send("get", f"{apps}/ci", headers=headers))
+    api.assert_documented("put", one, api.send("put", f"{apps}/ci", headers=headers, body=change))
+    api.assert_documented("delete", one, api.send("delete", f"{apps}/ci", headers=headers))
+    api.assert_documented("get", one, api.send("get", f"{apps}/ci", headers=headers), status=404)
+    api.assert_documented("get", apps, api.send("get", apps), status=401)

@@ -1,1 +1,1 @@
-"""Helpers of the suites in the folders beside this one."""
+"""What the Python suites share. The Rust suites have their own modules here."""

@@ -1,4 +1,4 @@
-"""The gatekey binary: as a server beside the test, and as a command that the test waits for."""
+"""The gatekey binary, as a server during the test and as a command that the test waits for."""
 
 import base64
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 BINARY = Path(os.environ.get("GATEKEY_BIN", REPOSITORY / "target" / "debug" / "gatekey")).absolute()
 
-# How long anything may take. Only what hangs gets there.
-PATIENCE_SECONDS = 60
+# How long anything may take; only a hang takes this long.
+TIMEOUT_SECONDS = 60
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Runs a command that must succeed, with more environment variables; gives what it printed."""
+    """Runs a command that must succeed, with more environment variables, and returns its output."""
     done = attempt(*command, env=env, cwd=cwd)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -36,13 +36,13 @@ def attempt(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
 
 
 class Background:
-    """A process that runs beside the test, and the lines that it prints."""
+    """A process that runs during the test, and the lines that it prints."""
 
     def __init__(
         self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -58,7 +58,7 @@ class Background:
             text=True,
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        # Read to the end, or the process would stop once the pipe is full.
+        # Read everything, or the process would block once the pipe is full.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -69,22 +69,22 @@ class Background:
         self._lines.put(None)
 
     def lines_up_to(self, text: str) -> list[str]:
-        """Waits for a line that contains a text; gives all lines up to and with it."""
+        """Waits for a line that contains a text, and returns all lines up to and including it."""
         lines: list[str] = []
         while not lines or text not in lines[-1]:
             try:
-                line = self._lines.get(timeout=PATIENCE_SECONDS)
+                line = self._lines.get(timeout=TIMEOUT_SECONDS)
             except queue.Empty:
                 line = None
-            assert line is not None, f"{self._command} never said {text!r}:\n{''.join(lines)}"
+            assert line is not None, f"{self._command} never printed {text!r}:\n{''.join(lines)}"
             lines.append(line)
         return lines
 
     def stop(self) -> int:
-        """Asks the process to end, and gives its exit code."""
+        """Terminates the process, and returns its exit code."""
         self._process.terminate()
         try:
-            return self._process.wait(PATIENCE_SECONDS)
+            return self._process.wait(TIMEOUT_SECONDS)
         finally:
             self._process.kill()
             self._reader.join()
@@ -96,7 +96,7 @@ class Background:
 def background(
     *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Iterator[Background]:
-    """Runs a process beside the test, and fails the test unless it ends well when asked to."""
+    """Runs a process during the test, which must exit with 0 when terminated."""
     process = Background(command, env, cwd)
     try:
         yield process
@@ -133,12 +133,12 @@ class Server:
 
     @property
     def trust(self) -> dict[str, str]:
-        """The variables that make the public clients trust it: HTTP and Connect read one, gRPC the other."""
+        """Variables that make the public clients trust it: one for HTTP and Connect, one for gRPC."""
         bundle = str(self.data_dir / "ca-bundle.pem")
         return {"SSL_CERT_FILE": bundle, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle}
 
     def init(self, name: str) -> Credentials:
-        """Makes an admin key."""
+        """Creates an admin key."""
         arguments = ("init", "--data-dir", self.data_dir, "--name", name, "--output", "json")
         return self._credentials(run(BINARY, *arguments))
 
@@ -148,17 +148,17 @@ class Server:
         return run(BINARY, *arguments, env=env)
 
     def create(self, caller: Credentials, name: str) -> Credentials:
-        """Makes a key."""
+        """Creates a key."""
         return self._credentials(self.command(caller, "key", "create", name, "--output", "json"))
 
     def role(self, caller: Credentials, client_id: str) -> str | None:
-        """What a key may do: nothing of it is in what the public clients see."""
+        """The role of a key, which the public clients do not see."""
         printed = self.command(caller, "key", "get", client_id, "--details", "--output", "json")
         role: str | None = json.loads(printed).get("role")
         return role
 
     def rotate(self, caller: Credentials, client_id: str, *, grace: str) -> Credentials:
-        """Gives a key a new secret."""
+        """Rotates the secret of a key."""
         printed = self.command(caller, "key", "rotate", client_id, "--grace", grace, "--output", "json")
         return self._credentials(printed)
 
@@ -178,7 +178,7 @@ def serve(data_dir: Path, *, listen: str) -> Iterator[Server]:
 
 
 def decoded(encoded_credentials: str) -> tuple[str, str, str, str]:
-    """Endpoint, client id, secret and organization, taken apart as the public clients do it."""
+    """Endpoint, client id, secret and organization, split as the public clients do it."""
     endpoint, client_id, client_secret, organization = (
         base64.b64decode(encoded_credentials).decode().split(":", 3)
     )

@@ -1,6 +1,6 @@
-"""Brings the loopback device of a new network namespace up, and becomes the command in its arguments.
+"""Enables the loopback device of a new network namespace, then runs the command in its arguments.
 
-For `unshare --net`: the device is there, but down, and not everybody has the command that would bring it up.
+For `unshare --net`, where the device is down, and the `ip` command may be missing.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import sys
 
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
-# struct ifreq, in which a name and flags are all that counts here.
+# struct ifreq, of which only the name and the flags are used.
 IFREQ = "16sh22x"
 
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:

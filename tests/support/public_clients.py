@@ -1,4 +1,4 @@
-"""The public clients, whichever generation this interpreter has, and what differs between the two."""
+"""The public clients of either generation, and the differences between the two."""
 
 import asyncio
 import importlib.metadata
@@ -58,12 +58,12 @@ def login_refused() -> Iterator[None]:
 
 
 def log_in(encoded_credentials: str) -> None:
-    """Makes a key the one that every call from now on uses."""
+    """Makes all following calls use a key."""
     flyte.init_from_api_key(encoded_credentials)
 
 
 class Calls:
-    """The methods of `ApiKey`, called plainly or awaited: each has both forms."""
+    """The methods of `ApiKey`, called or awaited."""
 
     def __init__(self, *, awaited: bool) -> None:
         self._awaited = awaited

@@ -20,7 +20,7 @@ class CommandLine:
     """`union`, with a key in the environment."""
 
     def __init__(self, server: Server, encoded_credentials: str) -> None:
-        # This generation's token request reads a variable of its own.
+        # This generation's token request reads a different variable.
         bundle = server.trust["SSL_CERT_FILE"]
         self._env = {**server.trust, "REQUESTS_CA_BUNDLE": bundle, "UNION_API_KEY": encoded_credentials}
 
@@ -28,7 +28,7 @@ class CommandLine:
         return run(UNION, *arguments, env=self._env)
 
     def fails(self, *arguments: str) -> str:
-        """Runs a command that must fail; gives what it printed."""
+        """Runs a command that must fail, and returns its output."""
         done = attempt(UNION, *arguments, env=self._env)
         assert done.returncode != 0, done.stdout
         return done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_create_prints_a_key(union: CommandLine) -> None:
 
 
 def test_get_lists_the_keys(union: CommandLine, server: Server, admin_key: Credentials) -> None:
-    # More than the twenty that it asks for at a time.
+    # More than the twenty that it requests per page.
     names = [f"listed-{number}" for number in range(25)]
     for name in names:
         server.create(admin_key, name)
@@ -66,7 +66,7 @@ def test_delete_takes_the_key_away(union: CommandLine, server: Server, admin_key
     assert "deleted" not in union("get", "api-key", "admin")
 
 
-def test_a_key_that_is_not_admin_may_not_list_keys(server: Server, admin_key: Credentials) -> None:
+def test_only_an_admin_can_list_keys(server: Server, admin_key: Credentials) -> None:
     contributor = server.create(admin_key, "contributor")
 
     printed = CommandLine(server, contributor.encoded_credentials).fails("get", "api-key", "admin")

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.gatekey import PATIENCE_SECONDS
+from support.gatekey import TIMEOUT_SECONDS
 
 # A shell has what it runs in the background ignore Ctrl-C, and Python takes that over.
 HEEDS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -36,7 +36,7 @@ def run_script(source: str, *, env: Mapping[str, str] | None = None) -> str:
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Waits for a script's end: its exit code, and what it printed in both ways."""
     try:
-        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
         process.kill()
     return process.returncode, out, err

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from support.gatekey import BINARY, PATIENCE_SECONDS, Background, Server, background
+from support.gatekey import BINARY, TIMEOUT_SECONDS, Background, Server, background
 
 # What a client does once for all its calls: it logs in.
 _LOGIN = ("/flyteidl2.auth.AuthMetadataService/", "/oauth2/token")
@@ -95,7 +95,7 @@ class SilentServer:
     def wait_for_hang_up(self) -> None:
         """Returns once the client has ended all connections."""
         for connection in self._connections:
-            connection.settimeout(PATIENCE_SECONDS)
+            connection.settimeout(TIMEOUT_SECONDS)
             while connection.recv(4096):
                 pass
 

@@ -10,7 +10,7 @@ import gatekey
 from gatekey import ApiKey
 from scripts import run_script
 from servers import SilentServer
-from support.gatekey import PATIENCE_SECONDS, Credentials
+from support.gatekey import TIMEOUT_SECONDS, Credentials
 
 
 def open_files() -> int:
@@ -38,7 +38,7 @@ def test_two_hundred_calls_at_once(admin: Credentials, name: str) -> None:
 
 
 def test_other_tasks_run_on_while_a_call_is_awaited(silence: SilentServer) -> None:
-    gatekey.init(api_key=silence.encoded_credentials, timeout=2 * PATIENCE_SECONDS)
+    gatekey.init(api_key=silence.encoded_credentials, timeout=2 * TIMEOUT_SECONDS)
 
     async def look_up_and_count() -> int:
         call = asyncio.ensure_future(ApiKey.get.aio("ci"))
@@ -93,7 +93,7 @@ def test_a_listing_is_cancelled_between_pages_and_within_one(admin: Credentials)
         for patience in (0.0, 0.001, 0.01, 0.05):
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(look(), patience)
-        await asyncio.wait_for(anext_of_listing(), PATIENCE_SECONDS)
+        await asyncio.wait_for(anext_of_listing(), TIMEOUT_SECONDS)
         return seen
 
     asyncio.run(give_up())

@@ -6,7 +6,7 @@ import pytest
 
 from scripts import outcome, run_script, start_script
 from servers import SilentServer
-from support.gatekey import PATIENCE_SECONDS, Credentials
+from support.gatekey import TIMEOUT_SECONDS, Credentials
 
 BLOCKED = {
     "plain": 'ApiKey.get("ci")',
@@ -28,7 +28,7 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_silent_server(silence: SilentServer
         """,
         env={"FLYTE_API_KEY": silence.encoded_credentials},
     ) as process:
-        assert silence.accepted.acquire(timeout=PATIENCE_SECONDS)
+        assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
         # The call alone would have lasted for 30 s: so this is within a few.
         out, err = process.communicate(timeout=15)
@@ -71,7 +71,7 @@ def test_ctrl_c_ends_a_long_listing(admin: Credentials, form: str) -> None:
 def test_ctrl_c_without_a_handler_ends_the_process_as_a_signal_does(silence: SilentServer) -> None:
     env = {"FLYTE_API_KEY": silence.encoded_credentials}
     with start_script("from gatekey import ApiKey; ApiKey.get('ci')", env=env) as process:
-        assert silence.accepted.acquire(timeout=PATIENCE_SECONDS)
+        assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
         code, _, err = outcome(process)
     assert code == -signal.SIGINT

@@ -12,7 +12,7 @@ from support.gatekey import Credentials
 NO_SUCH_KEY = "no-such-key"
 
 
-def test_a_created_key_holds_all_that_a_client_needs(calls: Calls, server: LoggedServer, name: str) -> None:
+def test_a_created_key_contains_everything_clients_need(calls: Calls, server: LoggedServer, name: str) -> None:
     key = calls.create(name)
 
     assert key.client_id == key.client_name == name
@@ -23,7 +23,7 @@ def test_a_created_key_holds_all_that_a_client_needs(calls: Calls, server: Logge
         assert calls.details(name).client_id == name
 
 
-def test_the_client_id_derives_from_the_name(calls: Calls, name: str) -> None:
+def test_the_client_id_is_derived_from_the_name(calls: Calls, name: str) -> None:
     assert calls.create(f"Nightly build, {name}").client_id == f"nightly-build-{name}"
 
 
@@ -57,7 +57,7 @@ def test_a_deleted_key_is_gone(calls: Calls, name: str) -> None:
     assert name not in [key.client_id for key in calls.listall(limit=None)]
 
 
-def test_a_name_that_is_taken_already_exists(calls: Calls, name: str) -> None:
+def test_a_name_in_use_already_exists(calls: Calls, name: str) -> None:
     calls.create(name)
     with pytest.raises(gatekey.AlreadyExistsError, match=name):
         calls.create(name)
@@ -101,7 +101,7 @@ def test_update_keeps_everything_it_is_not_asked_to_change(
     assert updated.to_dict() == calls.get(name).to_dict() == {**before, "clientName": "Nightly build", **uris}
 
 
-def test_update_leaves_the_secret_valid(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_update_keeps_the_secret_valid(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key = calls.create(name)
     updated = calls.update(name, client_name="Nightly build")
     assert (updated.client_secret, updated.encoded_credentials) == ("", None)

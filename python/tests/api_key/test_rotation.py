@@ -48,9 +48,7 @@ def test_a_key_may_rotate_itself(calls: Calls, name: str, monkeypatch: pytest.Mo
     assert [secret.expires_at is None for secret in calls.details(name).secrets] == [False, True]
 
 
-def test_a_disabled_key_is_refused_until_it_is_enabled(
-    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disabled_key_is_refused_until_enabled(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key = calls.create(name)
     assert calls.disable(name).disabled_at is not None
     with monkeypatch.context() as patch:

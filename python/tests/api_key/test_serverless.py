@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import gatekey as support
-from support.gatekey import PATIENCE_SECONDS
+from support.gatekey import TIMEOUT_SECONDS
 
 HOST = "serverless-1.us-east-2.s.union.ai"
 LOOPBACK = Path(support.__file__).with_name("loopback.py")
@@ -27,7 +27,7 @@ def in_namespace(tmp_path: Path) -> list[str]:
     unshare = ["unshare", "--map-root-user", "--net", "--mount", sys.executable, str(LOOPBACK)]
     command = [*unshare, "sh", "-c", f'mount --bind "{hosts}" /etc/hosts && exec "$@"', "sh"]
     try:
-        subprocess.run([*command, "true"], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        subprocess.run([*command, "true"], check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
     except (OSError, subprocess.CalledProcessError) as refusal:
         pytest.skip(f"no network namespace can be made here: {refusal}")
     return command
@@ -40,7 +40,7 @@ def test_client_id_and_organization_come_from_who_asks(in_namespace: list[str], 
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), str(LOOPBACK.parents[1])))},
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,11 @@ import gatekey
 from gatekey import ApiKey
 from scripts import run_script
 from servers import SilentServer
-from support.gatekey import PATIENCE_SECONDS, Credentials
+from support.gatekey import TIMEOUT_SECONDS, Credentials
 
 
 def test_other_threads_run_on_while_a_call_waits(silence: SilentServer) -> None:
-    gatekey.init(api_key=silence.encoded_credentials, timeout=2 * PATIENCE_SECONDS)
+    gatekey.init(api_key=silence.encoded_credentials, timeout=2 * TIMEOUT_SECONDS)
     failed: list[BaseException] = []
 
     def wait() -> None:
@@ -25,14 +25,14 @@ def test_other_threads_run_on_while_a_call_waits(silence: SilentServer) -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    assert silence.accepted.acquire(timeout=PATIENCE_SECONDS)
+    assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
     # Were the GIL held, this line would come after the call; were it held now and then, this would take its time.
     began = time.monotonic()
     assert sum(range(1_000_000))
     assert waiting.is_alive()
-    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert time.monotonic() - began < TIMEOUT_SECONDS
     silence.hang_up()
-    waiting.join(PATIENCE_SECONDS)
+    waiting.join(TIMEOUT_SECONDS)
     assert [type(error) for error in failed] == [gatekey.UnavailableError]
 
 

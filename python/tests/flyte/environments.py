@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.gatekey import PATIENCE_SECONDS, REPOSITORY, attempt
+from support.gatekey import REPOSITORY, TIMEOUT_SECONDS, attempt
 
 # Taken while this is imported: the tests run in an environment that knows nothing of it. pip needs it.
 _OUTSIDE = dict(os.environ)
@@ -106,5 +106,5 @@ def _outside(*command: str | Path) -> None:
     assert list(WHEELS.glob("gatekey_flyte-*.whl")), "GATEKEY_WHEELS names no folder with the wheels of this build"
     env = {**_OUTSIDE, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     # An installation from the index takes longer than what a test waits for.
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=10 * PATIENCE_SECONDS, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=10 * TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
