@@ -1,4 +1,4 @@
-//! Local administration of a data directory: by the server that runs on it, or directly.
+//! Administers a data directory: through the server that runs on it, or directly.
 
 use std::{
     io::Write as _,
@@ -12,92 +12,88 @@ use gatekey_core::{
     operations::{ErrorKind, backup::Passphrase},
 };
 use gatekey_server::{
-    config,
+    config::Settings,
     control::{BackUp, BackupHeader, Control, Failure, Operation, Request},
 };
 use gatekey_telemetry::NoRequestLog;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
-    control_client,
+    control_socket,
     data_dir::{self, DataDir, NewFile},
     exit::{self, Coded},
-    running::{self, Address, LastStart, Opened, Purpose},
+    instance::{Instance, OpenMode, OpenOptions},
+    last_start::{Address, LastStart},
+    process::local_caller,
+    settings,
 };
 
-/// Who carries requests out on a data directory.
+/// Executes operations on a data directory.
 pub(crate) enum Administration {
-    /// The server that runs on the directory, asked over its control socket.
+    /// The server that runs on the directory executes them.
     Server(PathBuf),
-    /// This process: nothing serves. Clients will find the server at that address.
-    Itself(Box<Opened>, Address),
+    /// This process executes them. Clients find the server, once it runs, at the address.
+    Local(Box<Instance>, Address),
 }
 
 impl Administration {
-    /// Of a data directory, which is made unless it exists. `what` says who has it, to others.
-    pub(crate) async fn open(path: &Path, settings: config::Settings, what: &str) -> anyhow::Result<Self> {
-        Self::open_for(path, settings, what, Purpose::Administer).await
+    /// Opens a data directory, and creates it unless it exists.
+    ///
+    /// `holder` names this command to other processes that cannot lock the directory.
+    pub(crate) async fn open(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+        Self::open_in(path, settings, holder, OpenMode::Administer).await
     }
 
-    /// For one purpose or the other, once it has served.
-    async fn open_for(
-        path: &Path,
-        settings: config::Settings,
-        what: &str,
-        purpose: Purpose,
-    ) -> anyhow::Result<Self> {
-        let data_dir = match DataDir::open(path, what) {
+    /// Opens a data directory with a database.
+    pub(crate) async fn open_existing(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+        must_exist(path)?;
+        Self::open(path, settings, holder).await
+    }
+
+    /// Opens a data directory with a database, also if the database is from before the root key's
+    /// newest version.
+    pub(crate) async fn open_older(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+        must_exist(path)?;
+        Self::open_in(path, settings, holder, OpenMode::AdministerOlder).await
+    }
+
+    async fn open_in(path: &Path, settings: Settings, holder: &str, mode: OpenMode) -> anyhow::Result<Self> {
+        let data_dir = match DataDir::open(path, holder) {
             Ok(data_dir) => data_dir,
             Err(error) if exit::code(&error) == exit::IN_USE => return Ok(Self::Server(path.to_owned())),
             Err(error) => return Err(error),
         };
-        // Keys made now are for the server as it was last started, unless another URL is named.
+        // New keys are for the server as it was last started, unless another URL is given.
         let is_named = settings.contains("server.public_url") || settings.contains("server.listen");
         let last_start = LastStart::read(data_dir.path()).filter(|_| !is_named);
         let settings = match &last_start {
             Some(last_start) => settings.or(last_start.settings()?),
             None => settings,
         };
-        let new = last_start.is_none() && purpose == Purpose::Administer;
-        let purpose = if new { Purpose::AdministerNew } else { purpose };
+        let is_first = last_start.is_none() && mode == OpenMode::Administer;
         let root_key_file = settings.root_key_path(data_dir.path());
-        let listen = settings.listen();
-        let config = running::resolve(&settings, listen)?;
-        let (env, request_log) = (Env::system(), Arc::new(NoRequestLog));
-        let opened = Opened::open(data_dir, config, &root_key_file, env, purpose, request_log, None).await?;
-        let address = last_start.map_or_else(|| opened.address(), |start| start.address);
-        Ok(Self::Itself(Box::new(opened), address))
+        let options = OpenOptions {
+            config: settings::resolve(&settings, settings.listen())?,
+            root_key_file: &root_key_file,
+            mode: if is_first { OpenMode::Initialize } else { mode },
+            env: Env::system(),
+            request_log: Arc::new(NoRequestLog),
+            traces: None,
+        };
+        let instance = Instance::open(data_dir, options).await?;
+        let address = last_start.map_or_else(|| instance.address(), |start| start.address);
+        Ok(Self::Local(Box::new(instance), address))
     }
 
-    /// Of a data directory that has a database; nothing is made.
-    pub(crate) async fn of_existing(
-        path: &Path,
-        settings: config::Settings,
-        what: &str,
-    ) -> anyhow::Result<Self> {
-        must_exist(path)?;
-        Self::open(path, settings, what).await
-    }
-
-    /// Of a data directory that has a database, which may be from before the root key's newest version.
-    pub(crate) async fn of_older(
-        path: &Path,
-        settings: config::Settings,
-        what: &str,
-    ) -> anyhow::Result<Self> {
-        must_exist(path)?;
-        Self::open_for(path, settings, what, Purpose::AdministerOlder).await
-    }
-
-    /// Where clients find the server. A server that is just starting has not said so yet: ask it for something
-    /// first.
+    /// Returns where clients find the server. A server that is starting has not written it yet, so
+    /// execute an operation first.
     pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match self {
             Self::Server(path) => {
                 let start = LastStart::read(path).context("cannot read server.json of the running server")?;
                 Ok(start.address)
             }
-            Self::Itself(_, address) => Ok(address.clone()),
+            Self::Local(_, address) => Ok(address.clone()),
         }
     }
 
@@ -107,10 +103,10 @@ impl Administration {
     /// When it is refused or fails.
     pub(crate) async fn execute<O: Operation>(&self, operation: O) -> anyhow::Result<O::Answer> {
         let answer = match self {
-            Self::Server(path) => control_client::execute(path, operation).await?,
-            Self::Itself(opened, _) => {
-                let caller = running::local_caller(&opened.app.env);
-                operation.execute(&Control::new(&opened.app), &caller).await.map_err(Failure::from)
+            Self::Server(path) => control_socket::execute(path, operation).await?,
+            Self::Local(instance, _) => {
+                let caller = local_caller(&instance.app.env);
+                operation.execute(&Control::new(&instance.app), &caller).await.map_err(Failure::from)
             }
         };
         answer.map_err(failed)
@@ -128,7 +124,7 @@ impl Administration {
         match self {
             Self::Server(path) => {
                 let request = Request::BackUp(BackUp { passphrase });
-                let (answer, mut stream) = control_client::send(path, &request).await?;
+                let (answer, mut stream) = control_socket::send(path, &request).await?;
                 let BackupHeader { length, created_at } = answer.map_err(failed)?;
                 let mut left = length;
                 let mut bytes = vec![0; 64 * 1024];
@@ -142,9 +138,9 @@ impl Administration {
                 }
                 Ok(created_at)
             }
-            Self::Itself(opened, _) => {
-                let caller = running::local_caller(&opened.app.env);
-                let snapshot = opened.app.operations.back_up(&caller, passphrase).await;
+            Self::Local(instance, _) => {
+                let caller = local_caller(&instance.app.env);
+                let snapshot = instance.app.operations.back_up(&caller, passphrase).await;
                 let backup = snapshot.map_err(|error| failed(error.into()))?.seal()?;
                 let created_at = backup.created_at();
                 backup.write(file)?;

@@ -2,12 +2,14 @@
 //!
 //! # Layout
 //! - [`args`]: arguments and flags. [`settings`]: the flags that are settings of a server.
-//!   [`commands`]: one file per command.
-//! - [`administration`]: operations on a data directory, by its server or in this process.
-//!   [`data_dir`]: the files of a data directory, and its lock.
+//! - [`commands`]: one file per command.
 //! - [`client`]: the client of the commands that talk to a server.
-//! - [`running`]: the composition root: store, application, certificates and sockets.
-//! - [`process`]: requests to the operating system for this process.
+//! - [`administration`]: operations on a data directory, by its server or in this process.
+//! - [`instance`]: the composition root, which opens a data directory. [`running_server`]: its
+//!   sockets and background work. [`certificates`], [`control_socket`], [`last_start`]: parts of
+//!   both.
+//! - [`data_dir`]: the files of a data directory, and its lock.
+//! - [`process`]: the operating system's view of this process. [`logging`]: log lines.
 //! - [`output`]: text, JSON and YAML on standard output, and errors. [`exit`]: exit codes.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
@@ -22,18 +24,21 @@ macro_rules! say {
 
 mod administration;
 mod args;
+mod certificates;
 mod client;
 mod clock;
 mod commands;
-mod control_client;
+mod control_socket;
 mod data_dir;
 mod exit;
+mod instance;
+mod last_start;
 mod logging;
 mod output;
 mod process;
 #[cfg(test)]
 mod reference;
-mod running;
+mod running_server;
 mod settings;
 
 fn main() -> std::process::ExitCode {

@@ -1,12 +1,16 @@
 //! Requests to the operating system for this process.
 
+use std::io;
+
+use gatekey_core::{Caller, Env};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Disables core dumps, and debuggers of every user but root: memory contains secrets.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(crate) fn forbid_dumps() -> std::io::Result<()> {
+pub(crate) fn forbid_dumps() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
@@ -20,7 +24,32 @@ pub(crate) fn own_uid() -> u32 {
 ///
 /// # Errors
 /// When the kernel refuses; the limit is unchanged.
-pub(crate) fn raise_descriptor_limit() -> std::io::Result<()> {
+pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// Returns the user of this process as the caller of an operation.
+pub(crate) fn local_caller(env: &Env) -> Caller {
+    Caller::local(env, own_uid(), concat!("gatekey/", env!("CARGO_PKG_VERSION")))
+}
+
+/// SIGTERM and SIGINT. They must be caught before the server reports that it is ready, so that
+/// neither kills it.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(crate) fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The flags are generated from the definitions in [`gatekey_server::config`], which are also the
 //! definitions of the file. So a new setting needs no code here.
 
-use std::{fs, marker::PhantomData, path::PathBuf};
+use std::{fs, marker::PhantomData, net::SocketAddr, path::PathBuf};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
@@ -12,7 +12,10 @@ use clap::{
     parser::ValueSource,
     value_parser,
 };
-use gatekey_server::config::{self, Origin, Setting, Settings, Value};
+use gatekey_server::{
+    Config,
+    config::{self, Origin, Setting, Settings, Value},
+};
 
 use crate::exit;
 
@@ -79,6 +82,14 @@ impl<S> SettingFlags<S> {
         }
         Ok(settings)
     }
+}
+
+/// Checks settings, and reports every invalid one.
+pub(crate) fn resolve(settings: &Settings, listening: SocketAddr) -> anyhow::Result<Config> {
+    settings.resolve(listening).map_err(|invalid| {
+        let lines: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+        exit::usage(lines.join("\n"))
+    })
 }
 
 const CONFIG: &str = "config";

@@ -1,4 +1,5 @@
-//! Arguments and flags. A file per group of commands; the settings of a server are in [`crate::settings`].
+//! Arguments and flags. A file per group of commands; the settings of a server are in
+//! [`crate::settings`].
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -9,6 +10,7 @@ mod help;
 mod key;
 mod output;
 mod server;
+mod traces;
 mod value;
 
 pub(crate) use self::{
@@ -17,7 +19,8 @@ pub(crate) use self::{
     doctor::{Check, Doctor, PythonCheck, ServerCheck, StoreCheck},
     key::{Key, OneKey},
     output::{Format, Output},
-    server::{Config, Init, Quickstart, Serve, TraceVariables},
+    server::{Config, Init, Quickstart, Serve},
+    traces::TraceVariables,
 };
 
 /// API keys for the Flyte you host yourself
@@ -44,8 +47,8 @@ pub(crate) fn parse() -> Arguments {
 pub(crate) enum Command {
     /// Try Gatekey: start a local server, create a key and use it
     ///
-    /// Prints each step, and then lines to paste for Flyte's tools. It can be run again on the same data
-    /// directory.
+    /// Prints each step, and then lines to paste for Flyte's tools. It can be run again on the same
+    /// data directory.
     #[command(after_help = help::examples(&[
         "gatekey quickstart",
         "gatekey quickstart --once --data-dir demo",
@@ -96,14 +99,14 @@ pub(crate) enum Command {
     SigningKey(SigningKey),
     /// Rotate, list and retire versions of the root key
     ///
-    /// The root key is kept in a file outside the database. It decrypts the signing keys in the database,
-    /// and secrets are hashed with it.
+    /// The root key is kept in a file outside the database. It decrypts the signing keys in the
+    /// database, and secrets are hashed with it.
     #[command(subcommand, after_help = help::examples(&["gatekey root-key list", "gatekey root-key rotate"]))]
     RootKey(RootKeys),
     /// List, verify and export the record of changes
     ///
-    /// Every change, and every refused call of a known key, is an entry. Entries are chained, so that a
-    /// changed or removed entry is detected.
+    /// Every change, and every refused call of a known key, is an entry. Entries are chained, so
+    /// that a changed or removed entry is detected.
     #[command(subcommand, after_help = help::examples(&[
         "gatekey ledger list --key ci-pipeline --since 24h",
         "gatekey ledger verify",

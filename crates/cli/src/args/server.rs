@@ -3,14 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use gatekey_client::PlainSecret;
 
-use super::{
-    data_dir::DataDir,
-    help,
-    output::Output,
-    value::{plain_secret, socket_address},
-};
+use super::{data_dir::DataDir, help, output::Output, traces::TraceVariables, value::socket_address};
 use crate::settings::{Initializing, Serving, SettingFlags};
 
 #[derive(Debug, Args)]
@@ -36,24 +30,6 @@ pub(crate) struct Serve {
     /// File to write once the port accepts connections; JSON with the URL, CA file and process id
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
-}
-
-/// What is sent to the collector beyond the settings. It may contain a credential, so it is read
-/// only from the environment; the flags are hidden.
-#[derive(Debug, Args)]
-pub(crate) struct TraceVariables {
-    /// Headers sent to the collector, such as authorization=Bearer%20...
-    #[arg(long = "otlp-headers", id = "otlp_headers", hide = true, hide_env_values = true)]
-    #[arg(env = "OTEL_EXPORTER_OTLP_HEADERS", value_parser = plain_secret)]
-    pub(crate) headers: Option<PlainSecret>,
-    /// Headers sent to the collector; override `OTEL_EXPORTER_OTLP_HEADERS`
-    #[arg(long = "otlp-traces-headers", id = "otlp_traces_headers", hide = true, hide_env_values = true)]
-    #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", value_parser = plain_secret)]
-    pub(crate) traces_headers: Option<PlainSecret>,
-    /// Attributes of the server in traces, such as deployment.environment.name=production
-    #[arg(long = "otlp-resource-attributes", id = "otlp_resource_attributes", hide = true)]
-    #[arg(env = "OTEL_RESOURCE_ATTRIBUTES")]
-    pub(crate) resource_attributes: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,8 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
     let settings = root_key.read_and_warn()?;
     // First, because taking the backup adds an entry to the ledger.
     let mut written = NewFile::create(&file)?;
-    let administration = Administration::of_existing(&data_dir.data_dir, settings, "gatekey backup").await?;
+    let administration =
+        Administration::open_existing(&data_dir.data_dir, settings, "gatekey backup").await?;
     let sealed = passphrase.is_some();
     let created_at = administration.back_up(passphrase, &mut written).await?;
     written.finish()?;

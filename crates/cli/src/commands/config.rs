@@ -5,8 +5,8 @@ use gatekey_telemetry::traces;
 
 use crate::{
     args::{Config, TraceVariables},
-    exit, running,
-    settings::{Serving, SettingFlags},
+    certificates, exit,
+    settings::{self, Serving, SettingFlags},
 };
 
 /// Checks a configuration, or prints the schema of a configuration file.
@@ -20,11 +20,11 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
 /// Prints the effective configuration as a configuration file, with the origin of each value. Reads
 /// certificate files, and changes nothing.
 fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Result<()> {
-    super::trace_variables(variables)?;
+    variables.parse()?;
     let settings = flags.read_and_warn()?;
-    let config = running::resolve(&settings, settings.listen())?;
+    let config = settings::resolve(&settings, settings.listen())?;
     if let TlsMode::Files { cert, key } = &config.tls {
-        running::certificate(cert, key)?;
+        certificates::read(cert, key)?;
     }
     if let Some(ca_file) = config.traces.as_ref().and_then(|traces| traces.ca_file.as_ref()) {
         traces::export::authorities(ca_file)

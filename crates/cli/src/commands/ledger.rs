@@ -29,7 +29,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         Ledger::List { limit, key, since, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let administration =
-                Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger list").await?;
+                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger list").await?;
             let since = since.map(|since| Env::system().now().before(since));
             let wanted = |entry: &LedgerEntry| {
                 since.is_none_or(|since| since <= entry.entry.at)
@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         Ledger::Verify { known_head, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let administration =
-                Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger verify").await?;
+                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger verify").await?;
             let head = administration.execute(VerifyLedger { known: known_head }).await?;
             if let Some(notation) = output.output.notation() {
                 return notation.print(&json!({ "entries": head.sequence, "head": head.to_string() }));
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         Ledger::Export { file, after, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let administration =
-                Administration::of_existing(&data_dir.data_dir, settings, "gatekey ledger export").await?;
+                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger export").await?;
             match file {
                 None => export(&administration, after, &mut BufWriter::new(stdout().lock())).await,
                 Some(path) => {

@@ -29,7 +29,8 @@ use crate::{
     data_dir::{self, DataDir},
     exit::{self, Coded},
     logging::{self, LogFormat},
-    output, running,
+    output,
+    process::local_caller,
 };
 
 /// The only file that the new data directory may contain before.
@@ -199,7 +200,7 @@ async fn revoke_tokens(
     let env = Env::system();
     let store = Arc::new(SqliteStore::open(database, root_key, Arc::<Directory>::default())?);
     let now = env.now();
-    let caller = running::local_caller(&env);
+    let caller = local_caller(&env);
     let backup_of = clock::rfc_3339(created_at);
     let entry = NewEntry::new(now, &caller, Action::StoreRestore { backup_of: &backup_of }, "store");
     let epoch = restore::fresh_epoch(now).context("this machine's clock is before 1970")?;

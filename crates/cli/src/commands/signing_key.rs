@@ -17,24 +17,24 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     match arguments {
         SigningKey::Rotate { data_dir, settings } => {
             let settings = settings.read_and_warn()?;
-            let what = "gatekey signing-key rotate";
-            let administration = Administration::open(&data_dir.data_dir, settings, what).await?;
+            let holder = "gatekey signing-key rotate";
+            let administration = Administration::open(&data_dir.data_dir, settings, holder).await?;
             let kid = administration.execute(RotateSigningKey).await?;
             say!("{kid}")?;
             Ok(())
         }
         SigningKey::Retire { kid, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
-            let what = "gatekey signing-key retire";
-            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            let holder = "gatekey signing-key retire";
+            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             administration.execute(RetireSigningKey { kid: kid.clone() }).await?;
             say!("{kid}")?;
             Ok(())
         }
         SigningKey::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
-            let what = "gatekey signing-key list";
-            let administration = Administration::of_existing(&data_dir.data_dir, settings, what).await?;
+            let holder = "gatekey signing-key list";
+            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             print(&administration.execute(ListSigningKeys).await?, output.output)
         }
     }

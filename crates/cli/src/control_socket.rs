@@ -1,17 +1,42 @@
-//! Sends requests to a running server over its control socket.
+//! The control socket of a running server: binds it, and sends requests to it.
+//!
+//! Both go through the data directory's descriptor, because the path of a socket is limited to 108
+//! bytes.
 
-use std::{os::fd::AsRawFd as _, path::Path};
+use std::{
+    fs::{self, File, Permissions},
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use gatekey_server::control::{Failure, Operation, Request, SOCKET};
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::UnixStream,
+    net::{UnixListener, UnixStream},
 };
 use zeroize::Zeroizing;
 
-use crate::exit::{Coded, IN_USE};
+use crate::{
+    data_dir::DataDir,
+    exit::{Coded, IN_USE},
+};
+
+/// Binds the socket, for the server's own user only.
+pub(crate) fn bind(data_dir: &DataDir) -> anyhow::Result<UnixListener> {
+    remove(data_dir);
+    let directory = File::open(data_dir.path())?;
+    let path = data_dir.file(SOCKET);
+    let listener = UnixListener::bind(short_path(&directory))
+        .with_context(|| format!("cannot create the control socket {}", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+pub(crate) fn remove(data_dir: &DataDir) {
+    let _ = fs::remove_file(data_dir.file(SOCKET));
+}
 
 /// Sends a request and reads its answer.
 pub(crate) async fn execute<O: Operation>(
@@ -39,11 +64,9 @@ pub(crate) async fn send<A: DeserializeOwned>(
     Ok((answer, stream))
 }
 
-/// Connects by the directory's descriptor, because a socket's path is limited to 108 bytes.
 async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
-    let directory = std::fs::File::open(data_dir)?;
-    let short = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
-    Ok(UnixStream::connect(&short).await.map_err(|error| {
+    let directory = File::open(data_dir)?;
+    Ok(UnixStream::connect(short_path(&directory)).await.map_err(|error| {
         let message = format!(
             "a process uses the data directory but does not accept connections on {}: {error}; if it is starting, \
              try again",
@@ -51,4 +74,9 @@ async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
         );
         Coded { code: IN_USE, message }
     })?)
+}
+
+/// The socket's path while the directory is open.
+fn short_path(directory: &File) -> PathBuf {
+    format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()).into()
 }

@@ -1,0 +1,93 @@
+//! `gatekey quickstart`: serves, and goes through the life of a key step by step.
+
+use std::{io, net::SocketAddr};
+
+use anyhow::Context as _;
+use gatekey_core::Env;
+use gatekey_server::config::Settings;
+use tokio::net::TcpListener;
+
+use self::steps::{ADMIN_SECRET, step};
+use crate::{
+    args,
+    data_dir::DataDir,
+    exit,
+    instance::{Instance, OpenMode, OpenOptions},
+    logging::{self, LogFormat},
+    output,
+    process::StopSignals,
+    running_server::{self, RunningServer},
+    settings,
+};
+
+mod instructions;
+mod steps;
+
+/// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
+pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
+    let logging = logging::start(LogFormat::Auto, "warn");
+    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
+    if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
+        let message = format!(
+            "the data directory {} was not created by quickstart; choose another with --data-dir, or \
+             start its server with `gatekey serve`",
+            data_dir.path().display()
+        );
+        return Err(exit::usage(message));
+    }
+    let listener = listen(arguments.listen).await?;
+    let root_key_file = data_dir.file("root.key");
+    let options = OpenOptions {
+        config: settings::resolve(&Settings::default(), listener.local_addr()?)?,
+        root_key_file: &root_key_file,
+        mode: OpenMode::Serve,
+        env: Env::system(),
+        request_log: logging.request_log(),
+        traces: None,
+    };
+    let instance = Instance::open(data_dir, options).await?;
+    let server = RunningServer::start(instance, listener, None)?;
+    step(&format!(
+        "Serving on {} with a certificate from a private CA; data is stored in {}",
+        server.address.url,
+        server.data_dir.path().display()
+    ))?;
+    let secret = match Box::pin(steps::run(&server)).await {
+        Ok(secret) => secret,
+        Err(error) => {
+            server.stop().await;
+            return Err(error);
+        }
+    };
+    instructions::print(&server, &secret)?;
+    if arguments.once {
+        server.stop().await;
+        return Ok(());
+    }
+    let next = format!(
+        "{} serve --data-dir {} --listen {}",
+        instructions::program(),
+        output::shell_quoted(&server.data_dir.path().display().to_string()),
+        server.app.config.server.listen
+    );
+    let signals = StopSignals::catch()?;
+    say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
+    server.run_until(signals).await;
+    Ok(())
+}
+
+/// Listens on the given address, or on port 443 where that is allowed: Flyte's tools need keys
+/// without a port.
+async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    if let Some(address) = asked {
+        return running_server::bind(address, "--listen").await;
+    }
+    let best = SocketAddr::from(([127, 0, 0, 1], 443));
+    match TcpListener::bind(best).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse) => {
+            running_server::bind(SocketAddr::from(([127, 0, 0, 1], 8443)), "--listen").await
+        }
+        Err(error) => Err(error).context(format!("cannot listen on {best}")),
+    }
+}

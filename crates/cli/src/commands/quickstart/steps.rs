@@ -1,0 +1,115 @@
+//! The life of a key, step by step.
+
+use std::{fs, io, time::Duration};
+
+use futures::TryStreamExt as _;
+use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
+use zeroize::Zeroizing;
+
+use crate::{administration::failed, data_dir, output, process::local_caller, running_server::RunningServer};
+
+pub(super) const KEY: &str = "ci-pipeline";
+/// The file with the secret of the key `admin`, so that quickstart can run again.
+pub(super) const ADMIN_SECRET: &str = "admin.secret";
+const GRACE: Duration = Duration::from_hours(24);
+
+/// Goes through the steps. Returns the secret of the key that is left.
+pub(super) async fn run(server: &RunningServer) -> anyhow::Result<PlainSecret> {
+    let admin = admin_client(server).await?;
+
+    let created = match ApiKey::create(&admin, KEY).await {
+        Ok(key) => {
+            step(&format!("Created the API key {KEY}; its secret is shown once and stored as a hash"))?;
+            key
+        }
+        Err(error) if error.is_already_exists() => {
+            let key = rotate(&admin, KEY).await?;
+            step(&format!("The API key {KEY} exists from an earlier run; gave it a new secret"))?;
+            key
+        }
+        Err(error) => return Err(error.into()),
+    };
+
+    let key = client(server, KEY, &PlainSecret::new(created.client_secret()))?;
+    let token = key.access_token().await?;
+    step(&format!(
+        "Exchanged its secret for an access token of {} bytes; tokens are not stored in the database",
+        token.len()
+    ))?;
+
+    let user = key.whoami().await?;
+    step(&format!("Called an RPC with the token; the server identified the caller as {}", user.subject))?;
+
+    let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
+    let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
+    step(&format!("Listed the keys: {}{}", names.join(", "), if keys.len() > 5 { ", ..." } else { "" }))?;
+
+    let rotated = rotate(&key, KEY).await?;
+    step("The key rotated its own secret; the old one stays valid for 24 hours")?;
+
+    reject_deleted(server, &admin).await?;
+    Ok(PlainSecret::new(rotated.client_secret()))
+}
+
+/// Shows that a deleted key is rejected.
+async fn reject_deleted(server: &RunningServer, admin: &Client) -> anyhow::Result<()> {
+    // A random name, because any other may be taken.
+    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&server.app.env));
+    let created = ApiKey::create(admin, &name).await?;
+    let client = client(server, &name, &PlainSecret::new(created.client_secret()))?;
+    client.whoami().await?;
+    ApiKey::delete(admin, &name).await?;
+    match client.whoami().await {
+        Err(error) if error.is_unauthenticated() => {
+            step("Created, used and deleted another key; its token and secret stopped working at once")?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => anyhow::bail!("the server accepted a deleted key; please report this"),
+    }
+}
+
+/// Returns a client with the admin key: the one of an earlier run, or a new one.
+async fn admin_client(server: &RunningServer) -> anyhow::Result<Client> {
+    let file = server.data_dir.file(ADMIN_SECRET);
+    if let Ok(secret) = fs::read_to_string(&file).map(Zeroizing::new) {
+        let client = client(server, "admin", &PlainSecret::new(secret.trim()))?;
+        match client.access_token().await {
+            Ok(_) => {
+                step("The admin key exists from an earlier run")?;
+                return Ok(client);
+            }
+            Err(error) if error.is_unauthenticated() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let caller = local_caller(&server.app.env);
+    let created = server.app.operations.init(&caller, "admin", true).await;
+    let secret = created.map_err(|error| failed(error.into()))?.secret;
+    data_dir::write_private(&file, secret.expose().as_bytes())?;
+    step(&format!("Created the admin key; its secret is in {}", file.display()))?;
+    client(server, "admin", &PlainSecret::new(secret.expose()))
+}
+
+async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
+    let options = |grace| RotateOptions { grace, label: Some("quickstart".to_owned()), expires_at: None };
+    match ApiKey::rotate(client, client_id, options(GRACE)).await {
+        // The key has the maximum number of secrets after several runs within a day.
+        Err(error) if error.is_failed_precondition() => {
+            ApiKey::rotate(client, client_id, options(Duration::ZERO)).await
+        }
+        other => other,
+    }
+}
+
+fn client(server: &RunningServer, client_id: &str, secret: &PlainSecret) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().endpoint(&server.address.url).credentials(client_id, secret.clone());
+    if let Some(ca_file) = &server.address.ca_file {
+        builder = builder.ca_file(ca_file);
+    }
+    Ok(builder.build()?)
+}
+
+pub(super) fn step(text: &str) -> io::Result<()> {
+    say!("{} {text}", output::done_mark())
+}

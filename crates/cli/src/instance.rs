@@ -1,0 +1,131 @@
+//! Opens the store, root key, signing keys and private CA of a data directory.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::anyhow;
+use gatekey_core::{Env, RootKey, StoreError, signing_key::SigningKeyError};
+use gatekey_listener::tls::PrivateCa;
+use gatekey_server::{App, Config, app::Memory, config::TlsMode};
+use gatekey_store::SqliteStore;
+use gatekey_telemetry::{RequestLog, Traces};
+
+use crate::{
+    certificates::{self, CA_FILE},
+    data_dir::DataDir,
+    last_start::Address,
+    process::local_caller,
+};
+
+/// An application on a data directory, which does not serve yet.
+pub(crate) struct Instance {
+    pub(crate) app: App,
+    pub(crate) data_dir: DataDir,
+    /// `None` when the server has another certificate or none, or was started before.
+    pub(crate) ca: Option<PrivateCa>,
+}
+
+/// What an instance is opened for, and may therefore change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// To serve: the signing key and the private CA follow the configuration.
+    Serve,
+    /// To administer it before its first start: the private CA is created, for clients to trust.
+    Initialize,
+    /// To administer it: changes only what an operation changes.
+    Administer,
+    /// The same, also if the database is from before the root key's newest version.
+    AdministerOlder,
+}
+
+/// How an instance is opened.
+pub(crate) struct OpenOptions<'a> {
+    pub(crate) config: Config,
+    pub(crate) root_key_file: &'a Path,
+    pub(crate) mode: OpenMode,
+    pub(crate) env: Env,
+    pub(crate) request_log: Arc<dyn RequestLog>,
+    pub(crate) traces: Option<Traces>,
+}
+
+impl Instance {
+    pub(crate) async fn open(data_dir: DataDir, options: OpenOptions<'_>) -> anyhow::Result<Self> {
+        let OpenOptions { config, root_key_file, mode, env, request_log, traces } = options;
+        let root_key = data_dir.root_key(root_key_file, &env)?;
+        let root_key = Arc::new(match mode {
+            OpenMode::AdministerOlder => root_key.for_an_older_store(),
+            OpenMode::Serve | OpenMode::Initialize | OpenMode::Administer => root_key,
+        });
+        let memory = Memory::new(root_key.clone());
+        let store = SqliteStore::open(&data_dir.database(), &root_key, memory.observer())?
+            .with_tracer(traces.as_ref().map(Traces::store_tracer));
+        let app = App::new(config, Arc::new(store), memory, root_key, env, request_log, traces);
+        load(&app, mode, &data_dir.database()).await?;
+        check_root_key(&app, mode).await;
+        // Only now is it certain that the directory is Gatekey's.
+        data_dir.hide_from_git()?;
+        let ca = match (&app.config.tls, mode) {
+            (TlsMode::PrivateCa, OpenMode::Serve | OpenMode::Initialize) => {
+                Some(certificates::private_ca(&app, &data_dir).await?)
+            }
+            (_, _) => None,
+        };
+        Ok(Self { app, data_dir, ca })
+    }
+
+    /// Where clients find the server.
+    pub(crate) fn address(&self) -> Address {
+        Address {
+            url: self.app.config.server.issuer().to_owned(),
+            ca_file: self.ca.as_ref().map(|_| self.data_dir.file(CA_FILE)),
+            pid: std::process::id(),
+            admin_url: None,
+        }
+    }
+}
+
+/// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
+async fn load(app: &App, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
+    let algorithm = (mode == OpenMode::Serve).then_some(app.config.keys.signing_algorithm);
+    let ensured = app.operations.signing_keys.ensure(&local_caller(&app.env), algorithm).await;
+    ensured.map_err(|error| match error {
+        SigningKeyError::Store(error) => unreadable(database, error),
+        SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
+            "cannot decrypt the signing keys; name the root key that belongs to the data directory with \
+             --root-key-file",
+        ),
+    })?;
+    app.store.load().await.map_err(|error| unreadable(database, error))
+}
+
+/// Finishes what a rotation of the root key left in its file, and logs what is left to the
+/// operator.
+async fn check_root_key(app: &App, mode: OpenMode) {
+    let root_key: &RootKey = &app.root_key;
+    if let Some(version) = root_key.version_not_in_use() {
+        tracing::warn!(
+            version,
+            in_use = root_key.version(),
+            "the root key file has a version that is not in use: run `gatekey root-key rotate` to use it"
+        );
+    }
+    if mode == OpenMode::Serve
+        && let Err(error) = app.operations.root_keys.clear_pending_mark().await
+    {
+        tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
+    }
+}
+
+/// Adds what to do about a database that cannot be read.
+fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
+    let database = database.display();
+    match error {
+        StoreError::Corrupt(reason) => anyhow!("{database} is damaged ({reason}); restore a backup"),
+        StoreError::Unreadable(reason) => anyhow!(
+            "{database} is damaged, or the disk cannot read it ({reason}); if the kernel log shows no disk errors, \
+             restore a backup"
+        ),
+        StoreError::Unavailable(_) | StoreError::Conflict => {
+            anyhow::Error::new(error).context(format!("cannot read {database}"))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The server's last start, which a data directory records.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gatekey_server::config::{InvalidSetting, Origin, Settings, setting};
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::{self, DataDir};
+
+/// Where clients find a server. Also the content of the ready file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Address {
+    pub(crate) url: String,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) pid: u32,
+    /// The URL of probes and metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_url: Option<String>,
+}
+
+/// Keys that are created while the server is stopped are for the server as it was last started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastStart {
+    #[serde(flatten)]
+    pub(crate) address: Address,
+    pub(crate) organization: String,
+}
+
+impl LastStart {
+    const FILE: &str = "server.json";
+
+    /// Reads the last start; `None` before the first one.
+    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(data_dir.join(Self::FILE)).ok()?).ok()
+    }
+
+    pub(crate) fn write(&self, data_dir: &DataDir) -> anyhow::Result<()> {
+        Ok(data_dir::write_public(&data_dir.file(Self::FILE), &serde_json::to_vec(self)?)?)
+    }
+
+    /// Returns the settings of the last start that keys depend on.
+    pub(crate) fn settings(&self) -> Result<Settings, InvalidSetting> {
+        let mut settings = Settings::default();
+        let url = self.address.url.as_str();
+        settings.set(setting("server.public_url"), url, Origin::LastStart)?;
+        settings.set(setting("server.organization"), self.organization.as_str(), Origin::LastStart)?;
+        if url.starts_with("http://") {
+            settings.set(setting("tls.plaintext"), true, Origin::LastStart)?;
+        }
+        Ok(settings)
+    }
+}

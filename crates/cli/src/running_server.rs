@@ -1,0 +1,173 @@
+//! A running server: its sockets and its background work, from start to stop.
+
+use std::{io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
+
+use gatekey_listener::{Listener, serve, tls::Reload};
+use gatekey_server::{
+    App, admin,
+    control::{self, Control},
+    maintenance, router,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    certificates::Tls,
+    control_socket,
+    data_dir::DataDir,
+    instance::Instance,
+    last_start::{Address, LastStart},
+    process::{self, StopSignals},
+};
+
+/// How long requests in progress may take once the server stops.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// A server that accepts connections.
+pub(crate) struct RunningServer {
+    pub(crate) app: App,
+    pub(crate) data_dir: DataDir,
+    pub(crate) address: Address,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl RunningServer {
+    /// Serves clients on `listener`, and probes and metrics on `admin`.
+    pub(crate) fn start(
+        instance: Instance,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
+        if let Err(error) = process::raise_descriptor_limit() {
+            tracing::warn!(%error, "cannot raise the limit on open files");
+        }
+        let mut address = instance.address();
+        address.admin_url = admin.as_ref().map(admin_url).transpose()?;
+        let Instance { app, data_dir, ca } = instance;
+        let Tls { acceptor, renewal, reload } = Tls::new(&app.config.tls, ca, &app.env)?;
+        let control = control_socket::bind(&data_dir)?;
+        let organization = app.config.server.organization.clone();
+        LastStart { address: address.clone(), organization }.write(&data_dir)?;
+
+        let mut background = vec![
+            tokio::spawn(control::serve(Control::new(&app), control, process::own_uid())),
+            tokio::spawn(maintenance::run(app.clone(), renewal)),
+        ];
+        if let Some(reload) = reload {
+            background.extend(reload_on_hangup(reload)?);
+        }
+        if let Some(socket) = admin {
+            background.push(serve_probes(&app, socket));
+        }
+        let (stop, stopped) = oneshot::channel();
+        let serving = serve_clients(&app, listener, acceptor, stopped);
+        tracing::info!(
+            url = address.url,
+            admin_url = address.admin_url,
+            listen = %app.config.server.listen,
+            data_dir = %data_dir.path().display(),
+            keys = app.directory.len(),
+            signing_algorithm = %app.config.keys.signing_algorithm,
+            "serving"
+        );
+        Ok(Self { app, data_dir, address, stop, serving, background })
+    }
+
+    /// Serves until a stop signal, and then drains connections until a second one.
+    pub(crate) async fn run_until(self, mut signals: StopSignals) {
+        signals.wait().await;
+        tokio::select! {
+            () = self.stop() => {}
+            () = signals.wait() => tracing::warn!("second stop signal: dropping requests in progress"),
+        }
+    }
+
+    /// Drains connections, writes or sends what is only in memory, and releases the data directory.
+    pub(crate) async fn stop(self) {
+        self.app.stopping.store(true, Ordering::Relaxed);
+        let _ = self.stop.send(());
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the accept loop panicked");
+        }
+        for task in self.background {
+            task.abort();
+        }
+        maintenance::flush(&self.app).await;
+        maintenance::log_ledger_head(&self.app).await;
+        if let Some(traces) = &self.app.telemetry.traces {
+            traces.stop().await;
+        }
+        control_socket::remove(&self.data_dir);
+        tracing::info!("stopped");
+    }
+}
+
+/// Binds a listening socket. `flag` is the flag to choose another address.
+pub(crate) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!(": another process uses the port; choose another with {flag}")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!(": ports below 1024 need a privilege; choose another with {flag}")
+            }
+            _ => String::new(),
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
+    })
+}
+
+fn admin_url(admin: &TcpListener) -> io::Result<String> {
+    let listening = admin.local_addr()?;
+    if !listening.ip().is_loopback() {
+        tracing::warn!(%listening, "probes and metrics are served unencrypted to other machines");
+    }
+    Ok(format!("http://{listening}"))
+}
+
+fn serve_clients(
+    app: &App,
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    stopped: oneshot::Receiver<()>,
+) -> JoinHandle<()> {
+    let server = &app.config.server;
+    // Plain HTTP from other machines is accepted only from trusted proxies.
+    let only_from = if tls.is_none() && !server.listen.ip().is_loopback() {
+        server.trusted_proxies.clone()
+    } else {
+        Vec::new()
+    };
+    let listener = Listener { socket, tls, only_from, drain: DRAIN };
+    tokio::spawn(serve(listener, router::service(app), async move {
+        let _ = stopped.await;
+    }))
+}
+
+/// Serves probes until the task is aborted, so that they report while clients are drained that the
+/// server is stopping.
+fn serve_probes(app: &App, socket: TcpListener) -> JoinHandle<()> {
+    let listener = Listener { socket, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
+    tokio::spawn(serve(listener, admin::router(app), std::future::pending()))
+}
+
+/// Reloads a certificate when its files change and on SIGHUP. Without files to reload, SIGHUP ends
+/// the process as usual.
+fn reload_on_hangup(reload: Reload) -> io::Result<[JoinHandle<()>; 2]> {
+    let (notify, notified) = mpsc::channel(1);
+    let mut hangups = signal(SignalKind::hangup())?;
+    let forwarding = tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let _ = notify.send(()).await;
+        }
+    });
+    Ok([forwarding, tokio::spawn(reload.run(notified))])
+}
