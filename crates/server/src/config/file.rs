@@ -53,6 +53,7 @@ impl Settings {
         if reader.problems.is_empty() {
             return Ok(reader.settings);
         }
+        reader.problems.extend(reader.settings.out_of_bounds());
         reader.problems.sort_by_key(|problem| match &problem.origin {
             Some(Origin::File { line, .. }) => *line,
             _ => 0,
@@ -147,7 +148,8 @@ mod tests {
     #[test]
     fn every_error_is_reported_with_its_line() {
         let text = "lisen = 1\nserver = 1\n[tokens]\nlifetime_seconds = \"x\"\nlife = 1\n\
-                    [keys]\nsigning_algorithm = \"none\"\nsigning_key_max_age_seconds = 99999999999999999999";
+                    [keys]\nsigning_algorithm = \"none\"\nsigning_key_max_age_seconds = 99999999999999999999\n\
+                    [limits]\nfailed_authentications_per_minute = 10001";
         assert_eq!(
             errors(text),
             "gatekey.toml, line 1: lisen is not a setting; sections are [server], [tls], [tokens], [keys], \
@@ -157,7 +159,8 @@ mod tests {
              gatekey.toml, line 5: tokens.life is not a setting; settings of [tokens] are lifetime_seconds, \
              audiences, authorization_metadata_key\n\
              gatekey.toml, line 7: keys.signing_algorithm must be \"ES256\", \"RS256\" or \"EdDSA\"\n\
-             gatekey.toml, line 8: keys.signing_key_max_age_seconds must be a whole number from 3600 to 315360000"
+             gatekey.toml, line 8: keys.signing_key_max_age_seconds must be a whole number from 3600 to 315360000\n\
+             gatekey.toml, line 10: limits.failed_authentications_per_minute must be a whole number from 0 to 10000"
         );
     }
 

@@ -41,11 +41,6 @@ impl Settings {
     /// Every invalid setting.
     pub fn resolve(&self, listening: SocketAddr) -> Result<Config, Vec<InvalidSetting>> {
         let mut problems = Problems::default();
-        for (setting, value) in self.iter() {
-            if let Err(rule) = setting.check_bounds(value) {
-                problems.add(&setting.path, rule);
-            }
-        }
         let mut sections = self.read();
         sections.server.listen = listening;
         let tls = sections.tls.check(sections.server.is_shielded(), &mut problems);
@@ -53,9 +48,10 @@ impl Settings {
         let tokens = sections.tokens.check(&server, &mut problems);
         let keys = sections.keys.check();
         let traces = sections.traces.check(&mut problems);
-        let problems = problems.into_vec();
-        if !problems.is_empty() {
-            return Err(problems.into_iter().map(|problem| self.locate(problem)).collect());
+        let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
+        let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();
+        if !invalid.is_empty() {
+            return Err(invalid);
         }
         let (limits, log) = (sections.limits, sections.log);
         Ok(Config { server, tls, tokens, keys, limits, log, traces, effective: sections })

@@ -106,7 +106,15 @@ impl Settings {
         Sections::deserialize(Value::Table(table)).expect("each value was read on its own")
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Value)> {
+    /// Returns the values that are not within the bounds of their setting.
+    pub(super) fn out_of_bounds(&self) -> impl Iterator<Item = InvalidSetting> {
+        self.iter().filter_map(|(setting, value)| {
+            let rule = setting.check_bounds(value).err()?;
+            Some(self.locate(InvalidSetting::new(&setting.path, rule)))
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Value)> {
         self.values.iter().map(|(path, value)| (definition::setting(path), value))
     }
 }
