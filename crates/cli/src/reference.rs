@@ -110,8 +110,8 @@ Generated from the code. A flag overrides its variable.
         "
 ## Clients
 
-`key`, `token`, `whoami`, the Rust crate and the Python packages read these, in this order. An empty variable counts as
-not set:
+`key`, `token`, `whoami`, the Rust crate and the Python packages read these, in this order. An empty
+variable counts as not set:
 
 | variable | meaning |
 |---|---|
