@@ -1,4 +1,4 @@
-"""What every suite here needs: the same isolated environment as the suites in tests/."""
+"""Gives every suite the same isolated environment as the suites in tests/."""
 
 from tests.conftest import empty_directory, patience, pytest_configure, pytest_unconfigure
 

@@ -60,7 +60,8 @@ pub enum Rejection {
     /// The verifier does not accept the header's `alg`.
     #[error("the token's signing algorithm is not accepted")]
     Algorithm,
-    /// The header has a `crit` (RFC 7515 section 4.1.11): extensions that the verifier does not know.
+    /// The header has a `crit` (RFC 7515 section 4.1.11): extensions that the verifier does not
+    /// know.
     #[error("the token requires unknown extensions (`crit`)")]
     Critical,
     /// The issuer publishes no such key.
@@ -92,8 +93,8 @@ pub(crate) struct UnverifiedToken<'t> {
     pub(crate) kid: Option<String>,
 }
 
-/// The members of a JOSE header that this crate reads. It ignores the others (RFC 7515 section 4), so
-/// that a token cannot choose its key by `jku`, `jwk` or `x5u`.
+/// The members of a JOSE header that this crate reads. It ignores the others (RFC 7515 section 4),
+/// so that a token cannot choose its key by `jku`, `jwk` or `x5u`.
 #[derive(Deserialize)]
 struct Header {
     alg: String,

@@ -32,8 +32,8 @@ const PAGE_SIZE: u32 = 1000;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RotateOptions {
-    /// How long the current secrets stay valid, at most 90 days. Defaults to zero, which retires them
-    /// at once and revokes every token of the key.
+    /// How long the current secrets stay valid, at most 90 days. Defaults to zero, which retires
+    /// them at once and revokes every token of the key.
     pub grace: Duration,
     /// Free text stored with the new secret, at most 200 characters.
     pub label: Option<String>,
@@ -70,8 +70,8 @@ impl ApiKey {
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found) if the key does not exist, and
-    /// [`is_invalid_argument`](Error::is_invalid_argument) if the grace is longer than 90 days or the
-    /// expiry is in the past.
+    /// [`is_invalid_argument`](Error::is_invalid_argument) if the grace is longer than 90 days or
+    /// the expiry is in the past.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -263,8 +263,8 @@ pub(crate) async fn create(client: &Client, request: v1::CreateRequest) -> Resul
 
 /// Joins a key and its new secret into an [`ApiKey`], the shape of the public API.
 ///
-/// The server returns a secret only once, so no later failure may lose it: if the key cannot be looked
-/// up on the public API, the result has the fields that `key` has.
+/// The server returns a secret only once, so no later failure may lose it: if the key cannot be
+/// looked up on the public API, the result has the fields that `key` has.
 async fn with_new_secret(
     client: &Client,
     key: Option<v1::ApiKey>,

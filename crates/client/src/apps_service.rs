@@ -111,8 +111,8 @@ impl ApiKey {
         Ok(Page { items: keys.collect::<Result<_, _>>()?, next_token: response.token })
     }
 
-    /// Changes the name or the redirect URIs of a key. The other fields and the secrets stay as they
-    /// are.
+    /// Changes the name or the redirect URIs of a key. The other fields and the secrets stay as
+    /// they are.
     ///
     /// The API has no field mask, so the key is looked up first and sent back whole. A change that
     /// another caller makes in between is lost; [`ApiKey::update_settings`] has no such gap.

@@ -1,8 +1,9 @@
 //! The same operations for code without an async runtime.
 //!
-//! Calls run on one background thread, which starts at the first call and keeps connections and tokens
-//! between calls. Async code should use [`crate::ApiKey`]: a blocking call there does not panic, but
-//! blocks the thread. A child process has no background thread, so fork before the first call.
+//! Calls run on one background thread, which starts at the first call and keeps connections and
+//! tokens between calls. Async code should use [`crate::ApiKey`]: a blocking call there does not
+//! panic, but blocks the thread. A child process has no background thread, so fork before the first
+//! call.
 //!
 //! ```no_run
 //! use gatekey_client::blocking::{ApiKey, Client};
@@ -27,8 +28,8 @@ use crate::{
     UserInfo, VerifyError,
 };
 
-/// The runtime of all blocking calls. It is never dropped, because a runtime cannot be dropped inside
-/// another one.
+/// The runtime of all blocking calls. It is never dropped, because a runtime cannot be dropped
+/// inside another one.
 fn runtime() -> Result<&'static Runtime, Error> {
     static RUNTIME: OnceLock<Result<Runtime, Error>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
@@ -42,8 +43,8 @@ fn runtime() -> Result<&'static Runtime, Error> {
     runtime.as_ref().map_err(Clone::clone)
 }
 
-/// Runs a call on the background thread and waits. Unlike `Runtime::block_on`, this is allowed inside
-/// another runtime.
+/// Runs a call on the background thread and waits. Unlike `Runtime::block_on`, this is allowed
+/// inside another runtime.
 fn wait<T: Send + 'static>(
     call: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {

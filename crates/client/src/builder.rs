@@ -94,11 +94,11 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Sets the address of the server: `https://host:port`, `dns:///host:port` or `host:port`. The port
-    /// defaults to 443.
+    /// Sets the address of the server: `https://host:port`, `dns:///host:port` or `host:port`. The
+    /// port defaults to 443.
     ///
-    /// `http://` means `https://`, as in Flyte's clients, unless [`ClientBuilder::plaintext`] is set. The
-    /// endpoint overrides that of an encoded key.
+    /// `http://` means `https://`, as in Flyte's clients, unless [`ClientBuilder::plaintext`] is
+    /// set. The endpoint overrides that of an encoded key.
     pub fn endpoint(mut self, endpoint: &str) -> Self {
         self.settings.endpoint = Some(Sourced::new(endpoint.to_owned(), "the builder"));
         self
@@ -133,10 +133,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts the CA certificates in a PEM file, in addition to the system's. May be called repeatedly.
+    /// Trusts the CA certificates in a PEM file, in addition to the system's. May be called
+    /// repeatedly.
     ///
-    /// As in OpenSSL, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates. Those are
-    /// read at the first call.
+    /// As in OpenSSL, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates. Those
+    /// are read at the first call.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.authorities.push(Sourced::new(Authorities::File(path.into()), "the builder"));
         self
@@ -157,7 +158,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the scopes to request (RFC 6749 section 3.3). Defaults to those that the server advertises.
+    /// Sets the scopes to request (RFC 6749 section 3.3). Defaults to those that the server
+    /// advertises.
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.settings.scopes = Some(scopes.into_iter().map(Into::into).collect());
         self
@@ -171,8 +173,8 @@ impl ClientBuilder {
 
     /// Sets how often a call is retried while the server is unavailable. Defaults to 3.
     ///
-    /// The pauses double from 0.2 s up to 5 s, with jitter, so that clients do not retry at the same
-    /// time.
+    /// The pauses double from 0.2 s up to 5 s, with jitter, so that clients do not retry at the
+    /// same time.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -196,8 +198,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a place that the caller searched for settings, to the error about a missing setting. May be
-    /// called repeatedly.
+    /// Adds a place that the caller searched for settings, to the error about a missing setting.
+    /// May be called repeatedly.
     ///
     /// ```
     /// # use gatekey_client::Client;
@@ -212,20 +214,20 @@ impl ClientBuilder {
     /// Fills unset settings from the environment of the process, in this order:
     ///
     /// 1. `GATEKEY_ENDPOINT`: the endpoint.
-    /// 2. `GATEKEY_API_KEY`, `FLYTE_API_KEY` or `UNION_API_KEY`: an encoded key. The first one that is
-    ///    set is used.
+    /// 2. `GATEKEY_API_KEY`, `FLYTE_API_KEY` or `UNION_API_KEY`: an encoded key. The first one that
+    ///    is set is used.
     /// 3. `GATEKEY_CA_FILE`: CA certificates.
-    /// 4. If the endpoint or the credentials are still missing, Flyte's configuration: the first file
-    ///    that has a section `admin` of `./config.yaml`, `./.flyte/config.yaml`, `.flyte/config.yaml` in
-    ///    the root of the git repository, the files named by `UCTL_CONFIG` and `FLYTECTL_CONFIG`,
-    ///    `~/.union/config.yaml` and `~/.flyte/config.yaml`. Its fields `endpoint`, `clientId`,
-    ///    `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and `caCertFilePath` are used. Paths are
-    ///    relative to the working directory.
+    /// 4. If the endpoint or the credentials are still missing, Flyte's configuration: the first
+    ///    file that has a section `admin` of `./config.yaml`, `./.flyte/config.yaml`,
+    ///    `.flyte/config.yaml` in the root of the git repository, the files named by `UCTL_CONFIG`
+    ///    and `FLYTECTL_CONFIG`, `~/.union/config.yaml` and `~/.flyte/config.yaml`. Its fields
+    ///    `endpoint`, `clientId`, `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and
+    ///    `caCertFilePath` are used. Paths are relative to the working directory.
     /// 5. `SSL_CERT_FILE`: CA certificates.
     ///
     /// # Errors
-    /// [`is_configuration`](Error::is_configuration) if a setting is malformed or a file cannot be read.
-    /// Only [`ClientBuilder::build`] reports a missing setting.
+    /// [`is_configuration`](Error::is_configuration) if a setting is malformed or a file cannot be
+    /// read. Only [`ClientBuilder::build`] reports a missing setting.
     ///
     /// ```no_run
     /// # use gatekey_client::Client;
@@ -259,8 +261,8 @@ impl ClientBuilder {
     /// Builds the client. Reads the CA files, but sends nothing.
     ///
     /// # Errors
-    /// [`is_configuration`](Error::is_configuration) if the endpoint or the credentials are missing or
-    /// malformed, or a CA file cannot be read.
+    /// [`is_configuration`](Error::is_configuration) if the endpoint or the credentials are missing
+    /// or malformed, or a CA file cannot be read.
     pub fn build(mut self) -> Result<Client, Error> {
         self.take_encoded()?;
         let Some(endpoint) = &self.settings.endpoint else {

@@ -30,11 +30,11 @@ use crate::{
 ///
 /// Cloning is cheap, and clones share connections and the access token.
 ///
-/// The first call logs in: it reads the server's metadata (`AuthMetadataService`) and fetches a token by
-/// client credentials (RFC 6749 section 4.4), which every call then sends. The client refreshes the token
-/// 60 s before it expires, or after 80 % of its lifetime if that is later. Concurrent calls share one
-/// login. A call that fails as unauthenticated logs in again and is retried once, so that clients recover
-/// from a rotated signing key.
+/// The first call logs in: it reads the server's metadata (`AuthMetadataService`) and fetches a
+/// token by client credentials (RFC 6749 section 4.4), which every call then sends. The client
+/// refreshes the token 60 s before it expires, or after 80 % of its lifetime if that is later.
+/// Concurrent calls share one login. A call that fails as unauthenticated logs in again and is
+/// retried once, so that clients recover from a rotated signing key.
 ///
 /// ```no_run
 /// use gatekey_client::{Client, PlainSecret};
@@ -99,7 +99,8 @@ impl Client {
         self.0.organization.as_deref()
     }
 
-    /// Returns the first file of CA certificates that the client trusts in addition to the system's.
+    /// Returns the first file of CA certificates that the client trusts in addition to the
+    /// system's.
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
@@ -111,7 +112,8 @@ impl Client {
         self.0.ca_file.as_deref()
     }
 
-    /// Returns the source of the endpoint, as text for people: `GATEKEY_API_KEY`, a path or `the builder`.
+    /// Returns the source of the endpoint, as text for people: `GATEKEY_API_KEY`, a path or `the
+    /// builder`.
     pub fn endpoint_source(&self) -> &str {
         &self.0.endpoint.source
     }
@@ -121,10 +123,11 @@ impl Client {
         &self.0.credentials.source
     }
 
-    /// Returns an access token for another API: the cached one, or a new one if that is about to expire.
+    /// Returns an access token for another API: the cached one, or a new one if that is about to
+    /// expire.
     ///
-    /// The token is a secret. Send it as `Bearer` (RFC 6750 section 2.1), and call this again rather than
-    /// keep it.
+    /// The token is a secret. Send it as `Bearer` (RFC 6750 section 2.1), and call this again
+    /// rather than keep it.
     ///
     /// # Errors
     /// [`is_unauthenticated`](Error::is_unauthenticated) if the credentials are rejected, and
@@ -226,12 +229,13 @@ impl Client {
 
     /// Calls an RPC; `attempt` sends the request once.
     ///
-    /// Logs in if there is no valid token, retries while the server is unavailable, and logs in again
-    /// once if the token is refused. All attempts share the client's timeout and one `x-request-id`, by
-    /// which a Gatekey server recognizes a repeated Create: it returns a secret instead of "already
-    /// exists".
+    /// Logs in if there is no valid token, retries while the server is unavailable, and logs in
+    /// again once if the token is refused. All attempts share the client's timeout and one
+    /// `x-request-id`, by which a Gatekey server recognizes a repeated Create: it returns a secret
+    /// instead of "already exists".
     ///
-    /// `attempt` is not an `AsyncFn` because the compiler cannot prove that the future of one is `Send`.
+    /// `attempt` is not an `AsyncFn` because the compiler cannot prove that the future of one is
+    /// `Send`.
     pub(crate) async fn call<T, F>(
         &self,
         operation: &str,

@@ -31,8 +31,8 @@ pub struct KeyDetails {
     pub client_id: String,
     /// The human-readable name, 1 to 200 characters.
     pub client_name: String,
-    /// A random id, assigned at creation: if a key is deleted and its client id is used again, the new
-    /// key has another key id.
+    /// A random id, assigned at creation: if a key is deleted and its client id is used again, the
+    /// new key has another key id.
     pub key_id: String,
     /// The role. A key without a role can only look up and rotate itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,13 +79,15 @@ pub struct SecretDetails {
     /// The time of creation.
     #[serde(serialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub created_at: Option<SystemTime>,
-    /// The time before which the secret is rejected; `None` means that it is valid from its creation.
+    /// The time before which the secret is rejected; `None` means that it is valid from its
+    /// creation.
     #[serde(serialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub not_before: Option<SystemTime>,
     /// The time from which the secret is rejected; `None` means never.
     #[serde(serialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<SystemTime>,
-    /// The last time at which the secret fetched a token; `None` means never. It may lag by a minute.
+    /// The last time at which the secret fetched a token; `None` means never. It may lag by a
+    /// minute.
     #[serde(serialize_with = "date", skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<SystemTime>,
 }

@@ -4,8 +4,8 @@ use http::{Uri, uri::Authority};
 
 use crate::Error;
 
-/// Endpoints of Union's serverless offering, where the client id and organization of a key are derived
-/// from the caller. Union's client has the same five.
+/// Endpoints of Union's serverless offering, where the client id and organization of a key are
+/// derived from the caller. Union's client has the same five.
 const SERVERLESS: [&str; 5] = [
     "serverless-1.us-east-2.s.union.ai",
     "serverless-gcp.cloud-staging.union.ai",

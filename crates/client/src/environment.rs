@@ -15,8 +15,8 @@ pub(crate) const COMMON_CA_VARIABLE: &str = "SSL_CERT_FILE";
 /// Variables that name a configuration file of Flyte, in order of precedence.
 pub(crate) const CONFIG_VARIABLES: [&str; 2] = ["UCTL_CONFIG", "FLYTECTL_CONFIG"];
 
-/// The environment variables that [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) reads,
-/// and their meanings.
+/// The environment variables that [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from)
+/// reads, and their meanings.
 ///
 /// `clientSecretEnvVar` in Flyte's configuration file may name another one.
 ///
@@ -43,9 +43,10 @@ pub const VARIABLES: [(&str, &str); 9] = [
 /// Environment variables, a home directory and a working directory, from which a
 /// [`ClientBuilder`](crate::ClientBuilder) reads missing settings.
 ///
-/// [`ClientBuilder::fill_from_env`](crate::ClientBuilder::fill_from_env) reads those of the process.
-/// [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) takes any `Environment`, so that tests
-/// and embedders need not change those of the process. An empty variable counts as unset.
+/// [`ClientBuilder::fill_from_env`](crate::ClientBuilder::fill_from_env) reads those of the
+/// process. [`ClientBuilder::fill_from`](crate::ClientBuilder::fill_from) takes any `Environment`,
+/// so that tests and embedders need not change those of the process. An empty variable counts as
+/// unset.
 ///
 /// ```
 /// use gatekey_client::{Client, Environment};

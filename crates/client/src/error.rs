@@ -9,12 +9,12 @@ const CA_HINT: &str = "if the server uses a private CA, set GATEKEY_CA_FILE to i
 /// The longest part of a message that comes from a server, in characters.
 const MAX_REMOTE_TEXT: usize = 500;
 
-/// The error of every operation in this crate. [`Display`](fmt::Display) prints one sentence, with the
-/// [hint](Error::hint).
+/// The error of every operation in this crate. [`Display`](fmt::Display) prints one sentence, with
+/// the [hint](Error::hint).
 ///
-/// The type is opaque, so that kinds of errors can be added compatibly; the predicates distinguish them.
-/// Cloning is cheap: callers that waited for the same login share its error. No message contains a
-/// secret.
+/// The type is opaque, so that kinds of errors can be added compatibly; the predicates distinguish
+/// them. Cloning is cheap: callers that waited for the same login share its error. No message
+/// contains a secret.
 ///
 /// # Example: handle a missing key
 /// ```no_run
@@ -200,8 +200,8 @@ impl Error {
         self.0.kind.code()
     }
 
-    /// Returns the `x-request-id` of the failed call, by which the server's log names it; `None` if no
-    /// request was sent.
+    /// Returns the `x-request-id` of the failed call, by which the server's log names it; `None` if
+    /// no request was sent.
     ///
     /// ```
     /// let error = gatekey_client::Client::builder().build().unwrap_err();
@@ -347,8 +347,8 @@ pub(crate) fn connection_was_lost(error: &ConnectError) -> bool {
     matches!(deepest_cause(error), Some(Cause::Lost(_)))
 }
 
-/// Finds the cause of a transport error, whose own text ("client error (Connect)") hides it. Returns
-/// `None` for an error that a server returned, which has no source.
+/// Finds the cause of a transport error, whose own text ("client error (Connect)") hides it.
+/// Returns `None` for an error that a server returned, which has no source.
 fn deepest_cause(error: &ConnectError) -> Option<Cause> {
     let mut link = error.source()?;
     let mut connected = true;
@@ -364,7 +364,8 @@ fn deepest_cause(error: &ConnectError) -> Option<Cause> {
                 other => Cause::Tls(one_line(&other.to_string())),
             });
         }
-        // The `source` of an io::Error is the source of the wrapped error, so it skips that error itself.
+        // The `source` of an io::Error is the source of the wrapped error, so it skips that error
+        // itself.
         let source = match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => link.source(),

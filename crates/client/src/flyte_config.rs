@@ -63,8 +63,8 @@ struct Place {
     may_be_foreign: bool,
 }
 
-/// Finds the first file with a section `admin`, in the order that Flyte documents. Adds the other places
-/// to `tried`.
+/// Finds the first file with a section `admin`, in the order that Flyte documents. Adds the other
+/// places to `tried`.
 pub(crate) fn find(
     environment: &Environment<'_>,
     tried: &mut Vec<String>,

@@ -10,12 +10,12 @@ use serde_json::{
 
 use crate::{Error, error::Kind};
 
-/// Converts a message to JSON as protobuf's `MessageToDict` does: with names in camelCase, and without
-/// unset fields.
+/// Converts a message to JSON as protobuf's `MessageToDict` does: with names in camelCase, and
+/// without unset fields.
 ///
 /// # Errors
-/// [`is_invalid_argument`](Error::is_invalid_argument) if a date is before the year 1 or after 9999, the
-/// range of `google.protobuf.Timestamp` in JSON.
+/// [`is_invalid_argument`](Error::is_invalid_argument) if a date is before the year 1 or after
+/// 9999, the range of `google.protobuf.Timestamp` in JSON.
 ///
 /// ```
 /// let app = gatekey_client::App { client_id: "ci".into(), ..Default::default() };
@@ -29,8 +29,8 @@ pub fn to_dict(app: &App) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// Prints a message as protobuf's `MessageToJson` does: indented by two spaces, with fields in the order
-/// of their numbers, and with all but printable ASCII escaped.
+/// Prints a message as protobuf's `MessageToJson` does: indented by two spaces, with fields in the
+/// order of their numbers, and with all but printable ASCII escaped.
 ///
 /// # Errors
 /// As [`to_dict`].

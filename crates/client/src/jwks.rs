@@ -70,7 +70,8 @@ struct PublishedKey {
     e: Option<String>,
 }
 
-/// Parses the name of an algorithm. `Ed25519` (RFC 9864) is another name for `EdDSA` with that curve.
+/// Parses the name of an algorithm. `Ed25519` (RFC 9864) is another name for `EdDSA` with that
+/// curve.
 pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
     let name = if name == "Ed25519" { "EdDSA" } else { name };
     name.parse().ok()

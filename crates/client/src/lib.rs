@@ -1,5 +1,5 @@
-//! A client for the API keys of a Flyte or Union endpoint: create, list, rotate and delete keys, and log
-//! in with them.
+//! A client for the API keys of a Flyte or Union endpoint: create, list, rotate and delete keys,
+//! and log in with them.
 //!
 //! ```no_run
 //! use gatekey_client::{ApiKey, Client};
@@ -13,13 +13,13 @@
 //! ```
 //!
 //! # Overview
-//! - [`Client`] and [`ClientBuilder`]: a server, and the credentials of an API key. Missing settings come
-//!   from an [`Environment`].
+//! - [`Client`] and [`ClientBuilder`]: a server, and the credentials of an API key. Missing
+//!   settings come from an [`Environment`].
 //! - [`ApiKey`]: the five operations of the public API, which Union's servers have as well, and the
 //!   operations that only a Gatekey server has. The latter return [`KeyDetails`].
 //! - [`TokenCache`]: access tokens, to share between clients.
-//! - [`Verifier`]: verifies access tokens, for an API that is called with them, without a request to the
-//!   issuer.
+//! - [`Verifier`]: verifies access tokens, for an API that is called with them, without a request
+//!   to the issuer.
 //! - [`Error`]: the error of all operations, with predicates.
 //! - [`json`]: API keys as proto3 JSON.
 //! - [`blocking`]: the same operations without an async runtime.

@@ -21,8 +21,8 @@ pub(crate) fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// Returns a random duration from half of `longest` to `longest`, so that clients that failed at the
-/// same time do not retry at the same time.
+/// Returns a random duration from half of `longest` to `longest`, so that clients that failed at
+/// the same time do not retry at the same time.
 pub(crate) fn jittered(longest: Duration) -> Duration {
     let [high, low, ..] = bytes();
     let share = f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX);

@@ -1,5 +1,5 @@
-//! [`Settings`]: the server and credentials of a client, from the builder, the environment and Flyte's
-//! configuration files.
+//! [`Settings`]: the server and credentials of a client, from the builder, the environment and
+//! Flyte's configuration files.
 
 use std::path::PathBuf;
 
@@ -183,8 +183,8 @@ mod tests {
             fs::write(self.path(path), text).unwrap();
         }
 
-        /// Writes a configuration file of Flyte for the endpoint `NAME.example`, with the secret in a
-        /// variable.
+        /// Writes a configuration file of Flyte for the endpoint `NAME.example`, with the secret in
+        /// a variable.
         fn write_flyte(&self, path: &str, name: &str) {
             let text = format!(
                 "admin:\n  endpoint: dns:///{name}.example\n  authType: ClientSecret\n  clientId: {name}\n  \

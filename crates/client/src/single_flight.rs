@@ -105,8 +105,8 @@ impl<T> SingleFlight<T> {
         outcome
     }
 
-    /// Drops the value if it is still this one: if many callers see the same value rejected, only the
-    /// first of them causes a new fetch.
+    /// Drops the value if it is still this one: if many callers see the same value rejected, only
+    /// the first of them causes a new fetch.
     pub(crate) fn forget(&self, rejected: &Arc<T>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(|value| Arc::ptr_eq(value, rejected)) {

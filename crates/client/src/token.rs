@@ -14,15 +14,16 @@ use zeroize::Zeroizing;
 
 use crate::single_flight::{Freshness, SingleFlight};
 
-/// The longest lifetime of a token; a longer one is cut, so that no arithmetic on instants overflows.
+/// The longest lifetime of a token; a longer one is cut, so that no arithmetic on instants
+/// overflows.
 pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// A cache of access tokens, to share between [`Client`](crate::Client)s.
 ///
 /// Every client has a cache of its own unless
-/// [`ClientBuilder::token_cache`](crate::ClientBuilder::token_cache) sets another. A client reuses a
-/// token only if its endpoint, token endpoint, client id, secret, scopes and audience are the same.
-/// Tokens are kept only in memory, and dropped with the last clone of the cache.
+/// [`ClientBuilder::token_cache`](crate::ClientBuilder::token_cache) sets another. A client reuses
+/// a token only if its endpoint, token endpoint, client id, secret, scopes and audience are the
+/// same. Tokens are kept only in memory, and dropped with the last clone of the cache.
 ///
 /// ```
 /// use gatekey_client::{Client, PlainSecret, TokenCache};
@@ -63,8 +64,8 @@ impl TokenCache {
         if let Some(slot) = slots.get(key) {
             return Arc::clone(slot);
         }
-        // Each rotated secret leaves a slot behind: drop the slots that no client uses and whose token
-        // has expired.
+        // Each rotated secret leaves a slot behind: drop the slots that no client uses and whose
+        // token has expired.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1
                 || slot.kept().is_some_and(|token| token.freshness() != Freshness::Expired)
@@ -123,8 +124,8 @@ impl Token {
     }
 }
 
-/// A token is refreshed 60 s before it expires, or after 80 % of its lifetime if that is later: a token
-/// of five minutes or less would otherwise be fetched too often.
+/// A token is refreshed 60 s before it expires, or after 80 % of its lifetime if that is later: a
+/// token of five minutes or less would otherwise be fetched too often.
 fn refresh_after(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(Duration::from_mins(1)).max(lifetime * 4 / 5)
 }

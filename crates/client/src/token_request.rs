@@ -132,7 +132,8 @@ fn read_response(status: StatusCode, body: &[u8], sent_at: Instant) -> Result<To
 
 /// Reads seconds from a number or, as some servers write them, from a string.
 ///
-/// Zero is invalid: it would cause a login for each call, and nobody would notice the server's fault.
+/// Zero is invalid: it would cause a login for each call, and nobody would notice the server's
+/// fault.
 fn read_lifetime(expires_in: Option<&Value>) -> Option<Duration> {
     let seconds = match expires_in {
         None | Some(Value::Null) => return Some(UNSTATED_LIFETIME),

@@ -1,5 +1,5 @@
-//! [`Transport`]: the HTTP clients for RPCs, logins and an issuer's keys, and the certificates that they
-//! trust.
+//! [`Transport`]: the HTTP clients for RPCs, logins and an issuer's keys, and the certificates that
+//! they trust.
 
 use std::sync::{Arc, OnceLock};
 
@@ -39,7 +39,8 @@ impl Transport {
     pub(crate) fn for_calls(&self, plaintext: bool) -> HttpClient {
         match (plaintext, self.protocol) {
             (false, _) => self.tls(),
-            // gRPC needs HTTP/2, which plaintext clients use by prior knowledge (RFC 9113 section 3.3).
+            // gRPC needs HTTP/2, which plaintext clients use by prior knowledge (RFC 9113 section
+            // 3.3).
             (true, Protocol::Grpc) => {
                 self.plaintext_http2.get_or_init(HttpClient::plaintext_http2_only).clone()
             }
@@ -99,8 +100,8 @@ pub(crate) fn parse_authorities(pem: &[u8], origin: &str) -> Result<Vec<Certific
 
 fn tls_configuration(authorities: &[CertificateDer<'static>]) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    // Continue if the system has no readable CA certificates: `authorities` may suffice. If they do not,
-    // the first handshake fails.
+    // Continue if the system has no readable CA certificates: `authorities` may suffice. If they do
+    // not, the first handshake fails.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots.add_parsable_certificates(authorities.iter().cloned());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -26,15 +26,17 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Verifies access tokens (RFC 9068 section 4) of a Gatekey server, or of another issuer of such
 /// tokens, with the keys that the issuer publishes.
 ///
-/// Cloning is cheap, and clones share the keys. The verifier fetches the keys when it gets its first
-/// token, when they are older than [`max_age`](VerifierBuilder::max_age), and when a token names an
-/// unknown key. A rotated signing key is therefore known with its first token. It fetches at most once
-/// per [interval](VerifierBuilder::refresh_interval), however many tokens or made-up key ids arrive.
+/// Cloning is cheap, and clones share the keys. The verifier fetches the keys when it gets its
+/// first token, when they are older than [`max_age`](VerifierBuilder::max_age), and when a token
+/// names an unknown key. A rotated signing key is therefore known with its first token. It fetches
+/// at most once per [interval](VerifierBuilder::refresh_interval), however many tokens or made-up
+/// key ids arrive.
 ///
 /// # Limitations
 /// The verifier never asks the issuer about a token. It accepts a token until its `exp` even if the
-/// token was revoked, or its API key was disabled, deleted or rotated; nor does it know the key's role.
-/// If that is too late, introspect the token (RFC 7662), or configure a shorter token lifetime.
+/// token was revoked, or its API key was disabled, deleted or rotated; nor does it know the key's
+/// role. If that is too late, introspect the token (RFC 7662), or configure a shorter token
+/// lifetime.
 ///
 /// ```no_run
 /// # async fn example(token: &str) -> Result<(), Box<dyn std::error::Error>> {
@@ -87,8 +89,8 @@ pub enum VerifyError {
 impl Verifier {
     /// Starts to build a verifier of the issuer's tokens for an audience.
     ///
-    /// The audience names the API that receives the tokens. Gatekey's issuer is its public URL, which
-    /// is also its default audience.
+    /// The audience names the API that receives the tokens. Gatekey's issuer is its public URL,
+    /// which is also its default audience.
     pub fn builder(issuer: impl Into<String>, audience: impl Into<String>) -> VerifierBuilder {
         VerifierBuilder {
             issuer: issuer.into(),
@@ -262,14 +264,15 @@ impl VerifierBuilder {
         self
     }
 
-    /// Sets the URL of the issuer's keys (JWKS). Defaults to the one in the issuer's metadata (RFC 8414,
-    /// or OpenID Connect Discovery).
+    /// Sets the URL of the issuer's keys (JWKS). Defaults to the one in the issuer's metadata (RFC
+    /// 8414, or OpenID Connect Discovery).
     pub fn jwks_uri(mut self, uri: impl Into<String>) -> Self {
         self.jwks_uri = Some(uri.into());
         self
     }
 
-    /// Trusts the CA certificates in a PEM file, in addition to the system's. May be called repeatedly.
+    /// Trusts the CA certificates in a PEM file, in addition to the system's. May be called
+    /// repeatedly.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_files.push(path.into());
         self
@@ -289,29 +292,29 @@ impl VerifierBuilder {
         self
     }
 
-    /// Sets the tolerated difference between this machine's clock and the issuer's, in whole seconds.
-    /// Defaults to zero, because Gatekey backdates `iat` and `nbf` by five seconds.
+    /// Sets the tolerated difference between this machine's clock and the issuer's, in whole
+    /// seconds. Defaults to zero, because Gatekey backdates `iat` and `nbf` by five seconds.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// Sets the minimum time between a fetch, even a failed one, and the next fetch for an unknown key
-    /// id. A new signing key may stay unknown for as long. Defaults to 30 s.
+    /// Sets the minimum time between a fetch, even a failed one, and the next fetch for an unknown
+    /// key id. A new signing key may stay unknown for as long. Defaults to 30 s.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
         self
     }
 
-    /// Sets the age at which the keys are fetched again, while the current ones remain in use. A key
-    /// that the issuer withdraws is accepted for about as long. Defaults to 5 minutes.
+    /// Sets the age at which the keys are fetched again, while the current ones remain in use. A
+    /// key that the issuer withdraws is accepted for about as long. Defaults to 5 minutes.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
     }
 
-    /// Sets the age at which the keys are no longer used, even if no others can be fetched. Defaults to
-    /// 1 hour.
+    /// Sets the age at which the keys are no longer used, even if no others can be fetched.
+    /// Defaults to 1 hour.
     pub fn max_stale(mut self, age: Duration) -> Self {
         self.max_stale = age;
         self

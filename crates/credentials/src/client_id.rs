@@ -5,18 +5,18 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 /// The longest client id, in characters.
 pub const MAX_LENGTH: usize = 128;
 
-/// The OAuth client id of an API key: 1 to 128 characters of `A-Z a-z 0-9 . _ -`, at least one of them a
-/// letter or digit.
+/// The OAuth client id of an API key: 1 to 128 characters of `A-Z a-z 0-9 . _ -`, at least one of
+/// them a letter or digit.
 ///
-/// Wire field `cloudidl.identity.App.client_id`. The alphabet excludes `:`, which separates the parts of
-/// encoded credentials, and all characters that form encoding changes. Cloning is cheap.
+/// Wire field `cloudidl.identity.App.client_id`. The alphabet excludes `:`, which separates the
+/// parts of encoded credentials, and all characters that form encoding changes. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(Arc<str>);
 
 /// Why a text is not a client id.
 ///
-/// The message is a clause that follows the name of a field: "must not be empty". It repeats at most one
-/// character of the input.
+/// The message is a clause that follows the name of a field: "must not be empty". It repeats at
+/// most one character of the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidClientId {
@@ -38,12 +38,13 @@ pub enum InvalidClientId {
 }
 
 impl ClientId {
-    /// Derives a client id from a name, as Union's class `ApiKey` does: lower case, with every run of
-    /// characters other than `0-9 A-Z a-z` replaced by one `-`.
+    /// Derives a client id from a name, as Union's class `ApiKey` does: lower case, with every run
+    /// of characters other than `0-9 A-Z a-z` replaced by one `-`.
     ///
     /// # Errors
-    /// [`InvalidClientId::Empty`] for an empty name, [`InvalidClientId::NothingLeftOfName`] if the name
-    /// has no ASCII letter or digit, and [`InvalidClientId::TooLong`] if more than 128 characters remain.
+    /// [`InvalidClientId::Empty`] for an empty name, [`InvalidClientId::NothingLeftOfName`] if the
+    /// name has no ASCII letter or digit, and [`InvalidClientId::TooLong`] if more than 128
+    /// characters remain.
     ///
     /// ```
     /// # use gatekey_credentials::ClientId;
@@ -56,7 +57,8 @@ impl ClientId {
             return Err(InvalidClientId::Empty);
         }
         let mut derived = String::with_capacity(name.len());
-        // Lower-casing comes first, as in Union's class: it turns U+212A (the Kelvin sign) into "k".
+        // Lower-casing comes first, as in Union's class: it turns U+212A (the Kelvin sign) into
+        // "k".
         for character in name.chars().flat_map(char::to_lowercase) {
             if character.is_ascii_alphanumeric() {
                 derived.push(character);

@@ -1,8 +1,8 @@
 //! Finds leaked secrets: [`PATTERNS`] for scanners, [`find`] and [`holds_credential`] for programs.
 //!
-//! The text that leaks is mostly `FLYTE_API_KEY`: base64, in which `:gk_` has a different form at each of
-//! three alignments. A pattern by itself matches other text as well; the checksum in a decoded match
-//! proves that it is a secret, without a request to the server.
+//! The text that leaks is mostly `FLYTE_API_KEY`: base64, in which `:gk_` has a different form at
+//! each of three alignments. A pattern by itself matches other text as well; the checksum in a
+//! decoded match proves that it is a secret, without a request to the server.
 
 use base64::{
     Engine, alphabet,
@@ -13,8 +13,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::{Secret, encoded_credentials, secret};
 
-/// Regular expressions for scanners. The first matches a plain secret. The others match base64 of `:gk_`
-/// and the rest of the secret, with 0, 1 and 2 bytes before `:gk_` in its group of three bytes.
+/// Regular expressions for scanners. The first matches a plain secret. The others match base64 of
+/// `:gk_` and the rest of the secret, with 0, 1 and 2 bytes before `:gk_` in its group of three
+/// bytes.
 pub const PATTERNS: [&str; 4] = [
     r"\bgk_[A-Za-z0-9]{37}\b",
     r"OmdrX[w-z0-9+/][A-Za-z0-9+/]{48}",
@@ -58,7 +59,8 @@ pub fn find(text: &str) -> Vec<Secret> {
     found
 }
 
-/// Whether a text contains a credential: a Gatekey secret, plain or inside base64, or the start of a JWT.
+/// Whether a text contains a credential: a Gatekey secret, plain or inside base64, or the start of
+/// a JWT.
 ///
 /// Decodes percent-encoded bytes first (RFC 3986 section 2.1), so that URLs can be checked.
 ///
@@ -81,8 +83,8 @@ pub fn holds_credential(text: &str) -> bool {
 /// The length of the shortest JWT header, `{"alg":"ES256"}`, in base64.
 const JWT_HEADER: usize = 20;
 
-/// Finds a JWT header: base64 of a JSON object starts with `eyJ`, and the header ends with a dot (RFC
-/// 7515 section 7.1).
+/// Finds a JWT header: base64 of a JSON object starts with `eyJ`, and the header ends with a dot
+/// (RFC 7515 section 7.1).
 fn holds_jwt(text: &str) -> bool {
     text.match_indices("eyJ").any(|(at, _)| {
         let rest = text[at..].bytes();

@@ -23,8 +23,8 @@ pub struct EncodedCredentials {
     organization: String,
 }
 
-/// Why a text is not an encoded API key, or why parts cannot be encoded. The message never repeats the
-/// input.
+/// Why a text is not an encoded API key, or why parts cannot be encoded. The message never repeats
+/// the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEncodedCredentials {
@@ -51,12 +51,12 @@ pub enum InvalidEncodedCredentials {
 impl EncodedCredentials {
     /// Joins the parts of a key.
     ///
-    /// Removes the scheme (`https://`, `http://`, `dns:///`) and a trailing `/` from the endpoint, as
-    /// Union's class does. The organization `None` means an empty one.
+    /// Removes the scheme (`https://`, `http://`, `dns:///`) and a trailing `/` from the endpoint,
+    /// as Union's class does. The organization `None` means an empty one.
     ///
     /// # Errors
-    /// If the endpoint, the client id or the secret is empty, or a part other than the endpoint contains a
-    /// colon.
+    /// If the endpoint, the client id or the secret is empty, or a part other than the endpoint
+    /// contains a colon.
     pub fn new(
         endpoint: &str,
         client_id: &str,
@@ -109,7 +109,8 @@ impl EncodedCredentials {
         Self::new(endpoint, client_id, PlainSecret::new(secret), organization)
     }
 
-    /// Encodes the key as one string, for `FLYTE_API_KEY`. It contains the secret, so it is a secret too.
+    /// Encodes the key as one string, for `FLYTE_API_KEY`. It contains the secret, so it is a
+    /// secret too.
     pub fn encode(&self) -> PlainSecret {
         let organization = if self.organization.is_empty() { "None" } else { &self.organization };
         let plain = Zeroizing::new(format!(
@@ -153,7 +154,8 @@ impl fmt::Debug for EncodedCredentials {
     }
 }
 
-/// Removes the scheme and trailing slashes from an endpoint, as Union's class does before it encodes one.
+/// Removes the scheme and trailing slashes from an endpoint, as Union's class does before it
+/// encodes one.
 pub fn bare_endpoint(endpoint: &str) -> &str {
     let bare = ["https://", "http://", "dns:///"]
         .iter()

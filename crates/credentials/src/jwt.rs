@@ -1,8 +1,9 @@
-//! Access tokens as signed JWTs: RFC 7515 compact serialization, header `typ` `at+jwt` (RFC 9068 section 2.1).
+//! Access tokens as signed JWTs: RFC 7515 compact serialization, header `typ` `at+jwt` (RFC 9068
+//! section 2.1).
 //!
-//! [`verify`] accepts only tokens that Gatekey may have issued: three parts, strict base64url, one of the
-//! [`Algorithm`]s, and a header of exactly `alg`, `typ` and `kid`. `crit`, `jku`, `jwk` and `x5u` therefore
-//! never take effect.
+//! [`verify`] accepts only tokens that Gatekey may have issued: three parts, strict base64url, one
+//! of the [`Algorithm`]s, and a header of exactly `alg`, `typ` and `kid`. `crit`, `jku`, `jwk` and
+//! `x5u` therefore never take effect.
 
 use std::fmt;
 
@@ -351,8 +352,8 @@ pub enum InvalidToken {
     Expired,
 }
 
-/// Verifies the form and the signature of an access token, and returns its claims. The caller checks the
-/// dates.
+/// Verifies the form and the signature of an access token, and returns its claims. The caller
+/// checks the dates.
 ///
 /// # Errors
 /// The first rule that the token breaks.
@@ -440,8 +441,8 @@ mod tests {
         }
     }
 
-    /// RFC 8037 appendix A.2 and A.4. The signature covers another header, so it is verified without
-    /// `verify`.
+    /// RFC 8037 appendix A.2 and A.4. The signature covers another header, so it is verified
+    /// without `verify`.
     #[test]
     fn an_okp_key_verifies_the_rfc_8037_signature() {
         let jwk: Jwk = serde_json::from_value(json!({

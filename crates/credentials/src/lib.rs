@@ -1,5 +1,5 @@
-//! The formats that Gatekey's server and clients share: client ids, secrets, encoded credentials and
-//! access tokens. The crate does no I/O.
+//! The formats that Gatekey's server and clients share: client ids, secrets, encoded credentials
+//! and access tokens. The crate does no I/O.
 //!
 //! # Overview
 //! - [`client_id`]: the identifier of an API key, and its derivation from a name.

@@ -15,11 +15,11 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const BODY: usize = 31;
 const CHECKSUM: usize = 6;
 
-/// A secret that Gatekey generates: `gk_`, 31 characters of base62 that carry 184 random bits, and the
-/// CRC-32 of these 34 characters as 6 characters of base62.
+/// A secret that Gatekey generates: `gk_`, 31 characters of base62 that carry 184 random bits, and
+/// the CRC-32 of these 34 characters as 6 characters of base62.
 ///
-/// A secret contains only `[A-Za-z0-9_]`, so no shell quoting or decoder can change it. The type has no
-/// `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the text.
+/// A secret contains only `[A-Za-z0-9_]`, so no shell quoting or decoder can change it. The type
+/// has no `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the text.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -76,8 +76,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Returns the last six characters of a secret, computed from the others. With them, a scanner recognizes
-/// a leaked secret without a request to the server.
+/// Returns the last six characters of a secret, computed from the others. With them, a scanner
+/// recognizes a leaked secret without a request to the server.
 fn checksum(text: &str) -> String {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM];
@@ -90,7 +90,8 @@ fn checksum(text: &str) -> String {
 
 /// A secret in any format, such as one from a Union server.
 ///
-/// The type has no `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the text.
+/// The type has no `Display`, its `Debug` prints only the type's name, and dropping it zeroizes the
+/// text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainSecret(Zeroizing<String>);
 

@@ -102,8 +102,8 @@ impl Call {
 
 #[pymethods]
 impl Call {
-    /// Waits for the answer with the GIL released. A signal handler that raises, as Ctrl-C's does, ends the wait
-    /// and drops the call.
+    /// Waits for the answer with the GIL released. A signal handler that raises, as Ctrl-C's does,
+    /// ends the wait and drops the call.
     fn wait(&self, python: Python<'_>) -> PyResult<Py<PyAny>> {
         loop {
             python.detach(|| self.pause());

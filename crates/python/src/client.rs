@@ -67,7 +67,8 @@ impl Client {
         Ok(Arc::new(Connected { process: process::id(), client }))
     }
 
-    /// The client of this process: one that forked makes a new one, for the connections are its parent's.
+    /// The client of this process: one that forked makes a new one, for the connections are its
+    /// parent's.
     fn connected(&self, python: Python<'_>) -> PyResult<gatekey_client::Client> {
         let current = self.connected.load();
         if current.process == process::id() {
@@ -83,8 +84,8 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Completes from the environment what is not given. `tried` names places that were looked at before and held
-    /// nothing, for the message when something is missing.
+    /// Completes from the environment what is not given. `tried` names places that were looked at
+    /// before and held nothing, for the message when something is missing.
     #[new]
     #[pyo3(signature = (
         *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None, organization=None,

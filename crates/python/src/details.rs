@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use pyo3::prelude::*;
 
-/// Everything that a Gatekey server knows about a key; dates are in UTC, and `None` where there is none.
+/// Everything that a Gatekey server knows about a key; dates are in UTC, and `None` where there is
+/// none.
 #[pyclass(frozen, get_all, eq, module = "gatekey")]
 #[derive(PartialEq)]
 pub(crate) struct KeyDetails {

@@ -8,7 +8,8 @@ pub(crate) fn exception(python: Python<'_>, error: &Error) -> PyErr {
     of_code(python, error.code(), &error.to_string(), error.request_id(), error.is_retryable())
 }
 
-/// The exception in a child process for what its parent was about: the connections are the parent's.
+/// The exception in a child process for what its parent was about: the connections are the
+/// parent's.
 pub(crate) fn forked(python: Python<'_>, what: &str) -> PyErr {
     let message = format!("the process forked while this {what} was under way; begin it anew");
     of_code(python, "canceled", &message, None, true)

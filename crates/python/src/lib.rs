@@ -1,11 +1,13 @@
 //! `gatekey._native`: the Rust client as Python sees it.
 //!
-//! Nothing here is public to users: `python/gatekey` wraps it in the documented class. Every method that talks
-//! to a server starts a `call::Call` and returns at once; Python waits for it with the GIL released, or awaits it.
+//! Nothing here is public to users: `python/gatekey` wraps it in the documented class. Every method
+//! that talks to a server starts a `call::Call` and returns at once; Python waits for it with the
+//! GIL released, or awaits it.
 //!
 //! # Layout
 //! - `client`: a server and credentials, and the operations on keys.
-//! - `call`: an operation under way; `runtime` is where it runs, `waker` tells an event loop that it is done.
+//! - `call`: an operation under way; `runtime` is where it runs, `waker` tells an event loop that
+//!   it is done.
 //! - `listing`: keys page by page.
 //! - `app`, `details`: what the answers are made of; `json` makes Python's types of JSON.
 //! - `error`: errors as exceptions.
@@ -40,7 +42,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        // What protobuf's library for Python needs to know of the message, for those who ask for one.
+        // What protobuf's library for Python needs to know of the message, for those who ask for
+        // one.
         module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), gatekey_proto::DESCRIPTOR_SET))
     }
 }

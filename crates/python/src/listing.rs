@@ -28,7 +28,8 @@ impl Listing {
 
 #[pymethods]
 impl Listing {
-    /// The next page, which may be empty; `None` at the end. Pages asked for at once come one after the other.
+    /// The next page, which may be empty; `None` at the end. Pages asked for at once come one after
+    /// the other.
     fn next_page(&self, python: Python<'_>) -> PyResult<Call> {
         if self.process != process::id() {
             return Err(error::forked(python, "listing"));

@@ -14,21 +14,23 @@ struct Owned {
     runtime: Runtime,
 }
 
-/// Swapped and never locked: a lock that another thread holds while the process forks stays held in the child.
+/// Swapped and never locked: a lock that another thread holds while the process forks stays held in
+/// the child.
 static CURRENT: AtomicPtr<Owned> = AtomicPtr::new(ptr::null_mut());
 
 /// The runtime of this process, made at the first call.
 ///
-/// A process that forked has none of its parent's threads, so it gets a runtime of its own. The parent's copy is
-/// left alone: to drop it would wait for threads that are not there. No runtime is ever dropped, because Python
-/// threads may be using it while the interpreter shuts down.
+/// A process that forked has none of its parent's threads, so it gets a runtime of its own. The
+/// parent's copy is left alone: to drop it would wait for threads that are not there. No runtime is
+/// ever dropped, because Python threads may be using it while the interpreter shuts down.
 ///
 /// # Errors
 /// When the operating system refuses another thread.
 pub(crate) fn handle() -> PyResult<&'static Handle> {
     let mut seen = CURRENT.load(Ordering::Acquire);
     loop {
-        // SAFETY: what CURRENT points to was leaked by this function, so it lives and is never changed.
+        // SAFETY: what CURRENT points to was leaked by this function, so it lives and is never
+        // changed.
         #[expect(unsafe_code, reason = "a pointer instead of a lock, which fork would leave locked")]
         if let Some(current) = unsafe { seen.as_ref() }
             && current.process == process::id()

@@ -19,14 +19,14 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    /// A call is done. The background thread never enters Python for it: it would wait for the GIL, and every other
-    /// call with it, and could find the interpreter gone.
+    /// A call is done. The background thread never enters Python for it: it would wait for the GIL,
+    /// and every other call with it, and could find the interpreter gone.
     pub(crate) fn push(&self, id: u64) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.push(id);
         if ids.len() == 1 {
-            // One byte wakes the loop for all that are there when it comes to look. It fails only when the reading
-            // half is gone, and then nobody waits.
+            // One byte wakes the loop for all that are there when it comes to look. It fails only
+            // when the reading half is gone, and then nobody waits.
             let _ = (&self.writer).write(&[1]);
         }
     }

@@ -1,4 +1,4 @@
-"""The operations of `ApiKey` in both their forms."""
+"""The operations of `ApiKey` in their two forms, to test both with the same code."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from gatekey import ApiKey
 
 
 class Calls:
-    """The operations of `ApiKey`, called plainly or awaited: each has both forms, and the same rules for both."""
+    """The operations of `ApiKey`, either blocking or awaited."""
 
     def __init__(self, *, awaited: bool) -> None:
         self.awaited = awaited

@@ -1,4 +1,4 @@
-"""One server for the suite, and an admin's key for it in the environment."""
+"""Fixtures: one server for the suite, and an admin's key for it in the environment."""
 
 import importlib.util
 import uuid
@@ -11,20 +11,20 @@ from calls import Calls
 from servers import LoggedServer, SilentServer, serve_and_log, serve_silence
 from support.gatekey import Credentials
 
-# Left out, not skipped: nothing is missing where these are not installed.
+# Ignored rather than skipped, because a missing optional package is not a gap in the tests.
 _NEEDED = {"initialized_flyte": "flyte", "notebook": "nbclient"}
 collect_ignore = [folder for folder, module in _NEEDED.items() if not importlib.util.find_spec(module)]
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test says to `gatekey.init` ends with it."""
+    """Resets `gatekey.init` after each test."""
     monkeypatch.setattr(gatekey.settings, "_given", None)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedServer]:
-    """A server on a port of its own, with a CA of its own."""
+    """A server on a free port, with its own CA."""
     with serve_and_log(tmp_path_factory.mktemp("server") / "data") as running:
         yield running
 
@@ -36,7 +36,7 @@ def admin_key(server: LoggedServer) -> Credentials:
 
 @pytest.fixture
 def admin(server: LoggedServer, admin_key: Credentials, monkeypatch: pytest.MonkeyPatch) -> Credentials:
-    """The admin's key, which the environment names. Nothing but our own client is told of the CA."""
+    """The admin's key, set in the environment. Only Gatekey's variable names the CA."""
     monkeypatch.setenv("FLYTE_API_KEY", admin_key.encoded_credentials)
     monkeypatch.setenv("GATEKEY_CA_FILE", str(server.ca_file))
     return admin_key
@@ -44,18 +44,18 @@ def admin(server: LoggedServer, admin_key: Credentials, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test uses. It is its own client id."""
+    """A name that no other test uses, which is also its client id."""
     return f"key-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(params=["plain", "aio"])
 def calls(request: pytest.FixtureRequest, admin: Credentials) -> Calls:
-    """The operations of `ApiKey` in each of their two forms, used by an admin."""
+    """The operations of `ApiKey` in each form, with the admin's key."""
     return Calls(awaited=request.param == "aio")
 
 
 @pytest.fixture
 def silence() -> Iterator[SilentServer]:
-    """A server that accepts and never answers."""
+    """A server that accepts connections and never responds."""
     with serve_silence() as running:
         yield running

@@ -1,9 +1,9 @@
-"""The examples in the documentation."""
+"""The examples in the documentation, as code."""
 
 import inspect
 import textwrap
 
-# What the public class's own documentation shows, call by call.
+# The calls in the documentation of Union's class.
 OF_THE_PUBLIC_CLASS = """
 api_key = ApiKey.create(name="ci-pipeline")
 print(f"export FLYTE_API_KEY=\\"{api_key.encoded_credentials}\\"")
@@ -22,6 +22,6 @@ ApiKey.delete(client_id="ci-pipeline")
 
 
 def example(documented: object) -> str:
-    """The code in a docstring."""
+    """Returns the code in a docstring."""
     text = inspect.cleandoc(documented.__doc__ or "")
     return textwrap.dedent(text.partition("Example:\n")[2])

@@ -1,6 +1,8 @@
-"""Serves at a serverless endpoint, makes a key there and looks it up in both forms: prints what came, as JSON.
+"""Serves at a serverless endpoint, creates a key and looks it up in both forms.
 
-Arguments: the data directory, and the name of the endpoint, at which this machine's port 443 is reached.
+Prints the keys as JSON.
+
+Arguments: the data directory, and the host name of the endpoint, which resolves to this machine.
 """
 
 import asyncio

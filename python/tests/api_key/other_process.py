@@ -1,4 +1,4 @@
-"""What other processes are asked to do: they find it by the name of this module."""
+"""Functions for other processes, which find them by the name of this module."""
 
 import asyncio
 
@@ -8,17 +8,17 @@ from gatekey import ApiKey
 
 
 def its_parts(key: ApiKey, message: Message) -> tuple[str, str, str, bool]:
-    """All that a key holds."""
+    """Returns the parts of a key."""
     return key.client_id, key.client_secret, key.to_json(), key.pb2 == message
 
 
 def look_up(client_id: str) -> str:
-    """A call."""
+    """Makes a blocking call."""
     return ApiKey.get(client_id).client_id
 
 
 def look_up_awaited(client_id: str) -> str:
-    """A call in an event loop of its own."""
+    """Makes an awaited call, in a new event loop."""
 
     async def awaited() -> str:
         return (await ApiKey.get.aio(client_id)).client_id

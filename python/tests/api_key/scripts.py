@@ -1,4 +1,4 @@
-"""Scripts in a Python of their own: what a process does from its start to its end."""
+"""Runs scripts in a new Python process, to test how a process starts and ends."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from support.gatekey import TIMEOUT_SECONDS
 
-# A shell has what it runs in the background ignore Ctrl-C, and Python takes that over.
+# A shell makes background processes ignore Ctrl-C, and Python inherits that.
 HEEDS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def start_script(source: str, *, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts a script, with more environment variables. It is told where this folder's modules are."""
+    """Starts a script that can import this folder's modules."""
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", HEEDS_CTRL_C + textwrap.dedent(source)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **(env or {})},
@@ -26,7 +26,7 @@ def start_script(source: str, *, env: Mapping[str, str] | None = None) -> subpro
 
 
 def run_script(source: str, *, env: Mapping[str, str] | None = None) -> str:
-    """Runs a script that must end well; gives what it printed."""
+    """Runs a script that must succeed, and returns its output."""
     with start_script(source, env=env) as process:
         code, out, err = outcome(process)
     assert (code, err) == (0, ""), f"the script ended with {code}:\n{out}{err}"
@@ -34,7 +34,7 @@ def run_script(source: str, *, env: Mapping[str, str] | None = None) -> str:
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Waits for a script's end: its exit code, and what it printed in both ways."""
+    """Waits for a script, and returns its exit code, output and errors."""
     try:
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:

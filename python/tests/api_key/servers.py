@@ -1,4 +1,4 @@
-"""Servers to call: a real one whose request log can be read, one that never answers, and one that has nothing."""
+"""Servers to call: a real one with a readable request log, a silent one, and an empty one."""
 
 import base64
 import json
@@ -16,30 +16,30 @@ from typing import Any
 
 from support.gatekey import BINARY, TIMEOUT_SECONDS, Background, Server, background
 
-# What a client does once for all its calls: it logs in.
+# The requests of a login, which a client sends once.
 _LOGIN = ("/flyteidl2.auth.AuthMetadataService/", "/oauth2/token")
 
 
 @dataclass(frozen=True)
 class LoggedServer(Server):
-    """A running server, and the lines that it logs."""
+    """A running server, and its log."""
 
     process: Background = field(repr=False)
 
     def requests(self) -> list[dict[str, Any]]:
-        """The requests that were logged since the last question, in their order."""
+        """Returns the requests that were logged since the last call of this method."""
         mark = uuid.uuid4().hex
         self.fetch("/.well-known/oauth-authorization-server", request_id=mark)
         lines = [json.loads(line) for line in self.process.lines_up_to(mark)[:-1]]
         return [line for line in lines if line["message"] == "request"]
 
     def calls(self) -> list[str]:
-        """The methods that were called since the last question, without the login."""
+        """Returns the RPCs that were logged since the last call, without the login."""
         paths = [str(request["path"]) for request in self.requests()]
         return [path.removeprefix("/cloudidl.identity.") for path in paths if not path.startswith(_LOGIN)]
 
     def fetch(self, path: str, *, request_id: str = "test", body: object = None, token: str | None = None) -> Any:
-        """Sends a request of JSON; gives its answer."""
+        """Sends a JSON request, and returns the response."""
         headers = {"content-type": "application/json", "x-request-id": request_id}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
@@ -52,7 +52,7 @@ class LoggedServer(Server):
 
 @contextmanager
 def serve_and_log(data_dir: Path) -> Iterator[LoggedServer]:
-    """Runs a server on a port of its own."""
+    """Runs a server on a free port."""
     command = (BINARY, "serve", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--log-format", "json")
     with background(*command) as process:
         serving = json.loads(process.lines_up_to('"serving"')[-1])
@@ -60,22 +60,22 @@ def serve_and_log(data_dir: Path) -> Iterator[LoggedServer]:
 
 
 class SilentServer:
-    """Accepts connections and never answers."""
+    """Accepts connections and never responds."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
-        # Counts the connections.
+        # Counts the accepted connections.
         self.accepted = threading.Semaphore(0)
         self._listener = listener
         self._connections: list[socket.socket] = []
 
     @property
     def encoded_credentials(self) -> str:
-        """A key that leads here."""
+        """An encoded key for this server."""
         return base64.b64encode(f"{self.endpoint}:ci:gk_secret:None".encode()).decode()
 
     def accept(self) -> None:
-        """Accepts connections until there is no listener any more."""
+        """Accepts connections until the listener is shut down."""
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -85,15 +85,15 @@ class SilentServer:
             self.accepted.release()
 
     def hang_up(self) -> None:
-        """Ends all connections, and accepts no more."""
-        # A listener that is only closed keeps its accept waiting.
+        """Closes all connections and the listener."""
+        # `close` by itself does not interrupt `accept`.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
             connection.close()
 
     def wait_for_hang_up(self) -> None:
-        """Returns once the client has ended all connections."""
+        """Waits until the client has closed all connections."""
         for connection in self._connections:
             connection.settimeout(TIMEOUT_SECONDS)
             while connection.recv(4096):
@@ -102,7 +102,7 @@ class SilentServer:
 
 @contextmanager
 def serve_silence() -> Iterator[SilentServer]:
-    """Runs a server that never answers."""
+    """Runs a server that never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         server = SilentServer(listener)
         thread = threading.Thread(target=server.accept)
@@ -117,19 +117,19 @@ def serve_silence() -> Iterator[SilentServer]:
 
 class _NotFound(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        # What is not read makes the connection break off.
+        # Unread data would reset the connection.
         self.rfile.read(int(self.headers.get("content-length", 0)))
         self.send_response(404)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
 def serve_nothing() -> Iterator[str]:
-    """Runs a web server that has no method of a Gatekey, in the clear; gives its URL."""
+    """Runs a plaintext web server without any of Gatekey's methods, and returns its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _NotFound) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -1,4 +1,4 @@
-"""The class to the letter: its constructor, its properties, and what makes it as good as a dataclass."""
+"""The interface of the class: constructor, properties, and the behavior of a dataclass."""
 
 import copy
 import dataclasses
@@ -20,7 +20,7 @@ from support.gatekey import Credentials
 class Twin:
     """A real dataclass with the fields of the class, to compare with."""
 
-    # What holds the secret is in no repr, those of derived classes included.
+    # Fields that contain the secret are in no repr, not even that of a derived class.
     pb2: Any = dataclasses.field(repr=False)
     organization: "str | None" = None
     encoded_credentials: "str | None" = dataclasses.field(default=None, repr=False)
@@ -30,7 +30,7 @@ def app() -> Any:
     return App(client_id="ci", client_name="CI", client_secret="gk_secret")
 
 
-def test_the_constructor_takes_the_documented_three() -> None:
+def test_the_constructor_has_the_documented_parameters() -> None:
     message = app()
     for key in (ApiKey(message, "acme", "e"), ApiKey(pb2=message, organization="acme", encoded_credentials="e")):
         assert (key.pb2, key.organization, key.encoded_credentials) == (message, "acme", "e")
@@ -76,7 +76,7 @@ def test_operations_have_the_documented_parameters() -> None:
         lambda: ApiKey.create(5),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_keyword_only_or_unknown_is_a_type_error(admin: Credentials, call: Any) -> None:
+def test_a_wrong_argument_is_a_type_error(admin: Credentials, call: Any) -> None:
     with pytest.raises(TypeError):
         call()
 
@@ -88,7 +88,7 @@ def test_operations_have_their_documentation_and_names() -> None:
         assert (operation.__name__, operation.__qualname__) == (name, f"ApiKey.{name}")
 
 
-def test_an_operation_makes_keys_of_the_class_it_is_called_on(admin: Credentials, name: str) -> None:
+def test_an_operation_returns_keys_of_the_subclass(admin: Credentials, name: str) -> None:
     class Own(ApiKey):
         pass
 
@@ -106,18 +106,18 @@ def test_the_fields_are_those_of_a_dataclass() -> None:
 
 
 @pytest.mark.parametrize("convert", [dataclasses.asdict, dataclasses.astuple])
-def test_it_becomes_what_a_dataclass_becomes(convert: Any) -> None:
+def test_it_converts_like_a_dataclass(convert: Any) -> None:
     assert convert(ApiKey(app(), "acme", "e")) == convert(Twin(app(), "acme", "e"))
 
 
-def test_replace_changes_what_is_named_and_keeps_the_rest() -> None:
+def test_replace_changes_only_the_given_fields() -> None:
     key = ApiKey(app(), "acme", "e")
     replaced = dataclasses.replace(key, organization="other")
     assert (replaced.pb2 is key.pb2, replaced.organization, replaced.encoded_credentials) == (True, "other", "e")
     assert key.organization == "acme"
 
 
-def test_a_copy_shares_the_message_and_a_deep_copy_does_not() -> None:
+def test_only_a_shallow_copy_shares_the_message() -> None:
     for of_class in (ApiKey, Twin):
         original = of_class(app(), "acme", "e")
         assert copy.copy(original).pb2 is original.pb2
@@ -127,14 +127,14 @@ def test_a_copy_shares_the_message_and_a_deep_copy_does_not() -> None:
         assert original.pb2.client_name == "CI"
 
 
-def test_a_copy_of_an_answer_shares_its_message_too(admin: Credentials, name: str) -> None:
+def test_a_copied_response_shares_its_message(admin: Credentials, name: str) -> None:
     key = ApiKey.create(name)
     copied = copy.copy(key)
     key.pb2.client_name = "Changed"
     assert copied.client_name == "Changed"
 
 
-def test_without_a_message_it_is_made_and_does_not_work() -> None:
+def test_a_key_without_a_message_fails_on_use() -> None:
     assert ApiKey(None).pb2 is None  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="NoneType"):
         _ = ApiKey(None).client_id  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def test_it_matches_by_position() -> None:
             pytest.fail("no match")
 
 
-def test_it_has_no_hash_as_it_may_change() -> None:
+def test_a_mutable_key_is_not_hashable() -> None:
     for of_class in (ApiKey, Twin):
         with pytest.raises(TypeError, match="unhashable"):
             hash(of_class(app()))
@@ -165,7 +165,7 @@ def test_a_dataclass_may_derive_from_it() -> None:
     assert "gk_secret" not in repr(own)
 
 
-def test_its_repr_names_it_without_the_secret(admin: Credentials, name: str) -> None:
+def test_repr_omits_the_secret(admin: Credentials, name: str) -> None:
     key = ApiKey.create(name)
     for shown in (repr(key), str(key), f"{key}", repr([key])):
         assert name in shown
@@ -173,12 +173,12 @@ def test_its_repr_names_it_without_the_secret(admin: Credentials, name: str) -> 
         assert str(key.encoded_credentials) not in shown
 
 
-def test_the_columns_of_a_table_are_id_and_name_and_organization_if_any() -> None:
+def test_a_table_has_id_name_and_organization() -> None:
     assert list(ApiKey(app()).__rich_repr__()) == [("client_id", "ci"), ("name", "CI")]
     assert list(ApiKey(app(), "acme").__rich_repr__())[2:] == [("organization", "acme")]
 
 
-def test_a_rich_table_shows_it_without_the_secret(admin: Credentials, name: str) -> None:
+def test_a_rich_table_omits_the_secret(admin: Credentials, name: str) -> None:
     key = ApiKey.create(name)
     table = Table("key")
     table.add_row(Pretty(key))

@@ -1,4 +1,4 @@
-"""Errors: one base class, a code, the request to look for in the log, a sentence, and no secret anywhere."""
+"""Errors: one base class, a code, a request id, one sentence, and no secret."""
 
 import io
 import logging
@@ -83,26 +83,26 @@ CASES: dict[Callable[..., None], tuple[type[gatekey.Error], str, bool]] = {
 
 @pytest.fixture(params=CASES, ids=lambda case: case.__name__)
 def failure(request: pytest.FixtureRequest, calls: Calls, silence: SilentServer) -> tuple[gatekey.Error, Any]:
-    """What one failing call raised, and what it should have."""
+    """A failed call: its error, and the expected one."""
     with pytest.raises(gatekey.Error) as caught:
         request.param(calls, silence)
     return caught.value, CASES[request.param]
 
 
-def test_each_has_its_class_and_code_and_says_whether_to_try_again(failure: tuple[gatekey.Error, Any]) -> None:
+def test_each_error_has_class_code_and_retryability(failure: tuple[gatekey.Error, Any]) -> None:
     error, expected = failure
     assert (type(error), error.code, error.is_retryable) == expected
 
 
-def test_each_is_one_sentence(failure: tuple[gatekey.Error, Any]) -> None:
-    said = str(failure[0])
-    assert said
-    assert "\n" not in said
-    assert not said.endswith(".")
-    assert not {"Error(", "Err(", "Some(", "{ "} & set(said.split(" "))
+def test_each_error_is_one_sentence(failure: tuple[gatekey.Error, Any]) -> None:
+    message = str(failure[0])
+    assert message
+    assert "\n" not in message
+    assert not message.endswith(".")
+    assert not {"Error(", "Err(", "Some(", "{ "} & set(message.split(" "))
 
 
-def test_each_call_that_failed_can_be_found_in_the_log(
+def test_every_error_has_the_logged_request_id(
     failure: tuple[gatekey.Error, Any], server: LoggedServer
 ) -> None:
     error, (_, code, _) = failure
@@ -122,11 +122,11 @@ def test_each_survives_pickle(failure: tuple[gatekey.Error, Any]) -> None:
     assert (str(twin), vars(twin)) == (str(error), vars(error))
 
 
-def test_no_secret_is_in_an_error_nor_in_a_traceback_with_all_variables(
+def test_no_error_or_traceback_contains_a_secret(
     failure: tuple[gatekey.Error, Any], admin: Credentials
 ) -> None:
     error = failure[0]
-    # Without the variables of this folder, in which the tests' own secrets are.
+    # Without the variables of the tests themselves, which contain secrets.
     folder = Path(__file__).parent
     of_rich = io.StringIO()
     options = {"show_locals": True, "locals_max_string": None, "suppress": [str(folder)]}
@@ -148,7 +148,7 @@ def test_nothing_of_a_secret_is_logged(calls: Calls, name: str, caplog: pytest.L
     assert "gk_" not in caplog.text
 
 
-def test_an_error_that_the_server_did_not_explain_is_an_error_too() -> None:
+def test_an_unexplained_failure_is_an_error() -> None:
     error = gatekey.Error("could not get it")
     assert (str(error), error.code, error.request_id, error.is_retryable) == (
         "could not get it",

@@ -1,4 +1,4 @@
-"""Awaited calls: in many loops, cancelled, and in loops that end before their calls do."""
+"""Awaited calls: in many loops, cancelled, and in loops that end before their calls."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_loop_after_loop_calls_and_leaves_nothing_behind(admin: Credentials) -> None:
+def test_many_loops_leave_no_open_files(admin: Credentials) -> None:
     async def look_up() -> str:
         return (await ApiKey.get.aio("admin")).client_id
 
@@ -28,7 +28,7 @@ def test_loop_after_loop_calls_and_leaves_nothing_behind(admin: Credentials) -> 
     assert open_files() < before + 20
 
 
-def test_two_hundred_calls_at_once(admin: Credentials, name: str) -> None:
+def test_two_hundred_concurrent_calls_work(admin: Credentials, name: str) -> None:
     ApiKey.create(name)
 
     async def look_up() -> list[ApiKey]:
@@ -37,7 +37,7 @@ def test_two_hundred_calls_at_once(admin: Credentials, name: str) -> None:
     assert [key.client_id for key in asyncio.run(look_up())] == [name] * 200
 
 
-def test_other_tasks_run_on_while_a_call_is_awaited(silence: SilentServer) -> None:
+def test_other_tasks_run_during_an_awaited_call(silence: SilentServer) -> None:
     gatekey.init(api_key=silence.encoded_credentials, timeout=2 * TIMEOUT_SECONDS)
 
     async def look_up_and_count() -> int:
@@ -55,7 +55,7 @@ def test_other_tasks_run_on_while_a_call_is_awaited(silence: SilentServer) -> No
     assert asyncio.run(look_up_and_count()) > 0
 
 
-def test_a_call_is_cancelled_and_the_next_one_works(admin: Credentials, silence: SilentServer) -> None:
+def test_the_next_call_works_after_a_cancelled_one(admin: Credentials, silence: SilentServer) -> None:
     async def give_up_and_look_up() -> str:
         gatekey.init(api_key=silence.encoded_credentials)
         with pytest.raises(asyncio.TimeoutError):
@@ -80,7 +80,7 @@ def test_a_cancelled_call_is_dropped_by_the_client(silence: SilentServer) -> Non
     silence.wait_for_hang_up()
 
 
-def test_a_listing_is_cancelled_between_pages_and_within_one(admin: Credentials) -> None:
+def test_a_listing_may_be_cancelled_anywhere(admin: Credentials) -> None:
     async def give_up() -> int:
         seen = 0
 
@@ -105,7 +105,7 @@ async def anext_of_listing() -> ApiKey:
     raise AssertionError
 
 
-def test_the_blocking_form_works_within_a_running_loop(admin: Credentials) -> None:
+def test_the_blocking_form_works_inside_a_loop(admin: Credentials) -> None:
     async def look_up() -> tuple[str, str]:
         return ApiKey.get("admin").client_id, next(ApiKey.listall()).client_id
 
@@ -121,14 +121,14 @@ def test_loops_in_many_threads_call_at_once(admin: Credentials) -> None:
     assert asyncio.run(in_threads()) == ["admin"] * 32
 
 
-def test_a_call_that_was_never_awaited_sends_nothing(silence: SilentServer) -> None:
+def test_an_unawaited_call_sends_nothing(silence: SilentServer) -> None:
     gatekey.init(api_key=silence.encoded_credentials)
     ApiKey.get.aio("ci").close()
     assert not silence.accepted.acquire(blocking=False)
 
 
 @pytest.mark.parametrize("how", ["close", "stop and forget"])
-def test_a_loop_ends_while_its_call_is_under_way_and_another_loop_calls(
+def test_a_loop_may_end_before_its_call_does(
     admin: Credentials, silence: SilentServer, how: str
 ) -> None:
     printed = run_script(
@@ -143,7 +143,7 @@ def test_a_loop_ends_while_its_call_is_under_way_and_another_loop_calls(
             await asyncio.sleep(0.05)
 
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda *_: None)  # That a task was pending is no news.
+        loop.set_exception_handler(lambda *_: None)  # Ignores the pending task.
         loop.run_until_complete(begin())
         if {how!r} == "close":
             loop.close()
@@ -152,17 +152,17 @@ def test_a_loop_ends_while_its_call_is_under_way_and_another_loop_calls(
         gatekey.settings._given = None
 
         async def look_up():
-            await asyncio.sleep(0.5)  # In this time the call of the first loop ends.
+            await asyncio.sleep(0.5)  # Meanwhile the call of the first loop ends.
             return (await ApiKey.get.aio("admin")).client_id
 
         print(asyncio.run(look_up()))
-        sys.stderr = None  # Nor is that a loop was not closed.
+        sys.stderr = None  # Ignores the loop that was not closed.
         """
     )
     assert printed.strip() == "admin"
 
 
-def test_uses_one_file_descriptor_pair_for_a_loop(admin: Credentials) -> None:
+def test_a_loop_uses_one_file_descriptor_pair(admin: Credentials) -> None:
     async def count() -> int:
         await ApiKey.get.aio("admin")
         before = open_files()

@@ -1,4 +1,4 @@
-"""The examples in the documentation: run as they stand, they work."""
+"""The examples in the documentation work when they are run unchanged."""
 
 import contextlib
 import textwrap
@@ -30,7 +30,7 @@ def admin_key(server: LoggedServer) -> Credentials:
 
 @pytest.fixture
 def free(admin: Credentials) -> Iterator[None]:
-    """Nothing is left of the key in the examples."""
+    """Deletes the key of the examples."""
     yield
     with contextlib.suppress(gatekey.NotFoundError):
         ApiKey.delete("ci-pipeline")

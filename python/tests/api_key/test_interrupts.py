@@ -1,4 +1,4 @@
-"""Ctrl-C, and the end of the interpreter, while calls are under way: neither hangs nor crashes."""
+"""Ctrl-C and interpreter exit during calls neither hang nor crash."""
 
 import signal
 
@@ -16,7 +16,7 @@ BLOCKED = {
 
 
 @pytest.mark.parametrize("form", BLOCKED)
-def test_ctrl_c_ends_a_call_that_waits_for_a_silent_server(silence: SilentServer, form: str) -> None:
+def test_ctrl_c_interrupts_a_hanging_call(silence: SilentServer, form: str) -> None:
     with start_script(
         f"""
         import asyncio
@@ -30,14 +30,14 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_silent_server(silence: SilentServer
     ) as process:
         assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
-        # The call alone would have lasted for 30 s: so this is within a few.
+        # The timeout of the call is 30 s, so the interrupt ended it.
         out, err = process.communicate(timeout=15)
     assert (process.returncode, out, err) == (0, "interrupted\n", "")
 
 
 @pytest.mark.parametrize("form", ["listed()", "asyncio.run(awaited())"])
 def test_ctrl_c_ends_a_long_listing(admin: Credentials, form: str) -> None:
-    # Each goes on and on by itself: a signal that comes while an event loop is made or closed is asyncio's affair.
+    # Each loops in one statement: asyncio handles a signal while an event loop starts or ends.
     with start_script(
         f"""
         import asyncio
@@ -68,7 +68,7 @@ def test_ctrl_c_ends_a_long_listing(admin: Credentials, form: str) -> None:
         assert outcome(process) == (0, "interrupted admin\n", "")
 
 
-def test_ctrl_c_without_a_handler_ends_the_process_as_a_signal_does(silence: SilentServer) -> None:
+def test_an_unhandled_ctrl_c_ends_the_process(silence: SilentServer) -> None:
     env = {"FLYTE_API_KEY": silence.encoded_credentials}
     with start_script("from gatekey import ApiKey; ApiKey.get('ci')", env=env) as process:
         assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
@@ -78,7 +78,7 @@ def test_ctrl_c_without_a_handler_ends_the_process_as_a_signal_does(silence: Sil
     assert "KeyboardInterrupt" in err
 
 
-def test_a_signal_that_raises_nothing_does_not_end_a_call(admin: Credentials, silence: SilentServer) -> None:
+def test_a_handled_signal_does_not_end_a_call(admin: Credentials, silence: SilentServer) -> None:
     printed = run_script(
         f"""
         import signal, time
@@ -96,7 +96,7 @@ def test_a_signal_that_raises_nothing_does_not_end_a_call(admin: Credentials, si
 
 
 @pytest.mark.parametrize("form", BLOCKED)
-def test_the_interpreter_ends_while_a_call_is_under_way(silence: SilentServer, form: str) -> None:
+def test_the_interpreter_may_exit_during_a_call(silence: SilentServer, form: str) -> None:
     printed = run_script(
         f"""
         import asyncio, socket, threading, time
@@ -111,7 +111,7 @@ def test_the_interpreter_ends_while_a_call_is_under_way(silence: SilentServer, f
 
 
 @pytest.mark.parametrize("form", ["plain", "aio"])
-def test_the_interpreter_ends_while_answers_come_in(admin: Credentials, form: str) -> None:
+def test_the_interpreter_may_exit_during_many_calls(admin: Credentials, form: str) -> None:
     for _ in range(5):
         printed = run_script(
             f"""

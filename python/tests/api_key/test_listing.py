@@ -1,4 +1,4 @@
-"""`listall`: page by page as keys are asked for, and no more of them than the limit."""
+"""`listall`: fetches pages lazily, up to the limit."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,13 +11,13 @@ from gatekey import ApiKey
 from servers import LoggedServer, serve_and_log
 from support.gatekey import Credentials
 
-# The admin's own among them; more than a page, less than two.
+# Including the admin's: more than one page, and fewer than two.
 KEYS = 130
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggedServer]:
-    """A server with a known number of keys."""
+    """A server with a fixed number of keys."""
     with serve_and_log(tmp_path_factory.mktemp("listing") / "data") as running:
         yield running
 
@@ -37,7 +37,7 @@ def admin_key(server: LoggedServer) -> Credentials:
     ("limit", "expected", "pages"),
     [(0, 0, 0), (1, 1, 1), (100, 100, 1), (101, 101, 2), (KEYS, KEYS, 2), (KEYS + 1, KEYS, 2), (10_000, KEYS, 2)],
 )
-def test_the_limit_is_kept_exactly_in_as_few_pages_as_it_takes(
+def test_the_limit_is_exact_and_needs_fewest_pages(
     calls: Calls, server: LoggedServer, limit: int, expected: int, pages: int
 ) -> None:
     server.calls()
@@ -46,15 +46,15 @@ def test_the_limit_is_kept_exactly_in_as_few_pages_as_it_takes(
     assert server.calls() == ["AppsService/List"] * pages
 
 
-def test_without_a_limit_there_are_all(calls: Calls) -> None:
+def test_without_a_limit_all_keys_are_listed(calls: Calls) -> None:
     assert len(calls.listall(limit=None)) == KEYS
 
 
-def test_a_hundred_is_the_limit_when_none_is_said(calls: Calls) -> None:
+def test_the_default_limit_is_one_hundred(calls: Calls) -> None:
     assert len(calls.listall()) == 100
 
 
-def test_no_page_is_asked_for_before_its_first_key_is(admin: Credentials, server: LoggedServer) -> None:
+def test_pages_are_fetched_lazily(admin: Credentials, server: LoggedServer) -> None:
     keys = ApiKey.listall(limit=None)
     assert isinstance(keys, Iterator)
     server.calls()
@@ -72,7 +72,7 @@ def test_no_page_is_asked_for_before_its_first_key_is(admin: Credentials, server
     assert server.calls() == []
 
 
-def test_awaited_pages_come_no_earlier(admin: Credentials, server: LoggedServer) -> None:
+def test_awaited_pages_are_fetched_lazily(admin: Credentials, server: LoggedServer) -> None:
     async def listed() -> list[list[str]]:
         keys = ApiKey.listall.aio(limit=None)
         assert isinstance(keys, AsyncIterator)
@@ -93,7 +93,7 @@ async def anext_of(keys: AsyncIterator[ApiKey]) -> ApiKey:
     return await keys.__anext__()
 
 
-def test_a_wrong_argument_is_refused_where_it_is_given(admin: Credentials) -> None:
+def test_a_listing_checks_its_arguments_at_once(admin: Credentials) -> None:
     for form in (ApiKey.listall, ApiKey.listall.aio):
         with pytest.raises(TypeError):
             form(5)
@@ -101,7 +101,7 @@ def test_a_wrong_argument_is_refused_where_it_is_given(admin: Credentials) -> No
             form(limit=-1)
 
 
-def test_an_error_is_raised_where_the_next_key_would_come(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_listing_raises_at_the_next_key(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("FLYTE_API_KEY", calls.create("not-an-admin").encoded_credentials)
         with pytest.raises(gatekey.PermissionDeniedError):
@@ -115,7 +115,7 @@ def test_two_listings_at_once_do_not_mix(admin: Credentials) -> None:
     assert all(left.client_id == right.client_id for left, right in pairs)
 
 
-def test_a_listing_may_be_left_half_way(admin: Credentials) -> None:
+def test_a_listing_may_be_abandoned(admin: Credentials) -> None:
     for _ in range(20):
         next(ApiKey.listall(limit=None))
 

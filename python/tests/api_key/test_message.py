@@ -1,4 +1,4 @@
-"""The message of a key: protobuf's own for who asks, and its JSON without protobuf's library."""
+"""The message of a key: as protobuf's class on demand, and as JSON without protobuf's library."""
 
 import ast
 import copy
@@ -21,7 +21,7 @@ from support.gatekey import Credentials
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 INT32 = st.integers(-(2**31), 2**31 - 1)
-# The years 1 to 9999, a little more on both sides, and whatever the wire can carry.
+# The years 1 to 9999, values just outside them, and all other values of the field.
 SECONDS = st.one_of(
     st.integers(-62135596800 - 2, 253402300799 + 2),
     st.sampled_from([-62135596801, -62135596800, 253402300799, 253402300800]),
@@ -31,12 +31,12 @@ NANOS = st.one_of(
     st.sampled_from([0, 1, 1000, 1_000_000, 999_999_999, 1_000_000_000, -1]), st.integers(0, 10**9), INT32
 )
 DATES = st.builds(lambda seconds, nanos: {"seconds": seconds, "nanos": nanos}, SECONDS, NANOS)
-# A number that names a known field may be any number that the message lacks: 1000, as text and as a varint.
+# Unknown field 1000, as a string and as a varint.
 UNKNOWN = st.sampled_from([b"", b"\xc2\x3e\x02hi", b"\xc0\x3e\x05"])
 
 
 def a_strategy(field: Any) -> st.SearchStrategy[Any]:
-    """Values of a field, whatever its type."""
+    """Values of a field of any type."""
     one: st.SearchStrategy[Any]
     if field.message_type is not None:
         is_date = field.message_type.full_name == "google.protobuf.Timestamp"
@@ -56,7 +56,7 @@ APPS = st.builds(
 
 
 def ordered(value: object) -> object:
-    """A value in which the order of keys counts."""
+    """A value that also compares the order of keys."""
     if isinstance(value, dict):
         return [(key, ordered(item)) for key, item in value.items()]
     return [ordered(item) for item in value] if isinstance(value, list) else value
@@ -64,12 +64,12 @@ def ordered(value: object) -> object:
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(APPS)
-def test_json_is_what_protobuf_makes_of_the_message(app: Any) -> None:
+def test_json_matches_protobufs_output(app: Any) -> None:
     key = ApiKey(app)
     try:
         expected = MessageToDict(app), MessageToJson(app)
     except Exception:
-        # What JSON cannot say, neither says.
+        # Both reject values that JSON cannot represent.
         for convert in (key.to_dict, key.to_json):
             with pytest.raises(gatekey.InvalidArgumentError):
                 convert()
@@ -87,14 +87,14 @@ def test_a_message_survives_pickle_and_copies(app: Any) -> None:
         assert twin.pb2.SerializeToString(deterministic=True) == app.SerializeToString(deterministic=True)
 
 
-def test_json_of_an_answer_is_that_of_its_message(calls: Calls, name: str) -> None:
+def test_json_of_a_response_matches_its_message(calls: Calls, name: str) -> None:
     for key in (calls.create(name), calls.get(name)):
         before = ordered(key.to_dict()), key.to_json()
         assert before == (ordered(MessageToDict(key.pb2)), MessageToJson(key.pb2))
         assert before == (ordered(key.to_dict()), key.to_json())
 
 
-def test_the_message_is_a_real_one(calls: Calls, name: str) -> None:
+def test_the_message_is_a_protobuf_message(calls: Calls, name: str) -> None:
     key = calls.create(name)
     assert isinstance(key.pb2, Message)
     assert isinstance(key.pb2, App)
@@ -102,7 +102,7 @@ def test_the_message_is_a_real_one(calls: Calls, name: str) -> None:
     assert app_definition_pb2.GrantTypes.Name(key.pb2.grant_types[0]) == "CLIENT_CREDENTIALS"
 
 
-def test_the_message_is_one_and_may_be_changed(calls: Calls, name: str) -> None:
+def test_the_message_is_shared_and_mutable(calls: Calls, name: str) -> None:
     key = calls.create(name)
     key.pb2.client_name = "Changed"
     assert key.pb2 is key.pb2
@@ -111,7 +111,7 @@ def test_the_message_is_one_and_may_be_changed(calls: Calls, name: str) -> None:
     assert (key.client_id, key.client_name) == ("another", "")
 
 
-def test_protobuf_is_loaded_for_those_who_ask_for_the_message_alone(admin: Credentials, name: str) -> None:
+def test_protobuf_is_loaded_only_for_pb2(admin: Credentials, name: str) -> None:
     printed = run_script(
         f"""
         import sys
@@ -128,7 +128,7 @@ def test_protobuf_is_loaded_for_those_who_ask_for_the_message_alone(admin: Crede
     assert printed.split() == ["False", "True"]
 
 
-def test_importing_the_package_loads_nothing_that_takes_its_time() -> None:
+def test_importing_the_package_loads_no_slow_module() -> None:
     printed = run_script(
         """
         import sys
@@ -142,7 +142,7 @@ def test_importing_the_package_loads_nothing_that_takes_its_time() -> None:
     assert printed.strip() == "[]"
 
 
-def test_keys_are_equal_when_all_of_them_is(calls: Calls, name: str) -> None:
+def test_keys_are_equal_if_all_fields_are(calls: Calls, name: str) -> None:
     created = calls.create(name)
     assert calls.get(name) == calls.get(name)
     assert created != calls.get(name)
@@ -165,13 +165,13 @@ def test_a_key_is_pickled_with_its_secret(admin: Credentials, name: str, of_mess
         assert (twin.client_secret, twin.encoded_credentials) == (key.client_secret, key.encoded_credentials)
 
 
-def test_the_message_is_pickled_alone(admin: Credentials, name: str) -> None:
+def test_the_message_can_be_pickled(admin: Credentials, name: str) -> None:
     message = ApiKey.create(name).pb2
     assert pickle.loads(pickle.dumps(message)) == message
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_key_and_its_message_go_to_other_processes(admin: Credentials, name: str, method: str) -> None:
+def test_keys_and_messages_reach_other_processes(admin: Credentials, name: str, method: str) -> None:
     printed = run_script(
         f"""
         import multiprocessing
@@ -188,7 +188,7 @@ def test_a_key_and_its_message_go_to_other_processes(admin: Credentials, name: s
     assert printed.strip() == "True"
 
 
-def test_the_stub_of_the_message_has_its_fields_and_enums() -> None:
+def test_the_stub_has_all_fields_and_enums() -> None:
     stub = ast.parse(Path(app_definition_pb2.__file__).with_suffix(".pyi").read_text())
     classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
     for message in (App, app_definition_pb2.Profile):

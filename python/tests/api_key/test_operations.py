@@ -1,4 +1,4 @@
-"""`create`, `get`, `update` and `delete`: called plainly and awaited, the same rules hold."""
+"""`create`, `get`, `update` and `delete`, both blocking and awaited."""
 
 import base64
 
@@ -27,14 +27,14 @@ def test_the_client_id_is_derived_from_the_name(calls: Calls, name: str) -> None
     assert calls.create(f"Nightly build, {name}").client_id == f"nightly-build-{name}"
 
 
-def test_a_name_that_normalises_to_nothing_is_refused_before_any_call(calls: Calls, server: LoggedServer) -> None:
+def test_an_unusable_name_is_refused_without_a_request(calls: Calls, server: LoggedServer) -> None:
     server.requests()
     with pytest.raises(gatekey.InvalidArgumentError, match="letter or digit"):
         calls.create("\u591c\u9593 --- ")
     assert server.requests() == []
 
 
-def test_get_gives_what_was_created_without_the_secret(calls: Calls, name: str) -> None:
+def test_get_returns_the_key_without_its_secret(calls: Calls, name: str) -> None:
     created = calls.create(name).pb2
     created.client_secret = ""
 
@@ -42,13 +42,13 @@ def test_get_gives_what_was_created_without_the_secret(calls: Calls, name: str) 
 
 
 @pytest.mark.parametrize("operation", ["get", "update", "delete", "rotate", "disable", "enable", "details"])
-def test_what_is_not_there_is_not_found(calls: Calls, operation: str) -> None:
+def test_a_missing_key_is_not_found(calls: Calls, operation: str) -> None:
     with pytest.raises(gatekey.NotFoundError, match=NO_SUCH_KEY) as caught:
         getattr(calls, operation)(NO_SUCH_KEY)
     assert caught.value.code == "not_found"
 
 
-def test_a_deleted_key_is_gone(calls: Calls, name: str) -> None:
+def test_a_deleted_key_is_not_found(calls: Calls, name: str) -> None:
     calls.create(name)
     assert calls.delete(name) is None
 
@@ -63,7 +63,7 @@ def test_a_name_in_use_already_exists(calls: Calls, name: str) -> None:
         calls.create(name)
 
 
-def test_the_call_is_made_by_the_key_in_the_environment(
+def test_the_key_in_the_environment_is_used(
     calls: Calls, server: LoggedServer, admin: Credentials, name: str
 ) -> None:
     server.requests()
@@ -84,7 +84,7 @@ FIELDS_BESIDE = {
 }
 
 
-def test_update_keeps_everything_it_is_not_asked_to_change(
+def test_update_preserves_all_other_fields(
     calls: Calls, server: LoggedServer, admin: Credentials, name: str
 ) -> None:
     calls.create(name, redirect_uris=["https://ci.example.com/callback"])
@@ -118,7 +118,7 @@ def test_update_with_nothing_to_change_changes_nothing(calls: Calls, name: str, 
 
 
 @pytest.mark.parametrize("uris", [("https://a.example.com/cb",), ["https://a.example.com/cb", "http://localhost:1/cb"]])
-def test_any_sequence_of_redirect_uris_is_taken(calls: Calls, name: str, uris: list[str]) -> None:
+def test_redirect_uris_may_be_any_sequence(calls: Calls, name: str, uris: list[str]) -> None:
     assert list(calls.create(name, redirect_uris=uris).pb2.redirect_uris) == list(uris)
 
 
@@ -128,12 +128,12 @@ def test_a_bare_string_of_redirect_uris_is_refused(calls: Calls, name: str) -> N
             operation(name, redirect_uris="https://a.example.com/cb")
 
 
-def test_the_redirect_uris_of_a_message_are_taken(calls: Calls, name: str) -> None:
+def test_redirect_uris_may_come_from_a_message(calls: Calls, name: str) -> None:
     uris = calls.create(name).pb2.redirect_uris
     assert calls.update(name, redirect_uris=uris).pb2.redirect_uris == uris
 
 
-def test_encoded_credentials_name_the_port(calls: Calls, server: LoggedServer, name: str) -> None:
+def test_encoded_credentials_contain_the_port(calls: Calls, server: LoggedServer, name: str) -> None:
     key = calls.create(name)
     decoded = base64.b64decode(key.encoded_credentials).decode().rsplit(":", 3)
     assert decoded == [server.endpoint, name, key.client_secret, "None"]
@@ -145,7 +145,7 @@ def test_a_key_without_default_policies_has_no_role(calls: Calls, name: str) -> 
     assert calls.details(name).role is None
 
 
-def test_the_secret_is_in_the_answer_to_create_alone(calls: Calls, name: str) -> None:
+def test_only_create_returns_the_secret(calls: Calls, name: str) -> None:
     secret = calls.create(name).client_secret
     for key in (calls.get(name), *calls.listall(limit=None)):
         assert (key.client_secret, key.encoded_credentials) == ("", None)
@@ -153,7 +153,7 @@ def test_the_secret_is_in_the_answer_to_create_alone(calls: Calls, name: str) ->
 
 
 @pytest.mark.parametrize("client_id", ["", "no/such", "a b", "\u591c", "x" * 5000, "a\nb", "a\0b"])
-def test_any_text_may_be_asked_for(calls: Calls, client_id: str) -> None:
+def test_any_text_may_be_a_client_id(calls: Calls, client_id: str) -> None:
     with pytest.raises((gatekey.NotFoundError, gatekey.InvalidArgumentError)) as caught:
         calls.get(client_id)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What only a Gatekey server can do: rotate, disable, enable, details, roles and dates."""
+"""Operations of Gatekey servers: rotate, disable, enable, details, roles and dates."""
 
 from datetime import date, datetime, timedelta, timezone
 
@@ -10,12 +10,12 @@ from gatekey import ApiKey
 
 
 def use(key: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a key the one that makes the calls."""
+    """Makes later calls with this key."""
     assert key.encoded_credentials
     monkeypatch.setenv("FLYTE_API_KEY", key.encoded_credentials)
 
 
-def test_with_a_grace_the_old_secret_and_the_new_one_work(
+def test_within_the_grace_both_secrets_work(
     calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = calls.create(name)
@@ -26,13 +26,13 @@ def test_with_a_grace_the_old_secret_and_the_new_one_work(
         assert [secret.label for secret in calls.details(name).secrets] == ["", "next"]
 
 
-def test_without_a_grace_the_old_secret_and_its_tokens_die(
+def test_without_a_grace_the_old_secret_is_revoked(
     calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = calls.create(name)
     with monkeypatch.context() as patch:
         use(old, patch)
-        calls.details(name)  # A token is at hand now.
+        calls.details(name)  # Now the client has a token.
     new = calls.rotate(name)
 
     use(old, monkeypatch)
@@ -48,7 +48,9 @@ def test_a_key_may_rotate_itself(calls: Calls, name: str, monkeypatch: pytest.Mo
     assert [secret.expires_at is None for secret in calls.details(name).secrets] == [False, True]
 
 
-def test_a_disabled_key_is_refused_until_enabled(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_key_is_refused_until_enabled(
+    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = calls.create(name)
     assert calls.disable(name).disabled_at is not None
     with monkeypatch.context() as patch:
@@ -61,17 +63,17 @@ def test_a_disabled_key_is_refused_until_enabled(calls: Calls, name: str, monkey
 
 
 @pytest.mark.parametrize("role", ["admin", "contributor", "viewer", "verifier"])
-def test_a_key_has_the_role_it_was_made_with(calls: Calls, name: str, role: str) -> None:
+def test_a_key_gets_the_requested_role(calls: Calls, name: str, role: str) -> None:
     calls.create(name, role=role)
     assert calls.details(name).role == role
 
 
-def test_a_role_that_is_none_is_refused(calls: Calls, name: str) -> None:
+def test_an_unknown_role_is_refused(calls: Calls, name: str) -> None:
     with pytest.raises(ValueError, match="owner"):
         calls.create(name, role="owner")
 
 
-def test_a_key_expires_when_it_was_told_to(calls: Calls, name: str) -> None:
+def test_a_key_has_its_expiry(calls: Calls, name: str) -> None:
     expires_at = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
     assert calls.create(name, expires_at=expires_at.astimezone(timezone(timedelta(hours=-9)))).client_id == name
     details = calls.details(name)
@@ -79,7 +81,7 @@ def test_a_key_expires_when_it_was_told_to(calls: Calls, name: str) -> None:
     assert details.expires_at.tzinfo is not None
 
 
-def test_a_new_secret_expires_when_it_was_told_to(calls: Calls, name: str) -> None:
+def test_a_new_secret_has_its_expiry(calls: Calls, name: str) -> None:
     calls.create(name)
     expires_at = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
     calls.rotate(name, grace=timedelta(minutes=1), expires_at=expires_at)
@@ -92,7 +94,7 @@ def test_a_date_without_a_zone_is_refused(calls: Calls, name: str) -> None:
             operation(name, expires_at=datetime(2100, 1, 1))
 
 
-def test_a_date_that_is_past_is_refused(calls: Calls, name: str) -> None:
+def test_a_past_date_is_refused(calls: Calls, name: str) -> None:
     with pytest.raises(gatekey.InvalidArgumentError, match="expire"):
         calls.create(name, expires_at=datetime(2000, 1, 1, tzinfo=timezone.utc))
 
@@ -106,7 +108,7 @@ def test_a_grace_out_of_range_is_refused(calls: Calls, name: str) -> None:
         calls.rotate(name, grace=timedelta(seconds=-1))
 
 
-def test_a_date_far_away_is_refused_or_kept(calls: Calls, name: str) -> None:
+def test_an_extreme_date_is_refused_or_kept(calls: Calls, name: str) -> None:
     last = datetime.max.replace(microsecond=0, tzinfo=timezone.utc)
     calls.create(name, expires_at=last)
     assert calls.details(name).expires_at == last
@@ -115,13 +117,13 @@ def test_a_date_far_away_is_refused_or_kept(calls: Calls, name: str) -> None:
 
 
 @pytest.mark.parametrize("date", ["2100-01-01", date(2100, 1, 1), 4102444800])
-def test_what_is_no_date_with_a_time_is_a_type_error(calls: Calls, name: str, date: object) -> None:
+def test_a_non_datetime_is_a_type_error(calls: Calls, name: str, date: object) -> None:
     for operation in (calls.create, calls.rotate):
         with pytest.raises(TypeError, match="expires_at"):
             operation(name, expires_at=date)
 
 
-def test_details_are_equal_when_they_say_the_same_and_show_no_secret(calls: Calls, name: str) -> None:
+def test_details_compare_by_value_and_show_no_secret(calls: Calls, name: str) -> None:
     key = calls.create(name)
     details = calls.details(name)
     assert details == calls.details(name)
@@ -133,6 +135,6 @@ def test_details_are_equal_when_they_say_the_same_and_show_no_secret(calls: Call
     assert isinstance(details.secrets[0], gatekey.SecretDetails)
 
 
-def test_the_last_use_of_a_secret_is_told(calls: Calls, admin: object) -> None:
+def test_the_last_use_of_a_secret_is_reported(calls: Calls, admin: object) -> None:
     secrets = calls.details("admin").secrets
     assert all(secret.created_at is not None for secret in secrets)

@@ -1,6 +1,6 @@
 """Serverless endpoints, whose keys carry the caller's organization.
 
-They are known by name, so one of the names leads here: in a network namespace with names and ports of its own.
+They are recognized by name, so a network namespace resolves one of the names to this machine.
 """
 
 import base64
@@ -21,7 +21,7 @@ LOOPBACK = Path(support.__file__).with_name("loopback.py")
 
 @pytest.fixture
 def in_namespace(tmp_path: Path) -> list[str]:
-    """What comes before a command to run it where the serverless endpoint is this machine."""
+    """Returns the command prefix that runs a command where this machine is the endpoint."""
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {HOST}\n")
     unshare = ["unshare", "--map-root-user", "--net", "--mount", sys.executable, str(LOOPBACK)]
@@ -33,7 +33,7 @@ def in_namespace(tmp_path: Path) -> list[str]:
     return command
 
 
-def test_client_id_and_organization_come_from_who_asks(in_namespace: list[str], tmp_path: Path) -> None:
+def test_the_caller_determines_client_id_and_organization(in_namespace: list[str], tmp_path: Path) -> None:
     arguments = (str(tmp_path / "data"), HOST)
     done = subprocess.run(
         [*in_namespace, sys.executable, str(Path(__file__).with_name("on_serverless.py")), *arguments],

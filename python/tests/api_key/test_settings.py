@@ -1,4 +1,4 @@
-"""Where calls go and as whom: the places are asked in the documented order."""
+"""The sources of server and credentials, in the documented order."""
 
 import os
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from support.gatekey import Credentials
 
 @pytest.fixture(scope="session")
 def others(server: LoggedServer, admin_key: Credentials) -> dict[str, Credentials]:
-    """More admins, to tell who makes a call."""
+    """More admins, to identify the caller."""
     return {name: server.init(f"of-{name}") for name in ("init", "gatekey", "flyte", "union", "file")}
 
 
 @pytest.fixture
 def caller(server: LoggedServer) -> Callable[[], str]:
-    """Makes a call; gives the client id of whom the server took for its caller."""
+    """Makes a call, and returns the client id that the server logs for it."""
 
     def ask() -> str:
         server.requests()
@@ -33,7 +33,7 @@ def caller(server: LoggedServer) -> Callable[[], str]:
 
 
 def write_config(path: Path, server: LoggedServer, key: Credentials, *, trusting: bool = True) -> None:
-    """A file as Flyte has it, with the secret beside it."""
+    """Writes a configuration file of Flyte, and a file with the secret."""
     path.parent.mkdir(parents=True, exist_ok=True)
     secret = path.with_suffix(".secret")
     secret.write_text(key.client_secret + "\n")
@@ -44,10 +44,10 @@ def write_config(path: Path, server: LoggedServer, key: Credentials, *, trusting
     )
 
 
-def test_the_places_are_asked_in_the_documented_order(
+def test_the_sources_have_the_documented_order(
     server: LoggedServer, others: dict[str, Credentials], caller: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # From the last to the first: each beats those before it, between one call and the next.
+    # In reverse order: each new source takes precedence over the earlier ones, at the next call.
     write_config(Path("config.yaml"), server, others["file"])
     assert caller() == "of-file"
     monkeypatch.setenv("GATEKEY_CA_FILE", str(server.ca_file))
@@ -58,7 +58,7 @@ def test_the_places_are_asked_in_the_documented_order(
     assert caller() == "of-init"
 
 
-def test_the_files_of_flyte_are_searched_in_the_documented_order(
+def test_flytes_files_are_searched_in_the_documented_order(
     server: LoggedServer,
     others: dict[str, Credentials],
     admin_key: Credentials,
@@ -85,12 +85,12 @@ def test_the_files_of_flyte_are_searched_in_the_documented_order(
         write_config(path, server, key)
         if path.parent == tmp_path:
             monkeypatch.setenv(f"{path.stem.upper()}_CONFIG", str(path))
-        # The working directory is looked at anew by a new process alone, as long as no variable changes.
+        # Forget the client: files are read again only if a variable or the directory changes.
         monkeypatch.setattr(gatekey.settings, "_of_environment", None)
         assert caller() == key.client_id, path
 
 
-def test_without_any_the_error_says_what_was_tried(calls_without_settings: Calls) -> None:
+def test_missing_settings_error_lists_the_places_searched(calls_without_settings: Calls) -> None:
     with pytest.raises(gatekey.ConfigurationError) as caught:
         calls_without_settings.get("ci")
     for place in (
@@ -109,11 +109,11 @@ def test_without_any_the_error_says_what_was_tried(calls_without_settings: Calls
 
 @pytest.fixture(params=["plain", "aio"])
 def calls_without_settings(request: pytest.FixtureRequest, server: LoggedServer) -> Calls:
-    """The operations, where nothing says whom to call."""
+    """The operations, without any settings."""
     return Calls(awaited=request.param == "aio")
 
 
-def test_the_identity_of_the_last_call_is_never_used_for_the_next(
+def test_each_call_uses_its_own_identity(
     calls: Calls, server: LoggedServer, others: dict[str, Credentials], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.requests()
@@ -125,7 +125,7 @@ def test_the_identity_of_the_last_call_is_never_used_for_the_next(
 
 
 def test_the_private_ca_covers_the_login(server: LoggedServer, admin_key: Credentials) -> None:
-    # A process that is told of the CA by us alone: were the login to trust something else, it would fail.
+    # Only `ca_file` names the CA, so the login fails unless it uses it as well.
     assert not {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"} & set(os.environ)
     printed = run_script(
         f"""
@@ -138,7 +138,7 @@ def test_the_private_ca_covers_the_login(server: LoggedServer, admin_key: Creden
     assert printed.strip() == "admin"
 
 
-def test_without_the_ca_nothing_is_sent_and_the_error_names_the_certificate(
+def test_an_untrusted_certificate_is_reported(
     calls: Calls, server: LoggedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GATEKEY_CA_FILE")
@@ -149,7 +149,7 @@ def test_without_the_ca_nothing_is_sent_and_the_error_names_the_certificate(
 
 
 @pytest.mark.parametrize("form", ["https://{}", "dns:///{}", "{}", "http://{}", "https://{}/"])
-def test_every_way_to_write_the_endpoint_is_the_same_one(
+def test_every_notation_means_the_same_endpoint(
     server: LoggedServer, admin_key: Credentials, name: str, form: str
 ) -> None:
     gatekey.init(
@@ -164,7 +164,7 @@ def test_every_way_to_write_the_endpoint_is_the_same_one(
     assert ApiKey.details(name).client_id == name
 
 
-def test_the_endpoint_given_beats_that_of_the_key(server: LoggedServer, admin_key: Credentials) -> None:
+def test_a_given_endpoint_overrides_the_keys_endpoint(server: LoggedServer, admin_key: Credentials) -> None:
     elsewhere = "MTI3LjAuMC4xOjE6YWRtaW46" + "Z2tfbm9uZTpOb25l"  # 127.0.0.1:1, admin, gk_none, no organization.
     gatekey.init(server.url, api_key=elsewhere, ca_file=server.ca_file)
     with pytest.raises(gatekey.UnauthenticatedError):
@@ -181,14 +181,14 @@ def test_the_endpoint_given_beats_that_of_the_key(server: LoggedServer, admin_ke
         ({"timeout": float("nan")}, "timeout"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(options: dict[str, object], saying: str) -> None:
+def test_invalid_values_are_refused(options: dict[str, object], saying: str) -> None:
     with pytest.raises(ValueError, match=saying):
         gatekey.init("h:1", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["api_key", "client_secret"])
 @pytest.mark.parametrize(("secret", "error"), [("gk_sec\ud800ret", ValueError), (b"gk_secret", TypeError)])
-def test_a_secret_that_is_no_text_is_refused_without_it(name: str, secret: object, error: type[Exception]) -> None:
+def test_an_invalid_secret_error_omits_the_secret(name: str, secret: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=name) as caught:
         gatekey.init("h:1", **{"client_id": "a", name: secret})  # type: ignore[arg-type]
     raised: BaseException | None = caught.value
@@ -211,12 +211,12 @@ def test_a_bare_string_of_scopes_is_refused() -> None:
         {"endpoint": "h:1"},
     ],
 )
-def test_settings_that_cannot_be_used_are_refused_before_any_call(options: dict[str, str]) -> None:
+def test_invalid_settings_are_refused_without_a_request(options: dict[str, str]) -> None:
     with pytest.raises(gatekey.ConfigurationError):
         gatekey.init(**options)
 
 
-def test_a_failed_init_leaves_the_settings_before_it(server: LoggedServer, admin_key: Credentials) -> None:
+def test_a_failed_init_keeps_the_old_settings(server: LoggedServer, admin_key: Credentials) -> None:
     gatekey.init(api_key=admin_key.encoded_credentials, ca_file=server.ca_file)
     with pytest.raises(gatekey.ConfigurationError):
         gatekey.init(api_key="n0tBase64!")
@@ -227,7 +227,7 @@ def test_flyte_is_not_needed(admin: Credentials) -> None:
     printed = run_script(
         """
         import sys
-        sys.modules["flyte"] = None  # To import it fails.
+        sys.modules["flyte"] = None  # Importing it fails.
         from gatekey import ApiKey
         print(ApiKey.get("admin").client_id)
         """

@@ -1,4 +1,4 @@
-"""Threads at once, and processes that fork or spawn at any moment."""
+"""Concurrent threads, and processes that fork or spawn at any time."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from servers import SilentServer
 from support.gatekey import TIMEOUT_SECONDS, Credentials
 
 
-def test_other_threads_run_on_while_a_call_waits(silence: SilentServer) -> None:
+def test_other_threads_run_during_a_call(silence: SilentServer) -> None:
     gatekey.init(api_key=silence.encoded_credentials, timeout=2 * TIMEOUT_SECONDS)
     failed: list[BaseException] = []
 
@@ -26,7 +26,7 @@ def test_other_threads_run_on_while_a_call_waits(silence: SilentServer) -> None:
     waiting = threading.Thread(target=wait)
     waiting.start()
     assert silence.accepted.acquire(timeout=TIMEOUT_SECONDS)
-    # Were the GIL held, this line would come after the call; were it held now and then, this would take its time.
+    # If the call held the GIL, this would run only after it.
     began = time.monotonic()
     assert sum(range(1_000_000))
     assert waiting.is_alive()
@@ -46,7 +46,7 @@ def test_threads_call_at_once(admin: Credentials, name: str) -> None:
         assert all(pool.map(look_up, range(320)))
 
 
-def test_the_first_calls_of_many_threads_are_made_at_once(admin: Credentials) -> None:
+def test_the_first_calls_may_come_from_many_threads(admin: Credentials) -> None:
     printed = run_script(
         """
         import threading
@@ -68,7 +68,7 @@ def test_the_first_calls_of_many_threads_are_made_at_once(admin: Credentials) ->
     assert printed.strip() == "True"
 
 
-# Runs `work` in a child that forked, and says how it ended.
+# Runs `work` in a forked child, and prints how it ended.
 FORKED = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
@@ -89,8 +89,8 @@ def forked(work):
 
 @pytest.mark.parametrize("here", ["look_up", "look_up_awaited", "len"])
 @pytest.mark.parametrize("there", ["look_up", "look_up_awaited"])
-def test_a_child_that_forked_calls_and_its_parent_still_does(admin: Credentials, here: str, there: str) -> None:
-    # With `len` the child's call is the first one.
+def test_parent_and_forked_child_both_call(admin: Credentials, here: str, there: str) -> None:
+    # With `len`, the child makes the first call.
     printed = run_script(
         FORKED
         + f"""
@@ -102,7 +102,7 @@ print(look_up("admin"), look_up_awaited("admin"))
     assert printed.split() == ["0", "0", "admin", "admin"]
 
 
-def test_fork_during_calls_in_other_threads(admin: Credentials) -> None:
+def test_a_fork_during_other_threads_calls_works(admin: Credentials) -> None:
     printed = run_script(
         FORKED
         + """
@@ -127,7 +127,7 @@ print(look_up("admin"))
     assert printed.split() == ["{0}", "{0}", "admin"]
 
 
-def test_fork_during_a_call_that_hangs(admin: Credentials, silence: SilentServer) -> None:
+def test_a_fork_during_a_hanging_call_works(admin: Credentials, silence: SilentServer) -> None:
     printed = run_script(
         FORKED
         + f"""
@@ -142,8 +142,8 @@ print(forked(lambda: look_up("admin") == "admin"), look_up("admin"))
     assert printed.split() == ["0", "admin"]
 
 
-def test_a_listing_that_began_before_the_fork_is_refused_in_the_child_at_once(admin: Credentials) -> None:
-    # Its connection is the parent's, where it goes on.
+def test_a_listing_fails_in_a_forked_child(admin: Credentials) -> None:
+    # Its connection belongs to the parent, where the listing continues.
     printed = run_script(
         FORKED
         + """
@@ -171,7 +171,7 @@ print(forked(is_refused), len(list(keys)) > 0, forked(lambda: len(list(ApiKey.li
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("work", ["look_up", "look_up_awaited"])
-def test_the_processes_of_a_pool_call(admin: Credentials, method: str, work: str) -> None:
+def test_pool_processes_can_call(admin: Credentials, method: str, work: str) -> None:
     printed = run_script(
         f"""
         import multiprocessing, warnings

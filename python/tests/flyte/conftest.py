@@ -1,4 +1,4 @@
-"""A server and an admin's key, and environments with Flyte beside Gatekey, of both generations."""
+"""Fixtures: a server, an admin's key, and environments with each version of Flyte."""
 
 import sys
 import uuid
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Imported by its plain name; the name of this folder is that of a package it tests beside.
+# Imported by its plain name, because this folder has the name of the package `flyte`.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from environments import OURS, UNION_OF, Environment, made_once
@@ -18,13 +18,13 @@ HERE = Path(__file__).parent
 
 
 def flyte(version: str) -> Path:
-    """The site-packages of an environment with Flyte alone."""
+    """The site-packages of an environment with only Flyte."""
     return made_once(f"flyte-{version}", HERE / f"requirements-{version}.txt")
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on a port of its own, with a CA of its own."""
+    """A server on a free port, with its own CA."""
     with serve(tmp_path_factory.mktemp("server") / "data", listen="127.0.0.1:0") as running:
         yield running
 
@@ -36,20 +36,20 @@ def admin_key(server: Server) -> Credentials:
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test uses. It is its own client id."""
+    """A name that no other test uses, which is also its client id."""
     return f"key-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(scope="session", params=UNION_OF)
 def generation(request: pytest.FixtureRequest) -> str:
-    """Which version of Flyte the environments have."""
+    """The version of Flyte in the environments."""
     version: str = request.param
     return version
 
 
 @pytest.fixture(scope="session")
 def flyte_and_ours(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Flyte and Gatekey, and nothing of flyteplugins-union."""
+    """Flyte and Gatekey, without flyteplugins-union."""
     environment = Environment.make(tmp_path_factory.mktemp("ours") / "venv", flyte(generation))
     environment.install(*OURS)
     return environment
@@ -75,7 +75,7 @@ def ours_then_theirs(generation: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def theirs_below_ours(generation: str, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Gatekey, and further down Python's path Flyte with flyteplugins-union."""
+    """Gatekey, and later on Python's path Flyte with flyteplugins-union."""
     union = UNION_OF[generation]
     below = made_once(union, REPOSITORY / "tests" / "clients" / f"requirements-{union}.txt")
     environment = Environment.make(tmp_path_factory.mktemp("theirs-below-ours") / "venv", below)

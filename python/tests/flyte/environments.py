@@ -1,4 +1,4 @@
-"""Virtual environments with Flyte, Gatekey and flyteplugins-union in them, as pip installs them."""
+"""Virtual environments in which pip has installed Flyte, Gatekey and flyteplugins-union."""
 
 import hashlib
 import json
@@ -13,19 +13,21 @@ from typing import Any
 
 from support.gatekey import REPOSITORY, TIMEOUT_SECONDS, attempt
 
-# Taken while this is imported: the tests run in an environment that knows nothing of it. pip needs it.
+# Read at import time, because tests run without this variable. pip needs it.
 _OUTSIDE = dict(os.environ)
 WHEELS = Path(_OUTSIDE.get("GATEKEY_WHEELS", ""))
 
-# Each generation of Flyte, and the flyteplugins-union that belongs to it.
+# Each supported version of Flyte, and the matching version of flyteplugins-union.
 UNION_OF = {"2.0.12": "0.1.1", "2.12.1": "0.19.1"}
 
 OURS = ("gatekey", "gatekey-flyte")
 
 
 def made_once(name: str, requirements: Path) -> Path:
-    """The site-packages of the environment .venvs/NAME, made as `./test` makes its own: again only when the
-    requirements change."""
+    """Returns the site-packages of the environment .venvs/NAME.
+
+    Creates it if its requirements have changed, as `./test` does.
+    """
     directory = REPOSITORY / ".venvs" / name
     mark = directory / "made-of"
     made_of = f"{sys.version} {hashlib.sha256(requirements.read_bytes()).hexdigest()}\n"
@@ -42,8 +44,8 @@ class Environment:
     """A virtual environment.
 
     Attributes:
-        directory: Where it is.
-        below: The site-packages of another one, whose packages this one sees; its commands too.
+        directory: The folder of the environment.
+        below: The site-packages of another environment, whose packages and commands this one sees.
     """
 
     directory: Path
@@ -51,7 +53,7 @@ class Environment:
 
     @classmethod
     def make(cls, directory: Path, below: Path | None = None) -> "Environment":
-        """Makes an empty one."""
+        """Creates an empty environment."""
         _outside(sys.executable, "-m", "venv", "--without-pip", directory)
         if below is not None:
             (_site_packages(directory) / "below.pth").write_text(f"{below}\n")
@@ -59,17 +61,17 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The interpreter."""
         return self.directory / "bin" / "python"
 
     def install(self, *packages: str) -> None:
-        """Installs packages without what they need: Gatekey's are wheels of this build, others come from the index."""
+        """Installs packages of this build, or else of the index, without their dependencies."""
         ours = all(package in OURS for package in packages)
         source = ("--no-index", "--find-links", WHEELS) if ours else ()
         self._pip("install", "--quiet", "--no-deps", *source, *packages)
 
     def reinstall(self, package: str) -> None:
-        """Does what the advice says: the same as `pip install --force-reinstall --no-deps`."""
+        """Follows the advice: `pip install --force-reinstall --no-deps`."""
         source = ("--no-index", "--find-links", WHEELS) if package.startswith(OURS) else ()
         self._pip("install", "--quiet", "--force-reinstall", "--no-deps", *source, package)
 
@@ -77,18 +79,18 @@ class Environment:
         self._pip("uninstall", "--quiet", "--yes", package)
 
     def run(self, code: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """Runs Python code that must succeed, and gives what it printed."""
+        """Runs Python code that must succeed, and returns its output."""
         done = attempt(self.python, "-c", code, *arguments, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def flyte(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs the command `flyte` of the environment below, with this one's interpreter."""
+        """Runs `flyte` of the base environment with the interpreter of this one."""
         assert self.below is not None
         return attempt(self.python, self.below.parents[2] / "bin" / "flyte", *arguments, env=env)
 
     def ownership(self) -> tuple[int, dict[str, Any]]:
-        """What `python -m gatekey.flyte.ownership` says, with its exit code."""
+        """Returns the exit code and the report of `python -m gatekey.flyte.ownership`."""
         done = attempt(self.python, "-m", "gatekey.flyte.ownership", "--output", "json")
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout)
@@ -105,6 +107,6 @@ def _site_packages(directory: Path) -> Path:
 def _outside(*command: str | Path) -> None:
     assert list(WHEELS.glob("gatekey_flyte-*.whl")), "GATEKEY_WHEELS names no folder with the wheels of this build"
     env = {**_OUTSIDE, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    # An installation from the index takes longer than what a test waits for.
+    # An installation from the index takes longer than the time limit of a test.
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=10 * TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"

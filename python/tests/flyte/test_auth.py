@@ -1,4 +1,4 @@
-"""`flyteplugins.union.utils.auth`: keys as one string, in the originals' form."""
+"""`flyteplugins.union.utils.auth`: encodes and decodes keys as the originals do."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ CREDENTIALS = st.builds(
     AppClientCredentials, endpoint=ENDPOINT, client_id=PART.filter(bool), client_secret=PART.filter(bool), org=PART
 )
 
-# What is asked of the originals in their own environment: to encode ours, and to decode what we encoded.
+# Runs in the environment of the originals: encodes our credentials, and decodes our keys.
 ASK_THE_ORIGINALS = """
 import json, sys
 from flyte.remote._client.auth._auth_utils import decode_api_key
@@ -35,12 +35,12 @@ def encoded(text: bytes | str) -> str:
 
 
 @given(CREDENTIALS)
-def test_what_is_encoded_decodes_to_itself(credentials: AppClientCredentials) -> None:
+def test_encoding_and_decoding_round_trip(credentials: AppClientCredentials) -> None:
     assert auth.decode_app_client_credentials(auth.encode_app_client_credentials(credentials)) == credentials
 
 
 @given(st.text() | st.text().map(encoded) | st.binary().map(encoded))
-def test_what_is_no_key_is_refused_and_nothing_else_happens(text: str) -> None:
+def test_an_invalid_key_is_refused(text: str) -> None:
     try:
         decoded = auth.decode_app_client_credentials(text)
     except gatekey.InvalidArgumentError:
@@ -48,7 +48,7 @@ def test_what_is_no_key_is_refused_and_nothing_else_happens(text: str) -> None:
     assert all((decoded.endpoint, decoded.client_id, decoded.client_secret))
 
 
-def test_the_originals_encode_the_same_and_read_it(ours_then_theirs: Environment) -> None:
+def test_the_original_encodes_and_decodes_the_same(ours_then_theirs: Environment) -> None:
     parts = [
         ("flyte.example.com", "ci", "gk_secret", "None"),
         ("flyte.example.com", "ci", "gk_secret", "acme"),
@@ -61,7 +61,7 @@ def test_the_originals_encode_the_same_and_read_it(ours_then_theirs: Environment
     assert [tuple(each) for each in read] == parts
 
 
-def test_no_organization_is_written_as_the_original_writes_it() -> None:
+def test_no_organization_is_encoded_as_none() -> None:
     of_none = AppClientCredentials("h", "ci", "s", None)  # type: ignore[arg-type]
 
     assert auth.encode_app_client_credentials(of_none) == encoded("h:ci:s:None")
@@ -78,7 +78,7 @@ def test_white_space_around_a_key_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("field", ["client_id", "client_secret", "org"])
-def test_a_colon_is_refused_with_the_name_of_its_field(field: str) -> None:
+def test_a_colon_error_names_the_field(field: str) -> None:
     parts = {"endpoint": "h:8443", "client_id": "ci", "client_secret": "s3cret", "org": "None", field: "torn:apart"}
 
     with pytest.raises(gatekey.InvalidArgumentError, match=f"^{field} must not contain a colon") as caught:
@@ -98,24 +98,24 @@ def test_a_colon_is_refused_with_the_name_of_its_field(field: str) -> None:
         (encoded("h:ci::None"), "^client_secret .* is empty"),
     ],
 )
-def test_what_is_wrong_with_a_key_is_told_without_the_key(text: str, saying: str) -> None:
+def test_an_invalid_key_error_omits_the_key(text: str, saying: str) -> None:
     with pytest.raises(gatekey.InvalidArgumentError, match=saying) as caught:
         auth.decode_app_client_credentials(text)
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_secret_that_is_no_text_is_refused_without_it() -> None:
+def test_an_invalid_secret_error_omits_the_secret() -> None:
     with pytest.raises(gatekey.InvalidArgumentError, match=r"^client_secret is no text") as caught:
         auth.encode_app_client_credentials(AppClientCredentials("h", "ci", "s3cret\ud800", "None"))
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
 
-def test_repr_leaves_the_secret_out() -> None:
+def test_repr_of_credentials_omits_the_secret() -> None:
     assert "s3cret" not in repr(AppClientCredentials("h", "ci", "s3cret", "None"))
 
 
-def test_the_serverless_endpoints_are_those_of_the_original(ours_then_theirs: Environment) -> None:
+def test_the_serverless_endpoints_match_the_original(ours_then_theirs: Environment) -> None:
     listed = (
         "import json; from flyteplugins.union.utils import auth; print(json.dumps(list(auth._SERVERLESS_ENDPOINTS)))"
     )

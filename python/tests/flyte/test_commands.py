@@ -1,4 +1,4 @@
-"""`flyte create|get|update|rotate|delete api-key`: the real command of both generations against a real server."""
+"""`flyte create|get|update|rotate|delete api-key`, with each version of Flyte and a real server."""
 
 import ast
 import json
@@ -14,15 +14,15 @@ from environments import Environment
 
 from support.gatekey import BINARY, Credentials, Server, attempt, background
 
-# Escape sequences of a terminal, which the command line prints into pipes as well.
+# Terminal escape sequences, which the command line also prints into pipes.
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-# A line that can be copied: the key is whole, and nothing but text is in it.
+# A line that can be copied: the whole key, as plain text.
 EXPORT = re.compile(r'^export FLYTE_API_KEY="([A-Za-z0-9+/]+=*)"$', re.MULTILINE)
 
 
 class CommandLine:
-    """`flyte` with an admin's key in the environment, or what a test gives instead."""
+    """The command `flyte`, with an admin's key in the environment by default."""
 
     def __init__(self, environment: Environment, env: dict[str, str]) -> None:
         self._environment = environment
@@ -32,35 +32,35 @@ class CommandLine:
         return self._environment.flyte(*arguments, env={**self._env, **env})
 
     def __call__(self, *arguments: str, **env: str) -> str:
-        """Runs a command that must succeed without a warning; gives what it printed."""
+        """Runs a command that must succeed without a warning, and returns its output."""
         done = self.attempt(*arguments, **env)
         assert (done.returncode, done.stderr) == (0, ""), f"{arguments}:\n{done.stdout}{done.stderr}"
         return ESCAPES.sub("", done.stdout)
 
     def fails(self, *arguments: str, code: int = 1, **env: str) -> str:
-        """Runs a command that must fail; gives what it said, without its frame."""
+        """Runs a command that must fail, and returns its error without the frame."""
         done = self.attempt(*arguments, **env)
-        said = ESCAPES.sub("", done.stderr)
+        message = ESCAPES.sub("", done.stderr)
         assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr
-        return " ".join(re.sub(r"[─│╭╮╰╯]", " ", said).split())
+        return " ".join(re.sub(r"[─│╭╮╰╯]", " ", message).split())
 
 
 @pytest.fixture
 def flyte(flyte_and_ours: Environment, server: Server, admin_key: Credentials) -> CommandLine:
-    """The command line as an admin."""
+    """The command line, as an admin."""
     env = {"FLYTE_API_KEY": admin_key.encoded_credentials, "GATEKEY_CA_FILE": str(server.ca_file)}
     return CommandLine(flyte_and_ours, env)
 
 
 @pytest.fixture
 def key(server: Server, admin_key: Credentials, name: str) -> Credentials:
-    """A key that is there already."""
+    """An existing key."""
     return server.create(admin_key, name)
 
 
 def shown(server: Server, admin_key: Credentials, client_id: str) -> dict[str, Any]:
-    """A key as the server has it."""
+    """Returns a key, as the server stores it."""
     printed = server.command(admin_key, "key", "get", client_id, "--details", "--output", "json")
     values: dict[str, Any] = json.loads(printed)
     return values
@@ -73,7 +73,7 @@ def works(server: Server, encoded_credentials: str) -> bool:
 
 
 @pytest.mark.parametrize("columns", ["30", "500"])
-def test_create_prints_a_key_that_can_be_copied_whatever_the_width(
+def test_create_prints_the_key_on_one_line(
     flyte: CommandLine, server: Server, name: str, columns: str
 ) -> None:
     printed = flyte.attempt("create", "api-key", "--name", name, COLUMNS=columns).stdout
@@ -82,7 +82,7 @@ def test_create_prints_a_key_that_can_be_copied_whatever_the_width(
     assert works(server, encoded)
 
 
-def test_a_made_key_is_not_lost_where_the_terminal_knows_ascii_alone(
+def test_an_ascii_terminal_still_shows_the_key(
     flyte: CommandLine, server: Server, name: str
 ) -> None:
     (encoded,) = EXPORT.findall(flyte("create", "api-key", "--name", name, PYTHONIOENCODING="ascii"))
@@ -90,14 +90,14 @@ def test_a_made_key_is_not_lost_where_the_terminal_knows_ascii_alone(
     assert works(server, encoded)
 
 
-def test_create_frames_what_the_original_frames(flyte: CommandLine, name: str) -> None:
+def test_create_prints_the_originals_frame(flyte: CommandLine, name: str) -> None:
     printed = flyte("create", "api-key", "--name", f"Build {name}", COLUMNS="120")
 
     assert "─ API Key Created Successfully ─" in printed
     assert f"│ Client ID: build-{name} " in printed
 
 
-def test_a_printed_key_with_a_port_is_used_from_the_environment(flyte: CommandLine, name: str) -> None:
+def test_a_printed_key_with_a_port_works(flyte: CommandLine, name: str) -> None:
     (encoded,) = EXPORT.findall(flyte("create", "api-key", "--name", name, "--role", "admin"))
 
     assert name in flyte("get", "api-key", name, FLYTE_API_KEY=encoded)
@@ -122,7 +122,7 @@ def test_no_default_policies_means_no_role(
 
 
 @pytest.mark.parametrize(("output_format", "read"), [("json-raw", json.loads), ("json", ast.literal_eval)])
-def test_json_has_the_encoded_key_and_nothing_else_is_printed(
+def test_json_output_contains_the_encoded_key(
     flyte: CommandLine, server: Server, name: str, output_format: str, read: Any
 ) -> None:
     (made,) = read(flyte("-of", output_format, "create", "api-key", "--name", name, COLUMNS="30"))
@@ -146,11 +146,11 @@ def test_get_lists_the_keys_as_json(flyte: CommandLine, key: Credentials, output
     assert key.client_id in [entry["clientId"] for entry in listed]
 
 
-def test_get_lists_no_more_than_the_limit(flyte: CommandLine, key: Credentials) -> None:
+def test_get_lists_keys_up_to_the_limit(flyte: CommandLine, key: Credentials) -> None:
     assert len(json.loads(flyte("-of", "json-raw", "get", "api-key", "--limit", "1"))) == 1
 
 
-def test_get_says_when_there_is_no_key(flyte: CommandLine) -> None:
+def test_get_reports_an_empty_list(flyte: CommandLine) -> None:
     assert flyte("get", "api-key", "--limit", "0") == "No API keys found.\n"
     assert flyte("-of", "json-raw", "get", "api-key", "--limit", "0") == "[]\n"
 
@@ -158,7 +158,7 @@ def test_get_says_when_there_is_no_key(flyte: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("options", "read"), [((), ast.literal_eval), (("-of", "json-raw"), json.loads)], ids=["table", "json-raw"]
 )
-def test_get_shows_one_key_whole_without_its_secret(
+def test_get_shows_all_fields_except_the_secret(
     flyte: CommandLine, key: Credentials, options: tuple[str, ...], read: Any
 ) -> None:
     (seen,) = read(flyte(*options, "get", "api-key", key.client_id, COLUMNS="30"))
@@ -167,14 +167,14 @@ def test_get_shows_one_key_whole_without_its_secret(
     assert "clientSecret" not in seen
 
 
-def test_names_are_text_and_not_markup(flyte: CommandLine, key: Credentials) -> None:
+def test_names_are_not_interpreted_as_markup(flyte: CommandLine, key: Credentials) -> None:
     flyte("update", "api-key", key.client_id, "--client-name", "[red]nightly[/] [x]")
 
     assert "[red]nightly[/] [x]" in flyte("get", "api-key", "--limit", "1000", COLUMNS="120")
     assert "'clientName': '[red]nightly[/] [x]'" in flyte("get", "api-key", key.client_id)
 
 
-def test_update_changes_what_is_named_and_nothing_else(
+def test_update_changes_only_the_given_fields(
     flyte: CommandLine, server: Server, admin_key: Credentials, key: Credentials
 ) -> None:
     uris = ["https://a.example/callback", "https://b.example/callback"]
@@ -185,11 +185,11 @@ def test_update_changes_what_is_named_and_nothing_else(
     assert (updated["redirectUris"], updated["clientName"]) == (uris, "Nightly builds")
 
 
-def test_update_of_nothing_is_a_wrong_use(flyte: CommandLine, key: Credentials) -> None:
+def test_update_without_a_change_is_a_usage_error(flyte: CommandLine, key: Credentials) -> None:
     assert "--client-name or --redirect-uri" in flyte.fails("update", "api-key", key.client_id, code=2)
 
 
-def test_rotate_with_a_grace_keeps_the_old_secret_for_a_while(
+def test_rotate_with_a_grace_keeps_the_old_secret(
     flyte: CommandLine, server: Server, key: Credentials
 ) -> None:
     (encoded,) = EXPORT.findall(flyte("rotate", "api-key", key.client_id, "--grace", "24h", COLUMNS="30"))
@@ -204,19 +204,19 @@ def test_rotate_without_a_grace_asks_first(flyte: CommandLine, server: Server, k
     assert works(server, key.encoded_credentials)
 
 
-def test_rotate_ends_the_old_secret_when_told_to(flyte: CommandLine, server: Server, key: Credentials) -> None:
+def test_rotate_without_a_grace_revokes_the_secret(flyte: CommandLine, server: Server, key: Credentials) -> None:
     (encoded,) = EXPORT.findall(flyte("rotate", "api-key", key.client_id, "--yes"))
 
     assert works(server, encoded)
     assert not works(server, key.encoded_credentials)
 
 
-def test_rotate_is_a_command_that_help_shows(flyte: CommandLine) -> None:
-    assert re.search(r"│ rotate +Give something a new secret", flyte("--help", COLUMNS="120"))
+def test_help_lists_the_rotate_command(flyte: CommandLine) -> None:
+    assert re.search(r"│ rotate +Rotate secrets", flyte("--help", COLUMNS="120"))
     assert "api-key" in flyte("rotate", "--help")
 
 
-def test_delete_takes_the_key_away(flyte: CommandLine, server: Server, key: Credentials) -> None:
+def test_delete_removes_the_key(flyte: CommandLine, server: Server, key: Credentials) -> None:
     assert "✓ Successfully deleted API key: " + key.client_id in flyte("delete", "api-key", key.client_id, "--yes")
     assert not works(server, key.encoded_credentials)
 
@@ -226,11 +226,11 @@ def test_delete_asks_first(flyte: CommandLine, server: Server, key: Credentials)
     assert works(server, key.encoded_credentials)
 
 
-def test_a_name_that_is_taken_is_one_sentence(flyte: CommandLine, key: Credentials) -> None:
-    said = flyte.fails("create", "api-key", "--name", key.client_id, COLUMNS="200")
+def test_a_taken_name_is_one_sentence(flyte: CommandLine, key: Credentials) -> None:
+    message = flyte.fails("create", "api-key", "--name", key.client_id, COLUMNS="200")
 
-    assert said.startswith(f'Error could not create API key "{key.client_id}": ')
-    assert "already exists" in said
+    assert message.startswith(f'Error could not create API key "{key.client_id}": ')
+    assert "already exists" in message
 
 
 @pytest.mark.parametrize(
@@ -245,35 +245,35 @@ def test_a_name_that_is_taken_is_one_sentence(flyte: CommandLine, key: Credentia
 )
 def test_a_missing_key_is_one_sentence(flyte: CommandLine, command: tuple[str, ...]) -> None:
     verb, *options = command
-    said = flyte.fails(verb, "api-key", "no-such-key", *options, COLUMNS="200")
+    message = flyte.fails(verb, "api-key", "no-such-key", *options, COLUMNS="200")
 
-    assert re.fullmatch(r'Error could not \w+ API key "no-such-key": API key no-such-key does not exist', said)
+    assert re.fullmatch(r'Error could not \w+ API key "no-such-key": API key no-such-key does not exist', message)
 
 
-def test_a_key_without_rights_is_told_so(
+def test_a_key_without_permission_is_reported(
     flyte: CommandLine, server: Server, admin_key: Credentials, key: Credentials
 ) -> None:
-    said = flyte.fails("get", "api-key", FLYTE_API_KEY=key.encoded_credentials, COLUMNS="200")
+    message = flyte.fails("get", "api-key", FLYTE_API_KEY=key.encoded_credentials, COLUMNS="200")
 
-    assert said.startswith("Error could not list API keys: ")
+    assert message.startswith("Error could not list API keys: ")
 
 
-def test_a_key_that_was_not_copied_whole_is_told_so(flyte: CommandLine) -> None:
+def test_a_truncated_key_is_reported(flyte: CommandLine) -> None:
     assert "was it copied whole" in flyte.fails("get", "api-key", FLYTE_API_KEY="bm90IGE", COLUMNS="200")
 
 
-def test_no_server_at_all_is_told_with_where_it_was_looked_for(flyte: CommandLine) -> None:
+def test_a_missing_server_error_lists_the_places_searched(flyte: CommandLine) -> None:
     assert "FLYTE_API_KEY" in flyte.fails("get", "api-key", FLYTE_API_KEY="", COLUMNS="200")
 
 
 @pytest.mark.parametrize("span", ["1.5h", "", "99999999999d"])
-def test_a_time_span_that_is_none_is_a_wrong_use(flyte: CommandLine, name: str, span: str) -> None:
+def test_an_invalid_duration_is_a_usage_error(flyte: CommandLine, name: str, span: str) -> None:
     assert "--expires-in" in flyte.fails("create", "api-key", "--name", name, "--expires-in", span, code=2)
 
 
 @pytest.fixture
 def configured(flyte_and_ours: Environment, server: Server, admin_key: Credentials, tmp_path: Path) -> CommandLine:
-    """The command line as an admin whom a config.yaml in the directory names, with the CA in the file."""
+    """The command line, with admin and CA from a config.yaml in the directory."""
     secret = tmp_path / "secret"
     secret.write_text(f"{admin_key.client_secret}\n")
     Path("config.yaml").write_text(
@@ -287,30 +287,30 @@ def configured(flyte_and_ours: Environment, server: Server, admin_key: Credentia
     return CommandLine(flyte_and_ours, {})
 
 
-def test_a_config_file_with_a_client_secret_logs_in(configured: CommandLine, server: Server, name: str) -> None:
+def test_a_config_file_with_a_secret_works(configured: CommandLine, server: Server, name: str) -> None:
     (encoded,) = EXPORT.findall(configured("-c", "config.yaml", "create", "api-key", "--name", name))
 
     assert works(server, encoded)
 
 
-def test_a_key_in_the_environment_beats_the_config_file(
+def test_a_key_overrides_the_config_file(
     configured: CommandLine, server: Server, admin_key: Credentials, name: str
 ) -> None:
     other = server.create(admin_key, name)
 
     done = configured.attempt("-c", "config.yaml", "get", "api-key", FLYTE_API_KEY=other.encoded_credentials)
-    # It may not list keys, while the admin in the file may.
+    # Unlike the admin in the file, this key may not list keys.
     assert done.returncode == 1
 
 
-def test_an_endpoint_on_the_command_line_beats_that_of_the_key(flyte: CommandLine, server: Server) -> None:
+def test_the_endpoint_option_overrides_the_keys_endpoint(flyte: CommandLine, server: Server) -> None:
     assert "admin" in flyte("--endpoint", f"dns:///{server.endpoint}", "get", "api-key", "admin")
     assert "cannot reach" in flyte.fails("--endpoint", "127.0.0.1:1", "get", "api-key", "admin", COLUMNS="200")
 
 
 @pytest.fixture
 def in_the_clear(tmp_path: Path) -> Iterator[Server]:
-    """A server that speaks HTTP without TLS."""
+    """A server without TLS."""
     data_dir = tmp_path / "data"
     options = ("--data-dir", data_dir, "--listen", "127.0.0.1:0", "--plaintext", "--log-format", "json")
     with background(BINARY, "serve", *options) as process:
@@ -318,14 +318,14 @@ def in_the_clear(tmp_path: Path) -> Iterator[Server]:
         yield Server(url=serving["url"], data_dir=data_dir)
 
 
-def test_a_key_is_sent_in_the_clear_only_when_told_to(flyte: CommandLine, in_the_clear: Server) -> None:
+def test_plaintext_must_be_allowed_explicitly(flyte: CommandLine, in_the_clear: Server) -> None:
     key = in_the_clear.init("admin").encoded_credentials
 
     assert "admin" in flyte("--insecure", "get", "api-key", "admin", FLYTE_API_KEY=key)
     assert "TLS handshake" in flyte.fails("get", "api-key", "admin", FLYTE_API_KEY=key, COLUMNS="200")
 
 
-def test_a_config_file_for_a_browser_is_told_what_to_do(configured: CommandLine) -> None:
+def test_a_browser_login_fails_with_a_hint(configured: CommandLine) -> None:
     config = Path("config.yaml")
     lines = config.read_text().replace("ClientSecret\n", "Pkce\n").splitlines()
     config.write_text("\n".join(line for line in lines if "clientSecretLocation" not in line))

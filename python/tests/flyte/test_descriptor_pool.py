@@ -1,4 +1,4 @@
-"""Our message beside other packages' copies of the same files, which protobuf accepts once in a pool."""
+"""Our message and other packages' copies of it, of which protobuf accepts one per pool."""
 
 import sys
 
@@ -7,7 +7,7 @@ from environments import OURS, Environment, made_once
 
 from support.gatekey import REPOSITORY
 
-# Each must be able to read what the other wrote, or one of them was not really made.
+# Each must be able to read the output of the other, which proves that both work.
 BOTH = """
 import sys
 def ours():
@@ -32,13 +32,13 @@ ORDERS = ("ours first", "theirs first")
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_flyteplugins_union_and_flyte_have_their_copies(theirs_then_ours: Environment, order: str) -> None:
+def test_flyte_and_flyteplugins_union_have_their_copies(theirs_then_ours: Environment, order: str) -> None:
     theirs_then_ours.run(BOTH, order, "flyte.remote", "flyteplugins.union.internal.identity.app_definition_pb2")
 
 
 @pytest.fixture(scope="session")
 def union_and_ours(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The packages `union` and Gatekey."""
+    """An environment with the packages `union` and Gatekey."""
     below = made_once("union", REPOSITORY / "tests" / "union" / "requirements.txt")
     environment = Environment.make(tmp_path_factory.mktemp("union") / "venv", below)
     environment.install(*OURS)

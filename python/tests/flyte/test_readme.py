@@ -1,4 +1,4 @@
-"""The README's Python example, run next to the files that quickstart prints, and quickstart's output."""
+"""The README's Python example, run with quickstart's files, and quickstart's output."""
 
 import re
 import sys
@@ -8,13 +8,13 @@ from support.gatekey import BINARY, REPOSITORY, background, run
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
+    """Returns the README's code blocks in a language."""
     readme = (REPOSITORY / "README.md").read_text()
     return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
 
 
 def without_length(line: str) -> str:
-    """A line of quickstart without the length of its token."""
+    """Removes the length of the token from a line of quickstart."""
     return re.sub(r"of \d+ bytes", "", line)
 
 
@@ -24,8 +24,8 @@ def test_it_prints_what_the_readme_says(tmp_path: Path) -> None:
 
     arguments = ("quickstart", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
     with background(BINARY, *arguments) as quickstart:
-        told = "".join(quickstart.lines_up_to("Serving until"))
-        (config,) = re.findall(r"cat > config.yaml <<'END'\n(.*?)END\n", told, re.DOTALL)
+        output = "".join(quickstart.lines_up_to("Serving until"))
+        (config,) = re.findall(r"cat > config.yaml <<'END'\n(.*?)END\n", output, re.DOTALL)
         (tmp_path / "config.yaml").write_text(config)
         printed = run(sys.executable, "-c", example, cwd=tmp_path)
 
@@ -40,7 +40,7 @@ def test_quickstart_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
     printed = run(BINARY, "quickstart", "--once", "--listen", "127.0.0.1:0", cwd=tmp_path)
 
-    # The README shows port 443 and a directory of its own; the port changes the token's length.
+    # The README shows another port and directory. The port changes the length of the token.
     printed = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", printed.replace(f"{tmp_path}/", "/srv/"))
     steps = [line for line in printed.splitlines() if line.startswith("ok ")]
     assert shown

@@ -1,4 +1,4 @@
-"""Gatekey and flyteplugins-union installed by pip, in both orders, and either one uninstalled again."""
+"""Gatekey and flyteplugins-union, installed by pip in both orders and uninstalled again."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.gatekey import BINARY, Credentials, Server, attempt
 REMOTE = "flyteplugins.union.remote"
 AUTH = "flyteplugins.union.utils.auth"
 
-# The smaller of the two; what is shared, pip treats alike in both.
+# The smaller version; pip treats the shared files alike in both.
 UNION = f"flyteplugins-union=={UNION_OF['2.0.12']}"
 
 MODULE_OF_THE_CLASS = f"from {REMOTE} import ApiKey; print(ApiKey.__module__)"
@@ -38,18 +38,18 @@ IMPORT_A_MODULE = f"from {REMOTE} import _api_key; print(_api_key.__name__)"
 
 
 def owners(environment: Environment) -> tuple[int, str | None, str | None]:
-    """The exit code of `gatekey.flyte.ownership`, and whose the class and `utils.auth` are."""
-    code, told = environment.ownership()
-    return code, told["modules"][REMOTE]["owner"], told["modules"][AUTH]["owner"]
+    """Returns the exit code of `ownership`, and the owners of the class and of `utils.auth`."""
+    code, report = environment.ownership()
+    return code, report["modules"][REMOTE]["owner"], report["modules"][AUTH]["owner"]
 
 
-def test_alone_everything_is_ours(flyte_and_ours: Environment) -> None:
-    code, told = flyte_and_ours.ownership()
+def test_without_flyteplugins_union_everything_is_ours(flyte_and_ours: Environment) -> None:
+    code, report = flyte_and_ours.ownership()
 
     assert code == 0
-    assert {module["owner"] for module in told["modules"].values()} == {"gatekey-flyte"}
-    assert {command["owner"] for command in told["commands"].values()} == {"gatekey-flyte"}
-    assert told["advice"] == []
+    assert {module["owner"] for module in report["modules"].values()} == {"gatekey-flyte"}
+    assert {command["owner"] for command in report["commands"].values()} == {"gatekey-flyte"}
+    assert report["advice"] == []
     assert flyte_and_ours.run(MODULE_OF_THE_CLASS) == "gatekey.api_key\n"
 
 
@@ -63,17 +63,17 @@ def test_installed_first_the_class_is_theirs(ours_then_theirs: Environment) -> N
     assert ours_then_theirs.run(MODULE_OF_THE_CLASS) == f"{REMOTE}._api_key\n"
 
 
-def test_the_versions_of_all_that_takes_part_are_told(theirs_then_ours: Environment, generation: str) -> None:
-    _, told = theirs_then_ours.ownership()
+def test_ownership_reports_the_installed_versions(theirs_then_ours: Environment, generation: str) -> None:
+    _, report = theirs_then_ours.ownership()
 
-    versions = told["distributions"]
+    versions = report["distributions"]
     assert list(versions) == ["gatekey", "gatekey-cli", "gatekey-flyte", "flyteplugins-union", "flyte", "union"]
     assert (versions["flyte"], versions["flyteplugins-union"]) == (generation, UNION_OF[generation])
     assert versions["gatekey"] == versions["gatekey-flyte"]
     assert versions["union"] is None
 
 
-def test_for_people_the_same_is_told_in_words(ours_then_theirs: Environment) -> None:
+def test_the_text_output_reports_the_same(ours_then_theirs: Environment) -> None:
     printed = ours_then_theirs.run("from gatekey.flyte.ownership import main; assert main([]) == 1")
 
     assert f"{REMOTE}: flyteplugins-union\n" in printed
@@ -81,7 +81,7 @@ def test_for_people_the_same_is_told_in_words(ours_then_theirs: Environment) -> 
     assert "pip install --force-reinstall --no-deps gatekey-flyte==" in printed
 
 
-def test_the_names_that_are_not_ours_come_from_their_own_modules(
+def test_other_names_come_from_flyteplugins_union(
     theirs_then_ours: Environment, ours_then_theirs: Environment
 ) -> None:
     names = json.loads(ours_then_theirs.run(ALL_NAMES))
@@ -91,33 +91,35 @@ def test_the_names_that_are_not_ours_come_from_their_own_modules(
     assert found == {**theirs, "ApiKey": "gatekey.api_key"}
 
 
-def test_private_modules_are_imported_as_ever(theirs_then_ours: Environment) -> None:
+def test_private_modules_can_be_imported(theirs_then_ours: Environment) -> None:
     assert theirs_then_ours.run(IMPORT_A_MODULE) == f"{REMOTE}._api_key\n"
 
 
-def test_a_name_that_nobody_has_is_told_whose_it_would_be(
+def test_an_unknown_name_error_names_its_owner(
     flyte_and_ours: Environment, theirs_then_ours: Environment, generation: str
 ) -> None:
-    alone = "names other than ApiKey belong to flyteplugins-union, which is not installed"
-    both = f"names other than ApiKey belong to flyteplugins-union, and {UNION_OF[generation]}, which is installed, has"
+    missing = "names other than ApiKey belong to flyteplugins-union, which is not installed"
+    installed = f"names other than ApiKey belong to flyteplugins-union, and the installed version {UNION_OF[generation]} lacks"
 
-    for environment, whose in ((flyte_and_ours, alone), (theirs_then_ours, both)):
+    for environment, owner in ((flyte_and_ours, missing), (theirs_then_ours, installed)):
         imported = environment.run(IMPORT_A_NAME)
-        assert imported.startswith(f"ImportError|{REMOTE}|cannot import name 'NoSuchThing' from '{REMOTE}': {whose}")
+        assert imported.startswith(f"ImportError|{REMOTE}|cannot import name 'NoSuchThing' from '{REMOTE}': {owner}")
         read = environment.run(READ_A_NAME)
-        assert read.startswith(f"AttributeError|NoSuchThing|module '{REMOTE}' has no attribute 'NoSuchThing': {whose}")
+        assert read.startswith(f"AttributeError|NoSuchThing|module '{REMOTE}' has no attribute 'NoSuchThing': {owner}")
 
 
 def listing(environment: Environment, server: Server, admin_key: Credentials) -> tuple[set[str], str]:
-    """The keys that `flyte get api-key` lists, and what it warns of. Only our commands know such a key: it names a
-    port."""
+    """Returns the keys that `flyte get api-key` lists, and its warnings.
+
+    Only our commands can use this key, because its endpoint has a port.
+    """
     env = {"FLYTE_API_KEY": admin_key.encoded_credentials, "GATEKEY_CA_FILE": str(server.ca_file)}
     done = environment.flyte("-of", "json-raw", "get", "api-key", "--limit", "10000", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return {key["clientId"] for key in json.loads(done.stdout)}, done.stderr
 
 
-def test_our_commands_say_nothing_when_the_class_is_ours(
+def test_commands_do_not_warn_about_gatekeys_class(
     theirs_then_ours: Environment, server: Server, admin_key: Credentials
 ) -> None:
     listed, warned = listing(theirs_then_ours, server, admin_key)
@@ -126,38 +128,38 @@ def test_our_commands_say_nothing_when_the_class_is_ours(
     assert warned == ""
 
 
-def test_our_commands_warn_in_one_line_when_the_class_is_theirs(
+def test_commands_warn_if_the_class_is_theirs(
     ours_then_theirs: Environment, server: Server, admin_key: Credentials
 ) -> None:
     listed, warned = listing(ours_then_theirs, server, admin_key)
 
     assert "admin" in listed
     (warning,) = warned.splitlines()
-    assert warning.startswith(f"Warning: {REMOTE}.ApiKey is that of flyteplugins-union here")
+    assert warning.startswith(f"Warning: {REMOTE}.ApiKey belongs to flyteplugins-union here")
 
 
-def test_our_commands_run_though_flyte_finds_theirs_later(
+def test_our_commands_run_even_if_theirs_load_later(
     theirs_below_ours: Environment, server: Server, admin_key: Credentials
 ) -> None:
-    # Later, so that without our hooks theirs would take the place of ours.
+    # Later, so that without our hooks their command would replace ours.
     listed, _ = listing(theirs_below_ours, server, admin_key)
     assert "admin" in listed
 
-    _, told = theirs_below_ours.ownership()
-    assert {command["owner"] for command in told["commands"].values()} == {"gatekey-flyte"}
+    _, report = theirs_below_ours.ownership()
+    assert {command["owner"] for command in report["commands"].values()} == {"gatekey-flyte"}
 
 
-def test_a_package_of_theirs_in_another_folder_hides_ours_and_no_reinstallation_is_advised(
+def test_a_hidden_class_needs_a_shared_environment(
     theirs_below_ours: Environment,
 ) -> None:
     assert theirs_below_ours.run(MODULE_OF_THE_CLASS) == f"{REMOTE}._api_key\n"
     assert owners(theirs_below_ours) == (1, "flyteplugins-union", "flyteplugins-union")
 
-    _, told = theirs_below_ours.ownership()
-    assert "install both into the same environment" in told["advice"][0]
+    _, report = theirs_below_ours.ownership()
+    assert "install both into the same environment" in report["advice"][0]
 
 
-def test_the_commands_of_theirs_that_we_have_not_stay(theirs_then_ours: Environment, generation: str) -> None:
+def test_their_other_commands_remain(theirs_then_ours: Environment, generation: str) -> None:
     helped = theirs_then_ours.flyte("get", "--help").stdout
 
     assert "api-key" in helped
@@ -166,31 +168,31 @@ def test_the_commands_of_theirs_that_we_have_not_stay(theirs_then_ours: Environm
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Environment:
-    """An environment of the test's own, without Flyte."""
+    """A new environment, without Flyte."""
     return Environment.make(tmp_path / "venv")
 
 
 def test_without_flyte_there_are_no_commands(empty: Environment) -> None:
     empty.install(*OURS)
 
-    code, told = empty.ownership()
+    code, report = empty.ownership()
     assert code == 0
-    assert {command["owner"] for command in told["commands"].values()} == {None}
+    assert {command["owner"] for command in report["commands"].values()} == {None}
 
 
 @pytest.mark.parametrize("ours_is_last", [True, False], ids=["ours is last", "theirs is last"])
-def test_uninstalling_theirs_takes_the_class_away_until_ours_is_reinstalled(
+def test_uninstalling_theirs_removes_the_class(
     empty: Environment, ours_is_last: bool
 ) -> None:
     for packages in ((UNION,), OURS) if ours_is_last else (OURS, (UNION,)):
         empty.install(*packages)
     empty.uninstall("flyteplugins-union")
 
-    code, told = empty.ownership()
-    assert (code, told["modules"][REMOTE]) == (1, {"owner": None, "file": None})
-    assert told["distributions"]["flyteplugins-union"] is None
-    advice = [line for line in told["advice"] if REMOTE in line]
-    assert "is gone" in advice[0]
+    code, report = empty.ownership()
+    assert (code, report["modules"][REMOTE]) == (1, {"owner": None, "file": None})
+    assert report["distributions"]["flyteplugins-union"] is None
+    advice = [line for line in report["advice"] if REMOTE in line]
+    assert "is missing" in advice[0]
 
     _, _, package = advice[0].rpartition(" ")
     empty.reinstall(package)
@@ -199,14 +201,14 @@ def test_uninstalling_theirs_takes_the_class_away_until_ours_is_reinstalled(
 
 
 @pytest.mark.parametrize("ours_is_last", [True, False], ids=["ours is last", "theirs is last"])
-def test_the_advice_leads_from_either_owner_to_the_other(empty: Environment, ours_is_last: bool) -> None:
+def test_the_advice_changes_the_owner(empty: Environment, ours_is_last: bool) -> None:
     for packages in ((UNION,), OURS) if ours_is_last else (OURS, (UNION,)):
         empty.install(*packages)
     last, first = ("gatekey-flyte", "flyteplugins-union") if ours_is_last else ("flyteplugins-union", "gatekey-flyte")
     assert owners(empty) == (0 if ours_is_last else 1, last, last)
 
-    _, told = empty.ownership()
-    _, _, package = told["advice"][0 if not ours_is_last else -1].rpartition(" ")
+    _, report = empty.ownership()
+    _, _, package = report["advice"][0 if not ours_is_last else -1].rpartition(" ")
     assert package.startswith(first)
     empty.reinstall(package)
     assert owners(empty) == (1 if ours_is_last else 0, first, first)
@@ -215,30 +217,30 @@ def test_the_advice_leads_from_either_owner_to_the_other(empty: Environment, our
 def test_uninstalling_ours_leaves_theirs_to_be_reinstalled(empty: Environment) -> None:
     empty.install(UNION)
     empty.install(*OURS)
-    _, told = empty.ownership()
+    _, report = empty.ownership()
     empty.uninstall("gatekey-flyte")
 
     shared = "flyteplugins/union/remote/__init__.py"
     (site_packages,) = (empty.directory / "lib").glob("*/site-packages")
     assert not (site_packages / shared).exists()
-    # As the advice said that it would be.
-    _, _, package = told["advice"][-1].rpartition(" ")
+    # As the advice says.
+    _, _, package = report["advice"][-1].rpartition(" ")
     empty.reinstall(package)
     assert (site_packages / shared).exists()
 
 
-def test_a_file_that_somebody_changed_is_nobodys(empty: Environment) -> None:
+def test_a_changed_file_has_no_owner(empty: Environment) -> None:
     empty.install(*OURS)
-    _, told = empty.ownership()
-    file = Path(told["modules"][REMOTE]["file"])
+    _, report = empty.ownership()
+    file = Path(report["modules"][REMOTE]["file"])
     file.write_text(file.read_text() + "\nApiKey = None\n")
 
-    code, told = empty.ownership()
-    assert (code, told["modules"][REMOTE]) == (1, {"owner": None, "file": str(file)})
-    assert str(file) in told["advice"][0]
+    code, report = empty.ownership()
+    assert (code, report["modules"][REMOTE]) == (1, {"owner": None, "file": str(file)})
+    assert str(file) in report["advice"][0]
 
 
-def test_no_package_of_theirs_is_made_a_package_of_ours(empty: Environment) -> None:
+def test_only_two_shared_files_are_installed(empty: Environment) -> None:
     empty.install(*OURS)
 
     (site_packages,) = (empty.directory / "lib").glob("*/site-packages")
@@ -246,33 +248,33 @@ def test_no_package_of_theirs_is_made_a_package_of_ours(empty: Environment) -> N
     assert files == {"flyteplugins/union/remote/__init__.py", "flyteplugins/union/utils/auth.py"}
 
 
-def test_gatekey_flyte_is_found_in_another_folder_than_gatekey(empty: Environment, tmp_path: Path) -> None:
-    # As with `pip install --user`, and with one package installed as editable.
+def test_gatekey_flyte_may_be_in_another_folder(empty: Environment, tmp_path: Path) -> None:
+    # As after `pip install --user`, or with one package installed as editable.
     other = Environment.make(tmp_path / "other")
     other.install("gatekey-flyte")
     empty.install("gatekey")
     (folder,) = other.directory.glob("lib/python3.*/site-packages")
 
-    said = empty.run("import gatekey.flyte.auth; print(gatekey.flyte.auth.__file__)", env={"PYTHONPATH": str(folder)})
+    output = empty.run("import gatekey.flyte.auth; print(gatekey.flyte.auth.__file__)", env={"PYTHONPATH": str(folder)})
 
-    assert Path(said.strip()).is_relative_to(other.directory)
+    assert Path(output.strip()).is_relative_to(other.directory)
 
 
 def doctor(environment: Environment) -> tuple[int, dict[str, str]]:
-    """The exit code of `gatekey doctor python`, and how each step went."""
+    """Returns the exit code of `gatekey doctor python`, and the state of each step."""
     done = attempt(BINARY, "doctor", "python", "--python", environment.python, "--output", "json")
     steps = json.loads(done.stdout)["steps"]
     return done.returncode, {step["step"]: step["state"] for step in steps}
 
 
-def test_the_doctor_finds_nothing_wrong_where_all_is_ours(theirs_then_ours: Environment) -> None:
+def test_the_doctor_accepts_gatekeys_class(theirs_then_ours: Environment) -> None:
     code, steps = doctor(theirs_then_ours)
 
     assert code == 0
     assert set(steps.values()) == {"ok"}
 
 
-def test_the_doctor_tells_whose_the_class_is(ours_then_theirs: Environment) -> None:
+def test_the_doctor_reports_the_classs_owner(ours_then_theirs: Environment) -> None:
     done = attempt(BINARY, "doctor", "python", "--python", ours_then_theirs.python)
 
     assert done.returncode == 8
@@ -280,14 +282,14 @@ def test_the_doctor_tells_whose_the_class_is(ours_then_theirs: Environment) -> N
     assert "pip install --force-reinstall --no-deps gatekey-flyte==" in done.stdout
 
 
-def test_the_doctor_tells_when_gatekey_flyte_is_gone(empty: Environment) -> None:
+def test_the_doctor_reports_a_missing_gatekey_flyte(empty: Environment) -> None:
     code, steps = doctor(empty)
 
     assert code == 8
     assert (steps["packages"], steps["class"], steps["commands"]) == ("failed", "failed", "skipped")
 
 
-def test_the_doctor_tells_when_there_is_no_interpreter(tmp_path: Path) -> None:
+def test_the_doctor_reports_a_missing_interpreter(tmp_path: Path) -> None:
     code, steps = doctor(Environment(tmp_path / "nothing", None))
 
     assert code == 8

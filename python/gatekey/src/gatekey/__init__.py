@@ -1,12 +1,12 @@
-"""API keys for the Flyte you host yourself.
+"""API keys for self-hosted Flyte.
 
     import gatekey
 
     key = gatekey.ApiKey.create("ci-pipeline")
     print(f"export FLYTE_API_KEY={key.encoded_credentials}")
 
-`ApiKey` is the class documented as `flyteplugins.union.remote.ApiKey`. Where it finds its server and credentials is
-told at `gatekey.init`. All that can go wrong is a `gatekey.Error`.
+`ApiKey` is the class that Union documents as `flyteplugins.union.remote.ApiKey`. `gatekey.init`
+describes where the server and the credentials come from. Every failure is a `gatekey.Error`.
 """
 
 import os
@@ -30,7 +30,8 @@ from gatekey.errors import (
 )
 from gatekey.settings import init
 
-# gatekey-flyte brings `gatekey.flyte`, and may lie in another folder than this package: `pip install --user`.
+# gatekey-flyte contains `gatekey.flyte`, and may be in another folder than this package, as after
+# `pip install --user`.
 __path__ += [
     folder
     for folder in (os.path.join(entry, "gatekey") for entry in sys.path)

@@ -101,69 +101,69 @@ class Client:
 
 @final
 class KeyDetails:
-    """Everything that a Gatekey server knows about a key; dates are in UTC, and `None` where there is none."""
+    """All that a Gatekey server knows about a key. Dates are in UTC, or None if unset."""
 
     @property
     def client_id(self) -> str:
-        """What names the key."""
+        """The OAuth client ID."""
     @property
     def client_name(self) -> str:
-        """The name that people read."""
+        """The human-readable name of the API key."""
     @property
     def key_id(self) -> str:
-        """Random, given at creation: a key deleted and made again under its client id is another key."""
+        """A random id, assigned at creation: another key with the same client id has another key id."""
     @property
     def role(self) -> str | None:
-        """`admin`, `contributor`, `viewer` or `verifier`."""
+        """`admin`, `contributor`, `viewer`, `verifier` or None."""
     @property
     def redirect_uris(self) -> list[str]:
-        """Where the authorization-code grant may lead."""
+        """The redirect URIs of the authorization code grant."""
     @property
     def grant_types(self) -> list[str]:
-        """The grants that the key may use, as OAuth writes them (RFC 6749 section 1.3)."""
+        """The grants that the key may use, by their OAuth names (RFC 6749 section 1.3)."""
     @property
     def created_at(self) -> datetime | None:
-        """When the key was made."""
+        """The time of creation."""
     @property
     def updated_at(self) -> datetime | None:
-        """When the key was changed last."""
+        """The time of the last change."""
     @property
     def expires_at(self) -> datetime | None:
-        """The key is refused from then on; none means never."""
+        """The time from which the key is rejected; None means never."""
     @property
     def disabled_at(self) -> datetime | None:
-        """Since when the key is disabled; none while it is enabled."""
+        """The time at which the key was disabled; None while it is enabled."""
     @property
     def epoch(self) -> int:
-        """Tokens carry it; raising it kills every earlier token of the key."""
+        """A counter that every token of the key carries. Raising it revokes all earlier tokens."""
     @property
     def secrets(self) -> list[SecretDetails]:
-        """The secrets that prove the key, without the secrets themselves."""
+        """The secrets of the key, without their values."""
     @property
     def organization(self) -> str:
-        """The organization that the server serves; may be empty."""
+        """The server's organization; may be empty."""
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class SecretDetails:
-    """One of a key's secrets, without the secret itself."""
+    """A secret of a key, without its value."""
 
     @property
     def id(self) -> str:
-        """Identifies the secret."""
+        """The id of the secret."""
     @property
     def label(self) -> str:
-        """Free text for people."""
+        """Free text, at most 200 characters."""
     @property
     def created_at(self) -> datetime | None:
-        """When the secret was made."""
+        """The time at which the secret was created."""
     @property
     def not_before(self) -> datetime | None:
-        """The secret is refused before then; none means from its creation on it is good."""
+        """The time before which the secret is rejected; None means that it is valid from its creation."""
     @property
     def expires_at(self) -> datetime | None:
-        """The secret is refused from then on; none means never."""
+        """The time from which the secret is rejected; None means never."""
     @property
     def last_used_at(self) -> datetime | None:
-        """When the secret last fetched a token, seconds late; none means never."""
+        """The last time at which the secret fetched a token; None means never. It may lag by a minute."""
     def __eq__(self, other: object, /) -> bool: ...

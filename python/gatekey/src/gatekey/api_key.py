@@ -1,4 +1,4 @@
-"""`ApiKey`: an API key, and what can be done with one."""
+"""`ApiKey`: an API key, and the operations on API keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class _OfDataclass:
-    """What makes a class a dataclass, for those who ask: to import dataclasses takes as long as half a call."""
+    """A dataclass attribute, made on first use.
+
+    Importing `dataclasses` takes half as long as a call.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -46,15 +49,18 @@ class _OfDataclass:
 class ApiKey:
     """An API key: an OAuth 2.0 application for headless use.
 
-    `create`, `get`, `listall`, `update` and `delete` work against Union as well; `rotate`, `disable`, `enable` and
-    `details` need a Gatekey server. Each waits for the answer, with other threads running on; `ApiKey.get.aio(...)`
-    and its like are awaited instead. Where server and credentials come from is told at `gatekey.init`. All raise
-    `gatekey.Error`, and classes of it that name the case.
+    `create`, `get`, `listall`, `update` and `delete` also work with a Union server. `rotate`,
+    `disable`, `enable` and `details` need a Gatekey server.
+
+    Each operation blocks until it has a result, while other threads keep running. Use
+    `ApiKey.get.aio(...)` and so on in async code. `gatekey.init` describes where the server and the
+    credentials come from. Every operation raises `gatekey.Error` or a subclass of it.
 
     Attributes:
-        organization: The organization that the key belongs to, on serverless endpoints.
-        encoded_credentials: base64 of `endpoint:client_id:client_secret:organization`, for `FLYTE_API_KEY`; only in
-            the answers to `create` and `rotate`. It is a secret.
+        pb2: The protobuf message `cloudidl.identity.App`.
+        organization: The organization of the key, on serverless endpoints.
+        encoded_credentials: base64 of `endpoint:client_id:client_secret:organization`, for
+            `FLYTE_API_KEY`. Only `create` and `rotate` return it. It contains the secret.
 
     Example:
         key = ApiKey.create(name="ci-pipeline")
@@ -70,15 +76,17 @@ class ApiKey:
     organization: str | None
     encoded_credentials: str | None
 
-    # The message as it came, until somebody asks for `pb2` and might change it; from then on `_pb2` counts.
+    # The message as it was received. After the first use of `pb2`, whose value the caller may
+    # change, it is None and `_pb2` has the message.
     _app: _App | None
     _pb2: App | Message | None
 
-    # For dataclasses.fields, replace and their like, and for dataclasses that derive from this class.
+    # For `dataclasses.fields`, `dataclasses.replace` and so on, and for dataclasses that derive
+    # from this class.
     __dataclass_fields__ = _OfDataclass("__dataclass_fields__")
     __dataclass_params__ = _OfDataclass("__dataclass_params__")
     __match_args__ = ("pb2", "organization", "encoded_credentials")
-    # As for a dataclass that has no order and may change.
+    # As in a dataclass that is mutable and compares by value.
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(
@@ -102,7 +110,7 @@ class ApiKey:
 
     @property
     def pb2(self) -> Any:
-        """The protobuf message `cloudidl.identity.App`, made when it is first asked for."""
+        """The protobuf message `cloudidl.identity.App`, created on first use."""
         app = self._app
         if app is not None:
             from gatekey.app_definition_pb2 import App
@@ -116,37 +124,39 @@ class ApiKey:
         self._app, self._pb2 = None, pb2
 
     def _message(self) -> _App:
-        """The message as it is now."""
+        """Returns the current message."""
         return self._app or _App.from_wire(self.pb2.SerializeToString(deterministic=True))
 
     @property
     def client_id(self) -> str:
-        """What names the key."""
+        """The OAuth client ID."""
         return (self._app or self.pb2).client_id
 
     @property
     def client_name(self) -> str:
-        """The name that people read."""
+        """The human-readable name of the API key."""
         return (self._app or self.pb2).client_name
 
     @property
     def client_secret(self) -> str:
-        """The secret; empty but in the answers to `create` and `rotate`."""
+        """The client secret; empty unless the key comes from `create` or `rotate`."""
         return (self._app or self.pb2).client_secret
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as protobuf's `MessageToDict` gives it. It holds the secret, if there is one.
+        """Returns the message as protobuf's `MessageToDict` does, with the secret if it has one.
 
         Raises:
-            InvalidArgumentError: When a date is out of the range that JSON knows, the years 1 to 9999.
+            InvalidArgumentError: If a date is outside the years 1 to 9999, which JSON cannot
+                represent.
         """
         return self._message().to_dict()
 
     def to_json(self) -> str:
-        """The message as protobuf's `MessageToJson` prints it. It holds the secret, if there is one.
+        """Returns the message as protobuf's `MessageToJson` does, with the secret if it has one.
 
         Raises:
-            InvalidArgumentError: When a date is out of the range that JSON knows, the years 1 to 9999.
+            InvalidArgumentError: If a date is outside the years 1 to 9999, which JSON cannot
+                represent.
         """
         return self._message().to_json()
 
@@ -161,23 +171,29 @@ class ApiKey:
         role: str | None = None,
         expires_at: datetime | None = None,
     ) -> Pending[ApiKey]:
-        """Makes a key. The answer has the secret, this once: keep its `encoded_credentials` somewhere.
+        """Creates an API key.
 
         Args:
-            name: The name. The client id derives from it: lower case, and every run of characters other than
-                `0-9 a-z` becomes one `-`.
-            redirect_uris: Where the authorization-code grant may lead; none means
+            name: The name. The client id is derived from it: lower case, with every run of
+                characters other than `0-9 a-z` replaced by one `-`.
+            redirect_uris: The redirect URIs of the authorization code grant. Defaults to
                 `http://localhost:8080/authorization-code/callback`.
-            skip_default_policy_assignments: Attach no default policy; on a Gatekey server: give the key no role.
-            role: What the key may do: `admin`, `contributor`, `viewer` or `verifier`; none means the server's
-                default, which is `contributor`. Needs a Gatekey server.
-            expires_at: The key is refused from then on; a date with a time zone. Needs a Gatekey server.
+            skip_default_policy_assignments: Attach no default policy. On a Gatekey server, the key
+                gets no role.
+            role: `admin`, `contributor`, `viewer` or `verifier`. Defaults to the server's default,
+                `contributor`. Needs a Gatekey server.
+            expires_at: The time from which the key is rejected, with a time zone. Defaults to
+                never. Needs a Gatekey server.
+
+        Returns:
+            The key with its secret. The server returns the secret only this once: store
+            `encoded_credentials`.
 
         Raises:
-            AlreadyExistsError: When the client id is taken.
-            InvalidArgumentError: When a value breaks a rule; a name without an ASCII letter or digit before
-                anything is sent.
-            ValueError: When the role is none of the four.
+            AlreadyExistsError: If the client id is taken.
+            InvalidArgumentError: If a value breaks a rule. A name without an ASCII letter or digit
+                fails without a request.
+            ValueError: If the role is unknown, or `expires_at` has no time zone.
 
         Example:
             key = ApiKey.create(name="ci-pipeline")
@@ -195,13 +211,16 @@ class ApiKey:
     @operation
     @classmethod
     def get(cls, client_id: str) -> Pending[ApiKey]:
-        """Looks a key up; it has no secret.
+        """Looks up an API key.
 
         Args:
-            client_id: What names the key.
+            client_id: The client id of the key.
+
+        Returns:
+            The key, without a secret.
 
         Raises:
-            NotFoundError: When there is none.
+            NotFoundError: If the key does not exist.
 
         Example:
             key = ApiKey.get(client_id="ci-pipeline")
@@ -212,16 +231,16 @@ class ApiKey:
     @listing
     @classmethod
     def listall(cls, *, limit: int | None = 100) -> Callable[[], Pending[list[ApiKey] | None]]:
-        """Lists keys, page by page as they are asked for.
+        """Lists API keys. Pages are fetched as the keys are read.
 
         Args:
-            limit: How many keys at most; `None` lists all, and 0 none without asking the server.
+            limit: The maximum number of keys. `None` lists all keys; 0 sends no request.
 
         Yields:
-            Keys, in the server's order.
+            The keys, in the server's order.
 
         Raises:
-            OverflowError: When the limit is negative.
+            OverflowError: If the limit is negative.
 
         Example:
             for key in ApiKey.listall(limit=10):
@@ -239,19 +258,25 @@ class ApiKey:
         client_name: str | None = None,
         redirect_uris: Sequence[str] | None = None,
     ) -> Pending[ApiKey]:
-        """Changes the name or the redirect URIs of a key; everything else, the secret too, stays.
+        """Changes the name or the redirect URIs of an API key.
 
-        The key is looked up first and sent back whole, because the wire has no field mask: somebody else's change in
-        between is undone.
+        The other fields and the secrets stay as they are.
+
+        The API has no field mask, so the key is looked up first and sent back whole. A change that
+        another caller makes in between is lost.
 
         Args:
-            client_id: What names the key.
-            client_name: A new name; an empty one counts as not given.
-            redirect_uris: New redirect URIs, in place of all earlier ones; none keeps them.
+            client_id: The client id of the key.
+            client_name: The new name. None or empty keeps the current name.
+            redirect_uris: The new redirect URIs, which replace all current ones. None or empty
+                keeps the current ones.
+
+        Returns:
+            The changed key, without a secret.
 
         Raises:
-            NotFoundError: When there is none.
-            InvalidArgumentError: When a value breaks a rule.
+            NotFoundError: If the key does not exist.
+            InvalidArgumentError: If a value breaks a rule.
 
         Example:
             key = ApiKey.update(client_id="ci-pipeline", client_name="deploy")
@@ -262,13 +287,13 @@ class ApiKey:
     @operation
     @classmethod
     def delete(cls, client_id: str) -> Pending[None]:
-        """Deletes a key for good; on a Gatekey server its tokens die at once.
+        """Deletes an API key permanently. A Gatekey server also revokes the key's tokens at once.
 
         Args:
-            client_id: What names the key.
+            client_id: The client id of the key.
 
         Raises:
-            NotFoundError: When there is none.
+            NotFoundError: If the key does not exist.
 
         Example:
             ApiKey.delete(client_id="ci-pipeline")
@@ -285,22 +310,26 @@ class ApiKey:
         label: str | None = None,
         expires_at: datetime | None = None,
     ) -> Pending[ApiKey]:
-        """Gives a key a new secret, and retires the others after a grace. A key may rotate itself.
+        """Adds a secret to an API key, and retires its other secrets after a grace period.
+
+        A key may rotate itself.
 
         Args:
-            client_id: What names the key.
-            grace: How long the secrets that are valid now stay valid, at most 90 days; none retires them at once and
-                kills every token of the key.
-            label: Free text kept with the new secret, at most 200 characters.
-            expires_at: The new secret is refused from then on; a date with a time zone. None means never.
+            client_id: The client id of the key.
+            grace: How long the current secrets stay valid, at most 90 days. None retires them at
+                once, and revokes every token of the key.
+            label: Free text stored with the new secret, at most 200 characters.
+            expires_at: The time from which the new secret is rejected, with a time zone. Defaults
+                to never.
 
         Returns:
-            The key with the new secret, this once.
+            The key with its new secret. The server returns the secret only this once.
 
         Raises:
-            NotFoundError: When there is none.
-            InvalidArgumentError: When the grace is too long or the date past.
-            UnimplementedError: When the server is not a Gatekey.
+            NotFoundError: If the key does not exist.
+            InvalidArgumentError: If the grace is too long, or `expires_at` is in the past.
+            UnimplementedError: If the server is not a Gatekey server.
+            ValueError: If the grace is negative, or `expires_at` has no time zone.
 
         Example:
             key = ApiKey.rotate(client_id="ci-pipeline", grace=timedelta(hours=24))
@@ -310,6 +339,8 @@ class ApiKey:
 
         if grace is None:
             grace = timedelta()
+        elif not isinstance(grace, timedelta):
+            raise TypeError(f"grace must be a timedelta, not {type(grace).__name__}")
         elif grace < timedelta():
             raise ValueError("grace must not be negative")
         call = client().rotate(client_id, grace=grace, label=label, expires_at=_with_zone(expires_at))
@@ -318,14 +349,17 @@ class ApiKey:
     @operation
     @classmethod
     def disable(cls, client_id: str) -> Pending[KeyDetails]:
-        """Refuses a key and its tokens until it is enabled again.
+        """Disables an API key: the server rejects the key, and revokes its tokens.
 
         Args:
-            client_id: What names the key.
+            client_id: The client id of the key.
+
+        Returns:
+            The details of the disabled key.
 
         Raises:
-            NotFoundError: When there is none.
-            UnimplementedError: When the server is not a Gatekey.
+            NotFoundError: If the key does not exist.
+            UnimplementedError: If the server is not a Gatekey server.
 
         Example:
             assert ApiKey.disable(client_id="ci-pipeline").disabled_at is not None
@@ -335,14 +369,17 @@ class ApiKey:
     @operation
     @classmethod
     def enable(cls, client_id: str) -> Pending[KeyDetails]:
-        """Lets a disabled key in again; tokens from before stay dead.
+        """Enables a disabled API key. Tokens from before it was disabled stay revoked.
 
         Args:
-            client_id: What names the key.
+            client_id: The client id of the key.
+
+        Returns:
+            The details of the enabled key.
 
         Raises:
-            NotFoundError: When there is none.
-            UnimplementedError: When the server is not a Gatekey.
+            NotFoundError: If the key does not exist.
+            UnimplementedError: If the server is not a Gatekey server.
 
         Example:
             assert ApiKey.enable(client_id="ci-pipeline").disabled_at is None
@@ -352,14 +389,17 @@ class ApiKey:
     @operation
     @classmethod
     def details(cls, client_id: str) -> Pending[KeyDetails]:
-        """Looks up everything that a Gatekey server knows about a key: role, dates, secrets and their last use.
+        """Looks up the details of an API key: role, dates, and secrets with their last use.
 
         Args:
-            client_id: What names the key. A key may look at itself.
+            client_id: The client id of the key. A key may look up itself.
+
+        Returns:
+            The details of the key.
 
         Raises:
-            NotFoundError: When there is none.
-            UnimplementedError: When the server is not a Gatekey.
+            NotFoundError: If the key does not exist.
+            UnimplementedError: If the server is not a Gatekey server.
 
         Example:
             for secret in ApiKey.details(client_id="ci-pipeline").secrets:
@@ -406,12 +446,12 @@ class ApiKey:
 
 
 def _with_zone(date: datetime | None) -> datetime | None:
-    # What is no datetime is refused with the other arguments.
+    # The native code rejects other types, with the other arguments.
     if date is not None and hasattr(date, "tzinfo"):
         if date.tzinfo is None:
             raise ValueError("expires_at needs a time zone, such as datetime.timezone.utc")
         if date.year < 1970:
-            raise ValueError("expires_at is before 1970")
+            raise ValueError("expires_at must not be before 1970")
     return date
 
 

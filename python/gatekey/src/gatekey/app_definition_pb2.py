@@ -1,7 +1,7 @@
-"""The message `cloudidl.identity.App` and its enums for protobuf's library for Python.
+"""The message `cloudidl.identity.App` and its enums, for protobuf's Python library.
 
-They are in a descriptor pool of their own: the default one may hold another package's copy of the same files, and
-refuses a second.
+They have a separate descriptor pool: the default pool may contain another package's copy of the
+same files, and rejects a second one.
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,7 +25,7 @@ _POOL = _pool()
 
 def _message(name):
     made = message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"cloudidl.identity.{name}"))
-    # So that pickle finds it again.
+    # For pickle.
     made.__module__ = __name__
     return made
 

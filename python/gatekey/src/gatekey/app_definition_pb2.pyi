@@ -6,7 +6,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.internal.well_known_types import Timestamp as _TimestampMethods
 from google.protobuf.message import Message
 
-# Numbers, which may also be ones that this version of the message has no name for.
+# Numbers, which may be unknown to this version of the message.
 _Enum: TypeAlias = int | str
 
 @type_check_only

@@ -1,16 +1,16 @@
-"""Everything that can go wrong, under one class: `Error`."""
+"""`Error` and its subclasses: the exceptions of this package."""
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """A call that failed, or settings that cannot be used. The message is one sentence and holds no secret."""
+    """A failed call, or invalid settings. The message is one sentence, and contains no secret."""
 
     code: str
     """`configuration`, or a code of the Connect protocol such as `not_found`."""
 
     request_id: str | None
-    """The `x-request-id` of the call that failed, to find it in the server's log; none before a call."""
+    """The `x-request-id` of the failed call, as in the server's log; None if none was sent."""
 
     is_retryable: bool
     """Whether the same call may succeed later."""
@@ -24,24 +24,24 @@ class Error(Exception):
         self.is_retryable = is_retryable
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions are pickled by their positional arguments alone.
+        # By default, only the positional arguments of an exception are pickled.
         return _error_from_parts, (type(self), str(self), self.code, self.request_id, self.is_retryable)
 
 
 class ConfigurationError(Error):
-    """Settings are missing, contradictory or unreadable; nothing was sent. Code `configuration`."""
+    """Settings are missing or invalid. No request was sent. Code `configuration`."""
 
 
 class InvalidArgumentError(Error):
-    """A value breaks a rule; the message names it. Code `invalid_argument`."""
+    """A value breaks a rule, which the message names. Code `invalid_argument`."""
 
 
 class NotFoundError(Error):
-    """There is no such key. Code `not_found`."""
+    """The key does not exist. Code `not_found`."""
 
 
 class AlreadyExistsError(Error):
-    """A key with that client id exists. Code `already_exists`."""
+    """A key with this client id already exists. Code `already_exists`."""
 
 
 class UnauthenticatedError(Error):
@@ -49,27 +49,27 @@ class UnauthenticatedError(Error):
 
 
 class PermissionDeniedError(Error):
-    """The credentials are good, but do not allow this. Code `permission_denied`."""
+    """The credentials are valid, but do not permit the call. Code `permission_denied`."""
 
 
 class FailedPreconditionError(Error):
-    """The key's state does not allow this. Code `failed_precondition`."""
+    """The state of the key or the server prevents the call. Code `failed_precondition`."""
 
 
 class ResourceExhaustedError(Error):
-    """Too many requests, or too large a message. Code `resource_exhausted`."""
+    """The caller sent too many requests, or too large a message. Code `resource_exhausted`."""
 
 
 class UnavailableError(Error):
-    """The server cannot be reached, or refuses work for now. Code `unavailable`."""
+    """The server cannot be reached, or is temporarily unavailable. Code `unavailable`."""
 
 
 class DeadlineExceededError(Error):
-    """No answer came in time; a change may have been made all the same. Code `deadline_exceeded`."""
+    """The call timed out, but may have taken effect. Code `deadline_exceeded`."""
 
 
 class UnimplementedError(Error):
-    """The server lacks the method: for `rotate` and its like, it is not a Gatekey. Code `unimplemented`."""
+    """The server lacks the method, as other servers lack `rotate`. Code `unimplemented`."""
 
 
 _CLASS_OF_CODE: dict[str, type[Error]] = {
@@ -88,7 +88,7 @@ _CLASS_OF_CODE: dict[str, type[Error]] = {
 
 
 def error_of_code(code: str, message: str, request_id: str | None, is_retryable: bool) -> Error:
-    """The error of the class that the code names; `Error` itself for a code that has none."""
+    """Returns an error of the subclass for the code, or of `Error` itself if there is none."""
     return _error_from_parts(_CLASS_OF_CODE.get(code, Error), message, code, request_id, is_retryable)
 
 

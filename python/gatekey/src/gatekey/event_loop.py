@@ -1,4 +1,4 @@
-"""Awaiting calls: each event loop has one file descriptor, by which it is told of calls that are done."""
+"""Awaits calls: each event loop watches one file descriptor for calls that are done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatekey._native import Call, Waker
 
 
 class _Waiting:
-    """The calls that one event loop waits for."""
+    """The calls that one event loop awaits."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waker = Waker()
@@ -31,7 +31,7 @@ class _Waiting:
     def _settle(self) -> None:
         for number in self._waker.take_done():
             future = self._futures.get(number)
-            # A future that is gone or done was cancelled.
+            # A missing or done future was cancelled.
             if future is not None and not future.done():
                 future.set_result(None)
 
@@ -40,7 +40,7 @@ _WAITING: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Waiting] = weakr
 
 
 async def done(call: Call[Any]) -> None:
-    """Returns once the call is done."""
+    """Waits until the call is done."""
     loop = asyncio.get_running_loop()
     waiting = _WAITING.get(loop)
     if waiting is None:

@@ -1,7 +1,7 @@
-"""What `flyte.init` set up in this process: its endpoint, its client secret, its CA.
+"""The settings that `flyte.init` has stored in this process: endpoint, client secret and CA.
 
-Flyte keeps these where no public function shows them, and not at the same place in its two generations: that of gRPC
-(2.0) and that of Connect (2.1 and later). All that this package knows of Flyte's inside is here.
+Flyte has no public function for them, and stores them in different places in version 2.0, which
+uses gRPC, and in 2.1 and later, which use Connect. No other module depends on Flyte's internals.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-# The client that Flyte made, and ours for the same server.
+# Flyte's client, and ours for the same server.
 _known: tuple[object, Client] | None = None
 
 
 def client(user_agent: str, tried: list[str]) -> Client | None:
-    """A client for what Flyte was initialized with, or none, and then `tried` says so.
+    """Returns a client with Flyte's settings, or None if there are none.
+
+    In that case it adds the reason to `tried`.
 
     Raises:
-        ConfigurationError: When Flyte logs in with something other than a client secret, and `GATEKEY_API_KEY` is not
-            set either. To look further would be to act on a server that the script did not mean.
+        ConfigurationError: If Flyte logs in with something other than a client secret, and
+            `GATEKEY_API_KEY` is not set. Other sources are not searched, because they may name a
+            server that the script does not mean.
     """
     global _known
     of_flyte = _client_of_flyte()
@@ -40,11 +43,11 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
     endpoint = str(of_flyte.endpoint)
     if not login.get("client_id") or not secret:
         if os.environ.get("GATEKEY_API_KEY"):
-            tried.append("flyte.init, which has no client secret")
+            tried.append("flyte.init (no client secret)")
             return None
         raise ConfigurationError(
-            f"flyte.init has no client secret for {endpoint} ({login.get('auth_type') or 'no login'}), which is all "
-            "that API keys can log in with; call flyte.init_from_api_key, or gatekey.init, or set GATEKEY_API_KEY",
+            f"flyte.init has no client secret for {endpoint} ({login.get('auth_type') or 'no login'}), and no other "
+            "login can manage API keys; call flyte.init_from_api_key or gatekey.init, or set GATEKEY_API_KEY",
             code="configuration",
         )
     try:
@@ -52,7 +55,7 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
             endpoint=endpoint,
             client_id=login["client_id"],
             client_secret=secret,
-            # Like whatever else is missing here, it comes from the environment then.
+            # None means the one from the environment.
             ca_file=login.get("ca_cert_file_path"),
             scopes=list(login["scopes"]) if login.get("scopes") else None,
             plaintext=endpoint.startswith("http://"),
@@ -65,13 +68,13 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
 
 
 def _client_of_flyte() -> Any | None:
-    # Not imported: where Flyte was not, it was not initialized.
+    # Not imported here: if nothing has imported Flyte, it is not initialized.
     initialize = sys.modules.get("flyte._initialize")
     return getattr(getattr(initialize, "_init_config", None), "client", None)
 
 
 def _login(of_flyte: Any) -> Mapping[str, Any]:
-    """The keyword arguments that Flyte makes its authenticator with."""
+    """Returns the keyword arguments of Flyte's authenticator."""
     session = getattr(of_flyte, "session_config", None)
     if session is not None:
         return session.auth_kwargs
@@ -82,7 +85,7 @@ def _login(of_flyte: Any) -> Mapping[str, Any]:
         kept = dict(
             zip(make.__code__.co_freevars, (cell.cell_contents for cell in make.__closure__ or ()), strict=True)
         )
-        # The other authenticator, for a proxy in between, keeps its command beside.
+        # The interceptor that authenticates to a proxy has a command instead of these arguments.
         if "proxy_command" not in kept:
             return kept.get("kwargs", {})
     return {}

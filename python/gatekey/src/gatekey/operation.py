@@ -1,13 +1,13 @@
-"""Operations in two forms: called they wait for the answer, and `.aio(...)` is awaited.
+"""Operations with two forms: a plain call blocks, and `.aio(...)` is awaited.
 
-Types are in `operation.pyi`: what they need would be imported at every start of Python.
+The types are in `operation.pyi`, so that their imports do not slow down the start of Python.
 """
 
 from __future__ import annotations
 
 
 class Pending:
-    """A call under way, and what its answer becomes."""
+    """A running call, and the conversion of its result."""
 
     __slots__ = ("_call", "_convert")
 
@@ -19,19 +19,19 @@ class Pending:
         return self._convert(self._call.wait())
 
     async def answer(self):
-        # Here, not above: to import asyncio takes longer than a whole call.
+        # Imported here, because importing asyncio takes longer than a whole call.
         from gatekey import event_loop
 
         try:
             await event_loop.done(self._call)
         finally:
-            # Of use only when the awaiting task was cancelled.
+            # Has an effect only if the awaiting task was cancelled.
             self._call.cancel()
         return self._convert(self._call.result())
 
 
 class _Bound:
-    """An operation of one class."""
+    """An operation, bound to a class."""
 
     def __init__(self, start, owner):
         self._start = start
@@ -45,7 +45,7 @@ class _Bound:
         import inspect
 
         signature = inspect.signature(self._start)
-        # Without the class, and without what is pending, which nobody sees.
+        # Without the class, and without the type `Pending`, which callers never see.
         parameters = list(signature.parameters.values())[1:]
         return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
 
@@ -71,7 +71,7 @@ class BoundOperation(_Bound):
 
 
 class BoundListing(_Bound):
-    # Wrong arguments are refused here; only what asks the server is a generator, and waits for the first item.
+    # Not a generator itself, so that it checks the arguments when it is called.
     def __call__(self, *args, **kwargs):
         return _items(self._start(self._owner, *args, **kwargs))
 
@@ -91,7 +91,7 @@ async def _awaited_items(next_page):
 
 
 class _Unbound:
-    """Found on a class, it is bound to it, as a class method is."""
+    """A descriptor that binds to the class, as a class method does."""
 
     def __init__(self, start):
         self._start = start
@@ -109,10 +109,10 @@ class Listing(_Unbound):
 
 
 def operation(method):
-    """Makes an operation of a class method that starts a call."""
+    """Decorates a class method that starts a call."""
     return Operation(method.__func__)
 
 
 def listing(method):
-    """Makes an operation of a class method that gives a function, which starts the next page."""
+    """Decorates a class method that returns a function to fetch the next page."""
     return Listing(method.__func__)

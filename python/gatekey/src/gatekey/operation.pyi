@@ -39,7 +39,7 @@ class Operation(_Unbound[_P, _T]):
 class Listing(_Unbound[_P, _T]):
     def __get__(self, instance: object, owner: type) -> BoundListing[_P, _T]: ...
 
-# A type checker sees the function in a class method that is decorated.
+# Type checkers pass the function of the decorated class method.
 def operation(method: Callable[Concatenate[Any, _P], Pending[_T]]) -> Operation[_P, _T]: ...
 def listing(
     method: Callable[Concatenate[Any, _P], Callable[[], Pending[list[_T] | None]]],

@@ -1,4 +1,4 @@
-"""Where the server and the credentials come from: `init`, or what is found around the process."""
+"""The server and the credentials of calls: from `init`, from Flyte, or from the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _USER_AGENT = f"gatekey-python/{__version__}"
 
-# What decides which server and key the environment names: when one of them changes, so may the client.
+# A change of one of these variables may change the server or the key.
 _VARIABLES = (
     "GATEKEY_ENDPOINT",
     "GATEKEY_API_KEY",
@@ -27,6 +27,7 @@ _VARIABLES = (
 )
 
 _given: Client | None = None
+# The client from the environment, with the variables and directory that it was created from.
 _of_environment: tuple[object, Client] | None = None
 
 
@@ -43,33 +44,41 @@ def init(
     timeout: float | None = None,
     retries: int | None = None,
 ) -> None:
-    """Says which server this process talks to, and as whom, from now on.
+    """Sets the server and the credentials for all later calls of this process.
 
-    What is not given comes from the environment: `GATEKEY_ENDPOINT`; `GATEKEY_API_KEY`, `FLYTE_API_KEY` or
-    `UNION_API_KEY`; `GATEKEY_CA_FILE`; then the first of Flyte's files with a section `admin`: `./config.yaml`,
-    `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git repository, what `UCTL_CONFIG` and
-    `FLYTECTL_CONFIG` name, `~/.union/config.yaml`, `~/.flyte/config.yaml`; then `SSL_CERT_FILE`.
+    Missing arguments come from the environment, in this order:
 
-    A process that does not call this uses what `flyte.init` set up in it, if that was called with an API key or a
-    client secret, and else the environment.
+    1. `GATEKEY_ENDPOINT`.
+    2. `GATEKEY_API_KEY`, `FLYTE_API_KEY` or `UNION_API_KEY`: an encoded API key.
+    3. `GATEKEY_CA_FILE`.
+    4. Flyte's configuration: the first file that has a section `admin` of `./config.yaml`,
+       `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git repository, the files
+       named by `UCTL_CONFIG` and `FLYTECTL_CONFIG`, `~/.union/config.yaml` and
+       `~/.flyte/config.yaml`.
+    5. `SSL_CERT_FILE`.
+
+    A process that does not call this uses the settings of `flyte.init`, if that was called with an
+    API key or a client secret, or else the environment.
 
     Args:
-        endpoint: Where the server is, such as `https://flyte.example.com:8443`; port 443 if it names none. Beats the
-            endpoint of an encoded key.
+        endpoint: The server, such as `https://flyte.example.com:8443`. The port defaults to 443.
+            Overrides the endpoint of an encoded key.
         api_key: An encoded API key: endpoint, client id, secret and organization in one string.
-        client_id: The client id to log in with, in place of an encoded key.
-        client_secret: Its secret.
-        ca_file: A PEM file of CA certificates to trust besides the system's, for the login too.
-        organization: What requests name; none suits a Gatekey server.
-        scopes: The scopes to ask for in place of those that the server advertises.
-        plaintext: Speak HTTP in the clear, secrets included, to an endpoint that does not say `https://`.
-        timeout: Seconds that a call may take, login and retries included; 30 if not given.
-        retries: How often a call is tried again when the server is unavailable; 3 if not given.
+        client_id: The client id to log in with, instead of an encoded key.
+        client_secret: The secret of the client id.
+        ca_file: A PEM file of CA certificates to trust in addition to the system's, also for the
+            login.
+        organization: The organization of requests. A Gatekey server does not need one.
+        scopes: The scopes to request. Defaults to those that the server advertises.
+        plaintext: Send requests, with their secrets, over plaintext HTTP, unless the endpoint
+            starts with `https://`.
+        timeout: The timeout of a call in seconds, including login and retries. Defaults to 30.
+        retries: How often a call is retried while the server is unavailable. Defaults to 3.
 
     Raises:
-        ConfigurationError: When no server and credentials are found, or what is found cannot be used.
-        ValueError: When a number is out of range, `client_id` and `client_secret` are not given together, or a
-            secret is no text.
+        ConfigurationError: If no server or credentials are found, or a setting is invalid.
+        ValueError: If a number is out of range, only one of `client_id` and `client_secret` is
+            given, or a secret is not valid text.
 
     Example:
         gatekey.init("https://flyte.example.com:8443", client_id="admin", client_secret=secret)
@@ -90,12 +99,12 @@ def init(
             user_agent=_USER_AGENT,
         )
     finally:
-        # A traceback that shows local variables shows none that are gone.
+        # Keeps the secrets out of tracebacks that show local variables.
         del api_key, client_secret
 
 
 def client() -> Client:
-    """The client for the next call."""
+    """Returns the client for the next call."""
     if _given is not None:
         return _given
     tried = ["gatekey.init"]

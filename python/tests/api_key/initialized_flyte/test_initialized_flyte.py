@@ -1,4 +1,4 @@
-"""Calls go where `flyte.init` was told to go in this process, in both generations of Flyte."""
+"""Calls use the settings of `flyte.init`, with each supported version of Flyte."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from support.gatekey import Credentials, Server, serve
 
 @pytest.fixture(autouse=True)
 def not_initialized(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test says to `flyte.init` ends with it."""
+    """Resets `flyte.init` after each test."""
     monkeypatch.setattr(flyte._initialize, "_init_config", None)
 
 
@@ -33,29 +33,29 @@ def init_with_secret(server: Server, key: Credentials, **options: object) -> Non
 
 
 def caller(server: LoggedServer) -> str:
-    """The client id of whom made the last call."""
+    """Returns the client id of the last caller."""
     server.requests()
     next(ApiKey.listall())
     return str(server.requests()[-1]["client_id"])
 
 
-def test_the_client_secret_and_the_ca_of_flyte_are_used(server: LoggedServer, admin_key: Credentials) -> None:
+def test_flytes_client_secret_and_ca_are_used(server: LoggedServer, admin_key: Credentials) -> None:
     init_with_secret(server, admin_key)
     assert caller(server) == "admin"
 
 
-def test_flyte_beats_the_keys_in_the_environment(server: LoggedServer, admin: Credentials, name: str) -> None:
+def test_flyte_takes_precedence_over_the_environment(server: LoggedServer, admin: Credentials, name: str) -> None:
     init_with_secret(server, server.init(name))
     assert caller(server) == name
 
 
-def test_gatekey_init_beats_flyte(server: LoggedServer, admin: Credentials, name: str) -> None:
+def test_gatekey_init_takes_precedence_over_flyte(server: LoggedServer, admin: Credentials, name: str) -> None:
     init_with_secret(server, server.init(name))
     gatekey.init(api_key=admin.encoded_credentials)
     assert caller(server) == "admin"
 
 
-def test_flyte_initialized_again_is_somebody_else(server: LoggedServer, admin_key: Credentials, name: str) -> None:
+def test_initializing_flyte_again_changes_the_caller(server: LoggedServer, admin_key: Credentials, name: str) -> None:
     init_with_secret(server, admin_key)
     assert caller(server) == "admin"
     init_with_secret(server, server.init(name))
@@ -74,7 +74,7 @@ def test_flyte_initialized_from_a_file_is_used(server: LoggedServer, admin_key: 
     assert caller(server) == "admin"
 
 
-def test_a_login_that_keys_do_not_have_is_refused_instead_of_looked_past(
+def test_another_login_of_flyte_is_refused(
     server: LoggedServer, admin: Credentials
 ) -> None:
     flyte.init(endpoint=f"dns:///{server.endpoint}", ca_cert_file_path=str(server.ca_file))
@@ -82,7 +82,7 @@ def test_a_login_that_keys_do_not_have_is_refused_instead_of_looked_past(
         ApiKey.get("admin")
 
 
-def test_beside_another_login_of_flyte_our_own_variable_counts(
+def test_gatekey_api_key_overrides_another_flyte_login(
     server: LoggedServer, admin: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flyte.init(endpoint=f"dns:///{server.endpoint}", ca_cert_file_path=str(server.ca_file))
@@ -90,25 +90,25 @@ def test_beside_another_login_of_flyte_our_own_variable_counts(
     assert caller(server) == "admin"
 
 
-def test_flyte_imported_but_not_initialized_is_nothing(server: LoggedServer, admin: Credentials) -> None:
+def test_an_uninitialized_flyte_is_ignored(server: LoggedServer, admin: Credentials) -> None:
     assert "flyte._initialize" in sys.modules
     assert caller(server) == "admin"
 
 
-def test_flyte_initialized_without_an_endpoint_is_nothing(server: LoggedServer, admin: Credentials) -> None:
+def test_flyte_without_an_endpoint_is_ignored(server: LoggedServer, admin: Credentials) -> None:
     flyte.init(project="flytesnacks")
     assert caller(server) == "admin"
 
 
 class TestAnEncodedKey:
-    """Flyte's own classes cannot read a key that names a port, so it is 443."""
+    """Flyte's classes cannot read a key whose endpoint has a port, so the port is 443."""
 
     @pytest.fixture(scope="class")
     def on_443(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with serve(tmp_path_factory.mktemp("on-443") / "data", listen="127.0.0.1:443") as running:
             yield running
 
-    def test_given_to_flyte_is_used(self, on_443: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_secret_given_to_flyte_is_used(self, on_443: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         key = on_443.init("by-flyte")
         flyte.init_from_api_key(key.encoded_credentials)
         monkeypatch.setenv("GATEKEY_CA_FILE", str(on_443.ca_file))

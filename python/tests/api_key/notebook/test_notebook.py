@@ -1,4 +1,4 @@
-"""`ApiKey` in a notebook, whose kernel runs an event loop of its own all the time."""
+"""`ApiKey` in a notebook, whose kernel always runs an event loop."""
 
 import textwrap
 
@@ -12,7 +12,7 @@ from support.gatekey import Credentials
 
 
 def run_cells(*sources: str) -> list[str]:
-    """Runs cells in a kernel; gives what each printed or showed."""
+    """Runs cells in a kernel, and returns the output of each."""
     cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in sources]
     notebook = nbformat.v4.new_notebook(cells=cells)
     nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
@@ -23,7 +23,7 @@ def run_cells(*sources: str) -> list[str]:
     return ["".join(map(shown, cell["outputs"])).strip() for cell in cells]
 
 
-def test_a_call_waits_for_its_answer_in_a_cell(admin: Credentials, name: str) -> None:
+def test_a_call_works_in_a_cell(admin: Credentials, name: str) -> None:
     _, created, listed = run_cells(
         "from gatekey import ApiKey",
         f"ApiKey.create(name={name!r}).client_id",
@@ -41,7 +41,7 @@ def test_a_call_is_awaited_in_a_cell(admin: Credentials, name: str) -> None:
     assert (created, listed) == (repr(name), "True")
 
 
-def test_both_forms_are_at_home_in_one_cell(admin: Credentials, name: str) -> None:
+def test_both_forms_work_in_one_cell(admin: Credentials, name: str) -> None:
     (shown,) = run_cells(
         f"""
         from gatekey import ApiKey
@@ -53,14 +53,14 @@ def test_both_forms_are_at_home_in_one_cell(admin: Credentials, name: str) -> No
 
 
 @pytest.mark.parametrize("call", ["ApiKey.create({name!r})", "await ApiKey.create.aio({name!r})"])
-def test_a_cell_that_ends_with_a_new_key_does_not_show_its_secret(admin: Credentials, name: str, call: str) -> None:
+def test_a_cell_does_not_show_a_keys_secret(admin: Credentials, name: str, call: str) -> None:
     _, shown = run_cells("from gatekey import ApiKey", call.format(name=name))
     assert name in shown
     assert "gk_" not in shown
 
 
-def test_an_interrupted_cell_leaves_the_kernel_good_for_the_next(admin: Credentials, name: str) -> None:
-    # The kernel's interrupt is a SIGINT.
+def test_an_interrupted_cell_leaves_the_kernel_usable(admin: Credentials, name: str) -> None:
+    # A kernel is interrupted with SIGINT.
     _, shown = run_cells(
         f"""
         import os, signal, socket, threading

@@ -1,4 +1,4 @@
-"""Gatekey beside Flyte's own packages: `flyteplugins.union.remote.ApiKey` and the commands of `flyte`."""
+"""`flyteplugins.union.remote.ApiKey` and the `api-key` commands of `flyte`, by Gatekey."""
 
 from gatekey.api_key import ApiKey
 

@@ -1,6 +1,6 @@
-"""API keys as one string: what `flyteplugins.union.utils.auth` offers, and the way back.
+"""Encoding and decoding of API keys, as in `flyteplugins.union.utils.auth`.
 
-The string is base64 of `endpoint:client_id:client_secret:organization`.
+An encoded key is base64 of `endpoint:client_id:client_secret:organization`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _SERVERLESS_ENDPOINTS = frozenset(
     )
 )
 
-# Which a colon would tear apart; the endpoint may have one, before its port.
+# The parts that must not contain a colon. The endpoint may have one before its port.
 _WITHOUT_COLON = ("client_id", "client_secret", "org")
 
 
 @dataclass
 class AppClientCredentials:
-    """What an API key consists of.
+    """The parts of an API key.
 
     Attributes:
-        endpoint: Host, or host and port, without a scheme.
-        client_id: What names the key.
-        client_secret: Its secret; `repr` leaves it out.
-        org: The organization; `None` as text when there is none.
+        endpoint: The host, or host and port, without a scheme.
+        client_id: The client id of the key.
+        client_secret: The secret, which `repr` omits.
+        org: The organization, or the string `None` if there is none.
     """
 
     endpoint: str
@@ -43,38 +43,42 @@ class AppClientCredentials:
 
 
 def is_serverless_endpoint(endpoint: str) -> bool:
-    """Whether an endpoint, written as its host alone, is one of Union's serverless ones."""
+    """Whether an endpoint, given as its host, is one of Union's serverless endpoints."""
     return endpoint in _SERVERLESS_ENDPOINTS
 
 
 def encode_app_client_credentials(app_credentials: AppClientCredentials) -> str:
-    """Writes an API key as one string, for `FLYTE_API_KEY`. It is a secret.
+    """Encodes an API key as one string, for `FLYTE_API_KEY`. It contains the secret.
 
-    Flyte's own clients split it at its first colons, so they cannot read an endpoint with a port; Gatekey's can.
+    Flyte's own clients split the decoded text at its first colons, so they misread an endpoint with
+    a port. Gatekey's clients read it.
 
     Raises:
-        InvalidArgumentError: When the client id, the secret or the organization has a colon, or a part is no text.
+        InvalidArgumentError: If the client id, the secret or the organization contains a colon, or
+            a part cannot be encoded in UTF-8.
     """
     parts: list[bytes] = []
     for name in ("endpoint", *_WITHOUT_COLON):
-        # Callers that follow no types give None for no organization.
+        # Untyped callers may pass None as the organization.
         part = str(getattr(app_credentials, name))
         if name in _WITHOUT_COLON and ":" in part:
             raise _invalid(f"{name} must not contain a colon: it separates the parts of an encoded API key")
         try:
             parts.append(part.encode())
         except UnicodeEncodeError:
-            # Without the cause: it holds the part, which may be the secret.
-            raise _invalid(f"{name} is no text that UTF-8 can write") from None
+            # Without the cause, which contains the part and so perhaps the secret.
+            raise _invalid(f"{name} contains a character that UTF-8 cannot encode") from None
     return base64.b64encode(b":".join(parts)).decode()
 
 
 def decode_app_client_credentials(encoded_credentials: str) -> AppClientCredentials:
-    """Takes an encoded API key apart; white space around it is ignored. It is read from the right, so that an endpoint
-    may name a port.
+    """Decodes an API key. Ignores leading and trailing white space.
+
+    The decoded text is split from the right, so that the endpoint may have a port.
 
     Raises:
-        InvalidArgumentError: When it is not base64 of text, lacks a part, or endpoint, client id or secret is empty.
+        InvalidArgumentError: If the key is not base64 of UTF-8 text, lacks a part, or has an empty
+            endpoint, client id or secret.
     """
     try:
         text = base64.b64decode(encoded_credentials.strip(), validate=True).decode()

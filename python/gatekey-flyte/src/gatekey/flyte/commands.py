@@ -1,10 +1,10 @@
 """The commands `flyte create|get|update|rotate|delete api-key`.
 
-For both generations of Flyte's command line, 2.0 and 2.1 on. Where flyteplugins-union has the command as well, options,
-output and exit codes are the same; what is more is said at the option.
+They work with Flyte 2.0, and with 2.1 and later. Commands that flyteplugins-union has as well keep
+its options, output and exit codes, and may have further options.
 """
 
-# Flyte and what it brings need not be there, and say little of their types.
+# Flyte and its dependencies may not be installed, and have few types.
 # pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _JSON = ("json", "json-raw")
 
 
 class _Duration(click.ParamType):
-    """A time span such as `90d`, in days, hours, minutes and seconds, or `0`."""
+    """A duration such as `90d`, in days, hours, minutes and seconds, or `0`."""
 
     name = "time"
 
@@ -40,33 +40,33 @@ class _Duration(click.ParamType):
             return value
         written = self._WRITTEN.fullmatch("0s" if value == "0" else value)
         if written is None:
-            raise click.BadParameter(f"{value!r} is no time span; write 90d, 24h or 15m", ctx, param)
+            raise click.BadParameter(f"{value!r} is not a duration; write 90d, 24h or 15m", ctx, param)
         days, hours, minutes, seconds = (int(number or 0) for number in written.groups())
         try:
             span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
             _ = _now() + span
         except OverflowError:
-            raise click.BadParameter(f"{value!r} is too long; leave it out for never", ctx, param) from None
+            raise click.BadParameter(f"{value!r} is too long; omit the option for no limit", ctx, param) from None
         return span
 
 
 @click.command("api-key")
-@click.option("--name", type=str, required=True, help="Name of the key; its client id derives from it.")
+@click.option("--name", type=str, required=True, help="Name of the key; the client id is derived from it.")
 @click.option(
     "--no-default-policies",
     "skip_default_policy_assignments",
     is_flag=True,
-    help="Attach no default policies; on a Gatekey server: give the key no role.",
+    help="Attach no default policies. On a Gatekey server, the key gets no role.",
 )
 @click.option(
     "--role",
     type=click.Choice(["admin", "contributor", "viewer", "verifier"]),
-    help="What the key may do. Needs a Gatekey server.",
+    help="Role of the key. Needs a Gatekey server.",
 )
 @click.option(
     "--expires-in",
     type=_Duration(),
-    help="The key is refused after so long, such as 90d or 12h. Needs a Gatekey server.",
+    help="Time until the key expires, such as 90d or 12h. Needs a Gatekey server.",
 )
 @click.pass_obj
 def create_api_key(
@@ -79,8 +79,8 @@ def create_api_key(
     """
     Create an API key for headless authentication.
 
-    Prints the key for the environment variable FLYTE_API_KEY, this once. With `flyte -of json`, the key is the field
-    encodedCredentials.
+    Prints the key for the environment variable FLYTE_API_KEY. It cannot be shown again. With `flyte
+    -of json`, the key is the field encodedCredentials.
 
     Examples:
 
@@ -106,7 +106,7 @@ def get_api_key(cfg: common.CLIConfig, client_id: str | None, limit: int) -> Non
     """
     Get or list API keys.
 
-    With a CLIENT_ID, shows that key, else lists all keys.
+    With a CLIENT_ID, shows that key; otherwise lists all keys.
 
     Examples:
 
@@ -116,7 +116,7 @@ def get_api_key(cfg: common.CLIConfig, client_id: str | None, limit: int) -> Non
     """
     with _calls(cfg):
         keys = list(gatekey.ApiKey.listall(limit=limit)) if client_id is None else [gatekey.ApiKey.get(client_id)]
-    # One key is shown whole whatever the format.
+    # A single key is shown with all fields in every format.
     if client_id is not None or cfg.output_format in _JSON:
         _show_json(cfg, keys)
     elif keys:
@@ -133,14 +133,14 @@ def get_api_key(cfg: common.CLIConfig, client_id: str | None, limit: int) -> Non
     "redirect_uris",
     type=str,
     multiple=True,
-    help="New redirect URI, in place of all earlier ones; may be repeated.",
+    help="New redirect URI, which replaces all current ones; may be repeated.",
 )
 @click.pass_obj
 def update_api_key(
     cfg: common.CLIConfig, client_id: str, client_name: str | None, redirect_uris: tuple[str, ...]
 ) -> None:
     """
-    Change the name or the redirect URIs of an API key; what is not named stays.
+    Change the name or the redirect URIs of an API key.
 
     Examples:
 
@@ -159,7 +159,7 @@ def update_api_key(
 @click.group("rotate")
 def rotate() -> None:
     """
-    Give something a new secret.
+    Rotate secrets.
     """
 
 
@@ -170,20 +170,22 @@ def rotate() -> None:
     type=_Duration(),
     default="0",
     show_default=True,
-    help="How long the other secrets stay valid, such as 24h; 0 retires them at once and kills the key's tokens.",
+    help="How long the current secrets stay valid, such as 24h; 0 retires them at once and revokes the key's tokens.",
 )
-@click.option("--yes", is_flag=True, help="Skip the confirmation prompt, which there is without a grace.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation prompt, which appears without a grace.")
 @click.pass_obj
 def rotate_api_key(cfg: common.CLIConfig, client_id: str, grace: timedelta, yes: bool) -> None:
     """
-    Give an API key a new secret, shown this once. Needs a Gatekey server.
+    Add a secret to an API key and retire its other secrets. Needs a Gatekey server.
+
+    Prints the key with its new secret. It cannot be shown again.
 
     Examples:
 
         $ flyte rotate api-key ci-pipeline --grace 24h
     """
     if not grace and not yes:
-        question = f"All other secrets and the tokens of API key '{client_id}' end at once. Rotate it?"
+        question = f"This revokes all current secrets and tokens of API key '{client_id}' at once. Rotate it?"
         click.confirm(question, abort=True)
     with _calls(cfg):
         key = gatekey.ApiKey.rotate(client_id, grace=grace)
@@ -196,7 +198,7 @@ def rotate_api_key(cfg: common.CLIConfig, client_id: str, grace: timedelta, yes:
 @click.pass_obj
 def delete_api_key(cfg: common.CLIConfig, client_id: str, yes: bool) -> None:
     """
-    Delete an API key for good; on a Gatekey server its tokens die at once.
+    Delete an API key permanently. A Gatekey server also revokes its tokens at once.
 
     Examples:
 
@@ -218,10 +220,10 @@ _COMMANDS = {
 
 
 def keep_api_key(group: click.Group) -> click.Group:
-    """A hook on Flyte's groups: gives them our command again.
+    """A hook on Flyte's groups, which restores our command.
 
-    Flyte adds commands in the order in which a directory is listed, so that of another package might have replaced
-    ours, on one machine and not on the next. Hooks come after all commands.
+    Flyte adds commands in the order of a directory listing, so another package's command may
+    replace ours on one machine and not on the next. Hooks run after all commands are added.
     """
     if group.name in _COMMANDS:
         group.add_command(_COMMANDS[group.name], name="api-key")
@@ -230,7 +232,7 @@ def keep_api_key(group: click.Group) -> click.Group:
 
 @contextmanager
 def _calls(cfg: common.CLIConfig) -> Generator[None]:
-    """Says which server is meant and as whom, and makes one sentence of what goes wrong in calls to it."""
+    """Sets the server and the credentials for calls, and reports errors as one sentence."""
     _warn_if_replaced()
     try:
         _init(cfg)
@@ -242,7 +244,7 @@ def _calls(cfg: common.CLIConfig) -> Generator[None]:
 def _init(cfg: common.CLIConfig) -> None:
     api_key = os.environ.get("FLYTE_API_KEY")
     if api_key:
-        # Not by way of Flyte, which cannot read a key whose endpoint has a port.
+        # Not by Flyte, which cannot read a key whose endpoint has a port.
         platform = cfg.config.platform
         gatekey.init(
             cfg.endpoint,
@@ -252,18 +254,18 @@ def _init(cfg: common.CLIConfig) -> None:
         )
         return
     try:
-        # Keys are of no project or domain.
+        # Keys do not belong to a project or domain.
         cfg.init(project="", domain="")
     except Exception as error:
-        # Flyte has no class for all that may be wrong with its settings.
+        # Flyte raises unrelated classes of exceptions for invalid settings.
         raise click.ClickException(f"Flyte cannot be initialized: {error}") from error
 
 
 def _warn_if_replaced() -> None:
     if ownership.module(ownership.REMOTE).owner == ownership.THEIRS:
         message = (
-            f"Warning: {ownership.REMOTE}.ApiKey is that of {ownership.THEIRS} here, not Gatekey's; "
-            "`python -m gatekey.flyte.ownership` tells how to change it."
+            f"Warning: {ownership.REMOTE}.ApiKey belongs to {ownership.THEIRS} here, not to Gatekey; "
+            "`python -m gatekey.flyte.ownership` reports how to change that."
         )
         click.echo(message, err=True)
 
@@ -274,13 +276,13 @@ def _show_secret(cfg: common.CLIConfig, key: gatekey.ApiKey, title: str) -> None
         return
     console = common.get_console()
     sign = "" if console.options.ascii_only else "⚠️  "
-    told = (
+    text = (
         f"[green bold]Client ID:[/green bold] {escape(key.client_id)}\n\n"
         f"[yellow bold]{sign}The following API key will only be shown once. Be sure to keep it safe![/yellow bold]\n\n"
         "Configure your headless CLI by setting the following environment variable:"
     )
-    console.print(Panel.fit(told, title=f"[bold]{title}[/bold]", border_style="green"))
-    # Outside of the frame, which would break it into lines that nobody can copy.
+    console.print(Panel.fit(text, title=f"[bold]{title}[/bold]", border_style="green"))
+    # Outside the frame, which would wrap it into lines that cannot be copied.
     click.echo(f'export FLYTE_API_KEY="{key.encoded_credentials}"')
 
 
@@ -289,7 +291,8 @@ def _show_json(cfg: common.CLIConfig, keys: list[gatekey.ApiKey], **more: Any) -
     if cfg.output_format == "json-raw":
         click.echo(json.dumps(values))
     else:
-        # What Flyte calls JSON is Python's notation, in colours. Names are free text, so nothing of it is markup.
+        # Flyte's JSON is Python's notation, in color. Names are free text, so no text may count as
+        # markup.
         console = common.get_console()
         console.print(common.format("", values, "json"), markup=False, emoji=False, soft_wrap=True)
 

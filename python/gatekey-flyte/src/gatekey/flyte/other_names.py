@@ -1,7 +1,8 @@
-"""The names of a package of flyteplugins-union whose `__init__.py` is Gatekey's.
+"""Finds flyteplugins-union's names in a package whose `__init__.py` is Gatekey's.
 
-The two packages share `flyteplugins/union/remote/__init__.py`, and pip keeps the one that came last. What else
-flyteplugins-union offers there lies in private modules beside it, which stay.
+Both install `flyteplugins/union/remote/__init__.py`, and pip keeps the file of the package that was
+installed last. The other names of flyteplugins-union are defined in private modules beside it,
+which remain.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ _OTHER_PACKAGE = "flyteplugins-union"
 
 
 def find(name: str, package: str) -> object:
-    """What a package would offer under a name, were its `__init__.py` the one of flyteplugins-union.
+    """Returns the object that flyteplugins-union's `__init__.py` of a package has under a name.
 
-    To be called by the `__getattr__` of the package.
+    For the `__getattr__` of the package.
 
     Raises:
-        AttributeError: When there is no such name; for `from package import name` an ImportError with the same text,
-            because Python puts a text of its own in place of an AttributeError's.
+        AttributeError: If the name does not exist. For `from package import name`, it is an
+            ImportError with the same text, because Python replaces the text of an AttributeError.
     """
     module = sys.modules[package]
     if name.startswith("_"):
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=module)
     beside = [file for location in module.__path__ for file in sorted(Path(location).glob("*.py"))]
     if any(file.stem == name for file in beside):
-        # A module in the package: Python imports it once it knows that it is no attribute.
+        # A module in the package: Python imports it after this AttributeError.
         raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=module)
-    # Read, not imported, so that none is imported which has nothing to do with the name.
+    # Search the text of the modules, to import only the one that defines the name.
     definition = re.compile(rf"^(?:(?:class|def|async def) +{re.escape(name)}\b|{re.escape(name)} *[:=])", re.MULTILINE)
     for file in beside:
         if file.stem.startswith("_") and file.stem != "__init__" and definition.search(file.read_text("utf-8")):
@@ -49,9 +50,9 @@ def _whose() -> str:
         version = importlib.metadata.version(_OTHER_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         return f"names other than ApiKey belong to {_OTHER_PACKAGE}, which is not installed"
-    return f"names other than ApiKey belong to {_OTHER_PACKAGE}, and {version}, which is installed, has none like it"
+    return f"names other than ApiKey belong to {_OTHER_PACKAGE}, and the installed version {version} lacks this one"
 
 
 def _is_from_import() -> bool:
-    # Itself, `find` and `__getattr__` are in between.
+    # The frames between are those of this function, `find` and `__getattr__`.
     return sys._getframe(3).f_code.co_name == "_handle_fromlist"  # pyright: ignore[reportPrivateUsage]

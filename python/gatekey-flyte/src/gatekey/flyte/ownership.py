@@ -1,7 +1,8 @@
-"""Who owns what Gatekey and flyteplugins-union both install: `python -m gatekey.flyte.ownership`.
+"""Reports whether Gatekey or flyteplugins-union owns the files and commands that both install.
 
-Both packages have the files of `flyteplugins.union.remote` and `flyteplugins.union.utils.auth`, and pip keeps those of
-the one that was installed last, without a word. All here is read from files and metadata; nothing of Flyte is imported.
+Run it as `python -m gatekey.flyte.ownership`. Both packages contain `flyteplugins.union.remote` and
+`flyteplugins.union.utils.auth`, and pip silently keeps the files of the package that was installed
+last. This module reads files and metadata, and does not import Flyte.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Module:
     """A module that both packages install.
 
     Attributes:
-        owner: The package whose file is there now; none when there is no file, or it is of neither package.
-        file: The file that Python would import; none when there is none.
+        owner: The package whose file is installed. None if there is no file, or neither package's.
+        file: The file that Python would import, or None.
     """
 
     owner: str | None
@@ -51,8 +52,8 @@ class Command:
     """A command of `flyte` that both packages provide.
 
     Attributes:
-        owner: The package whose command runs; none when there is no such command.
-        entry_point: The function behind it, as `module:name`.
+        owner: The package whose command runs. None if the command does not exist.
+        entry_point: The function of the command, as `module:name`.
     """
 
     owner: str | None
@@ -61,14 +62,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Ownership:
-    """What this interpreter has.
+    """The packages, modules and commands of this interpreter.
 
     Attributes:
-        python: The interpreter.
-        distributions: The version of each package that takes part; none for one that is not installed.
-        modules: Who owns each shared module, by its name.
-        commands: Who owns each shared command, such as `create api-key`.
-        advice: What to do to change it, in sentences.
+        python: The path of the interpreter.
+        distributions: The version of each relevant package, or None if it is not installed.
+        modules: The owner of each shared module, by its name.
+        commands: The owner of each shared command, such as `create api-key`.
+        advice: How to change the owners, in sentences.
     """
 
     python: str
@@ -84,7 +85,7 @@ class Ownership:
 
 
 def find() -> Ownership:
-    """Looks at this interpreter."""
+    """Inspects this interpreter."""
     distributions = {name: _version(name) for name in DISTRIBUTIONS}
     modules = {name: module(name) for name in _SHARED_FILES}
     has_flyte = distributions["flyte"] is not None
@@ -94,7 +95,7 @@ def find() -> Ownership:
 
 
 def module(name: str) -> Module:
-    """Who owns one of the two shared modules."""
+    """Returns the owner of a shared module."""
     file = _file(name)
     if file is None:
         return Module(None, None)
@@ -113,7 +114,10 @@ def _version(distribution: str) -> str | None:
 
 
 def _file(name: str) -> Path | None:
-    """The file that Python would import, found without importing the packages around it: theirs import Flyte."""
+    """Finds the file that Python would import.
+
+    Does not import the parent packages, because flyteplugins-union's import Flyte.
+    """
     locations: list[str] | None = None
     spec = None
     for part in name.split("."):
@@ -121,12 +125,12 @@ def _file(name: str) -> Path | None:
         if spec is None:
             return None
         locations = list(spec.submodule_search_locations or ())
-    # A folder that only looks like the package has no file.
+    # A namespace package has no file.
     return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
 
 
 def _recorded_hash(distribution: str, path: str) -> str | None:
-    """The hash that a distribution's RECORD has for a file."""
+    """Returns the hash of a file in a distribution's RECORD."""
     try:
         files = importlib.metadata.files(distribution) or ()
     except importlib.metadata.PackageNotFoundError:
@@ -138,11 +142,14 @@ def _recorded_hash(distribution: str, path: str) -> str | None:
 
 
 def _command(verb: str) -> Command:
-    """Who owns `flyte VERB api-key`: Flyte takes commands first, each in place of one that came before, then hooks."""
+    """Returns the owner of `flyte VERB api-key`.
+
+    Flyte keeps the last command that it adds, unless a hook replaces that.
+    """
     commands = importlib.metadata.entry_points(group="flyte.plugins.cli.commands", name=f"{verb}.api-key")
     by_owner = {entry_point.dist.name: entry_point for entry_point in commands if entry_point.dist is not None}
     hooks = importlib.metadata.entry_points(group="flyte.plugins.cli.hooks", name=verb)
-    # Our hook puts our command back.
+    # Our hook restores our command.
     is_hooked = any(hook.dist is not None and hook.dist.name == OURS for hook in hooks)
     owner = OURS if is_hooked and OURS in by_owner else next(reversed(by_owner), None)
     return Command(owner, None if owner is None else by_owner[owner].value)
@@ -157,29 +164,29 @@ def _advice(
             continue
         if found.owner == THEIRS and _is_elsewhere(found, _SHARED_FILES[name]):
             yield (
-                f"{name} is that of {THEIRS} in {found.file}, which hides what {OURS} has in another folder; to have "
+                f"{name} belongs to {THEIRS}: {found.file} hides the file of {OURS} in another folder; to use "
                 "Gatekey's, install both into the same environment"
             )
             continue
         if found.owner == THEIRS:
-            reason = f"{name} is that of {THEIRS}, which was installed after {OURS}"
+            reason = f"{name} belongs to {THEIRS}, which was installed after {OURS}"
         elif found.file is None:
-            reason = f"{name} is gone, as happens when one of two packages that share a file is uninstalled"
+            reason = f"{name} is missing: uninstalling one of two packages that share a file removes the file"
         else:
-            reason = f"{found.file} is as neither {OURS} nor {THEIRS} installed it"
-        yield f"{reason}; to have Gatekey's: {_REINSTALL} {ours}"
+            reason = f"{found.file} was changed after {OURS} or {THEIRS} installed it"
+        yield f"{reason}; to use Gatekey's: {_REINSTALL} {ours}"
     if distributions[THEIRS] is None:
         return
     if any(command.owner == OURS for command in commands.values()):
-        yield f"of the commands that both packages provide, those of {OURS} run in flyte"
+        yield f"flyte runs the commands of {OURS}, which {THEIRS} has as well"
     yield (
-        f"to have all of {THEIRS}'s own again: pip uninstall {OURS}, which takes the shared files away as well, and "
-        f"then {_REINSTALL} {theirs}"
+        f"to use those of {THEIRS}: pip uninstall {OURS}, which removes the shared files as well, and then "
+        f"{_REINSTALL} {theirs}"
     )
 
 
 def _is_elsewhere(found: Module, path: str) -> bool:
-    """Whether a file is not the one that a reinstallation of ours would replace."""
+    """Whether reinstalling our package would not replace this file."""
     if found.file is None or _version(OURS) is None:
         return False
     ours = Path(str(importlib.metadata.distribution(OURS).locate_file(path)))
@@ -195,8 +202,8 @@ def _text(ownership: Ownership) -> Iterator[str]:
     for name, version in ownership.distributions.items():
         yield f"{name}: {version or 'not installed'}"
     for name, found in ownership.modules.items():
-        nobody = "no file" if found.file is None else f"nobody known: {found.file}"
-        yield f"{name}: {found.owner or nobody}"
+        no_owner = "no file" if found.file is None else f"unknown owner: {found.file}"
+        yield f"{name}: {found.owner or no_owner}"
     for name, command in ownership.commands.items():
         yield f"flyte {name}: {command.owner or 'no such command'}"
     for advice in ownership.advice:
@@ -204,12 +211,12 @@ def _text(ownership: Ownership) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints it. The exit code is 0 when the class is Gatekey's, and 1 when it is not."""
+    """Prints the report. Returns the exit code: 0 if the class is Gatekey's, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m gatekey.flyte.ownership",
-        description="Tells which package owns flyteplugins.union.remote.ApiKey here. Exits with 0 if Gatekey does.",
+        description="Reports which package owns flyteplugins.union.remote.ApiKey. Exits with 0 if it is Gatekey's.",
     )
-    parser.add_argument("--output", choices=("text", "json"), default="text", help="how to print")
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="output format")
     chosen = parser.parse_args(arguments)
     found = find()
     if chosen.output == "json":

@@ -1,4 +1,4 @@
-"""Union remote control plane objects, as Gatekey provides them."""
+"""Union's remote control plane objects, as provided by Gatekey."""
 
 from gatekey.api_key import ApiKey
 
@@ -6,7 +6,7 @@ __all__ = ["ApiKey"]
 
 
 def __getattr__(name: str) -> object:
-    # The file of flyteplugins-union in this place, where that is installed, offers more than a key.
+    # This file replaces that of flyteplugins-union, which has further names.
     from gatekey.flyte import other_names
 
     return other_names.find(name, __name__)

@@ -1,4 +1,4 @@
-"""API keys as one string, as Gatekey provides them."""
+"""Encoding and decoding of API keys, as provided by Gatekey."""
 
 from gatekey.flyte.auth import (
     AppClientCredentials,
