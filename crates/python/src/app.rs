@@ -1,4 +1,4 @@
-//! [`App`]: the message of a key, read and shown without protobuf's library for Python.
+//! [`App`]: the message of a key, which works without protobuf's Python library.
 
 use buffa::Message;
 use gatekey_client::{ApiKey, json};
@@ -7,12 +7,12 @@ use zeroize::Zeroize;
 
 use crate::{error, json as python_json};
 
-/// A `cloudidl.identity.App`. Its copy of the secret is cleared when it goes.
+/// A `cloudidl.identity.App`. Dropping it zeroizes the secret.
 #[pyclass(frozen, eq, module = "gatekey._native")]
 #[derive(PartialEq)]
 pub(crate) struct App(gatekey_client::App);
 
-/// A key as the façade makes its `ApiKey` of it: message, organization, encoded credentials.
+/// The arguments of Python's `ApiKey`: message, organization, encoded credentials.
 pub(crate) type Key = (App, Option<String>, Option<String>);
 
 pub(crate) fn key(key: &ApiKey) -> Key {
@@ -33,14 +33,14 @@ impl Drop for App {
 
 #[pymethods]
 impl App {
-    /// Reads a serialized message.
     #[staticmethod]
     fn from_wire(wire: &[u8]) -> PyResult<Self> {
         let app = gatekey_client::App::decode_from_slice(wire);
-        app.map(Self).map_err(|error| PyValueError::new_err(format!("no cloudidl.identity.App: {error}")))
+        app.map(Self).map_err(|error| {
+            PyValueError::new_err(format!("not a serialized cloudidl.identity.App: {error}"))
+        })
     }
 
-    /// The message serialized.
     fn wire<'py>(&self, python: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(python, &self.0.encode_to_vec())
     }
@@ -60,13 +60,14 @@ impl App {
         &self.0.client_secret
     }
 
-    /// What protobuf's `MessageToDict` gives.
+    /// Returns the same as protobuf's `MessageToDict`.
     fn to_dict<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        // From the text, which has the members in the order of their numbers, as they have there.
+        // From the text, which has the members in the order of their field numbers, as the
+        // original.
         python_json::loads(python, &self.to_json(python)?)
     }
 
-    /// What protobuf's `MessageToJson` prints.
+    /// Returns the same as protobuf's `MessageToJson`.
     fn to_json(&self, python: Python<'_>) -> PyResult<String> {
         json::to_json(&self.0).map_err(|error| error::exception(python, &error))
     }

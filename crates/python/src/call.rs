@@ -1,4 +1,4 @@
-//! [`Call`]: an operation that is under way, to be waited for or awaited.
+//! [`Call`]: a running operation, to wait for or to await.
 
 use std::{
     process,
@@ -15,18 +15,18 @@ use crate::{
     waker::{Done, Waker},
 };
 
-/// How often a waiting thread looks whether Python has a signal for it, such as Ctrl-C.
+/// How often a waiting thread checks for a signal, such as Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
-/// Makes the answer a Python object, once there is a thread that holds the GIL.
-type Answer = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+/// Converts the result to a Python object, in a thread that holds the GIL.
+type Convert = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 enum State {
-    UnderWay {
-        /// Whom to tell when the call is done, and what.
+    Running {
+        /// The event loop to notify of the end, and the id to send it.
         wake: Option<(Arc<Done>, u64)>,
     },
-    Done(Result<Answer, Error>),
+    Done(Result<Convert, Error>),
     Taken,
 }
 
@@ -40,16 +40,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, outcome: Result<Answer, Error>) {
+    fn finish(&self, outcome: Result<Convert, Error>) {
         let before = std::mem::replace(&mut *self.state(), State::Done(outcome));
         self.done.notify_all();
-        if let State::UnderWay { wake: Some((waker, id)) } = before {
+        if let State::Running { wake: Some((waker, id)) } = before {
             waker.push(id);
         }
     }
 }
 
-/// An operation that is under way on the background thread since it was made.
+/// An operation that runs on the background thread, and has been running since its creation.
 #[pyclass(frozen, module = "gatekey._native")]
 pub(crate) struct Call {
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Starts an operation; `into_python` makes its answer a Python object.
+    /// Starts an operation; `into_python` converts its result.
     pub(crate) fn start<T, P>(
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
         into_python: impl FnOnce(T) -> P + Send + 'static,
@@ -68,25 +68,25 @@ impl Call {
         P: for<'py> IntoPyObject<'py>,
     {
         let shared =
-            Arc::new(Shared { state: Mutex::new(State::UnderWay { wake: None }), done: Condvar::new() });
-        let settled = Arc::clone(&shared);
+            Arc::new(Shared { state: Mutex::new(State::Running { wake: None }), done: Condvar::new() });
+        let finished = Arc::clone(&shared);
         let task = runtime::handle()?.spawn(async move {
             let outcome = operation.await;
-            settled.settle(outcome.map(|answer| {
-                Box::new(move |python: Python<'_>| into_python(answer).into_py_any(python)) as Answer
+            finished.finish(outcome.map(|result| {
+                Box::new(move |python: Python<'_>| into_python(result).into_py_any(python)) as Convert
             }));
         });
         Ok(Self { shared, task: task.abort_handle(), process: process::id() })
     }
 
-    /// The outcome, if the call is done and nobody took it yet.
-    fn take(&self) -> PyResult<Option<Result<Answer, Error>>> {
+    /// Takes the outcome, or returns `None` while the call is running.
+    fn take(&self) -> PyResult<Option<Result<Convert, Error>>> {
         let mut state = self.shared.state();
         match std::mem::replace(&mut *state, State::Taken) {
             State::Done(outcome) => Ok(Some(outcome)),
-            State::Taken => Err(PyRuntimeError::new_err("the answer to this call was taken already")),
-            under_way @ State::UnderWay { .. } => {
-                *state = under_way;
+            State::Taken => Err(PyRuntimeError::new_err("the result of this call was already taken")),
+            running @ State::Running { .. } => {
+                *state = running;
                 Ok(None)
             }
         }
@@ -94,7 +94,7 @@ impl Call {
 
     fn pause(&self) {
         let state = self.shared.state();
-        if matches!(*state, State::UnderWay { .. }) {
+        if matches!(*state, State::Running { .. }) {
             drop(self.shared.done.wait_timeout(state, SIGNAL_CHECK).unwrap_or_else(PoisonError::into_inner));
         }
     }
@@ -102,8 +102,8 @@ impl Call {
 
 #[pymethods]
 impl Call {
-    /// Waits for the answer with the GIL released. A signal handler that raises, as Ctrl-C's does,
-    /// ends the wait and drops the call.
+    /// Waits for the result with the GIL released. If a signal handler raises, as for Ctrl-C, the
+    /// call is cancelled.
     fn wait(&self, python: Python<'_>) -> PyResult<Py<PyAny>> {
         loop {
             python.detach(|| self.pause());
@@ -120,10 +120,10 @@ impl Call {
         }
     }
 
-    /// Has the waker say `id` once the call is done, or at once when it is done already.
+    /// Sends `id` to the waker when the call is done, or at once if it is done.
     fn wake(&self, waker: &Waker, id: u64) {
         let mut state = self.shared.state();
-        if let State::UnderWay { wake } = &mut *state {
+        if let State::Running { wake } = &mut *state {
             *wake = Some((Arc::clone(&waker.done), id));
         } else {
             drop(state);
@@ -131,15 +131,15 @@ impl Call {
         }
     }
 
-    /// The answer of a call that is done.
+    /// Returns the result of a call that is done.
     fn result(&self, python: Python<'_>) -> PyResult<Py<PyAny>> {
         match self.take()? {
             Some(outcome) => outcome.map_err(|error| error::exception(python, &error))?(python),
-            None => Err(PyRuntimeError::new_err("the call is still under way")),
+            None => Err(PyRuntimeError::new_err("the call is still running")),
         }
     }
 
-    /// Drops a call that is under way; the server may have done its work all the same.
+    /// Cancels the call, if it is still running. The server may execute it nevertheless.
     fn cancel(&self) {
         self.task.abort();
     }

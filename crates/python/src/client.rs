@@ -1,4 +1,4 @@
-//! [`Client`]: a server and credentials, and the operations on keys.
+//! [`Client`]: a client of one server, and the operations on keys.
 
 use std::{
     path::PathBuf,
@@ -19,41 +19,41 @@ use pyo3::{
 
 use crate::{app::key, call::Call, details::KeyDetails, error, listing::Listing};
 
-/// The text of a secret. The errors that Python itself would raise carry all of it.
+/// Extracts a secret. Python's own errors would contain it.
 fn text_of_secret(name: &str, secret: &Bound<'_, PyAny>) -> PyResult<PlainSecret> {
     let text = secret.cast::<PyString>().map_err(|_| wrong_type(name, "str", secret))?;
     let text = text
         .to_str()
-        .map_err(|_| PyValueError::new_err(format!("{name} is no text: it has half a surrogate pair")))?;
+        .map_err(|_| PyValueError::new_err(format!("{name} is not valid text: it has a lone surrogate")))?;
     Ok(PlainSecret::new(text))
 }
 
-/// A sequence of texts; one text alone is none, though Python would take it apart.
+/// Extracts a sequence of strings. Rejects a single string, which is also a sequence in Python.
 fn texts(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
     value.map(|value| value.extract().map_err(|_| wrong_type(name, "a sequence of str", &value))).transpose()
 }
 
-/// A `datetime` with a time zone.
+/// Extracts a `datetime` with a time zone.
 fn date(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<SystemTime>> {
     value
         .map(|value| value.extract().map_err(|_| wrong_type(name, "a datetime with a time zone", &value)))
         .transpose()
 }
 
-/// Says which argument it is: before Python 3.11 an error has no place for that but its message.
+/// Names the argument in the message, because exceptions have no notes before Python 3.11.
 fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let found = value.get_type();
-    let found = found.name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    let found = found.name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{name} must be {wanted}, not {found}"))
 }
 
-/// A client, and the process whose runtime its connections live on.
+/// A client, and the process in whose runtime its connections are.
 struct Connected {
     process: u32,
     client: gatekey_client::Client,
 }
 
-/// A server, and the credentials to call it with. Each method starts a call.
+/// A client of one server. Each operation starts a call.
 #[pyclass(frozen, module = "gatekey._native")]
 pub(crate) struct Client {
     builder: ClientBuilder,
@@ -62,30 +62,30 @@ pub(crate) struct Client {
 
 impl Client {
     fn connect(builder: &ClientBuilder) -> Result<Arc<Connected>, Error> {
-        // A cache of its own: the builder's may be locked for ever in a process that forked.
+        // A new cache: the builder's may stay locked forever in a forked process.
         let client = builder.clone().token_cache(TokenCache::default()).build()?;
         Ok(Arc::new(Connected { process: process::id(), client }))
     }
 
-    /// The client of this process: one that forked makes a new one, for the connections are its
-    /// parent's.
+    /// Returns the client of this process. A forked process creates a new one, because the
+    /// connections belong to its parent.
     fn connected(&self, python: Python<'_>) -> PyResult<gatekey_client::Client> {
         let current = self.connected.load();
         if current.process == process::id() {
             return Ok(current.client.clone());
         }
-        let made = Self::connect(&self.builder).map_err(|error| error::exception(python, &error))?;
-        let client = made.client.clone();
-        // Not dropped: what it holds belongs to threads that this process does not have.
-        std::mem::forget(self.connected.swap(made));
+        let connected = Self::connect(&self.builder).map_err(|error| error::exception(python, &error))?;
+        let client = connected.client.clone();
+        // Not dropped, because it needs threads that this process does not have.
+        std::mem::forget(self.connected.swap(connected));
         Ok(client)
     }
 }
 
 #[pymethods]
 impl Client {
-    /// Completes from the environment what is not given. `tried` names places that were looked at
-    /// before and held nothing, for the message when something is missing.
+    /// Fills missing settings from the environment. `tried` names the places that the caller
+    /// searched before, for the error about a missing setting.
     #[new]
     #[pyo3(signature = (
         *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None, organization=None,
@@ -120,8 +120,8 @@ impl Client {
                 builder = builder.credentials(client_id, client_secret);
             }
             (None, None) => {}
-            (Some(_), None) => return Err(PyValueError::new_err("client_id needs client_secret beside it")),
-            (None, Some(_)) => return Err(PyValueError::new_err("client_secret needs client_id beside it")),
+            (Some(_), None) => return Err(PyValueError::new_err("client_id needs client_secret as well")),
+            (None, Some(_)) => return Err(PyValueError::new_err("client_secret needs client_id as well")),
         }
         if let Some(ca_file) = ca_file {
             builder = builder.ca_file(ca_file);
@@ -146,12 +146,12 @@ impl Client {
         for place in tried {
             builder = builder.tried(place);
         }
-        let made = || {
+        let build = || {
             let builder = builder.fill_from_env()?;
             let connected = Self::connect(&builder)?;
             Ok(Self { builder, connected: ArcSwap::new(connected) })
         };
-        made().map_err(|error: Error| error::exception(python, &error))
+        build().map_err(|error: Error| error::exception(python, &error))
     }
 
     #[getter]

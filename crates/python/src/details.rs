@@ -1,11 +1,10 @@
-//! [`KeyDetails`] and [`SecretDetails`]: what only a Gatekey server knows about a key.
+//! [`KeyDetails`] and [`SecretDetails`]: an API key, as a Gatekey server describes it.
 
 use std::time::SystemTime;
 
 use pyo3::prelude::*;
 
-/// Everything that a Gatekey server knows about a key; dates are in UTC, and `None` where there is
-/// none.
+/// All that a Gatekey server knows about a key. Dates are in UTC, or None if unset.
 #[pyclass(frozen, get_all, eq, module = "gatekey")]
 #[derive(PartialEq)]
 pub(crate) struct KeyDetails {
@@ -24,7 +23,7 @@ pub(crate) struct KeyDetails {
     organization: String,
 }
 
-/// One of a key's secrets, without the secret itself.
+/// A secret of a key, without its value.
 #[pyclass(frozen, get_all, eq, from_py_object, module = "gatekey")]
 #[derive(Clone, PartialEq)]
 pub(crate) struct SecretDetails {

@@ -1,17 +1,17 @@
-//! Errors as exceptions: the classes are Python's, in `gatekey/errors.py`.
+//! Converts errors to exceptions, whose classes are in `gatekey/errors.py`.
 
 use gatekey_client::Error;
 use pyo3::{prelude::*, sync::PyOnceLock};
 
-/// The exception for an error of the client: a `gatekey.Error` of the class that its code names.
+/// Converts an error of the client to a `gatekey.Error`, of the subclass for its code.
 pub(crate) fn exception(python: Python<'_>, error: &Error) -> PyErr {
     of_code(python, error.code(), &error.to_string(), error.request_id(), error.is_retryable())
 }
 
-/// The exception in a child process for what its parent was about: the connections are the
+/// Returns the error of an operation that a parent process started, whose connections are the
 /// parent's.
 pub(crate) fn forked(python: Python<'_>, what: &str) -> PyErr {
-    let message = format!("the process forked while this {what} was under way; begin it anew");
+    let message = format!("the process forked during this {what}; start a new one in the child process");
     of_code(python, "canceled", &message, None, true)
 }
 
@@ -26,9 +26,10 @@ fn of_code(
     let of_code = OF_CODE.get_or_try_init(python, || {
         python.import("gatekey.errors")?.getattr("error_of_code").map(Bound::unbind)
     });
-    let made = of_code.and_then(|of_code| of_code.call1(python, (code, message, request_id, is_retryable)));
-    match made {
-        Ok(made) => PyErr::from_value(made.into_bound(python)),
+    let exception =
+        of_code.and_then(|of_code| of_code.call1(python, (code, message, request_id, is_retryable)));
+    match exception {
+        Ok(exception) => PyErr::from_value(exception.into_bound(python)),
         Err(failure) => failure,
     }
 }

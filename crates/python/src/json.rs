@@ -1,4 +1,4 @@
-//! JSON text as Python's own types.
+//! Converts JSON text to Python objects.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use pyo3::{
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// What Python's `json.loads` makes of a text: members of a `dict` are in the text's order.
+/// Does the same as Python's `json.loads`: members of a `dict` keep the order of the text.
 pub(crate) fn loads<'py>(python: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     let read = Into(python).deserialize(&mut serde_json::Deserializer::from_str(text));
     read.map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Makes a Python object of whatever comes.
+/// Converts any JSON value to a Python object.
 #[derive(Clone, Copy)]
 struct Into<'py>(Python<'py>);
 

@@ -1,16 +1,15 @@
-//! `gatekey._native`: the Rust client as Python sees it.
+//! `gatekey._native`: Python bindings of the Rust client.
 //!
-//! Nothing here is public to users: `python/gatekey` wraps it in the documented class. Every method
-//! that talks to a server starts a `call::Call` and returns at once; Python waits for it with the
-//! GIL released, or awaits it.
+//! The module is private: the package in `python/gatekey` wraps it in the documented class. A
+//! method that calls a server starts a `call::Call` and returns at once. Python then waits for it
+//! with the GIL released, or awaits it.
 //!
-//! # Layout
-//! - `client`: a server and credentials, and the operations on keys.
-//! - `call`: an operation under way; `runtime` is where it runs, `waker` tells an event loop that
-//!   it is done.
-//! - `listing`: keys page by page.
-//! - `app`, `details`: what the answers are made of; `json` makes Python's types of JSON.
-//! - `error`: errors as exceptions.
+//! # Overview
+//! - `client`: a client of one server, and the operations on keys.
+//! - `call`: a running operation. `runtime` runs it, and `waker` notifies an event loop of its end.
+//! - `listing`: keys, page by page.
+//! - `app`, `details`: the types of results. `json` converts JSON to Python objects.
+//! - `error`: converts errors to exceptions.
 
 mod app;
 mod call;
@@ -24,7 +23,7 @@ mod waker;
 
 use pyo3::pymodule;
 
-/// The module; it needs no GIL of its own, since every class is frozen or locks.
+/// The module. It supports Python without the GIL: every class is frozen, or locks its state.
 #[pymodule(gil_used = false)]
 mod _native {
     use pyo3::{prelude::*, types::PyBytes};
@@ -42,8 +41,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        // What protobuf's library for Python needs to know of the message, for those who ask for
-        // one.
+        // For `ApiKey.pb2`: protobuf's Python library builds the message class from it.
         module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), gatekey_proto::DESCRIPTOR_SET))
     }
 }

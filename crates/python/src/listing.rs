@@ -1,4 +1,4 @@
-//! [`Listing`]: keys page by page.
+//! [`Listing`]: keys, page by page.
 
 use std::{process, sync::Arc};
 
@@ -12,11 +12,11 @@ use crate::{
     error,
 };
 
-/// The keys that a listing has not given yet; nothing is fetched before it is asked for.
+/// A listing, which fetches each page when it is needed.
 #[pyclass(frozen, module = "gatekey._native")]
 pub(crate) struct Listing {
     keys: Arc<Mutex<gatekey_client::Listing<ApiKey>>>,
-    /// Whose connections it uses.
+    /// The process that owns the connections.
     process: u32,
 }
 
@@ -28,8 +28,8 @@ impl Listing {
 
 #[pymethods]
 impl Listing {
-    /// The next page, which may be empty; `None` at the end. Pages asked for at once come one after
-    /// the other.
+    /// Fetches the next page, which may be empty; `None` at the end. Concurrent calls get
+    /// consecutive pages.
     fn next_page(&self, python: Python<'_>) -> PyResult<Call> {
         if self.process != process::id() {
             return Err(error::forked(python, "listing"));

@@ -1,4 +1,4 @@
-//! [`Waker`]: tells an event loop which calls are done, through a file descriptor.
+//! [`Waker`]: notifies an event loop of calls that are done, by a file descriptor.
 
 use std::{
     io::{self, Read, Write},
@@ -12,27 +12,29 @@ use std::{
 
 use pyo3::prelude::*;
 
-/// The half that calls hold.
+/// The writing half, which calls hold.
 pub(crate) struct Done {
     ids: Mutex<Vec<u64>>,
     writer: UnixStream,
 }
 
 impl Done {
-    /// A call is done. The background thread never enters Python for it: it would wait for the GIL,
-    /// and every other call with it, and could find the interpreter gone.
+    /// Reports the end of a call.
+    ///
+    /// The background thread never enters Python: it would wait for the GIL and delay all other
+    /// calls, and the interpreter may have exited.
     pub(crate) fn push(&self, id: u64) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.push(id);
         if ids.len() == 1 {
-            // One byte wakes the loop for all that are there when it comes to look. It fails only
-            // when the reading half is gone, and then nobody waits.
+            // One byte wakes the loop for all ids that it finds. Writing fails only if the reading
+            // half is closed, and then no task waits.
             let _ = (&self.writer).write(&[1]);
         }
     }
 }
 
-/// What an event loop listens to, one for each loop.
+/// The reading half, one for each event loop.
 #[pyclass(frozen, module = "gatekey._native")]
 pub(crate) struct Waker {
     pub(crate) done: Arc<Done>,
@@ -49,15 +51,15 @@ impl Waker {
         Ok(Self { done: Arc::new(Done { ids: Mutex::default(), writer }), reader })
     }
 
-    /// Readable when calls are done.
+    /// Returns a file descriptor that is readable when calls are done.
     fn fileno(&self) -> RawFd {
         self.reader.as_raw_fd()
     }
 
-    /// The calls that are done since last asked, by what they were told to wake with.
+    /// Returns the ids of the calls that are done since the last time.
     fn take_done(&self) -> Vec<u64> {
         let mut ids = self.done.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that the byte of a later call is not read here.
+        // While the lock is held, so that it does not read the byte of a later call.
         let _ = (&self.reader).read(&mut [0; 8]);
         mem::take(&mut *ids)
     }

@@ -246,6 +246,8 @@ class ApiKey:
             for key in ApiKey.listall(limit=10):
                 print(f"{key.client_id}: {key.client_name}")
         """
+        if isinstance(limit, int) and limit < 0:
+            raise OverflowError("limit must not be negative")
         keys = client().listall(limit=limit)
         return lambda: Pending(keys.next_page(), cls._from_page)
 
