@@ -1,6 +1,6 @@
-//! Compiles `proto/` with protox, so that no protoc is needed, and generates messages and services.
+//! Compiles `proto/` with protox, which needs no protoc, and generates messages and services.
 
-#![expect(clippy::disallowed_methods, reason = "cargo speaks to a build script by its environment")]
+#![expect(clippy::disallowed_methods, reason = "cargo configures build scripts by the environment")]
 
 use std::{env, error::Error, fs, path::PathBuf, time::UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ const FILES: [&str; 12] = [
     "gatekey/v1/api_key.proto",
 ];
 
-/// Served by a crate that does not publish its descriptors; compiled for reflection, not generated.
+/// Compiled only for reflection: another crate serves it, but does not publish its descriptors.
 const DESCRIBED: [&str; 1] = ["grpc/health/v1/health.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_imports(true).include_source_info(true).open_files(FILES.iter().chain(&DESCRIBED))?;
     fs::write(&descriptors, compiler.encode_file_descriptor_set())?;
-    // connectrpc_build makes cargo run this again whenever the file is newer than the last run; it never is.
+    // connectrpc_build tells cargo to rerun this script if the file is newer than the last run, so
+    // make it old.
     fs::File::options().write(true).open(&descriptors)?.set_modified(UNIX_EPOCH)?;
     connectrpc_build::Config::new()
         .files(&FILES)

@@ -1,7 +1,8 @@
-//! Checks the access token on standard input:
+//! Verifies the access token on standard input:
 //!
 //! ```console
-//! $ gatekey token | cargo run --example verify -- https://keys.example.com https://keys.example.com ca.pem
+//! $ gatekey token |
+//! >     cargo run --example verify -- https://keys.example.com https://keys.example.com ca.pem
 //! ```
 
 #![expect(clippy::print_stdout, reason = "this is what an example is for")]

@@ -28,7 +28,8 @@ pub struct Claims {
     #[serde(deserialize_with = "seconds")]
     pub iat: i64,
     /// The time before which the token is rejected.
-    #[serde(default, deserialize_with = "optional_seconds", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// The token's id.
     pub jti: String,
@@ -134,7 +135,7 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
     let number = serde_json::Number::deserialize(deserializer)?;
     let whole = || {
         let float = number.as_f64().filter(|float| float.abs() < 1e15)?;
-        #[expect(clippy::cast_possible_truncation, reason = "bounded above, and the fraction is ignored")]
+        #[expect(clippy::cast_possible_truncation, reason = "bounded; the fraction is ignored")]
         Some(float.floor() as i64)
     };
     number.as_i64().or_else(whole).ok_or_else(|| serde::de::Error::custom("date out of range"))

@@ -27,7 +27,8 @@ const PAGE_SIZE: u32 = 1000;
 /// use std::time::Duration;
 /// use gatekey_client::RotateOptions;
 ///
-/// let options = RotateOptions { grace: Duration::from_secs(24 * 60 * 60), ..RotateOptions::default() };
+/// let grace = Duration::from_secs(24 * 60 * 60);
+/// let options = RotateOptions { grace, ..RotateOptions::default() };
 /// assert_eq!(options.label, None);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +79,8 @@ impl ApiKey {
     /// use gatekey_client::{ApiKey, RotateOptions};
     ///
     /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
-    /// let options = RotateOptions { grace: Duration::from_secs(3600), ..RotateOptions::default() };
+    /// let grace = Duration::from_secs(3600);
+    /// let options = RotateOptions { grace, ..RotateOptions::default() };
     /// let key = ApiKey::rotate(&client, "ci-pipeline", options).await?;
     /// println!("the new secret: {}", key.client_secret());
     /// # Ok(())

@@ -125,7 +125,8 @@ impl ApiKey {
     /// use gatekey_client::{ApiKey, UpdateOptions};
     ///
     /// # async fn example(client: gatekey_client::Client) -> Result<(), gatekey_client::Error> {
-    /// let options = UpdateOptions { client_name: Some("deploy".into()), ..UpdateOptions::default() };
+    /// let client_name = Some("deploy".into());
+    /// let options = UpdateOptions { client_name, ..UpdateOptions::default() };
     /// let key = ApiKey::update(&client, "ci-pipeline", options).await?;
     /// # Ok(())
     /// # }

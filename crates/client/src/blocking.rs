@@ -61,7 +61,8 @@ fn wait<T: Send + 'static>(
 /// ```no_run
 /// use gatekey_client::blocking::Client;
 ///
-/// let client = Client::from(gatekey_client::Client::builder().endpoint("h").fill_from_env()?.build()?);
+/// let builder = gatekey_client::Client::builder().endpoint("h").fill_from_env()?;
+/// let client = Client::from(builder.build()?);
 /// println!("{}", client.whoami()?.subject);
 /// # Ok::<(), gatekey_client::Error>(())
 /// ```
@@ -107,8 +108,9 @@ impl Client {
 /// ```no_run
 /// use gatekey_client::blocking::Verifier;
 ///
-/// let verifier = gatekey_client::Verifier::builder("https://keys.example.com", "https://flyte.example.com");
-/// let verifier = Verifier::from(verifier.build()?);
+/// let (issuer, audience) = ("https://keys.example.com", "https://flyte.example.com");
+/// let verifier = gatekey_client::Verifier::builder(issuer, audience).build()?;
+/// let verifier = Verifier::from(verifier);
 /// println!("{}", verifier.verify("eyJ...")?.client_id);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

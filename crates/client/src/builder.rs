@@ -27,7 +27,8 @@ impl Client {
     ///
     /// ```
     /// # use gatekey_client::{Client, PlainSecret};
-    /// let client = Client::builder().endpoint("h:8443").credentials("ci", PlainSecret::new("s")).build()?;
+    /// let builder = Client::builder().endpoint("h:8443");
+    /// let client = builder.credentials("ci", PlainSecret::new("s")).build()?;
     /// assert_eq!(client.url(), "https://h:8443");
     /// # Ok::<(), gatekey_client::Error>(())
     /// ```
@@ -235,7 +236,7 @@ impl ClientBuilder {
     /// # Ok::<(), gatekey_client::Error>(())
     /// ```
     pub fn fill_from_env(self) -> Result<Self, Error> {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the process's environment")]
+        #[expect(clippy::disallowed_methods, reason = "the only reader of the environment")]
         let variable = |name: &str| std::env::var(name).ok();
         let home = variable("HOME").map(PathBuf::from);
         let working_directory = std::env::current_dir().unwrap_or_default();

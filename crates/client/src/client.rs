@@ -164,17 +164,17 @@ impl Client {
         let operation = "look up the caller";
         let identity = flyte_2::IdentityServiceClient::new(self.http(), self.calls());
         let request = flyte_2::UserInfoRequest::default();
-        let answer =
+        let response =
             self.call(operation, |options| identity.user_info_with_options(request.clone(), options)).await;
-        match answer {
-            Ok(answer) => Ok(answer.into_owned().into()),
+        match response {
+            Ok(response) => Ok(response.into_owned().into()),
             // Flyte 1 servers have only the older name of the service.
             Err(error) if error.is_unimplemented() => {
                 let identity = flyte_1::IdentityServiceClient::new(self.http(), self.calls());
                 let request = flyte_1::UserInfoRequest::default();
-                let answer =
+                let response =
                     self.call(operation, |options| identity.user_info_with_options(request.clone(), options));
-                Ok(answer.await?.into_owned().into())
+                Ok(response.await?.into_owned().into())
             }
             Err(error) => Err(error),
         }
@@ -230,7 +230,7 @@ impl Client {
     /// Calls an RPC; `attempt` sends the request once.
     ///
     /// Logs in if there is no valid token, retries while the server is unavailable, and logs in
-    /// again once if the token is refused. All attempts share the client's timeout and one
+    /// again once if the token is rejected. All attempts share the client's timeout and one
     /// `x-request-id`, by which a Gatekey server recognizes a repeated Create: it returns a secret
     /// instead of "already exists".
     ///

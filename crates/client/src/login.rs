@@ -104,7 +104,7 @@ impl Login {
         let metadata = with_retries(self.retries, None, || async {
             match self.metadata_from_flyte_2(&http).await {
                 Err(error) if error.is_unimplemented() => self.metadata_from_flyte_1(&http).await,
-                answer => answer,
+                response => response,
             }
         })
         .await?;

@@ -397,7 +397,7 @@ mod tests {
         assert!(message.contains("absent.yaml (from UCTL_CONFIG)"), "{message}");
     }
 
-    /// Any program may have a `config.yaml`, so one that is not Flyte's is no error.
+    /// Any program may have a `config.yaml`, so a foreign one is not an error.
     #[test]
     fn only_a_foreign_file_may_be_unreadable() {
         let world = World::new().with("THE_SECRET", "s");

@@ -99,7 +99,7 @@ struct TokenResponse {
     error_description: Option<String>,
 }
 
-/// Reads a response, or says what is wrong with it, to complete "the server returned ...".
+/// Reads a response, or describes its fault, to complete "the server returned ...".
 fn read_response(status: StatusCode, body: &[u8], sent_at: Instant) -> Result<Token, (Kind, String)> {
     let invalid = |what: &str| (Kind::Internal, format!("{what} (HTTP {})", status.as_u16()));
     let without_oauth_error = || format!("HTTP {} without an OAuth error", status.as_u16());
@@ -132,8 +132,7 @@ fn read_response(status: StatusCode, body: &[u8], sent_at: Instant) -> Result<To
 
 /// Reads seconds from a number or, as some servers write them, from a string.
 ///
-/// Zero is invalid: it would cause a login for each call, and nobody would notice the server's
-/// fault.
+/// Zero is invalid: it would cause a login for each call, which would hide the server's fault.
 fn read_lifetime(expires_in: Option<&Value>) -> Option<Duration> {
     let seconds = match expires_in {
         None | Some(Value::Null) => return Some(UNSTATED_LIFETIME),

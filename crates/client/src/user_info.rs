@@ -47,31 +47,31 @@ fn claims(claims: Option<Struct>) -> Map<String, Value> {
 }
 
 impl From<flyteidl2::auth::UserInfoResponse> for UserInfo {
-    fn from(answer: flyteidl2::auth::UserInfoResponse) -> Self {
+    fn from(response: flyteidl2::auth::UserInfoResponse) -> Self {
         Self {
-            subject: answer.subject,
-            name: answer.name,
-            preferred_username: answer.preferred_username,
-            given_name: answer.given_name,
-            family_name: answer.family_name,
-            email: answer.email,
-            picture: answer.picture,
-            additional_claims: claims(answer.additional_claims.into_option()),
+            subject: response.subject,
+            name: response.name,
+            preferred_username: response.preferred_username,
+            given_name: response.given_name,
+            family_name: response.family_name,
+            email: response.email,
+            picture: response.picture,
+            additional_claims: claims(response.additional_claims.into_option()),
         }
     }
 }
 
 impl From<flyteidl::service::UserInfoResponse> for UserInfo {
-    fn from(answer: flyteidl::service::UserInfoResponse) -> Self {
+    fn from(response: flyteidl::service::UserInfoResponse) -> Self {
         Self {
-            subject: answer.subject,
-            name: answer.name,
-            preferred_username: answer.preferred_username,
-            given_name: answer.given_name,
-            family_name: answer.family_name,
-            email: answer.email,
-            picture: answer.picture,
-            additional_claims: claims(answer.additional_claims.into_option()),
+            subject: response.subject,
+            name: response.name,
+            preferred_username: response.preferred_username,
+            given_name: response.given_name,
+            family_name: response.family_name,
+            email: response.email,
+            picture: response.picture,
+            additional_claims: claims(response.additional_claims.into_option()),
         }
     }
 }

@@ -42,7 +42,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # async fn example(token: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// use gatekey_client::{Verifier, VerifyError};
 ///
-/// let verifier = Verifier::builder("https://keys.example.com", "https://flyte.example.com").build()?;
+/// let (issuer, audience) = ("https://keys.example.com", "https://flyte.example.com");
+/// let verifier = Verifier::builder(issuer, audience).build()?;
 /// match verifier.verify(token).await {
 ///     Ok(claims) => println!("called by {}", claims.client_id),
 ///     Err(VerifyError::Rejected(why)) => println!("401: {why}"),

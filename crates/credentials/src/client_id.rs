@@ -33,7 +33,7 @@ pub enum InvalidClientId {
     #[error("must contain a letter or digit (A-Z a-z 0-9)")]
     NoLetterOrDigit,
     /// The name contains no ASCII letter or digit, so no client id can be derived from it.
-    #[error("must contain a letter or digit (A-Z a-z 0-9), because the client id is derived from it")]
+    #[error("must contain a letter or digit (A-Z a-z 0-9), from which to derive the client id")]
     NothingLeftOfName,
 }
 

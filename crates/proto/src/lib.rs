@@ -1,13 +1,13 @@
-//! Messages and services of Gatekey's wire, generated from the `.proto` files in `proto/`.
+//! Protobuf messages and services, generated from the `.proto` files in `proto/`.
 //!
-//! # Layout
-//! One module per proto package: [`cloudidl`] is the wire of Union's public clients, [`flyteidl2`] and
-//! [`flyteidl`] are how those clients discover where to log in, [`gatekey`] is our own service.
-//! [`DESCRIPTOR_SET`] is the same as bytes, for server reflection.
+//! # Overview
+//! There is one module per proto package. [`cloudidl`] is the public API, which Union's clients
+//! use. [`flyteidl2`] and [`flyteidl`] describe how those clients log in. [`gatekey`] is Gatekey's
+//! API key service. [`DESCRIPTOR_SET`] has the same files in binary form, for server reflection.
 
 #![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 
 connectrpc::include_generated!();
 
-/// Every file of the wire as an encoded `google.protobuf.FileDescriptorSet`, imports included.
+/// All files and their imports, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

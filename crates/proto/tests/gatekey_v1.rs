@@ -1,6 +1,6 @@
-//! `gatekey.v1` is the most durable interface we own: what it once promised must hold for ever.
+//! Holds `gatekey.v1` to the promises in `frozen.txt`: clients rely on each of them permanently.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use buffa_descriptor::generated::descriptor::{
 
 const FROZEN: &str = include_str!("../../../proto/gatekey/v1/frozen.txt");
 
-/// The package's own messages, as descriptors name their types.
+/// The prefix of the package's messages in descriptors.
 const PREFIX: &str = ".gatekey.v1.";
 
 fn file() -> FileDescriptorProto {
@@ -22,15 +22,15 @@ fn file() -> FileDescriptorProto {
     let ours = |file: &FileDescriptorProto| file.package.as_deref() == Some("gatekey.v1");
     let mut files = set.file.into_iter().filter(ours);
     let file = files.next().expect("the package has a file");
-    assert!(files.next().is_none(), "these tests look at one file");
+    assert!(files.next().is_none(), "these tests support only one file");
     file
 }
 
 fn name(name: Option<&String>) -> &str {
-    name.expect("whatever is declared has a name")
+    name.expect("every declaration has a name")
 }
 
-/// `string`, `repeated Secret`, `google.protobuf.Timestamp`.
+/// Returns the type as text, such as `string`, `repeated Secret` or `google.protobuf.Timestamp`.
 fn type_of(field: &FieldDescriptorProto) -> String {
     let kind = match field.r#type.unwrap() {
         Type::TYPE_MESSAGE | Type::TYPE_ENUM => {
@@ -64,7 +64,8 @@ fn signature(service: &str, method: &MethodDescriptorProto) -> String {
     line
 }
 
-/// What the interface promises, a line each. Whoever speaks it relies on names (JSON) and numbers (binary).
+/// Returns the promises of the interface, one a line. Clients rely on names (JSON) and numbers
+/// (binary).
 fn promises() -> BTreeSet<String> {
     let file = file();
     let mut lines = BTreeSet::new();
@@ -72,7 +73,7 @@ fn promises() -> BTreeSet<String> {
         let flat = message.nested_type.is_empty() && message.enum_type.is_empty();
         assert!(
             flat && message.oneof_decl.is_empty(),
-            "teach these tests about what {:?} nests",
+            "these tests do not support the nested declarations of {:?}",
             message.name
         );
         lines.insert(format!("message {}", name(message.name.as_ref())));
@@ -100,35 +101,39 @@ fn frozen() -> BTreeSet<String> {
 }
 
 #[test]
-fn whatever_was_promised_still_holds() {
+fn no_promise_is_broken() {
     let (promises, frozen) = (promises(), frozen());
     let broken: Vec<_> = frozen.difference(&promises).cloned().collect();
     assert!(broken.is_empty(), "these promises of gatekey.v1 are broken:\n{}", broken.join("\n"));
 }
 
 #[test]
-fn whatever_is_new_is_promised_on_purpose() {
+fn an_addition_must_be_listed_in_frozen_txt() {
     let (promises, frozen) = (promises(), frozen());
     let new: Vec<_> = promises.difference(&frozen).cloned().collect();
-    assert!(new.is_empty(), "add to proto/gatekey/v1/frozen.txt, which is for ever:\n{}", new.join("\n"));
+    assert!(
+        new.is_empty(),
+        "add these permanent promises to proto/gatekey/v1/frozen.txt:\n{}",
+        new.join("\n")
+    );
 }
 
 #[test]
-fn a_promise_is_made_once() {
+fn no_promise_is_listed_twice() {
     let lines: Vec<_> = FROZEN.lines().filter(|line| !line.starts_with('#')).collect();
     let mut numbers = BTreeMap::new();
     for line in lines.iter().filter(|line| line.starts_with("field ") || line.starts_with("value ")) {
         let (of, rest) = line.split_once('.').unwrap();
         let number = rest.split(' ').nth(2).unwrap();
         if let Some(other) = numbers.insert((of, number), line) {
-            panic!("the same number twice: {line:?} and {other:?}");
+            panic!("{line:?} and {other:?} have the same number");
         }
     }
     assert_eq!(frozen().len(), lines.iter().filter(|line| !line.is_empty()).count());
 }
 
 #[test]
-fn the_zero_of_an_enum_says_nothing_and_every_value_bears_its_enums_name() {
+fn enum_values_follow_protobufs_conventions() {
     for described in file().enum_type {
         let prefix = format!("{}_", upper_snake(name(described.name.as_ref())));
         for value in &described.value {
@@ -140,7 +145,7 @@ fn the_zero_of_an_enum_says_nothing_and_every_value_bears_its_enums_name() {
 }
 
 #[test]
-fn each_method_has_a_request_and_a_response_of_its_own() {
+fn each_method_has_its_own_request_and_response() {
     let file = file();
     let mut used = BTreeSet::new();
     for method in file.service.iter().flat_map(|service| &service.method) {
@@ -148,14 +153,14 @@ fn each_method_has_a_request_and_a_response_of_its_own() {
         assert_eq!(method.input_type, Some(format!("{PREFIX}{method_name}Request")));
         assert_eq!(method.output_type, Some(format!("{PREFIX}{method_name}Response")));
         for message in [&method.input_type, &method.output_type] {
-            assert!(used.insert(message.clone()), "{message:?} serves two methods");
+            assert!(used.insert(message.clone()), "two methods use {message:?}");
         }
     }
     let fields = file.message_type.iter().flat_map(|message| &message.field);
     for field in fields {
         assert!(
             !used.contains(&field.type_name),
-            "{:?} puts a request or response into a message",
+            "{:?} nests a request or response in a message",
             field.name
         );
     }
@@ -167,34 +172,34 @@ fn each_method_has_a_request_and_a_response_of_its_own() {
 }
 
 #[test]
-fn names_are_written_as_protobuf_has_them() {
+fn names_follow_protobufs_conventions() {
     let file = file();
     let types = file.message_type.iter().map(|message| &message.name);
     for name in types.chain(file.enum_type.iter().map(|described| &described.name)) {
         let name = self::name(name.as_ref());
         let pascal = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains('_');
-        assert!(pascal, "{name} is no PascalCase");
+        assert!(pascal, "{name} is not in PascalCase");
     }
     for message in &file.message_type {
         for field in &message.field {
             let name = self::name(field.name.as_ref());
             let snake = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            assert!(snake && !name.contains("__"), "{name} is no snake_case, or has a number");
+            assert!(snake && !name.contains("__"), "{name} is not in snake_case, or contains a digit");
             let repeated = field.label == Some(Label::LABEL_REPEATED);
             assert_eq!(
                 name.ends_with('s'),
                 repeated || name == "encoded_credentials",
-                "{name}: one or many?"
+                "{name}: only repeated fields end with s"
             );
             let instant = field.type_name.as_deref() == Some(".google.protobuf.Timestamp");
             let date = name.ends_with("_at") || name == "not_before";
-            assert_eq!(date, instant, "{name}: an instant is called so, and nothing else is");
+            assert_eq!(date, instant, "{name}: only timestamps are named like one");
         }
     }
 }
 
 #[test]
-fn services_and_all_that_is_no_request_or_response_say_what_they_are() {
+fn services_enums_and_messages_are_documented() {
     let file = file();
     let info = file.source_code_info.as_option().expect("the build keeps comments");
     let commented: BTreeSet<&[i32]> = info

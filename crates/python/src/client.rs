@@ -88,8 +88,9 @@ impl Client {
     /// searched before, for the error about a missing setting.
     #[new]
     #[pyo3(signature = (
-        *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None, organization=None,
-        scopes=None, plaintext=false, timeout=None, retries=None, user_agent=None, tried=Vec::new(),
+        *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None,
+        organization=None, scopes=None, plaintext=false, timeout=None, retries=None,
+        user_agent=None, tried=Vec::new(),
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
@@ -194,12 +195,12 @@ impl Client {
             secret_label,
         };
         let client = self.connected(python)?;
-        Call::start(async move { ApiKey::create_with(&client, options).await }, |answer| key(&answer))
+        Call::start(async move { ApiKey::create_with(&client, options).await }, |api_key| key(&api_key))
     }
 
     fn get(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
         let client = self.connected(python)?;
-        Call::start(async move { ApiKey::get(&client, &client_id).await }, |answer| key(&answer))
+        Call::start(async move { ApiKey::get(&client, &client_id).await }, |api_key| key(&api_key))
     }
 
     #[pyo3(signature = (*, limit))]
@@ -220,7 +221,9 @@ impl Client {
             client_name,
             redirect_uris: texts("redirect_uris", redirect_uris)?.unwrap_or_default(),
         };
-        Call::start(async move { ApiKey::update(&client, &client_id, options).await }, |answer| key(&answer))
+        Call::start(async move { ApiKey::update(&client, &client_id, options).await }, |api_key| {
+            key(&api_key)
+        })
     }
 
     fn delete(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {
@@ -239,7 +242,9 @@ impl Client {
     ) -> PyResult<Call> {
         let client = self.connected(python)?;
         let options = RotateOptions { grace, label, expires_at: date("expires_at", expires_at)? };
-        Call::start(async move { ApiKey::rotate(&client, &client_id, options).await }, |answer| key(&answer))
+        Call::start(async move { ApiKey::rotate(&client, &client_id, options).await }, |api_key| {
+            key(&api_key)
+        })
     }
 
     fn disable(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {

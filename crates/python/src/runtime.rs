@@ -30,7 +30,7 @@ pub(crate) fn handle() -> PyResult<&'static Handle> {
     loop {
         // SAFETY: this function leaked the value that CURRENT points to, so it lives and never
         // changes.
-        #[expect(unsafe_code, reason = "a pointer instead of a lock, which fork would leave locked")]
+        #[expect(unsafe_code, reason = "a pointer, because a fork could leave a lock locked")]
         if let Some(current) = unsafe { seen.as_ref() }
             && current.process == process::id()
         {

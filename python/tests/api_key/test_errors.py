@@ -102,9 +102,7 @@ def test_each_error_is_one_sentence(failure: tuple[gatekey.Error, Any]) -> None:
     assert not {"Error(", "Err(", "Some(", "{ "} & set(message.split(" "))
 
 
-def test_every_error_has_the_logged_request_id(
-    failure: tuple[gatekey.Error, Any], server: LoggedServer
-) -> None:
+def test_every_error_has_the_logged_request_id(failure: tuple[gatekey.Error, Any], server: LoggedServer) -> None:
     error, (_, code, _) = failure
     logged = [request["request_id"] for request in server.requests()]
     if code == "configuration":
@@ -122,9 +120,7 @@ def test_each_survives_pickle(failure: tuple[gatekey.Error, Any]) -> None:
     assert (str(twin), vars(twin)) == (str(error), vars(error))
 
 
-def test_no_error_or_traceback_contains_a_secret(
-    failure: tuple[gatekey.Error, Any], admin: Credentials
-) -> None:
+def test_no_error_or_traceback_contains_a_secret(failure: tuple[gatekey.Error, Any], admin: Credentials) -> None:
     error = failure[0]
     # Without the variables of the tests themselves, which contain secrets.
     folder = Path(__file__).parent

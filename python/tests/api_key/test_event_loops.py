@@ -128,9 +128,7 @@ def test_an_unawaited_call_sends_nothing(silence: SilentServer) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "stop and forget"])
-def test_a_loop_may_end_before_its_call_does(
-    admin: Credentials, silence: SilentServer, how: str
-) -> None:
+def test_a_loop_may_end_before_its_call_does(admin: Credentials, silence: SilentServer, how: str) -> None:
     printed = run_script(
         f"""
         import asyncio, gc, sys

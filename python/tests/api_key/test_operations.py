@@ -63,9 +63,7 @@ def test_a_name_in_use_already_exists(calls: Calls, name: str) -> None:
         calls.create(name)
 
 
-def test_the_key_in_the_environment_is_used(
-    calls: Calls, server: LoggedServer, admin: Credentials, name: str
-) -> None:
+def test_the_key_in_the_environment_is_used(calls: Calls, server: LoggedServer, admin: Credentials, name: str) -> None:
     server.requests()
     calls.create(name)
     (create,) = (request for request in server.requests() if request["path"].endswith("/Create"))
@@ -84,9 +82,7 @@ FIELDS_BESIDE = {
 }
 
 
-def test_update_preserves_all_other_fields(
-    calls: Calls, server: LoggedServer, admin: Credentials, name: str
-) -> None:
+def test_update_preserves_all_other_fields(calls: Calls, server: LoggedServer, admin: Credentials, name: str) -> None:
     calls.create(name, redirect_uris=["https://ci.example.com/callback"])
     token = server.command(admin, "token").strip()
     server.fetch("/cloudidl.identity.AppsService/Update", body={"clientId": name, **FIELDS_BESIDE}, token=token)

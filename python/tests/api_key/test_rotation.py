@@ -15,9 +15,7 @@ def use(key: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYTE_API_KEY", key.encoded_credentials)
 
 
-def test_within_the_grace_both_secrets_work(
-    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_within_the_grace_both_secrets_work(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old = calls.create(name)
     new = calls.rotate(name, grace=timedelta(hours=1), label="next")
     assert new.client_secret != old.client_secret
@@ -26,9 +24,7 @@ def test_within_the_grace_both_secrets_work(
         assert [secret.label for secret in calls.details(name).secrets] == ["", "next"]
 
 
-def test_without_a_grace_the_old_secret_is_revoked(
-    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_grace_the_old_secret_is_revoked(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old = calls.create(name)
     with monkeypatch.context() as patch:
         use(old, patch)
@@ -48,9 +44,7 @@ def test_a_key_may_rotate_itself(calls: Calls, name: str, monkeypatch: pytest.Mo
     assert [secret.expires_at is None for secret in calls.details(name).secrets] == [False, True]
 
 
-def test_a_disabled_key_is_refused_until_enabled(
-    calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disabled_key_is_refused_until_enabled(calls: Calls, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key = calls.create(name)
     assert calls.disable(name).disabled_at is not None
     with monkeypatch.context() as patch:

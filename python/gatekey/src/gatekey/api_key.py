@@ -341,7 +341,7 @@ class ApiKey:
 
         if grace is None:
             grace = timedelta()
-        elif not isinstance(grace, timedelta):
+        elif not isinstance(grace, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"grace must be a timedelta, not {type(grace).__name__}")
         elif grace < timedelta():
             raise ValueError("grace must not be negative")

@@ -74,9 +74,7 @@ def test_flyte_initialized_from_a_file_is_used(server: LoggedServer, admin_key: 
     assert caller(server) == "admin"
 
 
-def test_another_login_of_flyte_is_refused(
-    server: LoggedServer, admin: Credentials
-) -> None:
+def test_another_login_of_flyte_is_refused(server: LoggedServer, admin: Credentials) -> None:
     flyte.init(endpoint=f"dns:///{server.endpoint}", ca_cert_file_path=str(server.ca_file))
     with pytest.raises(gatekey.ConfigurationError, match=r"flyte\.init has no client secret"):
         ApiKey.get("admin")
