@@ -73,18 +73,14 @@ def works(server: Server, encoded_credentials: str) -> bool:
 
 
 @pytest.mark.parametrize("columns", ["30", "500"])
-def test_create_prints_the_key_on_one_line(
-    flyte: CommandLine, server: Server, name: str, columns: str
-) -> None:
+def test_create_prints_the_key_on_one_line(flyte: CommandLine, server: Server, name: str, columns: str) -> None:
     printed = flyte.attempt("create", "api-key", "--name", name, COLUMNS=columns).stdout
 
     (encoded,) = EXPORT.findall(printed)
     assert works(server, encoded)
 
 
-def test_an_ascii_terminal_still_shows_the_key(
-    flyte: CommandLine, server: Server, name: str
-) -> None:
+def test_an_ascii_terminal_still_shows_the_key(flyte: CommandLine, server: Server, name: str) -> None:
     (encoded,) = EXPORT.findall(flyte("create", "api-key", "--name", name, PYTHONIOENCODING="ascii"))
 
     assert works(server, encoded)
@@ -189,9 +185,7 @@ def test_update_without_a_change_is_a_usage_error(flyte: CommandLine, key: Crede
     assert "--client-name or --redirect-uri" in flyte.fails("update", "api-key", key.client_id, code=2)
 
 
-def test_rotate_with_a_grace_keeps_the_old_secret(
-    flyte: CommandLine, server: Server, key: Credentials
-) -> None:
+def test_rotate_with_a_grace_keeps_the_old_secret(flyte: CommandLine, server: Server, key: Credentials) -> None:
     (encoded,) = EXPORT.findall(flyte("rotate", "api-key", key.client_id, "--grace", "24h", COLUMNS="30"))
 
     assert encoded != key.encoded_credentials

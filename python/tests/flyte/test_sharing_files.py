@@ -81,9 +81,7 @@ def test_the_text_output_reports_the_same(ours_then_theirs: Environment) -> None
     assert "pip install --force-reinstall --no-deps gatekey-flyte==" in printed
 
 
-def test_other_names_come_from_flyteplugins_union(
-    theirs_then_ours: Environment, ours_then_theirs: Environment
-) -> None:
+def test_other_names_come_from_flyteplugins_union(theirs_then_ours: Environment, ours_then_theirs: Environment) -> None:
     names = json.loads(ours_then_theirs.run(ALL_NAMES))
     theirs = json.loads(ours_then_theirs.run(MODULES_OF_NAMES, *names))
 
@@ -99,7 +97,9 @@ def test_an_unknown_name_error_names_its_owner(
     flyte_and_ours: Environment, theirs_then_ours: Environment, generation: str
 ) -> None:
     missing = "names other than ApiKey belong to flyteplugins-union, which is not installed"
-    installed = f"names other than ApiKey belong to flyteplugins-union, and the installed version {UNION_OF[generation]} lacks"
+    installed = (
+        f"names other than ApiKey belong to flyteplugins-union, and the installed version {UNION_OF[generation]} lacks"
+    )
 
     for environment, owner in ((flyte_and_ours, missing), (theirs_then_ours, installed)):
         imported = environment.run(IMPORT_A_NAME)
@@ -181,9 +181,7 @@ def test_without_flyte_there_are_no_commands(empty: Environment) -> None:
 
 
 @pytest.mark.parametrize("ours_is_last", [True, False], ids=["ours is last", "theirs is last"])
-def test_uninstalling_theirs_removes_the_class(
-    empty: Environment, ours_is_last: bool
-) -> None:
+def test_uninstalling_theirs_removes_the_class(empty: Environment, ours_is_last: bool) -> None:
     for packages in ((UNION,), OURS) if ours_is_last else (OURS, (UNION,)):
         empty.install(*packages)
     empty.uninstall("flyteplugins-union")
