@@ -32,7 +32,7 @@ def test_a_created_key_is_a_contributor(
 
 
 @pytest.mark.generation("0.19.1")
-def test_a_key_created_without_default_policies_has_no_role(
+def test_a_key_without_default_policies_has_no_role(
     calls: Calls, trusted_server: Server, admin: Credentials, name: str
 ) -> None:
     calls.create(name, skip_default_policy_assignments=True)

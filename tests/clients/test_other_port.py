@@ -16,7 +16,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_a_key_for_the_bare_host_works_with_an_endpoint(elsewhere: Server, name: str) -> None:
+def test_a_key_without_port_works_with_an_endpoint(elsewhere: Server, name: str) -> None:
     admin = elsewhere.init("admin")
     env = {"GATEKEY_API_KEY": admin.encoded_credentials, "GATEKEY_CA_FILE": str(elsewhere.ca_file)}
     lines = run(BINARY, "key", "create", name, "--output", "env", env=env).splitlines()

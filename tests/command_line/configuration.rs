@@ -182,7 +182,7 @@ fn plaintext_excludes_a_certificate() {
 }
 
 #[test]
-fn a_public_url_has_the_scheme_of_the_server() {
+fn the_public_url_has_the_servers_scheme() {
     for flags in [&["--public-url", "http://localhost:1"][..], &["--public-url", "http://keys.example.com"]] {
         let stderr = fails(&run(&[&["config", "check"], flags].concat()), 2);
         assert!(stderr.contains("public_url") && stderr.contains("https"), "{stderr}");
@@ -197,7 +197,7 @@ fn a_missing_configuration_file_is_reported() {
 
 /// Files from before there were sections are read for one release.
 #[test]
-fn a_setting_outside_its_section_works_with_a_warning() {
+fn a_setting_outside_its_section_is_deprecated() {
     let file = File::new("token_lifetime_seconds = 60\nadmin_listen = \"127.0.0.1:0\"");
     let output = file.check(&[]);
     let checked = stdout(&output);

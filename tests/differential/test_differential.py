@@ -100,12 +100,12 @@ def test_the_results_equal_those_of_0_1_1(gatekey: Run, originals: dict[str, Run
     assert {step: gatekey.outcomes[step] for step in compared} == {step: theirs[step] for step in compared}
 
 
-def test_the_final_state_equals_that_of_0_19_1(gatekey: Run, originals: dict[str, Run]) -> None:
+def test_the_state_equals_that_of_0_19_1(gatekey: Run, originals: dict[str, Run]) -> None:
     assert gatekey.state == originals["0.19.1"].state
     assert len(gatekey.state) == 3
 
 
-def test_the_final_state_equals_that_of_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
+def test_the_state_equals_that_of_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
     # Except for the fields that 0.1.1 cannot update.
     updated = ("clientName", "redirectUris")
     gatekeys, theirs = (

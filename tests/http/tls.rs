@@ -72,7 +72,7 @@ async fn the_client_chooses_between_http1_and_http2() {
 }
 
 #[tokio::test]
-async fn tls_1_2_and_1_3_are_both_served() {
+async fn tls12_and_tls13_are_both_served() {
     let server = ServerProcess::start();
     for (version, negotiated) in
         [(&version::TLS12, ProtocolVersion::TLSv1_2), (&version::TLS13, ProtocolVersion::TLSv1_3)]

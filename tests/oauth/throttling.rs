@@ -171,7 +171,7 @@ async fn a_limit_of_zero_disables_throttling() {
 }
 
 #[tokio::test]
-async fn the_log_names_a_throttled_address_once_a_minute() {
+async fn a_throttled_address_is_logged_once_a_minute() {
     let mut server = limited(2).await;
     for _ in 0..50 {
         server.request_token(&wrong(), GRANT).await;

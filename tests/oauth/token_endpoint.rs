@@ -94,7 +94,7 @@ async fn a_client_assertion_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_client_id_may_be_repeated_in_the_body() {
+async fn the_body_may_repeat_the_client_id() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     assert_eq!(server.request_token(&key, &format!("{GRANT}&client_id=ci")).await.status, 200);

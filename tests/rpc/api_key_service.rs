@@ -245,8 +245,9 @@ async fn a_grace_is_zero_to_ninety_days() {
     assert_eq!(server.secret_ids("ci").await.len(), 2);
 }
 
+/// Until one of the others is retired.
 #[tokio::test]
-async fn an_eleventh_secret_is_refused_until_one_is_retired() {
+async fn an_eleventh_secret_is_refused() {
     let server = Server::start().await;
     let first = server.create_key("ci").await;
     for _ in 0..9 {
