@@ -336,7 +336,7 @@ mod tests {
 
     /// Tables of the sign test have these numbers.
     #[test]
-    fn an_interval_leaves_out_what_the_sign_test_does() {
+    fn the_interval_follows_the_sign_test() {
         let expected = [(5, 0), (6, 0), (9, 1), (12, 2), (15, 3), (20, 5), (25, 7)];
         for (count, left_out) in expected {
             assert_eq!(outside(count), left_out, "{count} figures");

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_logged_on_one_line_without_credentials() {
+    fn a_panic_is_one_line_without_credentials() {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
         let secret = Secret::from_random(&[7; 23]);

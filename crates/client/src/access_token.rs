@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_header_of_an_access_token_is_accepted() {
+    fn only_an_access_tokens_header_is_accepted() {
         for (header, why) in [
             (json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k" }), None),
             (json!({ "alg": "EdDSA", "typ": "application/AT+JWT" }), None),

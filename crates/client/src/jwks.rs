@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_members_of_a_key_follow_from_its_type() {
+    fn missing_key_members_follow_from_its_type() {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
         let set = read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "x5t": "ignored" }] }));
         assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1);

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn gatekey_ca_file_takes_precedence_over_ssl_cert_file() {
+    fn gatekey_ca_file_overrides_ssl_cert_file() {
         let file = |world: &World| match &world.settings().authorities[0].value {
             Authorities::File(path) => path.clone(),
             Authorities::Pem(_) => panic!("expected a file"),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_not_read_if_a_key_is_set() {
+    fn a_given_key_prevents_reading_files() {
         let world = World::new().with("FLYTE_API_KEY", FIRST);
         world.write("repository/work/.flyte/config.yaml", "admin: [not what Flyte writes");
         assert_eq!(client_id(&world.settings()), "first");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_variable_takes_precedence_over_the_secret_file() {
+    fn the_secret_variable_overrides_the_secret_file() {
         let world = World::new().with("THE_SECRET", "from the variable");
         world.write("repository/work/secret.txt", "from the file");
         world.write(

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_early_refresh_is_not_retried_at_once() {
+    async fn a_failed_early_refresh_is_retried_later() {
         let (cell, fetches) = (SingleFlight::default(), AtomicUsize::new(0));
         assert!(cell.get(|()| Freshness::Fresh, || async { Ok(()) }).await.is_ok());
         let get = || {

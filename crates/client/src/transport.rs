@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_sent_only_over_https_by_default() {
+    fn secrets_are_sent_only_over_https_by_default() {
         let careful = Transport::new(Vec::new(), false, Protocol::Connect);
         let plain = Transport::new(Vec::new(), true, Protocol::Connect);
         let insecure = Uri::from_static("http://h/token");

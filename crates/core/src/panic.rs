@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_of_a_panic_is_told_without_a_credential() {
+    fn a_panic_message_contains_no_credential() {
         let secret = Secret::from_random(&[7; 23]).expose().to_owned();
         let encoded = BASE64_STANDARD.encode(format!("keys.example.com:ci:{secret}:None"));
         let before = "x".repeat(2 * LONGEST);

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_block_is_seen_though_another_begins() {
+    fn a_following_block_hides_no_end() {
         let mut progress = after(PREFACE);
         let (whole, open) = (frame(HEADERS, END_HEADERS, b"a"), frame(HEADERS, 0, b"b"));
         assert!(progress.advance(&[whole, open].concat()) && progress.is_unfinished());

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signing_key_that_has_had_its_time_is_replaced_and_stays_published_for_its_tokens() {
+    async fn an_aged_key_is_rotated_but_stays_published() {
         let (app, hands, _directory) =
             at_work("[keys]\nsigning_key_max_age_seconds = 86400", Algorithm::EdDSA).await;
         let first = signs(&app);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signing_key_signs_for_ever_where_nothing_else_is_configured() {
+    async fn a_signing_key_has_no_default_maximum_age() {
         let (app, hands, _directory) = at_work("", Algorithm::ES256).await;
         let first = signs(&app);
         hands.forward(100 * 365 * 86_400);

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_no_operation_has_the_name_of_another() {
+    fn references_resolve_and_operation_names_are_unique() {
         let document = whole();
         let mut names = BTreeSet::new();
         let mut open = vec![&document];

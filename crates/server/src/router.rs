@@ -104,7 +104,7 @@ mod tests {
     use crate::{openapi, server::tests::app};
 
     #[tokio::test]
-    async fn the_document_has_every_route_but_those_of_rpc() {
+    async fn the_document_has_every_route_except_rpc() {
         let app = app();
         // axum shows its routes only in its Debug.
         let shown = format!("{:?}", router(&app));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_of_a_panic_and_the_answer_to_it_hold_no_credential() {
+    async fn a_panics_log_and_response_contain_no_credential() {
         let secret = Secret::from_random(&[7; 23]);
         let logged = Logged::default();
         let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).finish();

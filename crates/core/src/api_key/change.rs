@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_can_name_the_key_it_is_for() {
+    fn a_rotation_may_require_a_key_id() {
         let other = "00000000000000000000000000000002".parse().unwrap();
         assert!(rotation(1, 0, 0, 9).is_for(&key()));
         assert!(Rotation { only_key: Some(key().key_id), ..rotation(1, 0, 0, 9) }.is_for(&key()));
@@ -413,7 +413,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_change_says_everything_that_a_store_must_write(steps in steps()) {
+        fn a_change_contains_everything_to_write(steps in steps()) {
             let mut key = key();
             for (number, step) in (1..).zip(&steps) {
                 let before = key.clone();

@@ -246,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_token_but_our_own_is_accepted(token in ".{0,200}") {
+        fn only_the_servers_own_token_is_accepted(token in ".{0,200}") {
             prop_assume!(!token.is_empty());
             let list = ListKeys { page_token: token, ..ListKeys::default() };
             prop_assert!(list.selection(&RootKey::new(&[1; 32])).is_err());

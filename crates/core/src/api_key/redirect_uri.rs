@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_told_which() {
+    fn a_refused_uri_names_its_rule() {
         use InvalidRedirectUri as Invalid;
         for (uri, rule) in [
             ("", Invalid::NotAbsolute),

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_names_and_details_stay_as_they_are() {
+    fn stored_names_and_details_never_change() {
         let (key_id, secret) = ("00".repeat(16).parse().unwrap(), "11".repeat(8).parse().unwrap());
         let fields = &["client_name", "role"];
         for (action, name, detail) in [

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_changes_address_or_client_of_an_entry_breaks_the_chain_there() {
+    fn a_changed_peer_or_user_agent_is_detected() {
         let (key, entries) = chain(5);
         assert_eq!(check(&key, &entries, None).unwrap(), 5);
         let mut moved = entries.clone();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_head_must_be_met() {
+    fn a_known_head_must_be_in_the_chain() {
         let (key, entries) = chain(5);
         let head = |place: usize| LedgerHead { sequence: entries[place].sequence, link: entries[place].link };
         assert_eq!(check(&key, &entries, Some(head(2))).unwrap(), 5);

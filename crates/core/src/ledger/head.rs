@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_as_it_is_written() {
+    fn a_head_survives_a_round_trip() {
         let head = LedgerHead { sequence: 7, link: [0xa5; 32] };
         assert_eq!(head.to_string().parse(), Ok(head));
         for junk in [

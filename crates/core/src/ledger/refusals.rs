@@ -58,8 +58,9 @@ impl Refusals {
 mod tests {
     use super::*;
 
+    /// The others are counted.
     #[test]
-    fn the_same_refusal_is_entered_once_a_minute_and_the_others_are_counted() {
+    fn a_repeated_refusal_is_recorded_once_a_minute() {
         let refusals = Refusals::default();
         let at = |seconds: i64| Timestamp::from_seconds(1_000_000 + seconds);
         assert_eq!(refusals.note(at(0), "ci", "Create", "role"), Some(0));

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_whatever_its_length() {
+    fn sealing_works_for_every_length() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
             let plain: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
             assert_eq!(opened(&root_key(), None, &sealed(&plain, None)).unwrap(), plain, "{length}");
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_from_before_there_were_versions_of_the_root_key_needs_the_first() {
+    fn an_unversioned_backup_needs_the_first_root_key() {
         let sealer = Sealer::new(&root_key(), None, &Env::system(), Timestamp::from_seconds(9), "a test");
         let mut header = serde_json::to_value(sealer.header()).unwrap();
         header.as_object_mut().unwrap().remove("root_key_version").unwrap();
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_root_key_and_the_right_passphrase_are_both_needed() {
+    fn both_root_key_and_passphrase_are_needed() {
         let passphrase = Passphrase::new("correct horse".to_owned());
         let backup = sealed(b"all", Some(&passphrase));
         assert_eq!(opened(&root_key(), Some(&passphrase), &backup).unwrap(), b"all");
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn two_backups_of_the_same_have_nothing_in_common() {
+    fn two_identical_backups_share_no_bytes() {
         let (one, other) = (sealed(&[0; 64], None), sealed(&[0; 64], None));
         assert_ne!(one[one.len() - 80..], other[other.len() - 80..]);
     }
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_chunks_and_what_follows_the_last_are_refused() {
+    fn moved_and_trailing_chunks_are_refused() {
         let backup = sealed(&vec![7; 3 * CHUNK], None);
         let begins = backup.len() - 3 * (CHUNK + TAG);
         let mut moved = backup.clone();
@@ -452,7 +452,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         #[test]
-        fn a_changed_byte_is_noticed(at: prop::sample::Index, flip in 1..=u8::MAX) {
+        fn a_changed_byte_is_detected(at: prop::sample::Index, flip in 1..=u8::MAX) {
             let mut backup = sealed(&[7; 1000], None);
             let at = at.index(backup.len());
             backup[at] ^= flip;

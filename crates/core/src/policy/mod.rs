@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn permission_for_oneself_is_bound_to_the_key_id() {
+    fn permission_for_itself_needs_the_same_key_id() {
         let key = key(None);
         let decision = decide(Principal::Key(&key), Action::ReadKey, Resource::Key { client_id: "ci" });
         assert_eq!(decision, Decision::AllowOnly(key.key_id));

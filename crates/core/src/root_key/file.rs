@@ -151,8 +151,9 @@ mod tests {
         format!("{PREFIX}{version}:{}", BASE64_STANDARD.encode([byte; LENGTH]))
     }
 
+    /// In every state of its versions.
     #[test]
-    fn a_file_is_read_as_it_is_written_through_its_whole_life() {
+    fn a_file_survives_a_round_trip() {
         let env = Env::system();
         let first = RootKeyVersions::generate(&env);
         let begun = first.with_new(&env, 1);
@@ -169,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_before_there_were_versions_is_version_1() {
+    fn an_unversioned_file_is_version_1() {
         let keys: RootKeyVersions = format!("{}\n", line("1", 7)).parse().unwrap();
         assert_eq!((keys.newest(), keys.is_pending()), (1, false));
     }
 
     #[test]
-    fn what_is_no_list_of_ever_older_keys_is_refused() {
+    fn a_malformed_root_key_file_is_refused() {
         let wrong = [
             String::new(),
             "\n\n".to_owned(),

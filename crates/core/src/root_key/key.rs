@@ -212,7 +212,7 @@ mod tests {
     use crate::Timestamp;
 
     #[test]
-    fn what_is_sealed_opens_under_the_same_key_and_name_alone() {
+    fn sealing_is_bound_to_key_and_name() {
         let env = Env::system();
         let root = RootKey::new(&[1; 32]);
         let sealed = root.seal(&env, "signing key", b"private");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_that_the_store_knows_is_in_use() {
+    fn the_stores_newest_version_is_used() {
         let root_key = of_versions(&[(2, 2), (1, 1)], true);
         root_key.settle(&rotated()[..1]).unwrap();
         assert_eq!((root_key.version(), root_key.version_not_in_use()), (1, Some(2)));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_and_a_file_that_do_not_belong_together_are_told_apart() {
+    fn a_mismatched_store_and_file_are_detected() {
         let settle = |versions: &[(u32, u8)], stored: &[StoredRootKey]| {
             of_versions(versions, false).settle(stored).unwrap_err()
         };
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_version_hashes_no_more_and_its_part_of_the_ledger_verifies_without_it() {
+    fn a_retired_version_only_verifies_the_ledger() {
         let mut stored = rotated();
         stored[0].retired_at = Some(Timestamp::from_seconds(1));
         let link = of_versions(&[(1, 1)], false).ledger_keys().newest().link(&[0; 32], b"entry");

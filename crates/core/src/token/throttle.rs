@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_let_through_and_the_next_failure_told_when_to_come_again() {
+    fn a_failure_beyond_the_limit_is_throttled() {
         let (throttle, from) = (throttle(3), address("192.0.2.1"));
         let begin = (0..60).find(|second| throttle.place(from, at(*second)).2 == 60).unwrap();
         for second in 0..3 {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
+    fn an_ipv6_64_network_is_one_address() {
         let throttle = throttle(1);
         assert_eq!(throttle.note(address("2001:db8:0:1::1"), at(0)), None);
         assert!(throttle.note(address("2001:db8:0:1:ffff:ffff:ffff:ffff"), at(0)).is_some());
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_written_as_ipv6_is_the_same() {
+    fn a_mapped_ipv4_address_is_the_same() {
         let throttle = throttle(1);
         assert_eq!(throttle.note(address("192.0.2.1"), at(0)), None);
         assert!(throttle.note(address("::ffff:192.0.2.1"), at(0)).is_some());
     }
 
     #[test]
-    fn a_limit_of_0_lets_everything_through_and_takes_no_memory() {
+    fn a_limit_of_zero_throttles_nothing() {
         let throttle = throttle(0);
         for _ in 0..100_000 {
             assert_eq!(throttle.note(address("192.0.2.1"), at(0)), None);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_take_no_more_memory_than_one() {
+    fn a_million_addresses_need_no_more_memory() {
         let throttle = throttle(1);
         for number in 0..1_000_000_u128 {
             throttle.note(Ipv6Addr::from_bits(number << 64).into(), at(0));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_does_not_run_over() {
+    fn the_count_does_not_overflow() {
         let (throttle, from) = (throttle(10_000), address("192.0.2.1"));
         for _ in 0..=u32::from(u16::MAX) {
             throttle.note(from, at(0));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_holds_what_was_put_into_it() {
+    fn a_slot_survives_a_round_trip() {
         for slot in [
             Slot { owner: Slot::MASK, minute: 0, failures: u16::MAX },
             Slot { owner: 0, minute: Slot::MASK, failures: 1 },

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_name_sets_the_setting_of_its_section() {
+    fn a_flat_name_sets_its_sections_setting() {
         let flat = "token_lifetime_seconds = 60\ntls_cert = \"c\"\ntls_key = \"k\"\notlp_trace_ratio = 0.5";
         let sections = "[tokens]\nlifetime_seconds = 60\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n\
                         [traces]\nsample_ratio = 0.5";

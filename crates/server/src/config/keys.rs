@@ -63,7 +63,7 @@ mod tests {
     use crate::config::tests::broken;
 
     #[test]
-    fn a_signing_key_lasts_from_an_hour_to_ten_years() {
+    fn the_maximum_key_age_has_bounds() {
         for age in [0, 3599, 315_360_001] {
             let toml = format!("[keys]\nsigning_key_max_age_seconds = {age}");
             assert_eq!(broken(&toml), ["keys.signing_key_max_age_seconds"]);

@@ -189,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_effective_configuration_written_to_a_file_is_read_back(sections in any_sections()) {
+        fn an_effective_configuration_survives_a_round_trip(sections in any_sections()) {
             let given = settings(&toml::to_string(&sections).unwrap());
             prop_assert_eq!(given.read(), sections);
             if let Ok(config) = given.resolve(given.listen()) {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_url_has_no_path_and_a_scheme_that_fits() {
+    fn an_unusable_public_url_is_refused() {
         for url in ["https://h/path", "http://keys.example.com", "http://localhost", "keys", ""] {
             assert_eq!(broken(&format!("[server]\npublic_url = \"{url}\"")), ["server.public_url"], "{url}");
         }

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_with_an_endpoint_overrides_both_endpoints_of_the_file() {
+    fn an_endpoint_flag_overrides_both_file_endpoints() {
         let file = settings("[traces]\nfull_endpoint = \"http://file/t\"");
         let merged = flag("traces.endpoint", "http://flag").or(file);
         let config = merged.resolve(merged.listen()).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_about_tls_overrides_certificate_and_key_of_the_file() {
+    fn a_tls_flag_overrides_the_files_certificate() {
         let file = settings("[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"");
         let merged = flag("tls.plaintext", true).or(file);
         let config = merged.resolve(merged.listen()).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_type_is_not_set() {
+    fn a_value_of_another_type_is_refused() {
         let mut settings = Settings::default();
         let invalid =
             settings.set(setting("server.listen"), "nowhere", Origin::Flag("--listen")).unwrap_err();

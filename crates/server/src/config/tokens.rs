@@ -68,7 +68,7 @@ mod tests {
     use crate::config::tests::broken;
 
     #[test]
-    fn a_lifetime_is_from_a_minute_to_a_day() {
+    fn the_token_lifetime_has_bounds() {
         for seconds in ["1", "59", "86401", "-1", "true"] {
             let toml = format!("[tokens]\nlifetime_seconds = {seconds}");
             assert_eq!(broken(&toml), ["tokens.lifetime_seconds"], "{seconds}");

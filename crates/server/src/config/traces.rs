@@ -124,7 +124,7 @@ mod tests {
     use crate::config::tests::{broken, resolve};
 
     #[test]
-    fn traces_go_below_the_collector_or_to_the_full_endpoint() {
+    fn the_trace_endpoint_follows_from_either_setting() {
         let endpoint = |settings: &str| {
             let config = resolve(&format!("[traces]\n{settings}")).unwrap();
             config.traces.map(|traces| traces.endpoint.to_string())
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_checked_even_if_traces_are_disabled() {
+    fn settings_of_disabled_traces_are_checked() {
         assert_eq!(broken("[traces]\nservice_name = \"\""), ["traces.service_name"]);
         for ratio in ["-0.1", "1.5", "nan", "2"] {
             assert_eq!(

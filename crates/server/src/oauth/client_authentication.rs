@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_are_form_decoded_around_the_first_colon() {
+    fn both_parts_are_split_and_form_decoded() {
         assert_eq!(decode("ci:adm%2Bin%2Fs3cret%2520%3D"), Some(("ci".into(), "adm+in/s3cret%20=".into())));
         assert_eq!(decode("a+b:c:d"), Some(("a b".into(), "c:d".into())));
         assert_eq!(decode("ci:a&b=c%26"), Some(("ci".into(), "a&b=c&".into())));

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_given_twice_is_refused_except_for_resource() {
+    fn only_resource_may_be_repeated() {
         assert!(Form::parse(b"scope=all&scope=all").is_err());
         assert!(Form::parse(b"scope=&scope=all").is_err());
         assert_eq!(Form::parse(b"resource=a&resource=b").unwrap().all("resource").count(), 2);
@@ -176,14 +176,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_form_is_decoded_as_the_url_standard_has_it(body in "[a-c=&+%0-9éäß]{0,40}") {
+        fn a_form_is_decoded_by_the_url_standard(body in "[a-c=&+%0-9éäß]{0,40}") {
             let ours: Vec<_> = body.split('&').filter_map(decode).collect();
             let standard: Vec<_> = form_urlencoded::parse(body.as_bytes()).collect();
             prop_assert_eq!(ours, standard);
         }
 
         #[test]
-        fn a_control_character_is_seen_wherever_it_stands(before in "[a-z]{0,70}", control in "\\p{Cc}", after in ".{0,70}") {
+        fn a_control_character_is_found_anywhere(before in "[a-z]{0,70}", control in "\\p{Cc}", after in ".{0,70}") {
             prop_assert!(!has_control(&before));
             let text = before + &control + &after;
             prop_assert!(has_control(&text));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_form_are_refused() {
+    fn invalid_form_bytes_are_refused() {
         assert!(Form::parse(b"scope=\xff").is_err());
         assert!(Form::parse(b"scope=%ff").is_err());
         assert!(Form::parse(b"scope=a%00b").is_err());

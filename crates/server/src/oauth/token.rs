@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_response_is_the_json_that_its_fields_make() {
+    fn a_token_response_equals_its_serialized_fields() {
         let response =
             TokenResponse { access_token: "e.y-.J_", token_type: "Bearer", expires_in: 3600, scope: "all" };
         assert_eq!(response.to_json(), serde_json::to_string(&response).unwrap());

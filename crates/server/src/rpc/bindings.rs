@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_of_the_public_wire_is_bound() {
+    fn every_method_of_the_public_api_is_bound() {
         let bound: Vec<_> = Bindings::get()
             .iter()
             .map(|binding| format!("{} {} {}", binding.method, binding.path, binding.procedure.path()))

@@ -102,14 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_message_but_unauthenticated_has_the_words_that_start_a_login() {
+    fn only_unauthenticated_contains_words_that_start_logins() {
         let rendered = render(Error::not_found(Kind::ApiKey, "my-Unauthorized-unauthenticated-key"));
         let message = rendered.message.clone().unwrap_or_default().to_lowercase();
         assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
     }
 
     #[test]
-    fn an_internal_cause_stays_inside() {
+    fn an_internal_cause_is_not_returned() {
         let rendered = render(Error::Internal("disk /dev/sda1 is on fire".into()));
         assert_eq!(rendered.message.as_deref(), Some("internal error"));
     }

@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_says_fields_by_either_name_and_inner_ones_with_dots() {
+    fn a_query_may_name_nested_fields() {
         let said = query(
             "organization=o&request.limit=7&request.sortBy.key=client_id&request.raw_filters=a&request.rawFilters=b",
         );
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_json_is_the_proto_s_in_camel_case() {
+    fn a_json_name_is_the_camel_cased_name() {
         assert_eq!(json_name("client_id"), "clientId");
         assert_eq!(json_name("organization"), "organization");
     }
@@ -370,7 +370,7 @@ mod tests {
         }
 
         #[test]
-        fn no_query_and_no_path_makes_the_parser_panic(text in "\\PC{0,200}") {
+        fn no_query_or_path_makes_parsers_panic(text in "\\PC{0,200}") {
             let _ = query(&text);
             let _ = decode(&text);
             for binding in Bindings::get().iter() {

@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panicking_call_fails_and_the_next_one_succeeds() {
+    async fn a_panicking_call_does_not_stop_the_writer() {
         let directory = tempfile::tempdir().unwrap();
         let writer = writer(&directory, Arc::new(Reported::default()));
         let panicking = |transaction: &mut Transaction<'_>| -> Result<(), Failure> {

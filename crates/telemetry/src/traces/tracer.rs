@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_traceparent_yields_a_span_unless_it_opts_out(
+        fn only_an_unsampled_traceparent_has_no_span(
             parent in "([0-9a-fA-F+]{0,2}-[0-9a-f+]{0,40}-[0-9a-f+]{0,20}-[0-9a-f+]{0,3}|[ -~]{0,80})"
         ) {
             let mut headers = HeaderMap::new();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misread_key_with_a_port_hides_its_secret() {
+    fn a_misread_key_does_not_reveal_its_secret() {
         let step = check("key", Some(&held("h.example:8443:ci:5ecret:None")), "h.example:8443");
         assert_eq!(step.state, State::Failed, "{step:?}");
         let details = step.details.clone().unwrap();
