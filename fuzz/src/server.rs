@@ -18,7 +18,10 @@ use gatekey_core::{
     env::{Clock, Entropy},
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
-use gatekey_server::{App, app::Memory, config::Settings, router};
+use gatekey_server::{
+    config::Settings,
+    server::{self, Caches, Parts},
+};
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
 use http::{Request, Response, Version, header};
@@ -73,7 +76,7 @@ type Service = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 /// A server in memory.
 pub struct Server {
     runtime: Runtime,
-    app: App,
+    server: server::Server,
     service: Service,
     store: Arc<SqliteStore>,
     commits_at_first: u64,
@@ -122,14 +125,21 @@ impl Server {
         let directory = directory.expect("a directory for the store");
         let env = Env::new(Arc::new(StoppedClock), Arc::new(SeededEntropy(AtomicU64::new(1))));
         let root_key = Arc::new(RootKey::new(&[1; 32]));
-        let memory = Memory::new(root_key.clone());
+        let caches = Caches::new(root_key.clone());
         let path = directory.path().join("gatekey.db");
-        let store = SqliteStore::open(&path, &root_key, memory.observer());
+        let store = SqliteStore::open(&path, &root_key, caches.observer());
         let store = Arc::new(store.expect("a new store opens"));
         let config = Settings::default().resolve("127.0.0.1:8443".parse().expect("an address"));
         let config = config.expect("the defaults can be");
-        let app =
-            App::new(config, store.clone(), memory, root_key, env.clone(), Arc::new(NoRequestLog), None);
+        let server = server::Server::new(Parts {
+            config,
+            store: store.clone(),
+            caches,
+            root_key,
+            env,
+            request_log: Arc::new(NoRequestLog),
+            traces: None,
+        });
         let recorded = Recorded {
             actor: Actor::Local { uid: 0 },
             request_id: "fuzz".to_owned(),
@@ -137,8 +147,8 @@ impl Server {
             user_agent: String::new(),
         };
         let (admin_token, viewer_token) = runtime.block_on(async {
-            let ring = &app.key_ring;
-            ring.ensure(&*store, &env, Some(Algorithm::ES256), &recorded).await.expect("a signing key");
+            let signing_keys = &server.operations.signing_keys;
+            signing_keys.ensure(&recorded, Some(Algorithm::ES256)).await.expect("a signing key");
             let mut tokens = Vec::new();
             for (client_id, role) in KEYS {
                 let create = CreateApiKey {
@@ -148,17 +158,17 @@ impl Server {
                     expires_at: None,
                     secret_label: String::new(),
                 };
-                let made = app.api_keys.create(&recorded, create).await.expect("a key");
-                let key = app.tokens.authenticate(client_id, made.secret.expose(), None).expect("its secret");
-                tokens.push(app.tokens.issue(&key, "", &[]).expect("a token").access_token);
+                let made = server.api_keys.create(&recorded, create).await.expect("a key");
+                let key = server.tokens.authenticate(client_id, made.secret.expose(), None).expect("its secret");
+                tokens.push(server.tokens.issue(&key, "", &[]).expect("a token").access_token);
             }
             (tokens[0].clone(), tokens[1].clone())
         });
-        let keys = KEYS.map(|(client_id, _)| app.directory.find(client_id).expect("it was just made"));
-        let (service, commits_at_first) = (Service::new(router::service(&app)), store.commits());
+        let keys = KEYS.map(|(client_id, _)| server.caches.directory.find(client_id).expect("it was just made"));
+        let (service, commits_at_first) = (Service::new(server.service()), store.commits());
         Self {
             runtime,
-            app,
+            server,
             service,
             store,
             commits_at_first,
@@ -196,13 +206,13 @@ impl Server {
 
     pub fn state(&self) -> State {
         let same = |place: usize| {
-            let now = self.app.directory.find(KEYS[place].0);
+            let now = self.server.caches.directory.find(KEYS[place].0);
             now.is_some_and(|now| Arc::ptr_eq(&now, &self.keys[place]))
         };
         State {
             commits: self.store.commits(),
-            keys: self.app.directory.len(),
-            denied_tokens: self.app.directory.denied_tokens(),
+            keys: self.server.caches.directory.len(),
+            denied_tokens: self.server.caches.directory.denied_tokens(),
             others_unchanged: same(0) && same(2),
         }
     }
@@ -210,7 +220,7 @@ impl Server {
     /// Whether the initial keys changed, or there are too many.
     fn is_worn(&self) -> bool {
         let state = self.state();
-        let viewer = self.app.directory.find("viewer");
+        let viewer = self.server.caches.directory.find("viewer");
         !state.others_unchanged
             || !viewer.is_some_and(|now| Arc::ptr_eq(&now, &self.keys[1]))
             || state.keys > MOST_KEYS

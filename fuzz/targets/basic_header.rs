@@ -4,7 +4,8 @@
 #![no_main]
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use gatekey_server::oauth::{client_authentication, form::Form};
+use gatekey_authn::client_secret;
+use gatekey_server::oauth::form::Form;
 use http::{HeaderMap, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 
@@ -18,11 +19,11 @@ fuzz_target!(|bytes: &[u8]| {
     for header in [header, &encoded] {
         let Ok(value) = HeaderValue::from_bytes(header) else { continue };
         let mut headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
-        let one = client_authentication::read(&headers, &form);
+        let one = client_secret::read(&headers, &form.credentials());
         if form.get("client_secret").is_some() {
             assert!(one.is_err(), "two authentications at once");
         }
         headers.append(header::AUTHORIZATION, value);
-        assert!(client_authentication::read(&headers, &form).is_err(), "two headers at once");
+        assert!(client_secret::read(&headers, &form.credentials()).is_err(), "two headers at once");
     }
 });

@@ -22,7 +22,10 @@ use gatekey_core::{
     token::{TokenError, TokenRefusal},
 };
 use gatekey_credentials::{Role, jwt::InvalidToken};
-use gatekey_server::{App, app::Memory, config::Settings, maintenance};
+use gatekey_server::{
+    config::Settings,
+    server::{Caches, Parts, Server as Inner},
+};
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
 use serde_json::json;
@@ -49,70 +52,72 @@ impl Clock for TestClock {
 struct InProcess {
     directory: TempDir,
     clock: Arc<TestClock>,
-    app: App,
+    inner: Inner,
 }
 
 impl InProcess {
     async fn start() -> Self {
         let (directory, clock) = (tempfile::tempdir().unwrap(), Arc::<TestClock>::default());
-        let app = Self::open(directory.path(), &clock).await;
-        Self { directory, clock, app }
+        let inner = Self::open(directory.path(), &clock).await;
+        Self { directory, clock, inner }
     }
 
-    async fn open(directory: &Path, clock: &Arc<TestClock>) -> App {
+    async fn open(directory: &Path, clock: &Arc<TestClock>) -> Inner {
         let root_key = Arc::new(RootKey::new(&[7; 32]));
-        let memory = Memory::new(root_key.clone());
+        let caches = Caches::new(root_key.clone());
         let path = directory.join("gatekey.db");
-        let store = SqliteStore::open(&path, &root_key, memory.observer()).unwrap();
+        let store = SqliteStore::open(&path, &root_key, caches.observer()).unwrap();
         let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
-        app.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
-        app.store.load().await.unwrap();
-        app
+        let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
+        let inner = Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        inner.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
+        inner.store.load().await.unwrap();
+        inner
     }
 
     /// Reads everything from disk again, as a restarted server does.
     async fn restart(&mut self) {
-        self.app = Self::open(self.directory.path(), &self.clock).await;
+        self.inner = Self::open(self.directory.path(), &self.clock).await;
     }
 
     /// Sets the clock, and runs the hourly jobs.
     async fn at(&self, seconds: i64) {
         self.clock.0.store(seconds, Ordering::SeqCst);
-        maintenance::flush(&self.app).await;
-        maintenance::hourly(&self.app).await;
+        let jobs = self.inner.jobs();
+        jobs.flush().await;
+        jobs.hourly().await;
     }
 
     async fn create(&self, name: &str) -> WithSecret {
-        self.app.api_keys.create(&caller(name), creation(name)).await.unwrap()
+        self.inner.api_keys.create(&caller(name), creation(name)).await.unwrap()
     }
 
     async fn rotate(&self, key: &WithSecret, grace: Duration) -> WithSecret {
         let rotate = RotateSecret { grace, ..RotateSecret::default() };
         let client_id = key.key.client_id.as_str();
-        self.app.api_keys.rotate_secret(&caller("rotate"), client_id, rotate).await.unwrap()
+        self.inner.api_keys.rotate_secret(&caller("rotate"), client_id, rotate).await.unwrap()
     }
 
     /// A change that concerns neither secrets nor tokens.
     async fn touch(&self, key: &WithSecret) {
         let patch = ApiKeyPatch { role: Some(Some(Role::Viewer)), ..ApiKeyPatch::default() };
-        self.app.api_keys.update(&caller("touch"), key.key.client_id.as_str(), patch).await.unwrap();
+        self.inner.api_keys.update(&caller("touch"), key.key.client_id.as_str(), patch).await.unwrap();
     }
 
     fn token(&self, key: &WithSecret) -> Result<String, TokenError> {
         let authenticated =
-            self.app.tokens.authenticate(key.key.client_id.as_str(), key.secret.expose(), None)?;
-        Ok(self.app.tokens.issue(&authenticated, "", &[])?.access_token)
+            self.inner.tokens.authenticate(key.key.client_id.as_str(), key.secret.expose(), None)?;
+        Ok(self.inner.tokens.issue(&authenticated, "", &[])?.access_token)
     }
 
     async fn revoke(&self, key: &WithSecret, token: &str) {
-        let facts = self.app.directory.find(key.key.client_id.as_str()).unwrap();
-        self.app.tokens.revoke(&caller("revoke"), &facts, token).await.unwrap();
+        let facts = self.inner.caches.directory.find(key.key.client_id.as_str()).unwrap();
+        self.inner.tokens.revoke(&caller("revoke"), &facts, token).await.unwrap();
     }
 
     fn refusal(&self, token: &str) -> Option<TokenRefusal> {
-        self.app.tokens.verify(token).err()
+        self.inner.tokens.verify(token).err()
     }
 }
 
@@ -172,9 +177,9 @@ async fn an_old_token_needs_no_revocation() {
     let key = server.create("ci").await;
     let token = server.token(&key).unwrap();
     server.at(26 * HOUR).await;
-    let before = server.app.store.ledger_head().await.unwrap();
+    let before = server.inner.store.ledger_head().await.unwrap();
     server.revoke(&key, &token).await;
-    assert_eq!(server.app.store.ledger_head().await.unwrap(), before);
+    assert_eq!(server.inner.store.ledger_head().await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -185,7 +190,7 @@ async fn a_retired_secret_stays_retired_at_any_time() {
     let of_old = server.token(&old).unwrap();
     server.at(HOUR).await;
     let old_id = new.key.secrets[0].id.to_string();
-    server.app.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
+    server.inner.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
     let newest = server.rotate(&new, Duration::ZERO).await;
     // A time when every secret was valid. The change to the key writes it again, and notifies the
     // directory.
@@ -221,10 +226,10 @@ async fn tokens_of_an_old_epoch_stay_revoked() {
     let key = server.create("ci").await;
     let token = server.token(&key).unwrap();
     server.at(HOUR).await;
-    server.app.api_keys.disable(&caller("disable"), "ci").await.unwrap();
+    server.inner.api_keys.disable(&caller("disable"), "ci").await.unwrap();
     server.at(0).await;
     assert_eq!(server.refusal(&token), Some(TokenRefusal::Key));
-    server.app.api_keys.enable(&caller("enable"), "ci").await.unwrap();
+    server.inner.api_keys.enable(&caller("enable"), "ci").await.unwrap();
     server.at(-HOUR).await;
     server.touch(&key).await;
     server.at(MINUTE).await;
@@ -259,10 +264,10 @@ async fn the_ledger_keeps_its_order_at_any_time() {
         server.create(&format!("key-{number}")).await;
         server.restart().await;
     }
-    let entries = server.app.store.ledger_entries(0, usize::MAX).await.unwrap();
+    let entries = server.inner.store.ledger_entries(0, usize::MAX).await.unwrap();
     let ledger_keys = RootKey::new(&[7; 32]).ledger_keys();
     let head = verify_chain(&ledger_keys, LedgerHead::EMPTY, &entries).unwrap();
-    assert_eq!(head, server.app.store.ledger_head().await.unwrap());
+    assert_eq!(head, server.inner.store.ledger_head().await.unwrap());
     let created: Vec<_> = entries.iter().filter(|entry| entry.entry.action == "api_key.create").collect();
     for (number, (entry, hour)) in created.iter().zip(hours).enumerate() {
         assert_eq!(entry.entry.target, format!("key-{number}"));
@@ -284,7 +289,7 @@ async fn a_replay_is_recognized_after_a_clock_correction() {
     server.create("other").await;
     server.at(20 * MINUTE).await;
     for name in ["ci", "other"] {
-        let late = server.app.api_keys.create(&caller(name), creation(name)).await;
+        let late = server.inner.api_keys.create(&caller(name), creation(name)).await;
         assert!(matches!(late, Err(Error::AlreadyExists(_))), "{name}");
     }
 }
@@ -310,7 +315,7 @@ async fn page_tokens_survive_clock_changes() {
     let mut list = ListKeys { limit: 2, ..ListKeys::default() };
     let mut seen = Vec::new();
     for hour in [1, -1, 48] {
-        let page = server.app.api_keys.list(&list).await.unwrap();
+        let page = server.inner.api_keys.list(&list).await.unwrap();
         seen.extend(page.keys.into_iter().map(|key| key.client_id.to_string()));
         list.page_token = page.next_page_token;
         server.at(hour * HOUR).await;
@@ -328,9 +333,9 @@ async fn the_latest_use_is_kept_at_any_time() {
     for seconds in [0, HOUR, MINUTE, 2 * HOUR] {
         server.clock.0.store(seconds, Ordering::SeqCst);
         server.token(&key).unwrap();
-        maintenance::flush(&server.app).await;
+        server.inner.jobs().flush().await;
         expected = expected.max(seconds);
-        let used = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        let used = server.inner.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         assert_eq!(used, Some(Timestamp::from_seconds(BEGIN + expected)));
     }
 }
@@ -343,8 +348,8 @@ async fn a_busy_secret_is_written_once_a_minute() {
     for seconds in [0, 5, 59, 60, 65, 130] {
         server.clock.0.store(seconds, Ordering::SeqCst);
         server.token(&key).unwrap();
-        server.app.last_used.flush_due(server.app.env.now()).await.unwrap();
-        let used = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        server.inner.last_used.flush_due(server.inner.env.now()).await.unwrap();
+        let used = server.inner.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         written.push(used.unwrap().as_seconds() - BEGIN);
     }
     assert_eq!(written, [0, 0, 0, 60, 60, 130]);
@@ -359,8 +364,8 @@ async fn a_use_is_written_within_a_minute() {
         if used {
             server.token(&key).unwrap();
         }
-        server.app.last_used.flush_due(server.app.env.now()).await.unwrap();
-        let written = server.app.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
+        server.inner.last_used.flush_due(server.inner.env.now()).await.unwrap();
+        let written = server.inner.api_keys.get("ci").await.unwrap().secrets[0].last_used_at;
         assert_eq!(written, Some(Timestamp::from_seconds(BEGIN + expected)));
     }
 }

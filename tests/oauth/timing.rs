@@ -31,7 +31,11 @@ use gatekey_core::{
 };
 use gatekey_credentials::{Role, Secret};
 use gatekey_listener::{Listener, serve};
-use gatekey_server::{App, app::Memory, config::Settings, router};
+use gatekey_server::{
+    Server,
+    config::Settings,
+    server::{Caches, Parts},
+};
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
 use tokio::net::TcpListener;
@@ -95,19 +99,21 @@ fn welch(one: &[f64], two: &[f64]) -> f64 {
     (one - two) / (of_one + of_two).sqrt()
 }
 
-/// Creates an application with keys whose secrets are hashed under the first version of the root
+/// Creates a server with keys whose secrets are hashed under the first version of the root
 /// key, then rotates the root key.
-async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Reason; 4]) {
+async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reason; 4]) {
     let clock = Arc::new(FixedClock(AtomicI64::new(1_800_000_000)));
     let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
     let keys = RootKeyVersions::generate(&env);
     let root_key = RootKey::from_file(&keys, Some(Arc::new(KeyFile(Mutex::new(keys.clone())))));
     let root_key = Arc::new(root_key);
-    let memory = Memory::new(root_key.clone());
+    let caches = Caches::new(root_key.clone());
     let database = directory.path().join("gatekey.db");
-    let store = SqliteStore::open(&database, &root_key, memory.observer()).unwrap();
+    let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
     let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-    let app = App::new(config, Arc::new(store), memory, root_key, env.clone(), Arc::new(NoRequestLog), None);
+    let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
+    let parts = Parts { config, store, caches, root_key, env: env.clone(), request_log, traces: None };
+    let server = Server::new(parts);
     let caller = Caller {
         actor: Actor::Local { uid: 0 },
         request_id: "timing".to_owned(),
@@ -122,7 +128,7 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
             expires_at: None,
             secret_label: String::new(),
         };
-        let made = app.api_keys.create(&caller, create).await.unwrap();
+        let made = server.api_keys.create(&caller, create).await.unwrap();
         made.secret.expose().to_owned()
     };
     // Other keys, as in any real directory.
@@ -131,15 +137,15 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
     }
     create("wrong-sec").await;
     let of_disabled = create("disabled-").await;
-    app.api_keys.disable(&caller, "disabled-").await.unwrap();
+    server.api_keys.disable(&caller, "disabled-").await.unwrap();
     create("expired-s").await;
     let soon = env.now().after(Duration::from_mins(1));
     let rotate = RotateSecret { expires_at: Some(soon), ..RotateSecret::default() };
-    let rotated = app.api_keys.rotate_secret(&caller, "expired-s", rotate).await.unwrap();
+    let rotated = server.api_keys.rotate_secret(&caller, "expired-s", rotate).await.unwrap();
     let of_expired = rotated.secret.expose().to_owned();
     clock.0.fetch_add(3600, Ordering::Relaxed);
     for _ in 0..rotations {
-        app.operations.root_keys.rotate(&caller).await.unwrap();
+        server.operations.root_keys.rotate(&caller).await.unwrap();
     }
     let random_secret = |byte| Secret::from_random(&[byte; 23]).expose().to_owned();
     let reason = |name, client_id: &str, secret| Reason {
@@ -154,7 +160,7 @@ async fn application(directory: &tempfile::TempDir, rotations: u32) -> (App, [Re
         reason("disabled key", "disabled-", of_disabled),
         reason("expired secret", "expired-s", of_expired),
     ];
-    (app, reasons)
+    (server, reasons)
 }
 
 /// Makes `calls` calls for each reason, in random order, and records how long each took.
@@ -227,11 +233,11 @@ async fn the_response_time_hides_it_after_a_rotation() {
 /// Measures after `rotations` rotations of the root key.
 async fn assert_indistinguishable(rotations: u32) {
     let directory = tempfile::tempdir().unwrap();
-    let (app, mut reasons) = application(&directory, rotations).await;
+    let (server, mut reasons) = server(&directory, rotations).await;
     let from = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
     measure(&mut reasons, CALLS, |reason| {
         let began = Instant::now();
-        let refused = app.tokens.authenticate(&reason.client_id, &reason.secret, from);
+        let refused = server.tokens.authenticate(&reason.client_id, &reason.secret, from);
         let took = began.elapsed();
         assert!(
             matches!(refused, Err(TokenError::InvalidClient | TokenError::TooManyFailures { .. })),
@@ -250,13 +256,13 @@ async fn assert_indistinguishable(rotations: u32) {
 #[ignore = "slow; needs an otherwise idle machine"]
 async fn the_response_time_over_http_is_printed() {
     let directory = tempfile::tempdir().unwrap();
-    let (app, mut reasons) = application(&directory, 0).await;
+    let (server, mut reasons) = server(&directory, 0).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let acceptor =
         Listener { socket: listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
-    let serving = tokio::spawn(serve(acceptor, router::service(&app), async {
+    let serving = tokio::spawn(serve(acceptor, server.service(), async {
         let _ = stopped.await;
     }));
     let client = tokio::task::spawn_blocking(move || {

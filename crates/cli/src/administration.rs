@@ -13,7 +13,7 @@ use gatekey_core::{
 };
 use gatekey_server::{
     config::Settings,
-    control::{BackUp, BackupHeader, Control, Failure, Operation, Request},
+    control::{BackUp, BackupHeader, Failure, Operation, Request},
 };
 use gatekey_telemetry::NoRequestLog;
 use tokio::io::AsyncReadExt as _;
@@ -105,8 +105,8 @@ impl Administration {
         let answer = match self {
             Self::Server(path) => control_socket::execute(path, operation).await?,
             Self::Local(instance, _) => {
-                let caller = local_caller(&instance.app.env);
-                operation.execute(&Control::new(&instance.app), &caller).await.map_err(Failure::from)
+                let caller = local_caller(&instance.gatekey.env);
+                operation.execute(&instance.gatekey.control(), &caller).await.map_err(Failure::from)
             }
         };
         answer.map_err(failed)
@@ -139,8 +139,8 @@ impl Administration {
                 Ok(created_at)
             }
             Self::Local(instance, _) => {
-                let caller = local_caller(&instance.app.env);
-                let snapshot = instance.app.operations.back_up(&caller, passphrase).await;
+                let caller = local_caller(&instance.gatekey.env);
+                let snapshot = instance.gatekey.operations.back_up(&caller, passphrase).await;
                 let backup = snapshot.map_err(|error| failed(error.into()))?.seal()?;
                 let created_at = backup.created_at();
                 backup.write(file)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_listener::tls::{self, PrivateCa, Reload, ServedCertificate};
-use gatekey_server::{App, Config, config::TlsMode, maintenance::Renewal};
+use gatekey_server::{Config, Server, config::TlsMode, jobs::Renewal};
 use tokio_rustls::TlsAcceptor;
 
 use crate::data_dir::{self, DataDir};
@@ -27,9 +27,9 @@ const SYSTEM_ROOTS: [&str; 5] = [
 ];
 
 /// Opens or creates the private CA, and writes its certificate for clients.
-pub(crate) async fn private_ca(app: &App, data_dir: &DataDir) -> anyhow::Result<PrivateCa> {
-    let names = server_names(&app.config);
-    let ca = PrivateCa::ensure(&*app.store, &app.root_key, &app.env, names).await?;
+pub(crate) async fn private_ca(gatekey: &Server, data_dir: &DataDir) -> anyhow::Result<PrivateCa> {
+    let names = server_names(&gatekey.config);
+    let ca = PrivateCa::ensure(&*gatekey.store, &gatekey.root_key, &gatekey.env, names).await?;
     let certificate = ca.certificate();
     data_dir::write_public(&data_dir.file(CA_FILE), certificate.as_bytes())?;
     let roots = SYSTEM_ROOTS.iter().find_map(|path| fs::read_to_string(path).ok());

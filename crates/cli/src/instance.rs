@@ -5,7 +5,11 @@ use std::{path::Path, sync::Arc};
 use anyhow::anyhow;
 use gatekey_core::{Env, RootKey, StoreError, signing_key::SigningKeyError};
 use gatekey_listener::tls::PrivateCa;
-use gatekey_server::{App, Config, app::Memory, config::TlsMode};
+use gatekey_server::{
+    Config, Server,
+    config::TlsMode,
+    server::{Caches, Parts},
+};
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::{RequestLog, Traces};
 
@@ -16,9 +20,9 @@ use crate::{
     process::local_caller,
 };
 
-/// An application on a data directory, which does not serve yet.
+/// A server on a data directory, which does not serve yet.
 pub(crate) struct Instance {
-    pub(crate) app: App,
+    pub(crate) gatekey: Server,
     pub(crate) data_dir: DataDir,
     /// `None` when the server has another certificate or none, or was started before.
     pub(crate) ca: Option<PrivateCa>,
@@ -55,27 +59,28 @@ impl Instance {
             OpenMode::AdministerOlder => root_key.for_an_older_store(),
             OpenMode::Serve | OpenMode::Initialize | OpenMode::Administer => root_key,
         });
-        let memory = Memory::new(root_key.clone());
-        let store = SqliteStore::open(&data_dir.database(), &root_key, memory.observer())?
+        let caches = Caches::new(root_key.clone());
+        let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
             .with_tracer(traces.as_ref().map(Traces::store_tracer));
-        let app = App::new(config, Arc::new(store), memory, root_key, env, request_log, traces);
-        load(&app, mode, &data_dir.database()).await?;
-        check_root_key(&app, mode).await;
+        let store = Arc::new(store);
+        let gatekey = Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
+        load(&gatekey, mode, &data_dir.database()).await?;
+        check_root_key(&gatekey, mode).await;
         // Only now is it certain that the directory is Gatekey's.
         data_dir.hide_from_git()?;
-        let ca = match (&app.config.tls, mode) {
+        let ca = match (&gatekey.config.tls, mode) {
             (TlsMode::PrivateCa, OpenMode::Serve | OpenMode::Initialize) => {
-                Some(certificates::private_ca(&app, &data_dir).await?)
+                Some(certificates::private_ca(&gatekey, &data_dir).await?)
             }
             (_, _) => None,
         };
-        Ok(Self { app, data_dir, ca })
+        Ok(Self { gatekey, data_dir, ca })
     }
 
     /// Where clients find the server.
     pub(crate) fn address(&self) -> Address {
         Address {
-            url: self.app.config.server.issuer().to_owned(),
+            url: self.gatekey.config.server.issuer().to_owned(),
             ca_file: self.ca.as_ref().map(|_| self.data_dir.file(CA_FILE)),
             pid: std::process::id(),
             admin_url: None,
@@ -84,9 +89,9 @@ impl Instance {
 }
 
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
-async fn load(app: &App, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
-    let algorithm = (mode == OpenMode::Serve).then_some(app.config.keys.signing_algorithm);
-    let ensured = app.operations.signing_keys.ensure(&local_caller(&app.env), algorithm).await;
+async fn load(gatekey: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
+    let algorithm = (mode == OpenMode::Serve).then_some(gatekey.config.keys.signing_algorithm);
+    let ensured = gatekey.operations.signing_keys.ensure(&local_caller(&gatekey.env), algorithm).await;
     ensured.map_err(|error| match error {
         SigningKeyError::Store(error) => unreadable(database, error),
         SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
@@ -94,13 +99,13 @@ async fn load(app: &App, mode: OpenMode, database: &Path) -> anyhow::Result<()> 
              --root-key-file",
         ),
     })?;
-    app.store.load().await.map_err(|error| unreadable(database, error))
+    gatekey.store.load().await.map_err(|error| unreadable(database, error))
 }
 
 /// Finishes what a rotation of the root key left in its file, and logs what is left to the
 /// operator.
-async fn check_root_key(app: &App, mode: OpenMode) {
-    let root_key: &RootKey = &app.root_key;
+async fn check_root_key(gatekey: &Server, mode: OpenMode) {
+    let root_key: &RootKey = &gatekey.root_key;
     if let Some(version) = root_key.version_not_in_use() {
         tracing::warn!(
             version,
@@ -109,7 +114,7 @@ async fn check_root_key(app: &App, mode: OpenMode) {
         );
     }
     if mode == OpenMode::Serve
-        && let Err(error) = app.operations.root_keys.clear_pending_mark().await
+        && let Err(error) = gatekey.operations.root_keys.clear_pending_mark().await
     {
         tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
     }

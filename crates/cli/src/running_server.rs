@@ -1,13 +1,9 @@
 //! A running server: its sockets and its background work, from start to stop.
 
-use std::{io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use gatekey_listener::{Listener, serve, tls::Reload};
-use gatekey_server::{
-    App, admin,
-    control::{self, Control},
-    maintenance, router,
-};
+use gatekey_server::{Server, control};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// A server that accepts connections.
 pub(crate) struct RunningServer {
-    pub(crate) app: App,
+    pub(crate) gatekey: Server,
     pub(crate) data_dir: DataDir,
     pub(crate) address: Address,
     stop: oneshot::Sender<()>,
@@ -50,34 +46,34 @@ impl RunningServer {
         }
         let mut address = instance.address();
         address.admin_url = admin.as_ref().map(admin_url).transpose()?;
-        let Instance { app, data_dir, ca } = instance;
-        let Tls { acceptor, renewal, reload } = Tls::new(&app.config.tls, ca, &app.env)?;
+        let Instance { gatekey, data_dir, ca } = instance;
+        let Tls { acceptor, renewal, reload } = Tls::new(&gatekey.config.tls, ca, &gatekey.env)?;
         let control = control_socket::bind(&data_dir)?;
-        let organization = app.config.server.organization.clone();
+        let organization = gatekey.config.server.organization.clone();
         LastStart { address: address.clone(), organization }.write(&data_dir)?;
 
         let mut background = vec![
-            tokio::spawn(control::serve(Control::new(&app), control, process::own_uid())),
-            tokio::spawn(maintenance::run(app.clone(), renewal)),
+            tokio::spawn(control::serve(gatekey.control(), control, process::own_uid())),
+            tokio::spawn(gatekey.jobs().run(renewal)),
         ];
         if let Some(reload) = reload {
             background.extend(reload_on_hangup(reload)?);
         }
         if let Some(socket) = admin {
-            background.push(serve_probes(&app, socket));
+            background.push(serve_probes(&gatekey, socket));
         }
         let (stop, stopped) = oneshot::channel();
-        let serving = serve_clients(&app, listener, acceptor, stopped);
+        let serving = serve_clients(&gatekey, listener, acceptor, stopped);
         tracing::info!(
             url = address.url,
             admin_url = address.admin_url,
-            listen = %app.config.server.listen,
+            listen = %gatekey.config.server.listen,
             data_dir = %data_dir.path().display(),
-            keys = app.directory.len(),
-            signing_algorithm = %app.config.keys.signing_algorithm,
+            keys = gatekey.caches.directory.len(),
+            signing_algorithm = %gatekey.config.keys.signing_algorithm,
             "serving"
         );
-        Ok(Self { app, data_dir, address, stop, serving, background })
+        Ok(Self { gatekey, data_dir, address, stop, serving, background })
     }
 
     /// Serves until a stop signal, and then drains connections until a second one.
@@ -91,7 +87,7 @@ impl RunningServer {
 
     /// Drains connections, writes or sends what is only in memory, and releases the data directory.
     pub(crate) async fn stop(self) {
-        self.app.stopping.store(true, Ordering::Relaxed);
+        self.gatekey.announce_stop();
         let _ = self.stop.send(());
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the accept loop panicked");
@@ -99,9 +95,8 @@ impl RunningServer {
         for task in self.background {
             task.abort();
         }
-        maintenance::flush(&self.app).await;
-        maintenance::log_ledger_head(&self.app).await;
-        if let Some(traces) = &self.app.telemetry.traces {
+        self.gatekey.jobs().finish().await;
+        if let Some(traces) = &self.gatekey.telemetry.traces {
             traces.stop().await;
         }
         control_socket::remove(&self.data_dir);
@@ -134,12 +129,12 @@ fn admin_url(admin: &TcpListener) -> io::Result<String> {
 }
 
 fn serve_clients(
-    app: &App,
+    gatekey: &Server,
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     stopped: oneshot::Receiver<()>,
 ) -> JoinHandle<()> {
-    let server = &app.config.server;
+    let server = &gatekey.config.server;
     // Plain HTTP from other machines is accepted only from trusted proxies.
     let only_from = if tls.is_none() && !server.listen.ip().is_loopback() {
         server.trusted_proxies.clone()
@@ -147,16 +142,16 @@ fn serve_clients(
         Vec::new()
     };
     let listener = Listener { socket, tls, only_from, drain: DRAIN };
-    tokio::spawn(serve(listener, router::service(app), async move {
+    tokio::spawn(serve(listener, gatekey.service(), async move {
         let _ = stopped.await;
     }))
 }
 
 /// Serves probes until the task is aborted, so that they report while clients are drained that the
 /// server is stopping.
-fn serve_probes(app: &App, socket: TcpListener) -> JoinHandle<()> {
+fn serve_probes(gatekey: &Server, socket: TcpListener) -> JoinHandle<()> {
     let listener = Listener { socket, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
-    tokio::spawn(serve(listener, admin::router(app), std::future::pending()))
+    tokio::spawn(serve(listener, gatekey.admin(), std::future::pending()))
 }
 
 /// Reloads a certificate when its files change and on SIGHUP. Without files to reload, SIGHUP ends

@@ -1,7 +1,13 @@
-//! The admin listener: whether the server lives and is ready, and what it counts. In the clear and without
-//! authentication, for probes and for Prometheus; nothing here names a key.
+//! The admin listener: probes, and metrics for Prometheus. It is unencrypted and unauthenticated;
+//! nothing here names a key.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -10,42 +16,51 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use gatekey_telemetry::{Traces, metrics::Gauges};
+use gatekey_core::{Directory, Env, KeyRing, Store};
+use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::App;
-
-/// How long the store may take to answer before the server counts as not ready.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the store may take to answer before the server is not ready.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether the process answers.
 pub const HEALTH: &str = "/healthz";
-/// Whether requests should be sent here.
+/// Whether the server is ready for requests.
 pub const READINESS: &str = "/readyz";
-/// What is counted.
+/// Metrics in Prometheus' text format.
 pub const METRICS: &str = "/metrics";
 
-/// The three routes.
-pub fn router(app: &App) -> Router {
+/// The state of the admin listener.
+pub struct Admin {
+    pub store: Arc<dyn Store>,
+    pub directory: Arc<Directory>,
+    pub key_ring: Arc<KeyRing>,
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the server was told to stop.
+    pub stopping: Arc<AtomicBool>,
+    pub env: Env,
+}
+
+pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route(HEALTH, get(async || "ok\n"))
         .route(READINESS, get(readiness))
         .route(METRICS, get(metrics))
-        .with_state(app.clone())
+        .with_state(admin)
 }
 
-async fn readiness(State(app): State<App>) -> Response {
-    let stopping = app.stopping.load(Ordering::Relaxed);
-    let signing_key = app.key_ring.signing_key().is_some();
-    let store = match timeout(PATIENCE, app.store.ledger_head()).await {
+async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
+    let stopping = admin.stopping.load(Ordering::Relaxed);
+    let signing_key = admin.key_ring.signing_key().is_some();
+    let store = match timeout(STORE_TIMEOUT, admin.store.ledger_head()).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {
-            tracing::warn!(%error, "not ready: the store does not answer");
+            tracing::warn!(%error, "not ready: cannot read the store");
             false
         }
         Err(_) => {
-            tracing::warn!("not ready: the store takes too long to answer");
+            tracing::warn!("not ready: timed out reading the store");
             false
         }
     };
@@ -55,13 +70,13 @@ async fn readiness(State(app): State<App>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn metrics(State(app): State<App>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let gauges = Gauges {
-        keys: app.directory.count(app.env.now()),
-        denied_tokens: app.directory.denied_tokens(),
-        store_queue_depth: app.store.queue_depth(),
-        spans: app.telemetry.traces.as_ref().map(Traces::counts),
+        keys: admin.directory.count(admin.env.now()),
+        denied_tokens: admin.directory.denied_tokens(),
+        store_queue_depth: admin.store.queue_depth(),
+        spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
-    let text = app.telemetry.metrics.render(&gauges);
+    let text = admin.telemetry.metrics.render(&gauges);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -4,11 +4,11 @@
 use axum::routing::{get, post};
 
 use crate::{
-    App,
     endpoint::{Credential, Endpoint, Methods},
     metadata,
     oauth::{introspect, jwks, metadata as oauth_metadata, revoke, token, userinfo},
     openapi, path,
+    state::ServerState,
 };
 
 /// The schema of a response.
@@ -19,7 +19,7 @@ macro_rules! schema {
 }
 
 /// Every endpoint.
-pub const ENDPOINTS: &[Endpoint<App>] = &[
+pub const ENDPOINTS: &[Endpoint<ServerState>] = &[
     Endpoint {
         path: path::TOKEN,
         methods: Methods::Post,

@@ -1,35 +1,34 @@
 //! Gatekey's server as a library: an axum application over the use cases of `gatekey-core`.
 //!
 //! # Layout
-//! - [`server`]: composes the application. [`app`]: the state that every handler shares.
+//! - [`server`]: composes a server from its parts. Each face has a state of its own.
 //! - [`router`]: everything that is served, as routes. [`endpoints`]: the table of endpoints beside
-//!   RPC, and [`openapi`], which documents them; [`endpoint`] has their types.
+//!   RPC, and [`openapi`], which documents them. [`endpoint`] has their types, [`state`] what they
+//!   share.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery
 //!   services.
-//! - [`authenticate`]: from a credential to a principal.
-//! - [`metadata`], [`user_info`], [`path`]: what OAuth and RPC endpoints share.
+//! - [`metadata`], [`user_info`], [`path`], [`refusals`]: shared by OAuth and RPC.
 //! - [`admin`]: probes and metrics on a listener of their own.
 //! - [`control`]: local administration while the server runs.
-//! - [`maintenance`]: periodic jobs.
+//! - [`jobs`]: periodic jobs.
 //! - [`config`]: the settings, and how they are checked.
 
 pub mod admin;
-pub mod app;
-pub mod authenticate;
 pub mod config;
 pub mod control;
 pub mod endpoint;
 pub mod endpoints;
-pub mod maintenance;
+pub mod jobs;
 pub mod metadata;
 pub mod oauth;
 pub mod openapi;
 pub mod path;
+pub mod refusals;
 pub mod router;
 pub mod rpc;
 pub mod server;
+pub mod state;
 pub mod user_info;
 
-pub use app::App;
-pub use config::Config;
+pub use self::{config::Config, server::Server};

@@ -1,7 +1,7 @@
 //! `/openapi.json`: the plain HTTP interface (OpenAPI 3.1), made from the table of endpoints, the
 //! types of their responses, and the protos. RPC describes itself by server reflection.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     body::Bytes,
@@ -17,7 +17,6 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    App,
     endpoint::{Credential, Endpoint, Methods},
     oauth::error::ErrorResponse,
     path,
@@ -38,9 +37,9 @@ pub fn lazy(document: impl FnOnce() -> Value + Send + 'static) -> LazyDocument {
 }
 
 /// Serves the document.
-pub async fn handle(State(app): State<App>) -> Response {
+pub async fn handle(State(document): State<Arc<LazyDocument>>) -> Response {
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
-    (headers, LazyLock::force(&app.openapi).clone()).into_response()
+    (headers, LazyLock::force(&document).clone()).into_response()
 }
 
 /// Describes the endpoints and bindings of a server.

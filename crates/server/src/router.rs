@@ -1,6 +1,6 @@
 //! Everything that is served, as routes.
 
-use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe};
+use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
@@ -10,17 +10,19 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
+use gatekey_authn::Authenticator;
 use gatekey_listener::RequestService;
 use gatekey_telemetry::Route;
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
 
 use crate::{
-    App, authenticate,
     endpoint::{Credential, Endpoint, Methods},
     endpoints::ENDPOINTS,
-    oauth, path,
-    rpc::{self, access, bindings::Bindings},
+    oauth::{self, OAuth},
+    path,
+    rpc::{self, Rpc, access, bindings::Bindings},
+    state::ServerState,
 };
 
 /// Every path that is served: endpoints, RPC procedures, and procedures bound to plain HTTP.
@@ -31,11 +33,11 @@ pub fn routes() -> impl Iterator<Item = Route> {
     plain.chain(access::procedures().map(|path| Route { path, is_rpc: true }))
 }
 
-/// Returns the service of the public listener: the router, observed by telemetry.
-pub fn service(app: &App) -> impl RequestService + use<> {
-    let router = router(app);
-    let guarded = service_fn(move |request| guard(router.clone(), request));
-    app.telemetry.clone().observe(guarded)
+/// Returns the service of the public listener: every route, observed by telemetry.
+pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<> {
+    let telemetry = rpc.telemetry.clone();
+    let router = router(state, rpc);
+    telemetry.observe(service_fn(move |request| guard(router.clone(), request)))
 }
 
 /// Answers a request, also when its handler panics. No cache may store the response unless its
@@ -52,20 +54,17 @@ async fn guard(router: Router, request: Request) -> Result<Response, Infallible>
 }
 
 /// Returns every route.
-pub fn router(app: &App) -> Router {
-    Router::new()
-        .merge(endpoints(app))
-        .merge(rpc::router::routes(app))
-        .fallback(not_found)
-        .with_state(app.clone())
+pub fn router(state: ServerState, rpc: &Arc<Rpc>) -> Router {
+    let endpoints = endpoints(&state.oauth.authenticator).fallback(not_found).with_state(state);
+    endpoints.merge(rpc::router::routes(rpc))
 }
 
 /// Returns the endpoints as routes. Those that take only an access token are behind the layer that
 /// reads one.
-fn endpoints(app: &App) -> Router<App> {
+fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
     let (with_token, without): (Vec<_>, Vec<_>) =
         ENDPOINTS.iter().partition(|endpoint| endpoint.credential == Credential::Token);
-    let add = |routes: Router<App>, endpoint: &Endpoint<App>| {
+    let add = |routes: Router<ServerState>, endpoint: &Endpoint<ServerState>| {
         let handler = (endpoint.route)();
         let handler = match endpoint.methods {
             Methods::Get => handler.fallback(oauth::error::only_get),
@@ -75,15 +74,15 @@ fn endpoints(app: &App) -> Router<App> {
         routes.route(endpoint.path, handler)
     };
     let with_token = with_token.into_iter().fold(Router::new(), add);
-    let with_token = with_token.layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware));
-    without.into_iter().fold(with_token, add)
+    let authenticate = middleware::from_fn_with_state(authenticator.clone(), gatekey_authn::middleware);
+    without.into_iter().fold(with_token.layer(authenticate), add)
 }
 
-async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -> Response {
+async fn not_found(State(oauth): State<Arc<OAuth>>, method: Method, headers: HeaderMap) -> Response {
     if rpc::error::is_rpc(&method, &headers) {
         return rpc::error::unimplemented(&headers);
     }
-    let document = app.config.server.url(path::OPENAPI);
+    let document = oauth.config.server.url(path::OPENAPI);
     let description = format!("nothing is served at this path; {document} lists the endpoints");
     let body = json!({ "error": "not_found", "error_description": description });
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
@@ -91,25 +90,22 @@ async fn not_found(State(app): State<App>, method: Method, headers: HeaderMap) -
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use std::{io, sync::Mutex};
 
     use axum::body::to_bytes;
     use gatekey_credentials::{Secret, detection::holds_credential};
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
-    use crate::{openapi, server::tests::app};
+    use crate::{openapi, server::tests::server};
 
     #[tokio::test]
     async fn the_document_has_every_route_except_rpc() {
-        let app = app();
+        let server = server();
         // axum shows its routes only in its Debug.
-        let shown = format!("{:?}", router(&app));
+        let shown = format!("{:?}", server.router());
         let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
-        let services: BTreeSet<String> = rpc::router::services(&app)
+        let services: BTreeSet<String> = rpc::router::services(&server.rpc())
             .methods()
             .filter_map(|method| Some(format!("/{}/{{method}}", method.rsplit_once('/')?.0)))
             .collect();
@@ -117,7 +113,7 @@ mod tests {
         let fallback = ["/", "/{*__private__axum_fallback}"];
         let routed: BTreeSet<_> =
             routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
-        let document = openapi::document(app.config.server.issuer(), ENDPOINTS, Bindings::get());
+        let document = openapi::document(server.config.server.issuer(), ENDPOINTS, Bindings::get());
         let documented: BTreeSet<_> =
             document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(documented, routed);

@@ -1,43 +1,86 @@
-//! Composes the application.
+//! [`Server`]: the parts of a server, and how they fit together.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, Ordering},
 };
 
+use axum::http::HeaderName;
+use gatekey_authn::Authenticator;
 use gatekey_core::{
-    ApiKeys, Env, LastUsed, Operations, Organization, RootKey, Store, Tokens, token::TokenSettings,
+    ApiKeys, Directory, Env, KeyRing, LastUsed, Operations, Organization, RootKey, Store, Tokens,
+    store::{ChangeObserver, Observers},
+    token::TokenSettings,
 };
+use gatekey_listener::RequestService;
 use gatekey_telemetry::{Metrics, RequestLog, Telemetry, Traces};
 
 use crate::{
-    App, Config,
-    app::{Memory, Shared},
+    Config,
+    admin::{self, Admin},
+    control::Control,
     endpoints::ENDPOINTS,
+    jobs::Jobs,
+    oauth::OAuth,
     openapi, router,
-    rpc::bindings::Bindings,
+    rpc::{Rpc, bindings::Bindings},
+    state::ServerState,
 };
 
-impl App {
-    /// Composes an application. The memory must be the store's observer.
-    pub fn new(
-        config: Config,
-        store: Arc<dyn Store>,
-        memory: Memory,
-        root_key: Arc<RootKey>,
-        env: Env,
-        request_log: Arc<dyn RequestLog>,
-        traces: Option<Traces>,
-    ) -> Self {
-        let telemetry = Arc::new(Telemetry {
-            env: env.clone(),
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            request_log,
-            metrics: Metrics::new(router::routes()),
-            traces,
-        });
+/// The caches of a server. They observe the store's changes, so they exist before it.
+#[derive(Clone)]
+pub struct Caches {
+    pub directory: Arc<Directory>,
+    pub key_ring: Arc<KeyRing>,
+}
+
+impl Caches {
+    /// Starts empty; the store fills them.
+    pub fn new(root_key: Arc<RootKey>) -> Self {
+        Self { directory: Arc::default(), key_ring: Arc::new(KeyRing::new(root_key)) }
+    }
+
+    /// Returns both as the store's observer.
+    pub fn observer(&self) -> Arc<dyn ChangeObserver> {
+        Arc::new(Observers(vec![self.directory.clone(), self.key_ring.clone()]))
+    }
+}
+
+/// What a server is composed of.
+pub struct Parts {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    /// The store's observer.
+    pub caches: Caches,
+    pub root_key: Arc<RootKey>,
+    pub env: Env,
+    pub request_log: Arc<dyn RequestLog>,
+    /// `None` when no collector is configured.
+    pub traces: Option<Traces>,
+}
+
+/// A server without its sockets. Each face gets only the parts that it needs.
+pub struct Server {
+    pub config: Arc<Config>,
+    pub store: Arc<dyn Store>,
+    pub caches: Caches,
+    pub root_key: Arc<RootKey>,
+    pub env: Env,
+    pub api_keys: ApiKeys,
+    pub tokens: Arc<Tokens>,
+    pub operations: Arc<Operations>,
+    pub last_used: Arc<LastUsed>,
+    pub telemetry: Arc<Telemetry>,
+    authenticator: Arc<Authenticator>,
+    organization: Organization,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Server {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, store, caches, root_key, env, request_log, traces } = parts;
+        let Caches { directory, key_ring } = &caches;
         let organization = Organization::new(&config.server.organization, config.server.public_host());
-        let Memory { directory, key_ring } = memory;
         let last_used = Arc::new(LastUsed::new(store.clone()));
         let token_settings = TokenSettings {
             issuer: config.server.issuer().to_owned(),
@@ -46,7 +89,7 @@ impl App {
             organization: config.server.organization.clone(),
             failed_authentications_per_minute: config.limits.failed_authentications_per_minute,
         };
-        let tokens = Tokens::new(
+        let tokens = Arc::new(Tokens::new(
             token_settings,
             directory.clone(),
             key_ring.clone(),
@@ -54,35 +97,113 @@ impl App {
             store.clone(),
             root_key.clone(),
             env.clone(),
-        );
+        ));
         let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
-        let operations = Arc::new(Operations::new(
+        let operations = Operations::new(
             api_keys.clone(),
             directory.clone(),
             key_ring.clone(),
             root_key.clone(),
             store.clone(),
             env.clone(),
-        ));
-        let issuer = config.server.issuer().to_owned();
-        let openapi = openapi::lazy(move || openapi::document(&issuer, ENDPOINTS, Bindings::get()));
-        Self(Arc::new(Shared {
-            config,
+        );
+        let token_header = HeaderName::try_from(config.tokens.authorization_metadata_key.as_str())
+            .expect("the configuration was checked");
+        let telemetry = Telemetry {
+            env: env.clone(),
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            request_log,
+            metrics: Metrics::new(router::routes()),
+            traces,
+        };
+        Self {
+            authenticator: Arc::new(Authenticator::new(tokens.clone(), token_header)),
+            config: Arc::new(config),
+            store,
+            caches,
+            root_key,
+            env,
             api_keys,
             tokens,
-            key_ring,
-            directory,
+            operations: Arc::new(operations),
             last_used,
+            telemetry: Arc::new(telemetry),
             organization,
-            store,
-            root_key,
-            operations,
-            env,
-            telemetry,
-            stopping: AtomicBool::new(false),
-            unauthenticated_calls: AtomicU64::new(0),
-            openapi,
+            stopping: Arc::default(),
+        }
+    }
+
+    /// Returns the service of the public listener.
+    pub fn service(&self) -> impl RequestService + use<> {
+        router::service(self.state(), &self.rpc())
+    }
+
+    /// Returns the service of the admin listener.
+    pub fn admin(&self) -> impl RequestService + use<> {
+        admin::router(Arc::new(Admin {
+            store: self.store.clone(),
+            directory: self.caches.directory.clone(),
+            key_ring: self.caches.key_ring.clone(),
+            telemetry: self.telemetry.clone(),
+            stopping: self.stopping.clone(),
+            env: self.env.clone(),
         }))
+    }
+
+    /// Returns the state of the control socket.
+    pub fn control(&self) -> Control {
+        Control {
+            operations: self.operations.clone(),
+            endpoint: self.config.server.endpoint().to_owned(),
+            organization: self.config.server.organization.clone(),
+            env: self.env.clone(),
+        }
+    }
+
+    /// Returns the periodic jobs.
+    pub fn jobs(&self) -> Jobs {
+        Jobs {
+            operations: self.operations.clone(),
+            last_used: self.last_used.clone(),
+            store: self.store.clone(),
+            telemetry: self.telemetry.clone(),
+            signing_key_max_age: self.config.keys.signing_key_max_age,
+            env: self.env.clone(),
+        }
+    }
+
+    /// Makes the server not ready for new requests. It still answers those that arrive.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> ServerState {
+        let issuer = self.config.server.issuer().to_owned();
+        let openapi = openapi::lazy(move || openapi::document(&issuer, ENDPOINTS, Bindings::get()));
+        ServerState {
+            oauth: Arc::new(OAuth {
+                config: self.config.clone(),
+                authenticator: self.authenticator.clone(),
+                tokens: self.tokens.clone(),
+                key_ring: self.caches.key_ring.clone(),
+                api_keys: self.api_keys.clone(),
+                organization: self.organization.clone(),
+                telemetry: self.telemetry.clone(),
+                env: self.env.clone(),
+            }),
+            openapi: Arc::new(openapi),
+        }
+    }
+
+    pub(crate) fn rpc(&self) -> Arc<Rpc> {
+        Arc::new(Rpc {
+            config: self.config.clone(),
+            authenticator: self.authenticator.clone(),
+            api_keys: self.api_keys.clone(),
+            tokens: self.tokens.clone(),
+            organization: self.organization.clone(),
+            telemetry: self.telemetry.clone(),
+        })
     }
 }
 
@@ -95,20 +216,27 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::Settings;
 
-    /// An application with the defaults.
-    pub(crate) fn app() -> App {
-        app_with(&Settings::default(), Env::system()).0
+    impl Server {
+        pub(crate) fn router(&self) -> axum::Router {
+            router::router(self.state(), &self.rpc())
+        }
     }
 
-    /// An application, and where its store is.
-    pub(crate) fn app_with(settings: &Settings, env: Env) -> (App, TempDir) {
+    /// Returns a server with the default configuration.
+    pub(crate) fn server() -> Server {
+        server_with(&Settings::default(), Env::system()).0
+    }
+
+    /// Returns a server and the directory of its store.
+    pub(crate) fn server_with(settings: &Settings, env: Env) -> (Server, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let root_key = Arc::new(RootKey::new(&[1; 32]));
-        let memory = Memory::new(root_key.clone());
+        let caches = Caches::new(root_key.clone());
         let database = directory.path().join("gatekey.db");
-        let store = SqliteStore::open(&database, &root_key, memory.observer()).unwrap();
+        let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
         let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
-        let app = App::new(config, Arc::new(store), memory, root_key, env, Arc::new(NoRequestLog), None);
-        (app, directory)
+        let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
+        let server = Server::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        (server, directory)
     }
 }

@@ -1,9 +1,7 @@
 //! [`UserInfo`]: the caller's identity. Both OAuth and RPC endpoints return it.
 
-use gatekey_core::{Error, token::VerifiedToken};
+use gatekey_core::{ApiKeys, Error, Organization, token::VerifiedToken};
 use gatekey_credentials::Role;
-
-use crate::App;
 
 /// The identity of the API key that calls.
 pub struct UserInfo {
@@ -21,12 +19,16 @@ impl UserInfo {
     ///
     /// # Errors
     /// When the store cannot be read or the key has just been deleted.
-    pub async fn of(app: &App, token: &VerifiedToken) -> Result<Self, Error> {
-        let key = app.api_keys.get(token.facts.client_id.as_ref()).await?;
+    pub async fn read(
+        api_keys: &ApiKeys,
+        organization: &Organization,
+        token: &VerifiedToken,
+    ) -> Result<Self, Error> {
+        let key = api_keys.get(token.facts.client_id.as_ref()).await?;
         Ok(Self {
             subject: key.client_id.to_string(),
             name: key.application.client_name,
-            user_handle: app.organization.user_handle().to_owned(),
+            user_handle: organization.user_handle().to_owned(),
             role: key.role,
         })
     }

@@ -37,6 +37,7 @@ pub struct Metrics {
     /// The last one is for paths that are not served.
     routes: Box<[RouteCounters]>,
     tokens_issued: AtomicU64,
+    unauthenticated_calls: AtomicU64,
 }
 
 /// The counters of one route.
@@ -83,7 +84,12 @@ impl Metrics {
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let routes: Box<[_]> = routes.into_iter().chain([OTHER]).map(RouteCounters::new).collect();
         let by_path = routes.iter().enumerate().map(|(index, counters)| (counters.route.path, index));
-        Self { by_path: by_path.collect(), routes, tokens_issued: AtomicU64::new(0) }
+        Self {
+            by_path: by_path.collect(),
+            routes,
+            tokens_issued: AtomicU64::new(0),
+            unauthenticated_calls: AtomicU64::new(0),
+        }
     }
 
     /// Returns the counters of a path.
@@ -93,6 +99,17 @@ impl Metrics {
 
     pub fn count_token(&self) {
         self.tokens_issued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an unauthenticated call for the log. Every public client begins with one, so it is not
+    /// recorded in the ledger.
+    pub fn count_unauthenticated(&self) {
+        self.unauthenticated_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the unauthenticated calls since the last time.
+    pub fn take_unauthenticated(&self) -> u64 {
+        self.unauthenticated_calls.swap(0, Ordering::Relaxed)
     }
 
     /// Writes everything in Prometheus' text format.

@@ -17,8 +17,6 @@ pub use protocol::{
 };
 pub use socket::{SOCKET, serve};
 
-use crate::App;
-
 /// The state that operations need.
 #[derive(Clone)]
 pub struct Control {
@@ -27,15 +25,4 @@ pub struct Control {
     pub endpoint: String,
     pub organization: String,
     pub env: Env,
-}
-
-impl Control {
-    pub fn new(app: &App) -> Self {
-        Self {
-            operations: app.operations.clone(),
-            endpoint: app.config.server.endpoint().to_owned(),
-            organization: app.config.server.organization.clone(),
-            env: app.env.clone(),
-        }
-    }
 }

@@ -7,11 +7,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use gatekey_authn::bearer;
 use gatekey_core::token::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::authenticate;
 
 /// An error on its way to the caller.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +78,7 @@ impl IntoResponse for OAuthError {
             Self::Bearer { .. } => (StatusCode::UNAUTHORIZED, "invalid_token"),
         };
         let challenge = match &self {
-            Self::Bearer { sent: false, .. } => Some(authenticate::CHALLENGE),
+            Self::Bearer { sent: false, .. } => Some(bearer::CHALLENGE),
             Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
             Self::Token(_) | Self::TooLarge(_) => {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)

@@ -8,7 +8,8 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use gatekey_core::token::TokenError;
+use gatekey_authn::{Authenticator, FormCredentials};
+use gatekey_core::token::{AuthenticatedKey, TokenError};
 use gatekey_telemetry::Record;
 use tokio::time::timeout;
 use url::form_urlencoded;
@@ -64,18 +65,28 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter that is there and not empty.
+    /// Returns the parameters that concern client authentication.
+    pub fn credentials(&self) -> FormCredentials<'_> {
+        FormCredentials {
+            client_id: self.get("client_id"),
+            client_secret: self.get("client_secret"),
+            has_assertion: self.get("client_assertion").is_some()
+                || self.get("client_assertion_type").is_some(),
+        }
+    }
+
+    /// Returns the value of a parameter that is present and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// The values of a parameter that may occur several times.
+    /// Returns the values of a parameter that may occur several times.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let values = self.0.iter().filter(move |(known, _)| known == name);
         values.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The value of a parameter that must be there.
+    /// Returns the value of a required parameter.
     ///
     /// # Errors
     /// `invalid_request` naming it.
@@ -89,6 +100,16 @@ pub struct FormRequest {
     pub record: Arc<Record>,
     pub headers: HeaderMap,
     pub form: Form,
+}
+
+impl FormRequest {
+    /// Authenticates the key that calls by its secret.
+    ///
+    /// # Errors
+    /// See [`Authenticator::client`].
+    pub fn authenticate(&self, authenticator: &Authenticator) -> Result<AuthenticatedKey, TokenError> {
+        authenticator.client(&self.record, &self.headers, &self.form.credentials())
+    }
 }
 
 impl<S: Sync> FromRequest<S> for FormRequest {
@@ -137,7 +158,7 @@ fn decode(part: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 }
 
 /// Whether there is anything in a name or value that stands for something else.
-pub(super) fn needs_decoding(part: &str) -> bool {
+fn needs_decoding(part: &str) -> bool {
     any(part, |byte| matches!(byte, b'%' | b'+'))
 }
 

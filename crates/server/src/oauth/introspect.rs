@@ -7,13 +7,14 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use gatekey_authn::{Authenticator, Principal};
 use gatekey_core::{api_key::KeyFacts, token::TokenError};
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{client_authentication, error::OAuthError, form::FormRequest};
-use crate::{App, authenticate::Principal, endpoint::Parameter};
+use super::{OAuth, error::OAuthError, form::FormRequest};
+use crate::endpoint::Parameter;
 
 /// RFC 7662 section 2.2.
 #[derive(Serialize, JsonSchema)]
@@ -64,9 +65,9 @@ pub const PARAMETERS: &[Parameter] = &[
 
 /// Reports whether a token is valid, and its facts. A token that the caller may not see is
 /// `{"active": false}`.
-pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Response, OAuthError> {
-    let caller = authenticate(&app, &request)?;
-    let token = app.tokens.introspect(&caller, request.form.require("token")?);
+pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+    let caller = authenticate(&oauth.authenticator, &request)?;
+    let token = oauth.tokens.introspect(&caller, request.form.require("token")?);
     let token = token.as_ref().map(|token| ActiveToken {
         token_type: "Bearer",
         scope: &token.claims.scope,
@@ -87,16 +88,13 @@ pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Resp
 
 /// Authenticates the key that calls. RFC 7662 section 2.1 leaves the method open: the key's secret,
 /// or a token of the key.
-fn authenticate(app: &App, request: &FormRequest) -> Result<Arc<KeyFacts>, OAuthError> {
-    match Principal::of(app, &request.headers) {
+fn authenticate(authenticator: &Authenticator, request: &FormRequest) -> Result<Arc<KeyFacts>, OAuthError> {
+    match authenticator.principal(&request.record, &request.headers) {
         Principal::Key(_) if request.form.get("client_secret").is_some() => Err(OAuthError::invalid_request(
             "two authentications at once: a Bearer token and client_secret in the body",
         )),
-        Principal::Key(token) => {
-            request.record.set_client_id(&token.facts.client_id);
-            Ok(token.facts)
-        }
+        Principal::Key(token) => Ok(token.facts),
         Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
-        Principal::Nobody => Ok(client_authentication::authenticate(app, request)?.facts),
+        Principal::Nobody => Ok(request.authenticate(authenticator)?.facts),
     }
 }

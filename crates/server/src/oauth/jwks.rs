@@ -1,5 +1,7 @@
 //! The published signing keys (RFC 7517 section 5).
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
@@ -10,7 +12,7 @@ use gatekey_credentials::jwt::Jwk;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::App;
+use super::OAuth;
 
 /// A JWK set.
 #[derive(Serialize, JsonSchema)]
@@ -21,7 +23,7 @@ pub struct JwkSet {
 
 /// Serves the published keys. Verifiers fetch them again for an unknown `kid`, so a short cache
 /// lifetime costs nothing.
-pub async fn handle(State(app): State<App>) -> Response {
-    let body = JwkSet { keys: app.key_ring.jwks(app.env.now()) };
+pub async fn handle(State(oauth): State<Arc<OAuth>>) -> Response {
+    let body = JwkSet { keys: oauth.key_ring.jwks(oauth.env.now()) };
     ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
 }

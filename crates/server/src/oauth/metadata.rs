@@ -1,5 +1,7 @@
 //! Serves the [`metadata`](crate::metadata) documents.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
@@ -8,24 +10,22 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{
-    App,
-    metadata::{AuthorizationServer, OpenIdConfiguration, PublicClientConfig},
-};
+use super::OAuth;
+use crate::metadata::{AuthorizationServer, OpenIdConfiguration, PublicClientConfig};
 
 /// `/.well-known/oauth-authorization-server`.
-pub async fn authorization_server(State(app): State<App>) -> Response {
-    cached(AuthorizationServer::new(&app.config))
+pub async fn authorization_server(State(oauth): State<Arc<OAuth>>) -> Response {
+    cached(AuthorizationServer::new(&oauth.config))
 }
 
 /// `/.well-known/openid-configuration`.
-pub async fn openid_configuration(State(app): State<App>) -> Response {
-    cached(OpenIdConfiguration::new(&app.config))
+pub async fn openid_configuration(State(oauth): State<Arc<OAuth>>) -> Response {
+    cached(OpenIdConfiguration::new(&oauth.config))
 }
 
 /// `/config/v1/flyte_client`.
-pub async fn flyte_client(State(app): State<App>) -> Response {
-    cached(PublicClientConfig::new(&app.config))
+pub async fn flyte_client(State(oauth): State<Arc<OAuth>>) -> Response {
+    cached(PublicClientConfig::new(&oauth.config))
 }
 
 fn cached(body: impl Serialize) -> Response {

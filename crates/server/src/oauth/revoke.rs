@@ -1,5 +1,7 @@
 //! Token revocation (RFC 7009): a key revokes its own tokens.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::StatusCode,
@@ -7,8 +9,8 @@ use axum::{
 };
 use gatekey_core::token::TokenError;
 
-use super::{client_authentication, error::OAuthError, form::FormRequest};
-use crate::{App, endpoint::Parameter, path};
+use super::{OAuth, error::OAuthError, form::FormRequest};
+use crate::{endpoint::Parameter, path, refusals};
 
 /// The parameters of a revocation request (RFC 7009 section 2.1).
 pub const PARAMETERS: &[Parameter] = &[
@@ -17,13 +19,13 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// Revokes a token. An invalid token is no error (RFC 7009 section 2.2).
-pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &request)?;
+pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+    let key = request.authenticate(&oauth.authenticator)?;
     let FormRequest { record, form, .. } = request;
     let caller = record.caller(key.facts.actor());
-    let revoked = app.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
+    let revoked = oauth.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
     if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {
-        app.record_refusal(&caller, path::REVOKE, &refusal.to_string()).await;
+        refusals::record(&oauth.api_keys, &caller, path::REVOKE, &refusal.to_string()).await;
     }
     revoked?;
     Ok(StatusCode::OK.into_response())

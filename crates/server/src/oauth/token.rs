@@ -1,6 +1,6 @@
-//! The token endpoint: `client_credentials` (RFC 6749 section 4.4), read in the order of the RFC.
+//! The token endpoint (RFC 6749 section 3.2): authenticates the client, then dispatches by grant.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     extract::State,
@@ -11,12 +11,8 @@ use gatekey_core::token::{IssuedToken, TokenError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    client_authentication,
-    error::OAuthError,
-    form::{Form, FormRequest},
-};
-use crate::{App, endpoint::Parameter, path};
+use super::{OAuth, error::OAuthError, form::FormRequest, grants::client_credentials};
+use crate::endpoint::Parameter;
 
 /// RFC 6749 section 5.1. Public clients fail without `expires_in`.
 #[derive(Serialize, JsonSchema)]
@@ -27,13 +23,13 @@ pub struct TokenResponse<'a> {
     token_type: &'static str,
     /// Seconds.
     expires_in: i64,
-    /// The granted scopes, separated by blanks; may be empty.
+    /// The granted scopes, separated by spaces; may be empty.
     scope: &'a str,
 }
 
 impl TokenResponse<'_> {
-    /// As JSON. A token is base64url and dots, so it is copied whole: a serializer would look at each of its hundreds
-    /// of bytes for what to escape.
+    /// Writes JSON. A token consists of base64url and dots, so nothing needs escaping; a serializer
+    /// would check each of its hundreds of bytes.
     fn to_json(&self) -> String {
         let Self { access_token, token_type, expires_in, scope } = self;
         let mut json = String::with_capacity(1024);
@@ -46,48 +42,26 @@ impl TokenResponse<'_> {
     }
 }
 
-/// What a token request may say (RFC 6749 section 4.4.2).
+/// The parameters of a token request (RFC 6749 section 4.4.2).
 pub const PARAMETERS: &[Parameter] = &[
     Parameter::required("grant_type", "`client_credentials`"),
-    Parameter::optional(
-        "scope",
-        "What the token may do, separated by blanks; all that the key may, when empty",
-    ),
-    Parameter::optional(
-        "resource",
-        "Whom the token is for (RFC 8707); the server's first audience, when empty",
-    ),
-    Parameter::optional("audience", "The same, as Flyte's clients call it"),
+    Parameter::optional("scope", "The requested scopes, separated by spaces; empty for all that the key has"),
+    Parameter::optional("resource", "The audience (RFC 8707); empty for the server's first audience"),
+    Parameter::optional("audience", "The same, under the name that Flyte's clients use"),
 ];
 
-/// Exchanges a key's secret for a token. [`FormRequest`] has checked the body's limit, type and
+/// Exchanges a key's secret for a token. [`FormRequest`] has checked the body's size, type and
 /// parameters; every response is `no-store`.
-pub async fn handle(State(app): State<App>, request: FormRequest) -> Result<Response, OAuthError> {
-    let key = client_authentication::authenticate(&app, &request)?;
-    let FormRequest { record, form, .. } = request;
-    if form.require("grant_type")? != "client_credentials" {
-        return Err(TokenError::UnsupportedGrantType.into());
-    }
-    let audiences = requested_audiences(&form);
-    let issued = app.tokens.issue(&key, form.get("scope").unwrap_or_default(), &audiences);
-    if let Err(
-        refusal @ (TokenError::UnauthorizedClient(_)
-        | TokenError::InvalidScope(_)
-        | TokenError::InvalidTarget(_)
-        | TokenError::InvalidClient),
-    ) = &issued
-    {
-        app.record_refusal(&record.caller(key.facts.actor()), path::TOKEN, &refusal.to_string()).await;
-    }
-    let IssuedToken { access_token, expires_in, scope } = issued?;
-    app.telemetry.metrics.count_token();
+pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+    let key = request.authenticate(&oauth.authenticator)?;
+    let issued = match request.form.require("grant_type")? {
+        client_credentials::GRANT_TYPE => client_credentials::issue(&oauth, &key, &request).await?,
+        _ => return Err(TokenError::UnsupportedGrantType.into()),
+    };
+    oauth.telemetry.metrics.count_token();
+    let IssuedToken { access_token, expires_in, scope } = issued;
     let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
     Ok(([(header::CONTENT_TYPE, "application/json")], body.to_json()).into_response())
-}
-
-/// RFC 8707 `resource`, and `audience` as Flyte's clients call it.
-fn requested_audiences(form: &Form) -> Vec<String> {
-    form.all("resource").chain(form.all("audience")).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

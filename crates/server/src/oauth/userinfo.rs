@@ -1,13 +1,16 @@
 //! The caller's identity (OpenID Connect Core section 5.3), also at Flyte 1's `/me`.
 
+use std::sync::Arc;
+
 use axum::{Extension, Json, extract::State};
+use gatekey_authn::Principal;
 use gatekey_core::token::TokenError;
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::error::OAuthError;
-use crate::{App, authenticate::Principal, user_info::UserInfo};
+use super::{OAuth, error::OAuthError};
+use crate::user_info::UserInfo;
 
 /// The response of `/oauth2/userinfo` (OpenID Connect Core section 5.3.2).
 #[derive(Serialize, JsonSchema)]
@@ -26,10 +29,10 @@ pub struct Claims {
 
 /// `/oauth2/userinfo`.
 pub async fn handle(
-    State(app): State<App>,
+    State(oauth): State<Arc<OAuth>>,
     Extension(principal): Extension<Principal>,
 ) -> Result<Json<Claims>, OAuthError> {
-    let info = read(&app, &principal).await?;
+    let info = read(&oauth, &principal).await?;
     Ok(Json(Claims {
         sub: info.subject.clone(),
         name: info.name,
@@ -63,10 +66,10 @@ pub struct AdditionalClaims {
 
 /// `/me`.
 pub async fn me(
-    State(app): State<App>,
+    State(oauth): State<Arc<OAuth>>,
     Extension(principal): Extension<Principal>,
 ) -> Result<Json<Me>, OAuthError> {
-    let info = read(&app, &principal).await?;
+    let info = read(&oauth, &principal).await?;
     Ok(Json(Me {
         subject: info.subject.clone(),
         name: info.name,
@@ -75,13 +78,13 @@ pub async fn me(
     }))
 }
 
-async fn read(app: &App, principal: &Principal) -> Result<UserInfo, OAuthError> {
+async fn read(oauth: &OAuth, principal: &Principal) -> Result<UserInfo, OAuthError> {
     let sent = !matches!(principal, Principal::Nobody);
     let token = principal.key().map_err(|reason| {
-        app.count_unauthenticated();
+        oauth.telemetry.metrics.count_unauthenticated();
         OAuthError::Bearer { reason, sent }
     })?;
-    UserInfo::of(app, token).await.map_err(|error| match error {
+    UserInfo::read(&oauth.api_keys, &oauth.organization, token).await.map_err(|error| match error {
         gatekey_core::Error::NotFound { .. } => {
             OAuthError::Bearer { reason: "the token's key was deleted".to_owned(), sent }
         }

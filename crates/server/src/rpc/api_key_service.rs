@@ -1,4 +1,6 @@
-//! `gatekey.v1.ApiKeyService`: what the public wire cannot say.
+//! `gatekey.v1.ApiKeyService`: API keys with everything that the public API lacks.
+
+use std::sync::Arc;
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_core::{
@@ -13,21 +15,21 @@ use gatekey_proto::gatekey::v1::{
     UpdateResponse,
 };
 
-use super::{authorize, convert::api_key, error::render};
-use crate::App;
+use super::{Rpc, authorize, convert::api_key, error::render};
 
-/// The service.
-pub struct ApiKeys(pub App);
+pub struct ApiKeys {
+    pub(super) rpc: Arc<Rpc>,
+}
 
 impl ApiKeys {
     fn encode(&self, created: &WithSecret) -> Result<String, Error> {
         let secret = PlainSecret::from(&created.secret);
         let client_id = created.key.client_id.as_str();
         let encoded = EncodedCredentials::new(
-            self.0.config.server.endpoint(),
+            self.rpc.config.server.endpoint(),
             client_id,
             secret,
-            &self.0.config.server.organization,
+            &self.rpc.config.server.organization,
         )
         .map_err(|error| Error::Internal(error.into()))?;
         Ok(encoded.encode().expose().to_owned())
@@ -40,9 +42,9 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, CreateRequest>,
     ) -> ServiceResult<CreateResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
         let create = api_key::create(request.to_owned_message()).map_err(render)?;
-        let created = self.0.api_keys.create(&caller, create).await.map_err(render)?;
+        let created = self.rpc.api_keys.create(&caller, create).await.map_err(render)?;
         Response::ok(CreateResponse {
             encoded_credentials: self.encode(&created).map_err(render)?,
             client_secret: created.secret.expose().to_owned(),
@@ -56,8 +58,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, GetRequest>,
     ) -> ServiceResult<GetResponse> {
-        authorize::admin_or_self(&self.0, &context, request.client_id).await?;
-        let key = self.0.api_keys.get(request.client_id).await.map_err(render)?;
+        authorize::admin_or_self(&self.rpc, &context, request.client_id).await?;
+        let key = self.rpc.api_keys.get(request.client_id).await.map_err(render)?;
         Response::ok(GetResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 
@@ -66,13 +68,13 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, ListRequest>,
     ) -> ServiceResult<ListResponse> {
-        authorize::admin(&self.0, &context).await?;
+        authorize::admin(&self.rpc, &context).await?;
         let query = ListKeys {
             limit: request.page_size as usize,
             page_token: request.page_token.to_owned(),
             ..ListKeys::default()
         };
-        let page = self.0.api_keys.list(&query).await.map_err(render)?;
+        let page = self.rpc.api_keys.list(&query).await.map_err(render)?;
         Response::ok(ListResponse {
             api_keys: page.keys.iter().map(api_key::from_key).collect(),
             next_page_token: page.next_page_token,
@@ -85,9 +87,9 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
         let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
-        let key = self.0.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
+        let key = self.rpc.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
         Response::ok(UpdateResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 
@@ -96,8 +98,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DeleteRequest>,
     ) -> ServiceResult<DeleteResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
-        self.0.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
+        self.rpc.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DeleteResponse::default())
     }
 
@@ -107,12 +109,12 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, RotateSecretRequest>,
     ) -> ServiceResult<RotateSecretResponse> {
         let request = request.to_owned_message();
-        let granted = authorize::admin_or_self(&self.0, &context, &request.client_id).await?;
+        let granted = authorize::admin_or_self(&self.rpc, &context, &request.client_id).await?;
         let client_id = request.client_id.clone();
         let mut rotate = api_key::rotate(request).map_err(render)?;
         rotate.only_key = granted.only_key;
         let rotated =
-            self.0.api_keys.rotate_secret(&granted.caller, &client_id, rotate).await.map_err(render)?;
+            self.rpc.api_keys.rotate_secret(&granted.caller, &client_id, rotate).await.map_err(render)?;
         Response::ok(RotateSecretResponse {
             encoded_credentials: self.encode(&rotated).map_err(render)?,
             client_secret: rotated.secret.expose().to_owned(),
@@ -126,8 +128,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, RetireSecretRequest>,
     ) -> ServiceResult<RetireSecretResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
-        let key = self.0.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
+        let caller = authorize::admin(&self.rpc, &context).await?;
+        let key = self.rpc.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
         let key = key.map_err(render)?;
         Response::ok(RetireSecretResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
@@ -137,8 +139,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DisableRequest>,
     ) -> ServiceResult<DisableResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
-        let key = self.0.api_keys.disable(&caller, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
+        let key = self.rpc.api_keys.disable(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DisableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 
@@ -147,8 +149,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, EnableRequest>,
     ) -> ServiceResult<EnableResponse> {
-        let caller = authorize::admin(&self.0, &context).await?;
-        let key = self.0.api_keys.enable(&caller, request.client_id).await.map_err(render)?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
+        let key = self.rpc.api_keys.enable(&caller, request.client_id).await.map_err(render)?;
         Response::ok(EnableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
 }

@@ -1,18 +1,22 @@
 //! `AuthMetadataService`: how clients log in, under the names of both generations of Flyte.
 
+use std::sync::Arc;
+
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_proto::{flyteidl, flyteidl2};
 
-use crate::{
-    App,
-    metadata::{AuthorizationServer, PublicClientConfig},
-};
+use super::Rpc;
+use crate::metadata::{AuthorizationServer, PublicClientConfig};
 
 /// `flyteidl2.auth.AuthMetadataService`.
-pub struct AuthMetadata2(pub App);
+pub struct AuthMetadata2 {
+    pub(super) rpc: Arc<Rpc>,
+}
 
 /// `flyteidl.service.AuthMetadataService`.
-pub struct AuthMetadata1(pub App);
+pub struct AuthMetadata1 {
+    pub(super) rpc: Arc<Rpc>,
+}
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -20,8 +24,8 @@ fn owned(names: &[&str]) -> Vec<String> {
 
 /// Both generations have the same fields under different message names.
 macro_rules! oauth2_metadata {
-    ($app:expr, $response:ty) => {{
-        let metadata = AuthorizationServer::new(&$app.config);
+    ($rpc:expr, $response:ty) => {{
+        let metadata = AuthorizationServer::new(&$rpc.config);
         Response::ok(<$response>::default_with(|response| {
             response.issuer = metadata.issuer;
             response.token_endpoint = metadata.token_endpoint;
@@ -36,8 +40,8 @@ macro_rules! oauth2_metadata {
 }
 
 macro_rules! public_client_config {
-    ($app:expr, $response:ty) => {{
-        let config = PublicClientConfig::new(&$app.config);
+    ($rpc:expr, $response:ty) => {{
+        let config = PublicClientConfig::new(&$rpc.config);
         Response::ok(<$response>::default_with(|response| {
             response.client_id = config.client_id.to_owned();
             response.redirect_uri = config.redirect_uri.to_owned();
@@ -66,7 +70,7 @@ impl flyteidl2::auth::AuthMetadataService for AuthMetadata2 {
         _context: RequestContext,
         _request: ServiceRequest<'_, flyteidl2::auth::GetOAuth2MetadataRequest>,
     ) -> ServiceResult<flyteidl2::auth::GetOAuth2MetadataResponse> {
-        oauth2_metadata!(self.0, flyteidl2::auth::GetOAuth2MetadataResponse)
+        oauth2_metadata!(self.rpc, flyteidl2::auth::GetOAuth2MetadataResponse)
     }
 
     async fn get_public_client_config(
@@ -74,7 +78,7 @@ impl flyteidl2::auth::AuthMetadataService for AuthMetadata2 {
         _context: RequestContext,
         _request: ServiceRequest<'_, flyteidl2::auth::GetPublicClientConfigRequest>,
     ) -> ServiceResult<flyteidl2::auth::GetPublicClientConfigResponse> {
-        public_client_config!(self.0, flyteidl2::auth::GetPublicClientConfigResponse)
+        public_client_config!(self.rpc, flyteidl2::auth::GetPublicClientConfigResponse)
     }
 }
 
@@ -84,7 +88,7 @@ impl flyteidl::service::AuthMetadataService for AuthMetadata1 {
         _context: RequestContext,
         _request: ServiceRequest<'_, flyteidl::service::OAuth2MetadataRequest>,
     ) -> ServiceResult<flyteidl::service::OAuth2MetadataResponse> {
-        oauth2_metadata!(self.0, flyteidl::service::OAuth2MetadataResponse)
+        oauth2_metadata!(self.rpc, flyteidl::service::OAuth2MetadataResponse)
     }
 
     async fn get_public_client_config(
@@ -92,6 +96,6 @@ impl flyteidl::service::AuthMetadataService for AuthMetadata1 {
         _context: RequestContext,
         _request: ServiceRequest<'_, flyteidl::service::PublicClientAuthConfigRequest>,
     ) -> ServiceResult<flyteidl::service::PublicClientAuthConfigResponse> {
-        public_client_config!(self.0, flyteidl::service::PublicClientAuthConfigResponse)
+        public_client_config!(self.rpc, flyteidl::service::PublicClientAuthConfigResponse)
     }
 }

@@ -13,16 +13,18 @@ use axum::{
     response::Response,
 };
 use connectrpc::{ConnectError, RequestContext};
+use gatekey_authn::Principal;
 use gatekey_core::{Caller, Error, KeyId, token::VerifiedToken};
 use gatekey_credentials::Role;
 use gatekey_telemetry::{Outcome, Record};
 use tokio::time::timeout;
 
 use super::{
+    Rpc,
     access::{Access, access},
     error,
 };
-use crate::{App, authenticate::Principal};
+use crate::refusals;
 
 /// Bytes of a refused request's body that are read: HTTP/1.1 cannot reuse the connection otherwise.
 const DRAINED: usize = 64 * 1024;
@@ -32,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Passes a call on to its handler, or refuses it in the format of its protocol before its body is
 /// read. The handler checks again, by [`admin`], [`admin_or_self`] or [`authenticated`]: a key may
 /// be revoked while a body arrives.
-pub async fn middleware(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let procedure = request.uri().path();
     let Some(access) = access(procedure) else {
         return error::unimplemented(request.headers());
@@ -41,11 +43,11 @@ pub async fn middleware(State(app): State<App>, request: Request, next: Next) ->
     let record = request.extensions().get::<Arc<Record>>();
     let refusal = match access {
         Access::Anonymous => None,
-        Access::Authenticated | Access::AdminOrSelf => require_key(&app, principal).err(),
-        Access::Admin => match require_key(&app, principal) {
+        Access::Authenticated | Access::AdminOrSelf => require_key(&rpc, principal).err(),
+        Access::Admin => match require_key(&rpc, principal) {
             Err(refusal) => Some(refusal),
             Ok(token) => {
-                require_admin(&app, record.map(|record| &**record), token, procedure, NOT_ADMIN).await.err()
+                require_admin(&rpc, record.map(|record| &**record), token, procedure, NOT_ADMIN).await.err()
             }
         },
     };
@@ -67,20 +69,20 @@ const NOT_ADMIN_OR_SELF: &str = "role admin is needed for any key but one's own"
 ///
 /// # Errors
 /// UNAUTHENTICATED when there is none, or its token is no longer valid.
-pub fn authenticated(app: &App, context: &RequestContext) -> Result<VerifiedToken, ConnectError> {
+pub fn authenticated(rpc: &Rpc, context: &RequestContext) -> Result<VerifiedToken, ConnectError> {
     let principal = context.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
-    let token = require_key(app, principal)?;
-    app.tokens.verify_again(token).map_err(error::unauthenticated)
+    let token = require_key(rpc, principal)?;
+    rpc.tokens.verify_again(token).map_err(error::unauthenticated)
 }
 
 /// Returns the caller of a procedure for admins.
 ///
 /// # Errors
 /// UNAUTHENTICATED, or `PERMISSION_DENIED` when the key is no longer an admin.
-pub async fn admin(app: &App, context: &RequestContext) -> Result<Caller, ConnectError> {
-    let (token, record) = (authenticated(app, context)?, record(context)?);
+pub async fn admin(rpc: &Rpc, context: &RequestContext) -> Result<Caller, ConnectError> {
+    let (token, record) = (authenticated(rpc, context)?, record(context)?);
     let procedure = context.path().unwrap_or_default();
-    require_admin(app, Some(record), &token, procedure, NOT_ADMIN).await?;
+    require_admin(rpc, Some(record), &token, procedure, NOT_ADMIN).await?;
     Ok(record.caller(token.facts.actor()))
 }
 
@@ -99,11 +101,11 @@ pub struct Granted {
 /// UNAUTHENTICATED, or `PERMISSION_DENIED`, also when the key does not exist: a caller without the
 /// permission cannot find out.
 pub async fn admin_or_self(
-    app: &App,
+    rpc: &Rpc,
     context: &RequestContext,
     client_id: &str,
 ) -> Result<Granted, ConnectError> {
-    let (token, record) = (authenticated(app, context)?, record(context)?);
+    let (token, record) = (authenticated(rpc, context)?, record(context)?);
     let caller = record.caller(token.facts.actor());
     if token.facts.role == Some(Role::Admin) {
         return Ok(Granted { caller, only_key: None });
@@ -112,7 +114,7 @@ pub async fn admin_or_self(
         return Ok(Granted { caller, only_key: Some(token.facts.key_id) });
     }
     let procedure = context.path().unwrap_or_default();
-    require_admin(app, Some(record), &token, procedure, NOT_ADMIN_OR_SELF).await?;
+    require_admin(rpc, Some(record), &token, procedure, NOT_ADMIN_OR_SELF).await?;
     Ok(Granted { caller, only_key: None })
 }
 
@@ -121,15 +123,15 @@ fn record(context: &RequestContext) -> Result<&Record, ConnectError> {
     record.map(|record| &**record).ok_or_else(|| ConnectError::internal("internal error"))
 }
 
-fn require_key<'p>(app: &App, principal: &'p Principal) -> Result<&'p VerifiedToken, ConnectError> {
+fn require_key<'p>(rpc: &Rpc, principal: &'p Principal) -> Result<&'p VerifiedToken, ConnectError> {
     principal.key().map_err(|reason| {
-        app.count_unauthenticated();
+        rpc.telemetry.metrics.count_unauthenticated();
         error::unauthenticated(reason)
     })
 }
 
 async fn require_admin(
-    app: &App,
+    rpc: &Rpc,
     record: Option<&Record>,
     token: &VerifiedToken,
     procedure: &str,
@@ -139,7 +141,7 @@ async fn require_admin(
         return Ok(());
     }
     if let Some(record) = record {
-        app.record_refusal(&record.caller(token.facts.actor()), procedure, reason).await;
+        refusals::record(&rpc.api_keys, &record.caller(token.facts.actor()), procedure, reason).await;
     }
     Err(error::render(Error::Forbidden(reason.to_owned())))
 }

@@ -1,22 +1,31 @@
 //! `IdentityService`: the caller's identity, under the names of both generations of Flyte.
 
+use std::sync::Arc;
+
 use buffa_types::google::protobuf::{Struct, Value};
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_core::Error;
 use gatekey_proto::{flyteidl, flyteidl2};
 
-use super::error::{render, unauthenticated};
-use crate::{App, user_info::UserInfo};
+use super::{
+    Rpc, authorize,
+    error::{render, unauthenticated},
+};
+use crate::user_info::UserInfo;
 
 /// `flyteidl2.auth.IdentityService`.
-pub struct Identity2(pub App);
+pub struct Identity2 {
+    pub(super) rpc: Arc<Rpc>,
+}
 
 /// `flyteidl.service.IdentityService`.
-pub struct Identity1(pub App);
+pub struct Identity1 {
+    pub(super) rpc: Arc<Rpc>,
+}
 
-async fn read(app: &App, context: &RequestContext) -> Result<UserInfo, ConnectError> {
-    let token = super::authorize::authenticated(app, context)?;
-    UserInfo::of(app, &token).await.map_err(|error| match error {
+async fn read(rpc: &Rpc, context: &RequestContext) -> Result<UserInfo, ConnectError> {
+    let token = authorize::authenticated(rpc, context)?;
+    UserInfo::read(&rpc.api_keys, &rpc.organization, &token).await.map_err(|error| match error {
         Error::NotFound { .. } => unauthenticated("the token's key was deleted"),
         other => render(other),
     })
@@ -38,7 +47,7 @@ impl flyteidl2::auth::IdentityService for Identity2 {
         context: RequestContext,
         _request: ServiceRequest<'_, flyteidl2::auth::UserInfoRequest>,
     ) -> ServiceResult<flyteidl2::auth::UserInfoResponse> {
-        let info = read(&self.0, &context).await?;
+        let info = read(&self.rpc, &context).await?;
         Response::ok(flyteidl2::auth::UserInfoResponse {
             additional_claims: additional_claims(&info).into(),
             preferred_username: info.subject.clone(),
@@ -55,7 +64,7 @@ impl flyteidl::service::IdentityService for Identity1 {
         context: RequestContext,
         _request: ServiceRequest<'_, flyteidl::service::UserInfoRequest>,
     ) -> ServiceResult<flyteidl::service::UserInfoResponse> {
-        let info = read(&self.0, &context).await?;
+        let info = read(&self.rpc, &context).await?;
         Response::ok(flyteidl::service::UserInfoResponse {
             additional_claims: additional_claims(&info).into(),
             preferred_username: info.subject.clone(),

@@ -2,7 +2,7 @@
 //! where the protos have a `google.api.http`.
 //!
 //! # Layout
-//! - [`router`]: the services as routes.
+//! - [`router`]: the services as routes. [`state`]: what they share.
 //! - [`access`], [`authorize`]: the table of who may call what, and the layer that applies it before
 //!   a body is read.
 //! - [`apps_service`]: `cloudidl.identity.AppsService`, the API of public clients.
@@ -25,4 +25,7 @@ pub mod error;
 pub mod identity;
 mod limits;
 pub mod router;
+pub mod state;
 pub mod transcode;
+
+pub use state::Rpc;

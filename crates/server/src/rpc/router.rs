@@ -7,23 +7,22 @@ use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
 use gatekey_telemetry::{Outcome, Record};
 
 use super::{
-    access, api_key_service, apps_service, auth_metadata, authorize,
+    Rpc, access, api_key_service, apps_service, auth_metadata, authorize,
     bindings::Bindings,
     error, identity,
     limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
     transcode,
 };
-use crate::{App, authenticate};
 
 /// Returns every service on one connectrpc router.
-pub fn services(app: &App) -> connectrpc::Router {
+pub fn services(rpc: &Arc<Rpc>) -> connectrpc::Router {
     let router = connectrpc::Router::new()
-        .add_service(Arc::new(apps_service::Apps(app.clone())))
-        .add_service(Arc::new(api_key_service::ApiKeys(app.clone())))
-        .add_service(Arc::new(auth_metadata::AuthMetadata2(app.clone())))
-        .add_service(Arc::new(auth_metadata::AuthMetadata1(app.clone())))
-        .add_service(Arc::new(identity::Identity2(app.clone())))
-        .add_service(Arc::new(identity::Identity1(app.clone())));
+        .add_service(Arc::new(apps_service::Apps { rpc: rpc.clone() }))
+        .add_service(Arc::new(api_key_service::ApiKeys { rpc: rpc.clone() }))
+        .add_service(Arc::new(auth_metadata::AuthMetadata2 { rpc: rpc.clone() }))
+        .add_service(Arc::new(auth_metadata::AuthMetadata1 { rpc: rpc.clone() }))
+        .add_service(Arc::new(identity::Identity2 { rpc: rpc.clone() }))
+        .add_service(Arc::new(identity::Identity1 { rpc: rpc.clone() }));
     let services = service_names(&router);
     let reflector =
         connectrpc_reflection::Reflector::from_descriptor_set_bytes(gatekey_proto::DESCRIPTOR_SET)
@@ -38,12 +37,12 @@ pub fn services(app: &App) -> connectrpc::Router {
 }
 
 /// Returns the services as routes, behind authentication and authorization.
-pub fn routes(app: &App) -> Router<App> {
+pub fn routes(rpc: &Arc<Rpc>) -> Router {
     let small = Limits::default()
         .with_max_request_body_size(MAX_SMALL_REQUEST)
         .with_max_message_size(MAX_SMALL_REQUEST);
     let router = access::with_small_requests()
-        .fold(services(app), |router, procedure| router.with_route_limits(procedure, small));
+        .fold(services(rpc), |router, procedure| router.with_route_limits(procedure, small));
     let services = service_names(&router);
     let service = ConnectRpcService::new(router)
         .with_limits(
@@ -68,16 +67,16 @@ pub fn routes(app: &App) -> Router<App> {
         .iter()
         .fold(Router::new(), |routes, path| routes.route_service(path, service.clone()))
         .layer(middleware::from_fn(transcode::transcode))
-        .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .layer(middleware::from_fn_with_state(rpc.clone(), authorize::middleware))
         .layer(middleware::from_fn(transcode::match_binding));
     services
         .iter()
         .fold(Router::new(), |routes, name| {
             routes.route_service(&format!("/{name}/{{method}}"), service.clone())
         })
-        .layer(middleware::from_fn_with_state(app.clone(), authorize::middleware))
+        .layer(middleware::from_fn_with_state(rpc.clone(), authorize::middleware))
         .merge(plain)
-        .layer(middleware::from_fn_with_state(app.clone(), authenticate::middleware))
+        .layer(middleware::from_fn_with_state(rpc.authenticator.clone(), gatekey_authn::middleware))
 }
 
 fn service_names(router: &connectrpc::Router) -> BTreeSet<String> {
@@ -93,8 +92,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_access_table_lists_exactly_the_routed_methods() {
-        let app = crate::server::tests::app();
-        let routed: BTreeSet<_> = services(&app).methods().map(|method| format!("/{method}")).collect();
+        let rpc = crate::server::tests::server().rpc();
+        let routed: BTreeSet<_> = services(&rpc).methods().map(|method| format!("/{method}")).collect();
         let listed: Vec<_> = access::procedures().map(str::to_owned).collect();
         assert_eq!(BTreeSet::from_iter(listed.iter().cloned()), routed);
         assert_eq!(listed.len(), routed.len(), "a procedure is listed twice, and its first line applies");

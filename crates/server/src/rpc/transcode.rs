@@ -18,6 +18,7 @@ use axum::{
 };
 use buffa_descriptor::{DescriptorPool, FieldKind, MessageIndex, ScalarType, SingularKind};
 use connectrpc::ConnectError;
+use gatekey_authn::bearer;
 use gatekey_core::Error;
 use gatekey_telemetry::Record;
 use serde_json::{Map, Value};
@@ -29,7 +30,6 @@ use super::{
     error,
     limits::{DEFAULT_DEADLINE, MAX_REQUEST},
 };
-use crate::authenticate::CHALLENGE;
 
 /// The binding that a request matched, with what [`match_binding`] replaced.
 #[derive(Clone)]
@@ -73,7 +73,7 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     let mut response = next.run(request).await;
     if response.status() == axum::http::StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2 wants a challenge; Connect has none.
-        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(CHALLENGE);
+        response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(bearer::CHALLENGE);
     }
     if head { response.map(|_| Body::empty()) } else { response }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Prints lines to paste, which depend on the port.
 pub(super) fn print(server: &RunningServer, secret: &PlainSecret) -> anyhow::Result<()> {
-    let endpoint = server.app.config.server.endpoint();
+    let endpoint = server.gatekey.config.server.endpoint();
     let credentials = Credentials {
         endpoint,
         client_id: KEY,

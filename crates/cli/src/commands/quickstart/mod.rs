@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         "{} serve --data-dir {} --listen {}",
         instructions::program(),
         output::shell_quoted(&server.data_dir.path().display().to_string()),
-        server.app.config.server.listen
+        server.gatekey.config.server.listen
     );
     let signals = StopSignals::catch()?;
     say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;

@@ -54,7 +54,7 @@ pub(super) async fn run(server: &RunningServer) -> anyhow::Result<PlainSecret> {
 /// Shows that a deleted key is rejected.
 async fn reject_deleted(server: &RunningServer, admin: &Client) -> anyhow::Result<()> {
     // A random name, because any other may be taken.
-    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&server.app.env));
+    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&server.gatekey.env));
     let created = ApiKey::create(admin, &name).await?;
     let client = client(server, &name, &PlainSecret::new(created.client_secret()))?;
     client.whoami().await?;
@@ -83,8 +83,8 @@ async fn admin_client(server: &RunningServer) -> anyhow::Result<Client> {
             Err(error) => return Err(error.into()),
         }
     }
-    let caller = local_caller(&server.app.env);
-    let created = server.app.operations.init(&caller, "admin", true).await;
+    let caller = local_caller(&server.gatekey.env);
+    let created = server.gatekey.operations.init(&caller, "admin", true).await;
     let secret = created.map_err(|error| failed(error.into()))?.secret;
     data_dir::write_private(&file, secret.expose().as_bytes())?;
     step(&format!("Created the admin key; its secret is in {}", file.display()))?;

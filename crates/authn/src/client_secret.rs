@@ -1,0 +1,48 @@
+//! A client id and its secret, sent by exactly one method.
+
+use axum::http::{HeaderMap, header};
+use gatekey_core::token::TokenError;
+
+use crate::{
+    basic,
+    credentials::{ClientCredentials, FormCredentials},
+    post,
+};
+
+/// Reads the credentials of a request; `None` when there are none.
+///
+/// # Errors
+/// [`TokenError::InvalidRequest`] for two methods at once or a malformed header.
+pub fn read(
+    headers: &HeaderMap,
+    form: &FormCredentials<'_>,
+) -> Result<Option<ClientCredentials>, TokenError> {
+    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
+    let authorization = authorizations.next();
+    if authorizations.next().is_some() {
+        return Err(invalid("more than one authorization header"));
+    }
+    if form.has_assertion {
+        return Err(invalid(
+            "client assertions are not supported; use client_secret_basic or client_secret_post",
+        ));
+    }
+    let Some(authorization) = authorization else { return Ok(post::credentials(form)) };
+    if form.client_secret.is_some() {
+        return Err(invalid(
+            "two client authentications at once: an authorization header and client_secret in the body",
+        ));
+    }
+    let credentials = basic::credentials(authorization);
+    let credentials =
+        credentials.map_err(|_| invalid("the authorization header is not well-formed Basic"))?;
+    let another = |sent: &ClientCredentials| form.client_id.is_some_and(|id| id != sent.client_id);
+    if credentials.as_ref().is_some_and(another) {
+        return Err(invalid("client_id in the body differs from the one in the header"));
+    }
+    Ok(credentials)
+}
+
+fn invalid(description: &str) -> TokenError {
+    TokenError::InvalidRequest(description.to_owned())
+}

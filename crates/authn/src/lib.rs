@@ -1,0 +1,23 @@
+//! Authenticates requests: from the proof that a request carries to its caller.
+//!
+//! # Layout
+//! - [`authenticator`]: the two entrances, for access tokens and for a key's secret. Both put the
+//!   caller into the request's record.
+//! - [`principal`]: the caller of a request, or why it is unknown.
+//! - One file per method: [`bearer`] (RFC 6750), [`basic`] and [`post`] (RFC 6749 section 2.3.1).
+//! - [`client_secret`]: a client id and its secret, sent by exactly one method.
+//! - [`credentials`]: the types that the methods share.
+
+pub mod authenticator;
+pub mod basic;
+pub mod bearer;
+pub mod client_secret;
+pub mod credentials;
+pub mod post;
+pub mod principal;
+
+pub use self::{
+    authenticator::{Authenticator, middleware},
+    credentials::FormCredentials,
+    principal::{Principal, Refusal},
+};

@@ -1,0 +1,3 @@
+//! The grants of the token endpoint, one file each.
+
+pub mod client_credentials;
