@@ -19,8 +19,9 @@ use gatekey_telemetry::NoRequestLog;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
+    atomic_file::NewFile,
     control_socket,
-    data_dir::{self, DataDir, NewFile},
+    data_dir::{self, DataDir},
     exit::{self, Coded},
     instance::{Instance, OpenMode, OpenOptions},
     last_start::{Address, LastStart},

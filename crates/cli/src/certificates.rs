@@ -8,7 +8,7 @@ use gatekey_listener::tls::{self, PrivateCa, Reload, ServedCertificate};
 use gatekey_server::{Config, Server, config::TlsMode, jobs::Renewal};
 use tokio_rustls::TlsAcceptor;
 
-use crate::data_dir::{self, DataDir};
+use crate::{atomic_file, data_dir::DataDir};
 
 /// The CA's certificate, for clients.
 pub(crate) const CA_FILE: &str = "ca.pem";
@@ -31,13 +31,13 @@ pub(crate) async fn private_ca(gatekey: &Server, data_dir: &DataDir) -> anyhow::
     let names = server_names(&gatekey.config);
     let ca = PrivateCa::ensure(&*gatekey.store, &gatekey.root_key, &gatekey.env, names).await?;
     let certificate = ca.certificate();
-    data_dir::write_public(&data_dir.file(CA_FILE), certificate.as_bytes())?;
+    atomic_file::write_public(&data_dir.file(CA_FILE), certificate.as_bytes())?;
     let roots = SYSTEM_ROOTS.iter().find_map(|path| fs::read_to_string(path).ok());
     if roots.is_none() {
         tracing::warn!("no system root certificates found: {CA_BUNDLE_FILE} contains only this server's CA");
     }
     let bundle = format!("{certificate}{}", roots.unwrap_or_default());
-    data_dir::write_public(&data_dir.file(CA_BUNDLE_FILE), bundle.as_bytes())?;
+    atomic_file::write_public(&data_dir.file(CA_BUNDLE_FILE), bundle.as_bytes())?;
     Ok(ca)
 }
 

@@ -102,8 +102,7 @@ async fn load(gatekey: &Server, mode: OpenMode, database: &Path) -> anyhow::Resu
     gatekey.store.load().await.map_err(|error| unreadable(database, error))
 }
 
-/// Finishes what a rotation of the root key left in its file, and logs what is left to the
-/// operator.
+/// Finishes an interrupted change of the root key's file, and logs what the operator has to do.
 async fn check_root_key(gatekey: &Server, mode: OpenMode) {
     let root_key: &RootKey = &gatekey.root_key;
     if let Some(version) = root_key.version_not_in_use() {

@@ -8,7 +8,7 @@ use std::{
 use gatekey_server::config::{InvalidSetting, Origin, Settings, setting};
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir::{self, DataDir};
+use crate::{atomic_file, data_dir::DataDir};
 
 /// Where clients find a server. Also the content of the ready file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl LastStart {
     }
 
     pub(crate) fn write(&self, data_dir: &DataDir) -> anyhow::Result<()> {
-        Ok(data_dir::write_public(&data_dir.file(Self::FILE), &serde_json::to_vec(self)?)?)
+        Ok(atomic_file::write_public(&data_dir.file(Self::FILE), &serde_json::to_vec(self)?)?)
     }
 
     /// Returns the settings of the last start that keys depend on.

@@ -19,7 +19,6 @@ const MAX_DELAY: Duration = Duration::from_millis(100);
 /// The number of waiting bytes that are written at once.
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 
-/// The variable that filters what is logged.
 pub(crate) const FILTER_VARIABLE: &str = "GATEKEY_LOG";
 
 /// Starts logging, filtered by `GATEKEY_LOG` or by `default_level`. Dropping the guard writes the

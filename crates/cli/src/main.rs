@@ -8,7 +8,8 @@
 //! - [`instance`]: the composition root, which opens a data directory. [`running_server`]: its
 //!   sockets and background work. [`certificates`], [`control_socket`], [`last_start`]: parts of
 //!   both.
-//! - [`data_dir`]: the files of a data directory, and its lock.
+//! - [`data_dir`]: a data directory and its lock. [`root_key_file`]: the root key in its file.
+//!   [`atomic_file`]: files that are written whole or not at all.
 //! - [`process`]: the operating system's view of this process. [`logging`]: log lines.
 //! - [`output`]: text, JSON and YAML on standard output, and errors. [`exit`]: exit codes.
 
@@ -24,6 +25,7 @@ macro_rules! say {
 
 mod administration;
 mod args;
+mod atomic_file;
 mod certificates;
 mod client;
 mod clock;
@@ -38,6 +40,7 @@ mod output;
 mod process;
 #[cfg(test)]
 mod reference;
+mod root_key_file;
 mod running_server;
 mod settings;
 

@@ -85,7 +85,7 @@ impl RunningServer {
         }
     }
 
-    /// Drains connections, writes or sends what is only in memory, and releases the data directory.
+    /// Drains connections, flushes last uses and traces, and releases the data directory.
     pub(crate) async fn stop(self) {
         self.gatekey.announce_stop();
         let _ = self.stop.send(());

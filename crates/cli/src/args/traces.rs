@@ -1,4 +1,4 @@
-//! What is sent to a collector of traces, apart from the settings.
+//! Headers and attributes that are sent to a collector of traces.
 
 use clap::Args;
 use gatekey_client::PlainSecret;
@@ -8,8 +8,8 @@ use http::HeaderMap;
 use super::value::plain_secret;
 use crate::exit;
 
-/// Headers and attributes. They can contain a credential, so they are read only from the
-/// environment, and the flags are hidden.
+/// They can contain a credential, so they are read only from the environment, and the flags are
+/// hidden.
 #[derive(Debug, Args)]
 pub(crate) struct TraceVariables {
     /// Headers sent to the collector, such as authorization=Bearer%20...

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     administration::Administration,
-    args, clock,
-    data_dir::NewFile,
-    exit,
+    args,
+    atomic_file::NewFile,
+    clock, exit,
     logging::{self, LogFormat},
     output,
 };

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use crate::{
     administration::Administration,
     args::{Format, Ledger},
+    atomic_file::NewFile,
     clock,
-    data_dir::NewFile,
     logging::{self, LogFormat},
     output::{self, Notation},
 };

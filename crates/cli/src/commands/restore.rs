@@ -26,17 +26,16 @@ use serde_json::json;
 use super::backup;
 use crate::{
     args, clock,
-    data_dir::{self, DataDir},
+    data_dir::{self, DataDir, ROOT_KEY},
     exit::{self, Coded},
     logging::{self, LogFormat},
     output,
     process::local_caller,
+    root_key_file,
 };
 
-/// The only file that the new data directory may contain before.
-const ROOT_KEY: &str = "root.key";
 /// Client ids that text output lists of one kind; JSON and YAML list all of them.
-const SHOWN: usize = 20;
+const MAX_SHOWN: usize = 20;
 
 /// Checks the whole backup, and then writes it into a new data directory.
 pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
@@ -101,7 +100,7 @@ fn refuse_used(target: &Path) -> anyhow::Result<()> {
 
 fn root_key(arguments: &args::Restore) -> anyhow::Result<RootKey> {
     let file = arguments.root_key_file.clone().unwrap_or_else(|| arguments.data_dir.join(ROOT_KEY));
-    let root_key = data_dir::read_root_key(&file)?.ok_or_else(|| {
+    let root_key = root_key_file::open(&file)?.ok_or_else(|| {
         let shown = file.display();
         exit::usage(format!(
             "the root key {shown} is missing; backups do not include it: copy it there, or name it with \
@@ -276,11 +275,11 @@ impl Report {
 }
 
 fn list(title: &str, client_ids: &[String]) -> io::Result<()> {
-    let shown = client_ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
+    let shown = client_ids.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(" ");
     match client_ids.len() {
         0 => say!("{}  none", output::dim(title)),
-        count if count > SHOWN => {
-            say!("{}  {shown} and {} more (--output json lists all)", output::dim(title), count - SHOWN)
+        count if count > MAX_SHOWN => {
+            say!("{}  {shown} and {} more (--output json lists all)", output::dim(title), count - MAX_SHOWN)
         }
         _ => say!("{}  {shown}", output::dim(title)),
     }

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use crate::{
     administration::Administration,
     args::{Format, RootKeys},
-    clock,
-    data_dir::{self, NewFile},
-    exit,
+    atomic_file::NewFile,
+    clock, exit,
     logging::{self, LogFormat},
-    output,
+    output, root_key_file,
 };
 
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
@@ -53,7 +52,7 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             Ok(())
         }
         RootKeys::New { file, root_key_file } => {
-            let keys = data_dir::existing_root_keys(&root_key_file)?;
+            let keys = root_key_file::read_versions(&root_key_file)?;
             if keys.is_pending() {
                 let shown = root_key_file.display();
                 return Err(exit::usage(format!(

@@ -8,7 +8,7 @@ use gatekey_server::{Config, config::Settings};
 use gatekey_telemetry::traces::{Traces, variables::Variables};
 
 use crate::{
-    args, data_dir,
+    args, atomic_file,
     data_dir::DataDir,
     exit,
     instance::{Instance, OpenMode, OpenOptions},
@@ -18,12 +18,11 @@ use crate::{
     settings,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let variables = arguments.traces.parse()?;
     let settings = arguments.settings.read()?;
-    // Checked before anything changes on disk. With port 0, what depends on the port is checked
-    // again below.
+    // Checked before anything changes on disk. With port 0, settings that depend on the port are
+    // checked again below.
     let config = settings::resolve(&settings, settings.listen())?;
     let logging = logging::start(config.log.format, "info");
     for deprecated in settings.flat_names() {
@@ -63,7 +62,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let signals = StopSignals::catch()?;
     let server = RunningServer::start(instance, listener, admin)?;
     if let Some(ready_file) = &arguments.ready_file {
-        data_dir::write_public(ready_file, &serde_json::to_vec(&server.address)?)?;
+        atomic_file::write_public(ready_file, &serde_json::to_vec(&server.address)?)?;
     }
     server.run_until(signals).await;
     Ok(())

@@ -29,7 +29,7 @@ pub(super) struct Step {
     pub(super) state: State,
     pub(super) found: String,
     /// What to do about a warning or failure.
-    // Programs read the name `mend`, from the first version on.
+    // `mend` is the name in JSON and YAML since the first version.
     #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
     pub(super) fix: Option<String>,
     /// Printed as JSON and YAML only.

@@ -9,17 +9,16 @@ use super::{
     connection::causes,
     report::{Report, Step},
 };
-use crate::{args::StoreCheck, data_dir};
+use crate::{args::StoreCheck, data_dir, root_key_file};
 
-/// Faults of the database that are reported at most.
-const SHOWN: usize = 5;
+const MAX_FAULTS: usize = 5;
 const RESTORE: &str = "restore a backup into a new data directory with `gatekey restore`";
 const NAME_ROOT_KEY: &str = "name the root key of this data directory with --root-key-file";
 
 pub(super) async fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
-    let root_key_file = arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join("root.key"));
+    let root_key_file = arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join(data_dir::ROOT_KEY));
     let (step, root_key) = read_root_key(&root_key_file);
     report.add(step);
     let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
@@ -52,7 +51,7 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
 
 fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
     const NAME: &str = "root key";
-    match data_dir::read_root_key(file) {
+    match root_key_file::open(file) {
         Ok(Some(root_key)) => {
             (Step::ok(NAME, format!("{} is a valid root key file", file.display())), Some(root_key))
         }
@@ -69,7 +68,7 @@ fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
 
 fn integrity(inspection: &Inspection) -> Step {
     const NAME: &str = "integrity";
-    match inspection.faults(SHOWN) {
+    match inspection.faults(MAX_FAULTS) {
         Ok(faults) if faults.is_empty() => Step::ok(NAME, "pages, indexes and references are sound"),
         Ok(faults) => Step::failed(NAME, faults.join("; "), RESTORE),
         Err(error) => Step::failed(NAME, causes(&error.into()), RESTORE),

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use self::steps::{ADMIN_SECRET, step};
 use crate::{
     args,
-    data_dir::DataDir,
+    data_dir::{DataDir, ROOT_KEY},
     exit,
     instance::{Instance, OpenMode, OpenOptions},
     logging::{self, LogFormat},
@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         return Err(exit::usage(message));
     }
     let listener = listen(arguments.listen).await?;
-    let root_key_file = data_dir.file("root.key");
+    let root_key_file = data_dir.file(ROOT_KEY);
     let options = OpenOptions {
         config: settings::resolve(&Settings::default(), listener.local_addr()?)?,
         root_key_file: &root_key_file,

@@ -6,7 +6,9 @@ use futures::TryStreamExt as _;
 use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
 use zeroize::Zeroizing;
 
-use crate::{administration::failed, data_dir, output, process::local_caller, running_server::RunningServer};
+use crate::{
+    administration::failed, atomic_file, output, process::local_caller, running_server::RunningServer,
+};
 
 pub(super) const KEY: &str = "ci-pipeline";
 /// The file with the secret of the key `admin`, so that quickstart can run again.
@@ -86,7 +88,7 @@ async fn admin_client(server: &RunningServer) -> anyhow::Result<Client> {
     let caller = local_caller(&server.gatekey.env);
     let created = server.gatekey.operations.init(&caller, "admin", true).await;
     let secret = created.map_err(|error| failed(error.into()))?.secret;
-    data_dir::write_private(&file, secret.expose().as_bytes())?;
+    atomic_file::write_private(&file, secret.expose().as_bytes())?;
     step(&format!("Created the admin key; its secret is in {}", file.display()))?;
     client(server, "admin", &PlainSecret::new(secret.expose()))
 }
