@@ -44,7 +44,7 @@ impl Scope for Serving {
 
 impl Scope for Initializing {
     fn includes(setting: &Setting) -> bool {
-        !matches!(setting.section(), "log" | "traces")
+        matches!(setting.section(), "server" | "tls" | "keys")
     }
 }
 

@@ -10,19 +10,18 @@
 //! |---|---|
 //! | `x-flag` | command-line flag, such as `--listen` |
 //! | `x-variable` | environment variable of the flag |
-//! | `x-value` | placeholder of the flag's value in help: `ADDR`, `FILE`, `URL`, ... |
+//! | `x-value` | placeholder of the flag's value; `ADDR`, `FILE` and `URL` also describe the type |
 //! | `x-bare` | value of the flag when it is given without one |
 //! | `x-unset` | what applies when an optional setting is not set |
 //! | `x-group` | settings that override lower layers together, such as certificate and key |
 
 use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::sections::Sections;
+use super::{schema, sections::Sections};
 
 /// A section of the configuration file.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub struct Setting {
 /// Returns the sections, in the order of their definition.
 pub fn sections() -> &'static [Section] {
     static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
-        let schema = annotated_schema();
+        let schema = schema::annotated();
         let describe = |(name, schema): (String, Json)| Section {
             description: text(&schema, "description").unwrap_or_default().to_owned(),
             settings: members(&schema)
@@ -79,15 +78,6 @@ pub fn setting(path: &str) -> &'static Setting {
     settings()
         .find(|setting| setting.path == path)
         .unwrap_or_else(|| panic!("no setting has the path {path}"))
-}
-
-/// Returns the JSON Schema (2020-12) of a configuration file.
-pub fn schema() -> Json {
-    let mut schema = annotated_schema();
-    publish(&mut schema);
-    schema["title"] = Json::from("Configuration of a Gatekey server");
-    schema["description"] = Json::from("Every setting is optional.");
-    schema
 }
 
 impl Setting {
@@ -189,19 +179,14 @@ impl Setting {
 
     /// Checks that the field of the setting can hold a value.
     pub(super) fn check_type(&self, value: &Value) -> Result<(), String> {
-        let sections = Sections::deserialize(Value::Table(self.nested(value.clone())));
-        sections.map(drop).map_err(|_| self.must_be())
+        let section = Table::from_iter([(self.name.clone(), value.clone())]);
+        let file = Table::from_iter([(self.section.clone(), section.into())]);
+        Sections::deserialize(file).map(drop).map_err(|_| self.must_be())
     }
 
     /// Checks a value of the right type against the bounds in the schema.
     pub(super) fn check_bounds(&self, value: &Value) -> Result<(), String> {
         if is_within(&self.schema, value) { Ok(()) } else { Err(self.must_be()) }
-    }
-
-    /// Returns a configuration that has only this setting.
-    pub(super) fn nested(&self, value: Value) -> Table {
-        let section = Table::from_iter([(self.name.clone(), value)]);
-        Table::from_iter([(self.section.clone(), Value::Table(section))])
     }
 
     /// Returns the value of this setting in a configuration.
@@ -261,15 +246,6 @@ fn is_within(schema: &Json, value: &Value) -> bool {
     }
 }
 
-/// Returns the schema with the keywords of this module. TOML has no null, so the schema has none.
-fn annotated_schema() -> Json {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
-    let mut schema = Json::from(generator.into_root_schema_for::<Sections>());
-    tidy(&mut schema);
-    schema
-}
-
 /// Returns the members of an object in the order of the struct's fields. `properties` is sorted by
 /// name, but `required` lists all fields in order, because serialization writes all of them.
 fn members(schema: &Json) -> impl Iterator<Item = (String, Json)> {
@@ -277,49 +253,30 @@ fn members(schema: &Json) -> impl Iterator<Item = (String, Json)> {
     names.map(|name| (name.to_owned(), schema["properties"][name].clone()))
 }
 
-/// Joins the lines of a description's paragraphs, and removes null: as the type of a setting and as
-/// its default.
-fn tidy(schema: &mut Json) {
-    match schema {
-        Json::Object(members) => {
-            members.retain(|name, member| name != "default" || !member.is_null());
-            if let Some(Json::String(description)) = members.get_mut("description") {
-                let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
-                *description = paragraphs.collect::<Vec<_>>().join("\n\n");
-            }
-            if let Some(Json::Array(types)) = members.get_mut("type") {
-                types.retain(|kind| kind != "null");
-                if let [only] = types.as_slice() {
-                    let only = only.clone();
-                    members.insert("type".to_owned(), only);
-                }
-            }
-            members.values_mut().for_each(tidy);
-        }
-        Json::Array(members) => members.iter_mut().for_each(tidy),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Turns the annotated schema into the schema of a file: every setting is optional, and its
-/// description has what applies when it is not set.
-fn publish(schema: &mut Json) {
-    let Json::Object(members) = schema else { return };
-    members.remove("required");
-    if let (Some(Json::String(unset)), Some(Json::String(description))) =
-        (members.remove("x-unset"), members.get_mut("description"))
-    {
-        *description = format!("{description}\n\nDefault: {unset}.");
-    }
-    members.retain(|keyword, _| !keyword.starts_with("x-"));
-    if let Some(Json::Object(properties)) = members.get_mut("properties") {
-        for property in properties.values_mut() {
-            if property["type"] == "object"
-                && let Json::Object(section) = property
-            {
-                section.remove("default");
+    #[test]
+    fn keywords_are_those_of_the_table() {
+        const KEYWORDS: [&str; 6] = ["x-flag", "x-variable", "x-value", "x-bare", "x-unset", "x-group"];
+        for setting in settings() {
+            let keywords = setting.schema.as_object().unwrap().keys();
+            for keyword in keywords.filter(|keyword| keyword.starts_with("x-")) {
+                assert!(KEYWORDS.contains(&keyword.as_str()), "{}: {keyword}", setting.path);
             }
-            publish(property);
         }
+    }
+
+    #[test]
+    fn a_value_of_a_flag_is_read_by_the_type() {
+        let parse = |path: &str, text: &str| setting(path).parse(text);
+        assert_eq!(parse("server.organization", "1").unwrap(), Value::from("1"));
+        assert_eq!(parse("tokens.lifetime_seconds", "60").unwrap(), Value::from(60));
+        assert_eq!(parse("traces.sample_ratio", "0.5").unwrap(), Value::from(0.5));
+        let must_be = parse("tokens.lifetime_seconds", "1h").unwrap_err();
+        assert_eq!(must_be, "must be a whole number from 60 to 86400");
+        let must_be = parse("log.format", "xml").unwrap_err();
+        assert_eq!(must_be, "must be \"auto\", \"text\" or \"json\"");
     }
 }

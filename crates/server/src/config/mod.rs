@@ -3,7 +3,8 @@
 //! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] fills
 //! the defaults in and checks everything; the result is a [`Config`]. There is one file per
 //! section, with its settings, defaults and rules, and what follows from them. [`definition`]
-//! explains how a setting is defined.
+//! explains how a setting is defined. A new section is a file with a `Section`, a field in
+//! `Sections`, and a field in [`Config`].
 
 pub mod definition;
 mod file;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 mod resolve;
+mod schema;
 mod sections;
 pub mod server;
 mod settings;
@@ -20,11 +22,12 @@ pub mod tls;
 pub mod tokens;
 pub mod traces;
 
-pub use definition::{Setting, schema, sections, setting, settings};
+pub use definition::{Setting, sections, setting, settings};
 pub use file::InvalidFile;
 pub use flat_names::FlatName;
 pub use invalid_setting::{InvalidSetting, Origin};
 pub use resolve::Config;
+pub use schema::schema;
 pub use settings::Settings;
 pub use tls::TlsMode;
 pub use toml::Value;

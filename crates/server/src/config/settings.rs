@@ -15,8 +15,8 @@ use super::{FlatName, InvalidSetting, Origin, Setting, definition, sections::Sec
 /// read; whether they fit together is checked by [`Settings::resolve`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    values: BTreeMap<&'static str, Value>,
-    origins: BTreeMap<&'static str, Origin>,
+    /// By the path of the setting.
+    values: BTreeMap<&'static str, (Value, Origin)>,
     pub(super) flat_names: Vec<FlatName>,
 }
 
@@ -36,8 +36,7 @@ impl Settings {
             let (setting, origin) = (setting.path.clone(), Some(origin));
             return Err(InvalidSetting { setting, rule, origin });
         }
-        self.values.insert(&setting.path, value);
-        self.origins.insert(&setting.path, origin);
+        self.values.insert(&setting.path, (value, origin));
         Ok(())
     }
 
@@ -46,14 +45,10 @@ impl Settings {
     /// sets none.
     #[must_use]
     pub fn or(mut self, lower: Self) -> Self {
-        let group = |path: &str| definition::setting(path).group();
-        let own: Vec<_> = self.values.keys().filter_map(|path| group(path)).collect();
+        let groups: Vec<_> = self.iter().filter_map(|(setting, _)| setting.group()).collect();
         for (path, value) in lower.values {
-            let is_overridden =
-                self.values.contains_key(path) || group(path).is_some_and(|group| own.contains(&group));
-            if !is_overridden {
-                self.values.insert(path, value);
-                self.origins.extend(lower.origins.get_key_value(path).map(|(path, at)| (*path, at.clone())));
+            if definition::setting(path).group().is_none_or(|group| !groups.contains(&group)) {
+                self.values.entry(path).or_insert(value);
             }
         }
         self.flat_names.extend(lower.flat_names);
@@ -62,7 +57,7 @@ impl Settings {
 
     /// Returns where a setting was set; `None` for a default.
     pub fn origin(&self, path: &str) -> Option<&Origin> {
-        self.origins.get(path)
+        self.values.get(path).map(|(_, origin)| origin)
     }
 
     /// Returns whether a setting is set.
@@ -92,18 +87,15 @@ impl Settings {
         invalid
     }
 
-    /// Fills defaults in.
+    /// Fills the defaults in.
     pub(super) fn read(&self) -> Sections {
-        let mut table = Table::new();
+        let mut sections = BTreeMap::<_, Table>::new();
         for (setting, value) in self.iter() {
-            for (section, members) in setting.nested(value.clone()) {
-                match (table.entry(section).or_insert_with(|| Table::new().into()), members) {
-                    (Value::Table(section), Value::Table(members)) => section.extend(members),
-                    (_, _) => unreachable!("a section is a table"),
-                }
-            }
+            let section = sections.entry(setting.section().to_owned()).or_default();
+            section.insert(setting.name().to_owned(), value.clone());
         }
-        Sections::deserialize(Value::Table(table)).expect("each value was read on its own")
+        let sections: Table = sections.into_iter().map(|(name, section)| (name, section.into())).collect();
+        Sections::deserialize(sections).expect("the type of each value was checked")
     }
 
     /// Returns the values that are not within the bounds of their setting.
@@ -115,7 +107,7 @@ impl Settings {
     }
 
     fn iter(&self) -> impl Iterator<Item = (&'static Setting, &Value)> {
-        self.values.iter().map(|(path, value)| (definition::setting(path), value))
+        self.values.iter().map(|(path, (value, _))| (definition::setting(path), value))
     }
 }
 
