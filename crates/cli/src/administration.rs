@@ -106,8 +106,8 @@ impl Administration {
         let answer = match self {
             Self::Server(path) => control_socket::execute(path, operation).await?,
             Self::Local(instance, _) => {
-                let caller = local_caller(&instance.gatekey.env);
-                operation.execute(&instance.gatekey.control(), &caller).await.map_err(Failure::from)
+                let caller = local_caller(&instance.server.env);
+                operation.execute(&instance.server.control(), &caller).await.map_err(Failure::from)
             }
         };
         answer.map_err(failed)
@@ -140,8 +140,8 @@ impl Administration {
                 Ok(created_at)
             }
             Self::Local(instance, _) => {
-                let caller = local_caller(&instance.gatekey.env);
-                let snapshot = instance.gatekey.operations.back_up(&caller, passphrase).await;
+                let caller = local_caller(&instance.server.env);
+                let snapshot = instance.server.operations.back_up(&caller, passphrase).await;
                 let backup = snapshot.map_err(|error| failed(error.into()))?.seal()?;
                 let created_at = backup.created_at();
                 backup.write(file)?;

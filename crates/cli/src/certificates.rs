@@ -27,9 +27,9 @@ const SYSTEM_ROOTS: [&str; 5] = [
 ];
 
 /// Opens or creates the private CA, and writes its certificate for clients.
-pub(crate) async fn private_ca(gatekey: &Server, data_dir: &DataDir) -> anyhow::Result<PrivateCa> {
-    let names = server_names(&gatekey.config);
-    let ca = PrivateCa::ensure(&*gatekey.store, &gatekey.root_key, &gatekey.env, names).await?;
+pub(crate) async fn private_ca(server: &Server, data_dir: &DataDir) -> anyhow::Result<PrivateCa> {
+    let names = server_names(&server.config);
+    let ca = PrivateCa::ensure(&*server.store, &server.root_key, &server.env, names).await?;
     let certificate = ca.certificate();
     atomic_file::write_public(&data_dir.file(CA_FILE), certificate.as_bytes())?;
     let roots = SYSTEM_ROOTS.iter().find_map(|path| fs::read_to_string(path).ok());

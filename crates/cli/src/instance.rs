@@ -22,7 +22,7 @@ use crate::{
 
 /// A server on a data directory, which does not serve yet.
 pub(crate) struct Instance {
-    pub(crate) gatekey: Server,
+    pub(crate) server: Server,
     pub(crate) data_dir: DataDir,
     /// `None` when the server has another certificate or none, or was started before.
     pub(crate) ca: Option<PrivateCa>,
@@ -63,24 +63,24 @@ impl Instance {
         let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
             .with_tracer(traces.as_ref().map(Traces::store_tracer));
         let store = Arc::new(store);
-        let gatekey = Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
-        load(&gatekey, mode, &data_dir.database()).await?;
-        check_root_key(&gatekey, mode).await;
+        let server = Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
+        load(&server, mode, &data_dir.database()).await?;
+        check_root_key(&server, mode).await;
         // Only now is it certain that the directory is Gatekey's.
         data_dir.hide_from_git()?;
-        let ca = match (&gatekey.config.tls, mode) {
+        let ca = match (&server.config.tls, mode) {
             (TlsMode::PrivateCa, OpenMode::Serve | OpenMode::Initialize) => {
-                Some(certificates::private_ca(&gatekey, &data_dir).await?)
+                Some(certificates::private_ca(&server, &data_dir).await?)
             }
             (_, _) => None,
         };
-        Ok(Self { gatekey, data_dir, ca })
+        Ok(Self { server, data_dir, ca })
     }
 
     /// Where clients find the server.
     pub(crate) fn address(&self) -> Address {
         Address {
-            url: self.gatekey.config.server.issuer().to_owned(),
+            url: self.server.config.server.issuer().to_owned(),
             ca_file: self.ca.as_ref().map(|_| self.data_dir.file(CA_FILE)),
             pid: std::process::id(),
             admin_url: None,
@@ -89,9 +89,9 @@ impl Instance {
 }
 
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
-async fn load(gatekey: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
-    let algorithm = (mode == OpenMode::Serve).then_some(gatekey.config.keys.signing_algorithm);
-    let ensured = gatekey.operations.signing_keys.ensure(&local_caller(&gatekey.env), algorithm).await;
+async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
+    let algorithm = (mode == OpenMode::Serve).then_some(server.config.keys.signing_algorithm);
+    let ensured = server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm).await;
     ensured.map_err(|error| match error {
         SigningKeyError::Store(error) => unreadable(database, error),
         SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
@@ -99,12 +99,12 @@ async fn load(gatekey: &Server, mode: OpenMode, database: &Path) -> anyhow::Resu
              --root-key-file",
         ),
     })?;
-    gatekey.store.load().await.map_err(|error| unreadable(database, error))
+    server.store.load().await.map_err(|error| unreadable(database, error))
 }
 
 /// Finishes an interrupted change of the root key's file, and logs what the operator has to do.
-async fn check_root_key(gatekey: &Server, mode: OpenMode) {
-    let root_key: &RootKey = &gatekey.root_key;
+async fn check_root_key(server: &Server, mode: OpenMode) {
+    let root_key: &RootKey = &server.root_key;
     if let Some(version) = root_key.version_not_in_use() {
         tracing::warn!(
             version,
@@ -113,7 +113,7 @@ async fn check_root_key(gatekey: &Server, mode: OpenMode) {
         );
     }
     if mode == OpenMode::Serve
-        && let Err(error) = gatekey.operations.root_keys.clear_pending_mark().await
+        && let Err(error) = server.operations.root_keys.clear_pending_mark().await
     {
         tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
     }

@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// A server that accepts connections.
 pub(crate) struct RunningServer {
-    pub(crate) gatekey: Server,
+    pub(crate) server: Server,
     pub(crate) data_dir: DataDir,
     pub(crate) address: Address,
     stop: oneshot::Sender<()>,
@@ -46,34 +46,34 @@ impl RunningServer {
         }
         let mut address = instance.address();
         address.admin_url = admin.as_ref().map(admin_url).transpose()?;
-        let Instance { gatekey, data_dir, ca } = instance;
-        let Tls { acceptor, renewal, reload } = Tls::new(&gatekey.config.tls, ca, &gatekey.env)?;
+        let Instance { server, data_dir, ca } = instance;
+        let Tls { acceptor, renewal, reload } = Tls::new(&server.config.tls, ca, &server.env)?;
         let control = control_socket::bind(&data_dir)?;
-        let organization = gatekey.config.server.organization.clone();
+        let organization = server.config.server.organization.clone();
         LastStart { address: address.clone(), organization }.write(&data_dir)?;
 
         let mut background = vec![
-            tokio::spawn(control::serve(gatekey.control(), control, process::own_uid())),
-            tokio::spawn(gatekey.jobs().run(renewal)),
+            tokio::spawn(control::serve(server.control(), control, process::own_uid())),
+            tokio::spawn(server.jobs().run(renewal)),
         ];
         if let Some(reload) = reload {
             background.extend(reload_on_hangup(reload)?);
         }
         if let Some(socket) = admin {
-            background.push(serve_probes(&gatekey, socket));
+            background.push(serve_probes(&server, socket));
         }
         let (stop, stopped) = oneshot::channel();
-        let serving = serve_clients(&gatekey, listener, acceptor, stopped);
+        let serving = serve_clients(&server, listener, acceptor, stopped);
         tracing::info!(
             url = address.url,
             admin_url = address.admin_url,
-            listen = %gatekey.config.server.listen,
+            listen = %server.config.server.listen,
             data_dir = %data_dir.path().display(),
-            keys = gatekey.caches.directory.len(),
-            signing_algorithm = %gatekey.config.keys.signing_algorithm,
+            keys = server.caches.directory.len(),
+            signing_algorithm = %server.config.keys.signing_algorithm,
             "serving"
         );
-        Ok(Self { gatekey, data_dir, address, stop, serving, background })
+        Ok(Self { server, data_dir, address, stop, serving, background })
     }
 
     /// Serves until a stop signal, and then drains connections until a second one.
@@ -87,7 +87,7 @@ impl RunningServer {
 
     /// Drains connections, flushes last uses and traces, and releases the data directory.
     pub(crate) async fn stop(self) {
-        self.gatekey.announce_stop();
+        self.server.announce_stop();
         let _ = self.stop.send(());
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the accept loop panicked");
@@ -95,8 +95,8 @@ impl RunningServer {
         for task in self.background {
             task.abort();
         }
-        self.gatekey.jobs().finish().await;
-        if let Some(traces) = &self.gatekey.telemetry.traces {
+        self.server.jobs().finish().await;
+        if let Some(traces) = &self.server.telemetry.traces {
             traces.stop().await;
         }
         control_socket::remove(&self.data_dir);
@@ -129,29 +129,29 @@ fn admin_url(admin: &TcpListener) -> io::Result<String> {
 }
 
 fn serve_clients(
-    gatekey: &Server,
+    server: &Server,
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
     stopped: oneshot::Receiver<()>,
 ) -> JoinHandle<()> {
-    let server = &gatekey.config.server;
+    let config = &server.config.server;
     // Plain HTTP from other machines is accepted only from trusted proxies.
-    let only_from = if tls.is_none() && !server.listen.ip().is_loopback() {
-        server.trusted_proxies.clone()
+    let only_from = if tls.is_none() && !config.listen.ip().is_loopback() {
+        config.trusted_proxies.clone()
     } else {
         Vec::new()
     };
     let listener = Listener { socket, tls, only_from, drain: DRAIN };
-    tokio::spawn(serve(listener, gatekey.service(), async move {
+    tokio::spawn(serve(listener, server.service(), async move {
         let _ = stopped.await;
     }))
 }
 
 /// Serves probes until the task is aborted, so that they report while clients are drained that the
 /// server is stopping.
-fn serve_probes(gatekey: &Server, socket: TcpListener) -> JoinHandle<()> {
+fn serve_probes(server: &Server, socket: TcpListener) -> JoinHandle<()> {
     let listener = Listener { socket, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
-    tokio::spawn(serve(listener, gatekey.admin(), std::future::pending()))
+    tokio::spawn(serve(listener, server.admin(), std::future::pending()))
 }
 
 /// Reloads a certificate when its files change and on SIGHUP. Without files to reload, SIGHUP ends

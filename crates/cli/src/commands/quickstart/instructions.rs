@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// Prints lines to paste, which depend on the port.
-pub(super) fn print(server: &RunningServer, secret: &PlainSecret) -> anyhow::Result<()> {
-    let endpoint = server.gatekey.config.server.endpoint();
+pub(super) fn print(running: &RunningServer, secret: &PlainSecret) -> anyhow::Result<()> {
+    let endpoint = running.server.config.server.endpoint();
     let credentials = Credentials {
         endpoint,
         client_id: KEY,
         client_secret: secret.expose(),
         organization: "",
-        ca_file: server.address.ca_file.as_deref(),
+        ca_file: running.address.ca_file.as_deref(),
     };
-    let bundle = server.data_dir.file(CA_BUNDLE_FILE);
+    let bundle = running.data_dir.file(CA_BUNDLE_FILE);
     let bundle = output::shell_quoted(&bundle.display().to_string());
     say!("\n{}", output::bold("Use the key with Flyte's tools (pip install flyte flyteplugins-union):"))?;
     say!()?;
@@ -35,7 +35,7 @@ pub(super) fn print(server: &RunningServer, secret: &PlainSecret) -> anyhow::Res
     say!("\n{}", output::bold("Manage keys with Flyte's tools, as admin:"))?;
     say!()?;
     say!("cat > config.yaml <<'END'")?;
-    say!("{}", config_yaml(server.data_dir.path(), endpoint))?;
+    say!("{}", config_yaml(running.data_dir.path(), endpoint))?;
     say!("END")?;
     say!("unset FLYTE_API_KEY")?;
     say!("flyte -c config.yaml get api-key")?;
@@ -44,7 +44,7 @@ pub(super) fn print(server: &RunningServer, secret: &PlainSecret) -> anyhow::Res
     say!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose())?;
     say!(
         "export GATEKEY_CA_FILE={}",
-        output::shell_quoted(&server.data_dir.file(CA_FILE).display().to_string())
+        output::shell_quoted(&running.data_dir.file(CA_FILE).display().to_string())
     )?;
     say!("{} whoami", program())?;
     Ok(())

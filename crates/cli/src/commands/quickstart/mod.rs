@@ -46,33 +46,33 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         traces: None,
     };
     let instance = Instance::open(data_dir, options).await?;
-    let server = RunningServer::start(instance, listener, None)?;
+    let running = RunningServer::start(instance, listener, None)?;
     step(&format!(
         "Serving on {} with a certificate from a private CA; data is stored in {}",
-        server.address.url,
-        server.data_dir.path().display()
+        running.address.url,
+        running.data_dir.path().display()
     ))?;
-    let secret = match Box::pin(steps::run(&server)).await {
+    let secret = match Box::pin(steps::run(&running)).await {
         Ok(secret) => secret,
         Err(error) => {
-            server.stop().await;
+            running.stop().await;
             return Err(error);
         }
     };
-    instructions::print(&server, &secret)?;
+    instructions::print(&running, &secret)?;
     if arguments.once {
-        server.stop().await;
+        running.stop().await;
         return Ok(());
     }
     let next = format!(
         "{} serve --data-dir {} --listen {}",
         instructions::program(),
-        output::shell_quoted(&server.data_dir.path().display().to_string()),
-        server.gatekey.config.server.listen
+        output::shell_quoted(&running.data_dir.path().display().to_string()),
+        running.server.config.server.listen
     );
     let signals = StopSignals::catch()?;
     say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
-    server.run_until(signals).await;
+    running.run_until(signals).await;
     Ok(())
 }
 

@@ -16,8 +16,8 @@ pub(super) const ADMIN_SECRET: &str = "admin.secret";
 const GRACE: Duration = Duration::from_hours(24);
 
 /// Goes through the steps. Returns the secret of the key that is left.
-pub(super) async fn run(server: &RunningServer) -> anyhow::Result<PlainSecret> {
-    let admin = admin_client(server).await?;
+pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> {
+    let admin = admin_client(running).await?;
 
     let created = match ApiKey::create(&admin, KEY).await {
         Ok(key) => {
@@ -32,7 +32,7 @@ pub(super) async fn run(server: &RunningServer) -> anyhow::Result<PlainSecret> {
         Err(error) => return Err(error.into()),
     };
 
-    let key = client(server, KEY, &PlainSecret::new(created.client_secret()))?;
+    let key = client(running, KEY, &PlainSecret::new(created.client_secret()))?;
     let token = key.access_token().await?;
     step(&format!(
         "Exchanged its secret for an access token of {} bytes; tokens are not stored in the database",
@@ -49,16 +49,16 @@ pub(super) async fn run(server: &RunningServer) -> anyhow::Result<PlainSecret> {
     let rotated = rotate(&key, KEY).await?;
     step("The key rotated its own secret; the old one stays valid for 24 hours")?;
 
-    reject_deleted(server, &admin).await?;
+    reject_deleted(running, &admin).await?;
     Ok(PlainSecret::new(rotated.client_secret()))
 }
 
 /// Shows that a deleted key is rejected.
-async fn reject_deleted(server: &RunningServer, admin: &Client) -> anyhow::Result<()> {
+async fn reject_deleted(running: &RunningServer, admin: &Client) -> anyhow::Result<()> {
     // A random name, because any other may be taken.
-    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&server.gatekey.env));
+    let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&running.server.env));
     let created = ApiKey::create(admin, &name).await?;
-    let client = client(server, &name, &PlainSecret::new(created.client_secret()))?;
+    let client = client(running, &name, &PlainSecret::new(created.client_secret()))?;
     client.whoami().await?;
     ApiKey::delete(admin, &name).await?;
     match client.whoami().await {
@@ -72,10 +72,10 @@ async fn reject_deleted(server: &RunningServer, admin: &Client) -> anyhow::Resul
 }
 
 /// Returns a client with the admin key: the one of an earlier run, or a new one.
-async fn admin_client(server: &RunningServer) -> anyhow::Result<Client> {
-    let file = server.data_dir.file(ADMIN_SECRET);
+async fn admin_client(running: &RunningServer) -> anyhow::Result<Client> {
+    let file = running.data_dir.file(ADMIN_SECRET);
     if let Ok(secret) = fs::read_to_string(&file).map(Zeroizing::new) {
-        let client = client(server, "admin", &PlainSecret::new(secret.trim()))?;
+        let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
         match client.access_token().await {
             Ok(_) => {
                 step("The admin key exists from an earlier run")?;
@@ -85,12 +85,12 @@ async fn admin_client(server: &RunningServer) -> anyhow::Result<Client> {
             Err(error) => return Err(error.into()),
         }
     }
-    let caller = local_caller(&server.gatekey.env);
-    let created = server.gatekey.operations.init(&caller, "admin", true).await;
+    let caller = local_caller(&running.server.env);
+    let created = running.server.operations.init(&caller, "admin", true).await;
     let secret = created.map_err(|error| failed(error.into()))?.secret;
     atomic_file::write_private(&file, secret.expose().as_bytes())?;
     step(&format!("Created the admin key; its secret is in {}", file.display()))?;
-    client(server, "admin", &PlainSecret::new(secret.expose()))
+    client(running, "admin", &PlainSecret::new(secret.expose()))
 }
 
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
@@ -104,9 +104,9 @@ async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
     }
 }
 
-fn client(server: &RunningServer, client_id: &str, secret: &PlainSecret) -> anyhow::Result<Client> {
-    let mut builder = Client::builder().endpoint(&server.address.url).credentials(client_id, secret.clone());
-    if let Some(ca_file) = &server.address.ca_file {
+fn client(running: &RunningServer, client_id: &str, secret: &PlainSecret) -> anyhow::Result<Client> {
+    let mut builder = Client::builder().endpoint(&running.address.url).credentials(client_id, secret.clone());
+    if let Some(ca_file) = &running.address.ca_file {
         builder = builder.ca_file(ca_file);
     }
     Ok(builder.build()?)
