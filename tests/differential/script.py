@@ -107,20 +107,20 @@ steps: dict[str, Callable[[], Any]] = {
     "create with redirect URIs": lambda: shown(
         call(ApiKey.create, name=f"{PREFIX}-uris", redirect_uris=uris)
     ),
-    "create with none of them": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-none", redirect_uris=[])),
+    "create with an empty list": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-none", redirect_uris=[])),
     "create again": lambda: shown(call(ApiKey.create, name=f"{PREFIX}-uris")),
-    "create what spells the same": lambda: shown(call(ApiKey.create, name=f"{PREFIX}_URIS")),
-    "create with a bad redirect URI": lambda: shown(
+    "create with a name of the same client id": lambda: shown(call(ApiKey.create, name=f"{PREFIX}_URIS")),
+    "create with an invalid redirect URI": lambda: shown(
         call(ApiKey.create, name=f"{PREFIX}-bad", redirect_uris=["http://ci.example.com/callback"])
     ),
-    "create with a name of nothing": lambda: shown(call(ApiKey.create, name="\u591c\u9593")),
+    "create with a name without ASCII": lambda: shown(call(ApiKey.create, name="\u591c\u9593")),
     "create with options by position": lambda: shown(call(ApiKey.create, f"{PREFIX}-keyword", uris)),
     "get": lambda: shown(call(ApiKey.get, client_id=f"{PREFIX}-uris")),
     "get by position": lambda: shown(call(ApiKey.get, f"{PREFIX}-uris")),
-    "get what is not there": lambda: shown(call(ApiKey.get, client_id=f"{PREFIX}-missing")),
+    "get a missing key": lambda: shown(call(ApiKey.get, client_id=f"{PREFIX}-missing")),
     "get nothing": lambda: shown(call(ApiKey.get, client_id="")),
     "listall": lambda: of_these(listed(limit=1000)),
-    "listall of the first": lambda: len(listed(limit=2)),
+    "listall with a limit": lambda: len(listed(limit=2)),
     "listall with the limit by position": lambda: len(list(ApiKey.listall(2))),
     "listed": lambda: [shown(key) for key in listed(limit=1000) if key.client_id == f"{PREFIX}-uris"],
     "update the name": lambda: shown(call(ApiKey.update, client_id=f"{PREFIX}-uris", client_name="renamed")),
@@ -128,17 +128,17 @@ steps: dict[str, Callable[[], Any]] = {
         call(ApiKey.update, client_id=f"{PREFIX}-none", redirect_uris=["https://new.example.com/callback"])
     ),
     "update nothing": lambda: shown(call(ApiKey.update, client_id=f"{PREFIX}-position")),
-    "update with a bad redirect URI": lambda: shown(
+    "update with an invalid redirect URI": lambda: shown(
         call(ApiKey.update, client_id=f"{PREFIX}-position", redirect_uris=["nonsense"])
     ),
-    "update what is not there": lambda: shown(
+    "update a missing key": lambda: shown(
         call(ApiKey.update, client_id=f"{PREFIX}-missing", client_name="x")
     ),
-    "get what was updated": lambda: [
+    "get after the updates": lambda: [
         shown(call(ApiKey.get, client_id=f"{PREFIX}-{name}")) for name in ("uris", "none", "position")
     ],
     "delete": lambda: call(ApiKey.delete, client_id=f"{PREFIX}-position"),
     "delete again": lambda: call(ApiKey.delete, client_id=f"{PREFIX}-position"),
-    "listall after it": lambda: of_these(listed(limit=1000)),
+    "listall after the deletions": lambda: of_these(listed(limit=1000)),
 }
 print(json.dumps({name: outcome(step) for name, step in steps.items()}))

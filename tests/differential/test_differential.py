@@ -26,8 +26,8 @@ BROKEN_IN_0_1_1 = {
     "update the name",
     "update the redirect URIs",
     "update nothing",
-    "update with a bad redirect URI",
-    "get what was updated",
+    "update with an invalid redirect URI",
+    "get after the updates",
 }
 
 Outcomes = dict[str, Any]

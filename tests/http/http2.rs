@@ -64,7 +64,7 @@ impl Frames {
         frames
     }
 
-    /// Returns false if the server has closed the connection; reading from it tells why.
+    /// Returns false if the server has closed the connection; reading from it shows why.
     async fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }

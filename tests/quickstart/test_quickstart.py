@@ -41,40 +41,40 @@ def run_as_copied(printed: str) -> str:
     return run("bash", "-euxc", lines_to_copy(printed), env=path_of_tools())
 
 
-def assert_all_said(said: str) -> None:
+def assert_complete(output: str) -> None:
     """Flyte's tools printed the key, then all keys as an admin; gatekey printed the identity."""
-    assert said.count("ci-pipeline") >= 3, said
-    assert "admin" in said
+    assert output.count("ci-pipeline") >= 3, output
+    assert "admin" in output
 
 
 def test_its_lines_work_on_port_443(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "data") as printed:
         assert "--endpoint" not in printed, "port 443 is in use, so the test cannot use it"
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 def test_its_lines_work_on_another_port(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0") as printed:
         assert "flyte --endpoint 127.0.0.1:" in printed
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 def test_its_lines_work_in_another_working_directory(tmp_path: Path) -> None:
     with quickstart("--listen", "127.0.0.1:0", cwd=tmp_path) as printed:
         assert (tmp_path / "gatekey-data").is_dir()
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 def test_its_lines_work_with_a_quoted_directory(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "it's my data", "--listen", "127.0.0.1:0") as printed:
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 def test_its_lines_work_when_it_runs_again(tmp_path: Path) -> None:
     run(BINARY, "quickstart", "--once", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
 
     with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0") as printed:
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 def test_its_lines_work_after_the_next_start(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_its_lines_work_after_the_next_start(tmp_path: Path) -> None:
     # With exec, the server gets the signal, not the shell.
     with background("bash", "-c", f"exec {next_time}", env=path_of_tools()) as server:
         server.lines_up_to("serving")
-        assert_all_said(run_as_copied(printed))
+        assert_complete(run_as_copied(printed))
 
 
 @pytest.mark.parametrize("times", [1, 2, 12])

@@ -42,7 +42,7 @@ async fn a_name_without_letters_or_digits_is_refused() {
     let server = Server::start().await;
     for name in ["***", "ключ", "-"] {
         let outcome = server.apps("Create", json!({ "clientName": name })).await;
-        refused(&outcome, "invalid_argument", &["client_name", "choose a name"]);
+        refused(&outcome, "invalid_argument", &["client_name", "letter or digit", "derive the client id"]);
     }
     refused(&server.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
 }
