@@ -111,7 +111,7 @@ fn an_invalid_root_key_file_is_not_printed() {
     for junk in ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")] {
         fs::write(&root_key, junk).unwrap();
         let stderr = fails(&serve(&data_dir, &[]), 1);
-        assert!(stderr.contains("is no root key") && !stderr.contains("junk"), "{stderr}");
+        assert!(stderr.contains("is not a root key") && !stderr.contains("junk"), "{stderr}");
     }
 }
 

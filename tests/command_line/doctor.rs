@@ -357,7 +357,7 @@ async fn a_wrong_or_missing_root_key_is_reported() {
     assert!(server.process.stop().await.success());
     let other_key = other.process.data_dir.join("root.key");
     let steps = check_store(&server.process.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
-    assert_failed(&steps, "root key fits", "does not open", "--root-key-file");
+    assert_failed(&steps, "root key fits", "does not match", "--root-key-file");
     assert_failed(&steps, "ledger", "entry 1", "root key");
     fs::remove_file(server.process.data_dir.join("root.key")).unwrap();
     let steps = check_store(&server.process.data_dir, &[]);

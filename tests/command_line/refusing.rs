@@ -267,6 +267,6 @@ fn a_directory_of_other_files_is_kept() {
     let before = contents(directory.path());
     let data_dir = directory.path().to_str().unwrap();
     let stderr = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 1);
-    assert!(stderr.contains("is no root key"), "{stderr}");
+    assert!(stderr.contains("is not a root key"), "{stderr}");
     assert_eq!(contents(directory.path()), before);
 }

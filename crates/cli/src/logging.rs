@@ -53,7 +53,7 @@ pub(crate) fn report_panics() {
 }
 
 fn report(panic: &PanicHookInfo<'_>) {
-    let message = gatekey_core::panic::text(panic.payload());
+    let message = gatekey_core::panic_message(panic.payload());
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);

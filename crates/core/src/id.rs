@@ -1,12 +1,12 @@
-//! Random identifiers: [`KeyId`] and [`SecretId`]; and how bytes are shown.
+//! Random identifiers: [`KeyId`] and [`SecretId`].
 
 use std::{fmt, str::FromStr};
 
 use crate::Env;
 
-/// The text is no identifier of this kind.
+/// The text is not an identifier of this kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no identifier: {0} lower-case hexadecimal digits")]
+#[error("is not an identifier; expected {0} lower-case hexadecimal digits")]
 pub struct InvalidId(usize);
 
 /// Prints bytes as lower-case hexadecimal digits.
@@ -14,7 +14,7 @@ pub struct Hex<'b>(pub &'b [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, and in one piece: ids are printed into every token.
+        // Written in one piece, without the formatter's machinery: every token contains ids.
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
         for chunk in self.0.chunks(32) {
@@ -36,7 +36,6 @@ macro_rules! random_id {
         pub struct $name([u8; $bytes]);
 
         impl $name {
-            /// Draws a new one.
             pub fn generate(env: &Env) -> Self {
                 Self(env.random())
             }
@@ -78,12 +77,13 @@ macro_rules! random_id {
 }
 
 random_id! {
-    /// Identifies an API key for good: a key deleted and made again under its client id has another.
+    /// Identifies an API key permanently: a key that is deleted and created again under the same
+    /// client id has another one.
     KeyId, 16
 }
 
 random_id! {
-    /// Identifies one secret of a key; not secret itself.
+    /// Identifies a secret of a key. Not secret itself.
     SecretId, 8
 }
 
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_shown_as_two_digits_each() {
+    fn a_byte_is_printed_as_two_digits() {
         let bytes: Vec<u8> = (0..=255).collect();
         let expected = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         assert_eq!(Hex(&bytes).to_string(), expected);
     }
 
     #[test]
-    fn an_id_parses_from_what_it_prints() {
+    fn an_id_parses_from_its_text() {
         let id = KeyId::generate(&Env::system());
         assert_eq!(id.to_string().parse::<KeyId>(), Ok(id));
         assert!(

@@ -1,16 +1,21 @@
 //! The domain of Gatekey: API keys, their rules and use cases. No HTTP, no SQL, no environment.
 //!
 //! # Layout
-//! - [`api_key`]: the fields of a key and their rules; create, get, list, update, delete, rotate, disable.
+//! - [`api_key`]: the fields of a key and their rules; create, get, list, update, delete, rotate,
+//!   disable.
 //! - [`token`]: authenticate a key, issue, verify, introspect and revoke its tokens.
 //! - [`signing_key`]: the keys that sign tokens.
 //! - [`root_key`]: the one key outside the database, its versions, and everything derived from it.
 //! - [`ledger`]: the chained record of changes and refusals.
-//! - [`operations`]: administration of a whole server: backups.
+//! - [`policy`]: who may do what.
+//! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
-//! - [`store`]: the trait that keys are kept behind.
+//! - [`store`]: the traits of a store.
 //! - [`mod@env`]: time and randomness as arguments.
-//! - [`mod@panic`]: the message of a panic, for the log.
+//!
+//! A folder has its rules as pure functions and its use cases as an object that owns a store and an
+//! [`Env`]: [`ApiKeys`], [`Tokens`], [`signing_key::SigningKeys`], [`root_key::RootKeys`] and
+//! [`Operations`].
 
 pub mod api_key;
 pub mod env;
@@ -20,7 +25,7 @@ pub mod ledger;
 pub mod memory;
 pub mod operations;
 pub mod organization;
-pub mod panic;
+mod panic_message;
 pub mod policy;
 pub mod root_key;
 pub mod signing_key;
@@ -35,6 +40,7 @@ pub use ledger::{Actor, Caller, LedgerKey, LedgerKeys};
 pub use memory::{Directory, LastUsed};
 pub use operations::Operations;
 pub use organization::Organization;
+pub use panic_message::panic_message;
 pub use root_key::{RootKey, SecretHash};
 pub use signing_key::KeyRing;
 pub use store::{Store, StoreError};

@@ -1,7 +1,7 @@
-//! [`Organization`]: whom the server serves. One server is one organization.
+//! [`Organization`]: the organization of a server. One server has one organization.
 
-/// The names that the server answers to: none, its own, and the first label of its public host, which is
-/// what the public Terraform provider makes up when a key names no organization.
+/// The organization names that a server accepts: none, its own, and the first label of its public
+/// host, which the public Terraform provider sends if a key names no organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
     name: String,
@@ -9,7 +9,6 @@ pub struct Organization {
 }
 
 impl Organization {
-    /// An organization of that name (empty by default) at a public host.
     pub fn new(name: &str, public_host: &str) -> Self {
         let host_label = public_host.split('.').next().unwrap_or_default().to_owned();
         Self { name: name.to_owned(), host_label }
@@ -20,13 +19,13 @@ impl Organization {
         &self.name
     }
 
-    /// Whether a request for that name is for this server.
-    pub fn answers_to(&self, asked: &str) -> bool {
-        asked.is_empty() || asked == self.name || asked == self.host_label
+    /// Whether a request that names an organization is for this server.
+    pub fn answers_to(&self, name: &str) -> bool {
+        name.is_empty() || name == self.name || name == self.host_label
     }
 
-    /// What the public class takes for the organization on a serverless endpoint (the claim `userhandle`): a
-    /// name that this server answers to.
+    /// The claim `userhandle`, which the public class takes for the organization on a serverless
+    /// endpoint: a name that this server accepts.
     pub fn user_handle(&self) -> &str {
         if self.name.is_empty() { &self.host_label } else { &self.name }
     }

@@ -45,7 +45,7 @@ pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<
 async fn guard(router: Router, request: Request) -> Result<Response, Infallible> {
     let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
-        tracing::error!(panic = gatekey_core::panic::text(&*panic), "a handler panicked");
+        tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
         let body = json!({ "code": "internal", "message": "internal error", "error": "server_error" });
         Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
     })?;

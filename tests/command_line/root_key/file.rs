@@ -76,7 +76,7 @@ async fn a_missing_version_is_named() {
     for (lines, expected) in [
         (vec![&*both[0]], "version 1 of the root key is missing"),
         (vec![&*old[0]], "version 2 of the root key is missing"),
-        (vec![stranger, &both[1]], "version 2 of the root key is another one"),
+        (vec![stranger, &both[1]], "version 2 of the root key does not match"),
     ] {
         write_lines(&data_dir, &lines);
         for words in [&["serve", "--listen", "127.0.0.1:0"][..], &["root-key", "rotate"]] {

@@ -12,13 +12,12 @@ use std::{
 use anyhow::Context as _;
 use gatekey_core::{
     Directory, Env, KeyId, RootKey, Timestamp,
-    ledger::{self, Action, LedgerFault, NewEntry},
+    ledger::{self, LedgerFault},
     operations::{
         backup::{BackupError, Opener},
         restore::{self, Comparison, Keys},
     },
     root_key::RootKeys,
-    store::ApiKeyStore as _,
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
 use serde_json::json;
@@ -190,20 +189,15 @@ fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     }
 }
 
-/// Revokes every token, including those from after the backup.
 async fn revoke_tokens(
     database: &Path,
     root_key: &Arc<RootKey>,
     created_at: Timestamp,
 ) -> anyhow::Result<usize> {
-    let env = Env::system();
+    let (env, backup_of) = (Env::system(), clock::rfc_3339(created_at));
     let store = Arc::new(SqliteStore::open(database, root_key, Arc::<Directory>::default())?);
-    let now = env.now();
     let caller = local_caller(&env);
-    let backup_of = clock::rfc_3339(created_at);
-    let entry = NewEntry::new(now, &caller, Action::StoreRestore { backup_of: &backup_of }, "store");
-    let epoch = restore::fresh_epoch(now).context("this machine's clock is before 1970")?;
-    let keys = store.raise_epochs(epoch, entry).await?;
+    let keys = restore::revoke_tokens(&*store, &env, &caller, &backup_of).await?;
     // A server refuses a database from before the root key's newest version; a restore is allowed
     // to use one.
     if root_key.is_newer_than_store() {

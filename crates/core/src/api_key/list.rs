@@ -1,4 +1,4 @@
-//! Lists: filters, order, and page tokens that continue exactly where a page ended.
+//! [`ListKeys`]: filters, order, and page tokens that continue exactly where a page ended.
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -7,45 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiKey, Error, RootKey, Timestamp};
 
-/// What a page holds when nobody says.
+/// The default number of keys on a page.
 pub const DEFAULT_LIMIT: usize = 100;
-/// The most that a page holds.
+/// The maximum number of keys on a page.
 pub const MAX_LIMIT: usize = 1000;
-/// The most filters of a list, and values of a filter.
+/// The maximum number of filters of a list, and of values of a filter.
 pub const MAX_FILTERS: usize = 100;
 
-/// A field that filters may name.
+/// A field that a filter can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Field {
-    /// `client_id`: text.
+    /// `client_id`, text.
     ClientId,
-    /// `client_name`: text.
+    /// `client_name`, text.
     ClientName,
-    /// `role`: a name, or absent.
+    /// `role`, a name or absent.
     Role,
-    /// `client_id_issued_at`: an instant.
+    /// `client_id_issued_at`, an instant.
     CreatedAt,
-    /// `updated_at`: an instant.
+    /// `updated_at`, an instant.
     UpdatedAt,
-    /// `expires_at` of the key itself: an instant, or absent.
+    /// The key's own `expires_at`, an instant or absent.
     ExpiresAt,
-    /// `disabled_at`: an instant, or absent.
+    /// `disabled_at`, an instant or absent.
     DisabledAt,
 }
 
-/// What a field holds, and so which conditions make sense for it.
+/// The kind of a field's values, which decides the possible conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
-    /// Text in the order of its bytes: every condition.
+    /// Text in the order of its bytes; takes every condition.
     Text,
-    /// One of a few names: equality and presence.
+    /// One of a few names; takes equality and presence.
     Name,
-    /// An instant: order, equality and presence.
+    /// An instant; takes order, equality and presence.
     Instant,
 }
 
 impl Field {
-    /// What the field holds.
     pub fn kind(self) -> FieldKind {
         match self {
             Self::ClientId | Self::ClientName => FieldKind::Text,
@@ -55,59 +54,45 @@ impl Field {
     }
 }
 
-/// What a field is compared with.
+/// A value that a field is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Operand {
-    /// Of a text or a name.
+    /// For text or a name.
     Text(String),
-    /// Of an instant.
     Instant(Timestamp),
 }
 
-/// How a field must compare. An absent field equals nothing and is above and below nothing.
+/// A condition on a field. An absent field is neither equal to, above nor below any value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Condition {
-    /// It is one of the values.
     In(Vec<Operand>),
-    /// It is absent or another value.
+    /// Absent, or another value.
     NotEqual(Operand),
-    /// It is greater.
     Above(Operand),
-    /// It is greater or equal.
     AtLeast(Operand),
-    /// It is less.
     Below(Operand),
-    /// It is less or equal.
     AtMost(Operand),
-    /// It contains the text, upper and lower case told apart.
+    /// Contains the text, case-sensitively.
     Contains(String),
-    /// It contains the text, both in Unicode's lower case.
+    /// Contains the text, both in Unicode lower case.
     ContainsIgnoringCase(String),
-    /// It ends with the text.
     EndsWith(String),
-    /// It does not end with the text.
     NotEndsWith(String),
-    /// It is there.
     Exists,
-    /// It is absent.
     Absent,
 }
 
-/// Keeps a key when its field compares so.
+/// Selects keys by a condition on a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Filter {
-    /// Which field.
     pub field: Field,
-    /// How it must compare.
     pub condition: Condition,
 }
 
-/// A field that orders may name: one that is always there, and that the store has in order.
+/// A field that an order can name: never absent, and indexed by the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderField {
-    /// `client_id`.
     ClientId,
-    /// `client_name`.
     ClientName,
     /// `client_id_issued_at`.
     CreatedAt,
@@ -116,9 +101,8 @@ pub enum OrderField {
 /// The order of a list. Client ids break ties, in the same direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// By which field.
     pub field: OrderField,
-    /// Largest first.
+    /// Whether the largest value comes first.
     pub descending: bool,
 }
 
@@ -128,51 +112,49 @@ impl Default for Order {
     }
 }
 
-/// The last key of a page: the next page begins after it.
+/// The last key of a page; the next page begins after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The ordering field's value, when it is text.
+    /// The value of the ordering field, if that is text.
     pub text: String,
-    /// The ordering field's value, when it is an instant.
+    /// The value of the ordering field, if that is an instant.
     pub instant: Option<Timestamp>,
-    /// The tie-breaker.
+    /// Breaks ties.
     pub client_id: String,
 }
 
-/// Which keys, in which order, from where on.
+/// The keys to select, in which order, and where to begin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
-    /// All of them must hold.
+    /// A key must match all of them.
     pub filters: Vec<Filter>,
-    /// In which order.
     pub order: Order,
-    /// After which key.
+    /// Begins after this key.
     pub after: Option<Cursor>,
 }
 
-/// What a caller asks for.
+/// A request for a page of keys.
 #[derive(Debug, Clone, Default)]
 pub struct ListKeys {
-    /// All of them must hold.
+    /// A key must match all of them.
     pub filters: Vec<Filter>,
-    /// In which order.
     pub order: Order,
-    /// Keys a page; 0 means 100, more than 1,000 means 1,000.
+    /// Keys per page, at most 1,000; 0 means 100.
     pub limit: usize,
-    /// From the page before; empty for the first.
+    /// From the previous page; empty for the first page.
     pub page_token: String,
 }
 
-/// One page.
+/// A page of keys.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The keys.
     pub keys: Vec<ApiKey>,
-    /// For the next page; empty on the last.
+    /// Empty on the last page.
     pub next_page_token: String,
 }
 
-/// What a page token says. It is signed, not secret: it names only what its holder has just been shown.
+/// The content of a page token. It is authenticated, but not secret: its holder has just seen the
+/// key that it names.
 #[derive(Serialize, Deserialize)]
 struct Continuation {
     query: String,
@@ -182,16 +164,16 @@ struct Continuation {
 const MAC_LENGTH: usize = 16;
 
 impl ListKeys {
-    /// How many keys the page may hold.
+    /// The maximum number of keys on the page.
     pub fn page_size(&self) -> usize {
         if self.limit == 0 { DEFAULT_LIMIT } else { self.limit.min(MAX_LIMIT) }
     }
 
-    /// Reads the page token into a selection.
+    /// Returns the selection, with the cursor of the page token.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the token is not one of ours, or belongs to a list with other filters or
-    /// another order.
+    /// [`Error::Invalid`] if the token was not issued here, or belongs to a list with other filters
+    /// or another order.
     pub fn selection(&self, root_key: &RootKey) -> Result<Selection, Error> {
         let after = if self.page_token.is_empty() {
             None
@@ -208,7 +190,7 @@ impl ListKeys {
         Ok(Selection { filters: self.filters.clone(), order: self.order, after })
     }
 
-    /// The token that continues after a key.
+    /// Returns the page token that continues after a key.
     pub fn token_after(&self, root_key: &RootKey, key: &ApiKey) -> String {
         let (text, instant) = match self.order.field {
             OrderField::ClientId => (String::new(), None),
@@ -217,14 +199,13 @@ impl ListKeys {
         };
         let cursor = Cursor { text, instant, client_id: key.client_id.to_string() };
         let content = serde_json::to_vec(&Continuation { query: self.fingerprint(), cursor })
-            .expect("a continuation holds nothing that JSON cannot say");
+            .expect("a continuation can be written as JSON");
         let mac = root_key.page_token_mac(&content);
         BASE64URL.encode([&mac[..MAC_LENGTH], &content].concat())
     }
 
     fn fingerprint(&self) -> String {
-        let query = serde_json::to_vec(&(&self.filters, self.order))
-            .expect("filters hold nothing that JSON cannot say");
+        let query = serde_json::to_vec(&(&self.filters, self.order)).expect("filters can be written as JSON");
         BASE64URL.encode(&digest::digest(&digest::SHA256, &query).as_ref()[..9])
     }
 }

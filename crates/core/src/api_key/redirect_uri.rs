@@ -4,36 +4,34 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Why a text is no redirect URI. Never repeats the input.
+/// Why a text is not a valid redirect URI. Never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRedirectUri {
-    /// Not an absolute URI.
     #[error("must be absolute URIs, such as https://ci.example.com/callback")]
     NotAbsolute,
-    /// Has white space, control characters, a backslash, or characters beyond ASCII, which readers of URIs
-    /// treat differently.
-    #[error("must hold printable ASCII without blanks and backslashes")]
+    /// White space, control characters, a backslash, or non-ASCII: URI parsers disagree on them.
+    #[error("must hold printable ASCII without spaces and backslashes")]
     Characters,
-    /// Has a fragment (RFC 6749 section 3.1.2).
+    /// See RFC 6749 section 3.1.2.
     #[error("must not have a fragment")]
     Fragment,
-    /// Has a user name or password, which hides the real host.
+    /// A user name or password hides the real host.
     #[error("must not have a user name or password")]
     UserInfo,
-    /// Has `*`, which somebody may take for a wildcard.
+    /// Contains `*`, which could be taken for a wildcard.
     #[error("must be exact: wildcards are not supported")]
     Wildcard,
-    /// Plain http beyond loopback (RFC 8252 section 7.3).
-    #[error("must use https; http is for localhost, 127.0.0.1 and [::1] alone")]
+    /// Plain HTTP to a host other than loopback (RFC 8252 section 7.3).
+    #[error("must use https; http is only for localhost, 127.0.0.1 and [::1]")]
     NotHttps,
-    /// A private-use scheme without a dot (RFC 8252 section 7.1), or a dangerous one.
+    /// A private-use scheme without a dot (RFC 8252 section 7.1), which includes `javascript`.
     #[error(
         "must use https, loopback http, or a private-use scheme with a dot, such as com.example.app:/callback"
     )]
     Scheme,
 }
 
-/// Checks one redirect URI.
+/// Validates a redirect URI.
 ///
 /// # Errors
 /// [`InvalidRedirectUri`], by the first rule that it breaks.
@@ -50,7 +48,7 @@ pub fn validate(uri: &str) -> Result<(), InvalidRedirectUri> {
     }
     match url.scheme() {
         "https" | "http" => {
-            // The parser mends "https:/host" and "https:host"; other readers do not.
+            // This parser corrects "https:/host" and "https:host"; others do not.
             if !uri[url.scheme().len()..].starts_with("://") || !url.has_host() {
                 return Err(InvalidRedirectUri::NotAbsolute);
             }

@@ -11,7 +11,7 @@ pub struct Replay {
     pub request_id: String,
     /// The SHA-256 digest of the request.
     pub digest: [u8; 32],
-    /// An earlier create cannot be repeated.
+    /// A create before this instant cannot be repeated.
     pub since: Timestamp,
     /// How often a create can be repeated.
     pub limit: u32,

@@ -1,4 +1,4 @@
-//! [`ApiKeys`]: the use cases of API keys. Who may call them is decided before, at the border.
+//! [`ApiKeys`]: the use cases of API keys. The caller's permission is checked before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,24 +20,24 @@ use super::{
     validate::Validation,
 };
 
-/// How long a repeated Create is known.
+/// A create can be repeated for this long.
 pub const REPLAY_WINDOW: Duration = Duration::from_mins(10);
-/// How often a Create may be repeated.
+/// A create can be repeated this often.
 pub const REPLAY_LIMIT: u32 = 3;
 
-/// What to create.
+/// A key to create.
 #[derive(Debug, Clone, Serialize)]
 pub struct CreateApiKey {
-    /// Empty derives it from the client name.
+    /// If empty, derived from the client name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_id: String,
-    /// An empty client name defaults to the client id.
+    /// Its client name, if empty, becomes the client id.
     pub application: Application,
     /// `None` for a key that may only look at and rotate itself.
     pub role: Option<Role>,
-    /// In the future.
+    /// Must be in the future.
     pub expires_at: Option<Timestamp>,
-    /// Of the first secret.
+    /// The label of the first secret.
     pub secret_label: String,
 }
 
@@ -68,25 +68,24 @@ impl CreateApiKey {
     }
 }
 
-/// What [`ApiKeys::rotate_secret`] does.
+/// The arguments of [`ApiKeys::rotate_secret`].
 #[derive(Debug, Clone, Default)]
 pub struct RotateSecret {
-    /// How long the other secrets stay valid; zero retires them at once and kills the key's tokens.
+    /// How long the other secrets stay valid. Zero retires them at once and revokes the key's tokens.
     pub grace: Duration,
-    /// Of the new secret.
+    /// The label of the new secret.
     pub label: String,
-    /// Of the new secret, in the future.
+    /// The expiry of the new secret; must be in the future.
     pub expires_at: Option<Timestamp>,
-    /// The key that is meant, where a key rotates itself.
+    /// Set when a key rotates itself: the permission is for that key, and not for a later one with
+    /// the same client id.
     pub only_key: Option<KeyId>,
 }
 
-/// A key with a secret of it, to be shown this once.
+/// A key with its new secret, which can be shown only now.
 #[derive(Debug)]
 pub struct WithSecret {
-    /// The key.
     pub key: ApiKey,
-    /// The secret.
     pub secret: Secret,
 }
 
@@ -101,16 +100,17 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Over a store.
     pub fn new(store: Arc<dyn Store>, root_key: Arc<RootKey>, organization: Organization, env: Env) -> Self {
         Self { store, root_key, organization, env, refusals: Arc::default() }
     }
 
-    /// Creates a key with its first secret. The same call by the same caller within ten minutes, at most
-    /// three times, gives the key a further secret instead of failing: the first answer may have been lost.
+    /// Creates a key with its first secret.
+    ///
+    /// The caller may repeat the call within ten minutes, up to three times, because the response
+    /// may have been lost. The key then gets one more secret, and the call succeeds.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] when the client id is taken.
+    /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] if the client id is taken.
     pub async fn create(&self, caller: &Caller, mut create: CreateApiKey) -> Result<WithSecret, Error> {
         let now = self.env.now();
         let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
@@ -150,19 +150,19 @@ impl ApiKeys {
         }
     }
 
-    /// The key of a client id.
+    /// Returns the key with a client id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none, [`Error::Invalid`] when none can be called so.
+    /// [`Error::NotFound`], or [`Error::Invalid`] for text that is not a client id.
     pub async fn get(&self, client_id: &str) -> Result<ApiKey, Error> {
         let client_id = parse_client_id(client_id)?;
         self.store.find_key(&client_id).await?.ok_or_else(|| not_found(&client_id))
     }
 
-    /// One page of keys.
+    /// Returns one page of keys.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the page token is not of this list.
+    /// [`Error::Invalid`] if the page token belongs to another list.
     pub async fn list(&self, list: &ListKeys) -> Result<Page, Error> {
         let selection = list.selection(&self.root_key)?;
         let page_size = list.page_size();
@@ -176,7 +176,7 @@ impl ApiKeys {
         Ok(Page { keys, next_page_token })
     }
 
-    /// Changes what a patch names. The secrets stay as they are.
+    /// Changes the fields of a patch. Secrets do not change.
     ///
     /// # Errors
     /// [`Error::Invalid`] with each broken rule, [`Error::NotFound`].
@@ -188,7 +188,7 @@ impl ApiKeys {
     ) -> Result<ApiKey, Error> {
         let now = self.env.now();
         let client_id = parse_client_id(client_id)?;
-        // Rules look at one field each, so a patched key is valid when the patch is.
+        // Each rule is about one field, so a patched key is valid if the patch is.
         let mut probe = Application::named("unchanged");
         patch.apply_to_application(&mut probe);
         let mut validation = Validation::default();
@@ -200,7 +200,7 @@ impl ApiKeys {
         self.store.update_key(&client_id, patch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
-    /// Deletes a key for good; its tokens die at once.
+    /// Deletes a key permanently, and so revokes its tokens.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -211,11 +211,12 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// Gives a key a new secret and retires the others after a grace.
+    /// Adds a secret to a key, and retires the others after a grace.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a grace beyond 90 days, an expiry that is past, or an over-long label;
-    /// [`Error::Precondition`] when the key would have more than ten secrets; [`Error::NotFound`].
+    /// [`Error::Invalid`] for a grace of more than 90 days, an expiry in the past, or a label that is
+    /// too long; [`Error::Precondition`] if the key would have more than ten secrets;
+    /// [`Error::NotFound`].
     pub async fn rotate_secret(
         &self,
         caller: &Caller,
@@ -248,7 +249,7 @@ impl ApiKeys {
         }
     }
 
-    /// Ends one secret at once, and with it the tokens that it fetched.
+    /// Retires a secret at once, and revokes the tokens that it fetched.
     ///
     /// # Errors
     /// [`Error::NotFound`] for the key or the secret.
@@ -267,7 +268,7 @@ impl ApiKeys {
         self.store.retire_secret(&key.client_id, secret_id, entry).await?.ok_or_else(absent)
     }
 
-    /// Refuses a key and its tokens until it is enabled.
+    /// Disables a key: it is refused until it is enabled, and its tokens are revoked.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -275,7 +276,7 @@ impl ApiKeys {
         self.switch(caller, client_id, Switch::Disable).await
     }
 
-    /// Accepts a disabled key again; tokens from before stay dead.
+    /// Enables a disabled key. Its earlier tokens stay revoked.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -293,7 +294,7 @@ impl ApiKeys {
         self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
-    /// Records that a known caller was refused; the same refusal within a minute is only counted.
+    /// Records that a known caller was refused. The same refusal within a minute is only counted.
     ///
     /// # Errors
     /// When the store cannot write.
@@ -333,7 +334,7 @@ fn not_found(client_id: &ClientId) -> Error {
     Error::not_found(Kind::ApiKey, client_id)
 }
 
-/// As much of outside text as may be repeated to the caller or stored.
+/// Truncates and sanitizes text of the caller, to be repeated or stored.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

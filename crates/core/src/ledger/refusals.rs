@@ -1,6 +1,7 @@
-//! [`Refusals`]: one ledger entry a minute for the same refusal, however often it is asked for.
+//! [`Refusals`]: limits the entries of repeated refusals.
 //!
-//! The ledger is append-only, so a refused caller must not be able to fill it.
+//! The ledger is append-only, so a refused caller must not be able to fill it: the same refusal gets
+//! at most one entry a minute.
 
 use std::{
     collections::HashMap,
@@ -11,43 +12,45 @@ use std::{
 use crate::Timestamp;
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Refusals that are told apart within a minute; beyond them each is entered anew.
+/// Refusals that are counted apart. Beyond this many, all are forgotten and recorded again.
 const REMEMBERED: usize = 10_000;
 
-/// What was refused within the last minute.
+/// The refusals of the last minute.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<HashMap<[String; 3], Repeated>>);
 
 #[derive(Debug)]
 struct Repeated {
-    entered_at: Timestamp,
-    since: u64,
+    recorded_at: Timestamp,
+    /// How many followed without an entry.
+    unrecorded: u64,
 }
 
 impl Refusals {
-    /// Whether a refusal wants an entry, and if so how many like it had none since the last.
+    /// Returns `None` if a refusal needs no entry, and otherwise how many refusals alike had none
+    /// since the last one.
     pub(crate) fn note(&self, now: Timestamp, actor: &str, target: &str, reason: &str) -> Option<u64> {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= REMEMBERED {
-            recent.retain(|_, repeated| now < repeated.entered_at.after(MINUTE));
+            recent.retain(|_, repeated| now < repeated.recorded_at.after(MINUTE));
             if recent.len() >= REMEMBERED {
                 recent.clear();
             }
         }
         let key = [actor, target, reason].map(str::to_owned);
         match recent.get_mut(&key) {
-            // A clock that was set back makes no refusal go without an entry for longer than that.
-            Some(repeated) if (repeated.entered_at..repeated.entered_at.after(MINUTE)).contains(&now) => {
-                repeated.since += 1;
+            // If the clock was set back, the refusal is recorded.
+            Some(repeated) if (repeated.recorded_at..repeated.recorded_at.after(MINUTE)).contains(&now) => {
+                repeated.unrecorded += 1;
                 None
             }
             Some(repeated) => {
-                let since = repeated.since;
-                *repeated = Repeated { entered_at: now, since: 0 };
-                Some(since)
+                let unrecorded = repeated.unrecorded;
+                *repeated = Repeated { recorded_at: now, unrecorded: 0 };
+                Some(unrecorded)
             }
             None => {
-                recent.insert(key, Repeated { entered_at: now, since: 0 });
+                recent.insert(key, Repeated { recorded_at: now, unrecorded: 0 });
                 Some(0)
             }
         }

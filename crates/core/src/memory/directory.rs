@@ -1,4 +1,4 @@
-//! [`Directory`]: every key's hot facts in memory, fed by the store's changes.
+//! [`Directory`]: the facts of all keys in memory, fed by the store's changes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use crate::{
     token::DeniedToken,
 };
 
-/// Every key's facts and the deny-list.
+/// The facts of all keys, and the deny-list.
 #[derive(Debug, Default)]
 pub struct Directory {
     keys: RwLock<HashMap<ClientId, Arc<KeyFacts>>>,
@@ -22,24 +22,24 @@ pub struct Directory {
     tally: Mutex<Tally>,
 }
 
-/// How many keys are in which state; together all there are.
+/// The number of keys by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeyCounts {
-    /// Neither of the others.
+    /// Neither disabled nor expired.
     pub enabled: usize,
-    /// Disabled, whether expired or not.
+    /// Disabled, and possibly expired.
     pub disabled: usize,
-    /// Expired, and not disabled.
+    /// Expired, but not disabled.
     pub expired: usize,
 }
 
-/// The keys counted as they come and go, so that nobody has to walk all of them to tell.
+/// Counts keys as they change, so that a count need not visit all of them.
 #[derive(Debug, Default)]
 struct Tally {
     disabled: usize,
-    /// Enabled, and never to expire.
+    /// Enabled, without an expiry.
     lasting: usize,
-    /// Enabled, by when they expire.
+    /// Enabled, by their expiry.
     expiring: BTreeMap<Timestamp, usize>,
 }
 
@@ -69,28 +69,27 @@ impl Tally {
 }
 
 impl Directory {
-    /// The facts of the key of that client id; any text may be asked for.
+    /// Returns the facts of the key with a client id. Takes any text.
     pub fn find(&self, client_id: &str) -> Option<Arc<KeyFacts>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(client_id).cloned()
     }
 
-    /// Whether a token was revoked one by one.
+    /// Whether a token is on the deny-list.
     pub fn is_denied(&self, key_id: KeyId, jti: &str) -> bool {
         let denials = self.denials.read().unwrap_or_else(PoisonError::into_inner);
         denials.get(&key_id).is_some_and(|of_key| of_key.contains_key(jti))
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many keys are in which state.
+    /// The number of keys by state.
     pub fn count(&self, now: Timestamp) -> KeyCounts {
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = tally.expiring.range(..=now).map(|(_, keys)| keys).sum();
@@ -98,13 +97,13 @@ impl Directory {
         KeyCounts { enabled: tally.lasting + expiring - expired, disabled: tally.disabled, expired }
     }
 
-    /// How many tokens are on the deny-list; those that have expired leave it within an hour.
+    /// The number of tokens on the deny-list. A purge removes those that have expired.
     pub fn denied_tokens(&self) -> usize {
         self.denials.read().unwrap_or_else(PoisonError::into_inner).values().map(HashMap::len).sum()
     }
 
-    /// Forgets denials of tokens that had expired by then.
-    pub fn forget_expired(&self, now: Timestamp) {
+    /// Removes denials of tokens that have expired at `now`.
+    pub fn remove_expired(&self, now: Timestamp) {
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
         denials.retain(|_, of_key| {
             of_key.retain(|_, expires_at| now < *expires_at);

@@ -2,12 +2,11 @@
 //!
 //! # Layout
 //! - `init`: the first admin key. `purge`: removes expired rows.
-//! - [`backup`]: the file format of a backup. `back_up`: takes one.
+//! - [`backup`]: the format of a backup, and how one is taken.
 //! - [`restore`]: what a restore changes.
 //! - `ledger`: pages of the ledger, and its verification.
 //! - `retire`: signing keys and versions of the root key.
 
-mod back_up;
 pub mod backup;
 mod error;
 mod init;
@@ -18,7 +17,6 @@ mod retire;
 
 use std::sync::Arc;
 
-pub use back_up::{Backup, Snapshot};
 pub use error::{ErrorKind, OperationError};
 pub use ledger::LedgerPage;
 

@@ -18,7 +18,7 @@ impl Operations {
         let now = self.env.now();
         // If the clock is ahead, it may be set back: keep whatever could become valid again.
         let surely_expired = now.before(CLOCK_ERROR);
-        self.directory.forget_expired(surely_expired);
+        self.directory.remove_expired(surely_expired);
         let (replays, secrets) = (now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS));
         self.store.purge(surely_expired, replays, secrets).await
     }

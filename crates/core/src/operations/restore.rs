@@ -2,15 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ApiKey, Timestamp};
+use super::OperationError;
+use crate::{
+    ApiKey, Caller, Env, Error, Store,
+    ledger::{Action, NewEntry},
+};
 
 /// Keys by client id.
 pub type Keys = BTreeMap<String, ApiKey>;
 
-/// An epoch that no token can carry, also none from after the backup. Epochs are raised by one at a
-/// time, and never a million times a second. `None` before 1970.
-pub fn fresh_epoch(now: Timestamp) -> Option<u64> {
-    u64::try_from(now.as_micros()).ok()
+/// Revokes every token of a restored store, including those that were issued after the backup, and
+/// returns the number of keys. `backup_of` is the time of the backup in the format of RFC 3339.
+///
+/// # Errors
+/// [`Error::Precondition`] if the clock is before 1970; when the store cannot write.
+pub async fn revoke_tokens(
+    store: &dyn Store,
+    env: &Env,
+    caller: &Caller,
+    backup_of: &str,
+) -> Result<usize, OperationError> {
+    let now = env.now();
+    // No token can carry this epoch: epochs are raised by one at a time, and never a million times
+    // a second.
+    let epoch = u64::try_from(now.as_micros())
+        .map_err(|_| Error::Precondition("this machine's clock is before 1970".to_owned()))?;
+    let entry = NewEntry::new(now, caller, Action::StoreRestore { backup_of }, "store");
+    Ok(store.raise_epochs(epoch, entry).await?)
 }
 
 /// The client ids of keys that differ between a backup and a later data directory.

@@ -27,8 +27,8 @@ pub struct RootKeyVersions {
 /// The text is not the content of a root key's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no root key: it has a line gatekey-root-key-VERSION:KEY for each version, the newest first, and no version \
-     or key twice"
+    "is not a root key; expected a line gatekey-root-key-VERSION:KEY for each version, the newest first, and no \
+     version or key twice"
 )]
 pub struct InvalidRootKeyFile;
 
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(gatekey-root-key-[0-9]{0,3}:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=( pending)?\n?|.{0,9}){0,4}") {
+        fn any_text_is_parsed_or_refused(text in "(gatekey-root-key-[0-9]{0,3}:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=( pending)?\n?|.{0,9}){0,4}") {
             if let Ok(keys) = text.parse::<RootKeyVersions>() {
                 prop_assert!(keys.to_text().parse::<RootKeyVersions>().is_ok_and(|again| again == keys));
             }

@@ -229,7 +229,7 @@ mod tests {
         RootKey::of(Versions::of_file(versions.collect(), pending), None)
     }
 
-    /// What a store knows that was rotated to the second of the versions of [`of_versions`].
+    /// The records of a store that was rotated from version 1 to version 2 of [`of_versions`].
     fn rotated() -> [StoredRootKey; 2] {
         let (first, second) = (Version::derive(1, &[1; 32]), Version::derive(2, &[2; 32]));
         let sealed = second.seal(&Env::system(), "ledger key 1", first.ledger.expose());
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_hashes_differently_under_another_root_key() {
+    fn another_root_key_gives_another_hash() {
         let (one, two) = (RootKey::new(&[1; 32]), RootKey::new(&[2; 32]));
         assert!(one.hash_secret("gk_x").matches(&one.hash_secret("gk_x")));
         assert!(!one.hash_secret("gk_x").matches(&two.hash_secret("gk_x")));

@@ -33,8 +33,8 @@ pub enum RootKeyError {
     UnreadableFile(FileError),
     /// For example, because the file is mounted read-only.
     #[error(
-        "the root key {place} cannot be replaced ({source}); make the new file yourself, with `gatekey root-key new \
-         --root-key-file {place} NEW`, put it in the place of the old one, and then do this again"
+        "the root key {place} cannot be replaced ({source}); create the new file with `gatekey root-key new \
+         --root-key-file {place} NEW`, replace the old file with it, and run this command again"
     )]
     CannotReplace { place: String, source: FileError },
     #[error(transparent)]

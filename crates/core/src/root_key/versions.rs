@@ -12,21 +12,20 @@ use crate::ledger::{LedgerKey, LedgerKeys};
 pub enum RootKeyMismatch {
     /// The file lacks a version that the store needs.
     #[error(
-        "version {0} of the root key is missing in its file, and the database needs it; put back its line \
-         gatekey-root-key-{0}:..., from a copy of the file from before it was taken out"
+        "version {0} of the root key is missing in its file, and the database needs it; restore its line \
+         gatekey-root-key-{0}:... from an earlier copy of the file"
     )]
     Missing(u32),
     /// The file has another key under that version.
     #[error(
-        "version {0} of the root key is another one than the database was made under: what is sealed there does not \
-         open; is this the root key that belongs to the data directory?"
+        "version {0} of the root key does not match the database; use the root key that belongs to the data directory"
     )]
     Another(u32),
     /// The store does not know the newest version, although a rotation to it was finished.
     #[error(
         "the database does not know version {newest} of the root key, only {known}: it is from before the rotation. \
-         If you put an older database back, begin version {newest} in it with `gatekey root-key rotate`; if not, \
-         somebody may have changed it who knows an old root key"
+         If you restored an older database, run `gatekey root-key rotate` to use version {newest} in it; if not, \
+         someone who knows an old root key may have changed it"
     )]
     OlderStore {
         /// The newest version in the file.

@@ -1,11 +1,10 @@
-//! [`Throttle`]: how often secrets from one address may be wrong within a minute.
+//! [`Throttle`]: limits failed authentications per address and minute.
 //!
-//! It is no defence against guessing, which the secrets' 184 random bits are, and a right secret is never asked
-//! for it: nobody can lock an owner out. It tells clients with a stale secret to slow down, and shows them to who
-//! runs the server.
+//! The defense against guessing is the 184 random bits of a secret. The throttle slows down clients
+//! with a stale secret, and makes them visible to the operator. A right secret passes in any case,
+//! so nobody can lock out a key's owner.
 //!
-//! A table of a fixed size in place of a map: an attacker has as many addresses as it likes, and must neither fill
-//! the memory nor make anybody tidy it up.
+//! The table has a fixed size, because an attacker can have any number of addresses.
 
 use std::{
     fmt,
@@ -18,28 +17,31 @@ use aws_lc_rs::hmac;
 
 use crate::{Env, Timestamp};
 
-/// Addresses that are told apart: 128 KiB. Where two meet, the later one takes the earlier one's place.
+/// Addresses that can be counted at once, in 128 KiB. If two share a slot, the later one replaces the
+/// earlier one.
 const SLOTS: usize = 1 << 14;
 const MINUTE: i64 = 60;
 
-/// Counts failed authentications by address, IPv6 by /64, in minutes that begin at another second for each.
+/// Counts failed authentications by address (IPv6 by /64) in minutes that begin at a different second
+/// for each address.
 pub(crate) struct Throttle {
     limit: u16,
-    /// Decides where an address is counted, so that nobody can choose whose place to take.
+    /// Decides the slot of an address, so that an attacker cannot choose whose slot to take.
     key: hmac::Key,
     slots: Box<[AtomicU64]>,
 }
 
-/// An address failed more often than it may within a minute.
+/// An address exceeded its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Throttled {
-    /// Until the minute is over; at least a second.
+    /// Until the minute ends; at least a second.
     pub(crate) retry_after: Duration,
-    /// Whether it is the first failure too many in this minute.
+    /// Whether this is the first throttled failure in this minute.
     pub(crate) first: bool,
 }
 
-/// What a slot holds: whose it is (24 bits), in which minute (24 bits), and how many failures (16 bits).
+/// The content of a slot: part of the address's MAC (24 bits), the minute (24 bits) and the number of
+/// failures (16 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     owner: u64,
@@ -48,14 +50,14 @@ struct Slot {
 }
 
 impl Throttle {
-    /// So many failures a minute are let through; 0 for any number.
+    /// A limit of 0 disables the throttle.
     pub(crate) fn new(limit: u16, env: &Env) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &env.random::<32>());
         let slots = if limit == 0 { 0 } else { SLOTS };
         Self { limit, key, slots: (0..slots).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Counts a failure, and says whether it is one too many.
+    /// Counts a failure. Returns `None` as long as the address is within its limit.
     pub(crate) fn note(&self, from: IpAddr, now: Timestamp) -> Option<Throttled> {
         if self.limit == 0 {
             return None;
@@ -73,7 +75,8 @@ impl Throttle {
             .then(|| Throttled { retry_after: Duration::from_secs(left), first: failures == self.limit + 1 })
     }
 
-    /// Where an address is counted, with which owner and minute, and how many seconds are left of that.
+    /// Returns the slot of an address, its content without failures, and the seconds that are left
+    /// of the minute.
     fn place(&self, from: IpAddr, now: Timestamp) -> (usize, Slot, u64) {
         let mac = hmac::sign(&self.key, &network(from));
         let [high, low, offset, owner @ ..] =
@@ -99,7 +102,7 @@ impl Slot {
     }
 }
 
-/// What counts as one address: whoever has an IPv6 address has its /64 as well.
+/// The bytes that count as one address. A holder of an IPv6 address usually has its whole /64.
 fn network(address: IpAddr) -> Vec<u8> {
     match address.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_does_not_count_for_another() {
+    fn each_address_is_counted_separately() {
         let throttle = throttle(1);
         for last in 0..=255 {
             assert_eq!(throttle.note(Ipv4Addr::new(198, 51, 100, last).into(), at(0)), None, "{last}");

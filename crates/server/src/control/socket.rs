@@ -4,7 +4,7 @@ use std::{io, mem, time::Duration};
 
 use gatekey_core::{
     Caller,
-    operations::{Backup, ErrorKind, OperationError},
+    operations::{ErrorKind, OperationError, backup::Backup},
 };
 use serde::Serialize;
 use tokio::{

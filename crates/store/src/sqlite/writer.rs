@@ -20,7 +20,7 @@ use std::{
 use gatekey_core::{
     LedgerKeys, StoreError,
     ledger::LedgerHead,
-    panic,
+    panic_message,
     store::{Change, ChangeObserver},
 };
 use rusqlite::Connection;
@@ -237,7 +237,7 @@ impl Worker {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
             // It can be in the middle of a transaction.
             self.connection = None;
-            tracing::error!(panic = panic::text(&*panic), "the store's writer panicked; it continues");
+            tracing::error!(panic = panic_message(&*panic), "the store's writer panicked; it continues");
         }
     }
 
@@ -260,7 +260,7 @@ impl Worker {
 
     fn notify(&self, changes: &[Change]) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.observer.observe(changes))) {
-            tracing::error!(panic = panic::text(&*panic), "an observer of the store panicked");
+            tracing::error!(panic = panic_message(&*panic), "an observer of the store panicked");
         }
     }
 

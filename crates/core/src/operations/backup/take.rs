@@ -6,13 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    OperationError, Operations,
-    backup::{Passphrase, Sealer},
-};
+use super::{Passphrase, Sealer};
 use crate::{
     Caller, Env, RootKey, Timestamp,
     ledger::{Action, NewEntry},
+    operations::{OperationError, Operations},
 };
 
 impl Operations {

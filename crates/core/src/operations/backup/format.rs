@@ -1,10 +1,12 @@
-//! The form of a backup: one file, sealed under the root key, and under a passphrase where there is one.
+//! The format of a backup: one file, sealed under the root key and, optionally, a passphrase.
 //!
-//! A line that names the form, a line of JSON ([`Header`]), then the database in chunks of 64 KiB, each sealed
-//! with AES-256-GCM. Each backup has a key of its own: HKDF-SHA-256 (RFC 5869) of a key derived from the root key
-//! and, with a passphrase, of PBKDF2-HMAC-SHA-256 (RFC 8018 section 5.2) of that, both salted by the header. A
-//! chunk's nonce is its place and whether it is the last, so that none can be cut off, put in or moved; both
-//! lines are authenticated with every chunk.
+//! The first line names the format, the second is JSON ([`Header`]). Then follows the database in
+//! chunks of 64 KiB, each sealed with AES-256-GCM.
+//!
+//! Each backup has its own key: HKDF-SHA-256 (RFC 5869) of a key derived from the root key and, with
+//! a passphrase, of PBKDF2-HMAC-SHA-256 (RFC 8018 section 5.2) of the passphrase, both salted by the
+//! header. A chunk's nonce contains its place and whether it is the last one, so that chunks cannot
+//! be removed, inserted or moved. Both lines are authenticated with every chunk.
 
 use std::{
     fmt,
@@ -22,25 +24,25 @@ use zeroize::Zeroizing;
 use crate::{Env, RootKey, Timestamp, id::Hex};
 
 /// The first line.
-const FORM: &str = "gatekey-backup-1\n";
-/// Bytes of the database in a chunk; the last may have fewer.
+const FORMAT: &str = "gatekey-backup-1\n";
+/// Bytes of the database per chunk, except the last one.
 const CHUNK: usize = 64 * 1024;
 const TAG: usize = 16;
-/// Bytes of the second line, at most.
-const LONGEST_HEADER: usize = 4096;
-/// Rounds of PBKDF2-HMAC-SHA-256 for a new backup, as the OWASP Password Storage Cheat Sheet asks for.
-const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("it is not zero");
-/// More rounds than anybody needs: beyond, a crafted file could keep the machine busy for minutes.
-const MOST_ITERATIONS: u32 = 10_000_000;
+/// The longest second line, in bytes.
+const MAX_HEADER: usize = 4096;
+/// Rounds of PBKDF2-HMAC-SHA-256 for a new backup, by the OWASP Password Storage Cheat Sheet.
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("600,000 is not zero");
+/// The highest accepted number of rounds. A crafted file with more could keep the machine busy for
+/// minutes.
+const MAX_ITERATIONS: u32 = 10_000_000;
 
-/// What a backup is sealed with beside the root key. No `Display`, a `Debug` that prints the type's name, zeroed
-/// when dropped.
+/// The passphrase of a backup. No `Display`, a `Debug` that prints only the type's name, zeroed when
+/// dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
-    /// Takes the text over.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -52,27 +54,27 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// What a backup says in the clear.
+/// The readable part of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// When the copy was taken: what was acknowledged before is in it.
+    /// When the copy was taken. It contains every change that was acknowledged before.
     pub created_at: Timestamp,
     /// The version of the program that wrote it.
     pub written_by: String,
-    /// Rounds of PBKDF2 where there is a passphrase.
+    /// The rounds of PBKDF2, if there is a passphrase.
     pub iterations: Option<NonZeroU32>,
-    /// The root key's version that it is sealed under.
+    /// The version of the root key that it is sealed under.
     #[serde(default = "first_version")]
     pub root_key_version: u32,
-    /// Makes the backup's key its own; 32 hexadecimal digits.
+    /// 32 hexadecimal digits.
     salt: String,
-    /// Tells whether a root key is the right one.
+    /// Identifies the root key, without revealing it.
     root_key_check: String,
-    /// Tells whether root key and passphrase are the right ones.
+    /// Identifies root key and passphrase together.
     check: String,
 }
 
-/// Of backups from before there were versions.
+/// The version of a backup that is older than versions.
 fn first_version() -> u32 {
     1
 }
@@ -80,34 +82,29 @@ fn first_version() -> u32 {
 /// Why a backup cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// It does not begin as one.
-    #[error("this is no backup of Gatekey")]
+    #[error("this is not a Gatekey backup")]
     NotABackup,
-    /// It was sealed under a version of the root key that the file lacks.
     #[error(
-        "the backup was made under version {0} of the root key, which is not in its file; name a file that has it, \
-         such as a copy from that time"
+        "the backup needs version {0} of the root key, which is not in its file; use a copy of the file that has \
+         this version"
     )]
     MissingRootKey(u32),
-    /// It was sealed under another root key.
-    #[error("the backup was made under another root key; name the one that belongs to it")]
+    #[error("the backup was made under another root key; use the one of the server that took it")]
     AnotherRootKey,
-    /// It needs a passphrase.
-    #[error("the backup is sealed under a passphrase; name the file that holds it")]
+    #[error("the backup is sealed under a passphrase; name the file that contains it")]
     NoPassphrase,
-    /// It was sealed under another passphrase, or under none.
     #[error("the backup was sealed under another passphrase")]
     AnotherPassphrase,
-    /// It is truncated, or not as it was written.
+    /// It is truncated, or was changed.
     #[error("the backup is damaged: {0}")]
     Damaged(String),
-    /// It cannot be read, or what it holds cannot be written.
+    /// It cannot be read, or its content cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl BackupError {
-    /// Whether the file itself is at fault, so that no other key will open it.
+    /// Whether the file itself is damaged, so that no key opens it.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::NotABackup | Self::Damaged(_))
     }
@@ -121,7 +118,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Derives them. Takes a few tenths of a second with a passphrase.
+    /// Takes a few tenths of a second with a passphrase.
     fn derive(root_key: &[u8; 32], passphrase: Option<(&Passphrase, NonZeroU32)>, salt: &str) -> Self {
         let mut material = Zeroizing::new(root_key.to_vec());
         let salted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes());
@@ -151,7 +148,7 @@ fn expand(pseudorandom: &hkdf::Prk, purpose: &[u8], key: &mut [u8; 32]) {
     expanded.expect("HKDF-SHA-256 gives 32 bytes for any purpose");
 }
 
-/// The nonce of a chunk. Every backup has a key of its own, so a place is never used twice.
+/// The nonce of a chunk. Every backup has its own key, so no nonce is used twice.
 fn nonce(place: u32, last: bool) -> Nonce {
     let mut nonce = [0; NONCE_LEN];
     nonce[..4].copy_from_slice(&place.to_be_bytes());
@@ -166,7 +163,7 @@ fn fill(input: &mut impl Read, buffer: &mut Vec<u8>, length: usize) -> io::Resul
     Ok(())
 }
 
-/// Writes one backup.
+/// Seals a backup.
 pub struct Sealer {
     keys: Keys,
     header: Header,
@@ -174,7 +171,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A backup with a key of its own. Takes a few tenths of a second with a passphrase.
+    /// Takes a few tenths of a second with a passphrase.
     pub fn new(
         root_key: &RootKey,
         passphrase: Option<&Passphrase>,
@@ -194,25 +191,24 @@ impl Sealer {
             root_key_check: keys.root_key_check.clone(),
             check: keys.check.clone(),
         };
-        let json = serde_json::to_string(&header).expect("a header is plain JSON");
-        Self { keys, header, lines: format!("{FORM}{json}\n").into_bytes() }
+        let json = serde_json::to_string(&header).expect("a header can be written as JSON");
+        Self { keys, header, lines: format!("{FORMAT}{json}\n").into_bytes() }
     }
 
-    /// What the backup says in the clear.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Bytes of the backup of so many bytes.
+    /// Returns the size of the backup of a database with `length` bytes.
     pub fn sealed_length(&self, length: u64) -> u64 {
         let chunks = length.div_ceil(CHUNK as u64).max(1);
         self.lines.len() as u64 + length + chunks * TAG as u64
     }
 
-    /// Writes the backup of everything that can be read from the input.
+    /// Seals everything that the input contains.
     ///
     /// # Errors
-    /// When reading or writing fails.
+    /// When the input cannot be read, or the output cannot be written.
     pub fn seal(self, input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
         output.write_all(&self.lines)?;
         let (mut chunk, mut next) = (Vec::new(), Vec::new());
@@ -232,11 +228,11 @@ impl Sealer {
             }
             std::mem::swap(&mut chunk, &mut next);
         }
-        Err(io::Error::other("a backup holds 256 TiB at most"))
+        Err(io::Error::other("a backup has at most 256 TiB"))
     }
 }
 
-/// Reads one backup.
+/// Opens a backup.
 pub struct Opener {
     keys: Keys,
     header: Header,
@@ -244,23 +240,22 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Reads the two lines and finds the key. Takes a few tenths of a second with a passphrase.
+    /// Reads the two lines, and checks root key and passphrase. Takes a few tenths of a second with a
+    /// passphrase.
     ///
     /// # Errors
-    /// When the lines are not those of a backup, or root key or passphrase are other ones.
+    /// When the input is not a backup, or was sealed under another root key or passphrase.
     pub fn new(
         root_key: &RootKey,
         passphrase: Option<&Passphrase>,
         input: &mut impl Read,
     ) -> Result<Self, BackupError> {
         let lines = read_lines(input)?;
-        let json = &lines[FORM.len()..];
+        let json = &lines[FORMAT.len()..];
         let header: Header = serde_json::from_slice(json)
-            .map_err(|error| BackupError::Damaged(format!("its second line is not understood: {error}")))?;
-        if header.iterations.is_some_and(|iterations| iterations.get() > MOST_ITERATIONS) {
-            return Err(BackupError::Damaged(
-                "it asks for more rounds of PBKDF2 than there can be".to_owned(),
-            ));
+            .map_err(|error| BackupError::Damaged(format!("its second line cannot be parsed: {error}")))?;
+        if header.iterations.is_some_and(|iterations| iterations.get() > MAX_ITERATIONS) {
+            return Err(BackupError::Damaged("its number of PBKDF2 rounds is out of range".to_owned()));
         }
         let version = header.root_key_version;
         let root_key = &*root_key.backup_key(version).ok_or(BackupError::MissingRootKey(version))?;
@@ -272,7 +267,7 @@ impl Opener {
             return Err(BackupError::AnotherRootKey);
         }
         let keys = match (passphrase, header.iterations) {
-            // A passphrase that is not needed does no harm.
+            // A passphrase that is not needed is ignored.
             (_, None) => bare,
             (None, Some(_)) => return Err(BackupError::NoPassphrase),
             (Some(passphrase), Some(iterations)) => {
@@ -289,16 +284,17 @@ impl Opener {
         Ok(Self { keys, header, lines })
     }
 
-    /// What the backup says in the clear; authentic once [`Self::open`] has succeeded.
+    /// The header. It is authentic only after [`Self::open`] has succeeded.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Writes what the backup holds, reading from behind the two lines. Nothing of it counts before this has
-    /// succeeded.
+    /// Writes the content of the backup. The input begins after the two lines. Do not use the output
+    /// before this has succeeded.
     ///
     /// # Errors
-    /// When a chunk is not as it was written or the last is missing, or reading or writing fails.
+    /// When a chunk was changed or is missing, the input cannot be read, or the output cannot be
+    /// written.
     pub fn open(&self, input: &mut impl Read, output: &mut impl Write) -> Result<(), BackupError> {
         let (mut chunk, mut next) = (Vec::new(), Vec::new());
         fill(input, &mut chunk, CHUNK + TAG)?;
@@ -309,12 +305,9 @@ impl Opener {
             let plain =
                 self.keys.sealing.open_in_place(nonce(place, last), aad, &mut chunk).map_err(|_| {
                     BackupError::Damaged(if last {
-                        "it ends too early, or its last part was changed".to_owned()
+                        "it is truncated, or its last part was changed".to_owned()
                     } else {
-                        format!(
-                            "something between byte {} and the 65,552 after it was changed",
-                            self.begins(place)
-                        )
+                        format!("one of the 65,552 bytes from byte {} on was changed", self.begins(place))
                     })
                 })?;
             output.write_all(plain)?;
@@ -326,10 +319,10 @@ impl Opener {
         Err(BackupError::Damaged("it is longer than a backup can be".to_owned()))
     }
 
-    /// Reads the two lines once more, so that [`Self::open`] can be called after a file was rewound.
+    /// Reads the two lines again, so that [`Self::open`] can follow after a file was rewound.
     ///
     /// # Errors
-    /// When they are not what they were.
+    /// When they have changed.
     pub fn skip_lines(&self, input: &mut impl Read) -> Result<(), BackupError> {
         let changed = || BackupError::Damaged("it was changed while it was read".to_owned());
         if read_lines(input)? == self.lines { Ok(()) } else { Err(changed()) }
@@ -340,15 +333,15 @@ impl Opener {
     }
 }
 
-/// The two lines, each with its end.
+/// Reads the two lines, including their line ends.
 fn read_lines(input: &mut impl Read) -> Result<Vec<u8>, BackupError> {
     let mut lines = Vec::new();
-    fill(input, &mut lines, FORM.len())?;
-    if lines != FORM.as_bytes() {
+    fill(input, &mut lines, FORMAT.len())?;
+    if lines != FORMAT.as_bytes() {
         return Err(BackupError::NotABackup);
     }
     let mut byte = [0];
-    while lines.len() < FORM.len() + LONGEST_HEADER {
+    while lines.len() < FORMAT.len() + MAX_HEADER {
         if input.read(&mut byte)? == 0 {
             break;
         }
@@ -427,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_backup_is_refused_wherever_it_ends() {
+    fn a_truncated_backup_is_refused() {
         let backup = sealed(&vec![7; 2 * CHUNK + 100], None);
         let edges = [CHUNK, CHUNK + TAG, 2 * (CHUNK + TAG)];
         let begins = backup.len() - 2 * (CHUNK + TAG) - 100 - TAG;
@@ -460,9 +453,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+        fn no_input_makes_the_opener_panic(bytes: Vec<u8>) {
             prop_assert!(opened(&root_key(), None, &bytes).is_err());
-            prop_assert!(opened(&root_key(), None, &[FORM.as_bytes(), &bytes].concat()).is_err());
+            prop_assert!(opened(&root_key(), None, &[FORMAT.as_bytes(), &bytes].concat()).is_err());
         }
     }
 }
