@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Instance {
     pub(crate) server: Server,
     pub(crate) data_dir: DataDir,
-    /// `None` when the server has another certificate or none, or was started before.
+    /// The private CA, if the server uses it and the mode opens it.
     pub(crate) ca: Option<PrivateCa>,
 }
 

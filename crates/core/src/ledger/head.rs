@@ -38,7 +38,7 @@ impl fmt::Display for LedgerHead {
 
 /// The text is not the head of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not the head of a ledger; expected SEQUENCE:LINK, the link as 64 hexadecimal digits")]
+#[error("expected SEQUENCE:LINK, with 64 hexadecimal digits as the link")]
 pub struct InvalidHead;
 
 impl FromStr for LedgerHead {

@@ -218,7 +218,7 @@ fn kind(schema: &Json) -> String {
             format!("a list of {items}{}", least.unwrap_or_default())
         }
         _ => match text(schema, "x-value") {
-            Some("ADDR") => "an IP address with a port".to_owned(),
+            Some("ADDR") => "an IP address with a port, such as 127.0.0.1:8443".to_owned(),
             Some("FILE") => "a path".to_owned(),
             Some("URL") => "a URL".to_owned(),
             _ if schema.get("minLength").is_some() => "a string that is not empty".to_owned(),

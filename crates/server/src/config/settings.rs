@@ -155,7 +155,10 @@ mod tests {
         let mut settings = Settings::default();
         let invalid =
             settings.set(setting("server.listen"), "nowhere", Origin::Flag("--listen")).unwrap_err();
-        assert_eq!(invalid.to_string(), "--listen: server.listen must be an IP address with a port");
+        assert_eq!(
+            invalid.to_string(),
+            "--listen: server.listen must be an IP address with a port, such as 127.0.0.1:8443"
+        );
         assert!(!settings.contains("server.listen"));
     }
 }
