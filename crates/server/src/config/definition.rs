@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_a_flag_is_read_by_the_type() {
+    fn a_flag_is_parsed_by_its_type() {
         let parse = |path: &str, text: &str| setting(path).parse(text);
         assert_eq!(parse("server.organization", "1").unwrap(), Value::from("1"));
         assert_eq!(parse("tokens.lifetime_seconds", "60").unwrap(), Value::from(60));
