@@ -275,7 +275,7 @@ async fn no_misplaced_credential_is_stored_or_logged() {
     let encoded = key.encoded(server.endpoint());
     let credentials = [&key.client_secret, &token, &encoded];
     // Streaming methods would never end.
-    let served = served_methods(&server).await.into_iter().filter(|(_, streams)| !streams);
+    let served = served_methods(&server, &admin_token).await.into_iter().filter(|(_, streams)| !streams);
     let mut paths: Vec<_> = served.map(|(path, _)| path).collect();
     for path in [
         "/oauth2/token",

@@ -11,6 +11,7 @@
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
 //! - [`store`]: the traits of a store.
+//! - [`network`]: the part of an address that counts as one client.
 //! - [`mod@env`]: time and randomness as arguments.
 //!
 //! A folder has its rules as pure functions and its use cases as an object that owns a store and an
@@ -23,6 +24,7 @@ pub mod error;
 pub mod id;
 pub mod ledger;
 pub mod memory;
+pub mod network;
 pub mod operations;
 pub mod organization;
 mod panic_message;

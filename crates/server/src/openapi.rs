@@ -182,7 +182,7 @@ impl Schemas {
         }
         let security = match access(procedure) {
             Some(Access::Anonymous) => json!([]),
-            Some(Access::Authenticated | Access::Admin | Access::AdminOrSelf) | None => {
+            Some(Access::Reflection | Access::Authenticated | Access::Admin | Access::AdminOrSelf) | None => {
                 json!([{ "token": [] }])
             }
         };

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use axum::http::HeaderName;
+use connectrpc_health::StaticChecker;
 use gatekey_authn::Authenticator;
 use gatekey_core::{
     ApiKeys, Directory, Env, KeyRing, LastUsed, Operations, Organization, RootKey, Store, Tokens,
@@ -73,6 +74,7 @@ pub struct Server {
     pub telemetry: Arc<Telemetry>,
     authenticator: Arc<Authenticator>,
     organization: Organization,
+    health: Arc<StaticChecker>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -129,6 +131,7 @@ impl Server {
             last_used,
             telemetry: Arc::new(telemetry),
             organization,
+            health: Arc::default(),
             stopping: Arc::default(),
         }
     }
@@ -172,9 +175,14 @@ impl Server {
         }
     }
 
-    /// Makes the server not ready for new requests. It still answers those that arrive.
+    /// Makes the server not ready for new requests, and ends every `Health/Watch`. It still answers
+    /// those that arrive.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.health.shutdown();
+        for service in self.health.services() {
+            self.health.remove_service(&service);
+        }
     }
 
     fn state(&self) -> ServerState {
@@ -203,6 +211,7 @@ impl Server {
             tokens: self.tokens.clone(),
             organization: self.organization.clone(),
             telemetry: self.telemetry.clone(),
+            health: self.health.clone(),
         })
     }
 }

@@ -28,6 +28,7 @@ pub use flat_names::FlatName;
 pub use invalid_setting::{InvalidSetting, Origin};
 pub use resolve::Config;
 pub use schema::schema;
+pub use server::Reflection;
 pub use settings::Settings;
 pub use tls::TlsMode;
 pub use toml::Value;
@@ -131,8 +132,9 @@ mod tests {
             organization in "[A-Za-z0-9._-]{0,63}",
             trusted_proxies: Vec<IpAddr>,
             admin_listen in option::of(address()),
+            reflection in prop_oneof![Just(Reflection::Keys), Just(Reflection::Open)],
         ) -> server::Section {
-            server::Section { listen, public_url, organization, trusted_proxies, admin_listen }
+            server::Section { listen, public_url, organization, trusted_proxies, admin_listen, reflection }
         }
     }
 

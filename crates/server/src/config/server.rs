@@ -46,6 +46,22 @@ pub(super) struct Section {
         "x-unset" = "disabled"
     ))]
     pub(super) admin_listen: Option<SocketAddr>,
+    /// Callers that gRPC reflection answers.
+    ///
+    /// Reflection describes every message that the server accepts, in responses that are hundreds
+    /// of times larger than the requests.
+    pub(super) reflection: Reflection,
+}
+
+/// Callers that gRPC reflection answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reflection {
+    /// Every key
+    #[default]
+    Keys,
+    /// Everyone
+    Open,
 }
 
 impl Default for Section {
@@ -56,6 +72,7 @@ impl Default for Section {
             organization: String::new(),
             trusted_proxies: Vec::new(),
             admin_listen: None,
+            reflection: Reflection::default(),
         }
     }
 }
@@ -69,6 +86,7 @@ pub struct Server {
     pub trusted_proxies: Vec<IpAddr>,
     /// `None` if disabled.
     pub admin_listen: Option<SocketAddr>,
+    pub reflection: Reflection,
     issuer: String,
 }
 
@@ -105,6 +123,7 @@ impl Section {
             organization: self.organization.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             admin_listen: self.admin_listen,
+            reflection: self.reflection,
         }
     }
 }

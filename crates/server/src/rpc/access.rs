@@ -1,10 +1,15 @@
 //! The table of who may call which procedure. A procedure that it lacks is denied.
 
+/// The procedure whose response does not end while the server runs.
+pub const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 /// Who may call a procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everyone.
     Anonymous,
+    /// Every key, and everyone if `server.reflection` is open.
+    Reflection,
     /// Every key.
     Authenticated,
     /// Keys with role admin.
@@ -36,9 +41,9 @@ const TABLE: &[(&str, Access)] = &[
     ("/flyteidl2.auth.IdentityService/UserInfo", Access::Authenticated),
     ("/flyteidl.service.IdentityService/UserInfo", Access::Authenticated),
     ("/grpc.health.v1.Health/Check", Access::Anonymous),
-    ("/grpc.health.v1.Health/Watch", Access::Anonymous),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::Anonymous),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Anonymous),
+    (WATCH, Access::Anonymous),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Access::Reflection),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Reflection),
 ];
 
 /// Returns who may call a procedure; `None` if the table lacks it.
@@ -53,6 +58,7 @@ pub fn procedures() -> impl Iterator<Item = &'static str> {
 
 /// The procedures whose requests are empty or nearly so.
 pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
-    let small = |access: &Access| matches!(access, Access::Anonymous | Access::Authenticated);
+    let small =
+        |access: &Access| matches!(access, Access::Anonymous | Access::Reflection | Access::Authenticated);
     TABLE.iter().filter(move |(_, access)| small(access)).map(|(procedure, _)| *procedure)
 }

@@ -24,7 +24,7 @@ use super::{
     access::{Access, access},
     error,
 };
-use crate::refusals;
+use crate::{config::Reflection, refusals};
 
 /// Bytes of a refused request's body that are read: HTTP/1.1 cannot reuse the connection otherwise.
 const DRAINED: usize = 64 * 1024;
@@ -43,7 +43,10 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
     let record = request.extensions().get::<Arc<Record>>();
     let refusal = match access {
         Access::Anonymous => None,
-        Access::Authenticated | Access::AdminOrSelf => require_key(&rpc, principal).err(),
+        Access::Reflection if rpc.config.server.reflection == Reflection::Open => None,
+        Access::Reflection | Access::Authenticated | Access::AdminOrSelf => {
+            require_key(&rpc, principal).err()
+        }
         Access::Admin => match require_key(&rpc, principal) {
             Err(refusal) => Some(refusal),
             Ok(token) => {

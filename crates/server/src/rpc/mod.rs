@@ -13,6 +13,7 @@
 //! - [`convert`]: between generated messages and the domain, one file a message family.
 //! - [`error`]: the only place that renders an error.
 //! - [`limits`]: sizes and deadlines.
+//! - [`watches`]: how many `Health/Watch` calls one client may have open.
 
 pub mod access;
 pub mod api_key_service;
@@ -27,5 +28,6 @@ mod limits;
 pub mod router;
 pub mod state;
 pub mod transcode;
+mod watches;
 
 pub use state::Rpc;

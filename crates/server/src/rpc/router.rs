@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Router, middleware};
 use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
+use connectrpc_health::{HealthExt as _, HealthService};
 use gatekey_telemetry::{Outcome, Record};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     error, identity,
     limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
     transcode,
+    watches::{self, Watches},
 };
 
 /// Returns every service on one connectrpc router.
@@ -32,7 +34,12 @@ pub fn services(rpc: &Arc<Rpc>) -> connectrpc::Router {
                 connectrpc_reflection::SERVER_REFLECTION_SERVICE_NAME,
                 connectrpc_reflection::SERVER_REFLECTION_V1ALPHA_SERVICE_NAME,
             ]));
-    let (router, _health) = connectrpc_health::install_static(router, services);
+    for service in services {
+        let _ = rpc.health.register(service);
+    }
+    let health = Arc::new(HealthService::from_arc(rpc.health.clone()));
+    let router =
+        connectrpc_health::apply_request_limits(health.register(router), connectrpc_health::request_limits());
     connectrpc_reflection::install(router, reflector)
 }
 
@@ -49,7 +56,10 @@ pub fn routes(rpc: &Arc<Rpc>) -> Router {
             Limits::default().with_max_request_body_size(MAX_REQUEST).with_max_message_size(MAX_REQUEST),
         )
         .with_deadline_policy(
-            DeadlinePolicy::new().with_default_timeout(DEFAULT_DEADLINE).with_max(MAX_DEADLINE),
+            DeadlinePolicy::new()
+                .with_default_timeout(DEFAULT_DEADLINE)
+                .with_max(MAX_DEADLINE)
+                .with_enforce_on_streams(true),
         )
         .with_interceptor(unary_interceptor(|request, next| {
             let record = request.ctx.extensions().get::<Arc<Record>>().cloned();
@@ -74,6 +84,7 @@ pub fn routes(rpc: &Arc<Rpc>) -> Router {
         .fold(Router::new(), |routes, name| {
             routes.route_service(&format!("/{name}/{{method}}"), service.clone())
         })
+        .layer(middleware::from_fn_with_state(Arc::<Watches>::default(), watches::limit))
         .layer(middleware::from_fn_with_state(rpc.clone(), authorize::middleware))
         .merge(plain)
         .layer(middleware::from_fn_with_state(rpc.authenticator.clone(), gatekey_authn::middleware))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use connectrpc_health::StaticChecker;
 use gatekey_authn::Authenticator;
 use gatekey_core::{ApiKeys, Organization, Tokens};
 use gatekey_telemetry::Telemetry;
@@ -17,4 +18,6 @@ pub struct Rpc {
     pub tokens: Arc<Tokens>,
     pub organization: Organization,
     pub telemetry: Arc<Telemetry>,
+    /// What gRPC health reports.
+    pub health: Arc<StaticChecker>,
 }
