@@ -77,7 +77,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
+        #[expect(clippy::disallowed_methods, reason = "the only reader of the system clock")]
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(0).after(since_1970)
     }
@@ -89,7 +89,7 @@ pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        #[expect(clippy::disallowed_methods, reason = "the only place that reads system randomness")]
+        #[expect(clippy::disallowed_methods, reason = "the only reader of system randomness")]
         aws_lc_rs::rand::fill(bytes).expect("the operating system provides random bytes");
     }
 }

@@ -69,7 +69,7 @@ impl Error {
         Self::Invalid(vec![Violation { field, rule: rule.into() }])
     }
 
-    pub fn not_found(kind: Kind, id: impl ToString) -> Self {
+    pub fn not_found(kind: Kind, id: &impl ToString) -> Self {
         Self::NotFound { kind, id: id.to_string() }
     }
 }

@@ -1,4 +1,5 @@
-//! The rules of redirect URIs: RFC 6749 section 3.1.2, RFC 8252 sections 7.1 and 7.3, RFC 9700 section 2.1.
+//! The rules of redirect URIs: RFC 6749 section 3.1.2, RFC 8252 sections 7.1 and 7.3, RFC 9700
+//! section 2.1.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -71,7 +71,8 @@ impl CreateApiKey {
 /// The arguments of [`ApiKeys::rotate_secret`].
 #[derive(Debug, Clone, Default)]
 pub struct RotateSecret {
-    /// How long the other secrets stay valid. Zero retires them at once and revokes the key's tokens.
+    /// How long the other secrets stay valid. Zero retires them at once and revokes the key's
+    /// tokens.
     pub grace: Duration,
     /// The label of the new secret.
     pub label: String,
@@ -110,7 +111,8 @@ impl ApiKeys {
     /// may have been lost. The key then gets one more secret, and the call succeeds.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] if the client id is taken.
+    /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] if the client id is
+    /// taken.
     pub async fn create(&self, caller: &Caller, mut create: CreateApiKey) -> Result<WithSecret, Error> {
         let now = self.env.now();
         let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
@@ -214,8 +216,8 @@ impl ApiKeys {
     /// Adds a secret to a key, and retires the others after a grace.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a grace of more than 90 days, an expiry in the past, or a label that is
-    /// too long; [`Error::Precondition`] if the key would have more than ten secrets;
+    /// [`Error::Invalid`] for a grace of more than 90 days, an expiry in the past, or a label that
+    /// is too long; [`Error::Precondition`] if the key would have more than ten secrets;
     /// [`Error::NotFound`].
     pub async fn rotate_secret(
         &self,
@@ -261,7 +263,7 @@ impl ApiKeys {
     ) -> Result<ApiKey, Error> {
         let key = self.get(client_id).await?;
         let absent =
-            || Error::not_found(Kind::Secret { client_id: key.client_id.clone() }, bounded(secret_id));
+            || Error::not_found(Kind::Secret { client_id: key.client_id.clone() }, &bounded(secret_id));
         let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
         let action = Action::ApiKeyRetireSecret { secret: secret_id };
         let entry = NewEntry::new(self.env.now(), caller, action, &key.client_id);

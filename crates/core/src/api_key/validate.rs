@@ -13,7 +13,8 @@ pub const MAX_URI_LENGTH: usize = 2048;
 pub const MAX_LIST_LENGTH: usize = 50;
 /// The longest grace of a rotation.
 pub const MAX_GRACE: Duration = Duration::from_hours(2160);
-/// The longest contact, in bytes: an e-mail address of the longest parts (RFC 5321 section 4.5.3.1).
+/// The longest contact, in bytes: an e-mail address of the longest parts (RFC 5321 section
+/// 4.5.3.1).
 const MAX_CONTACT_LENGTH: usize = 320;
 
 /// Collects every rule that a request breaks, so that the caller learns all of them at once.

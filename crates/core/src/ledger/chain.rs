@@ -18,9 +18,9 @@ pub enum LedgerFault {
     Broken(#[from] BrokenChain),
     #[error("entry {sequence} of the ledger cannot be read: {reason}")]
     Unreadable { sequence: i64, reason: String },
-    #[error("the ledger ends at entry {0}, before the known head: it was truncated, or is another ledger")]
+    #[error("the ledger ends at entry {0}, before the known head: it was truncated or replaced")]
     Truncated(i64),
-    #[error("entry {0} of the ledger does not match the known head: this is another ledger")]
+    #[error("entry {0} of the ledger does not match the known head: the ledger was replaced")]
     Another(i64),
     /// The last entry was linked under an older version of the root key than the one in use.
     #[error(

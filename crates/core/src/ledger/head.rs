@@ -52,7 +52,8 @@ impl FromStr for LedgerHead {
             return Err(InvalidHead);
         }
         for (place, byte) in link.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).map_err(|_| InvalidHead)?;
+            let digits = &hex[2 * place..2 * place + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidHead)?;
         }
         Ok(Self { sequence, link })
     }

@@ -54,7 +54,8 @@ impl fmt::Debug for LedgerKey {
     }
 }
 
-/// The ledger keys of all versions of the root key, the newest first. Never empty. Cloning is cheap.
+/// The ledger keys of all versions of the root key, the newest first. Never empty. Cloning is
+/// cheap.
 #[derive(Debug, Clone)]
 pub struct LedgerKeys(Arc<[LedgerKey]>);
 

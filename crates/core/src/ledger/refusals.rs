@@ -1,7 +1,7 @@
 //! [`Refusals`]: limits the entries of repeated refusals.
 //!
-//! The ledger is append-only, so a refused caller must not be able to fill it: the same refusal gets
-//! at most one entry a minute.
+//! The ledger is append-only, so a refused caller must not be able to fill it: the same refusal
+//! gets at most one entry a minute.
 
 use std::{
     collections::HashMap,

@@ -46,9 +46,12 @@ impl OperationError {
                 Error::Unavailable(_) => ErrorKind::Unavailable,
                 Error::UnknownOrganization(_) | Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
             },
-            Self::Ledger(LedgerFault::Store(_)) => ErrorKind::Failed,
+            Self::SigningKey(_)
+            | Self::RootKey(_)
+            | Self::Ledger(LedgerFault::Store(_))
+            | Self::Store(_)
+            | Self::Io(_) => ErrorKind::Failed,
             Self::Ledger(_) => ErrorKind::BrokenLedger,
-            Self::SigningKey(_) | Self::RootKey(_) | Self::Store(_) | Self::Io(_) => ErrorKind::Failed,
         }
     }
 }

@@ -23,7 +23,7 @@ impl Operations {
                 let message = format!("signing key {kid} signs; rotate first, and then retire it");
                 Err(Error::Precondition(message).into())
             }
-            SigningKeyRetired::Absent => Err(Error::not_found(Kind::SigningKey, kid).into()),
+            SigningKeyRetired::Absent => Err(Error::not_found(Kind::SigningKey, &kid).into()),
         }
     }
 
@@ -52,7 +52,7 @@ impl Operations {
                      are used"
                 )
             }
-            RootKeyRetired::Absent => return Err(Error::not_found(Kind::RootKeyVersion, version).into()),
+            RootKeyRetired::Absent => return Err(Error::not_found(Kind::RootKeyVersion, &version).into()),
         };
         Err(Error::Precondition(message).into())
     }

@@ -84,7 +84,8 @@ impl RootKey {
     }
 
     /// The first record of a store: the newest version, or version 1 for a store that is older than
-    /// versions (`from_before`). `proof` is a sealed key of that store, which the version must open.
+    /// versions (`from_before`). `proof` is a sealed key of that store, which the version must
+    /// open.
     ///
     /// # Errors
     /// When it does not.

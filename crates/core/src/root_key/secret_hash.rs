@@ -17,7 +17,7 @@ impl SecretHash {
     /// Whether both hashes are the same, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         let same = constant_time::verify_slices_are_equal(&self.mac, &other.mac).is_ok();
-        #[expect(clippy::needless_bitwise_bool, reason = "neither comparison may depend on the other")]
+        #[expect(clippy::needless_bitwise_bool, reason = "both comparisons must always run")]
         let same = same & (self.pepper_version == other.pepper_version);
         same
     }

@@ -17,13 +17,13 @@ use aws_lc_rs::hmac;
 
 use crate::{Env, Timestamp};
 
-/// Addresses that can be counted at once, in 128 KiB. If two share a slot, the later one replaces the
-/// earlier one.
+/// Addresses that can be counted at once, in 128 KiB. If two share a slot, the later one replaces
+/// the earlier one.
 const SLOTS: usize = 1 << 14;
 const MINUTE: i64 = 60;
 
-/// Counts failed authentications by address (IPv6 by /64) in minutes that begin at a different second
-/// for each address.
+/// Counts failed authentications by address (IPv6 by /64) in minutes that begin at a different
+/// second for each address.
 pub(crate) struct Throttle {
     limit: u16,
     /// Decides the slot of an address, so that an attacker cannot choose whose slot to take.
@@ -40,8 +40,8 @@ pub(crate) struct Throttled {
     pub(crate) first: bool,
 }
 
-/// The content of a slot: part of the address's MAC (24 bits), the minute (24 bits) and the number of
-/// failures (16 bits).
+/// The content of a slot: part of the address's MAC (24 bits), the minute (24 bits) and the number
+/// of failures (16 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     owner: u64,

@@ -3,10 +3,10 @@
 //! The first line names the format, the second is JSON ([`Header`]). Then follows the database in
 //! chunks of 64 KiB, each sealed with AES-256-GCM.
 //!
-//! Each backup has its own key: HKDF-SHA-256 (RFC 5869) of a key derived from the root key and, with
-//! a passphrase, of PBKDF2-HMAC-SHA-256 (RFC 8018 section 5.2) of the passphrase, both salted by the
-//! header. A chunk's nonce contains its place and whether it is the last one, so that chunks cannot
-//! be removed, inserted or moved. Both lines are authenticated with every chunk.
+//! Each backup has its own key: HKDF-SHA-256 (RFC 5869) of a key derived from the root key and,
+//! with a passphrase, of PBKDF2-HMAC-SHA-256 (RFC 8018 section 5.2) of the passphrase, both salted
+//! by the header. A chunk's nonce contains its place and whether it is the last one, so that chunks
+//! cannot be removed, inserted or moved. Both lines are authenticated with every chunk.
 
 use std::{
     fmt,
@@ -36,8 +36,8 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("600,000 is not z
 /// minutes.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
-/// The passphrase of a backup. No `Display`, a `Debug` that prints only the type's name, zeroed when
-/// dropped.
+/// The passphrase of a backup. No `Display`, a `Debug` that prints only the type's name, zeroed
+/// when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Passphrase(Zeroizing<String>);
@@ -240,8 +240,8 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Reads the two lines, and checks root key and passphrase. Takes a few tenths of a second with a
-    /// passphrase.
+    /// Reads the two lines, and checks root key and passphrase. Takes a few tenths of a second with
+    /// a passphrase.
     ///
     /// # Errors
     /// When the input is not a backup, or was sealed under another root key or passphrase.
@@ -289,8 +289,8 @@ impl Opener {
         &self.header
     }
 
-    /// Writes the content of the backup. The input begins after the two lines. Do not use the output
-    /// before this has succeeded.
+    /// Writes the content of the backup. The input begins after the two lines. Do not use the
+    /// output before this has succeeded.
     ///
     /// # Errors
     /// When a chunk was changed or is missing, the input cannot be read, or the output cannot be
