@@ -6,6 +6,7 @@ use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_core::{
     Error,
     api_key::{WithSecret, list::ListKeys},
+    policy::{Action, Resource},
 };
 use gatekey_credentials::{EncodedCredentials, PlainSecret};
 use gatekey_proto::gatekey::v1::{
@@ -58,7 +59,8 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, GetRequest>,
     ) -> ServiceResult<GetResponse> {
-        authorize::admin_or_self(&self.rpc, &context, request.client_id).await?;
+        let resource = Resource::Key { client_id: request.client_id };
+        authorize::check(&self.rpc, &context, Action::ReadKey, resource).await?;
         let key = self.rpc.api_keys.get(request.client_id).await.map_err(render)?;
         Response::ok(GetResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
@@ -109,7 +111,8 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, RotateSecretRequest>,
     ) -> ServiceResult<RotateSecretResponse> {
         let request = request.to_owned_message();
-        let granted = authorize::admin_or_self(&self.rpc, &context, &request.client_id).await?;
+        let resource = Resource::Key { client_id: &request.client_id };
+        let granted = authorize::check(&self.rpc, &context, Action::RotateSecret, resource).await?;
         let client_id = request.client_id.clone();
         let mut rotate = api_key::rotate(request).map_err(render)?;
         rotate.only_key = granted.only_key;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
-use gatekey_core::Error;
+use gatekey_core::{
+    Error,
+    policy::{Action, Resource},
+};
 use gatekey_proto::cloudidl::identity::{
     AppsService, CreateAppRequest, CreateAppResponse, DeleteAppRequest, DeleteAppResponse, GetAppRequest,
     GetAppResponse, ListAppsRequest, ListAppsResponse, UpdateAppRequest, UpdateAppResponse,
@@ -65,7 +68,8 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, GetAppRequest>,
     ) -> ServiceResult<GetAppResponse> {
-        authorize::admin_or_self(&self.rpc, &context, request.client_id).await?;
+        let resource = Resource::Key { client_id: request.client_id };
+        authorize::check(&self.rpc, &context, Action::ReadKey, resource).await?;
         self.check_organization(&context, request.organization).map_err(render)?;
         let key = self.rpc.api_keys.get(request.client_id).await.map_err(render)?;
         let app = app::from_key(&key, request.organization);

@@ -14,8 +14,11 @@ use axum::{
 };
 use connectrpc::{ConnectError, RequestContext};
 use gatekey_authn::Principal;
-use gatekey_core::{Caller, Error, KeyId, token::VerifiedToken};
-use gatekey_credentials::Role;
+use gatekey_core::{
+    Caller, Error, KeyId,
+    policy::{self, Action, Decision, Resource, decide},
+    token::VerifiedToken,
+};
 use gatekey_telemetry::{Outcome, Record};
 use tokio::time::timeout;
 
@@ -32,8 +35,8 @@ const DRAINED: usize = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Passes a call on to its handler, or refuses it in the format of its protocol before its body is
-/// read. The handler checks again, by [`admin`], [`admin_or_self`] or [`authenticated`]: a key may
-/// be revoked while a body arrives.
+/// read. The handler checks again, by [`admin`], [`check`] or [`authenticated`]: a key may be
+/// disabled while a body arrives.
 pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let procedure = request.uri().path();
     let Some(access) = access(procedure) else {
@@ -50,7 +53,13 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
         Access::Admin => match require_key(&rpc, principal) {
             Err(refusal) => Some(refusal),
             Ok(token) => {
-                require_admin(&rpc, record.map(|record| &**record), token, procedure, NOT_ADMIN).await.err()
+                match decide(policy::Principal::Key(&token.facts), Action::Administer, Resource::Server) {
+                    Decision::Allow | Decision::AllowOnly(_) => None,
+                    Decision::Deny(reason) => {
+                        let caller = record.map(|record| record.caller(token.facts.actor()));
+                        Some(deny(&rpc, caller.as_ref(), procedure, reason).await)
+                    }
+                }
             }
         },
     };
@@ -65,9 +74,6 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
     error::respond(refusal, &parts.headers)
 }
 
-const NOT_ADMIN: &str = "role admin is needed";
-const NOT_ADMIN_OR_SELF: &str = "role admin is needed for any key but one's own";
-
 /// Returns the key that calls, as it is now.
 ///
 /// # Errors
@@ -78,47 +84,44 @@ pub fn authenticated(rpc: &Rpc, context: &RequestContext) -> Result<VerifiedToke
     rpc.tokens.verify_again(token).map_err(error::unauthenticated)
 }
 
-/// Returns the caller of a procedure for admins.
-///
-/// # Errors
-/// UNAUTHENTICATED, or `PERMISSION_DENIED` when the key is no longer an admin.
-pub async fn admin(rpc: &Rpc, context: &RequestContext) -> Result<Caller, ConnectError> {
-    let (token, record) = (authenticated(rpc, context)?, record(context)?);
-    let procedure = context.path().unwrap_or_default();
-    require_admin(rpc, Some(record), &token, procedure, NOT_ADMIN).await?;
-    Ok(record.caller(token.facts.actor()))
-}
-
-/// Permission to act on one key.
+/// Permission for an action.
 #[derive(Debug)]
 pub struct Granted {
     pub caller: Caller,
-    /// Set when a key calls about itself: the permission is for that key id, not for any later key
-    /// with the same client id.
+    /// Set when a key may act only on itself: the permission is for this key id, not for a later
+    /// key with the same client id.
     pub only_key: Option<KeyId>,
 }
 
-/// Returns the caller of a procedure for admins and for the key itself.
+/// Asks the policy whether the caller, as it is now, may do something.
 ///
 /// # Errors
-/// UNAUTHENTICATED, or `PERMISSION_DENIED`, also when the key does not exist: a caller without the
-/// permission cannot find out.
-pub async fn admin_or_self(
+/// UNAUTHENTICATED, or `PERMISSION_DENIED`, also when the resource does not exist: a caller without
+/// the permission cannot find out.
+pub async fn check(
     rpc: &Rpc,
     context: &RequestContext,
-    client_id: &str,
+    action: Action,
+    resource: Resource<'_>,
 ) -> Result<Granted, ConnectError> {
     let (token, record) = (authenticated(rpc, context)?, record(context)?);
     let caller = record.caller(token.facts.actor());
-    if token.facts.role == Some(Role::Admin) {
-        return Ok(Granted { caller, only_key: None });
+    match decide(policy::Principal::Key(&token.facts), action, resource) {
+        Decision::Allow => Ok(Granted { caller, only_key: None }),
+        Decision::AllowOnly(key_id) => Ok(Granted { caller, only_key: Some(key_id) }),
+        Decision::Deny(reason) => {
+            let procedure = context.path().unwrap_or_default();
+            Err(deny(rpc, Some(&caller), procedure, reason).await)
+        }
     }
-    if token.facts.client_id.as_str() == client_id {
-        return Ok(Granted { caller, only_key: Some(token.facts.key_id) });
-    }
-    let procedure = context.path().unwrap_or_default();
-    require_admin(rpc, Some(record), &token, procedure, NOT_ADMIN_OR_SELF).await?;
-    Ok(Granted { caller, only_key: None })
+}
+
+/// Returns the caller of a procedure for admins.
+///
+/// # Errors
+/// See [`check`].
+pub async fn admin(rpc: &Rpc, context: &RequestContext) -> Result<Caller, ConnectError> {
+    Ok(check(rpc, context, Action::Administer, Resource::Server).await?.caller)
 }
 
 fn record(context: &RequestContext) -> Result<&Record, ConnectError> {
@@ -133,18 +136,10 @@ fn require_key<'p>(rpc: &Rpc, principal: &'p Principal) -> Result<&'p VerifiedTo
     })
 }
 
-async fn require_admin(
-    rpc: &Rpc,
-    record: Option<&Record>,
-    token: &VerifiedToken,
-    procedure: &str,
-    reason: &str,
-) -> Result<(), ConnectError> {
-    if token.facts.role == Some(Role::Admin) {
-        return Ok(());
+/// Records the refusal of a known caller, and returns the error.
+async fn deny(rpc: &Rpc, caller: Option<&Caller>, procedure: &str, reason: &str) -> ConnectError {
+    if let Some(caller) = caller {
+        refusals::record(&rpc.api_keys, caller, procedure, reason).await;
     }
-    if let Some(record) = record {
-        refusals::record(&rpc.api_keys, &record.caller(token.facts.actor()), procedure, reason).await;
-    }
-    Err(error::render(Error::Forbidden(reason.to_owned())))
+    error::render(Error::Forbidden(reason.to_owned()))
 }
