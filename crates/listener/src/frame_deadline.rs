@@ -1,9 +1,9 @@
 //! [`FrameDeadline`]: times out an unfinished HTTP/2 preface, frame or header block.
 //!
-//! hyper limits how long the headers of HTTP/1.1 may take, but not those of HTTP/2: h2 waits for the
-//! preface, or for the rest of a header block, as long as the connection is open. So this stream
-//! reads the frame headers that pass through it. Data frames may be slow: the body of a request has
-//! a limit of its own.
+//! hyper limits how long the headers of HTTP/1.1 may take, but not those of HTTP/2: h2 waits for
+//! the preface, or for the rest of a header block, as long as the connection is open. So this
+//! stream reads the frame headers that pass through it. Data frames may be slow: the body of a
+//! request has a limit of its own.
 
 use std::{
     io,

@@ -26,10 +26,10 @@ use crate::{
     },
 };
 
-/// The document as bytes, made when it is first requested.
+/// The document as bytes, created when it is first requested.
 pub type LazyDocument = LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>;
 
-/// Defers making the document: few servers are ever asked for it.
+/// Defers creating the document: few servers are ever asked for it.
 pub fn lazy(document: impl FnOnce() -> Value + Send + 'static) -> LazyDocument {
     LazyLock::new(Box::new(move || {
         Bytes::from(serde_json::to_vec(&document()).expect("a JSON value can be written"))
@@ -68,16 +68,16 @@ pub fn document<S>(issuer: &str, endpoints: &[Endpoint<S>], bindings: &'static B
             "schemas": schemas.take(),
             "responses": {
                 "OAuthError": {
-                    "description": "Refused (RFC 6749 section 5.2)",
+                    "description": "An error (RFC 6749 section 5.2)",
                     "content": { "application/json": { "schema": oauth_error } },
                 },
                 "RpcError": {
-                    "description": "Refused, by the codes of the Connect protocol",
+                    "description": "An error, with a code of the Connect protocol",
                     "content": { "application/json": { "schema": rpc_error() } },
                 },
             },
             "securitySchemes": {
-                "secret": { "type": "http", "scheme": "basic", "description": "A key's client id and its secret" },
+                "secret": { "type": "http", "scheme": "basic", "description": "A key's client id and secret" },
                 "token": {
                     "type": "oauth2",
                     "description": "An access token of a key",
@@ -93,7 +93,7 @@ pub fn document<S>(issuer: &str, endpoints: &[Endpoint<S>], bindings: &'static B
     })
 }
 
-/// <https://connectrpc.com/docs/protocol#error-end-stream>, as every refusal of a method is written.
+/// The schema of an error (<https://connectrpc.com/docs/protocol#error-end-stream>).
 fn rpc_error() -> Value {
     json!({
         "type": "object",
@@ -106,7 +106,7 @@ fn rpc_error() -> Value {
     })
 }
 
-/// Gathers the schemas that paths refer to.
+/// Collects the schemas that paths refer to.
 struct Schemas {
     generator: SchemaGenerator,
     pool: &'static DescriptorPool,
@@ -133,7 +133,7 @@ impl Schemas {
         let (basic, bearer) = (json!({ "secret": [] }), json!({ "token": [] }));
         let security = match endpoint.credential {
             Credential::None => json!([]),
-            // Nothing beside: the secret may be in the form.
+            // Also none: the secret may be in the form.
             Credential::Secret => json!([basic, {}]),
             Credential::Token => json!([bearer]),
             Credential::SecretOrToken => json!([basic, bearer, {}]),
@@ -164,7 +164,7 @@ impl Schemas {
         named.collect()
     }
 
-    /// A method as plain HTTP.
+    /// Returns the operation of a method that is bound to plain HTTP.
     fn binding(&mut self, binding: &Binding) -> Value {
         let procedure = binding.procedure.path();
         let (service, method) = procedure.trim_start_matches('/').split_once('/').unwrap_or_default();
@@ -213,7 +213,7 @@ impl Schemas {
         operation
     }
 
-    /// The fields of a message that a query can say.
+    /// Adds the fields of a message that a query can carry.
     fn query(&mut self, of: MessageIndex, prefix: &str, without: &[&str], parameters: &mut Vec<Value>) {
         let pool = self.pool;
         for (at, field) in pool.message(of).fields().iter().enumerate() {
@@ -238,11 +238,11 @@ impl Schemas {
         }
     }
 
-    /// A reference to a message, which becomes a component.
+    /// Returns a reference to a message, and makes the message a component.
     fn message(&mut self, index: MessageIndex) -> Value {
         let name = self.pool.message(index).full_name();
         if !self.messages.contains_key(name) {
-            // Held before its fields are looked at, in case it holds itself.
+            // Inserted first, so that a recursive message ends.
             self.messages.insert(name.to_owned(), Value::Null);
             let schema = self.object(index, &[]);
             self.messages.insert(name.to_owned(), schema);
@@ -250,7 +250,7 @@ impl Schemas {
         json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 
-    /// A message, as proto3's JSON has it, without some of its fields.
+    /// Returns the schema of a message in proto3's JSON, without the fields in `without`.
     fn object(&mut self, index: MessageIndex, without: &[&str]) -> Value {
         let pool = self.pool;
         let message = pool.message(index);
@@ -298,7 +298,7 @@ impl Schemas {
                 ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32 => {
                     json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX })
                 }
-                // JSON's numbers cannot hold them.
+                // Numbers in JSON have too few bits.
                 ScalarType::Int64
                 | ScalarType::Uint64
                 | ScalarType::Fixed64
@@ -320,11 +320,11 @@ impl Schemas {
         }
     }
 
-    /// The comment above a message of the protos, or above what is at a place within it.
+    /// Returns the comment of a message in the protos, or of the element at the path `within` it.
     fn comment(&self, message: &str, within: &[usize]) -> Option<String> {
         let file = self.pool.file_containing_symbol(message)?;
         let local = message.strip_prefix(file.package.as_deref()?)?.strip_prefix('.')?;
-        // Messages within messages have their comments elsewhere; the wire has none of them.
+        // Nested messages have other paths; these protos have none.
         let at = file.message_type.iter().position(|known| known.name.as_deref() == Some(local))?;
         comment_at(file, &[&[4, at], within].concat())
     }
@@ -339,7 +339,8 @@ impl Schemas {
     }
 }
 
-/// The comment at a place in a file (`google.protobuf.SourceCodeInfo.Location.path`), on one line.
+/// Returns the comment at a path in a file (`google.protobuf.SourceCodeInfo.Location.path`), on one
+/// line.
 fn comment_at(file: &FileDescriptorProto, path: &[usize]) -> Option<String> {
     let locations = &file.source_code_info.as_option()?.location;
     let same = |known: &[i32]| {
@@ -350,7 +351,7 @@ fn comment_at(file: &FileDescriptorProto, path: &[usize]) -> Option<String> {
     (!comment.is_empty()).then_some(comment)
 }
 
-/// The form of an endpoint; with the secret in it, for who does not send it by HTTP Basic.
+/// Returns the form of an endpoint. `secret` adds the parameters of `client_secret_post`.
 fn form<S>(endpoint: &Endpoint<S>, secret: bool) -> Value {
     let mut properties = Map::new();
     for parameter in endpoint.parameters {

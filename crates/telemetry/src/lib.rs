@@ -1,4 +1,5 @@
-//! Observes requests: one [`Record`] each, from which the log line, the metrics and the span are made.
+//! Observes requests: one [`Record`] each, from which the log line, the metrics and the span are
+//! made.
 //!
 //! Nothing here knows which routes the server has; [`Metrics`] is given them.
 //!

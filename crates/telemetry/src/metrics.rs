@@ -101,8 +101,8 @@ impl Metrics {
         self.tokens_issued.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an unauthenticated call for the log. Every public client begins with one, so it is not
-    /// recorded in the ledger.
+    /// Counts an unauthenticated call for the log. Every public client begins with one, so it is
+    /// not recorded in the ledger.
     pub fn count_unauthenticated(&self) {
         self.unauthenticated_calls.fetch_add(1, Ordering::Relaxed);
     }

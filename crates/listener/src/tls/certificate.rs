@@ -76,8 +76,8 @@ pub fn read_files(
     Ok((chain, key))
 }
 
-/// Configures TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1: gRPC clients need HTTP/2, the token requests
-/// of public clients HTTP/1.1.
+/// Configures TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1: gRPC clients need HTTP/2, the token
+/// requests of public clients HTTP/1.1.
 ///
 /// # Errors
 /// When the cryptographic library does not support these versions.

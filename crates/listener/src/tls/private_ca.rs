@@ -26,8 +26,8 @@ const LEAF_LIFETIME: Duration = Duration::from_hours(2160);
 /// The leaf is renewed this long before it expires.
 pub const RENEW_BEFORE: Duration = Duration::from_hours(720);
 
-/// How far certificates are backdated. They must not start in the future for a client whose clock is
-/// late, or once the server's own clock is corrected.
+/// How far certificates are backdated. They must not start in the future for a client whose clock
+/// is late, or once the server's own clock is corrected.
 const BACKDATED: Duration = CLOCK_ERROR;
 
 /// The CA as the store keeps it, sealed.
@@ -56,8 +56,8 @@ pub struct Leaf {
 }
 
 impl PrivateCa {
-    /// Returns the stored CA. Creates one when there is none, when it expires within the lifetime of
-    /// a leaf, or when it lacks one of these host names and addresses.
+    /// Returns the stored CA. Creates one when there is none, when it expires within the lifetime
+    /// of a leaf, or when it lacks one of these host names and addresses.
     ///
     /// # Errors
     /// When the store fails or the root key does not decrypt the stored CA.

@@ -1,4 +1,5 @@
-//! Logs the ledger's head, so that a truncated database can be detected, and counts for the operator.
+//! Logs the ledger's head, so that a truncated database can be detected, and counts for the
+//! operator.
 
 use gatekey_core::{Store, id::Hex};
 use gatekey_telemetry::Metrics;

@@ -1,4 +1,4 @@
-//! The one renderer of OAuth errors: RFC 6749 section 5.2, always JSON, never cached.
+//! Renders OAuth errors; no other file does. Always JSON, never cached (RFC 6749 section 5.2).
 
 use std::error::Error as _;
 
@@ -12,38 +12,37 @@ use gatekey_core::token::TokenError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// An error on its way to the caller.
+/// An error of an OAuth endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum OAuthError {
-    /// By the names of RFC 6749 section 5.2.
+    /// An error with a name in RFC 6749 section 5.2.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The request body is larger than an endpoint of OAuth needs.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
-    /// A Bearer token is needed and none in force was sent (RFC 6750 section 3.1).
+    /// A valid Bearer token is required (RFC 6750 section 3.1).
     #[error("{reason}")]
     Bearer {
-        /// Why, as a clause for the caller.
+        /// Why there is none, as a clause.
         reason: String,
-        /// Whether any credential was sent: who sent none is told of no error in the challenge.
+        /// Whether a credential was sent. Without one, the challenge names no error.
         sent: bool,
     },
 }
 
 impl OAuthError {
-    /// `invalid_request` with what is wrong.
+    /// Returns `invalid_request` with a description.
     pub fn invalid_request(description: impl Into<String>) -> Self {
         Self::Token(TokenError::InvalidRequest(description.into()))
     }
 }
 
-/// RFC 6749 section 5.2.
+/// The body of an error (RFC 6749 section 5.2).
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorResponse {
-    /// The error's name in its specification.
+    /// The name of the error.
     error: &'static str,
-    /// For people.
+    /// For the developer of the client.
     error_description: String,
 }
 
@@ -57,9 +56,9 @@ impl IntoResponse for OAuthError {
             Self::Token(error) => match error {
                 TokenError::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
                 TokenError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
-                // The RFC has a status of 401 alone for invalid_client, and no error for this. Of the registered
-                // ones `slow_down` (RFC 8628 section 3.5) says what to do; `temporarily_unavailable` would say that
-                // trying the same again may help.
+                // The RFC has no error for this, and the status 401 only for invalid_client. Of the
+                // registered errors, `slow_down` (RFC 8628 section 3.5) tells the client what to
+                // do; `temporarily_unavailable` would suggest that the same request may succeed.
                 TokenError::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
                 TokenError::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
                 TokenError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
@@ -101,23 +100,20 @@ impl IntoResponse for OAuthError {
     }
 }
 
-/// A method that an endpoint of POST does not have.
 pub async fn only_post() -> Response {
-    method_not_allowed("POST")
+    method_not_allowed("POST", "only POST is allowed")
 }
 
-/// A method that an endpoint of GET does not have.
 pub async fn only_get() -> Response {
-    method_not_allowed("GET, HEAD")
+    method_not_allowed("GET, HEAD", "only GET and HEAD are allowed")
 }
 
-/// A method that the user info endpoint does not have (OpenID Connect Core section 5.3.1).
+/// The methods of the user info endpoint (OpenID Connect Core section 5.3.1).
 pub async fn only_get_and_post() -> Response {
-    method_not_allowed("GET, HEAD, POST")
+    method_not_allowed("GET, HEAD, POST", "only GET, HEAD and POST are allowed")
 }
 
-fn method_not_allowed(allowed: &'static str) -> Response {
-    let description = format!("this endpoint takes {allowed} alone");
-    let body = ErrorResponse { error: "invalid_request", error_description: description };
+fn method_not_allowed(allowed: &'static str, description: &str) -> Response {
+    let body = ErrorResponse { error: "invalid_request", error_description: description.to_owned() };
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], Json(body)).into_response()
 }

@@ -17,26 +17,26 @@ use zeroize::Zeroizing;
 
 use super::error::OAuthError;
 
-/// Bytes of a body; a token request has a few hundred, a token to introspect at most 8,192.
+/// Bytes of a body. A token request has a few hundred, a token to introspect at most 8,192.
 pub const MAX_BODY: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parameters of a body.
 const MAX_PARAMETERS: usize = 32;
 
-/// The parameters of a form. None but `resource` (RFC 8707 section 2) occurs twice; an empty one counts as
-/// absent (RFC 6749 section 3.2).
+/// The parameters of a form. Only `resource` (RFC 8707 section 2) may be repeated; an empty
+/// parameter is absent (RFC 6749 section 3.2).
 pub struct Form(Vec<(String, Zeroizing<String>)>);
 
 impl Form {
-    /// Reads a form.
+    /// Parses a form.
     ///
     /// # Errors
-    /// `invalid_request` for bytes that are no form, a parameter given twice, or too many of them.
+    /// `invalid_request` for bytes that are not a form, a repeated parameter, or too many of them.
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let Some(body) = str::from_utf8(body).ok().filter(|body| body.is_ascii()) else {
             return Err(OAuthError::invalid_request(
-                "the request body is not form encoded: it holds bytes beyond ASCII",
+                "the request body is not form-encoded: it contains bytes beyond ASCII",
             ));
         };
         let mut parameters: Vec<(String, Zeroizing<String>)> = Vec::new();
@@ -44,14 +44,14 @@ impl Form {
             if parameters.len() == MAX_PARAMETERS {
                 return Err(OAuthError::invalid_request(format!("more than {MAX_PARAMETERS} parameters")));
             }
-            // The decoder writes this character for bytes that are no text.
+            // The decoder writes this character for bytes that are not UTF-8.
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
                 return Err(OAuthError::invalid_request("a parameter does not decode to UTF-8"));
             }
             if has_control(&value) {
                 let name = shown(&name);
                 return Err(OAuthError::invalid_request(format!(
-                    "parameter {name} holds control characters"
+                    "parameter {name} contains control characters"
                 )));
             }
             if name != "resource" && parameters.iter().any(|(known, _)| *known == name) {
@@ -122,7 +122,7 @@ impl<S: Sync> FromRequest<S> for FormRequest {
         let headers = std::mem::take(request.headers_mut());
         if request.uri().query().is_some() {
             // Secrets in a URL end up in logs (RFC 6749 section 2.3.1).
-            return Err(OAuthError::invalid_request("parameters belong into the body, not into the URL"));
+            return Err(OAuthError::invalid_request("parameters belong in the body, not in the URL"));
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -140,15 +140,17 @@ impl<S: Sync> FromRequest<S> for FormRequest {
             if too_large {
                 OAuthError::TooLarge(MAX_BODY)
             } else {
-                OAuthError::invalid_request("the request body did not arrive whole")
+                OAuthError::invalid_request("the request body is incomplete")
             }
         })?;
         Ok(Self { record, headers, form: Form::parse(&body)? })
     }
 }
 
-/// A parameter, decoded; `None` for none between two separators. Most have nothing to decode, and a token that has
-/// nothing is long: the general decoder would look at each of its bytes four times.
+/// Decodes a parameter; `None` for an empty part between two separators.
+///
+/// Most parameters need no decoding, and a token, which needs none, is long: the general decoder
+/// reads each byte four times.
 fn decode(part: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     if !needs_decoding(part) && !part.is_empty() {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -157,7 +159,7 @@ fn decode(part: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(part.as_bytes()).next()
 }
 
-/// Whether there is anything in a name or value that stands for something else.
+/// Whether a name or value contains an escape.
 fn needs_decoding(part: &str) -> bool {
     any(part, |byte| matches!(byte, b'%' | b'+'))
 }
@@ -166,14 +168,15 @@ fn has_control(text: &str) -> bool {
     any(text, |byte| byte.is_ascii_control()) || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
-/// Whether any byte is such a one. Does not stop at the first, so that it compiles to looking at many bytes at once.
-fn any(text: &str, such: impl Fn(u8) -> bool) -> bool {
-    text.bytes().fold(0, |found, byte| found | u8::from(such(byte))) != 0
+/// Whether any byte matches. Does not stop at the first match, so that it compiles to vector
+/// instructions.
+fn any(text: &str, matches: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(0, |found, byte| found | u8::from(matches(byte))) != 0
 }
 
-/// As much of an outside name as an answer may repeat.
+/// Returns the part of a name from outside that a response may repeat.
 fn shown(name: &str) -> String {
-    // RFC 6749 section 5.2 has no quotes and backslashes in a description.
+    // A description must not contain quotes and backslashes (RFC 6749 section 5.2).
     name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).take(40).collect()
 }
 

@@ -1,4 +1,5 @@
-//! [`Bindings`]: which methods are also plain HTTP with JSON, as the protos' `google.api.http` says.
+//! [`Bindings`]: the methods that are also plain HTTP with JSON, by `google.api.http` in the
+//! protos.
 
 use std::sync::LazyLock;
 
@@ -7,33 +8,29 @@ use buffa::ExtensionSet as _;
 use buffa_descriptor::{DescriptorPool, MessageIndex};
 use gatekey_proto::google::api::{HTTP, HttpRule, http_rule::Pattern};
 
-/// A method as plain HTTP.
+/// A method that is bound to plain HTTP.
 #[derive(Debug, Clone)]
 pub struct Binding {
-    /// The HTTP method.
     pub method: Method,
-    /// The path, as axum's router takes it too: literal segments, and names of fields in braces.
+    /// The path in the format of axum's router: literal segments, and names of fields in braces.
     pub path: String,
-    /// The same as an RPC: its path alone.
+    /// The path of the RPC.
     pub procedure: Uri,
-    /// Whether the HTTP body is the request; else the query has its fields.
+    /// Whether the HTTP body is the request, rather than the query.
     pub has_body: bool,
-    /// The request's message.
     pub input: MessageIndex,
-    /// The answer's message.
     pub output: MessageIndex,
 }
 
-/// Every binding, and the descriptors that say what their messages are.
+/// Every binding, and the descriptors of the messages.
 #[derive(Debug)]
 pub struct Bindings {
-    /// Every message of the wire.
     pub pool: DescriptorPool,
     all: Vec<Binding>,
 }
 
 impl Bindings {
-    /// Those of the protos. They are read once.
+    /// Returns the bindings of the protos, which are read once.
     pub fn get() -> &'static Self {
         static BINDINGS: LazyLock<Bindings> = LazyLock::new(Bindings::read);
         &BINDINGS
@@ -63,30 +60,30 @@ impl Bindings {
         Self { pool, all }
     }
 
-    /// All of them, in the protos' order.
+    /// Returns every binding, in the order of the protos.
     pub fn iter(&self) -> impl Iterator<Item = &Binding> {
         self.all.iter()
     }
 
-    /// The bindings of one path.
+    /// Returns the bindings of one path.
     pub fn of_path<'b>(&'b self, path: &str) -> impl Iterator<Item = &'b Binding> {
         self.all.iter().filter(move |binding| binding.path == path)
     }
 }
 
 impl Binding {
-    /// The fields that the path names, each with its place among the path's segments.
+    /// Returns the fields in the path, each with the index of its segment.
     pub fn path_fields(&self) -> impl Iterator<Item = (usize, &str)> {
         let fields = self.path.split('/').enumerate();
         fields.filter_map(|(at, segment)| Some((at, segment.strip_prefix('{')?.strip_suffix('}')?)))
     }
 }
 
-/// The parts of a rule. Our protos use no more of `google.api.http` than this.
+/// Returns the parts of a rule. Gatekey's protos use no more of `google.api.http`.
 fn supported(rule: HttpRule) -> (Method, String, bool) {
     assert!(
         rule.additional_bindings.is_empty() && rule.response_body.is_empty(),
-        "a method has one binding, and its answer is all of the answer"
+        "a method has one binding, and its response is the whole body"
     );
     let (method, path) = match rule.pattern.expect("a binding has a pattern") {
         Pattern::Get(path) => (Method::GET, path),
@@ -94,12 +91,12 @@ fn supported(rule: HttpRule) -> (Method, String, bool) {
         Pattern::Post(path) => (Method::POST, path),
         Pattern::Delete(path) => (Method::DELETE, path),
         Pattern::Patch(path) => (Method::PATCH, path),
-        Pattern::Custom(_) => panic!("no method of ours has a verb of its own"),
+        Pattern::Custom(_) => panic!("custom methods are not supported"),
     };
     let has_body = match rule.body.as_str() {
         "" => false,
         "*" => true,
-        field => panic!("the body is the whole request, not its field {field}"),
+        field => panic!("the body must be the whole request, not its field {field}"),
     };
     (method, path, has_body)
 }

@@ -49,8 +49,8 @@ pub fn unsupported_media_type(message: impl Into<String>) -> ConnectError {
 /// Characters of a message: gRPC carries it in a header.
 const MAX_MESSAGE: usize = 2000;
 
-/// Applies the same rules to connectrpc's own errors: the error for a message that cannot be decoded
-/// repeats its bytes.
+/// Applies the same rules to connectrpc's own errors: the error for a message that cannot be
+/// decoded repeats its bytes.
 pub fn sanitize(mut error: ConnectError) -> ConnectError {
     if error.code != ErrorCode::Unauthenticated {
         let bounded = |message: String| message.chars().take(MAX_MESSAGE).collect::<String>();

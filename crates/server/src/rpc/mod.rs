@@ -3,14 +3,14 @@
 //!
 //! # Layout
 //! - [`router`]: the services as routes. [`state`]: what they share.
-//! - [`access`], [`authorize`]: the table of who may call what, and the layer that applies it before
-//!   a body is read.
+//! - [`access`], [`authorize`]: the table of who may call what, and the layer that applies it
+//!   before a body is read.
 //! - [`apps_service`]: `cloudidl.identity.AppsService`, the API of public clients.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, for what that API lacks.
 //! - [`auth_metadata`], [`identity`]: how clients log in, and the caller's identity.
 //! - [`bindings`], [`transcode`]: which methods are also plain HTTP, and how such a request becomes
 //!   a call.
-//! - [`convert`]: between generated messages and the domain, one file a message family.
+//! - [`convert`]: between generated messages and the domain, one file per message family.
 //! - [`error`]: the only place that renders an error.
 //! - [`limits`]: sizes and deadlines.
 //! - [`watches`]: how many `Health/Watch` calls one client may have open.

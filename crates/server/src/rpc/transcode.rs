@@ -1,5 +1,5 @@
-//! Turns plain HTTP with JSON (`google.api.http`) into a Connect call, so that such a request passes
-//! the same authorization, limits and handlers as any other, and gets the same errors.
+//! Turns plain HTTP with JSON (`google.api.http`) into a Connect call, so that such a request
+//! passes the same authorization, limits and handlers as any other, and gets the same errors.
 //!
 //! [`match_binding`] finds the method before the caller is authorized; [`transcode`] reads path,
 //! query and body after.
@@ -48,7 +48,7 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     let bindings = Bindings::get();
     let Some(binding) = bindings.of_path(path.as_str()).find(|binding| binding.method == *method) else {
         let allowed = allowed(bindings, path.as_str());
-        let refusal = error::method_not_allowed(format!("this path takes {allowed} alone"));
+        let refusal = error::method_not_allowed(format!("allowed methods: {allowed}"));
         let mut response = error::respond(refusal, &HeaderMap::new());
         let allowed = HeaderValue::from_str(&allowed).expect("names of methods are plain text");
         response.headers_mut().insert(ALLOW, allowed);
@@ -58,7 +58,7 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
         Ok(json) => json,
         Err(refusal) => return error::respond(refusal, &HeaderMap::new()),
     };
-    // What follows speaks Connect's JSON, whatever else the headers say.
+    // The call is Connect with JSON, whatever else these headers claim.
     let foreign = |name: &str| name.starts_with("connect-") || name.starts_with("grpc-");
     let foreign: Vec<_> = request.headers().keys().filter(|name| foreign(name.as_str())).cloned().collect();
     for name in foreign {
@@ -72,13 +72,13 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     request.extensions_mut().insert(MatchedBinding { binding, uri, json });
     let mut response = next.run(request).await;
     if response.status() == axum::http::StatusCode::UNAUTHORIZED {
-        // RFC 9110 section 15.5.2 wants a challenge; Connect has none.
+        // RFC 9110 section 15.5.2 requires a challenge; Connect sends none.
         response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(bearer::CHALLENGE);
     }
     if head { response.map(|_| Body::empty()) } else { response }
 }
 
-/// `GET, HEAD, POST`: what a path takes.
+/// Returns the methods of a path, such as `GET, HEAD, POST`.
 fn allowed(bindings: &Bindings, path: &str) -> String {
     let mut allowed: Vec<_> = bindings.of_path(path).map(|binding| binding.method.as_str()).collect();
     if allowed.contains(&"GET") {
@@ -88,7 +88,8 @@ fn allowed(bindings: &Bindings, path: &str) -> String {
     allowed.join(", ")
 }
 
-/// Whether the body is said to be JSON; a body that is said to be something else is refused.
+/// Returns whether the body is declared as JSON, and refuses one that is declared as something
+/// else.
 fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or("\u{fffd}").to_ascii_lowercase();
     if headers.get_all(CONTENT_ENCODING).iter().any(|coding| text(coding) != "identity") {
@@ -125,7 +126,7 @@ async fn to_call(request: Request) -> Result<Request, ConnectError> {
     let query = uri.query().unwrap_or_default();
     let message = if binding.has_body {
         if !query.is_empty() {
-            let rule = "is not read here: what it would say belongs into the body";
+            let rule = "parameters are not supported here; send them in the body";
             return Err(error::render(Error::invalid("query", rule)));
         }
         with_path(body, &in_path).map_err(error::render)?
@@ -144,7 +145,7 @@ fn to_bytes_of(message: &Map<String, Value>) -> Bytes {
     serde_json::to_vec(message).expect("a JSON object can be written").into()
 }
 
-/// A body of at most so many bytes.
+/// Reads a body of at most `limit` bytes.
 async fn read(body: Body, limit: usize) -> Result<Bytes, ConnectError> {
     let arrived = timeout(DEFAULT_DEADLINE, to_bytes(body, limit)).await;
     let arrived =
@@ -162,21 +163,22 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, ConnectError> {
     })
 }
 
-/// The fields in a path, decoded.
+/// Returns the fields in a path, decoded.
 fn path_values<'b>(binding: &'b Binding, path: &str) -> Result<Vec<(&'b str, String)>, Error> {
     let segments: Vec<_> = path.split('/').collect();
     let value = |(at, field): (usize, &'b str)| {
         let decoded = segments.get(at).and_then(|segment| decode(segment));
         let decoded = decoded.filter(|decoded| !decoded.is_empty() && !decoded.contains('/'));
         decoded.map(|decoded| (field, decoded)).ok_or_else(|| {
-            let rule = format!("must have {field} as one segment of UTF-8, percent-encoded where it must be");
+            let rule = format!("must contain {field} as one segment, UTF-8 and percent-encoded");
             Error::invalid("path", rule)
         })
     };
     binding.path_fields().map(value).collect()
 }
 
-/// A percent-encoded segment (RFC 3986 section 2.1); `None` for an escape or bytes that are none.
+/// Decodes a percent-encoded segment (RFC 3986 section 2.1); `None` for an invalid escape or
+/// invalid UTF-8.
 fn decode(segment: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -194,7 +196,7 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// A JSON body as it came, unless the path has something to say: then the path wins.
+/// Returns a JSON body with the fields of the path, which take precedence.
 fn with_path(body: Bytes, in_path: &[(&str, String)]) -> Result<Bytes, Error> {
     if body.is_empty() && in_path.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
@@ -207,7 +209,7 @@ fn with_path(body: Bytes, in_path: &[(&str, String)]) -> Result<Bytes, Error> {
     } else {
         serde_json::from_slice(&body).map_err(|cause| {
             let place = format!("line {} column {}", cause.line(), cause.column());
-            Error::invalid("body", format!("must be a JSON object; it is none at {place}"))
+            Error::invalid("body", format!("must be a JSON object; invalid at {place}"))
         })?
     };
     for (field, value) in in_path {
@@ -217,7 +219,7 @@ fn with_path(body: Bytes, in_path: &[(&str, String)]) -> Result<Bytes, Error> {
     Ok(to_bytes_of(&message))
 }
 
-/// `clientId` of `client_id`: the other name under which JSON may have a field.
+/// Returns the JSON name of a field, such as `clientId` for `client_id`.
 fn json_name(field: &str) -> String {
     let mut name = String::with_capacity(field.len());
     for part in field.split('_') {
@@ -232,8 +234,10 @@ fn json_name(field: &str) -> String {
     name
 }
 
-/// The message that a query says: fields by their names in the proto or in JSON, those of inner messages with dots
-/// between, repeated ones as often as they have values. A field that the path has is not read.
+/// Reads a message from a query.
+///
+/// A parameter is the name of a field in the proto or in JSON, with dots for nested messages, once
+/// per value. Fields in the path are ignored.
 fn from_query(pool: &DescriptorPool, binding: &Binding, query: &str) -> Result<Map<String, Value>, Error> {
     let mut message = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -241,7 +245,7 @@ fn from_query(pool: &DescriptorPool, binding: &Binding, query: &str) -> Result<M
             let shown: String = name.chars().take(64).collect();
             Error::invalid("query", format!("parameter {shown:?} {rule}"))
         };
-        // The decoder writes this character for bytes that are no text.
+        // The decoder writes this character for bytes that are not UTF-8.
         if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
             return Err(refuse("does not decode to UTF-8"));
         }
@@ -253,7 +257,7 @@ fn from_query(pool: &DescriptorPool, binding: &Binding, query: &str) -> Result<M
     Ok(message)
 }
 
-/// Puts one parameter into a message, or says why it cannot.
+/// Puts one parameter into a message, or returns why that is not possible.
 fn put(
     pool: &DescriptorPool,
     message: MessageIndex,
@@ -264,7 +268,7 @@ fn put(
     let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
     let mut fields = pool.message(message).fields().iter();
     let field = fields.find(|field| field.name() == first || field.json_name() == first);
-    let field = field.ok_or("is no field of this request")?;
+    let field = field.ok_or("is not a field of this request")?;
     match (field.kind(), rest) {
         (FieldKind::Singular(SingularKind::Message(inner)), Some(rest)) => {
             let place = into.entry(field.name()).or_insert_with(|| Value::Object(Map::new()));
@@ -285,13 +289,13 @@ fn put(
             Ok(())
         }
         (FieldKind::Singular(SingularKind::Message(_)) | FieldKind::List(_) | FieldKind::Map { .. }, _) => {
-            Err("cannot be said in a query: call the RPC for it, which is Connect's JSON on the same port")
+            Err("is not supported in a query; call the RPC with JSON instead, on the same port")
         }
-        (FieldKind::Singular(_), Some(_)) => Err("is no field of this request"),
+        (FieldKind::Singular(_), Some(_)) => Err("is not a field of this request"),
     }
 }
 
-/// One value, as proto3's JSON has it.
+/// Converts one value to proto3's JSON.
 fn single(pool: &DescriptorPool, kind: SingularKind, value: &str) -> Result<Value, &'static str> {
     match kind {
         SingularKind::Scalar(ScalarType::String) => Ok(Value::from(value)),
@@ -301,17 +305,18 @@ fn single(pool: &DescriptorPool, kind: SingularKind, value: &str) -> Result<Valu
         SingularKind::Scalar(ScalarType::Uint32 | ScalarType::Fixed32) => {
             value.parse::<u32>().map(Value::from).map_err(|_| "must be a number from 0 to 4294967295")
         }
-        SingularKind::Scalar(ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32) => {
-            value.parse::<i32>().map(Value::from).map_err(|_| "must be a whole number of 32 bits")
-        }
+        SingularKind::Scalar(ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32) => value
+            .parse::<i32>()
+            .map(Value::from)
+            .map_err(|_| "must be a whole number from -2147483648 to 2147483647"),
         SingularKind::Enum(of) => {
             let known = pool.enumeration(of).values();
             let named = known.iter().any(|known| known.name() == value);
             match value.parse::<i32>() {
-                // Which numbers there are is the method's to say.
+                // The method checks the number.
                 Ok(number) => Ok(Value::from(number)),
                 Err(_) if named => Ok(Value::from(value)),
-                Err(_) => Err("is none of the enum's names"),
+                Err(_) => Err("is not a name of this enum"),
             }
         }
         SingularKind::Scalar(
@@ -324,7 +329,7 @@ fn single(pool: &DescriptorPool, kind: SingularKind, value: &str) -> Result<Valu
             | ScalarType::Sint64
             | ScalarType::Bytes,
         )
-        | SingularKind::Message(_) => Err("cannot be said in a query"),
+        | SingularKind::Message(_) => Err("is not supported in a query"),
     }
 }
 

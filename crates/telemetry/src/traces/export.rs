@@ -1,7 +1,8 @@
 //! The queue that finished spans wait in, and the way to the collector.
 //!
-//! The queue counts waiting spans and drops the excess, because OpenTelemetry's own batching does not
-//! report how many it drops. That batching has a thread, which waits for an HTTP client on tokio.
+//! The queue counts waiting spans and drops the excess, because OpenTelemetry's own batching does
+//! not report how many it drops. That batching has a thread, which waits for an HTTP client on
+//! tokio.
 
 use std::{
     fmt,

@@ -1,8 +1,8 @@
 //! A span for each request, sent to a collector by OTLP over HTTP.
 //!
-//! OpenTelemetry's own crates create ids, sample, batch, encode and retry. Gatekey decides what a span
-//! contains, and keeps exporting off the path of a request: a finished span goes into a bounded queue,
-//! and is dropped and counted when the queue is full.
+//! OpenTelemetry's own crates create ids, sample, batch, encode and retry. Gatekey decides what a
+//! span contains, and keeps exporting off the path of a request: a finished span goes into a
+//! bounded queue, and is dropped and counted when the queue is full.
 //!
 //! # Layout
 //! - [`config`]: where spans are sent, and which.

@@ -1,4 +1,5 @@
-//! [`StoreSpans`]: a request waits longest for the disk, so each call of the store has its own span.
+//! [`StoreSpans`]: a request waits longest for the disk, so each call of the store has its own
+//! span.
 
 use gatekey_core::{
     Env, StoreError,

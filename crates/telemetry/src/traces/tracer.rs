@@ -94,8 +94,8 @@ impl Traces {
         Self { tracer, provider, counts, env, fixed: FixedAttributes::new(public_url) }
     }
 
-    /// Begins the span of a request; `None` when it is not recorded. The span continues the caller's
-    /// trace, and is recorded if that is.
+    /// Begins the span of a request; `None` when it is not recorded. The span continues the
+    /// caller's trace, and is recorded if that is.
     pub(crate) fn begin_request(
         &self,
         method: Option<&'static str>,
@@ -140,8 +140,8 @@ impl Traces {
     }
 }
 
-/// Reads the caller's trace, only from `traceparent`: `tracestate` would be exported with the span, and
-/// may contain anything.
+/// Reads the caller's trace, only from `traceparent`: `tracestate` would be exported with the span,
+/// and may contain anything.
 struct Traceparent<'a>(&'a HeaderMap);
 
 impl Extractor for Traceparent<'_> {

@@ -1,5 +1,5 @@
-//! OpenTelemetry's environment variables that are not settings: headers, which contain credentials, and
-//! attributes.
+//! OpenTelemetry's environment variables that are not settings: headers, which contain credentials,
+//! and attributes.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub struct Variables {
     pub attributes: Vec<(String, String)>,
 }
 
-/// A value that is not a list of pairs. The message does not repeat it: it may contain a credential.
+/// A value that is not a list of pairs. The message does not repeat it: it may contain a
+/// credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidVariable {
     #[error("must be NAME=VALUE pairs separated by commas, with percent-encoded values")]

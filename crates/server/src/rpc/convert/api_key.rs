@@ -10,7 +10,7 @@ use gatekey_proto::gatekey::v1 as wire;
 
 use super::{known, timestamp};
 
-/// A key as the wire has it, without a secret.
+/// Converts a key, without its secrets.
 pub fn from_key(key: &ApiKey) -> wire::ApiKey {
     wire::ApiKey {
         client_id: key.client_id.to_string(),
@@ -42,10 +42,10 @@ fn from_secret(secret: &StoredSecret) -> wire::Secret {
     }
 }
 
-/// What Create asks for.
+/// Converts a Create.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an unknown enum number, an expiry that is no instant, or a role beside
+/// [`Error::Invalid`] for an unknown enum number, an invalid expiry, or a role together with
 /// `without_role`.
 pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
     let role = match (role_from(request.role)?, request.without_role) {
@@ -68,7 +68,7 @@ pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
     })
 }
 
-/// Which key Update changes, and how.
+/// Converts an Update: the client id of the key, and the changes.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a missing key or mask, or a path that cannot be changed.
@@ -76,7 +76,7 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
     let key = request.api_key.into_option().ok_or_else(|| Error::invalid("api_key", "must be set"))?;
     let mask = request.update_mask.into_option().unwrap_or_default();
     if mask.paths.is_empty() {
-        let rule = "must name what changes: client_name, role, redirect_uris, expires_at";
+        let rule = "must name the fields to change: client_name, role, redirect_uris or expires_at";
         return Err(Error::invalid("update_mask", rule));
     }
     let mut patch = ApiKeyPatch::default();
@@ -94,7 +94,7 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
                 patch.expires_at = Some(at.transpose()?);
             }
             _ => {
-                let rule = "may name client_name, role, redirect_uris and expires_at alone";
+                let rule = "must contain only client_name, role, redirect_uris and expires_at";
                 return Err(Error::invalid("update_mask", rule));
             }
         }
@@ -102,10 +102,10 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
     Ok((key.client_id, patch))
 }
 
-/// How `RotateSecret` rotates.
+/// Converts a `RotateSecret`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a negative grace or an expiry that is no instant.
+/// [`Error::Invalid`] for a negative grace or an invalid expiry.
 pub fn rotate(request: wire::RotateSecretRequest) -> Result<RotateSecret, Error> {
     let grace = request.grace.as_option().map(|grace| timestamp::duration_from_wire("grace", grace));
     let expires_at = request.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
@@ -137,7 +137,7 @@ fn role_from(role: EnumValue<wire::Role>) -> Result<Option<Role>, Error> {
     })
 }
 
-/// Grants that only the public wire can name are stored, but have no name here.
+/// Omits grants that only the public API has a name for.
 fn grant_type(kind: GrantType) -> wire::GrantType {
     match kind {
         GrantType::AuthorizationCode => wire::GrantType::GRANT_TYPE_AUTHORIZATION_CODE,

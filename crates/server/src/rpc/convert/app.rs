@@ -11,10 +11,10 @@ use gatekey_proto::cloudidl::identity as wire;
 
 use super::{all_known, known, timestamp};
 
-/// What a key on the public wire is created as.
+/// The role of a key that the public API creates, which has no field for it.
 const DEFAULT_ROLE: Role = Role::Contributor;
 
-/// A key as `App`, without a secret, under the organization that was asked for.
+/// Converts a key, without its secrets. The `App` names the organization of the request.
 pub fn from_key(key: &ApiKey, organization: &str) -> wire::App {
     let application = &key.application;
     wire::App {
@@ -38,14 +38,14 @@ pub fn from_key(key: &ApiKey, organization: &str) -> wire::App {
     }
 }
 
-/// When the newest secret stops working, its own expiry or the key's.
+/// Returns when the newest secret expires, by its own expiry or by the key's.
 fn secret_expires_at(key: &ApiKey) -> Option<Timestamp> {
     let newest = key.secrets.iter().max_by_key(|secret| (secret.created_at, secret.id));
     [key.expires_at, newest.and_then(|secret| secret.expires_at)].into_iter().flatten().min()
 }
 
-/// What Create asks for. Proto3 cannot tell an enum's zero from unset: method NONE means Basic, and an empty
-/// list of grants means client credentials and authorization code.
+/// Converts a Create. Proto3 does not distinguish an enum's zero from an unset field: method NONE
+/// means Basic, and an empty list of grants means client credentials and authorization code.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown enum number.
@@ -85,7 +85,8 @@ pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
     })
 }
 
-/// What Update changes: what is not empty overwrites. An enum's zero counts as empty.
+/// Converts an Update: fields that are not empty replace the stored values. An enum's zero is
+/// empty.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown enum number.

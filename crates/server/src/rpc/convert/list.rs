@@ -10,11 +10,11 @@ use gatekey_proto::cloudidl::common::{self as wire, filter::Function, sort::Dire
 
 use super::{known, timestamp};
 
-/// What List asks for.
+/// Converts a List.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming what is not supported: raw filters, fields that no key has, functions that make no
-/// sense for their field, more than one order.
+/// [`Error::Invalid`] for raw filters, an unknown field, a function that does not fit its field, or
+/// more than one sort order.
 pub fn query(request: wire::ListRequest) -> Result<ListKeys, Error> {
     if !request.raw_filters.is_empty() {
         return Err(Error::invalid("raw_filters", "are not supported; use filters"));
@@ -25,7 +25,10 @@ pub fn query(request: wire::ListRequest) -> Result<ListKeys, Error> {
     let mut sorts = request.sort_by_fields;
     sorts.extend(request.sort_by.into_option());
     if sorts.len() > 1 {
-        return Err(Error::invalid("sort_by_fields", "may name one field; client_id breaks ties"));
+        return Err(Error::invalid(
+            "sort_by_fields",
+            "must have at most one field; ties are sorted by client_id",
+        ));
     }
     Ok(ListKeys {
         filters: request.filters.into_iter().map(filter).collect::<Result<_, _>>()?,
@@ -35,7 +38,7 @@ pub fn query(request: wire::ListRequest) -> Result<ListKeys, Error> {
     })
 }
 
-/// The fields that filters may name, as the wire calls them.
+/// The fields of filters, by their names in the API.
 const FIELDS: [(&str, Field); 7] = [
     ("client_id", Field::ClientId),
     ("client_name", Field::ClientName),
@@ -101,7 +104,7 @@ fn instead(kind: FieldKind) -> &'static str {
     }
 }
 
-/// The values of a filter, and whose they are.
+/// The values of a filter, and the filter that they belong to.
 struct Values {
     name: &'static str,
     kind: FieldKind,
@@ -148,7 +151,7 @@ impl Values {
                 Err(_) => Err(self.refuse("must be admin, contributor, viewer or verifier")),
             },
             FieldKind::Instant => {
-                let rule = "must be an instant as RFC 3339 has it, such as 2026-01-31T12:00:00Z";
+                let rule = "must be a time in the format of RFC 3339, such as 2026-01-31T12:00:00Z";
                 let instant: protobuf::Timestamp =
                     serde_json::from_value(value.into()).map_err(|_| self.refuse(rule))?;
                 timestamp::from_wire("filters.values", &instant).map(Operand::Instant)

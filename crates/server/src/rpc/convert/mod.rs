@@ -1,4 +1,4 @@
-//! The border between generated messages and the domain, one file a message family.
+//! Converts between generated messages and the domain, one file per message family.
 
 pub mod api_key;
 pub mod app;
@@ -8,7 +8,7 @@ pub mod timestamp;
 use buffa::{EnumValue, Enumeration};
 use gatekey_core::Error;
 
-/// A known value of an enum.
+/// Returns a known value of an enum.
 fn known<E: Enumeration>(field: &'static str, value: EnumValue<E>) -> Result<E, Error> {
     match value {
         EnumValue::Known(known) => Ok(known),
@@ -18,7 +18,7 @@ fn known<E: Enumeration>(field: &'static str, value: EnumValue<E>) -> Result<E, 
     }
 }
 
-/// Known values of a repeated enum.
+/// Returns the values of a repeated enum, if all are known.
 fn all_known<E: Enumeration>(field: &'static str, values: Vec<EnumValue<E>>) -> Result<Vec<E>, Error> {
     values.into_iter().map(|value| known(field, value)).collect()
 }
