@@ -14,7 +14,6 @@ use std::{
 use anyhow::ensure;
 
 use crate::{
-    ALGORITHMS, Case, Options,
     certificate::Certificate,
     contest::{self, Entrant, Figures, ratios},
     create, gatekey,
@@ -22,9 +21,10 @@ use crate::{
     introspection, list,
     load::{Connection, Requests, Transport},
     memory,
+    options::{ALGORITHMS, Case, Options, eprint_progress},
     process::Server,
-    report::{self, Unit},
-    request,
+    report, request,
+    unit::Unit,
 };
 
 /// The most that this build may cost of what the other costs, where the difference is certain.
@@ -53,7 +53,7 @@ pub(crate) async fn measure(bench: &Bench, other: &Path, cases: &[Case]) -> anyh
     let homes = [bench.home_with_keys(None, keys).await?, bench.home_with_keys(Some(other), keys).await?];
     let mut pairs = Vec::new();
     for case in cases {
-        crate::eprint_progress(&case.name());
+        eprint_progress(&case.name());
         let found = match case {
             Case::Tokens => tokens(bench, &homes).await?,
             Case::Handshakes => handshakes(bench, &homes).await?,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Options,
     load::{self, Measured, Requests, Transport},
+    options::Options,
     process::{self, Server},
 };
 

@@ -8,14 +8,15 @@ use std::{
 };
 
 use crate::{
-    Options,
     contest::{self, Entrant, median},
     gatekey::{Bench, CALLERS, Settings, name},
     load::{Connection, Requests},
+    options::Options,
     plot::Row,
     process::Server,
-    report::{Bar, Line, Plot, Section, Unit},
+    report::{Bar, Line, Plot, Section},
     request,
+    unit::Unit,
 };
 
 /// Relative to the time of an fsync of a small append.

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
-    ALGORITHMS, Options,
     certificate::Certificate,
     load::{self, Connection, Requests},
+    options::{ALGORITHMS, Options},
     process::Server,
     request::{self, Client},
 };

@@ -2,12 +2,12 @@
 //! that signs once.
 
 use crate::{
-    ALGORITHMS,
     certificate::Certificate,
     contest::{self, Entrant},
     floor::Work,
     gatekey::{Bench, Settings, answer_length},
     load::Transport,
+    options::ALGORITHMS,
     report::{Bar, Line, Plot, Section},
 };
 

@@ -4,11 +4,11 @@
 use std::iter;
 
 use crate::{
-    ALGORITHMS,
     contest::{self, Entrant},
     floor::Work,
     gatekey::{Bench, CALLERS, Home, Settings, answer_length, fetch_tokens},
     load::Requests,
+    options::ALGORITHMS,
     peers,
     process::Server,
     report::{Bar, Line, Plot, Section},

@@ -4,10 +4,10 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::{
-    Options,
     contest::{self, Entrant},
     gatekey::{Bench, Home, Settings},
     load::{Connection, Requests},
+    options::Options,
     process::Server,
     report::{Bar, Line, Plot, Section},
     request,

@@ -11,8 +11,9 @@ use crate::{
     gatekey::{Bench, CALLERS, Home, Settings, fetch_tokens},
     load::{self, Connection},
     plot::Row,
-    report::{Bar, Line, Plot, Section, Unit},
+    report::{Bar, Line, Plot, Section},
     request,
+    unit::Unit,
 };
 
 /// Resident memory of an idle server, in MiB.

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::Context as _;
 
 use crate::{
-    Options, machine,
+    machine,
+    options::Options,
     report::{self, Section},
 };
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::Unit;
+use crate::unit::Unit;
 
 const LABELS: f64 = 370.0;
 const BARS: f64 = 360.0;

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::{
     contest::{Figures, median, ratios},
     plot::{self, Row},
+    unit::Unit,
 };
 
 /// The results of a case.
@@ -25,16 +26,6 @@ pub(crate) enum Bar {
     AtMost(f64),
     AtLeast(f64),
     None,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    CpuMicroseconds,
-    Microseconds,
-    Milliseconds,
-    Mebibytes,
-    Bytes,
-    PerSecond,
 }
 
 /// A row of the table of bars. Figures are one per round; a bar applies to their median.
@@ -158,19 +149,6 @@ impl fmt::Display for Bar {
             Self::AtMost(limit) => write!(formatter, "at most {limit}"),
             Self::AtLeast(limit) => write!(formatter, "at least {limit}"),
             Self::None => Ok(()),
-        }
-    }
-}
-
-impl Unit {
-    pub(crate) fn show(self, value: f64) -> String {
-        match self {
-            Self::CpuMicroseconds => format!("{value:.1} µs CPU"),
-            Self::Microseconds => format!("{value:.0} µs"),
-            Self::Milliseconds => format!("{value:.2} ms"),
-            Self::Mebibytes => format!("{value:.1} MiB"),
-            Self::Bytes => format!("{value:.0} bytes"),
-            Self::PerSecond => format!("{value:.0}/s"),
         }
     }
 }

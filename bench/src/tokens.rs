@@ -4,12 +4,13 @@
 use gatekey_credentials::jwt::Algorithm;
 
 use crate::{
-    ALGORITHMS,
     contest::{self, Entrant, Figures},
     floor::Work,
     gatekey::{Bench, Settings, answer_length},
+    options::ALGORITHMS,
     peers::{self, Peer},
-    report::{Bar, Line, Plot, Section, Unit},
+    report::{Bar, Line, Plot, Section},
+    unit::Unit,
 };
 
 /// Relative to the floor's CPU time.

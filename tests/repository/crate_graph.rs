@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Each crate of the workspace, and the others that it may depend on. A row names only crates of
-/// the rows above it, so the table cannot allow a circle.
+/// the rows above it, so the table cannot allow a cycle.
 ///
 /// Not in the table by intent: `gatekey-core` to anything above it, `gatekey-server` to
 /// `gatekey-store`, and `gatekey-telemetry` to what serves routes.
@@ -77,7 +77,7 @@ fn crates_depend_only_in_the_allowed_directions() {
 }
 
 #[test]
-fn the_allowed_directions_form_no_circle() {
+fn the_allowed_directions_form_no_cycle() {
     for (row, (crate_name, allowed)) in ALLOWED.iter().enumerate() {
         for dependency in *allowed {
             let above = ALLOWED[..row].iter().any(|(name, _)| name == dependency);

@@ -2,7 +2,7 @@
 //! tests.
 
 mod crate_graph;
-mod import_circles;
+mod import_cycles;
 mod security_page;
 mod test_names;
 
