@@ -298,8 +298,9 @@ impl Answer {
 pub fn assert_allowed(caller: Caller, procedure: &str) {
     let allowed = match (access(procedure), caller) {
         (Some(Access::Anonymous), _) | (Some(_), Caller::Admin) => true,
-        (Some(Access::Authenticated | Access::AdminOrSelf), Caller::Viewer) => true,
-        (None | Some(Access::Authenticated | Access::AdminOrSelf | Access::Admin), _) => false,
+        (Some(Access::Reflection | Access::Authenticated | Access::AdminOrSelf), Caller::Viewer) => true,
+        (Some(Access::Reflection | Access::Authenticated | Access::AdminOrSelf), _) => false,
+        (None | Some(Access::Admin), _) => false,
     };
     assert!(allowed, "{procedure} succeeded for {caller:?}");
 }

@@ -25,7 +25,7 @@ pub(super) fn run(renewal: &mut Renewal, env: &Env) {
     match renewed {
         Ok(()) => tracing::info!("renewed the server's certificate"),
         Err(error) => {
-            tracing::error!(%error, "failed to renew the server's certificate; retrying in one hour")
+            tracing::error!(%error, "failed to renew the server's certificate; retrying in one hour");
         }
     }
 }

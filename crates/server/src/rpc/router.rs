@@ -105,8 +105,9 @@ mod tests {
     async fn the_access_table_lists_exactly_the_routed_methods() {
         let rpc = crate::server::tests::server().rpc();
         let routed: BTreeSet<_> = services(&rpc).methods().map(|method| format!("/{method}")).collect();
-        let listed: Vec<_> = access::procedures().map(str::to_owned).collect();
-        assert_eq!(BTreeSet::from_iter(listed.iter().cloned()), routed);
-        assert_eq!(listed.len(), routed.len(), "a procedure is listed twice, and its first line applies");
+        let listed: BTreeSet<_> = access::procedures().map(str::to_owned).collect();
+        assert_eq!(listed, routed);
+        let rows = access::procedures().count();
+        assert_eq!(rows, listed.len(), "a procedure is listed twice, and its first row applies");
     }
 }
