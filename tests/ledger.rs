@@ -49,7 +49,7 @@ impl Server {
     }
 }
 
-/// With actor, action and key.
+/// The entry has actor, action and key.
 #[tokio::test]
 async fn each_change_has_one_entry() {
     let server = Server::start().await;
@@ -279,7 +279,7 @@ async fn the_ledger_contains_no_credential() {
     assert!(!text.contains(signature), "{text}");
 }
 
-/// The log names its head.
+/// The log contains the head of the ledger.
 #[tokio::test]
 async fn the_chain_continues_after_a_restart() {
     let mut server = Server::with_public_url().await;

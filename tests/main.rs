@@ -1,4 +1,4 @@
-//! Through the front door: the real binary on a real port, over real TLS.
+//! End-to-end tests: the real binary on a real port, over real TLS.
 
 #![expect(
     clippy::unwrap_used,

@@ -30,7 +30,7 @@ async fn key_fetches(mut server: ServerProcess) -> usize {
     server.log().iter().filter(|line| line["path"] == "/oauth2/jwks").count()
 }
 
-/// And the verifier returns all of their claims.
+/// The verifier also returns all of their claims.
 #[tokio::test]
 async fn tokens_of_every_algorithm_are_verified() {
     for algorithm in Algorithm::ALL {
@@ -172,7 +172,7 @@ async fn an_unavailable_issuer_is_not_a_rejection() {
     }
 }
 
-/// As documented: only introspection shows them.
+/// As documented, only introspection detects these.
 #[tokio::test]
 async fn the_verifier_does_not_see_revocations() {
     let server = Server::start().await;

@@ -64,7 +64,7 @@ async fn is_valid(http: &Http, token: &str) -> bool {
     http.get("/me", &[("authorization", &bearer)]).await.status == 200
 }
 
-/// Taken under load; a restore of it revokes every token.
+/// The backup is taken under load; restoring it revokes every token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_contains_every_acknowledged_key() {
     let server = Server::with_public_url().await;
@@ -138,7 +138,7 @@ async fn a_backup_contains_every_acknowledged_key() {
     assert!(verified["entries"].as_u64().unwrap() > 80);
 }
 
-/// It is one file, readable only by its owner.
+/// The backup is one file, readable only by its owner.
 #[tokio::test]
 async fn a_backup_contains_no_root_key_or_secret() {
     let server = Server::with_public_url().await;
@@ -275,7 +275,7 @@ async fn a_backup_of_a_damaged_database_is_refused() {
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0, "nothing is left behind");
 }
 
-/// It may contain only the root key.
+/// The target may contain only the root key.
 #[tokio::test]
 async fn restore_needs_an_empty_directory() {
     let server = Server::with_public_url().await;
@@ -304,7 +304,7 @@ async fn another_root_key_is_distinguished_from_damage() {
     assert!(!new.exists());
 }
 
-/// Created, deleted and changed ones.
+/// The report lists created, deleted and changed keys.
 #[tokio::test]
 async fn compare_lists_keys_changed_after_the_backup() {
     let server = Server::with_public_url().await;
@@ -339,7 +339,7 @@ async fn compare_lists_keys_changed_after_the_backup() {
     assert!(!scratch.path("four").exists());
 }
 
-/// It restores the ledger as it is.
+/// Restoring keeps the ledger as it is.
 #[tokio::test]
 async fn restore_reports_an_already_broken_ledger() {
     let mut server = Server::with_public_url().await;

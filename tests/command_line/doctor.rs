@@ -104,7 +104,7 @@ async fn doctor_reads_flytes_config_file() {
     assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
 }
 
-/// With a fix below a failed one.
+/// Each failed step is followed by a fix.
 #[tokio::test]
 async fn each_step_is_one_line() {
     let server = Server::start().await;
@@ -139,7 +139,7 @@ fn an_unresolvable_or_closed_address_is_reported() {
     assert_eq!(states(&steps, "skipped").len(), 7);
 }
 
-/// With the path of the CA.
+/// The fix contains the path of the CA.
 #[tokio::test]
 async fn an_untrusted_issuer_is_reported() {
     let server = ServerProcess::start();
@@ -172,7 +172,7 @@ fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (
     (cert.pem(), signing_key.serialize_pem())
 }
 
-/// For another name or another time, or a CA's.
+/// Covers certificates for another name, for another time, and of a CA.
 #[tokio::test]
 async fn an_unsuitable_certificate_is_reported() {
     let directory = tempfile::tempdir().unwrap();
@@ -263,7 +263,7 @@ async fn a_refused_key_is_reported_with_a_fix() {
     assert_eq!(states(&steps, "skipped"), ["RPC over Connect", "RPC over gRPC"].into());
 }
 
-/// For each public client.
+/// Covers each public client.
 #[tokio::test]
 async fn a_port_in_the_key_is_explained() {
     let server = Server::start().await;
@@ -284,7 +284,7 @@ async fn a_port_in_the_key_is_explained() {
     assert!(step["mend"].as_str().unwrap().contains(server.process.endpoint()), "{step}");
 }
 
-/// So is an invalid CA file.
+/// Also rejects an invalid CA file.
 #[test]
 fn an_invalid_url_is_a_usage_error() {
     for arguments in [
@@ -303,7 +303,7 @@ fn check_store(data_dir: &Path, more: &[&str]) -> BTreeMap<String, Value> {
     report(&run(&[&words[..], more].concat()))
 }
 
-/// Even while a server uses it.
+/// The inspection also works while a server uses the directory.
 #[tokio::test]
 async fn doctor_changes_nothing_in_the_data_directory() {
     let mut server = Server::start().await;
@@ -335,7 +335,7 @@ async fn client_settings_do_not_prevent_a_store_check() {
     }
 }
 
-/// So are secrets without a key.
+/// Also reports secrets without a key.
 #[tokio::test]
 async fn a_broken_ledger_is_reported() {
     let mut server = Server::start().await;
@@ -365,7 +365,7 @@ async fn a_wrong_or_missing_root_key_is_reported() {
     assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits"].into());
 }
 
-/// And not created.
+/// A missing directory is not created.
 #[test]
 fn a_missing_database_is_reported() {
     let directory = tempfile::tempdir().unwrap();

@@ -118,7 +118,7 @@ async fn an_offline_init_rotate_applies_at_startup() {
     assert_eq!(server.http().token(&old, &[]).await.status, 401);
 }
 
-/// And its role.
+/// Also restores its role.
 #[tokio::test]
 async fn init_rotate_restores_a_disabled_admin() {
     let server = Server::start().await;

@@ -52,7 +52,7 @@ fn assert_eventful(entries: &[Value]) {
     assert!(refusal["detail"].as_str().unwrap().contains("role admin"), "{refusal}");
 }
 
-/// Who, what, when, from where and with which client.
+/// Covers actor, action, time, address and user agent.
 #[tokio::test]
 async fn ledger_list_prints_complete_entries() {
     let server = eventful().await;

@@ -113,7 +113,7 @@ fn every_command_with_output_formats_is_tested() {
     assert_eq!(with_format.collect::<BTreeSet<_>>(), COMMANDS.map(|(command, _, _)| command).into());
 }
 
-/// Even if it looks like a number or a boolean.
+/// Covers text that looks like a number or a boolean.
 #[tokio::test]
 async fn a_yaml_name_stays_a_string() {
     let server = Server::start().await;

@@ -168,7 +168,7 @@ async fn an_invalid_request_id_is_replaced() {
     }
 }
 
-/// Before anything is created.
+/// The error comes before anything is created.
 #[test]
 fn plaintext_is_refused_beyond_loopback() {
     let directory = tempfile::tempdir().unwrap();

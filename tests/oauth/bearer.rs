@@ -143,7 +143,7 @@ async fn a_token_in_url_or_body_is_ignored() {
     assert_eq!(server.http.form("/oauth2/userinfo", &[], &body).await.status, 401);
 }
 
-/// In upper or lower case.
+/// The scheme is case-insensitive.
 #[tokio::test]
 async fn only_the_bearer_scheme_is_accepted() {
     let server = Server::start().await;

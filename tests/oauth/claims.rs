@@ -106,7 +106,7 @@ async fn the_token_names_the_organization() {
     assert_eq!(decoded(&server.admin_token).1["org"], "acme");
 }
 
-/// Whatever address the server listens on.
+/// The claims do not depend on the address that the server listens on.
 #[tokio::test]
 async fn the_public_url_is_issuer_and_audience() {
     let server = Server::with_public_url().await;

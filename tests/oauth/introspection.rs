@@ -42,7 +42,7 @@ async fn a_contributor_cannot_introspect_another_keys_token() {
     assert_eq!(server.introspect(&key, &token).await, json!({ "active": false }));
 }
 
-/// Nor can a key without a role.
+/// Covers a key without a role, too.
 #[tokio::test]
 async fn a_viewer_cannot_introspect_another_keys_token() {
     let server = Server::start().await;

@@ -22,7 +22,7 @@ impl Server {
     }
 }
 
-/// Unless configured otherwise.
+/// This is the default; it can be configured.
 #[tokio::test]
 async fn a_token_is_valid_for_an_hour() {
     let server = Server::start().await;

@@ -30,7 +30,7 @@ async fn revoking_twice_succeeds() {
     assert!(!server.accepts(&token).await);
 }
 
-/// Not even an admin.
+/// This includes admins.
 #[tokio::test]
 async fn a_key_cannot_revoke_another_keys_token() {
     let server = Server::start().await;

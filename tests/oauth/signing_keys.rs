@@ -14,7 +14,7 @@ use gatekey_store::SqliteStore;
 use super::{jwks, verified};
 use crate::support::{PUBLIC_URL, Server, ServerProcess, decoded, root_key, run};
 
-/// Runs `gatekey signing-key rotate` on a server's data directory, and gives the new key's id.
+/// Runs `gatekey signing-key rotate` on a server's data directory, and returns the new key's id.
 fn rotate(server: &Server) -> String {
     let output = run(&["signing-key", "rotate", "--data-dir", server.process.data_dir.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -187,7 +187,7 @@ async fn retiring_a_signing_key_revokes_its_tokens() {
     assert!(!server.accepts(&old).await && server.accepts(&new).await);
 }
 
-/// Nor can one that does not exist.
+/// Also rejects a key that does not exist.
 #[tokio::test]
 async fn the_current_signing_key_cannot_be_retired() {
     let server = Server::start().await;

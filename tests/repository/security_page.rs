@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{rust_files, tests_in};
 
-/// And the tests exist.
+/// Also checks that the tests exist.
 #[test]
 fn every_attack_on_the_page_has_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{rust_files, tests_in};
 
-/// As docs/style.md has it.
+/// The limit in docs/style.md.
 const MAX_WORDS: usize = 8;
 
 #[test]

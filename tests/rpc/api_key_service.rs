@@ -330,7 +330,7 @@ async fn a_disabled_key_is_refused_until_enabled() {
     assert_eq!(server.keys("Enable", json!({ "clientId": "ci" })).await.unwrap(), enabled);
 }
 
-/// Endpoint, client id, secret and organization.
+/// The encoded credentials contain endpoint, client id, secret and organization.
 #[tokio::test]
 async fn encoded_credentials_contain_the_documented_parts() {
     for (organization, last_part) in [("", "None"), ("acme", "acme")] {

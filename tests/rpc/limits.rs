@@ -53,7 +53,7 @@ fn grpc_status(response: &Response) -> &str {
     status.map_or("", |status| status.to_str().unwrap())
 }
 
-/// On every protocol.
+/// Covers every protocol.
 #[tokio::test]
 async fn a_body_over_1_mib_is_refused() {
     let server = Server::start().await;

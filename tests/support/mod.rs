@@ -1,4 +1,4 @@
-//! What the tests share: the binary, servers, clients and an environment without surprises.
+//! Shared by the tests: the binary, servers, clients and a controlled environment.
 //!
 //! The Python suites have their own package here.
 //!

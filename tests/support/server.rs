@@ -160,7 +160,7 @@ impl Server {
     }
 }
 
-/// Polls a condition until it holds; fails after a minute.
+/// Polls a condition until it is true; fails after a minute.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {

@@ -41,7 +41,7 @@ fn assert_counts(samples: &BTreeMap<String, f64>, name: &str, expected: f64) {
     assert_eq!(samples.get(name), Some(&expected), "{name}");
 }
 
-/// Over every protocol.
+/// Covers every protocol.
 #[tokio::test]
 async fn requests_are_counted_by_route_and_outcome() {
     let server = Server::with_admin_listener().await;

@@ -20,10 +20,10 @@ use crate::{
     principal::Principal,
 };
 
-/// Authenticates callers, and puts the keys into the records of their requests.
+/// Authenticates callers, and adds their keys to the request records.
 pub struct Authenticator {
     tokens: Arc<Tokens>,
-    /// A header besides `authorization` that may carry a token.
+    /// A header other than `authorization` that can contain a token.
     token_header: Option<HeaderName>,
 }
 

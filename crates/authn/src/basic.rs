@@ -37,7 +37,7 @@ fn decode(encoded: &str) -> Option<ClientCredentials> {
 
 fn form_decode(text: &str) -> Option<String> {
     let has_separator = text.contains(['&', '=']);
-    // Encoding escapes separators: a part with one and without any `%` was not encoded.
+    // Encoding escapes separators: a part that has one but no `%` was not encoded.
     if !text.contains(['%', '+']) || (has_separator && !text.contains('%')) {
         return Some(text.to_owned());
     }

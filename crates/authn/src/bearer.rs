@@ -7,8 +7,8 @@ use crate::principal::Refusal;
 /// The challenge to a request without a credential (RFC 6750 section 3).
 pub const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gatekey""#);
 
-/// Returns the one Bearer token, from `authorization` or from the header that clients are told to
-/// use. `Basic` in `authorization` is for client authentication and yields no token.
+/// Returns the only Bearer token, from `authorization` or from the advertised header. `Basic` in
+/// `authorization` is for client authentication and yields no token.
 ///
 /// # Errors
 /// When there are several credentials, or one that is not a Bearer token.

@@ -1,4 +1,4 @@
-//! The credentials of a client, and where a form may carry them.
+//! The credentials of a client, and the form parameters that carry them.
 
 use zeroize::Zeroizing;
 

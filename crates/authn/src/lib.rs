@@ -1,8 +1,8 @@
-//! Authenticates requests: from the proof that a request carries to its caller.
+//! Authenticates requests: determines the caller from the credential.
 //!
 //! # Layout
-//! - [`authenticator`]: the two entrances, for access tokens and for a key's secret. Both put the
-//!   caller into the request's record.
+//! - [`authenticator`]: the two entry points, for access tokens and for a key's secret. Both add
+//!   the caller to the request's record.
 //! - [`principal`]: the caller of a request, or why it is unknown.
 //! - One file per method: [`bearer`] (RFC 6750), [`basic`] and [`post`] (RFC 6749 section 2.3.1).
 //! - [`client_secret`]: a client id and its secret, sent by exactly one method.

@@ -33,7 +33,7 @@ use crate::{
 pub(crate) enum Administration {
     /// The server that runs on the directory executes them.
     Server(PathBuf),
-    /// This process executes them. Clients find the server, once it runs, at the address.
+    /// This process executes them. `Address` is the server's address once it runs.
     Local(Box<Instance>, Address),
 }
 
@@ -51,8 +51,8 @@ impl Administration {
         Self::open(path, settings, holder).await
     }
 
-    /// Opens a data directory with a database, also if the database is from before the root key's
-    /// newest version.
+    /// Opens a data directory with a database, even a database from before the root key's newest
+    /// version.
     pub(crate) async fn open_older(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
         must_exist(path)?;
         Self::open_in(path, settings, holder, OpenMode::AdministerOlder).await
@@ -86,8 +86,8 @@ impl Administration {
         Ok(Self::Local(Box::new(instance), address))
     }
 
-    /// Returns where clients find the server. A server that is starting has not written it yet, so
-    /// execute an operation first.
+    /// Returns the server's address for clients. A server that is starting has not written it yet,
+    /// so execute an operation first.
     pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match self {
             Self::Server(path) => {

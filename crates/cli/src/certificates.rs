@@ -61,7 +61,7 @@ pub(crate) fn read(cert: &Path, key: &Path) -> anyhow::Result<ServedCertificate>
     })
 }
 
-/// TLS for a server, and what replaces its certificate in time.
+/// TLS for a server, and the jobs that keep its certificate current.
 #[derive(Default)]
 pub(crate) struct Tls {
     /// `None` for plain HTTP.

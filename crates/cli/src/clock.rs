@@ -12,7 +12,7 @@ pub(crate) fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(u64::try_from(at.as_micros()).unwrap_or_default())
 }
 
-/// Formats an instant to the microsecond, as RFC 3339 writes it.
+/// Formats an instant in RFC 3339 with microseconds.
 pub(crate) fn rfc_3339(at: Timestamp) -> String {
     humantime::format_rfc3339_micros(system_time(at.min(Timestamp::MAX))).to_string()
 }

@@ -15,7 +15,7 @@ use crate::{
     root_key_file,
 };
 
-/// The file of the root key, unless the operator names another.
+/// Default file of the root key.
 pub(crate) const ROOT_KEY: &str = "root.key";
 pub(crate) const DATABASE: &str = "gatekey.db";
 
@@ -88,8 +88,8 @@ impl DataDir {
         if let Some(root_key) = root_key_file::open(file)? {
             return Ok(root_key);
         }
-        // A write-ahead log without its database needs the old root key once the database is
-        // restored.
+        // A write-ahead log without its database means that the database is missing; its restored
+        // copy will need the old root key.
         if self.database().try_exists()? || self.file("gatekey.db-wal").try_exists()? {
             bail!(
                 "the root key {} is missing, so the data in {} cannot be decrypted; restore the file from your \

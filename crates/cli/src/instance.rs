@@ -20,7 +20,7 @@ use crate::{
     process::local_caller,
 };
 
-/// A server on a data directory, which does not serve yet.
+/// A server on a data directory, before it listens.
 pub(crate) struct Instance {
     pub(crate) server: Server,
     pub(crate) data_dir: DataDir,
@@ -28,7 +28,7 @@ pub(crate) struct Instance {
     pub(crate) ca: Option<PrivateCa>,
 }
 
-/// What an instance is opened for, and may therefore change.
+/// The purpose of an instance, which determines what it may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpenMode {
     /// To serve: the signing key and the private CA follow the configuration.
@@ -37,7 +37,7 @@ pub(crate) enum OpenMode {
     Initialize,
     /// To administer it: changes only what an operation changes.
     Administer,
-    /// The same, also if the database is from before the root key's newest version.
+    /// Like `Administer`, but accepts a database from before the root key's newest version.
     AdministerOlder,
 }
 
@@ -66,7 +66,7 @@ impl Instance {
         let server = Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
         load(&server, mode, &data_dir.database()).await?;
         check_root_key(&server, mode).await;
-        // Only now is it certain that the directory is Gatekey's.
+        // Not earlier: only an opened database proves that the directory is Gatekey's.
         data_dir.hide_from_git()?;
         let ca = match (&server.config.tls, mode) {
             (TlsMode::PrivateCa, OpenMode::Serve | OpenMode::Initialize) => {
@@ -77,7 +77,7 @@ impl Instance {
         Ok(Self { server, data_dir, ca })
     }
 
-    /// Where clients find the server.
+    /// Returns the server's address for clients.
     pub(crate) fn address(&self) -> Address {
         Address {
             url: self.server.config.server.issuer().to_owned(),
@@ -119,7 +119,7 @@ async fn check_root_key(server: &Server, mode: OpenMode) {
     }
 }
 
-/// Adds what to do about a database that cannot be read.
+/// Adds a hint to the error of an unreadable database.
 fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
     let database = database.display();
     match error {

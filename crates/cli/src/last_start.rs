@@ -1,4 +1,4 @@
-//! The server's last start, which a data directory records.
+//! The server's last start, as recorded in the data directory.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{atomic_file, data_dir::DataDir};
 
-/// Where clients find a server. Also the content of the ready file.
+/// The address of a server for clients. Also the content of the ready file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) url: String,
@@ -21,7 +21,8 @@ pub(crate) struct Address {
     pub(crate) admin_url: Option<String>,
 }
 
-/// Keys that are created while the server is stopped are for the server as it was last started.
+/// The facts of the last start that new keys depend on: keys created while the server is stopped
+/// use them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastStart {
     #[serde(flatten)]

@@ -108,7 +108,7 @@ impl RequestLog for AsEvents {
 
 /// Logs requests as JSON lines with the fields of an event.
 ///
-/// The general formatter of `tracing` showed in the profile of a token.
+/// The general formatter of `tracing` is a measurable part of the cost of a token.
 struct AsJson(Lines);
 
 impl RequestLog for AsJson {

@@ -57,8 +57,9 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// How far ahead the clock may be before it is set right. Until this long after an instant, the
-/// instant may come again: a denial, for example, is kept this long after its token expired.
+/// The largest clock error that Gatekey tolerates. If the clock is ahead and then corrected, past
+/// instants occur again. So anything that matters at an instant is kept this much longer: a denial,
+/// for example, stays this long after its token expired.
 pub const CLOCK_ERROR: Duration = Duration::from_hours(24);
 
 pub trait Clock: Send + Sync {

@@ -14,7 +14,7 @@ pub struct Hex<'b>(pub &'b [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written in one piece, without the formatter's machinery: every token contains ids.
+        // Avoids the formatter's machinery: every token contains ids.
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
         for chunk in self.0.chunks(32) {

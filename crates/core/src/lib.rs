@@ -6,16 +6,16 @@
 //! - [`token`]: authenticate a key, issue, verify, introspect and revoke its tokens.
 //! - [`signing_key`]: the keys that sign tokens.
 //! - [`root_key`]: the one key outside the database, its versions, and everything derived from it.
-//! - [`ledger`]: the chained record of changes and refusals.
-//! - [`policy`]: who may do what.
+//! - [`ledger`]: the chained record of changes and refused calls.
+//! - [`policy`]: permissions.
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
 //! - [`store`]: the traits of a store.
 //! - [`network`]: the part of an address that counts as one client.
 //! - [`mod@env`]: time and randomness as arguments.
 //!
-//! A folder has its rules as pure functions and its use cases as an object that owns a store and an
-//! [`Env`]: [`ApiKeys`], [`Tokens`], [`signing_key::SigningKeys`], [`root_key::RootKeys`] and
+//! Each folder contains rules as pure functions, and use cases as an object that owns a store and
+//! an [`Env`]: [`ApiKeys`], [`Tokens`], [`signing_key::SigningKeys`], [`root_key::RootKeys`] and
 //! [`Operations`].
 
 pub mod api_key;

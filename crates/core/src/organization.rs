@@ -14,18 +14,18 @@ impl Organization {
         Self { name: name.to_owned(), host_label }
     }
 
-    /// Its own name; empty by default.
+    /// The configured name; empty by default.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether a request that names an organization is for this server.
+    /// Returns whether this server serves the named organization.
     pub fn answers_to(&self, name: &str) -> bool {
         name.is_empty() || name == self.name || name == self.host_label
     }
 
-    /// The claim `userhandle`, which the public class takes for the organization on a serverless
-    /// endpoint: a name that this server accepts.
+    /// The `userhandle` claim: a name that this server accepts. On a serverless endpoint, the
+    /// public class uses it as the organization.
     pub fn user_handle(&self) -> &str {
         if self.name.is_empty() { &self.host_label } else { &self.name }
     }

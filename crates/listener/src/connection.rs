@@ -24,17 +24,17 @@ use crate::frame_deadline::FrameDeadline;
 
 /// How long a client may take for its first bytes or its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the headers of a request may take, and anything else in HTTP/2 that is not a body.
+/// How long the headers of a request may take, or any HTTP/2 frame other than data.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a request's headers in HTTP/1.1.
+/// Maximum bytes of a request's headers in HTTP/1.1.
 const MAX_HTTP1_HEADERS: usize = 64 * 1024;
-/// Bytes of a request's headers in HTTP/2.
+/// Maximum bytes of a request's headers in HTTP/2.
 const MAX_HTTP2_HEADERS: u32 = 32 * 1024;
-/// Requests at once on one HTTP/2 connection.
+/// Maximum concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 /// An HTTP/2 client that is silent for this long is pinged.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_mins(1);
-/// How long a client may take to answer that ping.
+/// How long a client may take to answer a keep-alive ping.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A service that answers requests. Each connection and each request gets a clone.
@@ -129,7 +129,7 @@ impl<S: RequestService> Connection<S> {
     }
 }
 
-/// Shakes hands, and returns whether the client chose HTTP/2.
+/// Completes the TLS handshake, and returns whether the client chose HTTP/2.
 async fn secure(stream: TcpStream, tls: &TlsAcceptor) -> io::Result<(TlsStream<TcpStream>, bool)> {
     let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
     let stream = stream.map_err(|_| timed_out("timed out in the TLS handshake"))??;

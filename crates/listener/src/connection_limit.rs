@@ -1,11 +1,11 @@
-//! [`ConnectionLimit`]: how many connections there may be at once.
+//! [`ConnectionLimit`]: limits concurrent connections.
 
 use std::{io, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections at once, if the process may have as many descriptors. More wait in the kernel's
-/// queue.
+/// Maximum concurrent connections, if the process may open as many descriptors. Further connections
+/// wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 /// Descriptors reserved for the database, logs and local administration.
 const RESERVED_DESCRIPTORS: usize = 64;
@@ -13,7 +13,7 @@ const RESERVED_DESCRIPTORS: usize = 64;
 pub(crate) struct ConnectionLimit {
     free: Arc<Semaphore>,
     limit: usize,
-    /// Whether the log says that the limit is reached.
+    /// Whether reaching the limit has been logged.
     reported: bool,
 }
 
@@ -26,8 +26,8 @@ impl ConnectionLimit {
         Self { free: Arc::new(Semaphore::new(limit)), limit, reported: false }
     }
 
-    /// Waits until there may be another connection, which the permit stands for. Logs once that
-    /// the limit is reached, until a tenth is free again.
+    /// Waits for a free connection slot; the permit holds it. Logs once when the limit is reached,
+    /// and again only after a tenth was free.
     pub(crate) async fn acquire(&mut self) -> io::Result<OwnedSemaphorePermit> {
         if self.reported && self.free.available_permits() > self.limit / 10 {
             self.reported = false;

@@ -24,20 +24,19 @@ use tokio::time::timeout;
 /// How long the store may take to answer before the server is not ready.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether the process answers.
+/// Liveness probe: succeeds while the process runs.
 pub const HEALTH: &str = "/healthz";
-/// Whether the server is ready for requests.
+/// Readiness probe: succeeds while the server accepts requests and the store answers.
 pub const READINESS: &str = "/readyz";
 /// Metrics in Prometheus' text format.
 pub const METRICS: &str = "/metrics";
 
-/// The state of the admin listener.
 pub struct Admin {
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub key_ring: Arc<KeyRing>,
     pub telemetry: Arc<Telemetry>,
-    /// Whether the server was told to stop.
+    /// Set once the server begins to shut down.
     pub stopping: Arc<AtomicBool>,
     pub env: Env,
 }

@@ -1,17 +1,17 @@
-//! [`Endpoint`]: what is served at one path, and how the OpenAPI document describes it.
+//! [`Endpoint`]: an HTTP path with its handler and its description for OpenAPI.
 
 use axum::routing::MethodRouter;
 use schemars::{Schema, SchemaGenerator};
 
 /// An endpoint whose handlers share the state `S`.
 pub struct Endpoint<S> {
-    /// Below the public URL.
+    /// Path below the public URL.
     pub path: &'static str,
     pub methods: Methods,
     /// Creates the route for these methods.
     pub route: fn() -> MethodRouter<S>,
     pub credential: Credential,
-    /// The purpose, in one line.
+    /// One-line summary for the OpenAPI document.
     pub summary: &'static str,
     /// The parameters of its form; empty for an endpoint without one.
     pub parameters: &'static [Parameter],
@@ -30,13 +30,13 @@ pub enum Methods {
 /// How the caller of an endpoint authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
-    /// Not at all: the endpoint is public.
+    /// No authentication: the endpoint is public.
     None,
-    /// With a key's secret, by HTTP Basic or in the form (RFC 6749 section 2.3.1).
+    /// A key's secret, by HTTP Basic or in the form (RFC 6749 section 2.3.1).
     Secret,
-    /// With an access token (RFC 6750 section 2.1).
+    /// An access token (RFC 6750 section 2.1).
     Token,
-    /// With either.
+    /// Either a secret or an access token.
     SecretOrToken,
 }
 

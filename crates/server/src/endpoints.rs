@@ -1,5 +1,5 @@
-//! The table of endpoints beside RPC. The router, the OpenAPI document and the metrics' labels come
-//! from it.
+//! The table of plain HTTP endpoints. The router, the OpenAPI document and the metrics' labels
+//! derive from it.
 
 use axum::routing::{get, post};
 

@@ -1,10 +1,9 @@
 //! Gatekey's server as a library: an axum application over the use cases of `gatekey-core`.
 //!
 //! # Layout
-//! - [`server`]: composes a server from its parts. Each face has a state of its own.
-//! - [`router`]: everything that is served, as routes. [`endpoints`]: the table of endpoints beside
-//!   RPC, and [`openapi`], which documents them. [`endpoint`] has their types, [`state`] what they
-//!   share.
+//! - [`server`]: builds a server from its parts. Each group of endpoints has its own state.
+//! - [`router`]: all routes. [`endpoints`]: the table of plain HTTP endpoints, and [`openapi`],
+//!   which documents them. [`endpoint`] defines their types, [`state`] their shared state.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery
 //!   services.
@@ -12,7 +11,7 @@
 //! - [`admin`]: probes and metrics on a listener of their own.
 //! - [`control`]: local administration while the server runs.
 //! - [`jobs`]: periodic jobs.
-//! - [`config`]: the settings, and how they are checked.
+//! - [`config`]: the settings and their validation.
 
 pub mod admin;
 pub mod config;

@@ -1,7 +1,7 @@
 //! How clients log in: authorization server metadata (RFC 8414 section 2) and the settings of
 //! Flyte's clients.
 //!
-//! Only what is served is advertised. Both OAuth and RPC endpoints return these.
+//! Advertises only what this server supports. Both OAuth and RPC endpoints return these documents.
 
 use gatekey_core::token::SCOPE_ALL;
 use schemars::JsonSchema;

@@ -1,5 +1,5 @@
-//! `/openapi.json`: the plain HTTP interface (OpenAPI 3.1), made from the table of endpoints, the
-//! types of their responses, and the protos. RPC describes itself by server reflection.
+//! `/openapi.json`: the plain HTTP interface (OpenAPI 3.1), generated from the table of endpoints,
+//! their response types and the protos. RPC describes itself through server reflection.
 
 use std::sync::{Arc, LazyLock};
 

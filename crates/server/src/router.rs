@@ -1,4 +1,4 @@
-//! Everything that is served, as routes.
+//! The routes of the public listener.
 
 use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     state::ServerState,
 };
 
-/// Every path that is served: endpoints, RPC procedures, and procedures bound to plain HTTP.
+/// Returns all paths: endpoints, RPC procedures, and procedures bound to plain HTTP.
 pub fn routes() -> impl Iterator<Item = Route> {
     let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.path);
     let bindings: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
@@ -40,8 +40,8 @@ pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<
     telemetry.observe(service_fn(move |request| guard(router.clone(), request)))
 }
 
-/// Answers a request, also when its handler panics. No cache may store the response unless its
-/// handler says so (RFC 6749 section 5.1).
+/// Answers a request, even when its handler panics. Responses are `no-store` unless the handler
+/// sets a cache policy (RFC 6749 section 5.1).
 async fn guard(router: Router, request: Request) -> Result<Response, Infallible> {
     let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn the_document_has_every_route_except_rpc() {
         let server = server();
-        // axum shows its routes only in its Debug.
+        // axum exposes its routes only through `Debug`.
         let shown = format!("{:?}", server.router());
         let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
         let services: BTreeSet<String> = rpc::router::services(&server.rpc())

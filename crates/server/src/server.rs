@@ -1,4 +1,4 @@
-//! [`Server`]: the parts of a server, and how they fit together.
+//! [`Server`]: builds the listeners, sockets and jobs from shared parts.
 
 use std::sync::{
     Arc,
@@ -41,13 +41,12 @@ impl Caches {
         Self { directory: Arc::default(), key_ring: Arc::new(KeyRing::new(root_key)) }
     }
 
-    /// Returns both as the store's observer.
+    /// Returns both caches as the store's observer.
     pub fn observer(&self) -> Arc<dyn ChangeObserver> {
         Arc::new(Observers(vec![self.directory.clone(), self.key_ring.clone()]))
     }
 }
 
-/// What a server is composed of.
 pub struct Parts {
     pub config: Config,
     pub store: Arc<dyn Store>,
@@ -60,7 +59,7 @@ pub struct Parts {
     pub traces: Option<Traces>,
 }
 
-/// A server without its sockets. Each face gets only the parts that it needs.
+/// A server without its sockets. Each listener gets only the parts that it needs.
 pub struct Server {
     pub config: Arc<Config>,
     pub store: Arc<dyn Store>,
@@ -175,8 +174,7 @@ impl Server {
         }
     }
 
-    /// Makes the server not ready for new requests, and ends every `Health/Watch`. It still answers
-    /// those that arrive.
+    /// Reports the server as not ready. Requests that still arrive are answered.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.health.shutdown();

@@ -1,4 +1,4 @@
-//! [`ServerState`]: the states of all endpoints. A handler extracts only its own part.
+//! [`ServerState`]: the states of all endpoints. Each handler extracts only its own part.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The address of a client, also behind a proxy.
+//! The address of a client, including clients behind a proxy.
 
 use std::net::IpAddr;
 

@@ -1,14 +1,13 @@
-//! Observes requests: one [`Record`] each, from which the log line, the metrics and the span are
-//! made.
+//! Observes requests: the log line, the metrics and the span all come from one [`Record`].
 //!
 //! Nothing here knows which routes the server has; [`Metrics`] is given them.
 //!
 //! # Layout
-//! - [`record`]: what is known of a request, filled in by the layers and handlers that learn it.
+//! - [`record`]: the facts about a request, filled in by the layers and handlers that learn them.
 //! - [`observe`]: the outermost layer, which creates the record and reads it once at the end.
-//! - [`request_id`], [`client_address`], [`redact`]: what the record starts with.
+//! - [`request_id`], [`client_address`], [`redact`]: the initial facts of the record.
 //! - [`outcome`]: the result of a request, from an HTTP or a gRPC status.
-//! - [`request_log`], [`metrics`], [`traces`]: what the record becomes.
+//! - [`request_log`], [`metrics`], [`traces`]: the outputs.
 
 pub mod client_address;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! [`Metrics`]: what is counted, and how Prometheus reads it.
+//! [`Metrics`]: counters, and their format for Prometheus.
 //!
 //! Counters are atomics, and every label is known at start: a request costs one lookup in a fixed
 //! table and three additions, whatever its path is. Written by hand in Prometheus' text format,
@@ -15,7 +15,7 @@ use gatekey_core::memory::KeyCounts;
 
 use crate::{outcome::Outcome, traces::export::Counts};
 
-/// The route of every path that is not served.
+/// The route that counts all unknown paths.
 const OTHER: Route = Route { path: "other", is_rpc: false };
 /// Upper bounds of the histogram's buckets, in microseconds; one more bucket lies beyond the last.
 const BUCKETS: [u64; 12] =
@@ -30,7 +30,6 @@ pub struct Route {
     pub is_rpc: bool,
 }
 
-/// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     by_path: HashMap<&'static str, usize>,
@@ -64,7 +63,7 @@ impl RouteCounters {
         Self { route, outcomes: Default::default(), buckets: Default::default(), micros: AtomicU64::new(0) }
     }
 
-    /// Returns the route, if these are not the counters of all paths that are not served.
+    /// Returns the route; `None` for the counters of unknown paths.
     pub fn route(&self) -> Option<Route> {
         (self.route != OTHER).then_some(self.route)
     }
@@ -80,7 +79,7 @@ impl RouteCounters {
 }
 
 impl Metrics {
-    /// Starts at zero, with labels for the given routes.
+    /// Creates counters at zero, with labels for the given routes.
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let routes: Box<[_]> = routes.into_iter().chain([OTHER]).map(RouteCounters::new).collect();
         let by_path = routes.iter().enumerate().map(|(index, counters)| (counters.route.path, index));

@@ -20,11 +20,10 @@ use crate::{
 /// Characters of a path that are logged.
 const MAX_PATH: usize = 256;
 
-/// Where requests are reported.
 pub struct Telemetry {
     /// Time and randomness, for request ids.
     pub env: Env,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     pub request_log: Arc<dyn RequestLog>,
     pub metrics: Metrics,

@@ -1,4 +1,4 @@
-//! [`Record`]: what is known of one request.
+//! [`Record`]: the facts about one request.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,7 +17,7 @@ use crate::{client_address::client_address, outcome::Outcome, redact::redact, re
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;
 
-/// What is known of one request.
+/// The facts about one request.
 ///
 /// Every request has an `Arc<Record>` in its extensions. Layers and handlers add what they learn;
 /// the outermost layer reads it once the response is there. Each fact is recorded once: a later

@@ -1,8 +1,8 @@
-//! [`redact`]: what a client wrote, made fit for a log.
+//! [`redact`]: sanitizes text from clients for the log.
 
 use gatekey_credentials::detection::holds_credential;
 
-/// Replaces a text that contains a credential: people paste them where they do not belong.
+/// Replaces text that contains a credential: people paste credentials into the wrong fields.
 const REDACTED: &str = "[credential]";
 /// Characters scanned past the cut: more than a secret has in any encoding.
 const MAX_CREDENTIAL: usize = 256;

@@ -17,7 +17,7 @@ pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     (usable && !holds_credential(id)).then(|| id.to_owned())
 }
 
-/// Returns a random id. A counter would tell strangers how many requests the server gets.
+/// Returns a random id. A counter would reveal how many requests the server gets.
 pub(super) fn generate(env: &Env) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(env.random::<16>())
 }

@@ -142,7 +142,7 @@ async fn a_read_only_file_is_rotated_by_hand() {
     assert!(fails(&run(&words), 2).contains("will not be overwritten"));
     let again = ["root-key", "new", "--root-key-file", new.to_str().unwrap(), "another.key"];
     assert!(fails(&run(&again), 2).contains("already pending"));
-    // As Kubernetes updates a mounted secret.
+    // Kubernetes updates a mounted secret like this.
     fs::rename(&new, &root_key).unwrap();
     let rotated = run_on(data_dir, &["root-key", "rotate", "--output", "json"]);
     assert_eq!(json(&rotated), json!({ "version": 2, "was_begun": true, "still_pending": true }));

@@ -16,7 +16,7 @@ use crate::{
     support::{Server, eventually},
 };
 
-/// Also after a restart.
+/// The result is the same after a restart.
 #[tokio::test]
 async fn a_root_key_rotation_keeps_credentials_valid() {
     let mut server = Server::with_public_url().await;

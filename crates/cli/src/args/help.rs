@@ -145,7 +145,7 @@ mod tests {
             let (_, examples) = page.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words}: {page}"));
             for example in examples.lines().take_while(|line| !line.is_empty()) {
                 assert!(example.trim_start().starts_with(&words), "{words}: {example}");
-                // What follows is for the shell.
+                // The rest is for the shell.
                 let example = example.split('>').next().unwrap();
                 let parsed = Arguments::try_parse_from(example.split_whitespace());
                 assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());

@@ -37,7 +37,7 @@ pub(crate) fn command() -> clap::Command {
     help::with_groups(Arguments::command())
 }
 
-/// Parses the process's arguments; prints the help or an error, and exits, where there is need to.
+/// Parses the process's arguments. Prints help or an error and exits if necessary.
 pub(crate) fn parse() -> Arguments {
     let parsed = Arguments::from_arg_matches(&command().get_matches());
     parsed.unwrap_or_else(|error| error.format(&mut command()).exit())

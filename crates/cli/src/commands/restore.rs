@@ -33,7 +33,7 @@ use crate::{
     root_key_file,
 };
 
-/// Client ids that text output lists of one kind; JSON and YAML list all of them.
+/// Maximum number of client ids of one kind in text output; JSON and YAML list all.
 const MAX_SHOWN: usize = 20;
 
 /// Checks the whole backup, and then writes it into a new data directory.
@@ -179,7 +179,7 @@ async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<Led
     Ok(ledger::verify(root_key.ledger_keys(), None, read).await.err())
 }
 
-/// Makes a wrong or incomplete root key an error of usage.
+/// Converts the error of a wrong or incomplete root key to a usage error.
 fn root_key_refused(error: anyhow::Error, file: &Path) -> anyhow::Error {
     match error.downcast_ref::<OpenError>() {
         Some(OpenError::RootKey(mismatch)) => {

@@ -1,4 +1,4 @@
-//! What commands print, as text, JSON, YAML or lines for a shell.
+//! The output of commands: text, JSON, YAML, or lines for a shell.
 
 mod credentials;
 mod error;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The redirect URI of a key that was created without one; the public class sends the same.
+/// The redirect URI of a key that was created without one. The public class uses the same default.
 pub const DEFAULT_REDIRECT_URI: &str = "http://localhost:8080/authorization-code/callback";
 
 /// The descriptive part of a key: OAuth client metadata (RFC 7591 section 2).
@@ -22,7 +22,7 @@ pub struct Application {
     pub tos_uri: String,
     /// Never fetched.
     pub jwks_uri: String,
-    /// Both methods are accepted, whichever is named.
+    /// Metadata only: the server accepts both methods for every key.
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
     pub consent_method: ConsentMethod,
 }
@@ -90,7 +90,7 @@ named_enum! {
 }
 
 impl Application {
-    /// An application of that name with every default of Create in the public API.
+    /// Returns an application with this name and the public API's defaults for everything else.
     pub fn named(client_name: impl Into<String>) -> Self {
         Self {
             client_name: client_name.into(),

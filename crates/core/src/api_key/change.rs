@@ -6,7 +6,7 @@
 use super::{ApiKey, ApiKeyPatch, StoredSecret};
 use crate::{KeyId, SecretId, Timestamp};
 
-/// A changed key, and how its rows differ from those before.
+/// A changed key, and the differences to its stored rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     pub key: ApiKey,
@@ -16,9 +16,9 @@ pub struct KeyChange {
     pub state_changed: bool,
     /// Whether the epoch was raised. The key's denials are then no longer needed.
     pub epoch_raised: bool,
-    /// New secrets, which follow all others.
+    /// New secrets, to append after the existing ones.
     pub added: Vec<StoredSecret>,
-    /// Secrets of which `not_before` or `expires_at` differs.
+    /// Secrets whose `not_before` or `expires_at` differs.
     pub dated: Vec<StoredSecret>,
     /// Secrets that the key no longer has.
     pub removed: Vec<SecretId>,
@@ -33,10 +33,10 @@ pub struct Rotation {
     pub retire_others_at: Timestamp,
     /// Whether to revoke all tokens of the key.
     pub raise_epoch: bool,
-    /// The most secrets that the key can have afterwards. Expired secrets do not count; as many of
-    /// them, the newest, are kept for the record.
+    /// Maximum number of unexpired secrets after the rotation. The same number of expired secrets,
+    /// the newest, are kept for the record.
     pub max_secrets: usize,
-    /// The key that rotates itself. Another key under the same client id counts as absent.
+    /// Set when a key rotates itself: another key with the same client id counts as absent.
     pub only_key: Option<KeyId>,
 }
 
@@ -80,7 +80,7 @@ impl ApiKey {
             for other in &mut key.secrets {
                 other.end(retire_others_at, at);
             }
-            // A key that rotates itself every minute must not grow with each rotation.
+            // Bounds the expired secrets, so that frequent rotation does not grow the key.
             let expired: Vec<_> = key.secrets.iter().filter(|other| other.has_expired(at)).collect();
             let surplus = expired.len().saturating_sub(max_secrets);
             let surplus: Vec<_> = expired[..surplus].iter().map(|other| other.id).collect();

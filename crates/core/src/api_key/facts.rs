@@ -13,7 +13,7 @@ pub struct KeyFacts {
     pub role: Option<Role>,
     /// The epoch that a token of the key must carry.
     pub epoch: u64,
-    /// Refused from this instant on.
+    /// The key is rejected from this instant on.
     pub expires_at: Option<Timestamp>,
     pub disabled: bool,
     /// Whether the key may use the client credentials grant.
@@ -22,8 +22,8 @@ pub struct KeyFacts {
 }
 
 impl KeyFacts {
-    /// A disabled key with one secret whose hash nothing matches. A secret for an unknown client id
-    /// is compared with it, so that the comparison takes as long as for a real key.
+    /// A disabled key whose secret no hash matches. Secrets for unknown client ids are compared
+    /// with it, so that the comparison takes as long as for a real key.
     pub(crate) fn nobody(env: &Env) -> Self {
         let secret = SecretFacts {
             id: SecretId::generate(env),

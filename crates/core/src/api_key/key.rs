@@ -14,7 +14,7 @@ pub struct ApiKey {
     pub client_id: ClientId,
     /// The server's organization when the key was created; empty by default.
     pub organization: String,
-    /// `None` for a key that may only look at and rotate itself.
+    /// `None` for a key that can only view and rotate itself.
     pub role: Option<Role>,
     pub application: Application,
     pub created_at: Timestamp,
@@ -23,7 +23,7 @@ pub struct ApiKey {
     /// The key is refused from this instant on.
     pub expires_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
-    /// Carried by the key's tokens; raising it revokes all earlier ones.
+    /// Included in the key's tokens; raising it revokes all earlier ones.
     pub epoch: u64,
     /// In the order they were created. Never empty.
     pub secrets: Vec<StoredSecret>,

@@ -33,14 +33,14 @@ pub enum Field {
     DisabledAt,
 }
 
-/// The kind of a field's values, which decides the possible conditions.
+/// The kind of a field's values, which determines the supported conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
-    /// Text in the order of its bytes; takes every condition.
+    /// Text, ordered by bytes; supports every condition.
     Text,
-    /// One of a few names; takes equality and presence.
+    /// One of a few names; supports equality and presence.
     Name,
-    /// An instant; takes order, equality and presence.
+    /// An instant; supports order, equality and presence.
     Instant,
 }
 
@@ -119,7 +119,7 @@ pub struct Cursor {
     pub text: String,
     /// The value of the ordering field, if that is an instant.
     pub instant: Option<Timestamp>,
-    /// Breaks ties.
+    /// Orders keys with equal values.
     pub client_id: String,
 }
 
@@ -153,8 +153,8 @@ pub struct Page {
     pub next_page_token: String,
 }
 
-/// The content of a page token. It is authenticated, but not secret: its holder has just seen the
-/// key that it names.
+/// The content of a page token. It is authenticated but not secret: the token's holder has already
+/// seen the key it names.
 #[derive(Serialize, Deserialize)]
 struct Continuation {
     query: String,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Why a text is not a valid redirect URI. Never repeats the text.
+/// A rule that a redirect URI breaks. Never repeats the URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRedirectUri {
     #[error("must be absolute URIs, such as https://ci.example.com/callback")]

@@ -1,9 +1,9 @@
-//! [`Replay`]: recognizes a create that a client repeats because the answer was lost.
+//! [`Replay`]: recognizes a create that a client repeats because it lost the response.
 
 use super::{ApiKey, KeyChange, StoredSecret};
 use crate::{Timestamp, ledger::NewEntry};
 
-/// How to recognize a repeated create. The key then gets the new secret in addition.
+/// How to recognize a repeated create. The repetition adds a secret to the existing key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// The caller, as the ledger names it.

@@ -13,10 +13,10 @@ pub struct StoredSecret {
     pub label: String,
     pub hash: SecretHash,
     pub created_at: Timestamp,
-    /// Refused before this instant. If that is at or before `created_at`, there is no such limit.
+    /// The secret is rejected before this instant. A value at or before `created_at` sets no limit.
     pub not_before: Timestamp,
-    /// Refused from this instant on. A retired secret has it at or before `not_before`, and so is
-    /// never valid, even if the clock is set back.
+    /// The secret is rejected from this instant on. In a retired secret it is at or before
+    /// `not_before`, so the secret is never valid, even if the clock is set back.
     pub expires_at: Option<Timestamp>,
     /// When it last fetched a token; written with a delay of up to a minute.
     pub last_used_at: Option<Timestamp>,
@@ -37,7 +37,7 @@ impl StoredSecret {
         let end = self.expires_at.map_or(at, |expires_at| expires_at.min(at));
         self.expires_at = Some(end);
         if at <= now {
-            // It must stay refused even if the clock is set back: it is never valid again.
+            // Keeps the secret invalid even if the clock is set back.
             self.not_before = self.not_before.max(end);
         }
     }
@@ -66,8 +66,8 @@ impl SecretFacts {
         if expires_at.is_some_and(|expires_at| expires_at <= not_before) {
             return None;
         }
-        // Nobody can have a secret before it is created. If the clock reads earlier than
-        // `created_at`, it was ahead at the creation and has been set right since.
+        // No one has a secret before it is created. If the clock now reads earlier than
+        // `created_at`, it was ahead at creation and has since been corrected.
         let not_before = if not_before <= created_at { Timestamp::MIN } else { not_before };
         Some(Self { id, hash, not_before, expires_at })
     }

@@ -1,4 +1,4 @@
-//! [`ApiKeys`]: the use cases of API keys. The caller's permission is checked before.
+//! [`ApiKeys`]: the use cases of API keys. They expect an authorized caller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,9 +31,9 @@ pub struct CreateApiKey {
     /// If empty, derived from the client name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_id: String,
-    /// Its client name, if empty, becomes the client id.
+    /// An empty client name defaults to the client id.
     pub application: Application,
-    /// `None` for a key that may only look at and rotate itself.
+    /// `None` for a key that can only view and rotate itself.
     pub role: Option<Role>,
     /// Must be in the future.
     pub expires_at: Option<Timestamp>,
@@ -78,8 +78,8 @@ pub struct RotateSecret {
     pub label: String,
     /// The expiry of the new secret; must be in the future.
     pub expires_at: Option<Timestamp>,
-    /// Set when a key rotates itself: the permission is for that key, and not for a later one with
-    /// the same client id.
+    /// Set when a key rotates itself: the permission does not extend to a later key with the same
+    /// client id.
     pub only_key: Option<KeyId>,
 }
 
@@ -296,7 +296,8 @@ impl ApiKeys {
         self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
     }
 
-    /// Records that a known caller was refused. The same refusal within a minute is only counted.
+    /// Records that an authenticated caller was refused. Within a minute, repetitions are only
+    /// counted.
     ///
     /// # Errors
     /// When the store cannot write.
@@ -336,7 +337,7 @@ fn not_found(client_id: &ClientId) -> Error {
     Error::not_found(Kind::ApiKey, client_id)
 }
 
-/// Truncates and sanitizes text of the caller, to be repeated or stored.
+/// Truncates and sanitizes text from the caller, before it is echoed or stored.
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

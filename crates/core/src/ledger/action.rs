@@ -1,4 +1,4 @@
-//! [`Action`]: what an entry records.
+//! [`Action`]: the action that an entry records.
 
 use std::fmt::{self, Display};
 
@@ -6,7 +6,7 @@ use gatekey_credentials::{Role, jwt::Algorithm};
 
 use crate::{KeyId, SecretId};
 
-/// What an entry records, with its details.
+/// The action that an entry records, with its details.
 ///
 /// Names and details are stored as text, and each entry's link covers them. Change neither: users
 /// search their ledgers and exports for them.
@@ -59,10 +59,10 @@ pub enum Action<'d> {
         /// When the backup was taken, in the format of RFC 3339.
         backup_of: &'d str,
     },
-    /// A known caller was refused.
+    /// An authenticated caller was refused.
     Refuse {
         reason: &'d str,
-        /// How many refusals alike had no entry since the last one.
+        /// Number of identical refusals without an entry since the last entry.
         unrecorded: u64,
     },
 }

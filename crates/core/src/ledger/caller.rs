@@ -1,4 +1,4 @@
-//! [`Caller`]: who makes a call, and from where.
+//! [`Caller`]: the origin of a call.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use gatekey_credentials::ClientId;
 
 use crate::{Env, KeyId, SecretId};
 
-/// Who makes a call, and from where: recorded with every change.
+/// The origin of a call: recorded with every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     pub actor: Actor,
@@ -23,7 +23,7 @@ impl Caller {
         Self::without_peer(env, Actor::Server, "clock", concat!("gatekey/", env!("CARGO_PKG_VERSION")))
     }
 
-    /// A user of the server's own machine.
+    /// A user of the machine that the server runs on.
     pub fn local(env: &Env, uid: u32, user_agent: &str) -> Self {
         Self::without_peer(env, Actor::Local { uid }, "local", user_agent)
     }
@@ -38,7 +38,7 @@ impl Caller {
     }
 }
 
-/// Who makes a change.
+/// The author of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
     Key {

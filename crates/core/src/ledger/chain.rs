@@ -3,7 +3,7 @@
 use super::{LedgerEntry, LedgerHead, LedgerKeys};
 use crate::StoreError;
 
-/// Entries that are read at once.
+/// Maximum number of entries in one read.
 pub const PAGE: usize = 1000;
 
 /// The chain is broken at this entry: it, or one before it, was changed, removed or inserted.
@@ -35,8 +35,8 @@ pub enum LedgerFault {
 /// Verifies every entry of a ledger, and returns its head, whose sequence number is the number of
 /// entries.
 ///
-/// `read` returns up to so many entries after a sequence number. `known` is a head kept elsewhere,
-/// which the ledger must contain.
+/// `read` returns up to a number of entries after a sequence number. `known` is a head that the
+/// operator saved earlier; the ledger must contain it.
 ///
 /// # Errors
 /// See [`LedgerFault`].
@@ -71,7 +71,7 @@ pub fn verify_chain(
     verify_links(keys, head, &mut 0, entries)
 }
 
-/// Checks entries after one of `version`, and sets it to the last one's.
+/// Checks entries that follow an entry linked under `version`, and updates `version`.
 fn verify_links(
     keys: &LedgerKeys,
     mut head: LedgerHead,

@@ -1,4 +1,4 @@
-//! [`NewEntry`] and [`LedgerEntry`]: an entry before and after it has its place in the chain.
+//! [`NewEntry`] and [`LedgerEntry`]: an entry before and after it joins the chain.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Caller};
 use crate::Timestamp;
 
-/// An entry before it has its place in the chain. Never contains a secret or a token.
+/// An entry that is not in the chain yet. Never contains a secret or a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
     pub at: Timestamp,
@@ -15,7 +15,7 @@ pub struct NewEntry {
     pub actor: String,
     /// See [`Action::name`].
     pub action: String,
-    /// What the action was on: a client id, a key's `kid`, a procedure.
+    /// The object of the action: a client id, a `kid` or a procedure.
     pub target: String,
     /// See [`Action::detail`].
     pub detail: String,
@@ -45,8 +45,8 @@ impl NewEntry {
         self.action == Action::REFUSE
     }
 
-    /// The bytes that a link covers. Each field has its length before it, so no two entries have
-    /// the same bytes.
+    /// Returns the bytes that a link covers. Each field is prefixed with its length, so different
+    /// entries never have the same bytes.
     pub fn canonical(&self, sequence: i64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend(sequence.to_be_bytes());
@@ -67,7 +67,7 @@ impl NewEntry {
     }
 }
 
-/// An entry in its place in the chain.
+/// An entry in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// 1 for the first entry, without gaps.

@@ -1,4 +1,4 @@
-//! [`LedgerHead`]: the place and link of the last entry.
+//! [`LedgerHead`]: the sequence number and link of the last entry.
 
 use std::{fmt, str::FromStr};
 
@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{LedgerKey, NewEntry};
 use crate::id::Hex;
 
-/// The place and link of the last entry. Keep it elsewhere to detect a truncated ledger.
+/// The sequence number and link of the last entry. Save it outside the server to detect a truncated
+/// ledger.
 ///
-/// Written `SEQUENCE:LINK`, the link as 64 hexadecimal digits.
+/// Formatted as `SEQUENCE:LINK`, the link as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerHead {
     /// 0 for an empty ledger.

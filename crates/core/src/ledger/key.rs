@@ -14,7 +14,7 @@ pub struct LedgerKey {
 }
 
 struct LedgerSecret {
-    /// Kept, so that it can be sealed for the time after the root key's version is retired.
+    /// Kept so that it can be sealed and outlive the root key's version.
     bytes: Zeroizing<[u8; 32]>,
     key: hmac::Key,
 }
@@ -79,7 +79,7 @@ impl LedgerKeys {
         self.0.iter()
     }
 
-    /// These keys and one more, which is newer.
+    /// Returns these keys with a newer one added.
     #[must_use]
     pub fn with_newest(&self, key: &LedgerKey) -> Self {
         let older = self.iter().filter(|older| older.version != key.version);

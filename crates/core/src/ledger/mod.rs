@@ -1,5 +1,5 @@
-//! The ledger: a stored, append-only, chained record of every change and of refusals of known
-//! callers.
+//! The ledger: a stored, append-only, chained record of every change and every refused call of an
+//! authenticated caller.
 
 mod action;
 mod caller;

@@ -12,7 +12,8 @@ use std::{
 use crate::Timestamp;
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Refusals that are counted apart. Beyond this many, all are forgotten and recorded again.
+/// Maximum number of distinct refusals to count. Beyond it, all counts are purged, and refusals get
+/// entries again.
 const REMEMBERED: usize = 10_000;
 
 /// The refusals of the last minute.
@@ -22,13 +23,13 @@ pub(crate) struct Refusals(Mutex<HashMap<[String; 3], Repeated>>);
 #[derive(Debug)]
 struct Repeated {
     recorded_at: Timestamp,
-    /// How many followed without an entry.
+    /// Number of repetitions without an entry.
     unrecorded: u64,
 }
 
 impl Refusals {
-    /// Returns `None` if a refusal needs no entry, and otherwise how many refusals alike had none
-    /// since the last one.
+    /// Returns `None` if a refusal needs no entry. Otherwise returns the number of identical
+    /// refusals without an entry since the last entry.
     pub(crate) fn note(&self, now: Timestamp, actor: &str, target: &str, reason: &str) -> Option<u64> {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= REMEMBERED {

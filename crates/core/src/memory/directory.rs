@@ -33,13 +33,13 @@ pub struct KeyCounts {
     pub expired: usize,
 }
 
-/// Counts keys as they change, so that a count need not visit all of them.
+/// Counts keys as they change, so that reading a count does not visit every key.
 #[derive(Debug, Default)]
 struct Tally {
     disabled: usize,
-    /// Enabled, without an expiry.
+    /// Enabled keys without an expiry.
     lasting: usize,
-    /// Enabled, by their expiry.
+    /// Number of enabled keys by expiry.
     expiring: BTreeMap<Timestamp, usize>,
 }
 

@@ -33,7 +33,7 @@ impl Use {
         self.written.is_some_and(|written| self.at <= written)
     }
 
-    /// Whether the interval has passed since the last write, or the clock was set back.
+    /// Returns whether the interval has passed since the last write, or the clock was set back.
     fn is_due(&self, now: Timestamp) -> bool {
         self.written.is_none_or(|written| now < written || written.after(WRITE_INTERVAL) <= now)
     }

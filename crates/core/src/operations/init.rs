@@ -1,4 +1,4 @@
-//! The first admin key, and the way back in after the last one was lost.
+//! Creates the first admin key, and recovers from losing the last one.
 
 use gatekey_credentials::Role;
 

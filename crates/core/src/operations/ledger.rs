@@ -33,7 +33,7 @@ impl Operations {
             let version = self.root_key.version();
             let read = |after, limit| self.store.ledger_entries(after, limit);
             let verified = ledger::verify(self.root_key.ledger_keys(), known, read).await;
-            // If the root key was rotated meanwhile, the keys lacked the new version's: try again.
+            // If the root key was rotated meanwhile, the keys lacked the new version: retry.
             if verified.is_ok() || self.root_key.version() == version {
                 return Ok(verified?);
             }

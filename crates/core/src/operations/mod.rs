@@ -3,7 +3,7 @@
 //! # Layout
 //! - `init`: the first admin key. `purge`: removes expired rows.
 //! - [`backup`]: the format of a backup, and how one is taken.
-//! - [`restore`]: what a restore changes.
+//! - [`restore`]: revokes tokens after a restore, and reports changed keys.
 //! - `ledger`: pages of the ledger, and its verification.
 //! - `retire`: signing keys and versions of the root key.
 

@@ -16,7 +16,7 @@ impl Operations {
     /// When the store cannot write.
     pub async fn purge(&self) -> Result<(), StoreError> {
         let now = self.env.now();
-        // If the clock is ahead, it may be set back: keep whatever could become valid again.
+        // The clock may be ahead and later be set back: keep whatever could become valid again.
         let surely_expired = now.before(CLOCK_ERROR);
         self.directory.remove_expired(surely_expired);
         let (replays, secrets) = (now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS));

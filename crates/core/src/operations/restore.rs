@@ -1,4 +1,4 @@
-//! What a restore changes: every token is revoked, and keys return to their state at the backup.
+//! Restoring: every token is revoked, and keys return to their state at the backup.
 
 use std::collections::BTreeMap;
 

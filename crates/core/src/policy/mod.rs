@@ -1,16 +1,16 @@
-//! Who may do what: [`decide`] is the only place that reads roles.
+//! Permissions: [`decide`] is the only place that reads roles.
 
 use gatekey_credentials::Role;
 
 use crate::{KeyId, api_key::KeyFacts};
 
-/// Who wants to do something.
+/// The caller that requests an action.
 #[derive(Debug, Clone, Copy)]
 pub enum Principal<'p> {
     Key(&'p KeyFacts),
 }
 
-/// What a principal wants to do.
+/// An action that a principal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Create, list, change and delete keys.
@@ -21,7 +21,7 @@ pub enum Action {
     RevokeToken,
 }
 
-/// What a principal wants to do it to.
+/// The resource that an action is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource<'r> {
     /// The whole server.
@@ -75,7 +75,7 @@ pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) 
         (Action::Administer, Resource::Server | Resource::Key { .. }) => {
             allowed_if(is_admin, "role admin is needed")
         }
-        // Nothing else is offered.
+        // No other combination has a use case.
         (Action::Administer, Resource::TokenOf(_))
         | (Action::ReadKey | Action::RotateSecret, Resource::Server | Resource::TokenOf(_))
         | (Action::IntrospectToken | Action::RevokeToken, Resource::Server | Resource::Key { .. }) => {

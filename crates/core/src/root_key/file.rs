@@ -36,7 +36,7 @@ pub struct InvalidRootKeyFile;
 /// do.
 pub type FileError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where the root key is kept.
+/// The storage of a root key's file.
 #[async_trait]
 pub trait RootKeyFile: Send + Sync {
     /// The file's name, for messages.
@@ -151,7 +151,7 @@ mod tests {
         format!("{PREFIX}{version}:{}", BASE64_STANDARD.encode([byte; LENGTH]))
     }
 
-    /// In every state of its versions.
+    /// Covers every state of the versions.
     #[test]
     fn a_file_survives_a_round_trip() {
         let env = Env::system();

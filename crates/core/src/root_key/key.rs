@@ -18,7 +18,7 @@ use crate::{Env, SecretId, ledger::LedgerKeys, signing_key::SealedSigningKey};
 
 /// The root key in memory, and everything derived from it. `Debug` prints only the type's name.
 pub struct RootKey {
-    /// Where it is kept: carried for [`RootKeys`](super::RootKeys), never read here.
+    /// The file of the key: only stored here for [`RootKeys`](super::RootKeys), never read.
     file: Option<Arc<dyn RootKeyFile>>,
     /// Whether to accept a store from before the rotation to the newest version.
     older_store: bool,

@@ -1,4 +1,4 @@
-//! [`StoredRootKey`]: what the store knows of the root key's versions, and the changes to them.
+//! [`StoredRootKey`]: the store's record of a root key version, and changes to it.
 
 use gatekey_credentials::ClientId;
 
@@ -11,7 +11,7 @@ use crate::{
 /// The most keys that [`RootKeyRetired::Needed`] names.
 pub const SHOWN_KEYS: u32 = 5;
 
-/// What the store knows of a version of the root key. It never has the key.
+/// The store's record of a version of the root key. Never contains the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRootKey {
     pub version: u32,
@@ -19,7 +19,7 @@ pub struct StoredRootKey {
     pub check: [u8; 16],
     /// When the version came into use; for the first one, when the store was created.
     pub since: Option<Timestamp>,
-    /// Set when nothing needs the version any more, so that it can leave the file.
+    /// Set once nothing needs the version, so that it can be removed from the file.
     pub retired_at: Option<Timestamp>,
     /// The version's ledger key, sealed under the newest version; `None` for the newest.
     pub ledger_key: Option<Vec<u8>>,
@@ -50,7 +50,7 @@ pub enum RootKeyRetired {
     Newest,
     /// Secrets are hashed under it; nothing was changed.
     Needed {
-        /// How many secrets.
+        /// Number of secrets.
         secrets: u64,
         /// The first [`SHOWN_KEYS`] of the keys that have them.
         client_ids: Vec<ClientId>,

@@ -48,7 +48,7 @@ pub enum RootKeyError {
 pub struct Rotated {
     /// The version in use.
     pub version: u32,
-    /// Whether the file already had the version: this call finished a rotation that had begun.
+    /// Whether the file already had the version: this call finished an interrupted rotation.
     pub was_begun: bool,
     /// Why the file still marks the version as pending.
     pub still_pending: Option<FileError>,
@@ -70,7 +70,7 @@ pub struct RootKeyFacts {
     pub state: RootKeyState,
     /// When it came into use. `None` if it never did, or if no entry was recorded since.
     pub since: Option<Timestamp>,
-    /// How many secrets are hashed under it and not expired.
+    /// Number of unexpired secrets that are hashed under it.
     pub secrets: u64,
     pub in_file: bool,
 }
@@ -111,7 +111,7 @@ impl RootKeys {
         Self { root_key, store, env, busy: AtomicBool::default() }
     }
 
-    /// Brings a newer version into use: the pending one in the file, or else a new one, which is
+    /// Starts using a newer version: the pending one in the file, or else a new one, which is
     /// written to the file first.
     ///
     /// Every secret and token stays valid meanwhile. After a failure either the old or the new
@@ -291,7 +291,7 @@ fn newest(stored: &[StoredRootKey]) -> u32 {
     stored.iter().map(|stored| stored.version).max().unwrap_or_default()
 }
 
-/// How the store gets from the version in use to a newer one in the file.
+/// Returns the rotation of the store from the version in use to a newer one in the file.
 fn rotation_to(
     versions: &Versions,
     env: &Env,

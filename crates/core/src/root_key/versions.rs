@@ -47,7 +47,7 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// All versions in a file, as in use: the store was not read yet.
+    /// Treats all versions in a file as in use, because the store has not been read yet.
     pub(super) fn of_file(versions: Vec<Arc<Version>>, pending: bool) -> Self {
         let ledger = LedgerKeys::new(versions.iter().map(|version| version.ledger.clone()).collect());
         Self { live: versions.into(), spare: Box::default(), pending, ledger }

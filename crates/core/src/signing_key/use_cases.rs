@@ -14,9 +14,9 @@ use crate::{
 /// The longest lifetime that can be configured for tokens.
 pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How long a key that no longer signs stays in the JWKS. The configured lifetime does not matter:
-/// it may have been longer when a token was signed. The extra minute is for tokens that are signed
-/// while the rotation is on its way.
+/// How long a replaced key stays in the JWKS. It is the longest lifetime that can be configured,
+/// because the lifetime may have been longer when a token was signed. The extra minute covers
+/// tokens that are signed during the rotation.
 const PUBLISHED_AFTER_ROTATION: Duration = MAX_TOKEN_LIFETIME.saturating_add(Duration::from_mins(1));
 
 /// Why there is no usable signing key.

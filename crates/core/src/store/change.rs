@@ -1,4 +1,4 @@
-//! [`Change`]: what a commit changed, for the state in memory.
+//! [`Change`]: a committed change, reported to the state in memory.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use gatekey_credentials::ClientId;
 
 use crate::{ApiKey, KeyId, api_key::KeyChange, signing_key::SealedSigningKey, token::DeniedToken};
 
-/// What a committed call changed, for the state in memory.
+/// A committed change, reported to the state in memory.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// A key was created or changed; this is its new state.
     KeyPut(Box<ApiKey>),
     KeyDeleted {
-        /// Another key may take it.
+        /// A later key can have the same client id.
         client_id: ClientId,
-        /// No other key will have it.
+        /// No later key has the same id.
         key_id: KeyId,
     },
     TokenDenied(DeniedToken),
@@ -46,7 +46,7 @@ pub trait ChangeObserver: Send + Sync {
     fn observe(&self, changes: &[Change]);
 }
 
-/// Passes changes on to several observers.
+/// Notifies several observers of each change.
 pub struct Observers(pub Vec<Arc<dyn ChangeObserver>>);
 
 impl ChangeObserver for Observers {

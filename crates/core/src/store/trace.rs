@@ -9,7 +9,7 @@ pub trait StoreTracer: Send + Sync {
     fn begin(&self, name: &'static str) -> Option<Box<dyn StoreSpan>>;
 }
 
-/// The span of a call. It also ends when it is dropped, because its caller went away.
+/// The span of a call. Dropping it ends the span too: the caller is gone.
 pub trait StoreSpan: Send {
     fn end(self: Box<Self>, error: Option<&StoreError>);
 }

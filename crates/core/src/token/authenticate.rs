@@ -15,8 +15,8 @@ pub struct AuthenticatedKey {
 impl Tokens {
     /// Checks a key's secret.
     ///
-    /// A failure costs the same work whatever its reason, so that the time taken reveals nothing. A
-    /// right secret is accepted no matter how many wrong ones came from the same address.
+    /// A failure costs the same work whatever its reason, so that timing reveals nothing. A correct
+    /// secret is accepted no matter how many wrong ones came from the same address.
     ///
     /// # Errors
     /// [`TokenError::InvalidClient`] for an unknown, disabled or expired key, and for a wrong,

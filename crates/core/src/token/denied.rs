@@ -23,7 +23,7 @@ impl DeniedToken {
     }
 }
 
-/// What a key has on the deny-list when one of its tokens is revoked.
+/// The denials of a key when one of its tokens is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denials {
     /// Whether the token is on the deny-list.
@@ -36,9 +36,9 @@ pub struct Denials {
 /// How a token is revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revocation {
-    /// It is on the deny-list.
+    /// The token is already on the deny-list.
     AlreadyDenied,
-    /// It goes on the deny-list.
+    /// Add the token to the deny-list.
     Deny,
     /// The key has too many denials: [`ApiKey::revoke_tokens`] revokes all its tokens.
     RaiseEpoch,

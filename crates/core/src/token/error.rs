@@ -22,7 +22,7 @@ pub enum TokenError {
         retry_after.as_secs()
     )]
     TooManyFailures {
-        /// Until failures are no longer throttled: whole seconds, at least one.
+        /// Whole seconds until failures are no longer throttled, at least one.
         retry_after: Duration,
         /// Whether this is the first throttled failure of the address in this minute.
         first: bool,

@@ -52,7 +52,8 @@ impl Tokens {
         let ends = [Some(now.after(self.settings.lifetime)), key.facts.expires_at, key.secret.expires_at];
         let exp = ends.into_iter().flatten().min().unwrap_or(now).as_seconds();
         if exp <= now.as_seconds() {
-            // The key or the secret expires within this second, and a token counts whole ones.
+            // The key or secret expires within this second, and a token's lifetime is in whole
+            // seconds.
             return Err(TokenError::InvalidClient);
         }
         let scope = scopes.join(" ");

@@ -1,8 +1,8 @@
 //! [`Throttle`]: limits failed authentications per address and minute.
 //!
 //! The defense against guessing is the 184 random bits of a secret. The throttle slows down clients
-//! with a stale secret, and makes them visible to the operator. A right secret passes in any case,
-//! so nobody can lock out a key's owner.
+//! with a stale secret, and makes them visible to the operator. A correct secret always passes, so
+//! no one can lock out a key's owner.
 //!
 //! The table has a fixed size, because an attacker can have any number of addresses.
 
@@ -34,7 +34,7 @@ pub(crate) struct Throttle {
 /// An address exceeded its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Throttled {
-    /// Until the minute ends; at least a second.
+    /// Time until the minute ends; at least a second.
     pub(crate) retry_after: Duration,
     /// Whether this is the first throttled failure in this minute.
     pub(crate) first: bool,

@@ -18,8 +18,8 @@ pub struct Tokens {
     pub(super) store: Arc<dyn Store>,
     pub(super) root_key: Arc<RootKey>,
     pub(super) throttle: Throttle,
-    /// Takes the place of a key or secret that does not exist, so that a failed authentication
-    /// always costs the same.
+    /// Stands in for a key or secret that does not exist, so that a failed authentication always
+    /// costs the same.
     pub(super) nobody: Arc<KeyFacts>,
     pub(super) env: Env,
 }

@@ -23,7 +23,7 @@ pub enum TlsError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] gatekey_core::StoreError),
-    /// What is stored of the private CA is not what this program writes.
+    /// The stored data of the private CA cannot be parsed.
     #[error("the stored private CA is corrupt")]
     Corrupt,
 }

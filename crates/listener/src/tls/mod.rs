@@ -1,4 +1,4 @@
-//! Certificates: from files, or from the server's own private CA.
+//! Certificates: from files or from the server's private CA.
 
 mod certificate;
 mod error;

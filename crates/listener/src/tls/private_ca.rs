@@ -1,7 +1,7 @@
-//! [`PrivateCa`]: the certificate authority of a server that was given no certificate.
+//! [`PrivateCa`]: the certificate authority of a server without a configured certificate.
 //!
-//! Its certificate is constrained to the server's own host names, so that trusting it trusts no
-//! other host. Addresses are not constrained: `BoringSSL`, which gRPC clients use, refuses every
+//! Its certificate is constrained to the server's own host names, so clients that trust it trust no
+//! other host. Addresses are not constrained: `BoringSSL`, which gRPC clients use, rejects every
 //! chain that constrains them. CA and leaf pass `openssl verify -x509_strict` and the default
 //! context of Python 3.13.
 
@@ -26,8 +26,8 @@ const LEAF_LIFETIME: Duration = Duration::from_hours(2160);
 /// The leaf is renewed this long before it expires.
 pub const RENEW_BEFORE: Duration = Duration::from_hours(720);
 
-/// How far certificates are backdated. They must not start in the future for a client whose clock
-/// is late, or once the server's own clock is corrected.
+/// How far certificates are backdated, so that they are already valid for a client whose clock is
+/// slow, or after the server's own clock is corrected.
 const BACKDATED: Duration = CLOCK_ERROR;
 
 /// The CA as the store keeps it, sealed.
@@ -182,7 +182,7 @@ fn subtree(name: &str) -> Option<GeneralSubtree> {
 
 fn serial_number(env: &Env) -> SerialNumber {
     let mut bytes: [u8; 16] = env.random();
-    // Positive and without a leading zero byte (RFC 5280 section 4.1.2.2).
+    // Serial numbers are positive, without a leading zero byte (RFC 5280 section 4.1.2.2).
     bytes[0] = bytes[0] & 0x7f | 0x40;
     SerialNumber::from_slice(&bytes)
 }

@@ -1,5 +1,5 @@
-//! The names of settings before there were sections. They are read for one release, with a warning;
-//! then this file goes.
+//! The old setting names, from before the file had sections. They are accepted for one release,
+//! with a warning.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ pub enum Origin {
     Flag(&'static str),
     /// By an environment variable.
     Variable(&'static str),
-    /// By the last start of the server on the same data directory.
+    /// Saved by the last start of the server on the same data directory.
     LastStart,
 }
 

@@ -1,4 +1,4 @@
-//! `[limits]`: what one client address may do.
+//! `[limits]`: limits for each client address.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `[log]`: the form of the log.
+//! `[log]`: the format of the log.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,9 @@
 //! The configuration of a server.
 //!
-//! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] fills
-//! the defaults in and checks everything; the result is a [`Config`]. There is one file per
-//! section, with its settings, defaults and rules, and what follows from them. [`definition`]
-//! explains how a setting is defined. A new section is a file with a `Section`, a field in
-//! `Sections`, and a field in [`Config`].
+//! [`Settings`] are the values that flags, environment and file set. [`Settings::resolve`] applies
+//! the defaults and validates everything; the result is a [`Config`]. Each section has a file with
+//! its settings, defaults and rules. [`definition`] explains how a setting is defined. To add a
+//! section, add a file with a `Section`, a field in `Sections`, and a field in [`Config`].
 
 pub mod definition;
 mod file;

@@ -1,4 +1,4 @@
-//! [`Config`]: the configuration of a server, checked.
+//! [`Config`]: the validated configuration of a server.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,6 @@ use super::{
     sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
 };
 
-/// The configuration of a server, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub server: Server,

@@ -1,4 +1,4 @@
-//! The messages on the control socket: an [`Operation`] is a request with its answer.
+//! The messages on the control socket. An [`Operation`] is a request and its answer.
 //!
 //! Each message is one line of JSON. Client and server are the same binary, so the format may
 //! change between versions.
@@ -36,7 +36,7 @@ pub trait Operation: Send {
     ) -> impl Future<Output = Result<Self::Answer, OperationError>> + Send;
 }
 
-/// What is sent over the socket. The answer is `Result<Operation::Answer, Failure>`.
+/// The request as sent over the socket. The answer is `Result<Operation::Answer, Failure>`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -52,7 +52,7 @@ pub enum Request {
     BackUp(BackUp),
 }
 
-/// Why an operation was refused or failed, for a person.
+/// Why an operation was refused or failed, as text for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -61,7 +61,7 @@ pub struct Failure {
 }
 
 impl From<OperationError> for Failure {
-    /// Anyone who administers the machine may see the causes.
+    /// Includes private causes: the operator of the machine may see them.
     fn from(error: OperationError) -> Self {
         let causes = iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (**cause).source());
         let message = causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"));
@@ -107,7 +107,7 @@ impl Operation for Init {
     }
 }
 
-/// Creates a key that signs from now on; the answer is its `kid`.
+/// Creates the next signing key and signs with it from now on; the answer is its `kid`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RotateSigningKey;
 
@@ -158,7 +158,7 @@ impl Operation for RetireSigningKey {
     }
 }
 
-/// Brings a newer version of the root key into use.
+/// Starts using a newer version of the root key.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RotateRootKey;
 
@@ -166,7 +166,7 @@ pub struct RotateRootKey;
 pub struct RootKeyRotated {
     /// The version in use.
     pub version: u32,
-    /// Whether this finished a rotation that had begun.
+    /// Whether this finished a rotation that was already in progress.
     pub was_begun: bool,
     /// Why the file still marks the version as pending.
     pub still_pending: Option<String>,
@@ -205,7 +205,7 @@ impl Operation for ListRootKeys {
     }
 }
 
-/// Retires a version of the root key that nothing needs.
+/// Retires a version of the root key that nothing uses anymore.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetireRootKey {
@@ -257,7 +257,7 @@ impl Operation for ReadLedger {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyLedger {
-    /// A head kept elsewhere, which the ledger must contain.
+    /// A head that the operator saved earlier; the ledger must contain it.
     pub known: Option<LedgerHead>,
 }
 
@@ -277,7 +277,7 @@ impl Operation for VerifyLedger {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackUp {
-    /// The backup is sealed under the root key and this.
+    /// Seals the backup in addition to the root key.
     pub passphrase: Option<Passphrase>,
 }
 

@@ -110,7 +110,7 @@ async fn back_up(request: BackUp, control: &Control, caller: &Caller) -> Result<
     Ok(sealed.map_err(io::Error::from)??)
 }
 
-/// Sends a backup from a thread that may block.
+/// Sends a backup from a blocking thread.
 async fn send_backup(mut stream: UnixStream, backup: Backup) -> io::Result<()> {
     let header = BackupHeader { length: backup.length(), created_at: backup.created_at() };
     write_line(&mut stream, &Ok(header)).await?;

@@ -15,9 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 pub use renew_certificate::Renewal;
 
-/// How often the facts that authentication collects in memory are written.
+/// Interval at which facts collected in memory, such as last uses, are written to the store.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(5);
-/// How often everything else runs.
+/// Interval of all other jobs.
 const HOURLY: Duration = Duration::from_hours(1);
 
 /// The periodic jobs of a server.
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Returns a server whose clock the test moves, with a signing key of that algorithm.
+    /// Returns a server with a test clock and a signing key of the given algorithm.
     async fn server(toml: &str, algorithm: Algorithm) -> (Server, Arc<ManualClock>, TempDir) {
         let clock = Arc::<ManualClock>::default();
         let env = Env::new(clock.clone(), Arc::new(SystemEntropy));

@@ -1,5 +1,4 @@
-//! Logs the ledger's head, so that a truncated database can be detected, and counts for the
-//! operator.
+//! Logs the ledger's head, which lets an operator detect a truncated database, and usage counts.
 
 use gatekey_core::{Store, id::Hex};
 use gatekey_telemetry::Metrics;

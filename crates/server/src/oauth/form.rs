@@ -1,5 +1,5 @@
-//! [`Form`]: a request body in the format of RFC 6749 appendix B, read strictly; and
-//! [`FormRequest`], the request that it came with.
+//! [`Form`]: a request body in the format of RFC 6749 appendix B, parsed strictly; [`FormRequest`]:
+//! the request that contained it.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use super::error::OAuthError;
 pub const MAX_BODY: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Parameters of a body.
+/// Maximum number of parameters.
 const MAX_PARAMETERS: usize = 32;
 
 /// The parameters of a form. Only `resource` (RFC 8707 section 2) may be repeated; an empty

@@ -1,4 +1,5 @@
-//! Token introspection (RFC 7662): a key about its own tokens, an admin or verifier about any.
+//! Token introspection (RFC 7662). Any key can introspect its own tokens; admins and verifiers can
+//! introspect all tokens.
 
 use std::sync::Arc;
 
@@ -63,8 +64,8 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter::optional("token_type_hint", "Not needed: only access tokens exist"),
 ];
 
-/// Reports whether a token is valid, and its facts. A token that the caller may not see is
-/// `{"active": false}`.
+/// Reports whether a token is valid, and its claims. For a token that the caller may not see, the
+/// response is `{"active": false}`.
 pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
     let caller = authenticate(&oauth.authenticator, &request)?;
     let token = oauth.tokens.introspect(&caller, request.form.require("token")?);

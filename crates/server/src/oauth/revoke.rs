@@ -18,7 +18,7 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter::optional("token_type_hint", "Not needed: only access tokens exist"),
 ];
 
-/// Revokes a token. An invalid token is no error (RFC 7009 section 2.2).
+/// Revokes a token. Succeeds for an invalid token too (RFC 7009 section 2.2).
 pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
     let key = request.authenticate(&oauth.authenticator)?;
     let FormRequest { record, form, .. } = request;

@@ -28,8 +28,8 @@ pub struct TokenResponse<'a> {
 }
 
 impl TokenResponse<'_> {
-    /// Writes JSON. A token consists of base64url and dots, so nothing needs escaping; a serializer
-    /// would check each of its hundreds of bytes.
+    /// Writes JSON by hand. A token is base64url and dots, so it needs no escaping, and a
+    /// serializer would check each of its hundreds of bytes.
     fn to_json(&self) -> String {
         let Self { access_token, token_type, expires_in, scope } = self;
         let mut json = String::with_capacity(1024);

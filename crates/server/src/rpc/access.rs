@@ -1,14 +1,14 @@
-//! The table of who may call which procedure. A procedure that it lacks is denied.
+//! The permission that each procedure requires. Procedures missing from the table are denied.
 
 /// The procedure whose response does not end while the server runs.
 pub const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Who may call a procedure.
+/// The permission that a procedure requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone.
+    /// Anyone, without a credential.
     Anonymous,
-    /// Every key, and everyone if `server.reflection` is open.
+    /// Any key.
     Reflection,
     /// Every key.
     Authenticated,
@@ -46,17 +46,16 @@ const TABLE: &[(&str, Access)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Access::Reflection),
 ];
 
-/// Returns who may call a procedure; `None` if the table lacks it.
+/// Returns the permission that a procedure requires; `None` if the table lacks it.
 pub fn access(procedure: &str) -> Option<Access> {
     TABLE.iter().find(|(known, _)| *known == procedure).map(|(_, access)| *access)
 }
 
-/// Every procedure.
 pub fn procedures() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(procedure, _)| *procedure)
 }
 
-/// The procedures whose requests are empty or nearly so.
+/// Returns the procedures whose requests are empty or tiny.
 pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
     let small =
         |access: &Access| matches!(access, Access::Anonymous | Access::Reflection | Access::Authenticated);

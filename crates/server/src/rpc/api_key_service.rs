@@ -1,4 +1,4 @@
-//! `gatekey.v1.ApiKeyService`: API keys with everything that the public API lacks.
+//! `gatekey.v1.ApiKeyService`: API keys, including every feature that the public API lacks.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `cloudidl.identity.AppsService`: API keys in the words of Union's public clients.
+//! `cloudidl.identity.AppsService`: API keys in the terms of Union's public clients.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Checks that a request is for this server, by its field and by its header.
+    /// Checks that the organization in the request's field and header is this server's.
     fn check_organization(&self, context: &RequestContext, organization: &str) -> Result<(), Error> {
         let header = context.header(ACTIVE_ORGANIZATION).map(|value| value.to_str().unwrap_or("\u{fffd}"));
         for name in [organization, header.unwrap_or_default()] {

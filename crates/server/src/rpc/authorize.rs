@@ -1,7 +1,7 @@
 //! Applies the table of [`access`](super::access).
 //!
-//! As middleware it runs before a body is read, for unary and streaming calls alike. Handlers get
-//! their caller only from here, which checks again once the body has arrived.
+//! The middleware runs before a body is read, for unary and streaming calls. Handlers get their
+//! caller only from this module, which checks again once the body has arrived.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{config::Reflection, refusals};
 
-/// Bytes of a refused request's body that are read: HTTP/1.1 cannot reuse the connection otherwise.
+/// Bytes of a refused request's body to drain, so that HTTP/1.1 can reuse the connection.
 const DRAINED: usize = 64 * 1024;
-/// How long that may take.
+/// Time limit for draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Passes a call on to its handler, or refuses it in the format of its protocol before its body is

@@ -36,17 +36,17 @@ pub fn render(error: Error) -> ConnectError {
     }
 }
 
-/// The path of plain HTTP does not have this method.
+/// Returns the error for a method that a plain HTTP path does not support.
 pub fn method_not_allowed(message: impl Into<String>) -> ConnectError {
     ConnectError::unimplemented(message).with_http_status(StatusCode::METHOD_NOT_ALLOWED)
 }
 
-/// The body of plain HTTP is not plain JSON.
+/// Returns the error for a plain HTTP body that is not JSON.
 pub fn unsupported_media_type(message: impl Into<String>) -> ConnectError {
     ConnectError::invalid_argument(message).with_http_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-/// Characters of a message: gRPC carries it in a header.
+/// Maximum characters of a message: gRPC sends it in a header.
 const MAX_MESSAGE: usize = 2000;
 
 /// Applies the same rules to connectrpc's own errors: the error for a message that cannot be
@@ -59,8 +59,8 @@ pub fn sanitize(mut error: ConnectError) -> ConnectError {
     error
 }
 
-/// Hyphenates two words that make flyte 2.12 log in again whatever the code is, also within echoed
-/// names.
+/// Hyphenates two words that make flyte 2.12 log in again regardless of the code, even inside
+/// echoed names.
 fn without_login_words(mut message: String) -> String {
     let lower = message.to_ascii_lowercase();
     let mut cuts: Vec<usize> = ["unauthorized", "unauthenticated"]
@@ -84,7 +84,7 @@ pub fn unimplemented(headers: &HeaderMap) -> Response {
     respond(ConnectError::unimplemented("this method is not served here"), headers)
 }
 
-/// Whether a request to an unknown path is meant as RPC, and so needs the error of an RPC.
+/// Returns whether a request to an unknown path looks like RPC, and so needs an RPC error.
 pub fn is_rpc(method: &Method, headers: &HeaderMap) -> bool {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -31,7 +31,7 @@ async fn read(rpc: &Rpc, context: &RequestContext) -> Result<UserInfo, ConnectEr
     })
 }
 
-/// Returns what the messages have no field for.
+/// Returns the claims that the messages have no field for.
 fn additional_claims(info: &UserInfo) -> Struct {
     let mut claims = Struct::default();
     claims.fields.insert("userhandle".into(), Value::from(info.user_handle.clone()));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Bytes of a request, compressed or not. The largest legal one, with fifty redirect URIs, has a
-/// tenth of that.
+/// Maximum bytes of a request, compressed or not. The largest legitimate request, with fifty
+/// redirect URIs, has a tenth of that.
 pub(super) const MAX_REQUEST: usize = 1 << 20;
-/// Bytes of a request that carries next to nothing, so that callers without a role cannot fill the
+/// Maximum bytes of a request that is empty or tiny, so that callers without a role cannot exhaust
 /// memory.
 pub(super) const MAX_SMALL_REQUEST: usize = 16 * 1024;
 /// How long a call may take when its caller sets no deadline.

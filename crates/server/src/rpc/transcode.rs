@@ -2,7 +2,7 @@
 //! passes the same authorization, limits and handlers as any other, and gets the same errors.
 //!
 //! [`match_binding`] finds the method before the caller is authorized; [`transcode`] reads path,
-//! query and body after.
+//! query and body afterwards.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ struct MatchedBinding {
     binding: &'static Binding,
     /// The request's own URI.
     uri: Uri,
-    /// Whether the body is declared as JSON.
+    /// Whether the content type is JSON.
     json: bool,
 }
 
@@ -105,7 +105,7 @@ fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
     }
 }
 
-/// Turns the request into a call: path, query and body become the message.
+/// Converts the request into a Connect call: path, query and body become the message.
 pub async fn transcode(request: Request, next: Next) -> Response {
     match to_call(request).await {
         Ok(call) => next.run(call).await,

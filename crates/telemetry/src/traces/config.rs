@@ -1,10 +1,9 @@
-//! [`Config`]: where spans are sent, and which.
+//! [`Config`]: the destination and sampling of spans.
 
 use std::path::PathBuf;
 
 use url::Url;
 
-/// Where spans are sent, and which.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Complete URL.
@@ -17,7 +16,7 @@ pub struct Config {
     pub ratio: f64,
 }
 
-/// A configuration that spans cannot be sent with. Each message continues the name of the setting.
+/// An invalid tracing configuration. Each message continues the name of the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
     #[error("{0}")]

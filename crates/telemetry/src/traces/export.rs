@@ -1,4 +1,4 @@
-//! The queue that finished spans wait in, and the way to the collector.
+//! The queue of finished spans, and the exporter that sends them to the collector.
 //!
 //! The queue counts waiting spans and drops the excess, because OpenTelemetry's own batching does
 //! not report how many it drops. That batching has a thread, which waits for an HTTP client on
@@ -256,7 +256,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
     let mut roots = RootCertStore::empty();
-    // A system without roots is fine for a collector with its own CA or without TLS.
+    // A system without root certificates is fine for a collector with its own CA or without TLS.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(ca_file) = ca_file {
         for authority in authorities(ca_file)? {

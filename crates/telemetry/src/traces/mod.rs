@@ -5,11 +5,11 @@
 //! bounded queue, and is dropped and counted when the queue is full.
 //!
 //! # Layout
-//! - [`config`]: where spans are sent, and which.
+//! - [`config`]: the destination and sampling of spans.
 //! - [`tracer`]: begins the span of a request, and stops exporting at the end.
 //! - [`span`]: the attributes of a request's span.
 //! - [`store`]: spans of store calls, below those of requests.
-//! - [`export`]: the queue, and the way to the collector.
+//! - [`export`]: the queue and the exporter.
 //! - [`variables`]: OpenTelemetry's environment variables that are not settings.
 
 pub mod config;

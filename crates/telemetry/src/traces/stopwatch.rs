@@ -6,8 +6,8 @@ use gatekey_core::Env;
 
 /// Takes the start from the server's clock, and the duration from a clock that never goes back.
 ///
-/// The two clocks cannot be read at once. Their order is such that a request never seems to end
-/// before a call within it.
+/// The two clocks cannot be read at once. They are read in an order in which a request never seems
+/// to end before a call within it.
 pub(super) struct Stopwatch {
     started: Instant,
     started_at: SystemTime,

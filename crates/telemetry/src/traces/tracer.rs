@@ -112,7 +112,7 @@ impl Traces {
         RequestSpan::new(span, stopwatch, method, route, headers, &self.fixed)
     }
 
-    /// Returns what begins the spans of store calls.
+    /// Returns the tracer of store calls.
     pub fn store_tracer(&self) -> Arc<dyn StoreTracer> {
         Arc::new(StoreSpans::new(self.tracer.clone(), self.env.clone()))
     }

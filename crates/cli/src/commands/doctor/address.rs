@@ -1,4 +1,4 @@
-//! From a host name to a TCP connection.
+//! Steps from a host name to a TCP connection.
 
 use std::{
     io,

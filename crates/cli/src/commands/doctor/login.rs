@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::report::Step;
 use crate::clock;
 
-/// With more seconds between the two clocks, tokens expire early or seem to be from the future.
+/// Maximum clock difference in seconds. Beyond it, tokens expire early or seem to be from the
+/// future.
 const MAX_SKEW: u64 = 60;
 
 /// Fetches a token, and compares the server's clock with this machine's.
@@ -29,7 +30,7 @@ pub(super) async fn fetch_token(client: &Client) -> Step {
     }
 }
 
-/// Calls the server with the token, to ask who the caller is.
+/// Calls the server with the token, and checks the identity it returns.
 pub(super) async fn call(name: &'static str, client: &Client) -> Step {
     match client.whoami().await {
         Ok(user) => Step::ok(name, format!("the server identifies the caller as {}", user.subject)),

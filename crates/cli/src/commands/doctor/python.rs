@@ -38,7 +38,7 @@ struct Ownership {
 #[derive(Deserialize)]
 struct Owned {
     owner: Option<String>,
-    /// Of a module only.
+    /// Only set for a module.
     #[serde(default)]
     file: Option<String>,
 }

@@ -15,7 +15,7 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
     Ok,
-    /// It works, but will cause trouble for some clients or later.
+    /// Works, but will cause trouble for some clients or later.
     Warning,
     Failed,
     /// An earlier step failed, so this one could not run.
@@ -81,7 +81,7 @@ impl Report {
         Self { subject: subject.into(), steps: Vec::new() }
     }
 
-    /// Adds a step. Returns whether the check can go on, which it can unless the step failed.
+    /// Adds a step. Returns whether the check can continue: `false` after a failed step.
     pub(super) fn add(&mut self, step: Step) -> bool {
         let goes_on = !step.has_failed();
         self.steps.push(step);

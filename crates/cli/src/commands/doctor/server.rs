@@ -17,7 +17,7 @@ const CONNECT: &str = "RPC over Connect";
 const GRPC: &str = "RPC over gRPC";
 const ENCODED_KEY: &str = "encoded key";
 
-/// Runs the steps in order; what depends on a failed step is skipped.
+/// Runs the steps in order, and skips the steps that depend on a failed one.
 pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
     let client = client(&arguments, arguments.url.as_deref(), Protocol::Connect);
     let (url, client) = match (&arguments.url, client) {
@@ -25,7 +25,7 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
         (None, Ok(client)) => (client.url(), Ok(client)),
         (None, Err(error)) => return Err(error.into()),
     };
-    // The client's, if there is one: a config file of Flyte may name the CA.
+    // Prefers the client's CA file: a config file of Flyte may name one.
     let ca_file = client.as_ref().ok().and_then(Client::ca_file);
     let ca_file = ca_file.or(arguments.ca_file.as_deref()).or(arguments.ssl_cert_file.as_deref());
     let mut target = Target::new(&url, ca_file)?;

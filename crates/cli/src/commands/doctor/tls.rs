@@ -77,7 +77,7 @@ fn verify(
     verifier.verify_server_cert(leaf, others, &name, &[], at).map(drop)
 }
 
-/// Returns what a failed handshake means and how to fix it.
+/// Explains a failed handshake, and how to fix it.
 fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
     let host = target.host();
     let tls = error.chain().find_map(|cause| {

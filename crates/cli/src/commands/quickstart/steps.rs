@@ -15,7 +15,7 @@ pub(super) const KEY: &str = "ci-pipeline";
 pub(super) const ADMIN_SECRET: &str = "admin.secret";
 const GRACE: Duration = Duration::from_hours(24);
 
-/// Goes through the steps. Returns the secret of the key that is left.
+/// Goes through the steps. Returns the secret of the remaining key.
 pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> {
     let admin = admin_client(running).await?;
 
@@ -55,7 +55,7 @@ pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> 
 
 /// Shows that a deleted key is rejected.
 async fn reject_deleted(running: &RunningServer, admin: &Client) -> anyhow::Result<()> {
-    // A random name, because any other may be taken.
+    // Random, because any other name may be taken.
     let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&running.server.env));
     let created = ApiKey::create(admin, &name).await?;
     let client = client(running, &name, &PlainSecret::new(created.client_secret()))?;
