@@ -7,7 +7,8 @@
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, with everything that the public API lacks.
 //! - [`access`]: which callers may call which methods. [`lost_access`]: callers that lose access
 //!   while their request arrives.
-//! - [`connect_get`]: GET in the Connect protocol. [`health_and_reflection`]: gRPC discovery.
+//! - [`connect_get`]: GET in the Connect protocol.
+//! - [`health_and_reflection`]: gRPC health and reflection.
 //! - [`plain_http`]: the public API as plain HTTP with JSON.
 //! - [`limits`]: requests that are too large, too deep or malformed.
 

@@ -30,7 +30,7 @@ pub(super) async fn fetch_token(client: &Client) -> Step {
     }
 }
 
-/// Calls the server with the token, and checks the identity it returns.
+/// Calls the server with the token, to look up the identity of the caller.
 pub(super) async fn call(name: &'static str, client: &Client) -> Step {
     match client.whoami().await {
         Ok(user) => Step::ok(name, format!("the server identifies the caller as {}", user.subject)),
