@@ -35,8 +35,8 @@ pub enum LedgerFault {
 /// Verifies every entry of a ledger, and returns its head, whose sequence number is the number of
 /// entries.
 ///
-/// `read` returns up to a number of entries after a sequence number. `known` is a head that the
-/// operator saved earlier; the ledger must contain it.
+/// `read(after, limit)` returns at most `limit` entries after a sequence number. `known` is a head
+/// that was kept elsewhere; the ledger must contain it.
 ///
 /// # Errors
 /// See [`LedgerFault`].

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Operations {
-    /// Removes a key that no longer signs from the JWKS.
+    /// Removes from the JWKS a key that no longer signs.
     ///
     /// # Errors
     /// [`Error::Precondition`] for the key that signs, [`Error::NotFound`]; when the change cannot

@@ -3,7 +3,7 @@
 //! HKDF-SHA-256 (RFC 5869) derives one key per purpose. If the root key lies beside the database,
 //! it protects a stolen database file, not a stolen directory.
 //!
-//! [`RootKeys::rotate`] creates a newer version, for when the root key is due or may have leaked.
+//! [`RootKeys::rotate`] creates a newer version, because the root key is old or may have leaked.
 //! The newest version that the store knows hashes, seals and links; older ones verify the secrets
 //! that were hashed under them, until [`RootKeys::retire`]. A rotation changes the file, then the
 //! store, then the memory. If it fails in between, the store's rows decide which version is in use,

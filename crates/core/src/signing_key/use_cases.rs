@@ -111,7 +111,7 @@ impl SigningKeys {
         Ok(self.store.signing_keys().await?.into_iter().map(SigningKeyFacts::from).collect())
     }
 
-    /// Removes a key that no longer signs from the JWKS: tokens that it signed stop verifying.
+    /// Removes from the JWKS a key that no longer signs: tokens that it signed stop verifying.
     ///
     /// # Errors
     /// When the change cannot be stored.

@@ -139,7 +139,7 @@ impl Operation for ListSigningKeys {
     }
 }
 
-/// Removes a key that no longer signs from the JWKS.
+/// Removes from the JWKS a key that no longer signs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetireSigningKey {
