@@ -1,4 +1,13 @@
 //! End-to-end tests: the real binary on a real port, over real TLS.
+//!
+//! # Layout
+//! - [`oauth`], [`rpc`], [`http`], [`command_line`]: one folder for each interface of the server.
+//! - [`ledger`], [`telemetry`]: what the server records. [`faults`]: broken machines.
+//! - [`verifier`]: the verifier of `gatekey-client`. [`smoke`]: the main use.
+//! - [`repository`]: rules about the repository's own files.
+//! - [`support`]: the binary, servers and clients that the tests share.
+//!
+//! The other folders are Python suites: the public clients, certificates, schemas and quickstart.
 
 #![expect(
     clippy::unwrap_used,

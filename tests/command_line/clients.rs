@@ -189,7 +189,7 @@ async fn an_unreachable_server_has_its_own_exit_code() {
     assert!(stderr.contains(server.process.endpoint()), "{stderr}");
 }
 
-/// And is not printed.
+/// The error does not print the key.
 #[test]
 fn a_malformed_key_names_its_variable() {
     for malformed in ["n0t-base64!", "YTpiOmM=", "Zm9v"] {

@@ -200,7 +200,7 @@ async fn an_empty_key_update_lists_the_flags() {
     assert!(stderr.contains("--name") && stderr.contains("--role"), "{stderr}");
 }
 
-/// At once, unless a grace is given.
+/// The old secret is revoked at once, unless a grace is given.
 #[tokio::test]
 async fn key_rotate_revokes_the_old_secret() {
     let server = Server::start().await;

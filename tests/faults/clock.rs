@@ -207,7 +207,7 @@ async fn a_retired_secret_stays_retired_at_any_time() {
     assert!(server.token(&newest).is_ok());
 }
 
-/// A key that was created while the clock was ahead.
+/// The key was created while the clock was ahead.
 #[tokio::test]
 async fn a_key_from_the_future_works_now() {
     let mut server = InProcess::start().await;
@@ -276,7 +276,7 @@ async fn the_ledger_keeps_its_order_at_any_time() {
     assert_eq!(created.len(), hours.len());
 }
 
-/// But not after ten minutes.
+/// It is not recognized after ten minutes.
 #[tokio::test]
 async fn a_replay_is_recognized_after_a_clock_correction() {
     let server = InProcess::start().await;

@@ -125,7 +125,7 @@ fn possible_connections() -> usize {
     soft.saturating_sub(500)
 }
 
-/// And do not keep other clients out.
+/// They do not keep other clients out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_idle_connections_are_cheap() {
     /// Above the measured value, but low enough to detect a leak or a large buffer.

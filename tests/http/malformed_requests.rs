@@ -241,7 +241,7 @@ async fn no_request_hides_in_anothers_body() {
     server.assert_serving().await;
 }
 
-/// Before all of it has arrived.
+/// The refusal does not wait for the whole body.
 #[tokio::test]
 async fn an_oversized_body_is_refused_early() {
     let server = Server::start().await;

@@ -170,7 +170,7 @@ async fn sighup_reloads_only_a_matching_certificate() {
     assert!(is_served(&server, &new.path("cert.pem")).await);
 }
 
-/// Whether or not the server is running.
+/// This holds whether or not the server is running.
 #[tokio::test]
 async fn init_omits_the_ca_without_private_ca() {
     let own = Files::new();
@@ -245,7 +245,7 @@ async fn the_private_ca_survives_restarts() {
     server.token(&server.admin).await;
 }
 
-/// Only if the previous CA does not cover its host name.
+/// A new CA is created only if the previous one does not cover the host name.
 #[test]
 fn a_new_public_url_may_replace_the_ca() {
     let directory = tempfile::tempdir().unwrap();

@@ -67,7 +67,7 @@ async fn a_role_lost_during_a_request_is_enforced() {
     assert_eq!(held.finish().await.0, 403);
 }
 
-/// A key that was created under the same client id while the request arrived.
+/// The other key took the same client id while the request arrived.
 #[tokio::test]
 async fn a_key_cannot_rotate_its_namesake() {
     let server = Server::start().await;

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Until then, everything stays valid.
+/// Everything stays valid until then.
 #[tokio::test]
 async fn a_refused_rotation_is_completed_later() {
     let mut faulty = Faulty::with("data/gatekey.db", &[]).await;
@@ -69,7 +69,7 @@ async fn a_late_commit_completes_the_rotation() {
     verified_ledger(&data_dir);
 }
 
-/// Even if the result of a rotation was lost.
+/// The store decides even if the result of a rotation was lost.
 #[tokio::test]
 async fn retiring_follows_the_stores_version() {
     let faulty = Faulty::with("data/gatekey.db", &[]).await;

@@ -49,7 +49,7 @@ fn sort(key: &str, direction: &str) -> Value {
     json!({ "key": key, "direction": direction })
 }
 
-/// And a hundred by default.
+/// A page has a hundred keys by default.
 #[tokio::test]
 async fn a_page_has_at_most_a_thousand_keys() {
     const KEYS: usize = 1101;
@@ -129,7 +129,7 @@ async fn no_match_is_an_empty_page() {
     assert_eq!(page["token"], Value::Null);
 }
 
-/// By client id if no order is requested.
+/// Without a requested order, it is sorted by client id.
 #[tokio::test]
 async fn a_list_is_sorted_as_requested() {
     let server = Server::start().await;
