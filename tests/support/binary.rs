@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 /// the same package.
 fn build() -> String {
     let test = std::env::current_exe().unwrap();
-    // .../PROFILE/deps/front_door-HASH
+    // .../PROFILE/deps/end_to_end-HASH
     let profile = test.ancestors().nth(2).and_then(Path::file_name).unwrap().to_str().unwrap();
     let profile = if profile == "debug" { "dev" } else { profile };
     let built = Command::new(env!("CARGO"))
