@@ -11,7 +11,12 @@ import sys
 from collections.abc import Iterator
 
 WIDTH = 100
-COMMENT = re.compile(r"^\s*(//|#|\*|--)")
+COMMENT = {
+    ".proto": re.compile(r"^\s*(//|\*)"),
+    ".rs": re.compile(r"^\s*//"),
+    ".sql": re.compile(r"^\s*--"),
+}
+HASH_COMMENT = re.compile(r"^\s*#")
 # What no line break helps: a table, a link's target, a URL, a badge.
 UNBREAKABLE = re.compile(r"^\s*(\||\[[^]]+\]:|[^ ]*https?://\S+$|<)|https?://\S{60,}")
 LINK = re.compile(r"!?\[(?:[^][]|\[[^]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
@@ -45,7 +50,9 @@ def main() -> int:
 
 @functools.cache
 def tracked_files() -> tuple[pathlib.Path, ...]:
-    listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], check=True, capture_output=True, text=True
+    )
     files = (pathlib.Path(name) for name in listed.stdout.split("\0") if name)
     return tuple(file for file in files if file.is_file() and not file.is_symlink())
 
@@ -63,7 +70,7 @@ def wide_lines(file: pathlib.Path, lines: list[str]) -> Iterator[Fault]:
             fenced = not fenced
         if len(line) <= WIDTH or UNBREAKABLE.search(line) or (prose and fenced):
             continue
-        if prose or COMMENT.match(line):
+        if prose or COMMENT.get(file.suffix, HASH_COMMENT).match(line):
             yield file, number, f"{len(line)} columns; {WIDTH} are the limit"
 
 
@@ -79,7 +86,9 @@ def outside_code_blocks(lines: list[str]) -> Iterator[tuple[int, str]]:
 def dead_links(file: pathlib.Path, lines: list[str]) -> Iterator[Fault]:
     for number, line in outside_code_blocks(lines):
         text = CODE.sub("", line)
-        targets = LINK.findall(text) + DEFINED_LINK.findall(text) + HTML_LINK.findall(text)
+        targets = (
+            LINK.findall(text) + DEFINED_LINK.findall(text) + HTML_LINK.findall(text)
+        )
         for target in targets:
             if re.match(r"[a-z][a-z+.-]*:", target):
                 continue
@@ -112,7 +121,10 @@ def missing_paths(file: pathlib.Path, lines: list[str]) -> Iterator[Fault]:
     """Paths in code marks that are not in the tree: from its root, or from a crate's folder."""
     for number, line in outside_code_blocks(lines):
         for path in CODE.findall(line):
-            if not PATH.match(path) or pathlib.PurePath(path).suffix not in FILE_ENDINGS:
+            if (
+                not PATH.match(path)
+                or pathlib.PurePath(path).suffix not in FILE_ENDINGS
+            ):
                 continue
             if not any(pathlib.Path(root, path).exists() for root in ("", "crates")):
                 yield file, number, f"{path} does not exist"

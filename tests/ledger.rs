@@ -23,7 +23,13 @@ impl Server {
     }
 
     /// Makes a call with a request id.
-    async fn named(&self, request_id: &str, token: &str, procedure: &str, body: &Value) -> Response {
+    async fn named(
+        &self,
+        request_id: &str,
+        token: &str,
+        procedure: &str,
+        body: &Value,
+    ) -> Response {
         let bearer = format!("Bearer {token}");
         let headers = [
             ("authorization", &*bearer),
@@ -36,7 +42,8 @@ impl Server {
 
     /// The only entry of a request.
     async fn entry(&self, request_id: &str) -> NewEntry {
-        let mut found = self.ledger().await.into_iter().filter(|entry| entry.request_id == request_id);
+        let mut found =
+            self.ledger().await.into_iter().filter(|entry| entry.request_id == request_id);
         let entry = found.next().unwrap_or_else(|| panic!("{request_id} has no entry"));
         assert_eq!(found.next(), None, "{request_id} has two entries");
         entry
@@ -55,7 +62,8 @@ async fn each_change_has_one_entry() {
     let server = Server::start().await;
     let actor = server.admin_actor().await;
     let ci = json!({ "clientId": "ci" });
-    let renamed = json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
+    let renamed =
+        json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
     let changes = [
         (APPS, "Create", json!({ "clientId": "ci", "clientName": "ci" }), "api_key.create"),
         (APPS, "Update", json!({ "clientId": "ci", "clientName": "y" }), "api_key.update"),
@@ -112,7 +120,8 @@ async fn a_replayed_create_has_its_own_action() {
     let server = Server::start().await;
     let body = json!({ "clientId": "ci", "clientName": "ci" });
     for _ in 0..2 {
-        let response = server.named("again", &server.admin_token, &format!("{APPS}/Create"), &body).await;
+        let response =
+            server.named("again", &server.admin_token, &format!("{APPS}/Create"), &body).await;
         assert_eq!(response.status, 200, "{}", response.text());
     }
     let entries = server.ledger().await.into_iter().filter(|entry| entry.request_id == "again");
@@ -126,7 +135,8 @@ async fn local_administration_is_recorded_under_the_user() {
     let data_dir = server.process.data_dir.to_str().unwrap();
     assert!(run(&["signing-key", "rotate", "--data-dir", data_dir]).status.success());
     let entries = server.ledger().await;
-    let local: Vec<_> = entries.iter().filter(|entry| entry.actor.starts_with("local:uid=")).collect();
+    let local: Vec<_> =
+        entries.iter().filter(|entry| entry.actor.starts_with("local:uid=")).collect();
     let actions: Vec<_> = local.iter().map(|entry| &*entry.action).collect();
     // The server itself creates the first signing key.
     assert_eq!(actions, ["signing_key.rotate", "api_key.create", "signing_key.rotate"]);
@@ -163,7 +173,8 @@ async fn a_known_callers_refusal_has_an_entry() {
 async fn a_refused_organization_has_an_entry() {
     let server = Server::start().await;
     let body = json!({ "clientId": "x", "clientName": "x", "organization": "somebody-else" });
-    let response = server.named("foreign", &server.admin_token, &format!("{APPS}/Create"), &body).await;
+    let response =
+        server.named("foreign", &server.admin_token, &format!("{APPS}/Create"), &body).await;
     assert_eq!(response.json()["code"], "permission_denied", "{}", response.text());
     assert_eq!(server.entry("foreign").await.action, "refuse");
 }
@@ -216,7 +227,8 @@ async fn a_repeated_refusal_has_one_entry() {
 async fn an_unauthenticated_call_has_no_entry() {
     let server = Server::start().await;
     let before = server.ledger().await;
-    for (token, procedure) in [("", format!("{APPS}/Create")), ("nonsense", format!("{APPS}/List"))] {
+    for (token, procedure) in [("", format!("{APPS}/Create")), ("nonsense", format!("{APPS}/List"))]
+    {
         let response = server.http.connect_json(&procedure, token, &json!({})).await;
         assert_eq!(response.status, 401);
     }
@@ -303,7 +315,8 @@ async fn a_refusal_repeated_often_has_one_entry() {
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
     for _ in 0..50 {
-        let response = server.http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await;
+        let response =
+            server.http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await;
         assert_eq!(response.status, 403);
     }
     let refusals = server.ledger().await.iter().filter(|entry| entry.action == "refuse").count();

@@ -42,7 +42,10 @@ async fn tokens_of_every_algorithm_are_verified() {
         let token = server.token(&key).await;
         let verifier = verifier_for(&server.process).algorithms([algorithm]).build().unwrap();
         let claims = verifier.verify(&token).await.unwrap();
-        assert_eq!((&*claims.iss, &*claims.sub, &*claims.client_id), (&*server.process.url, "ci", "ci"));
+        assert_eq!(
+            (&*claims.iss, &*claims.sub, &*claims.client_id),
+            (&*server.process.url, "ci", "ci")
+        );
         assert_eq!(claims.aud, [&*server.process.url]);
         assert_eq!(claims.scopes().collect::<Vec<_>>(), ["all"]);
         assert_eq!(serde_json::to_value(&claims).unwrap(), decoded(&token).1, "no claim is lost");
@@ -55,15 +58,20 @@ async fn tokens_of_every_algorithm_are_verified() {
 
 #[tokio::test]
 async fn another_issuer_or_audience_is_rejected() {
-    let server =
-        Server::with_config(r#"tokens.audiences = ["https://flyte.example.com", "https://b.example.com"]"#)
-            .await;
+    let server = Server::with_config(
+        r#"tokens.audiences = ["https://flyte.example.com", "https://b.example.com"]"#,
+    )
+    .await;
     let (process, token) = (&server.process, &server.admin_token);
-    let with = |audience: &str| Verifier::builder(&process.url, audience).ca_file(process.ca_file());
+    let with =
+        |audience: &str| Verifier::builder(&process.url, audience).ca_file(process.ca_file());
     assert!(with("https://flyte.example.com").build().unwrap().verify(token).await.is_ok());
-    let several = with("https://a.example.com").audience("https://flyte.example.com").build().unwrap();
+    let several =
+        with("https://a.example.com").audience("https://flyte.example.com").build().unwrap();
     assert!(several.verify(token).await.is_ok());
-    for other in ["https://b.example.com", "https://flyte.example.com/", "flyte.example.com", &process.url] {
+    for other in
+        ["https://b.example.com", "https://flyte.example.com/", "flyte.example.com", &process.url]
+    {
         let verifier = with(other).build().unwrap();
         assert_eq!(rejected(&verifier, token).await, Rejection::WrongAudience, "{other}");
     }
@@ -83,7 +91,11 @@ async fn the_verifiers_clock_checks_the_dates() {
     let seconds = |claim: &str| claims[claim].as_u64().unwrap();
     let at = |second: u64, leeway: u64| {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        verifier_for(&server.process).clock(move || now).leeway(Duration::from_secs(leeway)).build().unwrap()
+        verifier_for(&server.process)
+            .clock(move || now)
+            .leeway(Duration::from_secs(leeway))
+            .build()
+            .unwrap()
     };
     let (exp, nbf) = (seconds("exp"), seconds("nbf"));
     for (second, leeway) in [(nbf, 0), (exp - 1, 0), (exp + 9, 10), (nbf - 10, 10)] {
@@ -95,7 +107,11 @@ async fn the_verifiers_clock_checks_the_dates() {
         (nbf - 1, 0, Rejection::NotYetValid),
         (nbf - 11, 10, Rejection::NotYetValid),
     ] {
-        assert_eq!(rejected(&at(second, leeway), &server.admin_token).await, why, "{second} {leeway}");
+        assert_eq!(
+            rejected(&at(second, leeway), &server.admin_token).await,
+            why,
+            "{second} {leeway}"
+        );
     }
 }
 
@@ -117,7 +133,10 @@ async fn another_signature_is_rejected() {
         .rsplit_once('.')
         .map(|(s, t)| (s.to_owned(), t.to_owned()))
         .unwrap();
-    assert_eq!(rejected(&verifier, &format!("{signed}.{signature}")).await, Rejection::BadSignature);
+    assert_eq!(
+        rejected(&verifier, &format!("{signed}.{signature}")).await,
+        Rejection::BadSignature
+    );
     assert_eq!(rejected(&verifier, &format!("{signed}.")).await, Rejection::BadSignature);
 }
 
@@ -132,7 +151,10 @@ async fn a_new_signing_key_is_fetched_when_needed() {
         // Concurrent verifications share one fetch.
         let verified = futures::future::join_all((0..20).map(|_| verifier.verify(&new))).await;
         assert!(verified.iter().all(Result::is_ok), "{verified:?}");
-        assert!(verifier.verify(&server.admin_token).await.is_ok(), "tokens of the old key stay valid");
+        assert!(
+            verifier.verify(&server.admin_token).await.is_ok(),
+            "tokens of the old key stay valid"
+        );
     }
     // One fetch for the first token, and one for each new key.
     assert_eq!(key_fetches(server.process).await, 4);
@@ -141,7 +163,8 @@ async fn a_new_signing_key_is_fetched_when_needed() {
 #[tokio::test]
 async fn unknown_keys_cause_one_fetch_per_interval() {
     let server = Server::start().await;
-    let verifier = verifier_for(&server.process).refresh_interval(Duration::from_hours(1)).build().unwrap();
+    let verifier =
+        verifier_for(&server.process).refresh_interval(Duration::from_hours(1)).build().unwrap();
     assert!(verifier.verify(&server.admin_token).await.is_ok());
     rotate_signing_key(&server.process);
     let new = server.token(&server.admin).await;

@@ -47,10 +47,15 @@ type Both<T> = [T; 2];
 ///
 /// # Errors
 /// When a server does not start, or answers anything but 200.
-pub(crate) async fn measure(bench: &Bench, other: &Path, cases: &[Case]) -> anyhow::Result<Vec<Pair>> {
+pub(crate) async fn measure(
+    bench: &Bench,
+    other: &Path,
+    cases: &[Case],
+) -> anyhow::Result<Vec<Pair>> {
     ensure!(other.is_file(), "--against: {} is not a file", other.display());
     let keys = bench.options.keys();
-    let homes = [bench.home_with_keys(None, keys).await?, bench.home_with_keys(Some(other), keys).await?];
+    let homes =
+        [bench.home_with_keys(None, keys).await?, bench.home_with_keys(Some(other), keys).await?];
     let mut pairs = Vec::new();
     for case in cases {
         eprint_progress(&case.name());
@@ -149,7 +154,11 @@ fn ratio(count: usize, of: usize) -> f64 {
 }
 
 /// Measures both servers in each round, the first first in even rounds and last in odd ones.
-async fn alternate(entrants: &mut Both<Entrant<'_>>, options: &Options, round: usize) -> anyhow::Result<()> {
+async fn alternate(
+    entrants: &mut Both<Entrant<'_>>,
+    options: &Options,
+    round: usize,
+) -> anyhow::Result<()> {
     if round % 2 == 1 {
         entrants.reverse();
     }
@@ -187,7 +196,8 @@ async fn tokens(bench: &Bench, homes: &Both<Home>) -> anyhow::Result<Vec<Pair>> 
         let servers = serve(homes, &Settings { algorithm, ..Settings::default() })?;
         let requests = homes.each_ref().map(Home::token_requests);
         let what = format!("A token, {algorithm}");
-        let (pair, figures) = cost(what.clone(), entrants(&servers, requests), &bench.options).await?;
+        let (pair, figures) =
+            cost(what.clone(), entrants(&servers, requests), &bench.options).await?;
         pairs.push(pair);
         if algorithm == ALGORITHMS[0] {
             let p99 = figures.map(|figures| figures.p99);
@@ -201,14 +211,17 @@ async fn handshakes(bench: &Bench, homes: &Both<Home>) -> anyhow::Result<Vec<Pai
     let certificate = Certificate::make(bench.directory())?;
     let servers = serve(homes, &Settings { tls: Some(certificate), ..Settings::default() })?;
     let requests = homes.each_ref().map(Home::token_requests);
-    let entrants = entrants(&servers, requests).map(|entrant| entrant.over(Transport::FullHandshake));
+    let entrants =
+        entrants(&servers, requests).map(|entrant| entrant.over(Transport::FullHandshake));
     let what = "A token over a new full TLS 1.3 handshake";
     Ok(vec![cost(what, entrants, &bench.options).await?.0])
 }
 
 async fn introspections(bench: &Bench, homes: &Both<Home>) -> anyhow::Result<Vec<Pair>> {
     let servers = serve(homes, &Settings::default())?;
-    let fresh = async |build: usize, count| introspection::fresh(&homes[build], &servers[build], count).await;
+    let fresh = async |build: usize, count| {
+        introspection::fresh(&homes[build], &servers[build], count).await
+    };
     let seen = introspection::SEEN;
     let seen = [fresh(0, seen).await?, fresh(1, seen).await?].map(Requests::again);
     let (again, _) =
@@ -264,8 +277,10 @@ async fn one_caller(
     duration: Duration,
     round: usize,
 ) -> anyhow::Result<Both<Vec<Duration>>> {
-    let mut connections =
-        [Connection::open(&servers[0].address).await?, Connection::open(&servers[1].address).await?];
+    let mut connections = [
+        Connection::open(&servers[0].address).await?,
+        Connection::open(&servers[1].address).await?,
+    ];
     let mut taken = [Vec::new(), Vec::new()];
     let prefix = format!("one-{round}");
     let started = Instant::now();
@@ -294,7 +309,9 @@ async fn lists(bench: &Bench, other: &Path) -> anyhow::Result<Vec<Pair>> {
         deep.push(pages.deep);
     }
     let mut pairs = Vec::new();
-    for (what, requests) in [("The first page of 100 keys", first), ("A deep page of 100 keys", deep)] {
+    for (what, requests) in
+        [("The first page of 100 keys", first), ("A deep page of 100 keys", deep)]
+    {
         let [ours, theirs] = &requests[..] else { unreachable!("there are two builds") };
         let requests = [ours.clone(), theirs.clone()];
         pairs.push(cost(what, entrants(&servers, requests), &bench.options).await?.0);

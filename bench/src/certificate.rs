@@ -1,4 +1,5 @@
-//! The certificate that Gatekey and the TLS floor share, so that both send the same number of bytes.
+//! The certificate that Gatekey and the TLS floor share, so that both send the same number of
+//! bytes.
 
 use std::{
     fs,

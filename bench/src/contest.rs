@@ -141,7 +141,15 @@ impl Account {
 impl Figures {
     fn new(name: String) -> Self {
         let none = Vec::new;
-        Self { name, micros: none(), rates: none(), p50: none(), p99: none(), busy: none(), others: none() }
+        Self {
+            name,
+            micros: none(),
+            rates: none(),
+            p50: none(),
+            p99: none(),
+            busy: none(),
+            others: none(),
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

@@ -37,7 +37,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let token = home.log_in(&server).await?;
     let mut disk = Disk::new(bench.directory())?;
     let mut one = OneCaller::default();
-    let many = Entrant::without_requests(format!("Gatekey, a key created, {CALLERS} callers"), &server);
+    let many =
+        Entrant::without_requests(format!("Gatekey, a key created, {CALLERS} callers"), &server);
     let mut many = [many.with_connections(CALLERS)];
     for round in options.rounds() {
         let measured = one_caller(&server, &mut disk, &token, options, round).await?;
@@ -137,7 +138,8 @@ impl OneCaller {
         self.append.push(median_micros(&round.append));
         self.overwrite.push(median_micros(&round.overwrite));
         self.create.push(median_micros(&round.create));
-        self.rate.push(round.create.len() as f64 / round.create.iter().sum::<Duration>().as_secs_f64());
+        self.rate
+            .push(round.create.len() as f64 / round.create.iter().sum::<Duration>().as_secs_f64());
     }
 }
 
@@ -148,7 +150,8 @@ pub(crate) fn median_micros(times: &[Duration]) -> f64 {
 fn section(one: &OneCaller, many: Entrant<'_>) -> Section {
     let (what, unit) = ("A key created, one caller", Unit::Microseconds);
     let (append, overwrite) = ("an fsync of 4 KiB appended", "an fsync of 4 KiB overwritten");
-    let beside = |name, theirs, bar| Line::beside(what, (&one.create, unit), name, (theirs, unit), bar);
+    let beside =
+        |name, theirs, bar| Line::beside(what, (&one.create, unit), name, (theirs, unit), bar);
     let mut section = Section::new("Key creation");
     section.lines.push(beside(append, &one.append, ONE_CALLER_BAR));
     section.lines.push(beside(overwrite, &one.overwrite, Bar::None));

@@ -4,7 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use axum::{Router, body::Body, extract::State, http::header, response::IntoResponse, routing::any};
+use axum::{
+    Router, body::Body, extract::State, http::header, response::IntoResponse, routing::any,
+};
 use clap::Args;
 use gatekey_credentials::jwt::{self, Algorithm, SigningKey, VerifyingKey};
 use gatekey_listener::{Listener, serve};
@@ -94,7 +96,9 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let private = SigningKey::generate(work.algorithm)?;
     let key = SigningKey::from_pkcs8(work.algorithm, "floor", &private)?;
     let tls = match (&work.tls_cert, &work.tls_key) {
-        (Some(chain), Some(key)) => Some(Certificate { chain: chain.clone(), key: key.clone() }.acceptor()?),
+        (Some(chain), Some(key)) => {
+            Some(Certificate { chain: chain.clone(), key: key.clone() }.acceptor()?)
+        }
         _ => None,
     };
     // About the size of a token's claims.
@@ -110,7 +114,8 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let router = Router::new().fallback(any(handle)).with_state(Arc::new(floor));
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?);
-    let acceptor = Listener { socket: listener, tls, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let acceptor =
+        Listener { socket: listener, tls, only_from: Vec::new(), drain: Duration::from_secs(1) };
     serve(acceptor, router, std::future::pending()).await;
     Ok(())
 }
@@ -123,7 +128,10 @@ fn announce(address: SocketAddr) {
 async fn handle(State(floor): State<Arc<Floor>>, body: Body) -> impl IntoResponse {
     let _ = body.collect().await;
     floor.work().expect("it verifies what it signed itself");
-    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], floor.body.clone())
+    (
+        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")],
+        floor.body.clone(),
+    )
 }
 
 impl Floor {
@@ -133,7 +141,8 @@ impl Floor {
         }
         for _ in 0..self.work.verifications {
             let token = std::hint::black_box(self.token.as_str());
-            jwt::verify::<IgnoredAny>(token, |_| Some(&self.public)).context("a token of its own")?;
+            jwt::verify::<IgnoredAny>(token, |_| Some(&self.public))
+                .context("a token of its own")?;
         }
         Ok(())
     }

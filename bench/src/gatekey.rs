@@ -50,12 +50,19 @@ impl Bench {
 
     /// The data directory that most cases use, created at the first call. No server runs on it.
     pub(crate) async fn home(&self) -> anyhow::Result<&Home> {
-        self.home.get_or_try_init(async || self.home_with_keys(None, self.options.keys()).await).await
+        self.home
+            .get_or_try_init(async || self.home_with_keys(None, self.options.keys()).await)
+            .await
     }
 
     /// A data directory with `keys` keys, for this build or another program. No server runs on it.
-    pub(crate) async fn home_with_keys(&self, program: Option<&Path>, keys: usize) -> anyhow::Result<Home> {
-        let mut home = self.new_home(if program.is_some() { "keys-other" } else { "keys" }, program)?;
+    pub(crate) async fn home_with_keys(
+        &self,
+        program: Option<&Path>,
+        keys: usize,
+    ) -> anyhow::Result<Home> {
+        let mut home =
+            self.new_home(if program.is_some() { "keys-other" } else { "keys" }, program)?;
         let server = home.serve(&Settings::default())?;
         home.init()?;
         home.clients = home.make_keys(&server, "bench", keys).await?;
@@ -96,8 +103,10 @@ pub(crate) struct Home {
 impl Home {
     /// Starts a server and waits until it is ready.
     pub(crate) fn serve(&self, settings: &Settings) -> anyhow::Result<Server> {
-        let ready = |line: &str| Some(line.split_once("\"listen\":\"")?.1.split('"').next()?.to_owned());
-        let (mut server, address) = Server::start(&self.program, &self.arguments(settings)?, ready)?;
+        let ready =
+            |line: &str| Some(line.split_once("\"listen\":\"")?.1.split('"').next()?.to_owned());
+        let (mut server, address) =
+            Server::start(&self.program, &self.arguments(settings)?, ready)?;
         server.address = address;
         Ok(server)
     }
@@ -134,7 +143,10 @@ impl Home {
         let file = self.data_dir.with_extension("toml");
         let setting = format!("signing_algorithm = \"{algorithm}\"\n");
         fs::write(&file, format!("[keys]\n{setting}"))?;
-        let check = Command::new(&self.program).args(["config", "check", "--config"]).arg(&file).output()?;
+        let check = Command::new(&self.program)
+            .args(["config", "check", "--config"])
+            .arg(&file)
+            .output()?;
         if !check.status.success() {
             // A build that predates sections in the file.
             fs::write(&file, setting)?;
@@ -191,7 +203,8 @@ pub(crate) fn name(prefix: &str, number: usize) -> String {
 
 fn created(answer: &[u8]) -> anyhow::Result<Client> {
     let answer: Value = serde_json::from_slice(answer)?;
-    let text = |field: &str| answer["app"][field].as_str().map(str::to_owned).context("a new key's field");
+    let text =
+        |field: &str| answer["app"][field].as_str().map(str::to_owned).context("a new key's field");
     Ok(Client { id: text("clientId")?, secret: text("clientSecret")? })
 }
 

@@ -40,8 +40,18 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let figures: Vec<_> = entrants.into_iter().map(|entrant| entrant.figures).collect();
     let mut section = Section::new("Tokens over new TLS connections");
     let (full, resumed) = (&figures[..2], &figures[2..]);
-    section.lines.push(Line::cost("A token over a new full TLS 1.3 handshake", &full[1], &full[0], BAR));
-    section.lines.push(Line::cost("A token over a resumed session", &resumed[1], &resumed[0], Bar::None));
+    section.lines.push(Line::cost(
+        "A token over a new full TLS 1.3 handshake",
+        &full[1],
+        &full[0],
+        BAR,
+    ));
+    section.lines.push(Line::cost(
+        "A token over a resumed session",
+        &resumed[1],
+        &resumed[0],
+        Bar::None,
+    ));
     section.notes.push(
         "TLS 1.3, X25519 and a self-signed certificate on P-256, for the floor as well. The client skips \
          verification, so that it costs less than the server."

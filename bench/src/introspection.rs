@@ -1,5 +1,5 @@
-//! Token introspection (RFC 7662): new tokens beside a floor that verifies one signature, and tokens
-//! seen before beside a floor that does nothing.
+//! Token introspection (RFC 7662): new tokens beside a floor that verifies one signature, and
+//! tokens seen before beside a floor that does nothing.
 
 use std::iter;
 
@@ -34,7 +34,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let server = home.serve(&Settings::default())?;
     let seen = Requests::again(fresh(home, &server, SEEN).await?);
     let body = answer_length(&server, &seen.all[0]).await?;
-    let (nothing, verify) = (Work::nothing(body).start()?, Work::verify(body, ALGORITHMS[0]).start()?);
+    let (nothing, verify) =
+        (Work::nothing(body).start()?, Work::verify(body, ALGORITHMS[0]).start()?);
     let (peers, left_out) = peers::start(&options.peers);
 
     let mut entrants = vec![
@@ -72,7 +73,12 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         &first[0],
         FIRST_SIGHT_BAR,
     ));
-    section.lines.push(Line::cost("A token introspected, seen before", &again[1], &again[0], SEEN_BAR));
+    section.lines.push(Line::cost(
+        "A token introspected, seen before",
+        &again[1],
+        &again[0],
+        SEEN_BAR,
+    ));
     for theirs in &again[2..] {
         section.lines.push(Line::rate("Introspections per second", &again[1], theirs, RATE_BAR));
     }
@@ -94,7 +100,11 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
 }
 
 /// Introspection requests for new tokens.
-pub(crate) async fn fresh(home: &Home, server: &Server, count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+pub(crate) async fn fresh(
+    home: &Home,
+    server: &Server,
+    count: usize,
+) -> anyhow::Result<Vec<Vec<u8>>> {
     let requests: Vec<_> = home.clients.iter().map(request::token).collect();
     let requests = iter::repeat(requests).flatten().take(count);
     let tokens = fetch_tokens(&server.address, CALLERS, requests).await?;

@@ -39,7 +39,9 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         BAR,
     ));
     let keys = bench.options.keys_or(KEYS);
-    section.notes.push(format!("{keys} keys and the admin's; pages of {PAGE} by client id, as JSON."));
+    section
+        .notes
+        .push(format!("{keys} keys and the admin's; pages of {PAGE} by client id, as JSON."));
     section.plots.push(Plot::cost("list", &figures));
     section.figures = figures;
     Ok(section)
@@ -55,7 +57,11 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// Creates the admin key and the keys to list.
-    pub(crate) async fn prepare(home: &mut Home, server: &Server, options: &Options) -> anyhow::Result<Self> {
+    pub(crate) async fn prepare(
+        home: &mut Home,
+        server: &Server,
+        options: &Options,
+    ) -> anyhow::Result<Self> {
         let keys = options.keys_or(KEYS);
         ensure!(keys >= 2 * PAGE, "--keys must be at least {} to list", 2 * PAGE);
         home.init()?;

@@ -1,8 +1,8 @@
 //! A closed loop of HTTP/1.1 connections. Each sends its next request after the answer to the last.
 //!
 //! The load never sleeps. Waking a CPU takes microseconds in a virtual machine, and the kernel
-//! charges them to the process that causes the wake-up: the server, and only one that is slow enough
-//! to let the load fall asleep.
+//! charges them to the process that causes the wake-up: the server, and only one that is slow
+//! enough to let the load fall asleep.
 
 use std::{
     cell::RefCell,
@@ -54,7 +54,10 @@ impl Measured {
     )]
     pub(crate) fn percentile(&self, share: f64) -> f64 {
         let at = (self.latencies.len() as f64 * share) as usize;
-        self.latencies.get(at).or(self.latencies.last()).map_or(0.0, |micros| f64::from(*micros) / 1000.0)
+        self.latencies
+            .get(at)
+            .or(self.latencies.last())
+            .map_or(0.0, |micros| f64::from(*micros) / 1000.0)
     }
 }
 
@@ -305,8 +308,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.stream.flush().await?;
         self.buffer.clear();
         loop {
-            ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the server closed the connection");
-            let Some(head) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+            ensure!(
+                self.stream.read_buf(&mut self.buffer).await? > 0,
+                "the server closed the connection"
+            );
+            let Some(head) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+                continue;
+            };
             let text = std::str::from_utf8(&self.buffer[..head])?;
             let body = head + 4;
             let end = match content_length(text)? {
@@ -330,7 +338,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 fn dechunk(buffer: &mut Vec<u8>, body: usize) -> anyhow::Result<usize> {
     let mut rest = buffer.split_off(body);
     loop {
-        let line = rest.windows(2).position(|bytes| bytes == b"\r\n").context("a chunk has a length")?;
+        let line =
+            rest.windows(2).position(|bytes| bytes == b"\r\n").context("a chunk has a length")?;
         let length = usize::from_str_radix(std::str::from_utf8(&rest[..line])?, 16)?;
         if length == 0 {
             return Ok(buffer.len());

@@ -10,8 +10,8 @@ pub(crate) fn facts(directory: &Path) -> anyhow::Result<Vec<String>> {
     let model = value(&processors, "model name").unwrap_or("of an unnamed model");
     let count = processors.lines().filter(|line| line.starts_with("processor")).count();
     let memory = fs::read_to_string("/proc/meminfo")?;
-    let memory =
-        value(&memory, "MemTotal").and_then(|memory| memory.strip_suffix(" kB")?.parse::<u64>().ok());
+    let memory = value(&memory, "MemTotal")
+        .and_then(|memory| memory.strip_suffix(" kB")?.parse::<u64>().ok());
     let memory = memory.context("/proc/meminfo has MemTotal in kB")? / 1024;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     Ok(vec![
@@ -66,6 +66,10 @@ fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
         .args(arguments)
         .output()
         .with_context(|| format!("{program} cannot be started"))?;
-    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{program} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -8,8 +8,8 @@
 //! - [`process`]: servers pinned to one CPU, and their CPU time as the kernel accounts it.
 //! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: their TLS certificate.
 //! - [`request`]: the HTTP requests.
-//! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`], [`machine`]: the table, and
-//!   docs/performance.md.
+//! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`], [`machine`]: the table,
+//!   and docs/performance.md.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 
@@ -74,7 +74,8 @@ fn main() -> anyhow::Result<()> {
 
 async fn measure(options: Options) -> anyhow::Result<()> {
     let bench = Bench::new(options)?;
-    let cases = bench.options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
+    let cases =
+        bench.options.case.map_or_else(|| Case::value_variants().to_vec(), |case| vec![case]);
     if let Some(other) = &bench.options.against {
         let pairs = against::measure(&bench, other, &cases).await?;
         println!("\n{}", against::table(&pairs));
@@ -83,7 +84,8 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     let mut sections = Vec::new();
     for case in cases {
         eprint_progress(&case.name());
-        let section = measure_case(case, &bench).await.with_context(|| format!("{} failed", case.name()))?;
+        let section =
+            measure_case(case, &bench).await.with_context(|| format!("{} failed", case.name()))?;
         // Printed at once, so that it is not lost when a later case fails.
         println!("\n{}\n\n{}", section.title, section.paragraphs().join("\n\n"));
         sections.push(section);

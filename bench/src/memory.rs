@@ -42,7 +42,12 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (unit, lines) = (Unit::Mebibytes, &mut section.lines);
     lines.push(Line::alone("Resident, idle", &[idle], unit, IDLE_BAR));
     lines.push(Line::alone(format!("Resident, {keys} keys in use"), &[in_use], unit, IN_USE_BAR));
-    lines.push(Line::alone("Resident per key", &[bytes_a_key(idle, loaded, keys)], Unit::Bytes, Bar::None));
+    lines.push(Line::alone(
+        "Resident per key",
+        &[bytes_a_key(idle, loaded, keys)],
+        Unit::Bytes,
+        Bar::None,
+    ));
     let what = format!("Start to first token, {keys} keys");
     lines.push(Line::alone(what, &starts, Unit::Milliseconds, START_BAR));
     section.notes.push(

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use gatekey_credentials::jwt::Algorithm;
 
 /// Signature algorithms of tokens; the first is Gatekey's default.
-pub(crate) const ALGORITHMS: [Algorithm; 3] = [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256];
+pub(crate) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256];
 
 #[derive(Args)]
 pub(crate) struct Options {

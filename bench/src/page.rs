@@ -48,8 +48,14 @@ pub(crate) fn write(sections: &[Section], options: &Options) -> anyhow::Result<(
     Ok(())
 }
 
-fn text(sections: &[Section], options: &Options, date: &str, directory: &Path) -> anyhow::Result<String> {
-    let mut text = format!("# Performance\n\nMeasured and written by `bench/run --write`, {date}.\n\n");
+fn text(
+    sections: &[Section],
+    options: &Options,
+    date: &str,
+    directory: &Path,
+) -> anyhow::Result<String> {
+    let mut text =
+        format!("# Performance\n\nMeasured and written by `bench/run --write`, {date}.\n\n");
     if let Some(disturbance) = report::disturbance(sections) {
         let _ = writeln!(text, "{disturbance}\n");
     }

@@ -19,8 +19,10 @@ pub(crate) struct Known {
     pub(crate) token_rate: f64,
 }
 
-const KNOWN: [Known; 2] =
-    [Known { name: "node-oidc-provider", token_rate: 8.0 }, Known { name: "hydra", token_rate: 100.0 }];
+const KNOWN: [Known; 2] = [
+    Known { name: "node-oidc-provider", token_rate: 8.0 },
+    Known { name: "hydra", token_rate: 100.0 },
+];
 
 /// A running peer.
 pub(crate) struct Peer {
@@ -56,8 +58,9 @@ pub(crate) fn start(directory: &Path) -> (Vec<Peer>, Vec<String>) {
     for known in &KNOWN {
         let program = directory.join(known.name).join("run");
         match Server::start(&program, &[], |line| line.strip_prefix("peer on ").map(str::to_owned))
-            .and_then(|(server, text)| Ok((server, serde_json::from_str(&text).context("its description")?)))
-        {
+            .and_then(|(server, text)| {
+                Ok((server, serde_json::from_str(&text).context("its description")?))
+            }) {
             Ok((server, description)) => peers.push(Peer { server, description, known }),
             Err(error) => left_out.push(format!("Left out: {error:#}.")),
         }
@@ -88,6 +91,9 @@ impl Peer {
     }
 
     fn requests<'s>(&'s self, endpoint: &'s Endpoint) -> impl Iterator<Item = Vec<u8>> + 's {
-        self.description.clients.iter().map(|client| request::form(&endpoint.path, client, &endpoint.form))
+        self.description
+            .clients
+            .iter()
+            .map(|client| request::form(&endpoint.path, client, &endpoint.form))
     }
 }

@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn the_largest_figure_has_the_longest_bar() {
-        let rows = [Row::new("floor", 1.0, Unit::Microseconds), Row::new("Gatekey", 2.0, Unit::Microseconds)];
+        let rows = [
+            Row::new("floor", 1.0, Unit::Microseconds),
+            Row::new("Gatekey", 2.0, Unit::Microseconds),
+        ];
         let drawn = svg("times", &rows);
         let width = |colour: &str| {
             let bar = drawn.lines().find(|line| line.contains(colour)).unwrap();

@@ -16,7 +16,13 @@ pub(crate) const GENERATOR_CPU: usize = 1;
 
 pub(crate) fn pin_self(cpu: usize) -> anyhow::Result<()> {
     let status = Command::new("taskset")
-        .args(["--all-tasks", "--pid", "--cpu-list", &cpu.to_string(), &std::process::id().to_string()])
+        .args([
+            "--all-tasks",
+            "--pid",
+            "--cpu-list",
+            &cpu.to_string(),
+            &std::process::id().to_string(),
+        ])
         .stdout(Stdio::null())
         .status()
         .context("taskset (of util-linux) pins processes; it is missing")?;
@@ -30,8 +36,8 @@ pub(crate) fn own_cpu_time() -> anyhow::Result<Duration> {
 }
 
 fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
-    // A thread's schedstat has nanoseconds; the process's stat has ticks. Threads that work in a round
-    // live until its end, so their sum is the process's time.
+    // A thread's schedstat has nanoseconds; the process's stat has ticks. Threads that work in a
+    // round live until its end, so their sum is the process's time.
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
@@ -40,14 +46,15 @@ fn cpu_time_of(process: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// How long processes used a CPU so far, including time stolen by other virtual machines. Interrupts
-/// are left out: some kernels also charge them to the interrupted process.
+/// How long processes used a CPU so far, including time stolen by other virtual machines.
+/// Interrupts are left out: some kernels also charge them to the interrupted process.
 pub(crate) fn busy_time(cpu: usize) -> anyhow::Result<Duration> {
     /// Fixed on Linux, whatever the kernel's own tick.
     const TICKS_A_SECOND: u64 = 100;
     let stat = fs::read_to_string("/proc/stat")?;
     let name = format!("cpu{cpu} ");
-    let line = stat.lines().find_map(|line| line.strip_prefix(&name)).context("the processor is there")?;
+    let line =
+        stat.lines().find_map(|line| line.strip_prefix(&name)).context("the processor is there")?;
     let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     let [user, nice, system, _idle, _iowait, _irq, _softirq, steal, ..] = ticks[..] else {
         bail!("/proc/stat is not as proc(5) describes it");
@@ -62,8 +69,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a command and waits for the line on standard error that `ready` recognizes. Later lines
-    /// are discarded.
+    /// Starts a command and waits for the line on standard error that `ready` recognizes. Later
+    /// lines are discarded.
     ///
     /// # Errors
     /// When it does not start, or ends before that line; the error has its last line.
@@ -95,7 +102,11 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn start_on(address: &str, program: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn start_on(
+        address: &str,
+        program: &Path,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
         let child = Self::spawn(program, arguments, Stdio::null())?;
         Ok(Self { child, address: address.to_owned() })
     }
@@ -119,7 +130,10 @@ impl Server {
     /// Resident memory in KiB.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS is shown")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("VmRSS is shown")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 }

@@ -62,7 +62,12 @@ impl Section {
 
 impl Line {
     /// CPU per request, beside another server's in the same rounds.
-    pub(crate) fn cost(what: impl Into<String>, ours: &Figures, theirs: &Figures, bar: Bar) -> Self {
+    pub(crate) fn cost(
+        what: impl Into<String>,
+        ours: &Figures,
+        theirs: &Figures,
+        bar: Bar,
+    ) -> Self {
         let unit = Unit::CpuMicroseconds;
         Self {
             rate: Unit::PerSecond.show(median(&ours.rates)),
@@ -72,7 +77,12 @@ impl Line {
     }
 
     /// Requests per second, beside another server's in the same rounds.
-    pub(crate) fn rate(what: impl Into<String>, ours: &Figures, theirs: &Figures, bar: Bar) -> Self {
+    pub(crate) fn rate(
+        what: impl Into<String>,
+        ours: &Figures,
+        theirs: &Figures,
+        bar: Bar,
+    ) -> Self {
         let unit = Unit::PerSecond;
         Self::beside(what, (&ours.rates, unit), &theirs.name, (&theirs.rates, unit), bar)
     }
@@ -121,7 +131,9 @@ impl Line {
 
 impl Plot {
     pub(crate) fn cost(name: impl Into<String>, figures: &[Figures]) -> Self {
-        let row = |figures: &Figures| Row::new(&figures.name, median(&figures.micros), Unit::CpuMicroseconds);
+        let row = |figures: &Figures| {
+            Row::new(&figures.name, median(&figures.micros), Unit::CpuMicroseconds)
+        };
         let mut figures: Vec<_> = figures.iter().collect();
         figures.sort_by(|one, other| median(&one.micros).total_cmp(&median(&other.micros)));
         Self::of(name, "Server CPU per request", &figures.into_iter().map(row).collect::<Vec<_>>())
@@ -206,7 +218,10 @@ pub(crate) fn disturbance(sections: &[Section]) -> Option<String> {
     (most > 0.0).then_some(text)
 }
 
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.to_vec());

@@ -1,5 +1,5 @@
-//! Tokens by `client_credentials` over keep-alive connections without TLS, beside a floor that signs
-//! once.
+//! Tokens by `client_credentials` over keep-alive connections without TLS, beside a floor that
+//! signs once.
 
 use gatekey_credentials::jwt::Algorithm;
 
@@ -37,7 +37,9 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
             let bar = Bar::AtLeast(peer.known.token_rate);
             section.lines.push(Line::rate("Tokens per second", ours, theirs, bar));
         }
-        section.plots.push(Plot::cost(format!("tokens-{}", algorithm.as_str().to_lowercase()), &figures));
+        section
+            .plots
+            .push(Plot::cost(format!("tokens-{}", algorithm.as_str().to_lowercase()), &figures));
         section.figures.extend(figures);
     }
     Ok(section)

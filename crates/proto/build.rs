@@ -26,7 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("compiled.bin");
     let mut compiler = protox::Compiler::new([&root])?;
-    compiler.include_imports(true).include_source_info(true).open_files(FILES.iter().chain(&DESCRIBED))?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(FILES.iter().chain(&DESCRIBED))?;
     fs::write(&descriptors, compiler.encode_file_descriptor_set())?;
     // connectrpc_build tells cargo to rerun this script if the file is newer than the last run, so
     // make it old.

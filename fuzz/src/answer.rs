@@ -17,7 +17,10 @@ use serde_json::Value;
 use crate::request::{Caller, TextRequest};
 
 static POOL: LazyLock<Arc<DescriptorPool>> = LazyLock::new(|| {
-    Arc::new(DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET).expect("the build writes a valid set"))
+    Arc::new(
+        DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET)
+            .expect("the build writes a valid set"),
+    )
 });
 
 /// Envelope flags: compressed, last one of Connect, last one of gRPC-Web.
@@ -25,8 +28,8 @@ const COMPRESSED: u8 = 1;
 const END_STREAM: u8 = 2;
 const TRAILERS: u8 = 0x80;
 
-/// Connect's codes with their HTTP status (<https://connectrpc.com/docs/protocol#error-codes>), in the
-/// order of gRPC's status numbers, starting at 1.
+/// Connect's codes with their HTTP status, in the order of gRPC's status numbers, starting at 1
+/// (<https://connectrpc.com/docs/protocol#error-codes>).
 const CODES: [(&str, u16); 16] = [
     ("canceled", 499),
     ("unknown", 500),
@@ -76,14 +79,18 @@ impl Answer {
             self.text()
         );
         assert!(
-            self.headers.contains_key("x-request-id") && self.headers.contains_key(header::CACHE_CONTROL)
+            self.headers.contains_key("x-request-id")
+                && self.headers.contains_key(header::CACHE_CONTROL)
         );
         let may_have_secrets = match request.caller {
             Caller::Nobody | Caller::Forger => false,
             Caller::Viewer => request.target.path().ends_with("/RotateSecret"),
             Caller::Admin => true,
         };
-        assert!(may_have_secrets || detection::find(&self.text()).is_empty(), "the answer has a secret");
+        assert!(
+            may_have_secrets || detection::find(&self.text()).is_empty(),
+            "the answer has a secret"
+        );
         let asked = request.header("content-type");
         let kind = self.header("content-type");
         let outcome = if kind.starts_with("application/grpc-web") {
@@ -187,9 +194,18 @@ impl Answer {
         };
         let status = text(trailers, "grpc-status").expect("a status");
         if let Some(early) = text(&self.headers, "grpc-status") {
-            assert_eq!((early, messages.len()), (status.clone(), 0), "headers and trailers disagree");
+            assert_eq!(
+                (early, messages.len()),
+                (status.clone(), 0),
+                "headers and trailers disagree"
+            );
         }
-        self.by_number(request, &status, &text(trailers, "grpc-message").unwrap_or_default(), messages)
+        self.by_number(
+            request,
+            &status,
+            &text(trailers, "grpc-message").unwrap_or_default(),
+            messages,
+        )
     }
 
     fn grpc_web(&self, request: &TextRequest) -> Outcome {
@@ -200,11 +216,13 @@ impl Answer {
             return Outcome::Done(messages);
         };
         let end = std::str::from_utf8(&end).expect("trailers are plain text");
-        let lines = end.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field"));
+        let lines =
+            end.split_terminator("\r\n").map(|line| line.split_once(": ").expect("a field"));
         assert!(end.is_empty() || end.ends_with("\r\n"));
         assert!(lines.clone().all(|(name, value)| {
-            let names =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+            let names = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
+            };
             name.bytes().all(names) && !value.contains(['\r', '\n'])
         }));
         let find = |wanted| lines.clone().find(|(name, _)| *name == wanted).map(|(_, value)| value);
@@ -213,7 +231,13 @@ impl Answer {
         self.by_number(request, status, message.unwrap_or_default(), messages)
     }
 
-    fn by_number(&self, request: &TextRequest, status: &str, message: &str, messages: Vec<Bytes>) -> Outcome {
+    fn by_number(
+        &self,
+        request: &TextRequest,
+        status: &str,
+        message: &str,
+        messages: Vec<Bytes>,
+    ) -> Outcome {
         let number: usize = status.parse().expect("a number");
         assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{message:?}");
         if number == 0 {
@@ -225,15 +249,22 @@ impl Answer {
     }
 
     /// Asserts that the caller caused the refusal.
-    fn known(&self, request: &TextRequest, code: &str, message: &str) -> (&'static str, StatusCode) {
-        let (code, status) =
-            *CODES.iter().find(|(known, _)| *known == code).unwrap_or_else(|| panic!("no code: {code}"));
+    fn known(
+        &self,
+        request: &TextRequest,
+        code: &str,
+        message: &str,
+    ) -> (&'static str, StatusCode) {
+        let (code, status) = *CODES
+            .iter()
+            .find(|(known, _)| *known == code)
+            .unwrap_or_else(|| panic!("no code: {code}"));
         let callers_fault = match code {
             // Connect has no code for faults that HTTP has its own status for.
             "unknown" => matches!(self.status.as_u16(), 405 | 415),
             "data_loss" | "unavailable" => false,
-            // gRPC requires this code for a compressed message without a header that names the encoding:
-            // <https://github.com/grpc/grpc/blob/master/doc/compression.md>.
+            // gRPC requires this code for a compressed message without a header that names the
+            // encoding: <https://github.com/grpc/grpc/blob/master/doc/compression.md>.
             "internal" => message.starts_with("received compressed message without"),
             "deadline_exceeded" => request.sets_a_deadline(),
             _ => true,
@@ -241,7 +272,8 @@ impl Answer {
         assert!(callers_fault, "{code}: {message}");
         if code != "unauthenticated" {
             let message = message.to_ascii_lowercase();
-            let starts_a_login = message.contains("unauthenticated") || message.contains("unauthorized");
+            let starts_a_login =
+                message.contains("unauthenticated") || message.contains("unauthorized");
             assert!(!starts_a_login, "{code}: {message}");
         }
         (code, status.try_into().expect("a status"))
@@ -260,8 +292,11 @@ impl Answer {
             rest = behind;
             assert_eq!(flags & !(COMPRESSED | last), 0, "flags {flags:#x}");
             let message = Bytes::copy_from_slice(message);
-            let message =
-                if flags & COMPRESSED == 0 { message } else { self.decompressed(&message, encoding) };
+            let message = if flags & COMPRESSED == 0 {
+                message
+            } else {
+                self.decompressed(&message, encoding)
+            };
             if last != 0 && flags & last != 0 {
                 end = Some(message);
             } else {
@@ -277,7 +312,9 @@ impl Answer {
             "" | "identity" => bytes.clone(),
             "gzip" => {
                 let mut decompressed = Vec::new();
-                GzDecoder::new(&bytes[..]).read_to_end(&mut decompressed).expect("gzip, as the header says");
+                GzDecoder::new(&bytes[..])
+                    .read_to_end(&mut decompressed)
+                    .expect("gzip, as the header says");
                 decompressed.into()
             }
             other => panic!("unexpected encoding {other}"),
@@ -290,7 +327,9 @@ impl Answer {
 
     /// A header as text; empty when absent.
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("our headers are plain text"))
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("our headers are plain text"))
     }
 }
 
@@ -298,7 +337,10 @@ impl Answer {
 pub fn assert_allowed(caller: Caller, procedure: &str) {
     let allowed = match (access(procedure), caller) {
         (Some(Access::Anonymous), _) | (Some(_), Caller::Admin) => true,
-        (Some(Access::Reflection | Access::Authenticated | Access::AdminOrSelf), Caller::Viewer) => true,
+        (
+            Some(Access::Reflection | Access::Authenticated | Access::AdminOrSelf),
+            Caller::Viewer,
+        ) => true,
         (Some(Access::Reflection | Access::Authenticated | Access::AdminOrSelf), _) => false,
         (None | Some(Access::Admin), _) => false,
     };
@@ -315,11 +357,15 @@ fn output(procedure: &str) -> Option<MessageIndex> {
 
 fn well_formed(message: MessageIndex, bytes: &Bytes, proto: bool) {
     if proto {
-        DynamicMessage::decode(POOL.clone(), message, bytes).expect("a message of the method's type");
+        DynamicMessage::decode(POOL.clone(), message, bytes)
+            .expect("a message of the method's type");
     } else {
         let request: Value = serde_json::from_slice(bytes).expect("JSON, as its type says");
         let fields = POOL.message(message).fields();
         let known = |name: &str| fields.iter().any(|field| field.json_name() == name);
-        assert!(request.as_object().expect("an object").keys().all(|name| known(name)), "{request}");
+        assert!(
+            request.as_object().expect("an object").keys().all(|name| known(name)),
+            "{request}"
+        );
     }
 }

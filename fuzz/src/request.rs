@@ -1,5 +1,5 @@
-//! [`TextRequest`]: a request as text, so that seeds are readable and a fuzzer changes one part at a
-//! time.
+//! [`TextRequest`]: a request as text, so that seeds are readable and a fuzzer changes one part at
+//! a time.
 //!
 //! ```text
 //! admin
@@ -61,7 +61,8 @@ impl TextRequest {
         };
         let (method, target) = second.split_at(second.iter().position(|byte| *byte == b' ')?);
         let method = Method::from_bytes(method).ok().filter(|method| *method != Method::CONNECT)?;
-        let target = Uri::try_from(&target[1..]).ok().filter(|target| target.path().starts_with('/'))?;
+        let target =
+            Uri::try_from(&target[1..]).ok().filter(|target| target.path().starts_with('/'))?;
         let mut headers = HeaderMap::new();
         loop {
             let (header, after) = line(rest);

@@ -159,12 +159,17 @@ impl Server {
                     secret_label: String::new(),
                 };
                 let made = server.api_keys.create(&recorded, create).await.expect("a key");
-                let key = server.tokens.authenticate(client_id, made.secret.expose(), None).expect("its secret");
+                let key = server
+                    .tokens
+                    .authenticate(client_id, made.secret.expose(), None)
+                    .expect("its secret");
                 tokens.push(server.tokens.issue(&key, "", &[]).expect("a token").access_token);
             }
             (tokens[0].clone(), tokens[1].clone())
         });
-        let keys = KEYS.map(|(client_id, _)| server.caches.directory.find(client_id).expect("it was just made"));
+        let keys = KEYS.map(|(client_id, _)| {
+            server.caches.directory.find(client_id).expect("it was just made")
+        });
         let (service, commits_at_first) = (Service::new(server.service()), store.commits());
         Self {
             runtime,
@@ -179,7 +184,8 @@ impl Server {
         }
     }
 
-    /// Sends a request as HTTP/2 would deliver it, with its body in a few pieces, and reads the answer.
+    /// Sends a request as HTTP/2 would deliver it, with its body in a few pieces, and reads the
+    /// answer.
     pub fn send(&self, text: &TextRequest) -> Answer {
         let pieces: Vec<_> = text
             .body
@@ -232,7 +238,9 @@ impl Server {
 /// Asserts that a request changed only what its caller may change.
 pub fn assert_no_forbidden_change(caller: Caller, before: &State, after: &State) {
     match caller {
-        Caller::Nobody | Caller::Forger => assert_eq!(before, after, "changed without a credential"),
+        Caller::Nobody | Caller::Forger => {
+            assert_eq!(before, after, "changed without a credential")
+        }
         // A viewer may rotate its own secret, and refusals are recorded in the ledger.
         Caller::Viewer => assert_eq!(
             State { commits: 0, ..before.clone() },

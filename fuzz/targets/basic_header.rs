@@ -1,5 +1,5 @@
-//! Client authentication: any `authorization` header with any form, one per line. The header is used
-//! as it is, and again as the text that Basic encodes.
+//! Client authentication: any `authorization` header with any form, one per line. The header is
+//! used as it is, and again as the text that Basic encodes.
 
 #![no_main]
 

@@ -14,7 +14,10 @@ fuzz_target!(|text: &str| {
         Ok(config) => {
             let url = config.server.url("/me");
             assert!(url.starts_with("https://") || url.starts_with("http://"), "{url}");
-            assert!(!config.server.public_host().is_empty() && !config.server.endpoint().contains('/'), "{url}");
+            assert!(
+                !config.server.public_host().is_empty() && !config.server.endpoint().contains('/'),
+                "{url}"
+            );
             assert!(!config.tokens.audiences.is_empty());
         }
         Err(broken) => assert!(!broken.is_empty()),

@@ -1,5 +1,6 @@
-//! Connect: unary calls in JSON and protobuf, by POST and GET, and streams of envelopes. The bytes are
-//! sent as they are, and again in an envelope and compressed, to reach the code behind these layers.
+//! Connect: unary calls in JSON and protobuf, by POST and GET, and streams of envelopes. The bytes
+//! are sent as they are, and again in an envelope and compressed, to reach the code behind these
+//! layers.
 
 #![no_main]
 
@@ -19,7 +20,10 @@ fuzz_target!(|bytes: &[u8]| {
         call(&request.in_envelope(0), length);
         call(&request.compressed("connect-content-encoding").in_envelope(1), length);
     } else if request.method == Method::POST {
-        call(&request, if request.headers.contains_key("content-encoding") { None } else { length });
+        call(
+            &request,
+            if request.headers.contains_key("content-encoding") { None } else { length },
+        );
         call(&request.compressed("content-encoding"), length);
     } else {
         call(&request, None);

@@ -1,4 +1,5 @@
-//! `FLYTE_API_KEY`: decoded credentials survive another encoding, and a detected secret is well-formed.
+//! `FLYTE_API_KEY`: decoded credentials survive another encoding, and a detected secret is
+//! well-formed.
 
 #![no_main]
 
@@ -8,8 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     if let Ok(decoded) = EncodedCredentials::decode(text) {
         assert!(!decoded.endpoint().is_empty() && !decoded.client_id().is_empty());
-        let again =
-            EncodedCredentials::decode(decoded.encode().expose()).expect("what was decoded can be encoded");
+        let again = EncodedCredentials::decode(decoded.encode().expose())
+            .expect("what was decoded can be encoded");
         assert!(again == decoded);
     }
     for secret in detection::find(text) {

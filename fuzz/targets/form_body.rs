@@ -12,7 +12,9 @@ fuzz_target!(|body: &[u8]| {
         assert!(values.len() <= 1, "{name} is there {} times", values.len());
         assert_eq!(form.get(name), values.first().copied());
         assert_eq!(form.require(name).is_ok(), values.len() == 1);
-        assert!(values.iter().all(|value| !value.is_empty() && !value.chars().any(char::is_control)));
+        assert!(
+            values.iter().all(|value| !value.is_empty() && !value.chars().any(char::is_control))
+        );
     }
     assert!(form.all("resource").count() <= 32);
 });

@@ -1,5 +1,5 @@
-//! gRPC and gRPC-Web: envelopes and statuses. The bytes are sent as they are, and again in an envelope
-//! and compressed, to reach the code behind these layers.
+//! gRPC and gRPC-Web: envelopes and statuses. The bytes are sent as they are, and again in an
+//! envelope and compressed, to reach the code behind these layers.
 
 #![no_main]
 

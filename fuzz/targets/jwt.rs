@@ -26,7 +26,8 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let private = SigningKey::generate(Algorithm::ES256).expect("a key can be made");
     let key = SigningKey::from_pkcs8(Algorithm::ES256, "k", &private).expect("it was just made");
     let verifying = key.verifying_key().expect("it has a public half");
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &private).expect("as above");
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &private).expect("as above");
     Keys { pair, verifying }
 });
 
@@ -40,7 +41,8 @@ fuzz_target!(|text: &str| {
     let (header, claims) =
         text.split_once('\n').unwrap_or((r#"{"alg":"ES256","typ":"at+jwt","kid":"k"}"#, text));
     let signed = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
-    let signature = KEYS.pair.sign(&SystemRandom::new(), signed.as_bytes()).expect("it signs anything");
+    let signature =
+        KEYS.pair.sign(&SystemRandom::new(), signed.as_bytes()).expect("it signs anything");
     let token = format!("{signed}.{}", BASE64URL.encode(signature));
     if let Some(read) = verify(&token) {
         let header: Value = serde_json::from_str(header).expect("an accepted header is JSON");

@@ -35,7 +35,12 @@ fn binding_of(request: &TextRequest) -> Option<(&'static Binding, Option<String>
 }
 
 /// Asserts that a successful call did what its path says.
-fn assert_matches_path(request: &TextRequest, binding: &Binding, key: Option<String>, answer: &[u8]) {
+fn assert_matches_path(
+    request: &TextRequest,
+    binding: &Binding,
+    key: Option<String>,
+    answer: &[u8],
+) {
     assert_allowed(request.caller, binding.procedure.path());
     let limit = if binding.has_body { LARGE_LIMIT } else { 0 };
     assert!(request.body.len() <= limit, "{} bytes were accepted", request.body.len());
@@ -54,7 +59,11 @@ fn assert_matches_path(request: &TextRequest, binding: &Binding, key: Option<Str
 /// Asserts that an endpoint other than RPC admitted only callers that may use it.
 fn assert_caller_may_use(request: &TextRequest) {
     let path = request.target.path();
-    match ENDPOINTS.iter().find(|endpoint| endpoint.path == path).map(|endpoint| endpoint.credential) {
+    match ENDPOINTS
+        .iter()
+        .find(|endpoint| endpoint.path == path)
+        .map(|endpoint| endpoint.credential)
+    {
         Some(Credential::None) => {}
         Some(Credential::Secret) => panic!("{path} accepted a secret that was never issued"),
         Some(Credential::Token | Credential::SecretOrToken) => {

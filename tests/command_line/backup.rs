@@ -56,7 +56,10 @@ fn restore(file: &Path, new: &Path, old: &Path, flags: &[&str]) -> Output {
 /// Starts a server on a restored directory, with the old root key.
 fn serve(new: &Path, old: &Path) -> ServerProcess {
     let root_key = old.join("root.key");
-    ServerProcess::start_on(new, &["--public-url", PUBLIC_URL, "--root-key-file", root_key.to_str().unwrap()])
+    ServerProcess::start_on(
+        new,
+        &["--public-url", PUBLIC_URL, "--root-key-file", root_key.to_str().unwrap()],
+    )
 }
 
 async fn is_valid(http: &Http, token: &str) -> bool {
@@ -89,7 +92,8 @@ async fn a_backup_contains_every_acknowledged_key() {
                     let name = format!("gone-{worker}-{number}");
                     http.create(&token, &name).await;
                     let delete = "/gatekey.v1.ApiKeyService/Delete";
-                    let response = http.connect_json(delete, &token, &json!({ "clientId": name })).await;
+                    let response =
+                        http.connect_json(delete, &token, &json!({ "clientId": name })).await;
                     assert_eq!(response.status, 200, "{}", response.text());
                     gone.lock().unwrap().push(name);
                 }
@@ -134,7 +138,8 @@ async fn a_backup_contains_every_acknowledged_key() {
         assert!(!is_valid(&http, token).await, "it is revoked where the backup was restored");
     }
     assert!(is_valid(&http, &process.token(&before[0]).await).await, "a new token is valid");
-    let verified = json(&run(&["ledger", "verify", "--data-dir", new.to_str().unwrap(), "--output", "json"]));
+    let verified =
+        json(&run(&["ledger", "verify", "--data-dir", new.to_str().unwrap(), "--output", "json"]));
     assert!(verified["entries"].as_u64().unwrap() > 80);
 }
 
@@ -157,7 +162,8 @@ async fn a_backup_contains_no_root_key_or_secret() {
         assert!(!holds(text), "{text}");
     }
     let leftovers = fs::read_dir(&server.process.data_dir).unwrap();
-    let names: Vec<_> = leftovers.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let names: Vec<_> =
+        leftovers.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.contains("snapshot")), "{names:?}");
 }
 
@@ -196,7 +202,8 @@ async fn backup_and_restore_have_ledger_entries() {
     stdout(&restore(&file, &new, &server.process.data_dir, &[]));
     let root_key = server.process.data_dir.join("root.key");
     let words = ["ledger", "export", "--data-dir", new.to_str().unwrap()];
-    let entries = json_lines(&run(&[&words[..], &["--root-key-file", root_key.to_str().unwrap()]].concat()));
+    let entries =
+        json_lines(&run(&[&words[..], &["--root-key-file", root_key.to_str().unwrap()]].concat()));
     let newest: Vec<_> = entries.iter().rev().take(2).map(|entry| &entry["action"]).collect();
     assert_eq!(newest, ["store.restore", "store.back_up"]);
     let restored = entries.last().unwrap();
@@ -211,7 +218,8 @@ async fn backup_and_restore_have_ledger_entries() {
 async fn a_sealed_backup_needs_its_passphrase() {
     let server = Server::with_public_url().await;
     let scratch = Scratch::new();
-    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
+    let (file, new, old) =
+        (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
     let right = scratch.file("right", "correct horse battery staple\n");
     let wrong = scratch.file("wrong", "incorrect\n");
     let empty = scratch.file("empty", "\n");
@@ -231,7 +239,8 @@ async fn a_sealed_backup_needs_its_passphrase() {
 async fn a_damaged_backup_is_refused_before_writing() {
     let server = Server::with_public_url().await;
     let scratch = Scratch::new();
-    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
+    let (file, new, old) =
+        (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
     stdout(&back_up(&old, &file, &[]));
     let whole = fs::read(&file).unwrap();
     let body = 17 + whole[17..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -266,7 +275,8 @@ async fn a_backup_of_a_damaged_database_is_refused() {
     // The server cannot open the directory any more, so the backup is sealed here.
     let root_key = crate::support::root_key(&server.process.data_dir);
     let env = gatekey_core::Env::system();
-    let sealer = gatekey_core::operations::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
+    let sealer =
+        gatekey_core::operations::backup::Sealer::new(&root_key, None, &env, env.now(), "a test");
     let mut database = fs::File::open(server.process.data_dir.join("gatekey.db")).unwrap();
     sealer.seal(&mut database, &mut fs::File::create(&file).unwrap()).unwrap();
     fs::create_dir(&new).unwrap();
@@ -280,7 +290,8 @@ async fn a_backup_of_a_damaged_database_is_refused() {
 async fn restore_needs_an_empty_directory() {
     let server = Server::with_public_url().await;
     let scratch = Scratch::new();
-    let (file, new, old) = (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
+    let (file, new, old) =
+        (scratch.path("a.backup"), scratch.path("new"), server.process.data_dir.clone());
     stdout(&back_up(&old, &file, &[]));
     let stderr_used = fails(&restore(&file, &old, &old, &[]), 2);
     assert!(stderr_used.contains("already"), "{stderr_used}");
@@ -330,7 +341,8 @@ async fn compare_lists_keys_changed_after_the_backup() {
         "changed": ["disabled", "rotated"],
     });
     assert_eq!(report["compared"], expected);
-    let text = stdout(&restore(&file, &scratch.path("two"), &old, &["--compare", old.to_str().unwrap()]));
+    let text =
+        stdout(&restore(&file, &scratch.path("two"), &old, &["--compare", old.to_str().unwrap()]));
     assert!(text.contains("usable again (delete them)  deleted made-again"), "{text}");
     let text = stdout(&restore(&file, &scratch.path("three"), &old, &[]));
     assert!(text.contains("--compare"), "{text}");
@@ -348,7 +360,11 @@ async fn restore_reports_an_already_broken_ledger() {
     let scratch = Scratch::new();
     let file = scratch.path("a.backup");
     stdout(&back_up(&server.process.data_dir, &file, &[]));
-    let report: Value =
-        json(&restore(&file, &scratch.path("new"), &server.process.data_dir, &["--output", "json"]));
+    let report: Value = json(&restore(
+        &file,
+        &scratch.path("new"),
+        &server.process.data_dir,
+        &["--output", "json"],
+    ));
     assert!(report["ledger_fault"].as_str().unwrap().contains("entry 2"), "{report}");
 }

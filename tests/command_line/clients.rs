@@ -18,7 +18,8 @@ impl Server {
     /// Writes a Flyte configuration file for the admin, with that name.
     pub(super) fn write_flyte_config(&self, name: &str) -> TempDir {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("secret.txt"), format!("{}\n", self.admin.client_secret)).unwrap();
+        fs::write(directory.path().join("secret.txt"), format!("{}\n", self.admin.client_secret))
+            .unwrap();
         let file = directory.path().join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let yaml = format!(
@@ -61,7 +62,8 @@ async fn whoami_prints_identity_and_server() {
 #[tokio::test]
 async fn whoami_prints_json() {
     let server = Server::start().await;
-    let output = json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
+    let output =
+        json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
     assert_eq!(output["subject"], "admin");
     assert_eq!(output["additionalClaims"]["role"], "admin");
 }
@@ -81,7 +83,9 @@ async fn a_key_without_a_port_needs_an_endpoint() {
     let server = Server::start().await;
     let endpoint = server.process.endpoint();
     for variable in ["FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_API_KEY"] {
-        for endpoint in [endpoint.to_owned(), format!("https://{endpoint}"), format!("dns:///{endpoint}")] {
+        for endpoint in
+            [endpoint.to_owned(), format!("https://{endpoint}"), format!("dns:///{endpoint}")]
+        {
             let words = format!("whoami --endpoint {endpoint}");
             let text = stdout(&run_with(
                 server.without_credentials().env(variable, server.key_without_port()),
@@ -128,7 +132,8 @@ fn missing_credentials_list_what_was_tried() {
     let directory = tempfile::tempdir().unwrap();
     for words in ["token", "whoami", "key list", "key create x"] {
         let stderr = fails(&run_with(gatekey().current_dir(directory.path()), words), 2);
-        for tried in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "config.yaml", ".flyte"] {
+        for tried in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "config.yaml", ".flyte"]
+        {
             assert!(stderr.contains(tried), "{words}: {stderr}");
         }
     }
@@ -138,7 +143,8 @@ fn missing_credentials_list_what_was_tried() {
 fn an_endpoint_without_credentials_is_not_enough() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = gatekey();
-    let stderr = fails(&run_with(client.current_dir(directory.path()), "token --endpoint localhost:1"), 2);
+    let stderr =
+        fails(&run_with(client.current_dir(directory.path()), "token --endpoint localhost:1"), 2);
     assert!(stderr.contains("credentials") && stderr.contains("GATEKEY_API_KEY"), "{stderr}");
 }
 
@@ -166,7 +172,10 @@ async fn an_invalid_ca_file_is_reported() {
     let server = Server::start().await;
     for file in ["/nonexistent/ca.pem", "/dev/null"] {
         let stderr = fails(
-            &run_with(&mut server.process.as_client(&server.admin), &format!("token --ca-file {file}")),
+            &run_with(
+                &mut server.process.as_client(&server.admin),
+                &format!("token --ca-file {file}"),
+            ),
             2,
         );
         assert!(stderr.contains(file), "{stderr}");

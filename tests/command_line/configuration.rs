@@ -47,12 +47,15 @@ fn values(checked: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn flags_override_the_configuration_file() {
-    let file =
-        File::new("[server]\npublic_url = \"https://file.example.com\"\norganization = \"of-the-file\"");
+    let file = File::new(
+        "[server]\npublic_url = \"https://file.example.com\"\norganization = \"of-the-file\"",
+    );
     let [flag, path] = file.flags();
     let data_dir = file.directory.path().join("data");
-    let server =
-        ServerProcess::start_on(&data_dir, &[&flag, &path, "--public-url", "https://flag.example.com"]);
+    let server = ServerProcess::start_on(
+        &data_dir,
+        &[&flag, &path, "--public-url", "https://flag.example.com"],
+    );
     assert_eq!(server.url, "https://flag.example.com");
     let token = server.token(&server.init()).await;
     assert_eq!(decoded(&token).1["org"], "of-the-file");
@@ -99,7 +102,8 @@ fn config_check_prints_each_setting_and_its_origin() {
 
 #[test]
 fn config_check_prints_a_valid_configuration_file() {
-    let flags = ["--admin-listen", "--log-format", "json", "--otlp-endpoint", "http://localhost:4318"];
+    let flags =
+        ["--admin-listen", "--log-format", "json", "--otlp-endpoint", "http://localhost:4318"];
     let checked = stdout(&run(&[&["config", "check"], &flags[..]].concat()));
     assert!(checked.contains("admin_listen = \"127.0.0.1:9464\" # --admin-listen\n"), "{checked}");
     let again = stdout(&File::new(&checked).check(&[]));
@@ -115,7 +119,9 @@ fn the_defaults_in_the_schema_are_accepted() {
         lines.push(format!("[{section}]"));
         let settings = schema["properties"].as_object().unwrap().iter();
         lines.extend(
-            settings.filter_map(|(name, setting)| Some(format!("{name} = {}", setting.get("default")?))),
+            settings.filter_map(|(name, setting)| {
+                Some(format!("{name} = {}", setting.get("default")?))
+            }),
         );
     }
     assert!(lines.len() > 12, "{lines:?}");
@@ -178,12 +184,17 @@ fn an_invalid_flag_is_reported_with_its_name() {
 fn plaintext_excludes_a_certificate() {
     let flags = ["--plaintext", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
     let stderr = fails(&run(&[&["config", "check"], &flags[..]].concat()), 2);
-    assert!(stderr.contains("--plaintext: tls.plaintext cannot be combined with tls.cert_file"), "{stderr}");
+    assert!(
+        stderr.contains("--plaintext: tls.plaintext cannot be combined with tls.cert_file"),
+        "{stderr}"
+    );
 }
 
 #[test]
 fn the_public_url_has_the_servers_scheme() {
-    for flags in [&["--public-url", "http://localhost:1"][..], &["--public-url", "http://keys.example.com"]] {
+    for flags in
+        [&["--public-url", "http://localhost:1"][..], &["--public-url", "http://keys.example.com"]]
+    {
         let stderr = fails(&run(&[&["config", "check"], flags].concat()), 2);
         assert!(stderr.contains("public_url") && stderr.contains("https"), "{stderr}");
     }
@@ -206,9 +217,13 @@ fn a_setting_outside_its_section_is_deprecated() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     let warning = "line 1: token_lifetime_seconds is now lifetime_seconds in section [tokens]";
     assert!(stderr.contains("warning: ") && stderr.contains(warning), "{stderr}");
-    assert!(stderr.contains("line 2: admin_listen is now admin_listen in section [server]"), "{stderr}");
+    assert!(
+        stderr.contains("line 2: admin_listen is now admin_listen in section [server]"),
+        "{stderr}"
+    );
 
-    let sections = File::new("[tokens]\nlifetime_seconds = 60\n[server]\nadmin_listen = \"127.0.0.1:0\"");
+    let sections =
+        File::new("[tokens]\nlifetime_seconds = 60\n[server]\nadmin_listen = \"127.0.0.1:0\"");
     let output = sections.check(&[]);
     assert_eq!(values(&stdout(&output)), values(&checked));
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -219,7 +234,8 @@ fn the_server_logs_settings_outside_their_section() {
     let file = File::new("organization = \"acme\"");
     let [flag, path] = file.flags();
     let server = ServerProcess::start_on(&file.directory.path().join("data"), &[&flag, &path]);
-    let message = "the configuration file has a setting outside of its section; the next release refuses it";
+    let message =
+        "the configuration file has a setting outside of its section; the next release refuses it";
     server.wait_for_log(message);
     let log = server.log();
     let line = log.iter().find(|line| line["message"] == message).unwrap();

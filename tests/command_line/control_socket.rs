@@ -52,7 +52,9 @@ async fn the_control_socket_reports_a_malformed_request() {
 async fn the_control_socket_validates_names() {
     let server = Server::start().await;
     let long = "x".repeat(300);
-    for (name, rule) in [("", "empty"), ("***", "letter or digit"), ("a\u{7}b", "control"), (&long, "200")] {
+    for (name, rule) in
+        [("", "empty"), ("***", "letter or digit"), ("a\u{7}b", "control"), (&long, "200")]
+    {
         let request = json!({ "init": { "name": name, "rotate": false } });
         let response = server.administer(format!("{request}\n").as_bytes());
         assert_eq!(response["Err"]["kind"], "invalid", "{response}");

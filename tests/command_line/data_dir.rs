@@ -11,7 +11,8 @@ use super::{fails, json, stdout};
 use crate::support::{ServerProcess, run};
 
 fn serve(data_dir: &Path, flags: &[&str]) -> Output {
-    run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()], flags].concat())
+    run(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()], flags]
+        .concat())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -46,7 +47,8 @@ async fn only_the_owner_can_read_the_directory() {
         }
     }
     private.sort();
-    let expected = ["control.sock", "gatekey.db", "gatekey.db-shm", "gatekey.db-wal", "lock", "root.key"];
+    let expected =
+        ["control.sock", "gatekey.db", "gatekey.db-shm", "gatekey.db-wal", "lock", "root.key"];
     assert_eq!(private, expected);
     assert!(fs::metadata(server.data_dir.join("control.sock")).unwrap().file_type().is_socket());
 }
@@ -70,7 +72,10 @@ async fn an_existing_gitignore_is_kept() {
 async fn a_second_server_is_refused() {
     let server = ServerProcess::start();
     let stderr = fails(&serve(&server.data_dir, &[]), 7);
-    assert!(stderr.contains("is in use by process") && stderr.contains("(gatekey serve)"), "{stderr}");
+    assert!(
+        stderr.contains("is in use by process") && stderr.contains("(gatekey serve)"),
+        "{stderr}"
+    );
     assert!(stderr.contains(&server.pid().to_string()), "{stderr}");
     server.token(&server.init()).await;
 }
@@ -100,7 +105,10 @@ fn a_root_key_others_can_read_is_refused() {
         fs::set_permissions(&root_key, fs::Permissions::from_mode(exposed)).unwrap();
         let stderr = fails(&serve(&data_dir, &[]), 1);
         let root_key = root_key.canonicalize().unwrap();
-        assert!(stderr.contains(&format!("chmod 600 {}", root_key.display())), "{exposed:o}: {stderr}");
+        assert!(
+            stderr.contains(&format!("chmod 600 {}", root_key.display())),
+            "{exposed:o}: {stderr}"
+        );
     }
 }
 
@@ -108,7 +116,9 @@ fn a_root_key_others_can_read_is_refused() {
 fn an_invalid_root_key_file_is_not_printed() {
     let (_directory, data_dir, root_key) = used();
     let good = fs::read_to_string(&root_key).unwrap();
-    for junk in ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")] {
+    for junk in
+        ["", "junk", &good[..good.len() - 9], good.trim_start_matches("gatekey-root-key-1:")]
+    {
         fs::write(&root_key, junk).unwrap();
         let stderr = fails(&serve(&data_dir, &[]), 1);
         assert!(stderr.contains("is not a root key") && !stderr.contains("junk"), "{stderr}");
@@ -127,7 +137,8 @@ fn the_root_key_of_another_directory_is_refused() {
 #[tokio::test]
 async fn the_root_key_may_be_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
-    let (data_dir, root_key) = (directory.path().join("data"), directory.path().join("elsewhere.key"));
+    let (data_dir, root_key) =
+        (directory.path().join("data"), directory.path().join("elsewhere.key"));
     let flags = ["--root-key-file", root_key.to_str().unwrap()];
     let mut server = ServerProcess::start_on(&data_dir, &flags);
     assert_eq!(mode(&root_key), 0o600);
@@ -166,7 +177,8 @@ fn a_data_directory_must_be_a_directory() {
 fn the_environment_may_name_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
-    let output = crate::support::gatekey().env("GATEKEY_DATA_DIR", &data_dir).arg("init").output().unwrap();
+    let output =
+        crate::support::gatekey().env("GATEKEY_DATA_DIR", &data_dir).arg("init").output().unwrap();
     stdout(&output);
     assert!(data_dir.join("gatekey.db").exists());
 }

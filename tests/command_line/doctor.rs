@@ -33,8 +33,8 @@ const STEPS: [&str; 10] = [
 /// The steps of a report in JSON; the exit code must match them.
 fn report(output: &Output) -> BTreeMap<String, Value> {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report, but: {stderr}"));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no report, but: {stderr}"));
     let steps: BTreeMap<String, Value> = report["steps"]
         .as_array()
         .unwrap()
@@ -56,7 +56,11 @@ fn states<'s>(steps: &'s BTreeMap<String, Value>, state: &str) -> BTreeSet<&'s s
 }
 
 /// Runs the doctor for a URL, with a trusted CA and variables in its environment.
-fn doctor(url: &str, ca_file: Option<&Path>, environment: &[(&str, &str)]) -> BTreeMap<String, Value> {
+fn doctor(
+    url: &str,
+    ca_file: Option<&Path>,
+    environment: &[(&str, &str)],
+) -> BTreeMap<String, Value> {
     let mut command = gatekey();
     command.args(["doctor", url, "--output", "json"]).envs(environment.iter().copied());
     if let Some(ca_file) = ca_file {
@@ -81,8 +85,12 @@ fn deserted() -> String {
 #[tokio::test]
 async fn a_working_setup_passes_every_step() {
     let server = Server::start().await;
-    let output =
-        server.process.as_client(&server.admin).args(["doctor", "--output", "json"]).output().unwrap();
+    let output = server
+        .process
+        .as_client(&server.admin)
+        .args(["doctor", "--output", "json"])
+        .output()
+        .unwrap();
     let steps = report(&output);
     assert_eq!(steps.keys().map(String::as_str).collect::<BTreeSet<_>>(), STEPS.into());
     let ok = states(&steps, "ok");
@@ -100,7 +108,8 @@ async fn a_working_setup_passes_every_step() {
 async fn doctor_reads_flytes_config_file() {
     let server = Server::start().await;
     let directory = server.write_flyte_config("config.yaml");
-    let output = gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
+    let output =
+        gatekey().args(["doctor", "--output", "json"]).current_dir(directory.path()).output();
     assert_eq!(states(&report(&output.unwrap()), "failed"), [].into());
 }
 
@@ -177,9 +186,12 @@ fn certificate(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (
 async fn an_unsuitable_certificate_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let future = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2200, 1, 1);
-    let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let expired =
+        |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let future =
+        |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2200, 1, 1);
+    let ca =
+        |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     for (number, (pem, found, fix)) in [
         (certificate(&["keys.example.com"], |_| {}), "is for", "--public-url"),
         (certificate(&["127.0.0.1"], expired), "has expired", "renew it"),
@@ -192,7 +204,8 @@ async fn an_unsuitable_certificate_is_reported() {
         fs::write(path("cert.pem"), pem.0).unwrap();
         fs::write(path("key.pem"), pem.1).unwrap();
         let flags = ["--tls-cert", &*path("cert.pem"), "--tls-key", &*path("key.pem")];
-        let server = ServerProcess::start_on(&directory.path().join(format!("data-{number}")), &flags);
+        let server =
+            ServerProcess::start_on(&directory.path().join(format!("data-{number}")), &flags);
         let steps = doctor(&server.reached_at, Some(Path::new(&path("cert.pem"))), &[]);
         assert_failed(&steps, "TLS", found, fix);
     }
@@ -214,7 +227,9 @@ async fn a_proxy_without_http2_is_reported() {
     let (pem, key) = certificate(&["127.0.0.1"], |_| {});
     let ca_file = directory.path().join("cert.pem");
     fs::write(&ca_file, &pem).unwrap();
-    for (offered, found) in [("http/1.1", "HTTP/2 is not offered"), ("h2", "HTTP/1.1 is not offered")] {
+    for (offered, found) in
+        [("http/1.1", "HTTP/2 is not offered"), ("h2", "HTTP/1.1 is not offered")]
+    {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -236,7 +251,8 @@ async fn a_proxy_without_http2_is_reported() {
             }
         });
         let ca_file = ca_file.clone();
-        let steps = tokio::task::spawn_blocking(move || doctor(&url, Some(&ca_file), &[])).await.unwrap();
+        let steps =
+            tokio::task::spawn_blocking(move || doctor(&url, Some(&ca_file), &[])).await.unwrap();
         assert_failed(&steps, "ALPN", found, "proxy");
         assert_failed(&steps, "discovery over HTTPS", "gives no response", "logs");
         proxy.abort();
@@ -256,7 +272,8 @@ async fn another_issuer_in_the_metadata_is_reported() {
 async fn a_refused_key_is_reported_with_a_fix() {
     let server = Server::start().await;
     let wrong = Credentials { client_secret: "wrong".to_owned(), ..server.admin.clone() };
-    let output = server.process.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
+    let output =
+        server.process.as_client(&wrong).args(["doctor", "--output", "json"]).output().unwrap();
     let steps = report(&output);
     assert_eq!(steps["token"]["state"], "failed", "{}", steps["token"]);
     assert!(steps["token"]["found"].as_str().unwrap().contains("key admin of GATEKEY_API_KEY"));
@@ -268,7 +285,8 @@ async fn a_refused_key_is_reported_with_a_fix() {
 async fn a_port_in_the_key_is_explained() {
     let server = Server::start().await;
     let (host, port) = server.process.endpoint().split_once(':').unwrap();
-    let (ca_file, encoded) = (server.process.ca_file(), server.admin.encoded(server.process.endpoint()));
+    let (ca_file, encoded) =
+        (server.process.ca_file(), server.admin.encoded(server.process.endpoint()));
     let steps = doctor(&server.process.url, Some(&ca_file), &[("FLYTE_API_KEY", &encoded)]);
     assert_failed(&steps, "encoded key", "misread FLYTE_API_KEY", "--endpoint");
     let readings = steps["encoded key"]["details"]["readings"].as_array().unwrap();
@@ -343,7 +361,10 @@ async fn a_broken_ledger_is_reported() {
     assert!(server.process.stop().await.success());
     let dangling =
         "PRAGMA foreign_keys = OFF; UPDATE secret SET client_id = 'nobody' WHERE client_id = 'ci';";
-    tamper(&server.process.data_dir, &format!("{dangling} UPDATE ledger SET actor = 'x' WHERE sequence = 2"));
+    tamper(
+        &server.process.data_dir,
+        &format!("{dangling} UPDATE ledger SET actor = 'x' WHERE sequence = 2"),
+    );
     let steps = check_store(&server.process.data_dir, &[]);
     assert_failed(&steps, "ledger", "entry 2", "");
     assert_failed(&steps, "integrity", "secret", "gatekey restore");
@@ -356,7 +377,8 @@ async fn a_wrong_or_missing_root_key_is_reported() {
     let (mut server, other) = (Server::start().await, Server::start().await);
     assert!(server.process.stop().await.success());
     let other_key = other.process.data_dir.join("root.key");
-    let steps = check_store(&server.process.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
+    let steps =
+        check_store(&server.process.data_dir, &["--root-key-file", other_key.to_str().unwrap()]);
     assert_failed(&steps, "root key fits", "does not match", "--root-key-file");
     assert_failed(&steps, "ledger", "entry 1", "root key");
     fs::remove_file(server.process.data_dir.join("root.key")).unwrap();

@@ -46,7 +46,10 @@ async fn init_prints_five_members_as_json() {
     let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--output", "json"]));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
+    assert_eq!(
+        names,
+        ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into()
+    );
     assert_eq!(made["endpoint"], server.endpoint());
     assert_eq!(made["client_id"], "admin");
     assert_secret(made["client_secret"].as_str().unwrap());
@@ -126,7 +129,8 @@ async fn init_rotate_restores_a_disabled_admin() {
     let update = json!({ "apiKey": { "clientId": "other" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     server.admin_call("Disable", json!({ "clientId": "other" })).await;
-    let output = init(&server.process.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
+    let output =
+        init(&server.process.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
     assert!(is_admin(&server.process, &credentials(&json(&output))).await);
 }
 
@@ -152,7 +156,10 @@ async fn init_remembers_the_last_public_url() {
     let stopped = json(&init(&server.process.data_dir, &["--name", "b", "--output", "json"]));
     for made in [running, stopped] {
         assert_eq!(made["endpoint"], "keys.example.com");
-        assert_eq!(made["ca_file"], server.process.ca_file().canonicalize().unwrap().to_str().unwrap());
+        assert_eq!(
+            made["ca_file"],
+            server.process.ca_file().canonicalize().unwrap().to_str().unwrap()
+        );
     }
 }
 
@@ -186,8 +193,16 @@ async fn a_reset_revokes_secrets_before_granting_admin() {
     let leaked = server.create_key_with("leaked", json!({ "role": "ROLE_VIEWER" })).await;
     server.admin_call("Disable", json!({ "clientId": "leaked" })).await;
     let data_dir = server.process.data_dir.to_str().unwrap().to_owned();
-    let reset =
-        crate::support::run(&["init", "--data-dir", &data_dir, "--name", "leaked", "--rotate", "-o", "json"]);
+    let reset = crate::support::run(&[
+        "init",
+        "--data-dir",
+        &data_dir,
+        "--name",
+        "leaked",
+        "--rotate",
+        "-o",
+        "json",
+    ]);
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
     assert_eq!(server.http.token(&leaked, &[]).await.status, 401);
     // The order matters: the old secret is revoked before the key is an enabled admin.

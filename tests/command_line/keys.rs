@@ -37,7 +37,10 @@ async fn key_create_prints_the_json_of_init() {
     let server = Server::start().await;
     let made = json(&server.run("key create ci --output json"));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into());
+    assert_eq!(
+        names,
+        ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into()
+    );
     let key = credentials(&made);
     assert_eq!(key.client_id, "ci");
     assert_secret(&key.client_secret);
@@ -50,7 +53,8 @@ async fn key_create_prints_the_json_of_init() {
 #[tokio::test]
 async fn key_create_prints_a_warning() {
     let server = Server::start().await;
-    let output = server.process.as_client(&server.admin).args(["key", "create", "My Key"]).output().unwrap();
+    let output =
+        server.process.as_client(&server.admin).args(["key", "create", "My Key"]).output().unwrap();
     let text = stdout(&output);
     assert_eq!(value_of(&text, "client id  "), "my-key");
     let secret = value_of(&text, "client secret").to_owned();
@@ -75,7 +79,8 @@ async fn the_env_output_works_in_a_shell() {
         server.process.endpoint(),
         binary = binary(),
     );
-    let output = Command::new("bash").env_clear().env("HOME", "/nonexistent").args(["-c", &script]).output();
+    let output =
+        Command::new("bash").env_clear().env("HOME", "/nonexistent").args(["-c", &script]).output();
     let text = stdout(&output.unwrap());
     let (whoami, token) = text.trim_end().rsplit_once('\n').unwrap();
     let whoami: Value = serde_json::from_str(whoami).unwrap();
@@ -156,7 +161,10 @@ async fn key_list_prints_the_json_of_the_class() {
     let keys: Vec<_> = keys.iter().map(|key| Value::Object(key.to_dict())).collect();
     assert_eq!(keys.len(), 4);
     assert_eq!(json(&server.run("key list --output json")), Value::Array(keys.clone()));
-    assert_eq!(json(&server.run("key list --limit 2 --output json")), Value::Array(keys[..2].to_vec()));
+    assert_eq!(
+        json(&server.run("key list --limit 2 --output json")),
+        Value::Array(keys[..2].to_vec())
+    );
     assert_eq!(json(&server.run("key list --limit 0 --output json")), json!([]));
 }
 
@@ -167,7 +175,10 @@ async fn key_list_prints_a_line_per_key() {
     server.admin_call("Disable", json!({ "clientId": "ci" })).await;
     let text = stdout(&server.run("key list"));
     let rows: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], "CLIENT ID NAME ROLE STATE CREATED EXPIRES LAST USED".split(' ').collect::<Vec<_>>());
+    assert_eq!(
+        rows[0],
+        "CLIENT ID NAME ROLE STATE CREATED EXPIRES LAST USED".split(' ').collect::<Vec<_>>()
+    );
     assert_eq!(rows[1][..4], ["admin", "admin", "admin", "enabled"]);
     assert_eq!(rows[2][..4], ["ci", "ci", "contributor", "disabled"]);
     assert_eq!((rows.len(), rows[2][5], rows[2][6]), (3, "never", "never"));
@@ -184,9 +195,9 @@ async fn key_update_changes_only_the_named_fields() {
     assert_eq!(value_of(&text, "role"), "verifier");
     assert_ne!(value_of(&text, "expires"), "never");
     assert_eq!(value_of(&text, "redirect URIs"), "https://a.example/cb");
-    let changed = json(
-        &server.run("key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json"),
-    );
+    let changed = json(&server.run(
+        "key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json",
+    ));
     assert_eq!(changed["clientName"], "New Name");
     assert_eq!((&changed["role"], &changed["expiresAt"]), (&Value::Null, &Value::Null));
     assert_eq!(changed["redirectUris"], json!(["https://b.example/cb"]));
@@ -205,14 +216,16 @@ async fn an_empty_key_update_lists_the_flags() {
 async fn key_rotate_revokes_the_old_secret() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
-    let kept = credentials(&json(&server.run("key rotate ci --grace 24h --label nightly --output json")));
+    let kept =
+        credentials(&json(&server.run("key rotate ci --grace 24h --label nightly --output json")));
     assert_ne!(kept.client_secret, old.client_secret);
     assert_eq!(server.http.token(&old, &[]).await.status, 200);
     assert_eq!(server.http.token(&kept, &[]).await.status, 200);
     let text = stdout(&server.run("key get ci"));
     assert!(text.contains("nightly"), "{text}");
     let text = stdout(&server.run("key rotate ci"));
-    let new = Credentials { client_secret: value_of(&text, "client secret").to_owned(), ..old.clone() };
+    let new =
+        Credentials { client_secret: value_of(&text, "client secret").to_owned(), ..old.clone() };
     assert_eq!(server.http.token(&old, &[]).await.status, 401);
     assert_eq!(server.http.token(&kept, &[]).await.status, 401);
     assert_eq!(server.http.token(&new, &[]).await.status, 200);
@@ -234,7 +247,8 @@ async fn key_retire_removes_one_secret() {
     let old = server.create_key("ci").await;
     let new = credentials(&json(&server.run("key rotate ci --grace 24h --output json")));
     let secrets = json(&server.run("key get ci --details --output json"))["secrets"].clone();
-    let text = stdout(&server.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
+    let text =
+        stdout(&server.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
     assert_eq!(value_of(&text, "client id"), "ci");
     assert_eq!(server.http.token(&old, &[]).await.status, 401);
     assert_eq!(server.http.token(&new, &[]).await.status, 200);
@@ -344,7 +358,8 @@ async fn a_closed_pipe_is_not_a_failure() {
     let script = format!("set -o pipefail; {} key list --output json | head -1", binary());
     let mut bash = Command::new("bash");
     bash.env_clear().env("PATH", "/usr/bin:/bin").env("GATEKEY_CA_FILE", server.process.ca_file());
-    bash.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint())).args(["-c", &script]);
+    bash.env("GATEKEY_API_KEY", server.admin.encoded(server.process.endpoint()))
+        .args(["-c", &script]);
     let output = bash.output().unwrap();
     assert_eq!(stdout(&output), "[\n");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -20,7 +20,8 @@ async fn eventful() -> Server {
     let server = Server::with_public_url().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    let refused = server.http.connect_json("/cloudidl.identity.AppsService/List", &token, &json!({})).await;
+    let refused =
+        server.http.connect_json("/cloudidl.identity.AppsService/List", &token, &json!({})).await;
     assert_eq!(refused.status, 403);
     let bearer = format!("Bearer {}", server.admin_token);
     let headers = [
@@ -30,8 +31,10 @@ async fn eventful() -> Server {
         ("x-request-id", "the-deletion"),
     ];
     let body = json!({ "clientId": "ci" }).to_string();
-    let deleted =
-        server.http.send(http::Method::POST, "/gatekey.v1.ApiKeyService/Delete", &headers, body).await;
+    let deleted = server
+        .http
+        .send(http::Method::POST, "/gatekey.v1.ApiKeyService/Delete", &headers, body)
+        .await;
     assert_eq!(deleted.status, 200, "{}", deleted.text());
     server
 }
@@ -40,9 +43,18 @@ fn assert_eventful(entries: &[Value]) {
     let deletion = entries.last().unwrap();
     assert!(deletion["actor"].as_str().unwrap().starts_with("key:admin/"), "{deletion}");
     assert_eq!(deletion["sequence"], entries.len());
-    assert_eq!((&deletion["action"], &deletion["target"]), (&json!("api_key.delete"), &json!("ci")));
-    assert_eq!((&deletion["address"], &deletion["client"]), (&json!("127.0.0.1"), &json!("an editor/1")));
-    assert_eq!((&deletion["outcome"], &deletion["request_id"]), (&json!("done"), &json!("the-deletion")));
+    assert_eq!(
+        (&deletion["action"], &deletion["target"]),
+        (&json!("api_key.delete"), &json!("ci"))
+    );
+    assert_eq!(
+        (&deletion["address"], &deletion["client"]),
+        (&json!("127.0.0.1"), &json!("an editor/1"))
+    );
+    assert_eq!(
+        (&deletion["outcome"], &deletion["request_id"]),
+        (&json!("done"), &json!("the-deletion"))
+    );
     assert!(humantime::parse_rfc3339(deletion["at"].as_str().unwrap()).is_ok(), "{deletion}");
     assert_eq!(deletion["link"].as_str().unwrap().len(), 64);
     let refusal = &entries[entries.len() - 2];
@@ -152,7 +164,8 @@ async fn ledger_export_writes_a_private_file() {
     let path = file.to_str().unwrap();
     stdout(&ledger(&server.process.data_dir, &["export", path]));
     let text = fs::read_to_string(&file).unwrap();
-    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eventful(&entries);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(json_lines(&ledger(&server.process.data_dir, &["export"])), entries);
@@ -172,7 +185,8 @@ async fn a_long_ledger_is_listed_completely() {
         server.admin_call("Enable", json!({ "clientId": "admin" })).await;
     }
     let entries = json_lines(&ledger(&server.process.data_dir, &["export"]));
-    let sequences: Vec<_> = entries.iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
+    let sequences: Vec<_> =
+        entries.iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, (1..=1102).collect::<Vec<_>>());
     let newest = listed(&server.process.data_dir, &["--key", "admin", "--limit", "3"]);
     assert_eq!(newest, entries[1099..]);

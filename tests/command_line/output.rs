@@ -73,7 +73,8 @@ async fn json_and_yaml_print_the_same() {
         let mut outputs = Vec::new();
         for format in ["json", "yaml"] {
             let secret = if words.contains("SECRET") {
-                let key = server.admin_call("Get", json!({ "clientId": format!("made-{format}") })).await;
+                let key =
+                    server.admin_call("Get", json!({ "clientId": format!("made-{format}") })).await;
                 key["apiKey"]["secrets"][0]["id"].as_str().unwrap().to_owned()
             } else {
                 String::new()
@@ -89,9 +90,8 @@ async fn json_and_yaml_print_the_same() {
             assert!(matches!(output.status.code(), Some(0 | 8)), "{words}: {output:?}");
             let text = String::from_utf8(output.stdout).unwrap();
             let mut value: Value = match format {
-                "yaml" => {
-                    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}\n{text}"))
-                }
+                "yaml" => serde_saphyr::from_str(&text)
+                    .unwrap_or_else(|error| panic!("{words}: {error}\n{text}")),
                 // One object per line.
                 _ if command == "ledger list" => {
                     Deserializer::from_str(&text).into_iter::<Value>().map(Result::unwrap).collect()
@@ -108,23 +108,42 @@ async fn json_and_yaml_print_the_same() {
 #[test]
 fn every_command_with_output_formats_is_tested() {
     let helps = helps();
-    let with_format =
-        helps.iter().filter(|(_, help)| help.contains("--output <FORMAT>")).map(|(command, _)| &**command);
-    assert_eq!(with_format.collect::<BTreeSet<_>>(), COMMANDS.map(|(command, _, _)| command).into());
+    let with_format = helps
+        .iter()
+        .filter(|(_, help)| help.contains("--output <FORMAT>"))
+        .map(|(command, _)| &**command);
+    assert_eq!(
+        with_format.collect::<BTreeSet<_>>(),
+        COMMANDS.map(|(command, _, _)| command).into()
+    );
 }
 
 /// Covers text that looks like a number or a boolean.
 #[tokio::test]
 async fn a_yaml_name_stays_a_string() {
     let server = Server::start().await;
-    let names =
-        ["yes", "1e3", "null", "0123", "2026-11-24", "12:30:45", "0x1f", "1_000", "~", "- a", "a: b", "a #b"];
+    let names = [
+        "yes",
+        "1e3",
+        "null",
+        "0123",
+        "2026-11-24",
+        "12:30:45",
+        "0x1f",
+        "1_000",
+        "~",
+        "- a",
+        "a: b",
+        "a #b",
+    ];
     for (number, name) in names.iter().enumerate() {
         server.create_key_with(&format!("key-{number:02}"), json!({ "clientName": name })).await;
     }
-    let text = stdout(&run_with(&mut server.process.as_client(&server.admin), "key list --output yaml"));
+    let text =
+        stdout(&run_with(&mut server.process.as_client(&server.admin), "key list --output yaml"));
     let listed: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
-    let listed: Vec<_> = listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
+    let listed: Vec<_> =
+        listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
     assert_eq!(listed, names);
     // For any YAML parser, not only the library that wrote it.
     for name in names {

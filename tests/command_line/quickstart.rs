@@ -14,7 +14,13 @@ use crate::support::{binary, gatekey};
 
 fn quickstart(data_dir: &Path) -> Command {
     let mut command = gatekey();
-    command.args(["quickstart", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()]);
+    command.args([
+        "quickstart",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+    ]);
     command
 }
 
@@ -126,7 +132,8 @@ struct Serving {
 
 impl Serving {
     fn start(data_dir: &Path) -> Self {
-        let mut child = quickstart(data_dir).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child =
+            quickstart(data_dir).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         while !text.lines().last().unwrap_or_default().starts_with("Serving until Ctrl-C") {
@@ -153,7 +160,10 @@ fn the_printed_lines_work_as_they_are() {
     let lines: String =
         lines.lines().filter(|line| !line.starts_with("Serving")).collect::<Vec<_>>().join("\n");
     let mut bash = Command::new("bash");
-    bash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").args(["-euc", &lines]);
+    bash.env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", "/nonexistent")
+        .args(["-euc", &lines]);
     let whoami = stdout(&bash.output().unwrap());
     assert!(whoami.contains("ci-pipeline"), "{whoami}");
 
@@ -178,7 +188,9 @@ fn the_line_for_the_next_start_works() {
     let _ = serving.child.wait();
     let mut bash = Command::new("bash");
     // With exec, the process that gets the signal is the server.
-    bash.env_clear().env("PATH", "/usr/bin:/bin").args(["-c", &format!("exec {next} --log-format json")]);
+    bash.env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .args(["-c", &format!("exec {next} --log-format json")]);
     let mut server = bash.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap());
     let mut line = String::new();
@@ -204,10 +216,14 @@ fn quickstart_refuses_a_directory_in_use() {
 fn quickstart_refuses_another_servers_directory() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().to_str().unwrap();
-    let made =
-        stdout(&gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap());
+    let made = stdout(
+        &gatekey().args(["init", "--data-dir", data_dir, "--output", "json"]).output().unwrap(),
+    );
     let stderr = fails(&quickstart(directory.path()).arg("--once").output().unwrap(), 2);
-    assert!(stderr.contains("not created by quickstart") && stderr.contains("--data-dir"), "{stderr}");
+    assert!(
+        stderr.contains("not created by quickstart") && stderr.contains("--data-dir"),
+        "{stderr}"
+    );
     let again = gatekey().args(["init", "--data-dir", data_dir]).output().unwrap();
     assert_eq!(again.status.code(), Some(4), "the admin still exists: {made}");
 }

@@ -86,7 +86,11 @@ impl UsedDirectory {
             for (name, file) in &before {
                 assert!(after.get(name) == Some(file), "{command:?} touched {name}: {stderr}");
             }
-            assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "{command:?}");
+            assert_eq!(
+                after.keys().collect::<Vec<_>>(),
+                before.keys().collect::<Vec<_>>(),
+                "{command:?}"
+            );
         }
     }
 }
@@ -108,7 +112,10 @@ async fn an_intact_directory_is_accepted() {
     for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
         let server = used.start();
         server.wait_for_log("serving");
-        assert_eq!(server.log().iter().find(|line| line["message"] == "serving").unwrap()["keys"], 21);
+        assert_eq!(
+            server.log().iter().find(|line| line["message"] == "serving").unwrap()["keys"],
+            21
+        );
     }
 }
 
@@ -117,7 +124,10 @@ async fn another_programs_database_is_refused_untouched() {
     for used in [UsedDirectory::killed().await, UsedDirectory::stopped().await] {
         // The application id in the header (https://www.sqlite.org/fileformat.html, section 1.3).
         used.damage("gatekey.db", |bytes| bytes[68..72].fill(7));
-        used.refused(&["gatekey.db is a database of another program", "choose another data directory"]);
+        used.refused(&[
+            "gatekey.db is a database of another program",
+            "choose another data directory",
+        ]);
     }
 }
 
@@ -263,7 +273,8 @@ fn a_directory_of_other_files_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("gatekey.db"), "somebody's notes").unwrap();
     fs::write(directory.path().join("root.key"), "somebody's key").unwrap();
-    fs::set_permissions(directory.path().join("root.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(directory.path().join("root.key"), fs::Permissions::from_mode(0o600))
+        .unwrap();
     let before = contents(directory.path());
     let data_dir = directory.path().to_str().unwrap();
     let stderr = fails(&run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir]), 1);

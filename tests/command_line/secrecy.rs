@@ -46,7 +46,8 @@ impl Issued {
         }
         // Mistakes that people make: the secret as the client id, in a URL, as a token.
         let swapped = crate::support::basic(&rotated.client_secret, &rotated.client_id);
-        http.form("/oauth2/token", &[("authorization", &swapped)], "grant_type=client_credentials").await;
+        http.form("/oauth2/token", &[("authorization", &swapped)], "grant_type=client_credentials")
+            .await;
         let bearer = format!("Bearer {}", rotated.client_secret);
         http.get("/me", &[("authorization", &bearer)]).await;
         http.get(&format!("/me?access_token={key_token}"), &[]).await;
@@ -125,9 +126,11 @@ async fn private_keys_are_encrypted_in_the_database() {
     server.init();
     for name in ["gatekey.db", "gatekey.db-wal"] {
         let bytes = fs::read(server.data_dir.join(name)).unwrap();
-        for trace in
-            [&b"PRIVATE KEY"[..], b"private_key", &fs::read(server.data_dir.join("root.key")).unwrap()]
-        {
+        for trace in [
+            &b"PRIVATE KEY"[..],
+            b"private_key",
+            &fs::read(server.data_dir.join("root.key")).unwrap(),
+        ] {
             assert!(!bytes.windows(trace.len()).any(|window| window == trace), "{name}");
         }
     }
@@ -150,7 +153,8 @@ async fn only_create_and_rotate_return_a_secret() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let body = json!({ "clientId": "ci" });
-    let named = json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
+    let named =
+        json!({ "apiKey": { "clientId": "ci", "clientName": "x" }, "updateMask": "clientName" });
     let apps = "/cloudidl.identity.AppsService";
     let own = "/gatekey.v1.ApiKeyService";
     for (procedure, body) in [
@@ -181,8 +185,11 @@ fn url_encoded(text: &str) -> String {
 /// The encodings of a credential: plain, in base64 at each alignment and in both alphabets, and
 /// percent-encoded.
 fn encodings(credential: &str) -> Vec<String> {
-    let mut encodings =
-        vec![credential.to_owned(), url_encoded(credential), url_encoded(credential).to_lowercase()];
+    let mut encodings = vec![
+        credential.to_owned(),
+        url_encoded(credential),
+        url_encoded(credential).to_lowercase(),
+    ];
     for pad in ["", "x", "xx"] {
         let padded = format!("{pad}{credential}");
         for encoded in [BASE64_STANDARD.encode(&padded), BASE64URL.encode(&padded)] {
@@ -196,7 +203,9 @@ fn encodings(credential: &str) -> Vec<String> {
 /// Sends a credential to a path, in every part of a request that can contain it.
 async fn send_everywhere(http: &Http, path: &str, credential: &str) {
     let encoded = url_encoded(credential);
-    for query in [format!("?access_token={credential}"), format!("/{credential}"), format!("/{encoded}")] {
+    for query in
+        [format!("?access_token={credential}"), format!("/{credential}"), format!("/{encoded}")]
+    {
         let _ = http.try_send(Method::GET, &format!("{path}{query}"), &[], "").await;
     }
     for authorization in ["Bearer ", "Basic ", "bearer  ", ""] {
@@ -242,10 +251,12 @@ async fn send_everywhere(http: &Http, path: &str, credential: &str) {
     ] {
         let _ = http.try_send(Method::POST, path, &[("content-type", "application/json")], body).await;
     }
-    for content_type in ["application/proto", "application/grpc", "application/grpc-web+proto", "text/plain"]
+    for content_type in
+        ["application/proto", "application/grpc", "application/grpc-web+proto", "text/plain"]
     {
-        let _ =
-            http.try_send(Method::POST, path, &[("content-type", content_type)], credential.to_owned()).await;
+        let _ = http
+            .try_send(Method::POST, path, &[("content-type", content_type)], credential.to_owned())
+            .await;
     }
     for body in [
         format!("{encoded}={encoded}"),
@@ -254,7 +265,12 @@ async fn send_everywhere(http: &Http, path: &str, credential: &str) {
         format!("{encoded}=1&{encoded}=2"),
     ] {
         let _ = http
-            .try_send(Method::POST, path, &[("content-type", "application/x-www-form-urlencoded")], body)
+            .try_send(
+                Method::POST,
+                path,
+                &[("content-type", "application/x-www-form-urlencoded")],
+                body,
+            )
             .await;
     }
 }
@@ -275,7 +291,8 @@ async fn no_misplaced_credential_is_stored_or_logged() {
     let encoded = key.encoded(server.endpoint());
     let credentials = [&key.client_secret, &token, &encoded];
     // Streaming methods would never end.
-    let served = served_methods(&server, &admin_token).await.into_iter().filter(|(_, streams)| !streams);
+    let served =
+        served_methods(&server, &admin_token).await.into_iter().filter(|(_, streams)| !streams);
     let mut paths: Vec<_> = served.map(|(path, _)| path).collect();
     for path in [
         "/oauth2/token",
@@ -294,13 +311,17 @@ async fn no_misplaced_credential_is_stored_or_logged() {
         paths.push(path.to_owned());
     }
     for path in &paths {
-        futures::future::join_all(credentials.map(|credential| send_everywhere(&http, path, credential)))
-            .await;
+        futures::future::join_all(
+            credentials.map(|credential| send_everywhere(&http, path, credential)),
+        )
+        .await;
     }
     // Again by a known caller, whose refusals have ledger entries: in the request id, the request
     // and the user agent.
     for (bearer, own) in [(&token, false), (&admin_token, true)] {
-        for path in paths.iter().filter(|path| path.contains("Service/") && !path.ends_with("/Create")) {
+        for path in
+            paths.iter().filter(|path| path.contains("Service/") && !path.ends_with("/Create"))
+        {
             for credential in credentials {
                 let authorization = format!("Bearer {bearer}");
                 let headers = [
@@ -309,8 +330,7 @@ async fn no_misplaced_credential_is_stored_or_logged() {
                     ("x-request-id", credential),
                     ("user-agent", credential),
                 ];
-                let body =
-                    json!({ "clientId": if own { "nobody" } else { credential }, "secretId": credential });
+                let body = json!({ "clientId": if own { "nobody" } else { credential }, "secretId": credential });
                 let _ = http.try_send(Method::POST, path, &headers, body.to_string()).await;
             }
         }
@@ -324,7 +344,10 @@ async fn no_misplaced_credential_is_stored_or_logged() {
     assert!(resting[0].1.len() > 1 << 20, "the log is too short");
     for file in fs::read_dir(&data_dir).unwrap().map(Result::unwrap) {
         let bytes = fs::read(file.path()).unwrap();
-        resting.push((file.path().display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+        resting.push((
+            file.path().display().to_string(),
+            String::from_utf8_lossy(&bytes).into_owned(),
+        ));
     }
     let (store, _, _copy) = copied_store(&data_dir);
     let ledger = store.ledger_entries(0, 100_000).await.unwrap();
@@ -339,8 +362,11 @@ async fn no_misplaced_credential_is_stored_or_logged() {
     let signature = token.rsplit_once('.').unwrap().1;
     for credential in [&key.client_secret, &admin.client_secret, signature] {
         for spelling in encodings(credential) {
-            let found: Vec<_> =
-                resting.iter().filter(|(_, text)| text.contains(&spelling)).map(|(place, _)| place).collect();
+            let found: Vec<_> = resting
+                .iter()
+                .filter(|(_, text)| text.contains(&spelling))
+                .map(|(place, _)| place)
+                .collect();
             assert!(found.is_empty(), "{spelling} is in {found:?}");
         }
     }

@@ -17,7 +17,8 @@ use crate::support::{Http, Server, ServerProcess, connection, eventually, gateke
 #[tokio::test]
 async fn the_ready_file_is_written_when_serving() {
     let directory = tempfile::tempdir().unwrap();
-    let (data_dir, ready_file) = (directory.path().join("data"), directory.path().join("ready.json"));
+    let (data_dir, ready_file) =
+        (directory.path().join("data"), directory.path().join("ready.json"));
     let mut child = gatekey()
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()])
         .args(["--ready-file", ready_file.to_str().unwrap()])
@@ -26,7 +27,8 @@ async fn the_ready_file_is_written_when_serving() {
         .unwrap();
     eventually("the ready file", async || ready_file.exists()).await;
     // The file is complete as soon as it exists.
-    let ready: BTreeMap<String, Value> = serde_json::from_slice(&fs::read(&ready_file).unwrap()).unwrap();
+    let ready: BTreeMap<String, Value> =
+        serde_json::from_slice(&fs::read(&ready_file).unwrap()).unwrap();
     assert_eq!(ready.keys().collect::<Vec<_>>(), ["ca_file", "pid", "url"]);
     assert_eq!(ready["pid"], child.id());
     let ca_file = data_dir.canonicalize().unwrap().join("ca.pem");
@@ -42,7 +44,13 @@ async fn the_ready_file_is_written_when_serving() {
 const FORM: &str = "content-type: application/x-www-form-urlencoded";
 
 fn stop(signal: &str, pid: u32) {
-    assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([&format!("-{signal}"), &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -52,7 +60,8 @@ async fn a_stopping_server_finishes_its_requests() {
         let body = "grant_type=client_credentials";
         let authorization = format!("authorization: {}", server.admin.basic());
         let headers = [FORM, &*authorization];
-        let mut stream = connection::begin(&server.process, "/oauth2/token", &headers, body.len()).await;
+        let mut stream =
+            connection::begin(&server.process, "/oauth2/token", &headers, body.len()).await;
         stream.write_all(&body.as_bytes()[..10]).await.unwrap();
         stop(signal, server.process.pid());
         server.process.wait_for_log("draining connections");
@@ -76,8 +85,9 @@ async fn a_second_signal_stops_the_server_at_once() {
     server.process.wait_for_log("draining connections");
     stop("TERM", server.process.pid());
     assert_eq!(server.process.wait().code(), Some(0));
-    let stderr =
-        |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("second stop signal"));
+    let stderr = |line: &Value| {
+        line["message"].as_str().is_some_and(|text| text.contains("second stop signal"))
+    };
     assert!(server.process.log().iter().any(stderr));
 }
 
@@ -136,7 +146,8 @@ async fn each_request_has_one_log_line() {
     assert!(server.process.stop().await.success());
 
     let lines = server.process.log();
-    let requests: Vec<_> = lines.iter().filter(|line| line["target"] == "gatekey::request").collect();
+    let requests: Vec<_> =
+        lines.iter().filter(|line| line["target"] == "gatekey::request").collect();
     let of = |request_id: &str| {
         let mut found = requests.iter().filter(|line| line["request_id"] == request_id);
         let line = found.next().unwrap_or_else(|| panic!("{request_id} has no line")).to_owned();
@@ -174,7 +185,8 @@ fn plaintext_is_refused_beyond_loopback() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let flags = ["serve", "--plaintext", "--listen", listen, "--data-dir", data_dir.to_str().unwrap()];
+        let flags =
+            ["serve", "--plaintext", "--listen", listen, "--data-dir", data_dir.to_str().unwrap()];
         let stderr = fails(&run(&flags), 2);
         assert!(stderr.contains("plaintext") && stderr.contains("trusted_proxies"), "{stderr}");
     }

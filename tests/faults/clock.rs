@@ -70,7 +70,8 @@ impl InProcess {
         let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
         let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-        let inner = Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        let inner =
+            Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
         inner.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
         inner.store.load().await.unwrap();
         inner
@@ -102,12 +103,19 @@ impl InProcess {
     /// A change that concerns neither secrets nor tokens.
     async fn touch(&self, key: &WithSecret) {
         let patch = ApiKeyPatch { role: Some(Some(Role::Viewer)), ..ApiKeyPatch::default() };
-        self.inner.api_keys.update(&caller("touch"), key.key.client_id.as_str(), patch).await.unwrap();
+        self.inner
+            .api_keys
+            .update(&caller("touch"), key.key.client_id.as_str(), patch)
+            .await
+            .unwrap();
     }
 
     fn token(&self, key: &WithSecret) -> Result<String, TokenError> {
-        let authenticated =
-            self.inner.tokens.authenticate(key.key.client_id.as_str(), key.secret.expose(), None)?;
+        let authenticated = self.inner.tokens.authenticate(
+            key.key.client_id.as_str(),
+            key.secret.expose(),
+            None,
+        )?;
         Ok(self.inner.tokens.issue(&authenticated, "", &[])?.access_token)
     }
 
@@ -268,7 +276,8 @@ async fn the_ledger_keeps_its_order_at_any_time() {
     let ledger_keys = RootKey::new(&[7; 32]).ledger_keys();
     let head = verify_chain(&ledger_keys, LedgerHead::EMPTY, &entries).unwrap();
     assert_eq!(head, server.inner.store.ledger_head().await.unwrap());
-    let created: Vec<_> = entries.iter().filter(|entry| entry.entry.action == "api_key.create").collect();
+    let created: Vec<_> =
+        entries.iter().filter(|entry| entry.entry.action == "api_key.create").collect();
     for (number, (entry, hour)) in created.iter().zip(hours).enumerate() {
         assert_eq!(entry.entry.target, format!("key-{number}"));
         assert_eq!(entry.entry.at, Timestamp::from_seconds(BEGIN + hour * HOUR));
@@ -372,9 +381,12 @@ async fn a_use_is_written_within_a_minute() {
 
 /// The library of Debian's package `faketime`, and of others.
 fn libfaketime() -> Option<String> {
-    let architectures = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|name| format!("/usr/lib/{name}"));
-    let directories = architectures.into_iter().chain(["/usr/lib64".to_owned(), "/usr/lib".to_owned()]);
-    let mut libraries = directories.map(|directory| format!("{directory}/faketime/libfaketime.so.1"));
+    let architectures =
+        ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|name| format!("/usr/lib/{name}"));
+    let directories =
+        architectures.into_iter().chain(["/usr/lib64".to_owned(), "/usr/lib".to_owned()]);
+    let mut libraries =
+        directories.map(|directory| format!("{directory}/faketime/libfaketime.so.1"));
     libraries.find(|library| Path::new(library).exists())
 }
 
@@ -402,8 +414,8 @@ impl RealServer {
             ("LD_PRELOAD", &*library),
             ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap()),
             ("FAKETIME_NO_CACHE", "1"),
-            // Only the wall clock jumps, not the monotonic one. The variable's name differs between
-            // versions.
+            // Only the wall clock jumps, not the monotonic one. The variable's name differs
+            // between versions.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("DONT_FAKE_MONOTONIC", "1"),
         ];
@@ -439,7 +451,10 @@ async fn a_server_survives_clock_jumps() {
     let (revoked, valid) = (server.token(&key).await, server.token(&key).await);
     let of_old_secret = server.token(&other).await;
     let headers = [("authorization", &*key.basic())];
-    assert_eq!(http.form("/oauth2/revoke", &headers, &format!("token={revoked}")).await.status, 200);
+    assert_eq!(
+        http.form("/oauth2/revoke", &headers, &format!("token={revoked}")).await.status,
+        200
+    );
     server.rotate(&other, json!({})).await;
 
     let mut steps = 0;

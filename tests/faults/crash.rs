@@ -62,7 +62,8 @@ async fn run_rounds(random: &mut Random) {
     let mut server = start(&data_dir);
     let admin = server.init();
     let token = server.token(&admin).await;
-    let mut workers: Vec<_> = (0..WORKERS).map(|number| Worker::new(number, random.next())).collect();
+    let mut workers: Vec<_> =
+        (0..WORKERS).map(|number| Worker::new(number, random.next())).collect();
     let mut killed_starting = 0;
     for round in 0..KILLS {
         let changes = 1 + random.below(MAX_CHANGES);
@@ -91,8 +92,9 @@ async fn run_rounds(random: &mut Random) {
         let ledger = ledger(&data_dir).await;
         server = start(&data_dir);
         let client = ServerClient { http: server.http(), admin_token: token.clone() };
-        let checks =
-            workers.drain(..).map(|worker| tokio::spawn(worker.check(client.clone(), ledger.clone())));
+        let checks = workers
+            .drain(..)
+            .map(|worker| tokio::spawn(worker.check(client.clone(), ledger.clone())));
         let checks: Vec<_> = checks.collect();
         for worker in checks {
             workers.push(worker.await.unwrap());
@@ -112,8 +114,10 @@ async fn run_rounds(random: &mut Random) {
         "{KILLS} kills, {killed_starting} more while starting; {unanswered} changes were not acknowledged, \
          {applied} of them were applied; {replays} creates were repeated"
     );
-    let kinds: BTreeSet<_> =
-        workers.iter().flat_map(|worker| worker.acknowledged.values().map(|(action, _)| *action)).collect();
+    let kinds: BTreeSet<_> = workers
+        .iter()
+        .flat_map(|worker| worker.acknowledged.values().map(|(action, _)| *action))
+        .collect();
     let all = [
         "api_key.create",
         "api_key.delete",
@@ -201,7 +205,13 @@ impl ServerClient {
     }
 
     /// Sends a form with a key's secret; `None` if there is no response.
-    async fn form(&self, path: &str, request_id: &str, key: &Credentials, body: String) -> Option<Response> {
+    async fn form(
+        &self,
+        path: &str,
+        request_id: &str,
+        key: &Credentials,
+        body: String,
+    ) -> Option<Response> {
         let authorization = key.basic();
         let headers = [
             ("authorization", &*authorization),
@@ -213,7 +223,10 @@ impl ServerClient {
 
     /// Fetches a token, or returns the status of the refusal; `None` if there is no response.
     async fn token(&self, client_id: &str, client_secret: &str) -> Option<Result<String, u16>> {
-        let key = Credentials { client_id: client_id.to_owned(), client_secret: client_secret.to_owned() };
+        let key = Credentials {
+            client_id: client_id.to_owned(),
+            client_secret: client_secret.to_owned(),
+        };
         let body = "grant_type=client_credentials".to_owned();
         let response = self.form("/oauth2/token", "token", &key, body).await?;
         Some(match response.status.as_u16() {
@@ -230,7 +243,8 @@ impl ServerClient {
 
     /// Every client id; each key must have a secret.
     async fn listed(&self) -> BTreeSet<String> {
-        let response = self.call("List", "list", &json!({ "pageSize": 1000 })).await.unwrap().json();
+        let response =
+            self.call("List", "list", &json!({ "pageSize": 1000 })).await.unwrap().json();
         let keys = response["apiKeys"].as_array().unwrap();
         for key in keys {
             assert!(!key["secrets"].as_array().unwrap().is_empty(), "{key}");
@@ -353,7 +367,11 @@ impl Worker {
             Change::Create | Change::Rotate => {
                 Some(response.json()["clientSecret"].as_str().unwrap().to_owned())
             }
-            Change::Update(_) | Change::Disable | Change::Enable | Change::Delete | Change::Revoke(_) => None,
+            Change::Update(_)
+            | Change::Disable
+            | Change::Enable
+            | Change::Delete
+            | Change::Revoke(_) => None,
         };
         if let Change::Create = call.change {
             self.created.push((call.client_id.clone(), call.request_id.clone()));
@@ -385,7 +403,8 @@ impl Worker {
                 let secret = key.secret.as_deref().unwrap();
                 // One to revoke, and one that stays valid.
                 let revoked = client.token(client_id, secret).await?.unwrap();
-                key.valid_tokens = vec![client.token(client_id, secret).await?.unwrap(), revoked.clone()];
+                key.valid_tokens =
+                    vec![client.token(client_id, secret).await?.unwrap(), revoked.clone()];
                 Change::Revoke(revoked)
             }
         };
@@ -463,7 +482,14 @@ impl Worker {
                 assert_eq!(made.entry.target, client_id);
                 self.unanswered_counts.1 += 1;
                 if let Change::Rotate = change {
-                    let id = made.entry.detail.strip_prefix("secret=").unwrap().split(' ').next().unwrap();
+                    let id = made
+                        .entry
+                        .detail
+                        .strip_prefix("secret=")
+                        .unwrap()
+                        .split(' ')
+                        .next()
+                        .unwrap();
                     new_secret_id = Some((client_id.clone(), id.to_owned()));
                 }
             }
@@ -489,7 +515,9 @@ impl Worker {
             assert_eq!(got.status, 200, "{client_id}: {}", got.text());
             let got = &got.json()["apiKey"];
             let secrets = got["secrets"].as_array().unwrap();
-            if let Some((_, id)) = new_secret_id.as_ref().filter(|(rotated, _)| *rotated == client_id) {
+            if let Some((_, id)) =
+                new_secret_id.as_ref().filter(|(rotated, _)| *rotated == client_id)
+            {
                 assert!(secrets.iter().any(|secret| secret["id"] == **id), "{id}: {got}");
             }
             let key = &self.keys[&client_id];
@@ -498,7 +526,11 @@ impl Worker {
             assert_eq!(profile, (&*key.profile.0, key.profile.1), "{got}");
             for (valid, tokens) in [(true, &key.valid_tokens), (false, &key.revoked_tokens)] {
                 for token in tokens {
-                    assert_eq!(client.is_accepted(token).await, valid, "a token of {client_id}: {key:?}");
+                    assert_eq!(
+                        client.is_accepted(token).await,
+                        valid,
+                        "a token of {client_id}: {key:?}"
+                    );
                 }
             }
             if let Some(secret) = &key.revoked_secret {
@@ -526,13 +558,18 @@ impl Worker {
 
     /// Repeats a Create, which returns an additional secret and removes none.
     async fn repeat_create(&mut self, client: &ServerClient, client_id: &str, request_id: &str) {
-        let repeated = client.call("Create", request_id, &json!({ "clientId": client_id })).await.unwrap();
+        let repeated =
+            client.call("Create", request_id, &json!({ "clientId": client_id })).await.unwrap();
         assert_eq!(repeated.status, 200, "{client_id}: {}", repeated.text());
         let secret = repeated.json()["clientSecret"].as_str().unwrap().to_owned();
         let key = self.keys.get_mut(client_id).unwrap();
         let refused = key.disabled.then_some(401);
         for secret in key.secret.iter().chain([&secret]) {
-            assert_eq!(client.token(client_id, secret).await.unwrap().err(), refused, "{client_id}");
+            assert_eq!(
+                client.token(client_id, secret).await.unwrap().err(),
+                refused,
+                "{client_id}"
+            );
         }
         key.secret = Some(secret);
         self.replays += 1;
@@ -542,8 +579,10 @@ impl Worker {
     async fn give_secret(&mut self, client: &ServerClient, client_id: &str) {
         self.calls += 1;
         let request_id = format!("given-w{}-{}", self.number, self.calls);
-        let given =
-            client.call("RotateSecret", &request_id, &json!({ "clientId": client_id })).await.unwrap();
+        let given = client
+            .call("RotateSecret", &request_id, &json!({ "clientId": client_id }))
+            .await
+            .unwrap();
         assert_eq!(given.status, 200, "{}", given.text());
         let secret = given.json()["clientSecret"].as_str().unwrap().to_owned();
         let fetched = client.token(client_id, &secret).await.unwrap();

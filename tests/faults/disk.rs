@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Credentials, Http, PUBLIC_URL, Response, Server, ServerProcess, binary, eventually, not_proven, run,
+    Credentials, Http, PUBLIC_URL, Response, Server, ServerProcess, binary, eventually, not_proven,
+    run,
 };
 
 // Error numbers, from errno(3); the same on every Linux.
@@ -33,7 +34,16 @@ fn injector() -> &'static Path {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults/injector.c");
         // Linking Rust needs a C compiler anyway.
         let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-o", library.to_str().unwrap(), source, "-ldl"])
+            .args([
+                "-shared",
+                "-fPIC",
+                "-O1",
+                "-Wall",
+                "-o",
+                library.to_str().unwrap(),
+                source,
+                "-ldl",
+            ])
             .status();
         assert!(built.unwrap().success(), "cc could not build the injector");
         (directory, library)
@@ -134,14 +144,18 @@ async fn assert_degraded(operations: &[&str], error: i32, cause: &str) {
     }
     let create = json!({ "clientId": "another", "clientName": "another" });
     let public = "/cloudidl.identity.AppsService/Create";
-    assert_unavailable(public, &server.http.connect_json(public, &server.admin_token, &create).await);
+    assert_unavailable(
+        public,
+        &server.http.connect_json(public, &server.admin_token, &create).await,
+    );
     let response = faulty.revoke(&key, &token).await;
     assert_eq!(
         (response.status.as_u16(), &response.json()["error"]),
         (503, &json!("temporarily_unavailable"))
     );
     assert!(!response.text().contains("disk"), "{}", response.text());
-    let init = run(&["init", "--data-dir", server.process.data_dir.to_str().unwrap(), "--name", "more"]);
+    let init =
+        run(&["init", "--data-dir", server.process.data_dir.to_str().unwrap(), "--name", "more"]);
     let stderr = String::from_utf8(init.stderr).unwrap();
     assert_eq!(init.status.code(), Some(6), "{stderr}");
     assert!(stderr.contains("the store is unavailable"), "{stderr}");
@@ -172,8 +186,12 @@ async fn assert_degraded(operations: &[&str], error: i32, cause: &str) {
     assert!(ledger.starts_with(&before), "earlier entries still exist");
     faulty.server.kill_and_restart();
     let listed = faulty.server.admin_call("List", json!({})).await;
-    let client_ids: Vec<_> =
-        listed["apiKeys"].as_array().unwrap().iter().map(|key| key["clientId"].as_str().unwrap()).collect();
+    let client_ids: Vec<_> = listed["apiKeys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["clientId"].as_str().unwrap())
+        .collect();
     assert_eq!(client_ids, ["admin", "another", "off"]);
     assert!(!faulty.server.accepts(&revoked).await);
     assert!(faulty.server.ledger().await.starts_with(&ledger));
@@ -212,7 +230,8 @@ async fn a_refused_change_takes_effect_once_visible() {
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
     // The readers' cache of the key is outdated now, so the next one must read from disk.
-    let patch = json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
+    let patch =
+        json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
     server.admin_call("Update", patch).await;
     faulty.fail(&["sync"], EIO);
     let disable = json!({ "clientId": "ci" });
@@ -235,8 +254,7 @@ async fn tokens_are_served_while_reads_fail() {
     let of_the_key = json!({ "clientId": "ci" });
     // A change invalidates the readers' caches; a cached page would hide the failure.
     let change = async || {
-        let patch =
-            json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
+        let patch = json!({ "apiKey": { "clientId": "ci", "clientName": "new" }, "updateMask": "clientName" });
         server.admin_call("Update", patch).await;
     };
     change().await;
@@ -244,7 +262,10 @@ async fn tokens_are_served_while_reads_fail() {
     assert_unavailable("Get", &faulty.call("Get", &of_the_key).await);
     assert_unavailable("List", &faulty.call("List", &json!({})).await);
     let public = "/cloudidl.identity.AppsService/List";
-    assert_unavailable(public, &server.http.connect_json(public, &server.admin_token, &json!({})).await);
+    assert_unavailable(
+        public,
+        &server.http.connect_json(public, &server.admin_token, &json!({})).await,
+    );
     let bearer = format!("Bearer {token}");
     let response = server.http.get("/me", &[("authorization", &bearer)]).await;
     assert_eq!(
@@ -280,7 +301,9 @@ async fn unwritten_uses_are_written_later() {
     let key = server.create_key("ci").await;
     faulty.fail(&["write"], EIO);
     server.token(&key).await;
-    server.process.wait_for_log("failed to write the last use of secrets; retrying with the next flush");
+    server
+        .process
+        .wait_for_log("failed to write the last use of secrets; retrying with the next flush");
     faulty.repair();
     eventually("the use is written", async || {
         let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
@@ -381,9 +404,11 @@ fn a_read_only_directory_is_reported_at_startup() {
     let data_dir = directory.path().canonicalize().unwrap().join("data");
     let shown = data_dir.to_str().unwrap();
     assert!(run(&["init", "--data-dir", shown]).status.success());
-    let script =
-        format!("mount --bind {shown} {shown} && mount -o remount,ro,bind {shown} && exec \"$0\" \"$@\"");
-    let words = ["sh", "-c", &script, binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", shown];
+    let script = format!(
+        "mount --bind {shown} {shown} && mount -o remount,ro,bind {shown} && exec \"$0\" \"$@\""
+    );
+    let words =
+        ["sh", "-c", &script, binary(), "serve", "--listen", "127.0.0.1:0", "--data-dir", shown];
     let output = Command::new(by[0]).args(&by[1..]).args(words).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");

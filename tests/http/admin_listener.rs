@@ -67,7 +67,8 @@ async fn a_server_without_database_is_not_ready() {
         .truncate(true)
         .open(database.with_file_name("gatekey.db-wal"))
         .unwrap();
-    eventually("the server is not ready", async || server.probe("/readyz").await.status == 503).await;
+    eventually("the server is not ready", async || server.probe("/readyz").await.status == 503)
+        .await;
     assert_eq!(server.probe("/readyz").await.json()["store"], false);
     assert_eq!(server.probe("/healthz").await.status, 200);
 }
@@ -76,10 +77,15 @@ async fn a_server_without_database_is_not_ready() {
 fn the_ready_file_names_the_admin_listener() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ready.json");
-    let server =
-        ServerProcess::start_with(&["--admin-listen", "127.0.0.1:0", "--ready-file", file.to_str().unwrap()]);
+    let server = ServerProcess::start_with(&[
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--ready-file",
+        file.to_str().unwrap(),
+    ]);
     // Written once the server accepts connections.
-    let written = || fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let written =
+        || fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let ready = loop {
         if let Some(ready) = written() {
             break ready;

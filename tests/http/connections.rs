@@ -18,13 +18,16 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Http, PUBLIC_URL, ServerProcess, connection, eventually, is_long_run, not_proven};
+use crate::support::{
+    Http, PUBLIC_URL, ServerProcess, connection, eventually, is_long_run, not_proven,
+};
 
 /// A server that may open `count` descriptors.
 fn with_descriptors(count: u32) -> (tempfile::TempDir, ServerProcess) {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
-    let server = ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    let server =
+        ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
     (directory, server)
 }
 
@@ -52,13 +55,17 @@ async fn connections_beyond_the_limit_wait() {
     for _ in 0..100 {
         waiting.push(TcpStream::connect(connection::address(&server)).await.unwrap());
     }
-    eventually("the limit is logged", async || times_logged(&server, "connection limit reached") == 1).await;
+    eventually("the limit is logged", async || {
+        times_logged(&server, "connection limit reached") == 1
+    })
+    .await;
     for number in 0..10 {
         create(&format!("during-{number}")).await;
         assert_eq!(http.token(&admin, &[]).await.status, 200);
         server.init_named(&format!("local-{number}"));
     }
-    let listed = http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await.json();
+    let listed =
+        http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &json!({})).await.json();
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 22);
     assert_eq!(times_logged(&server, "connection limit reached"), 1);
     assert_eq!(times_logged(&server, "cannot accept"), 0);
@@ -86,11 +93,16 @@ async fn without_descriptors_existing_connections_are_served() {
     assert_eq!(create("first".to_owned()).await.status, 200, "this client has a connection");
     // A local administrator may use up all descriptors.
     let socket = server.data_dir.join("control.sock");
-    let held: Vec<_> = (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
-    eventually("it is logged", async || times_logged(&server, "the control socket cannot accept") == 1).await;
+    let held: Vec<_> =
+        (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    eventually("it is logged", async || {
+        times_logged(&server, "the control socket cannot accept") == 1
+    })
+    .await;
     // Only new connections notice.
     let _newcomer = TcpStream::connect(connection::address(&server)).await.unwrap();
-    eventually("it is logged", async || times_logged(&server, "cannot accept connections") == 1).await;
+    eventually("it is logged", async || times_logged(&server, "cannot accept connections") == 1)
+        .await;
     for number in 0..20 {
         let created = create(format!("key-{number}")).await;
         assert_eq!(created.status, 200, "{}", created.text());
@@ -109,7 +121,8 @@ async fn without_descriptors_existing_connections_are_served() {
 async fn the_descriptor_limit_is_raised_to_its_maximum() {
     let directory = tempfile::tempdir().unwrap();
     let script = "ulimit -S -n 90; exec \"$0\" \"$@\"";
-    let server = ServerProcess::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
+    let server =
+        ServerProcess::start_by(&["sh", "-c", script], &directory.path().join("data"), &[], &[]);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     let limits: Vec<_> = line.split_whitespace().collect();
@@ -143,8 +156,9 @@ async fn many_idle_connections_are_cheap() {
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
         let ca_file = server.ca_file();
-        let mut stream =
-            connection::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+        let mut stream = connection::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"])
+            .await
+            .unwrap();
         // HTTP/2 may be idle for longer than HTTP/1.1: preface and empty settings.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         stream.flush().await.unwrap();
@@ -187,11 +201,14 @@ async fn a_stopping_server_answers_every_change_it_makes() {
                     let mut acknowledged = Vec::new();
                     loop {
                         let name = format!("r{round}-w{worker}-{}", acknowledged.len());
-                        let headers =
-                            [("authorization", &*authorization), ("content-type", "application/json")];
+                        let headers = [
+                            ("authorization", &*authorization),
+                            ("content-type", "application/json"),
+                        ];
                         let path = "/gatekey.v1.ApiKeyService/Create";
                         let body = json!({ "clientId": name }).to_string();
-                        let Ok(response) = http.try_send(Method::POST, path, &headers, body).await else {
+                        let Ok(response) = http.try_send(Method::POST, path, &headers, body).await
+                        else {
                             return acknowledged;
                         };
                         assert_eq!(response.status, 200, "{}", response.text());
@@ -213,7 +230,8 @@ async fn a_stopping_server_answers_every_change_it_makes() {
         while page_token != "" {
             let body = json!({ "pageSize": 1000, "pageToken": page_token });
             let http = server.http();
-            let page = http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &body).await.json();
+            let page =
+                http.connect_json("/gatekey.v1.ApiKeyService/List", &token, &body).await.json();
             let keys = page["apiKeys"].as_array().unwrap();
             listed.extend(keys.iter().map(|key| key["clientId"].as_str().unwrap().to_owned()));
             page_token = json!(page["nextPageToken"].as_str().unwrap_or_default());
@@ -226,7 +244,8 @@ async fn a_stopping_server_answers_every_change_it_makes() {
 fn a_crash_leaves_no_core_dump() {
     let directory = tempfile::tempdir().unwrap();
     let script = format!("ulimit -c unlimited && cd {} && ", directory.path().display());
-    let other = Command::new("sh").args(["-c", &format!("{script} kill -ABRT $$")]).status().unwrap();
+    let other =
+        Command::new("sh").args(["-c", &format!("{script} kill -ABRT $$")]).status().unwrap();
     if !other.core_dumped() {
         not_proven("that a server leaves no core dump: no process leaves one here");
         return;
@@ -235,7 +254,9 @@ fn a_crash_leaves_no_core_dump() {
     let mut server =
         ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
     server.init();
-    assert!(Command::new("kill").args(["-ABRT", &server.pid().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-ABRT", &server.pid().to_string()]).status().unwrap().success()
+    );
     let status = server.wait();
     assert_eq!(status.signal(), Some(6));
     assert!(!status.core_dumped(), "a core dump holds every secret that was in memory");

@@ -38,11 +38,14 @@ async fn no_length_header_hides_a_second_request() {
     ] {
         let head = format!("POST /oauth2/token HTTP/1.1\r\nhost: h\r\n{FORM}\r\n{lengths}");
         let response =
-            connection::exchange(&server.process, format!("{head}\r\n\r\n{chunked}").as_bytes()).await;
+            connection::exchange(&server.process, format!("{head}\r\n\r\n{chunked}").as_bytes())
+                .await;
         assert!(!response.contains("\"keys\""), "{lengths:?}: {response}");
         assert!(response.matches("HTTP/1.1 ").count() <= 1, "{lengths:?}: {response}");
     }
-    for chunk in ["10000000000000005\r\nhello\r\n0\r\n\r\n", "-5\r\nhello", "0x5\r\nhello", "5 5\r\nhello"] {
+    for chunk in
+        ["10000000000000005\r\nhello\r\n0\r\n\r\n", "-5\r\nhello", "0x5\r\nhello", "5 5\r\nhello"]
+    {
         let head = "POST /oauth2/token HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked";
         let request = format!("{head}\r\n{FORM}\r\n\r\n{chunk}{hidden}");
         let response = connection::exchange(&server.process, request.as_bytes()).await;
@@ -93,7 +96,9 @@ async fn a_slow_sender_is_disconnected() {
         stream.write_all(begin.as_bytes()).await.unwrap();
         let mut response = Vec::new();
         loop {
-            let read = tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut response)).await;
+            let read =
+                tokio::time::timeout(Duration::from_millis(500), stream.read_buf(&mut response))
+                    .await;
             match read {
                 Ok(Ok(0) | Err(_)) => return String::from_utf8(response).unwrap(),
                 Ok(Ok(_)) => {}
@@ -133,7 +138,9 @@ async fn a_slow_sender_is_disconnected() {
 #[tokio::test]
 async fn a_forged_host_changes_no_url() {
     let server = Server::start().await;
-    for (host, forwarded) in [("evil.example", "evil.example"), ("evil.example:443@h", "h, evil.example")] {
+    for (host, forwarded) in
+        [("evil.example", "evil.example"), ("evil.example:443@h", "h, evil.example")]
+    {
         let request = format!(
             "GET /.well-known/oauth-authorization-server HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
              x-forwarded-host: {forwarded}\r\nforwarded: host=evil.example\r\nx-forwarded-proto: http\r\n\r\n"

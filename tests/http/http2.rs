@@ -51,13 +51,16 @@ fn get(path: &str) -> Vec<u8> {
 
 fn post(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let head = [(":method", "POST"), (":scheme", "https"), (":authority", "h"), (":path", path), form];
+    let head =
+        [(":method", "POST"), (":scheme", "https"), (":authority", "h"), (":path", path), form];
     literals(&[&head, more].concat())
 }
 
 impl Frames {
     async fn connect(server: &ServerProcess) -> Self {
-        let stream = connection::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+        let stream =
+            connection::connect_with(server, &server.ca_file(), rustls::ALL_VERSIONS, &["h2"])
+                .await;
         let mut frames = Self { stream: stream.unwrap() };
         frames.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         frames.send(frame::SETTINGS, 0, 0, b"").await;
@@ -168,14 +171,19 @@ async fn a_flood_of_frames_takes_no_memory() {
         let many = encode(kind, flags, stream, payload).repeat(500);
         for _ in 0..200 {
             // The server stops reading once its unread responses fill the connection.
-            let written = tokio::time::timeout(Duration::from_millis(100), frames.write(&many)).await;
+            let written =
+                tokio::time::timeout(Duration::from_millis(100), frames.write(&many)).await;
             if written != Ok(true) {
                 break;
             }
         }
         let grown = server.process.resident_bytes().saturating_sub(before);
         assert!(grown < 8 << 20, "frames of type {kind}: {grown} bytes more");
-        assert_eq!(server.http.token(&server.admin, &[]).await.status, 200, "frames of type {kind}");
+        assert_eq!(
+            server.http.token(&server.admin, &[]).await.status,
+            200,
+            "frames of type {kind}"
+        );
     }
 }
 
@@ -230,7 +238,8 @@ async fn an_unfinished_http2_frame_times_out() {
         frames.write(&bytes).await;
         let mut read = Vec::new();
         loop {
-            let more = tokio::time::timeout(Duration::from_millis(500), frames.stream.read_buf(&mut read));
+            let more =
+                tokio::time::timeout(Duration::from_millis(500), frames.stream.read_buf(&mut read));
             match more.await {
                 Ok(Ok(0) | Err(_)) => return,
                 Ok(Ok(_)) => {}
@@ -242,14 +251,16 @@ async fn an_unfinished_http2_frame_times_out() {
     };
     let without_preface = async |bytes: &'static [u8]| {
         let stream =
-            connection::connect_with(process, &process.ca_file(), rustls::ALL_VERSIONS, &["h2"]).await;
+            connection::connect_with(process, &process.ca_file(), rustls::ALL_VERSIONS, &["h2"])
+                .await;
         let mut frames = Frames { stream: stream.unwrap() };
         frames.write(bytes).await;
         frames.goaway().await;
     };
     let mut idle = Frames::connect(process).await;
     let open = encode(frame::HEADERS, frame::END_STREAM, 1, &get("/me"));
-    let part = encode(frame::HEADERS, frame::END_STREAM | frame::END_HEADERS, 1, &[0; 200])[..20].to_vec();
+    let part =
+        encode(frame::HEADERS, frame::END_STREAM | frame::END_HEADERS, 1, &[0; 200])[..20].to_vec();
     let all = Box::pin(async {
         tokio::join!(
             begun(open.clone()),
@@ -261,9 +272,12 @@ async fn an_unfinished_http2_frame_times_out() {
             without_preface(b"PRI * HTTP/2.0\r\n"),
         )
     });
-    tokio::time::timeout(Duration::from_secs(45), all).await.expect("the server closes every connection");
+    tokio::time::timeout(Duration::from_secs(45), all)
+        .await
+        .expect("the server closes every connection");
     // An idle connection stays open.
-    idle.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &get("/oauth2/jwks")).await;
+    idle.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &get("/oauth2/jwks"))
+        .await;
     while let Some((kind, _, _, _)) = idle.next().await {
         if kind == frame::HEADERS {
             return;

@@ -75,7 +75,10 @@ async fn non_ascii_credentials_are_reported() {
         GRANT.as_bytes(),
     ];
     let response = connection::exchange(&server.process, &head.concat()).await;
-    assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("authorization header"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 400 ") && response.contains("authorization header"),
+        "{response}"
+    );
     server.assert_serving().await;
 }
 
@@ -88,7 +91,10 @@ async fn a_60_kb_authorization_header_is_unauthenticated() {
     assert_eq!(http1.get("/me", &[("authorization", &bearer)]).await.status, 401);
     let basic = crate::support::basic("admin", &long[..40_000]);
     let response = http1.form("/oauth2/token", &[("authorization", &basic)], GRANT).await;
-    assert_eq!((response.status.as_u16(), &response.json()["error"]), (401, &json!("invalid_client")));
+    assert_eq!(
+        (response.status.as_u16(), &response.json()["error"]),
+        (401, &json!("invalid_client"))
+    );
     server.assert_serving().await;
 }
 
@@ -114,9 +120,11 @@ async fn a_url_over_the_limit_is_refused() {
     let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(65_535));
     let response = connection::exchange(&server.process, request.as_bytes()).await;
     // As with headers, the response may get lost.
-    let refused = ["HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| response.starts_with(start));
+    let refused =
+        ["HTTP/1.1 414 ", "HTTP/1.1 431 "].iter().any(|start| response.starts_with(start));
     assert!(refused || response.is_empty(), "{response}");
-    let request = format!("GET /{} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", "x".repeat(30_000));
+    let request =
+        format!("GET /{} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n", "x".repeat(30_000));
     assert_eq!(status_of(&server, request.as_bytes()).await, 404);
     server.assert_serving().await;
 }
@@ -149,7 +157,10 @@ async fn a_parameter_name_is_sanitized_in_errors() {
     let body = format!("{name}=1&{name}=2");
     let description = invalid_request(&server.http.form("/oauth2/token", &[], &body).await);
     assert!(description.len() < 100 && description.contains("nnnn"), "{description}");
-    assert!(description.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{description}");
+    assert!(
+        description.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()),
+        "{description}"
+    );
     server.assert_serving().await;
 }
 
@@ -158,11 +169,13 @@ async fn a_body_that_is_not_utf8_is_refused() {
     let server = Server::start().await;
     for body in [&b"grant_type=\xff"[..], b"\x00\x01\x02\xff", "grant_type=ключ".as_bytes()] {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let response = server.http.send(Method::POST, "/oauth2/token", &headers, body.to_vec()).await;
+        let response =
+            server.http.send(Method::POST, "/oauth2/token", &headers, body.to_vec()).await;
         let description = invalid_request(&response);
         assert!(description.contains("body") || description.contains("parameter"), "{description}");
     }
-    let description = invalid_request(&server.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
+    let description =
+        invalid_request(&server.http.form("/oauth2/token", &[], "scope=%ff%fe").await);
     assert!(description.contains("UTF-8"), "{description}");
     server.assert_serving().await;
 }
@@ -171,11 +184,19 @@ async fn a_body_that_is_not_utf8_is_refused() {
 async fn ten_thousand_parameters_are_refused() {
     let server = Server::start().await;
     let response = server.http.form("/oauth2/token", &[], &"a&".repeat(10_000)).await;
-    assert_eq!((response.status.as_u16(), &response.json()["error"]), (413, &json!("invalid_request")));
-    let description = invalid_request(&server.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
-    assert!(description.contains("given twice") || description.contains("32 parameters"), "{description}");
+    assert_eq!(
+        (response.status.as_u16(), &response.json()["error"]),
+        (413, &json!("invalid_request"))
+    );
+    let description =
+        invalid_request(&server.http.form("/oauth2/token", &[], &"a&".repeat(8_000)).await);
+    assert!(
+        description.contains("given twice") || description.contains("32 parameters"),
+        "{description}"
+    );
     let distinct: Vec<_> = (0..33).map(|number| format!("p{number}")).collect();
-    let description = invalid_request(&server.http.form("/oauth2/token", &[], &distinct.join("&")).await);
+    let description =
+        invalid_request(&server.http.form("/oauth2/token", &[], &distinct.join("&")).await);
     assert!(description.contains("more than 32 parameters"), "{description}");
     let resources = format!("{GRANT}&{}", "resource=&".repeat(40));
     let description = invalid_request(&server.http.form("/oauth2/token", &[], &resources).await);
@@ -276,10 +297,14 @@ async fn a_client_may_disconnect_at_any_time() {
 #[tokio::test]
 async fn the_tls_port_survives_plain_http_and_noise() {
     let server = Server::start().await;
-    for bytes in
-        [&b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], &[0; 100], &b"\xff".repeat(20_000), b"\x16\x03\x01"]
-    {
-        let mut stream = tokio::net::TcpStream::connect(connection::address(&server.process)).await.unwrap();
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"[..],
+        &[0; 100],
+        &b"\xff".repeat(20_000),
+        b"\x16\x03\x01",
+    ] {
+        let mut stream =
+            tokio::net::TcpStream::connect(connection::address(&server.process)).await.unwrap();
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;
         let mut response = Vec::new();
@@ -301,7 +326,9 @@ async fn the_server_survives_noise_in_http2() {
     ] {
         let ca_file = server.process.ca_file();
         let mut stream =
-            connection::connect_with(&server.process, &ca_file, rustls::ALL_VERSIONS, &["h2"]).await.unwrap();
+            connection::connect_with(&server.process, &ca_file, rustls::ALL_VERSIONS, &["h2"])
+                .await
+                .unwrap();
         let _ = stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", noise].concat()).await;
         let mut response = Vec::new();
         let _ = stream.read_to_end(&mut response).await;
@@ -312,10 +339,15 @@ async fn the_server_survives_noise_in_http2() {
 #[tokio::test]
 async fn a_token_of_any_bytes_is_inactive() {
     let server = Server::start().await;
-    let hostile = ["'; DROP TABLE ledger; --", "../../etc/passwd", "{}", "a.b.c", "....", "%", "\"", "ключ"];
+    let hostile =
+        ["'; DROP TABLE ledger; --", "../../etc/passwd", "{}", "a.b.c", "....", "%", "\"", "ключ"];
     for token in hostile {
         let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
-        assert_eq!(server.introspect(&server.admin, &token).await, json!({ "active": false }), "{token}");
+        assert_eq!(
+            server.introspect(&server.admin, &token).await,
+            json!({ "active": false }),
+            "{token}"
+        );
     }
     server.assert_serving().await;
 }
@@ -329,8 +361,10 @@ async fn malformed_requests_cause_no_panic() {
     server.http.form("/oauth2/token", &[("authorization", &key.basic())], "%00=%00").await;
     connection::exchange(&server.process, b"\x00\x01\x02\r\n\r\n").await;
     for path in ["/%", "/%ff", "/..%2f..%2fetc/passwd", "/\u{2028}", "//", "/?", "/me;x=1"] {
-        let path: String =
-            url::Url::parse("http://h").unwrap().join(path).map_or("/".into(), |url| url.path().into());
+        let path: String = url::Url::parse("http://h")
+            .unwrap()
+            .join(path)
+            .map_or("/".into(), |url| url.path().into());
         server.http.get(&path, &[]).await;
     }
     server.administer(b"\xff\n");

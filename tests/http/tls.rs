@@ -90,7 +90,8 @@ async fn tokens_are_issued_over_http1_and_http2() {
     assert_eq!(server.http.token(&server.admin, &[]).await.status, 200);
     assert!(server.process.stop().await.success());
     let lines = || server.process.log().into_iter().filter(|line| line["path"] == "/oauth2/token");
-    let versions: Vec<_> = lines().map(|line| line["version"].as_str().unwrap().to_owned()).collect();
+    let versions: Vec<_> =
+        lines().map(|line| line["version"].as_str().unwrap().to_owned()).collect();
     assert!(versions.contains(&"HTTP/1.1".to_owned()) && versions.contains(&"HTTP/2.0".to_owned()));
 }
 
@@ -108,16 +109,25 @@ async fn the_bundle_contains_the_private_ca() {
     let server = ServerProcess::start();
     let bundle = fs::read_to_string(server.data_dir.join("ca-bundle.pem")).unwrap();
     assert!(bundle.starts_with(&fs::read_to_string(server.ca_file()).unwrap()));
-    let stream =
-        connect_with(&server, &server.data_dir.join("ca-bundle.pem"), rustls::ALL_VERSIONS, &["h2"]).await;
+    let stream = connect_with(
+        &server,
+        &server.data_dir.join("ca-bundle.pem"),
+        rustls::ALL_VERSIONS,
+        &["h2"],
+    )
+    .await;
     assert!(stream.is_ok());
 }
 
 #[tokio::test]
 async fn a_configured_certificate_is_served() {
     let own = Files::new();
-    let server =
-        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let server = ServerProcess::start_with(&[
+        "--tls-cert",
+        &own.path("cert.pem"),
+        "--tls-key",
+        &own.path("key.pem"),
+    ]);
     assert!(!server.ca_file().exists(), "no private CA is created");
     let admin = server.init();
     let cert = own.path("cert.pem");
@@ -136,32 +146,45 @@ async fn is_served(server: &ServerProcess, cert: &str) -> bool {
 #[tokio::test]
 async fn a_replaced_certificate_is_served_without_restart() {
     let (own, new) = (Files::new(), Files::new());
-    let server =
-        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let server = ServerProcess::start_with(&[
+        "--tls-cert",
+        &own.path("cert.pem"),
+        "--tls-key",
+        &own.path("key.pem"),
+    ]);
     let admin = server.init();
     let http = Http::new(&server.url, Some(Path::new(&own.path("cert.pem"))));
     assert_eq!(http.token(&admin, &[]).await.status, 200);
     fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
     fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
-    eventually("the new certificate is served", async || is_served(&server, &new.path("cert.pem")).await)
-        .await;
+    eventually("the new certificate is served", async || {
+        is_served(&server, &new.path("cert.pem")).await
+    })
+    .await;
     assert_eq!(http.token(&admin, &[]).await.status, 200, "an earlier connection stays open");
 }
 
 #[tokio::test]
 async fn sighup_reloads_only_a_matching_certificate() {
     let (own, new) = (Files::new(), Files::new());
-    let server =
-        ServerProcess::start_with(&["--tls-cert", &own.path("cert.pem"), "--tls-key", &own.path("key.pem")]);
+    let server = ServerProcess::start_with(&[
+        "--tls-cert",
+        &own.path("cert.pem"),
+        "--tls-key",
+        &own.path("key.pem"),
+    ]);
     let hang_up = || {
         let pid = server.pid().to_string();
-        assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success()
+        );
     };
     let before = fs::read(own.path("cert.pem")).unwrap();
     fs::copy(new.path("cert.pem"), own.path("cert.pem")).unwrap();
     hang_up();
-    server
-        .wait_for_log("cannot reload the certificate; serving the earlier one until the files change again");
+    server.wait_for_log(
+        "cannot reload the certificate; serving the earlier one until the files change again",
+    );
     fs::write(new.path("before.pem"), before).unwrap();
     assert!(is_served(&server, &new.path("before.pem")).await);
     fs::copy(new.path("key.pem"), own.path("key.pem")).unwrap();
@@ -199,7 +222,10 @@ fn a_key_must_match_its_certificate() {
     }
     let (cert, key) = (own.path("cert.pem"), own.path("other.pem"));
     let output = run(&["config", "check", "--tls-cert", &cert, "--tls-key", &key]);
-    assert!(refused(&output, 1).contains("cannot be used together"), "config check reports it, too");
+    assert!(
+        refused(&output, 1).contains("cannot be used together"),
+        "config check reports it, too"
+    );
 }
 
 #[test]
@@ -253,8 +279,10 @@ fn a_new_public_url_may_replace_the_ca() {
         let mut server = ServerProcess::start_on(directory.path(), flags);
         let ca = fs::read_to_string(server.ca_file()).unwrap();
         assert!(server.terminate().success());
-        let warned =
-            server.log().iter().any(|line| line["level"] == "WARN" && line.to_string().contains("ca.pem"));
+        let warned = server
+            .log()
+            .iter()
+            .any(|line| line["level"] == "WARN" && line.to_string().contains("ca.pem"));
         (ca, warned)
     };
     let (first, _) = ca(&[]);

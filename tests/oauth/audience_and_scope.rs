@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{GRANT, refused};
 use crate::support::{Server, decoded};
 
-const TWO: &str = r#"tokens.audiences = ["https://flyte.example.com", "https://other.example.com"]"#;
+const TWO: &str =
+    r#"tokens.audiences = ["https://flyte.example.com", "https://other.example.com"]"#;
 
 impl Server {
     async fn audience_of(&self, parameters: &str) -> serde_json::Value {
@@ -47,7 +48,9 @@ async fn an_unconfigured_audience_is_refused() {
         let response = server.request_token(&server.admin, &format!("{GRANT}&{parameters}")).await;
         let description = refused(&response, 400, "invalid_target");
         assert!(
-            description.contains("resource") && description.contains("audience") && description.contains(url),
+            description.contains("resource")
+                && description.contains("audience")
+                && description.contains(url),
             "{description}"
         );
     }
@@ -92,7 +95,8 @@ async fn a_token_for_another_audience_is_refused() {
     assert_eq!(server.introspect(&key, &other).await["active"], true);
     assert_eq!(server.revoke(&key, &other).await.status, 200);
     assert_eq!(server.introspect(&key, &other).await["active"], false);
-    let both = fetch("&resource=https://other.example.com&resource=https://flyte.example.com").await;
+    let both =
+        fetch("&resource=https://other.example.com&resource=https://flyte.example.com").await;
     assert!(server.accepts(&both).await);
 }
 
@@ -112,7 +116,8 @@ async fn a_key_without_a_role_gets_no_scope() {
 #[tokio::test]
 async fn skipping_default_policies_leaves_no_scope() {
     let server = Server::start().await;
-    let body = json!({ "clientId": "bare", "clientName": "bare", "skipDefaultPolicyAssignments": true });
+    let body =
+        json!({ "clientId": "bare", "clientName": "bare", "skipDefaultPolicyAssignments": true });
     let create = "/cloudidl.identity.AppsService/Create";
     let created = server.http.connect_json(create, &server.admin_token, &body).await;
     assert_eq!(created.status, 200, "{}", created.text());
@@ -132,8 +137,11 @@ async fn every_role_gets_the_scope_all() {
         let key = server.create_key_with(&name, json!({ "role": role })).await;
         let (_, claims) = decoded(&server.token(&key).await);
         assert_eq!(claims["scp"], json!(["all"]), "{role}");
-        let others =
-            claims.as_object().unwrap().iter().filter(|(claim, _)| !matches!(&***claim, "sub" | "client_id"));
+        let others = claims
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(claim, _)| !matches!(&***claim, "sub" | "client_id"));
         let others: Vec<_> = others.map(|(_, value)| value.to_string().to_lowercase()).collect();
         let role = name.trim_start_matches("role_");
         assert!(!others.iter().any(|value| value.contains(role)), "{claims}");

@@ -40,8 +40,7 @@ async fn me_returns_the_current_name() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    let update =
-        json!({ "apiKey": { "clientId": "ci", "clientName": "New name" }, "updateMask": "clientName" });
+    let update = json!({ "apiKey": { "clientId": "ci", "clientName": "New name" }, "updateMask": "clientName" });
     server.admin_call("Update", update).await;
     assert_eq!(server.get_as("/me", &token).await.json()["name"], "New name");
 }
@@ -122,7 +121,10 @@ async fn two_different_credentials_are_refused() {
         let all = [&headers[..], &[("content-type", "application/json")]].concat();
         let list = "/gatekey.v1.ApiKeyService/List";
         let response = server.http.send(http::Method::POST, list, &all, "{}").await;
-        assert_eq!((response.status.as_u16(), &response.json()["code"]), (401, &json!("unauthenticated")));
+        assert_eq!(
+            (response.status.as_u16(), &response.json()["code"]),
+            (401, &json!("unauthenticated"))
+        );
     }
 }
 
@@ -148,7 +150,9 @@ async fn a_token_in_url_or_body_is_ignored() {
 async fn only_the_bearer_scheme_is_accepted() {
     let server = Server::start().await;
     let token = &server.admin_token;
-    for header in [token.clone(), format!("Token {token}"), format!("Bearer{token}"), "Bearer".to_owned()] {
+    for header in
+        [token.clone(), format!("Token {token}"), format!("Bearer{token}"), "Bearer".to_owned()]
+    {
         let response = server.http.get("/me", &[("authorization", &header)]).await;
         let description = refused(&response, 401, "invalid_token");
         assert!(description.contains("Bearer"), "{description}");

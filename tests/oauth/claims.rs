@@ -19,8 +19,21 @@ async fn a_token_has_exactly_the_documented_claims() {
     let details = server.admin_call("Get", json!({ "clientId": "ci" })).await["apiKey"].clone();
 
     let names: BTreeSet<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
-    let documented =
-        ["iss", "sub", "client_id", "aud", "exp", "iat", "nbf", "jti", "scope", "scp", "org", "epoch", "key"];
+    let documented = [
+        "iss",
+        "sub",
+        "client_id",
+        "aud",
+        "exp",
+        "iat",
+        "nbf",
+        "jti",
+        "scope",
+        "scp",
+        "org",
+        "epoch",
+        "key",
+    ];
     assert_eq!(names, documented.into());
     assert_eq!(claims["iss"], server.process.url);
     assert_eq!(claims["sub"], "ci");

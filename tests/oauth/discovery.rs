@@ -75,7 +75,8 @@ async fn the_flyte_client_configuration_is_served() {
 
 #[tokio::test]
 async fn the_configured_header_is_advertised() {
-    let server = Server::with_config(r#"tokens.authorization_metadata_key = "flyte-authorization""#).await;
+    let server =
+        Server::with_config(r#"tokens.authorization_metadata_key = "flyte-authorization""#).await;
     let config = document(&server, "/config/v1/flyte_client").await;
     assert_eq!(config["authorization_metadata_key"], "flyte-authorization");
     let rpc = "/flyteidl2.auth.AuthMetadataService/GetPublicClientConfig";
@@ -146,7 +147,9 @@ async fn the_documents_may_be_cached_briefly() {
 #[tokio::test]
 async fn login_metadata_ignores_an_invalid_credential() {
     let server = Server::start().await;
-    for path in ["/.well-known/oauth-authorization-server", "/config/v1/flyte_client", "/oauth2/jwks"] {
+    for path in
+        ["/.well-known/oauth-authorization-server", "/config/v1/flyte_client", "/oauth2/jwks"]
+    {
         let response = server.http.get(path, &[("authorization", "Bearer expired")]).await;
         assert_eq!(response.status, 200, "{path}");
     }
@@ -155,7 +158,9 @@ async fn login_metadata_ignores_an_invalid_credential() {
 #[tokio::test]
 async fn an_unknown_path_returns_a_json_error() {
     let server = Server::start().await;
-    for path in ["/", "/oauth2/authorize", "/oauth2/token/", "/.well-known/", "/%00", "//oauth2/jwks"] {
+    for path in
+        ["/", "/oauth2/authorize", "/oauth2/token/", "/.well-known/", "/%00", "//oauth2/jwks"]
+    {
         let response = server.http.get(path, &[]).await;
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(response.json()["error"], "not_found");

@@ -44,7 +44,8 @@ impl Insider {
     async fn of(server: &Server) -> Self {
         let (store, root_key, _copy) = copied_store(&server.process.data_dir);
         let stored = store.signing_keys().await.unwrap().pop().unwrap();
-        let private = root_key.open(&format!("signing key {}", stored.kid), &stored.sealed).unwrap();
+        let private =
+            root_key.open(&format!("signing key {}", stored.kid), &stored.sealed).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &private).unwrap();
         Self { pair }
     }
@@ -91,7 +92,9 @@ async fn a_token_without_a_signature_is_refused() {
     let stripped = server.admin_token.rsplit_once('.').unwrap().0;
     server.refuses("empty signature", &format!("{stripped}.")).await;
     server.refuses("no signature", stripped).await;
-    server.refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64]))).await;
+    server
+        .refuses("signature of zeros", &format!("{stripped}.{}", BASE64URL.encode([0; 64])))
+        .await;
 }
 
 /// The public key used as the secret of a MAC: CVE-2015-9235.
@@ -105,8 +108,10 @@ async fn a_mac_with_the_public_key_is_refused() {
     // SubjectPublicKeyInfo of a point on P-256 (RFC 5480 section 2).
     let prefix = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=";
     let der = [BASE64_STANDARD.decode(prefix).unwrap(), point.clone()].concat();
-    let pem =
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(&der));
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        BASE64_STANDARD.encode(&der)
+    );
     let jwk_text = serde_json::to_string(&jwk).unwrap();
     for key in [&point[..], &point[1..], &der, pem.as_bytes(), jwk_text.as_bytes(), b""] {
         for alg in ["HS256", "ES256"] {
@@ -161,8 +166,12 @@ async fn another_encoding_of_a_signature_is_refused() {
     // 64 bytes leave four unused bits in the last character.
     let last = signature.chars().last().unwrap();
     let other = char::from(u8::try_from(last).unwrap() + 1);
-    server.refuses("unused bits", &format!("{signed}.{}{other}", &signature[..signature.len() - 1])).await;
-    server.refuses("longer", &format!("{signed}.{}", BASE64URL.encode([&bytes[..], &[0]].concat()))).await;
+    server
+        .refuses("unused bits", &format!("{signed}.{}{other}", &signature[..signature.len() - 1]))
+        .await;
+    server
+        .refuses("longer", &format!("{signed}.{}", BASE64URL.encode([&bytes[..], &[0]].concat())))
+        .await;
 }
 
 #[tokio::test]
@@ -221,7 +230,9 @@ async fn a_signed_token_with_another_header_is_refused() {
     }
     let kid = header["kid"].as_str().unwrap();
     let twice = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"x","kid":"{kid}"}}"#);
-    server.refuses(&twice, &insider.sign_encoded(&BASE64URL.encode(&twice), &encode(&claims))).await;
+    server
+        .refuses(&twice, &insider.sign_encoded(&BASE64URL.encode(&twice), &encode(&claims)))
+        .await;
 }
 
 #[tokio::test]
@@ -264,7 +275,9 @@ async fn a_signed_token_with_another_claim_is_refused() {
     }
     let text = claims.to_string();
     let twice = text.replacen('{', r#"{"client_id":"other","#, 1);
-    server.refuses("a claim twice", &insider.sign_encoded(&encode(&header), &BASE64URL.encode(twice))).await;
+    server
+        .refuses("a claim twice", &insider.sign_encoded(&encode(&header), &BASE64URL.encode(twice)))
+        .await;
 }
 
 #[tokio::test]
@@ -306,7 +319,9 @@ async fn no_credential_passes_for_another_kind() {
         refused(&server.request_token(&key, &grant).await, 400, "unsupported_grant_type");
     }
     let bearer = json!({ "token": token, "pageToken": token });
-    let listed =
-        server.http.connect_json("/gatekey.v1.ApiKeyService/List", &server.admin_token, &bearer).await;
+    let listed = server
+        .http
+        .connect_json("/gatekey.v1.ApiKeyService/List", &server.admin_token, &bearer)
+        .await;
     assert_eq!(listed.json()["code"], "invalid_argument", "{}", listed.text());
 }

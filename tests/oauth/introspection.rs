@@ -79,7 +79,8 @@ async fn introspection_returns_the_current_role() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    let update = json!({ "apiKey": { "clientId": "ci", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let update =
+        json!({ "apiKey": { "clientId": "ci", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     assert_eq!(server.introspect(&key, &token).await["role"], "viewer");
 }
@@ -88,7 +89,8 @@ async fn introspection_returns_the_current_role() {
 async fn a_malformed_token_is_inactive() {
     let server = Server::start().await;
     let own = &server.admin_token;
-    for token in ["x", "a.b.c", "..", &own[..own.len() - 1], &format!("{own}x"), &"x".repeat(9000)] {
+    for token in ["x", "a.b.c", "..", &own[..own.len() - 1], &format!("{own}x"), &"x".repeat(9000)]
+    {
         assert_eq!(server.introspect(&server.admin, token).await, json!({ "active": false }));
     }
 }
@@ -105,7 +107,8 @@ async fn introspection_requires_the_token_parameter() {
     let server = Server::start().await;
     for body in ["", "token=", "token_type_hint=access_token"] {
         let headers = [("authorization", &*server.admin.basic())];
-        let description = refused(&server.http.form(PATH, &headers, body).await, 400, "invalid_request");
+        let description =
+            refused(&server.http.form(PATH, &headers, body).await, 400, "invalid_request");
         assert!(description.contains("parameter token"), "{description}");
     }
 }
@@ -142,7 +145,8 @@ async fn a_revoked_token_does_not_authenticate_the_caller() {
     let token = server.token(&key).await;
     server.admin_call("Disable", json!({ "clientId": "ci" })).await;
     let bearer = format!("Bearer {token}");
-    let response = server.http.form(PATH, &[("authorization", &bearer)], &format!("token={token}")).await;
+    let response =
+        server.http.form(PATH, &[("authorization", &bearer)], &format!("token={token}")).await;
     refused(&response, 401, "invalid_client");
 }
 
@@ -153,8 +157,11 @@ async fn a_token_and_a_secret_together_are_refused() {
     let token = &server.admin_token;
     let body = format!("token={token}&client_id={client_id}&client_secret={client_secret}");
     let bearer = format!("Bearer {token}");
-    let description =
-        refused(&server.http.form(PATH, &[("authorization", &bearer)], &body).await, 400, "invalid_request");
+    let description = refused(
+        &server.http.form(PATH, &[("authorization", &bearer)], &body).await,
+        400,
+        "invalid_request",
+    );
     assert!(description.contains("client_secret"), "{description}");
 }
 

@@ -87,7 +87,8 @@ async fn a_role_change_applies_to_issued_tokens() {
     let token = server.token(&key).await;
     let list = "/gatekey.v1.ApiKeyService/List";
     assert_eq!(server.http.connect_json(list, &token, &json!({})).await.status, 200);
-    let update = json!({ "apiKey": { "clientId": "second", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let update =
+        json!({ "apiKey": { "clientId": "second", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     assert_eq!(server.http.connect_json(list, &token, &json!({})).await.status, 403);
     assert!(server.accepts(&token).await, "the token itself is still valid");
@@ -98,7 +99,9 @@ async fn removing_the_role_revokes_tokens_with_scopes() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    server.admin_call("Update", json!({ "apiKey": { "clientId": "ci" }, "updateMask": "role" })).await;
+    server
+        .admin_call("Update", json!({ "apiKey": { "clientId": "ci" }, "updateMask": "role" }))
+        .await;
     assert!(!server.accepts(&token).await);
     let token = server.token(&key).await;
     assert!(server.accepts(&token).await);
@@ -110,7 +113,11 @@ async fn a_key_disabled_during_its_request_is_refused() {
     let server = Server::start().await;
     for (path, content_type, body) in [
         ("/gatekey.v1.ApiKeyService/List", "application/json", "{}".to_owned()),
-        ("/oauth2/introspect", "application/x-www-form-urlencoded", format!("token={}", server.admin_token)),
+        (
+            "/oauth2/introspect",
+            "application/x-www-form-urlencoded",
+            format!("token={}", server.admin_token),
+        ),
     ] {
         let name = format!("slow{}", body.len());
         let key = server.create_key_with(&name, json!({ "role": "ROLE_ADMIN" })).await;

@@ -64,8 +64,9 @@ async fn a_lifetime_out_of_bounds_is_refused() {
 #[tokio::test]
 async fn no_token_outlives_its_key() {
     let server = Server::start().await;
-    let key =
-        server.create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(100)) })).await;
+    let key = server
+        .create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(100)) }))
+        .await;
     let (expires_in, _) = server.lifetime(&key).await;
     assert!((50..=100).contains(&expires_in), "{expires_in}");
 }
@@ -87,8 +88,7 @@ async fn a_new_expiry_ends_issued_tokens() {
     let (expires_in, token) = server.lifetime(&key).await;
     assert_eq!(expires_in, 3600);
     let expires_at = in_future(Duration::from_secs(1));
-    let update =
-        json!({ "apiKey": { "clientId": "ci", "expiresAt": expires_at }, "updateMask": "expiresAt" });
+    let update = json!({ "apiKey": { "clientId": "ci", "expiresAt": expires_at }, "updateMask": "expiresAt" });
     server.admin_call("Update", update).await;
     server.wait_until_expired(&token).await;
     assert_eq!(server.request_token(&key, GRANT).await.status, 401);
@@ -97,8 +97,9 @@ async fn a_new_expiry_ends_issued_tokens() {
 #[tokio::test]
 async fn no_token_is_valid_below_one_second() {
     let server = Server::start().await;
-    let key =
-        server.create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(2)) })).await;
+    let key = server
+        .create_key_with("short", json!({ "expiresAt": in_future(Duration::from_secs(2)) }))
+        .await;
     eventually("the key expires", async || {
         let response = server.request_token(&key, GRANT).await;
         let body = response.json();
@@ -116,7 +117,10 @@ async fn tokens_fetched_in_a_grace_end_with_it() {
     let new = server.rotate(&old, json!({ "grace": "100s" })).await;
     let (expires_in, during) = server.lifetime(&old).await;
     assert!((50..=100).contains(&expires_in), "{expires_in}");
-    assert!(server.accepts(&before).await && server.accepts(&during).await, "the grace keeps tokens");
+    assert!(
+        server.accepts(&before).await && server.accepts(&during).await,
+        "the grace keeps tokens"
+    );
     let (expires_in, _) = server.lifetime(&new).await;
     assert_eq!(expires_in, 3600);
 }

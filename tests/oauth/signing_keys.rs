@@ -16,7 +16,8 @@ use crate::support::{PUBLIC_URL, Server, ServerProcess, decoded, root_key, run};
 
 /// Runs `gatekey signing-key rotate` on a server's data directory, and returns the new key's id.
 fn rotate(server: &Server) -> String {
-    let output = run(&["signing-key", "rotate", "--data-dir", server.process.data_dir.to_str().unwrap()]);
+    let output =
+        run(&["signing-key", "rotate", "--data-dir", server.process.data_dir.to_str().unwrap()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
@@ -87,8 +88,12 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
         peer: String::new(),
         user_agent: String::new(),
     };
-    let entry =
-        NewEntry::new(env.now(), &caller, Action::SigningKeyRotate { algorithm: Algorithm::ES256 }, kid);
+    let entry = NewEntry::new(
+        env.now(),
+        &caller,
+        Action::SigningKeyRotate { algorithm: Algorithm::ES256 },
+        kid,
+    );
     store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
 }
 
@@ -108,7 +113,8 @@ async fn an_aged_signing_key_is_rotated() {
         let token = server.token(&server.admin).await;
         assert_eq!(kid(&token) == planted, stays, "{planted}");
         assert!(server.accepts(&token).await && server.accepts(&server.admin_token).await);
-        let by_the_clock = server.ledger().await.iter().filter(|entry| entry.actor == "server").count();
+        let by_the_clock =
+            server.ledger().await.iter().filter(|entry| entry.actor == "server").count();
         assert_eq!(by_the_clock, usize::from(!stays), "and has an entry");
     }
 }
@@ -122,10 +128,12 @@ async fn a_new_algorithm_signs_from_the_next_start() {
     let mut admin = None;
     let mut tokens: Vec<String> = Vec::new();
     for algorithm in ["ES256", "RS256", "EdDSA"] {
-        let settings =
-            format!("keys.signing_algorithm = \"{algorithm}\"\nserver.public_url = \"{PUBLIC_URL}\"");
+        let settings = format!(
+            "keys.signing_algorithm = \"{algorithm}\"\nserver.public_url = \"{PUBLIC_URL}\""
+        );
         std::fs::write(&config, settings).unwrap();
-        let mut server = ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
+        let mut server =
+            ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
         let admin = admin.get_or_insert_with(|| server.init());
         let token = server.token(admin).await;
         assert_eq!(decoded(&token).0["alg"], algorithm);
@@ -133,7 +141,11 @@ async fn a_new_algorithm_signs_from_the_next_start() {
         let http = server.http();
         for token in &tokens {
             let bearer = format!("Bearer {token}");
-            assert_eq!(http.get("/me", &[("authorization", &bearer)]).await.status, 200, "{algorithm}");
+            assert_eq!(
+                http.get("/me", &[("authorization", &bearer)]).await.status,
+                200,
+                "{algorithm}"
+            );
             assert_eq!(verified(&http, token).await["sub"], "admin");
         }
         assert!(server.stop().await.success());
@@ -179,7 +191,10 @@ async fn retiring_a_signing_key_revokes_its_tokens() {
     assert!(signing_key(&server, &["retire", &kid(&old)]).status.success());
     assert!(!server.accepts(&old).await);
     assert!(server.accepts(&new).await);
-    assert_eq!(jwks(&server.http).await.iter().map(|jwk| &*jwk.kid).collect::<Vec<_>>(), [kid(&new)]);
+    assert_eq!(
+        jwks(&server.http).await.iter().map(|jwk| &*jwk.kid).collect::<Vec<_>>(),
+        [kid(&new)]
+    );
     let entry = server.ledger().await.pop().unwrap();
     assert_eq!((&*entry.action, entry.target), ("signing_key.retire", kid(&old)));
     assert_eq!(listed(&server)[0].1, "retired");

@@ -68,7 +68,8 @@ async fn all_endpoints_share_the_failure_count() {
     let server = limited(1).await;
     let header = wrong().basic();
     for path in [TOKEN, "/oauth2/introspect", "/oauth2/revoke"] {
-        throttled(async || server.http.form(path, &[("authorization", &header)], "token=x").await).await;
+        throttled(async || server.http.form(path, &[("authorization", &header)], "token=x").await)
+            .await;
         let body = "token=x&client_id=admin&client_secret=wrong";
         throttled(async || server.http.form(path, &[], body).await).await;
     }
@@ -178,7 +179,8 @@ async fn a_throttled_address_is_logged_once_a_minute() {
     }
     assert!(server.process.stop().await.success());
     let log = server.process.log();
-    let lines = log.iter().filter(|line| line["message"].as_str().is_some_and(|m| m.contains("throttled")));
+    let lines =
+        log.iter().filter(|line| line["message"].as_str().is_some_and(|m| m.contains("throttled")));
     let lines: Vec<_> = lines.map(|line| (&line["level"], &line["peer"], &line["limit"])).collect();
     // A second line if a minute ended in between.
     assert!((1..=2).contains(&lines.len()), "{lines:?}");

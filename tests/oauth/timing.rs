@@ -112,7 +112,8 @@ async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reas
     let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
     let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
     let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-    let parts = Parts { config, store, caches, root_key, env: env.clone(), request_log, traces: None };
+    let parts =
+        Parts { config, store, caches, root_key, env: env.clone(), request_log, traces: None };
     let server = Server::new(parts);
     let caller = Caller {
         actor: Actor::Local { uid: 0 },
@@ -203,8 +204,10 @@ fn distinguishable(reasons: &[Reason; 4]) -> Vec<String> {
     let mut apart = Vec::new();
     for one in 0..reasons.len() {
         for two in one + 1..reasons.len() {
-            let (whole, cut) =
-                (welch(&reasons[one].nanoseconds, &reasons[two].nanoseconds), welch(&kept[one], &kept[two]));
+            let (whole, cut) = (
+                welch(&reasons[one].nanoseconds, &reasons[two].nanoseconds),
+                welch(&kept[one], &kept[two]),
+            );
             let pair = format!("{} and {}", reasons[one].name, reasons[two].name);
             println!("{pair:32} t = {whole:6.2} of all, {cut:6.2} of the faster nine tenths");
             let (mean_of_one, mean_of_two) =
@@ -260,8 +263,12 @@ async fn the_response_time_over_http_is_printed() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let acceptor =
-        Listener { socket: listener, tls: None, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let acceptor = Listener {
+        socket: listener,
+        tls: None,
+        only_from: Vec::new(),
+        drain: Duration::from_secs(1),
+    };
     let serving = tokio::spawn(serve(acceptor, server.service(), async {
         let _ = stopped.await;
     }));
@@ -280,7 +287,8 @@ async fn the_response_time_over_http_is_printed() {
             (&stream).write_all(request.as_bytes()).unwrap();
             let response = read_response(&stream);
             let took = began.elapsed();
-            let refused = ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| response.starts_with(line));
+            let refused =
+                ["HTTP/1.1 401 ", "HTTP/1.1 429 "].iter().any(|line| response.starts_with(line));
             assert!(refused, "{}: {response}", reason.name);
             took
         });

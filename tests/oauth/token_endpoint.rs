@@ -36,8 +36,9 @@ async fn a_secret_in_the_body_gets_a_token() {
 async fn both_parts_of_the_header_are_form_decoded() {
     let server = Server::start().await;
     let key = server.create_key("client_ID.1-x").await;
-    let every_byte =
-        |text: &str| text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"));
+    let every_byte = |text: &str| {
+        text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"))
+    };
     let header = basic(&every_byte(&key.client_id), &every_byte(&key.client_secret));
     let response = server.http.form("/oauth2/token", &[("authorization", &header)], GRANT).await;
     assert_eq!(response.status, 200, "{}", response.text());
@@ -56,7 +57,10 @@ async fn both_parts_of_the_body_are_form_decoded() {
 async fn the_scheme_name_is_case_insensitive() {
     let server = Server::start().await;
     let header = server.create_key("ci").await.basic().replacen("Basic", "bAsIc", 1);
-    assert_eq!(server.http.form("/oauth2/token", &[("authorization", &header)], GRANT).await.status, 200);
+    assert_eq!(
+        server.http.form("/oauth2/token", &[("authorization", &header)], GRANT).await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -139,9 +143,11 @@ async fn every_failed_authentication_looks_the_same() {
     server.admin_call("Delete", json!({ "clientId": "deleted" })).await;
     let retired = server.create_key("retired").await;
     server.rotate(&retired, json!({})).await;
-    let expired =
-        server.create_key_with("expired", json!({ "expiresAt": in_future(Duration::from_secs(1)) })).await;
-    eventually("the key expires", async || server.http.token(&expired, &[]).await.status == 401).await;
+    let expired = server
+        .create_key_with("expired", json!({ "expiresAt": in_future(Duration::from_secs(1)) }))
+        .await;
+    eventually("the key expires", async || server.http.token(&expired, &[]).await.status == 401)
+        .await;
 
     let with = |client_id: &str, client_secret: &str| Credentials {
         client_id: client_id.to_owned(),
@@ -175,7 +181,8 @@ async fn every_failed_authentication_looks_the_same() {
     assert!(reference.header("www-authenticate").starts_with("Basic realm="));
     for (case, key) in &cases {
         assert_eq!(shown(&server.request_token(key, GRANT).await), shown(&reference), "{case}");
-        let body = format!("{GRANT}&client_id={}&client_secret={}", key.client_id, key.client_secret);
+        let body =
+            format!("{GRANT}&client_id={}&client_secret={}", key.client_id, key.client_secret);
         let response = server.http.form("/oauth2/token", &[], &body).await;
         if body.len() < 16 * 1024 {
             assert_eq!(shown(&response), shown(&reference), "{case}, in the body");
@@ -197,8 +204,11 @@ async fn a_public_clients_exact_request_is_accepted() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let authorization = key.basic();
-    let headers =
-        [("cache-control", "no-cache"), ("accept", "application/json"), ("authorization", &*authorization)];
+    let headers = [
+        ("cache-control", "no-cache"),
+        ("accept", "application/json"),
+        ("authorization", &*authorization),
+    ];
     let response = server.http.form("/oauth2/token", &headers, &format!("{GRANT}&scope=all")).await;
     assert_eq!(response.status, 200, "{}", response.text());
 }
@@ -238,7 +248,8 @@ async fn a_missing_grant_type_is_named() {
 #[tokio::test]
 async fn a_key_may_use_only_its_grants() {
     let server = Server::start().await;
-    let body = json!({ "clientId": "web", "clientName": "web", "grantTypes": ["AUTHORIZATION_CODE"] });
+    let body =
+        json!({ "clientId": "web", "clientName": "web", "grantTypes": ["AUTHORIZATION_CODE"] });
     let create = "/cloudidl.identity.AppsService/Create";
     let created = server.http.connect_json(create, &server.admin_token, &body).await;
     assert_eq!(created.status, 200, "{}", created.text());
@@ -315,10 +326,12 @@ async fn parameters_in_the_url_are_refused() {
 async fn a_body_over_16_kib_is_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
-    let pad = |size: usize| format!("{GRANT}&pad={}", "x".repeat(size - GRANT.len() - "&pad=".len()));
+    let pad =
+        |size: usize| format!("{GRANT}&pad={}", "x".repeat(size - GRANT.len() - "&pad=".len()));
     assert_eq!(server.request_token(&key, &pad(16 * 1024)).await.status, 200);
     for size in [16 * 1024 + 1, 1 << 20] {
-        let description = refused(&server.request_token(&key, &pad(size)).await, 413, "invalid_request");
+        let description =
+            refused(&server.request_token(&key, &pad(size)).await, 413, "invalid_request");
         assert!(description.contains("16384"), "{description}");
     }
 }
@@ -327,7 +340,9 @@ async fn a_body_over_16_kib_is_refused() {
 async fn only_post_is_allowed() {
     let server = Server::start().await;
     for path in ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"] {
-        for method in [http::Method::GET, http::Method::PUT, http::Method::DELETE, http::Method::OPTIONS] {
+        for method in
+            [http::Method::GET, http::Method::PUT, http::Method::DELETE, http::Method::OPTIONS]
+        {
             let response = server.http.send(method, path, &[], "").await;
             refused(&response, 405, "invalid_request");
             assert_eq!(response.header("allow"), "POST");
@@ -344,6 +359,7 @@ async fn a_malformed_authorization_header_is_refused() {
         assert!(description.contains("authorization header"), "{header}: {description}");
     }
     let without_colon = format!("Basic {}", BASE64_STANDARD.encode("no colon"));
-    let response = server.http.form("/oauth2/token", &[("authorization", &without_colon)], GRANT).await;
+    let response =
+        server.http.form("/oauth2/token", &[("authorization", &without_colon)], GRANT).await;
     refused(&response, 400, "invalid_request");
 }

@@ -58,11 +58,14 @@ fn workspace() -> BTreeMap<String, Vec<String>> {
     let dependencies = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
         // Only crates of the workspace have a path.
-        let ours = all.filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev");
+        let ours =
+            all.filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev");
         ours.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect()
     };
     let packages = metadata["packages"].as_array().unwrap().iter();
-    packages.map(|package| (package["name"].as_str().unwrap().to_owned(), dependencies(package))).collect()
+    packages
+        .map(|package| (package["name"].as_str().unwrap().to_owned(), dependencies(package)))
+        .collect()
 }
 
 #[test]

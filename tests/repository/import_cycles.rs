@@ -67,7 +67,9 @@ impl Sources {
                 module.pop();
             } else if self.files.contains_key(&child) {
                 module = child;
-            } else if let Some(export) = self.files.get(&module).and_then(|source| source.exports.get(name)) {
+            } else if let Some(export) =
+                self.files.get(&module).and_then(|source| source.exports.get(name))
+            {
                 return self.resolve(&module, export).or(Some(module));
             } else {
                 break;
@@ -79,7 +81,8 @@ impl Sources {
     /// Which modules a module imports.
     fn imports(&self, module: &Module) -> BTreeSet<Module> {
         let mentions = self.files[module].mentions.iter();
-        let mut imports: BTreeSet<_> = mentions.filter_map(|path| self.resolve(module, path)).collect();
+        let mut imports: BTreeSet<_> =
+            mentions.filter_map(|path| self.resolve(module, path)).collect();
         imports.remove(module);
         imports.retain(|import| self.files.contains_key(import));
         imports
@@ -158,7 +161,8 @@ fn expand(tree: &str, prefix: &[String], paths: &mut Vec<(Vec<String>, String)>)
         if path.len() > 1 && path.last().unwrap() == "self" {
             path.pop();
         }
-        let name = if alias.is_empty() { path.last().unwrap().clone() } else { alias.trim().to_owned() };
+        let name =
+            if alias.is_empty() { path.last().unwrap().clone() } else { alias.trim().to_owned() };
         paths.push((path, name));
     }
 }
@@ -175,11 +179,14 @@ fn cycles(sources: &Sources) -> BTreeSet<BTreeSet<Module>> {
     let reached = |from: &Module| {
         let (mut reached, mut new) = (BTreeSet::new(), vec![from.clone()]);
         while let Some(module) = new.pop() {
-            new.extend(imports[&module].iter().filter(|import| reached.insert((*import).clone())).cloned());
+            new.extend(
+                imports[&module].iter().filter(|import| reached.insert((*import).clone())).cloned(),
+            );
         }
         reached
     };
-    let reached: BTreeMap<_, _> = sources.files.keys().map(|module| (module, reached(module))).collect();
+    let reached: BTreeMap<_, _> =
+        sources.files.keys().map(|module| (module, reached(module))).collect();
     let cycle = |module| {
         let others = reached[module].iter().filter(|other| reached[other].contains(module));
         others.cloned().collect::<BTreeSet<_>>()

@@ -10,7 +10,8 @@ use super::{rust_files, tests_in};
 fn every_attack_on_the_page_has_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let files = ["crates", "tests"].iter().flat_map(|folder| rust_files(&root.join(folder)));
-    let known: BTreeSet<_> = files.flat_map(|file| tests_in(&fs::read_to_string(file).unwrap())).collect();
+    let known: BTreeSet<_> =
+        files.flat_map(|file| tests_in(&fs::read_to_string(file).unwrap())).collect();
     assert!(known.contains("every_attack_on_the_page_has_tests"), "no tests were read");
     let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| attack "));
@@ -21,10 +22,15 @@ fn every_attack_on_the_page_has_tests() {
     }
     for row in rows {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [attack, _, _, tests] = cells[..] else { panic!("the row does not have four cells: {row}") };
+        let [attack, _, _, tests] = cells[..] else {
+            panic!("the row does not have four cells: {row}")
+        };
         let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
         assert!(!named.is_empty(), "{attack} has no test");
-        assert!(named.iter().all(|name| known.contains(*name)), "{attack} names a test that does not exist");
+        assert!(
+            named.iter().all(|name| known.contains(*name)),
+            "{attack} names a test that does not exist"
+        );
         attacks += 1;
     }
     assert!(attacks > 50, "{attacks}");

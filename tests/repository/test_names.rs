@@ -10,7 +10,9 @@ const MAX_WORDS: usize = 8;
 #[test]
 fn names_have_at_most_eight_words() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for file in ["crates", "tests", "bench"].iter().flat_map(|folder| rust_files(&root.join(folder))) {
+    for file in
+        ["crates", "tests", "bench"].iter().flat_map(|folder| rust_files(&root.join(folder)))
+    {
         for name in tests_in(&fs::read_to_string(&file).unwrap()) {
             let words = name.split('_').count();
             assert!(words <= MAX_WORDS, "{name} has {words} words, in {}", file.display());
@@ -29,7 +31,8 @@ fn every_file_is_a_declared_module() {
             name => (folder, name),
         };
         let parents = ["mod.rs", "main.rs"].map(|parent_file| parent.join(parent_file));
-        let parent = fs::read_to_string(parents.iter().find(|file| file.exists()).unwrap()).unwrap();
+        let parent =
+            fs::read_to_string(parents.iter().find(|file| file.exists()).unwrap()).unwrap();
         let is_declared = parent.lines().any(|line| line.ends_with(&format!("mod {module};")));
         assert!(is_declared, "{} is not compiled", file.display());
     }

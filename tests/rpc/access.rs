@@ -51,14 +51,21 @@ async fn every_method_has_exactly_the_expected_access() {
     let server = Server::start().await;
     let served = served_methods(&server.process, &server.admin_token).await;
     let expected: BTreeMap<&str, Requires> = METHODS.into();
-    assert!(served.keys().map(String::as_str).eq(expected.keys().copied()), "served: {:#?}", served.keys());
+    assert!(
+        served.keys().map(String::as_str).eq(expected.keys().copied()),
+        "served: {:#?}",
+        served.keys()
+    );
     let mut callers = vec![("nobody", String::new())];
     for role in ["contributor", "viewer", "verifier", "admin"] {
         let wire = format!("ROLE_{}", role.to_uppercase());
-        let key = server.create_key_from(json!({ "clientId": format!("{role}-key"), "role": wire })).await;
+        let key = server
+            .create_key_from(json!({ "clientId": format!("{role}-key"), "role": wire }))
+            .await;
         callers.push((role, server.token(&key).await));
     }
-    let roleless = server.create_key_from(json!({ "clientId": "roleless", "withoutRole": true })).await;
+    let roleless =
+        server.create_key_from(json!({ "clientId": "roleless", "withoutRole": true })).await;
     callers.push(("roleless", server.token(&roleless).await));
     for (procedure, streams) in served {
         // Streaming methods have their own tests.
@@ -121,7 +128,10 @@ async fn a_key_may_only_get_and_rotate_itself() {
         let got = server.keys_as(&token, "Get", request.clone()).await.unwrap();
         assert_eq!(got["apiKey"]["clientId"], client_id);
         let rotated = server.keys_as(&token, "RotateSecret", request.clone()).await.unwrap();
-        assert!(!server.accepts(&token).await, "without a grace, the token is revoked with the secret");
+        assert!(
+            !server.accepts(&token).await,
+            "without a grace, the token is revoked with the secret"
+        );
         assert!(server.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
     }
 }
@@ -134,9 +144,10 @@ async fn a_forbidden_caller_cannot_probe_for_keys() {
     let key = server.create_key("asking").await;
     let token = server.token(&key).await;
     for method in ["Get", "RotateSecret"] {
-        let answers = ["exists", "exists-not", "asking ", "ASKING", "a:b", ""].map(async |client_id| {
-            server.keys_as(&token, method, json!({ "clientId": client_id })).await.unwrap_err()
-        });
+        let answers =
+            ["exists", "exists-not", "asking ", "ASKING", "a:b", ""].map(async |client_id| {
+                server.keys_as(&token, method, json!({ "clientId": client_id })).await.unwrap_err()
+            });
         let answers = futures::future::join_all(answers).await;
         answers[0].must_be("permission_denied", &["role admin is needed"]);
         assert!(answers.iter().all(|response| *response == answers[0]), "{answers:?}");
@@ -181,9 +192,13 @@ async fn every_invalid_credential_is_unauthenticated() {
         );
     }
     let bearer = format!("Bearer {good}");
-    for other in ["Bearer x", "Basic YWRtaW46YWRtaW4=", &format!("Bearer {}", stranger.admin_token)] {
-        let headers =
-            [("content-type", "application/json"), ("authorization", &*bearer), ("authorization", other)];
+    for other in ["Bearer x", "Basic YWRtaW46YWRtaW4=", &format!("Bearer {}", stranger.admin_token)]
+    {
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", &*bearer),
+            ("authorization", other),
+        ];
         let response = server.http.send(Method::POST, path, &headers, "{}").await;
         refused(&outcome(&response), "unauthenticated", &["more than one credential"]);
     }
@@ -196,14 +211,16 @@ async fn every_invalid_credential_is_unauthenticated() {
 async fn access_is_checked_again_after_the_body() {
     let server = Server::start().await;
     let id = json!({ "clientId": "other" });
-    let demote = json!({ "apiKey": { "clientId": "other", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let demote =
+        json!({ "apiKey": { "clientId": "other", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     for (method, request, code) in [
         ("Update", &demote, "permission_denied"),
         ("RotateSecret", &id, "unauthenticated"),
         ("Disable", &id, "unauthenticated"),
         ("Delete", &id, "unauthenticated"),
     ] {
-        let other = server.create_key_from(json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await;
+        let other =
+            server.create_key_from(json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await;
         let token = server.token(&other).await;
         let body = r#"{"clientId": "made"}"#;
         let authorization = format!("authorization: Bearer {token}");
@@ -239,9 +256,12 @@ async fn a_refusal_follows_the_protocol_of_its_request() {
             response.header("content-type")
         );
         let status = response.headers.get("grpc-status").or(response.trailers.get("grpc-status"));
-        let in_body =
-            response.text().contains("grpc-status: 16") || response.text().contains("grpc-status:16");
-        assert!(status == Some(&HeaderValue::from_static("16")) || in_body, "{content_type}: {response:?}");
+        let in_body = response.text().contains("grpc-status: 16")
+            || response.text().contains("grpc-status:16");
+        assert!(
+            status == Some(&HeaderValue::from_static("16")) || in_body,
+            "{content_type}: {response:?}"
+        );
     }
     for content_type in ["application/json", "application/proto"] {
         let response = send(content_type).await;
@@ -265,7 +285,9 @@ async fn the_rpcs_require_the_servers_audience() {
     let admin = server.init();
     let http = server.http();
     let list = "/gatekey.v1.ApiKeyService/List";
-    for (audience, status) in [("https://flyte.example.com", 200), ("https://other.example.com", 401)] {
+    for (audience, status) in
+        [("https://flyte.example.com", 200), ("https://other.example.com", 401)]
+    {
         let response = http.token(&admin, &[("audience", audience)]).await;
         let token = response.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(http.connect_json(list, &token, &json!({})).await.status, status, "{audience}");

@@ -41,9 +41,15 @@ async fn an_expiry_in_the_past_is_refused() {
     for past in ["2001-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999999999Z"] {
         let outcome = server.keys("Create", json!({ "clientId": "new", "expiresAt": past })).await;
         refused(&outcome, "invalid_argument", &["expires_at", "future"]);
-        let update = json!({ "apiKey": { "clientId": "ci", "expiresAt": past }, "updateMask": "expiresAt" });
-        refused(&server.keys("Update", update).await, "invalid_argument", &["expires_at", "future"]);
-        let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "expiresAt": past })).await;
+        let update =
+            json!({ "apiKey": { "clientId": "ci", "expiresAt": past }, "updateMask": "expiresAt" });
+        refused(
+            &server.keys("Update", update).await,
+            "invalid_argument",
+            &["expires_at", "future"],
+        );
+        let outcome =
+            server.keys("RotateSecret", json!({ "clientId": "ci", "expiresAt": past })).await;
         refused(&outcome, "invalid_argument", &["expires_at", "future"]);
     }
 }
@@ -52,7 +58,9 @@ async fn an_expiry_in_the_past_is_refused() {
 async fn expires_in_is_limited_by_key_and_secret() {
     let server = Server::start().await;
     let limited = server
-        .create_key_from(json!({ "clientId": "limited", "expiresAt": in_future(Duration::from_secs(90)) }))
+        .create_key_from(
+            json!({ "clientId": "limited", "expiresAt": in_future(Duration::from_secs(90)) }),
+        )
         .await;
     server.create_key("ci").await;
     let request = json!({ "clientId": "ci", "expiresAt": in_future(Duration::from_secs(90)) });
@@ -78,10 +86,12 @@ async fn the_public_api_shows_the_newest_secrets_expiry() {
     let rotate = json!({ "clientId": "ci", "expiresAt": "2998-01-01T00:00:00Z" });
     server.keys("RotateSecret", rotate).await.unwrap();
     assert_eq!(shown().await, "2998-01-01T00:00:00Z");
-    for (key, expected) in
-        [("2999-01-01T00:00:00Z", "2998-01-01T00:00:00Z"), ("2997-01-01T00:00:00Z", "2997-01-01T00:00:00Z")]
-    {
-        let update = json!({ "apiKey": { "clientId": "ci", "expiresAt": key }, "updateMask": "expiresAt" });
+    for (key, expected) in [
+        ("2999-01-01T00:00:00Z", "2998-01-01T00:00:00Z"),
+        ("2997-01-01T00:00:00Z", "2997-01-01T00:00:00Z"),
+    ] {
+        let update =
+            json!({ "apiKey": { "clientId": "ci", "expiresAt": key }, "updateMask": "expiresAt" });
         server.keys("Update", update).await.unwrap();
         assert_eq!(shown().await, expected);
     }
@@ -91,7 +101,11 @@ async fn the_public_api_shows_the_newest_secrets_expiry() {
 async fn update_changes_only_the_masked_fields() {
     let server = Server::start().await;
     let expires_at = in_future(Duration::from_mins(15));
-    server.create_key_from(json!({ "clientId": "ci", "role": "ROLE_VIEWER", "expiresAt": expires_at })).await;
+    server
+        .create_key_from(
+            json!({ "clientId": "ci", "role": "ROLE_VIEWER", "expiresAt": expires_at }),
+        )
+        .await;
     let before = server.shown("ci").await;
     let given = json!({
         "clientId": "ci",
@@ -134,11 +148,15 @@ async fn a_masked_empty_field_is_cleared() {
         "redirectUris": ["https://ci.example.com/"],
     });
     server.create_key_from(made).await;
-    let empty = json!({ "apiKey": { "clientId": "ci" }, "updateMask": "role,expiresAt,redirectUris" });
+    let empty =
+        json!({ "apiKey": { "clientId": "ci" }, "updateMask": "role,expiresAt,redirectUris" });
     let updated = server.keys("Update", empty).await.unwrap()["apiKey"].clone();
     assert_eq!(updated["role"], Value::Null);
     assert_eq!(updated["expiresAt"], Value::Null);
-    assert_eq!(updated["redirectUris"], json!(["http://localhost:8080/authorization-code/callback"]));
+    assert_eq!(
+        updated["redirectUris"],
+        json!(["http://localhost:8080/authorization-code/callback"])
+    );
     let nameless = json!({ "apiKey": { "clientId": "ci" }, "updateMask": "clientName" });
     refused(&server.keys("Update", nameless).await, "invalid_argument", &["client_name", "empty"]);
 }
@@ -148,10 +166,18 @@ async fn an_immutable_field_in_the_mask_is_refused() {
     let server = Server::start().await;
     server.create_key("ci").await;
     let before = server.shown("ci").await;
-    let key = json!({ "clientId": "ci", "clientName": "Renamed", "epoch": "9", "role": "ROLE_ADMIN" });
-    for mask in
-        ["epoch", "clientId", "keyId", "secrets", "secrets.label", "organization", "grantTypes", "nope"]
-    {
+    let key =
+        json!({ "clientId": "ci", "clientName": "Renamed", "epoch": "9", "role": "ROLE_ADMIN" });
+    for mask in [
+        "epoch",
+        "clientId",
+        "keyId",
+        "secrets",
+        "secrets.label",
+        "organization",
+        "grantTypes",
+        "nope",
+    ] {
         for mask in [mask.to_owned(), format!("role,{mask}")] {
             let outcome = server.keys("Update", json!({ "apiKey": key, "updateMask": mask })).await;
             refused(&outcome, "invalid_argument", &["update_mask", "client_name"]);
@@ -239,7 +265,8 @@ async fn a_grace_is_zero_to_ninety_days() {
         ("-1s", ["grace", "negative"]),
         ("-0.5s", ["grace", "negative"]),
     ] {
-        let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "grace": grace })).await;
+        let outcome =
+            server.keys("RotateSecret", json!({ "clientId": "ci", "grace": grace })).await;
         refused(&outcome, "invalid_argument", &words);
     }
     assert_eq!(server.secret_ids("ci").await.len(), 2);
@@ -304,7 +331,8 @@ async fn another_keys_secret_cannot_be_retired() {
     let other = server.create_key("other").await;
     let ids = server.secret_ids("other").await;
     for secret_id in [ids[0].as_str(), "", "nope", &"a".repeat(1000), "\u{7}"] {
-        let outcome = server.keys("RetireSecret", json!({ "clientId": "ci", "secretId": secret_id })).await;
+        let outcome =
+            server.keys("RetireSecret", json!({ "clientId": "ci", "secretId": secret_id })).await;
         refused(&outcome, "not_found", &["ci"]);
         assert!(outcome.unwrap_err().message.len() < 300);
     }
@@ -360,7 +388,8 @@ async fn a_secret_label_has_at_most_200_characters() {
     for bad in ["x".repeat(201), "line\nbreak".to_owned()] {
         let outcome = server.keys("Create", json!({ "clientId": "new", "secretLabel": bad })).await;
         refused(&outcome, "invalid_argument", &["secret_label"]);
-        let outcome = server.keys("RotateSecret", json!({ "clientId": "ci", "secretLabel": bad })).await;
+        let outcome =
+            server.keys("RotateSecret", json!({ "clientId": "ci", "secretLabel": bad })).await;
         refused(&outcome, "invalid_argument", &["secret_label"]);
     }
 }

@@ -129,8 +129,22 @@ const CASES: &[Case] = &[
         ErrorCode::PermissionDenied,
         &["globex"],
     ),
-    refused("create without a token", apps!("Create"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
-    refused("create with a bad token", apps!("Create"), BadToken, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "create without a token",
+        apps!("Create"),
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
+    refused(
+        "create with a bad token",
+        apps!("Create"),
+        BadToken,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
     refused(
         "create as a contributor",
         apps!("Create"),
@@ -162,7 +176,14 @@ const CASES: &[Case] = &[
         ErrorCode::NotFound,
         &["$new", "does not exist"],
     ),
-    refused("get nothing", apps!("Get"), Admin, "{}", ErrorCode::InvalidArgument, &["client_id", "empty"]),
+    refused(
+        "get nothing",
+        apps!("Get"),
+        Admin,
+        "{}",
+        ErrorCode::InvalidArgument,
+        &["client_id", "empty"],
+    ),
     refused(
         "get for another organization",
         apps!("Get"),
@@ -219,7 +240,14 @@ const CASES: &[Case] = &[
         ErrorCode::InvalidArgument,
         &["client_uri"],
     ),
-    refused("update without a token", apps!("Update"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "update without a token",
+        apps!("Update"),
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
     refused(
         "update the calling key",
         apps!("Update"),
@@ -237,7 +265,14 @@ const CASES: &[Case] = &[
         ErrorCode::NotFound,
         &["$new"],
     ),
-    refused("delete without a token", apps!("Delete"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "delete without a token",
+        apps!("Delete"),
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
     refused(
         "delete the calling key",
         apps!("Delete"),
@@ -367,7 +402,14 @@ const CASES: &[Case] = &[
         ErrorCode::InvalidArgument,
         &["token"],
     ),
-    refused("our list as a contributor", keys!("List"), Contributor, "{}", ErrorCode::PermissionDenied, &[]),
+    refused(
+        "our list as a contributor",
+        keys!("List"),
+        Contributor,
+        "{}",
+        ErrorCode::PermissionDenied,
+        &[],
+    ),
     answered(
         "key service: update",
         keys!("Update"),
@@ -433,7 +475,14 @@ const CASES: &[Case] = &[
         ErrorCode::PermissionDenied,
         &["admin"],
     ),
-    refused("rotate without a token", keys!("RotateSecret"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "rotate without a token",
+        keys!("RotateSecret"),
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
     answered(
         "retire",
         keys!("RetireSecret"),
@@ -464,7 +513,14 @@ const CASES: &[Case] = &[
         r#"{"clientId": "$key"}"#,
         r#"{"apiKey": {"clientId": "$key", "disabledAt": "<any>", "epoch": "2"}}"#,
     ),
-    refused("disable nothing", keys!("Disable"), Admin, "{}", ErrorCode::InvalidArgument, &["client_id"]),
+    refused(
+        "disable nothing",
+        keys!("Disable"),
+        Admin,
+        "{}",
+        ErrorCode::InvalidArgument,
+        &["client_id"],
+    ),
     refused(
         "disable the calling key",
         keys!("Disable"),
@@ -488,7 +544,14 @@ const CASES: &[Case] = &[
         ErrorCode::NotFound,
         &["$new"],
     ),
-    refused("enable without a token", keys!("Enable"), Nobody, "{}", ErrorCode::Unauthenticated, &[]),
+    refused(
+        "enable without a token",
+        keys!("Enable"),
+        Nobody,
+        "{}",
+        ErrorCode::Unauthenticated,
+        &[],
+    ),
     // Login metadata, and the caller's identity.
     answered(
         "metadata",
@@ -589,8 +652,11 @@ impl Fixture {
     /// # Errors
     /// How the outcome differs from the expected one.
     async fn run(&self, case: &Case, client: &RpcClient, protocol: Protocol) -> Result<(), String> {
-        let own =
-            format!("{}.{}", case.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"), protocol.name());
+        let own = format!(
+            "{}.{}",
+            case.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            protocol.name()
+        );
         let (new, key) = (format!("new.{own}"), format!("key.{own}"));
         let mut itself = String::new();
         let mut secret_id = String::new();
@@ -602,8 +668,9 @@ impl Fixture {
             let made = self.server.shown(&key).await;
             made["secrets"][0]["id"].as_str().unwrap().clone_into(&mut secret_id);
         }
-        let fill =
-            |text: &str| text.replace("$new", &new).replace("$key", &key).replace("$secret_id", &secret_id);
+        let fill = |text: &str| {
+            text.replace("$new", &new).replace("$key", &key).replace("$secret_id", &secret_id)
+        };
         let token = match case.caller {
             Nobody => "",
             BadToken => "not.a.token",
@@ -616,7 +683,8 @@ impl Fixture {
         match (&case.expected, outcome) {
             (Expected::Response(response), Ok(actual)) => {
                 let expected: Value = serde_json::from_str(&fill(response)).unwrap();
-                json::check(&expected, &actual).map_err(|difference| format!("{difference}; in {actual}"))
+                json::check(&expected, &actual)
+                    .map_err(|difference| format!("{difference}; in {actual}"))
             }
             (Expected::Response(_), Err(refusal)) => Err(format!("refused: {refusal:?}")),
             (Expected::Refusal(_, _), Ok(actual)) => Err(format!("not refused: {actual}")),
@@ -646,7 +714,8 @@ async fn every_protocol_gives_every_expected_result() {
             async move { (case.name, fixture.run(case, client, protocol).await) }
         });
         let outcomes: Vec<_> = runs.buffered(8).collect().await;
-        let failures = outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.err()?)));
+        let failures =
+            outcomes.into_iter().filter_map(|(name, outcome)| Some((name, outcome.err()?)));
         wrong.extend(failures.map(|(name, why)| format!("{name}, {}: {why}", protocol.name())));
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len() * 5, wrong.join("\n"));

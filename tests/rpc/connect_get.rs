@@ -38,8 +38,7 @@ async fn methods_without_side_effects_accept_get() {
 #[tokio::test]
 async fn get_needs_the_same_credential_as_post() {
     let server = Server::start().await;
-    let path =
-        "/gatekey.v1.ApiKeyService/Get?encoding=json&message=%7B%22clientId%22%3A%22admin%22%7D&connect=v1";
+    let path = "/gatekey.v1.ApiKeyService/Get?encoding=json&message=%7B%22clientId%22%3A%22admin%22%7D&connect=v1";
     let anonymous = server.http.get(path, &[]).await;
     assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED);
     assert_eq!(anonymous.json()["code"], "unauthenticated");

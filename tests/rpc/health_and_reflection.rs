@@ -19,8 +19,8 @@ use connectrpc_health::{
 use connectrpc_reflection::{
     ServerReflectionClient,
     wire::v1::{
-        ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
-        server_reflection_response::MessageResponse,
+        ServerReflectionRequest, ServerReflectionResponse,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     },
 };
 use serde_json::json;
@@ -51,9 +51,11 @@ async fn reflect(
     let mut stream = client.server_reflection_info().await.unwrap();
     let mut answers = Vec::new();
     for question in questions {
-        let request = ServerReflectionRequest { message_request: Some(question), ..Default::default() };
+        let request =
+            ServerReflectionRequest { message_request: Some(question), ..Default::default() };
         stream.send(request).await.unwrap();
-        let response: ServerReflectionResponse = stream.message().await.unwrap().unwrap().to_owned_message();
+        let response: ServerReflectionResponse =
+            stream.message().await.unwrap().unwrap().to_owned_message();
         answers.push(response.message_response.unwrap());
     }
     stream.close_send();
@@ -82,11 +84,13 @@ pub(crate) async fn served_methods(server: &ServerProcess, token: &str) -> BTree
         let described = files.file_descriptor_proto.iter().find_map(|bytes| {
             let file = FileDescriptorProto::decode_from_slice(bytes).unwrap();
             let here = file.package.as_deref() == Some(package);
-            here.then_some(file.service)?.into_iter().find(|service| service.name.as_deref() == Some(name))
+            here.then_some(file.service)?
+                .into_iter()
+                .find(|service| service.name.as_deref() == Some(name))
         });
         for method in described.expect("the response has the service's file").method {
-            let streams =
-                method.client_streaming.unwrap_or(false) || method.server_streaming.unwrap_or(false);
+            let streams = method.client_streaming.unwrap_or(false)
+                || method.server_streaming.unwrap_or(false);
             methods.insert(format!("/{service}/{}", method.name.unwrap()), streams);
         }
     }
@@ -125,7 +129,8 @@ async fn a_health_watch_begins_with_the_status() {
 async fn a_health_watch_ends_at_its_deadline() {
     let server = Server::start().await;
     let headers = [("content-type", "application/connect+json"), ("connect-timeout-ms", "200")];
-    let response = server.http.send(http::Method::POST, WATCH, &headers, &b"\0\0\0\0\x02{}"[..]).await;
+    let response =
+        server.http.send(http::Method::POST, WATCH, &headers, &b"\0\0\0\0\x02{}"[..]).await;
     let text = response.text();
     assert!(text.contains("SERVING") && text.contains("deadline_exceeded"), "{text}");
 }
@@ -167,8 +172,10 @@ async fn one_address_has_few_health_watches() {
     );
     // A watch that ends makes room.
     open.clear();
-    eventually("there is room again", async || client.watch(HealthCheckRequest::default()).await.is_ok())
-        .await;
+    eventually("there is room again", async || {
+        client.watch(HealthCheckRequest::default()).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -194,11 +201,15 @@ async fn reflection_needs_a_key_unless_open() {
     let list = || [MessageRequest::ListServices(String::new())];
     let server = Server::start().await;
     let (transport, config) = grpc(&server.process);
-    let mut stream = ServerReflectionClient::new(transport, config).server_reflection_info().await.unwrap();
+    let mut stream =
+        ServerReflectionClient::new(transport, config).server_reflection_info().await.unwrap();
     stream.close_send();
     assert_eq!(stream.message().await.unwrap_err().code, ErrorCode::Unauthenticated);
     let open = Server::with_config("[server]\nreflection = \"open\"\n").await;
-    assert!(matches!(reflect(&open.process, "", list()).await[0], MessageResponse::ListServicesResponse(_)));
+    assert!(matches!(
+        reflect(&open.process, "", list()).await[0],
+        MessageResponse::ListServicesResponse(_)
+    ));
 }
 
 #[tokio::test]
@@ -230,7 +241,8 @@ async fn both_versions_of_reflection_are_served() {
     for version in ["v1", "v1alpha"] {
         let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
         let bearer = format!("Bearer {}", server.admin_token);
-        let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", &*bearer)];
+        let headers =
+            [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", &*bearer)];
         let response = server.http.send(http::Method::POST, &path, &headers, question).await;
         assert!(response.text().contains("gatekey.v1.ApiKeyService"), "{version}: {response:?}");
     }

@@ -85,7 +85,11 @@ async fn open_methods_refuse_a_body_over_16_kib() {
         let small = json!({ "padding": "p".repeat(10_000) });
         assert!(server.call(&server.admin_token, procedure, small).await.is_ok(), "{procedure}");
         let large = json!({ "padding": "p".repeat(17_000) });
-        refused(&server.call(&server.admin_token, procedure, large).await, "resource_exhausted", &[]);
+        refused(
+            &server.call(&server.admin_token, procedure, large).await,
+            "resource_exhausted",
+            &[],
+        );
     }
     server.assert_healthy().await;
 }
@@ -123,7 +127,8 @@ async fn a_decompression_bomb_is_refused() {
     }
     let mut framed = frame(&bomb);
     framed[0] = 1;
-    let headers = [("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("te", "trailers")];
+    let headers =
+        [("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("te", "trailers")];
     let response = server.post(CREATE, &headers, framed).await;
     assert_eq!(grpc_status(&response), "8", "{response:?}");
     server.assert_healthy().await;
@@ -166,8 +171,8 @@ async fn a_client_id_has_at_most_128_characters() {
         ("a b", "may contain only"),
         ("a:b", "may contain only"),
         ("a/b", "may contain only"),
-        // The separator between issuer and subject of a user, whom no key may impersonate (RFC 9700
-        // section 4.15).
+        // The separator between issuer and subject of a user, whom no key may impersonate (RFC
+        // 9700 section 4.15).
         ("idp|person", "may contain only"),
         ("a%41", "may contain only"),
         ("ключ", "may contain only"),
@@ -185,7 +190,9 @@ async fn a_client_id_has_at_most_128_characters() {
             refused(&outcome, "invalid_argument", &["client_id", rule]);
             assert!(outcome.unwrap_err().message.len() < 300);
         }
-        for method in ["Create", "Get", "Delete", "RotateSecret", "RetireSecret", "Disable", "Enable"] {
+        for method in
+            ["Create", "Get", "Delete", "RotateSecret", "RetireSecret", "Disable", "Enable"]
+        {
             let outcome = server.keys(method, request.clone()).await;
             refused(&outcome, "invalid_argument", &["client_id", rule]);
         }
@@ -222,12 +229,15 @@ async fn a_client_name_has_at_most_200_characters() {
         ("  ", "must not be empty"),
     ] {
         let request = json!({ "clientId": "new", "clientName": name });
-        refused(&server.apps("Create", request.clone()).await, "invalid_argument", &["client_name", rule]);
+        refused(
+            &server.apps("Create", request.clone()).await,
+            "invalid_argument",
+            &["client_name", rule],
+        );
         refused(&server.keys("Create", request).await, "invalid_argument", &["client_name", rule]);
         let request = json!({ "clientId": "key-0", "clientName": name });
         refused(&server.apps("Update", request).await, "invalid_argument", &["client_name", rule]);
-        let request =
-            json!({ "apiKey": { "clientId": "key-0", "clientName": name }, "updateMask": "clientName" });
+        let request = json!({ "apiKey": { "clientId": "key-0", "clientName": name }, "updateMask": "clientName" });
         refused(&server.keys("Update", request).await, "invalid_argument", &["client_name", rule]);
     }
     server.assert_healthy().await;
@@ -236,14 +246,20 @@ async fn a_client_name_has_at_most_200_characters() {
 #[tokio::test]
 async fn lists_and_urls_are_bounded() {
     let server = Server::start().await;
-    let uris = |count: usize| (0..count).map(|at| format!("https://{at}.example.com/")).collect::<Vec<_>>();
+    let uris = |count: usize| {
+        (0..count).map(|at| format!("https://{at}.example.com/")).collect::<Vec<_>>()
+    };
     server.apps("Create", json!({ "clientId": "fifty", "redirectUris": uris(50) })).await.unwrap();
     for (field, value, rule) in [
         ("redirectUris", json!(uris(51)), "at most 50 entries"),
         ("redirectUris", json!(["https://a/", "https://a/"]), "twice"),
         ("contacts", json!(vec![""; 1]), "1 to 320 bytes"),
         ("contacts", json!(["c".repeat(321)]), "1 to 320 bytes"),
-        ("contacts", json!((0..51).map(|at| at.to_string()).collect::<Vec<_>>()), "at most 50 entries"),
+        (
+            "contacts",
+            json!((0..51).map(|at| at.to_string()).collect::<Vec<_>>()),
+            "at most 50 entries",
+        ),
         ("grantTypes", json!(vec![3; 100_000]), "twice"),
         ("responseTypes", json!(["CODE", "CODE"]), "twice"),
         ("logoUri", json!("ftp://example.com/"), "http or https"),
@@ -283,7 +299,8 @@ async fn an_unknown_enum_value_names_its_field() {
             // clientId is field 2; the enum's number is 99.
             let message = [b"\x12\x02ci".as_slice(), &[tag, 99]].concat();
             let path = format!("/cloudidl.identity.AppsService/{method}");
-            let response = server.post(&path, &[("content-type", "application/proto")], message).await;
+            let response =
+                server.post(&path, &[("content-type", "application/proto")], message).await;
             refused(&outcome(&response), "invalid_argument", &[named, "99"]);
             let value = if field.ends_with("Types") { json!(["NOPE"]) } else { json!("NOPE") };
             let mut request = json!({ "clientId": "ci" });
@@ -302,7 +319,9 @@ async fn an_unknown_enum_value_names_its_field() {
 async fn an_invalid_timestamp_or_duration_is_refused() {
     let server = Server::start().await;
     server.create_key("ci").await;
-    for text in ["yesterday", "2026-13-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-01-01", "", "\u{0}"] {
+    for text in
+        ["yesterday", "2026-13-01T00:00:00Z", "10000-01-01T00:00:00Z", "2026-01-01", "", "\u{0}"]
+    {
         let outcome = server.keys("Create", json!({ "clientId": "new", "expiresAt": text })).await;
         refused(&outcome, "invalid_argument", &[]);
     }
@@ -321,7 +340,8 @@ async fn an_invalid_timestamp_or_duration_is_refused() {
         let rotate = [b"\x0a\x02ci\x22".as_slice(), &[length], instant].concat();
         for (method, message) in [("Create", create), ("RotateSecret", rotate)] {
             let path = format!("/gatekey.v1.ApiKeyService/{method}");
-            let response = server.post(&path, &[("content-type", "application/proto")], message).await;
+            let response =
+                server.post(&path, &[("content-type", "application/proto")], message).await;
             refused(&outcome(&response), "invalid_argument", &["expires_at"]);
         }
     }
@@ -340,10 +360,15 @@ async fn a_deeply_nested_body_is_refused() {
         refused(&server.create_raw("application/json", body).await, "invalid_argument", &[]);
     }
     // An ignored field is not parsed recursively.
-    let unknown = format!(r#"{{"clientId": "deep", "unknown": {}1{}}}"#, "[".repeat(deep), "]".repeat(deep));
+    let unknown =
+        format!(r#"{{"clientId": "deep", "unknown": {}1{}}}"#, "[".repeat(deep), "]".repeat(deep));
     assert!(server.create_raw("application/json", unknown).await.is_ok());
     // Nested groups of the unknown field 100.
-    refused(&server.create_raw("application/proto", b"\xa3\x06".repeat(deep)).await, "invalid_argument", &[]);
+    refused(
+        &server.create_raw("application/proto", b"\xa3\x06".repeat(deep)).await,
+        "invalid_argument",
+        &[],
+    );
     let closed = [b"\xa3\x06".repeat(deep), b"\xa4\x06".repeat(deep)].concat();
     refused(&server.create_raw("application/proto", closed).await, "invalid_argument", &[]);
     server.assert_healthy().await;
@@ -434,7 +459,8 @@ async fn an_unknown_content_type_is_unsupported() {
     }
     let response = server.post(CREATE, &[], "{}").await;
     assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "no content type");
-    let with_charset = server.create_raw("application/json; charset=utf-8", r#"{"clientId": "ci"}"#).await;
+    let with_charset =
+        server.create_raw("application/json; charset=utf-8", r#"{"clientId": "ci"}"#).await;
     assert!(with_charset.is_ok(), "{with_charset:?}");
     server.assert_healthy().await;
 }
@@ -445,7 +471,12 @@ async fn invalid_connect_headers_are_refused() {
     for (name, value) in [("connect-protocol-version", "2"), ("connect-protocol-version", "")] {
         let headers = [("content-type", "application/json"), (name, value)];
         let response = server.post(CREATE, &headers, r#"{"clientId": "refused"}"#).await;
-        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{name}: {value}: {}", response.text());
+        assert_eq!(
+            response.status,
+            StatusCode::BAD_REQUEST,
+            "{name}: {value}: {}",
+            response.text()
+        );
     }
     let absent = server.apps("Get", json!({ "clientId": "refused" })).await;
     refused(&absent, "not_found", &[]);

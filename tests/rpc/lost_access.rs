@@ -47,7 +47,8 @@ async fn an_admin_deleted_during_its_request_creates_nothing() {
     let server = Server::start().await;
     let (_, token) = other_admin(&server).await;
     let create = json!({ "clientName": "heir", "role": "ROLE_ADMIN" });
-    let held = HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
+    let held =
+        HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
     server.admin_call("Delete", json!({ "clientId": "leaver" })).await;
     let (status, response) = held.finish().await;
     assert_eq!(status, 401, "{response}");
@@ -61,8 +62,10 @@ async fn a_role_lost_during_a_request_is_enforced() {
     let server = Server::start().await;
     let (_, token) = other_admin(&server).await;
     let create = json!({ "clientName": "heir" });
-    let held = HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
-    let viewer = json!({ "apiKey": { "clientId": "leaver", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let held =
+        HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
+    let viewer =
+        json!({ "apiKey": { "clientId": "leaver", "role": "ROLE_VIEWER" }, "updateMask": "role" });
     server.admin_call("Update", viewer).await;
     assert_eq!(held.finish().await.0, 403);
 }
@@ -75,7 +78,8 @@ async fn a_key_cannot_rotate_its_namesake() {
     let token = server.token(&key).await;
     let rotate = json!({ "clientId": "ci" });
     let held =
-        HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/RotateSecret", &token, &rotate).await;
+        HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/RotateSecret", &token, &rotate)
+            .await;
     server.admin_call("Delete", json!({ "clientId": "ci" })).await;
     server.create_key_with("ci", json!({ "role": "ROLE_ADMIN" })).await;
     let (status, response) = held.finish().await;

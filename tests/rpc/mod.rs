@@ -140,5 +140,8 @@ fn credentials(shown: &Value, key: &Value) -> Credentials {
 /// The client ids in a list response, in its order.
 fn client_ids(response: &Value) -> Vec<&str> {
     let keys = response["apps"].as_array().or(response["apiKeys"].as_array());
-    keys.map_or(&[][..], Vec::as_slice).iter().map(|key| key["clientId"].as_str().unwrap()).collect()
+    keys.map_or(&[][..], Vec::as_slice)
+        .iter()
+        .map(|key| key["clientId"].as_str().unwrap())
+        .collect()
 }

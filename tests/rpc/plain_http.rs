@@ -28,7 +28,13 @@ impl Server {
     }
 
     /// Sends a request with the admin's token and more headers.
-    async fn plain_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Response {
+    async fn plain_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Response {
         let bearer = format!("Bearer {}", self.admin_token);
         let mut all = vec![("authorization", &*bearer)];
         all.extend(headers);
@@ -43,21 +49,28 @@ fn of(client_id: &str) -> String {
 #[tokio::test]
 async fn a_key_can_be_managed_over_plain_http() {
     let server = Server::start().await;
-    let created = server.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
+    let created =
+        server.plain(Method::POST, APPS, json!({ "clientId": "ci", "client_name": "CI" })).await;
     assert_eq!(created.status, StatusCode::OK, "{}", created.text());
     assert_eq!(created.header("content-type"), "application/json");
     assert_eq!(created.header("cache-control"), "no-store");
-    let shown = json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": "<secret>" } });
+    let shown =
+        json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": "<secret>" } });
     check(&shown, &created.json()).unwrap();
 
     let got = server.plain(Method::GET, &of("ci"), Value::Null).await.json();
-    check(&json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": null } }), &got).unwrap();
-    assert_eq!(got, server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(), "as the RPC returns it");
+    check(&json!({ "app": { "clientId": "ci", "clientName": "CI", "clientSecret": null } }), &got)
+        .unwrap();
+    assert_eq!(
+        got,
+        server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(),
+        "as the RPC returns it"
+    );
 
-    let updated =
-        server.plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" })).await;
-    let shown =
-        json!({ "app": { "clientId": "ci", "clientName": "CI", "clientUri": "https://ci.example.com" } });
+    let updated = server
+        .plain(Method::PUT, &of("ci"), json!({ "clientUri": "https://ci.example.com" }))
+        .await;
+    let shown = json!({ "app": { "clientId": "ci", "clientName": "CI", "clientUri": "https://ci.example.com" } });
     check(&shown, &updated.json()).unwrap();
 
     let listed = server.plain(Method::GET, APPS, Value::Null).await.json();
@@ -65,7 +78,11 @@ async fn a_key_can_be_managed_over_plain_http() {
 
     let deleted = server.plain(Method::DELETE, &of("ci"), Value::Null).await;
     assert_eq!((deleted.status, deleted.json()), (StatusCode::OK, json!({})));
-    refused(&outcome(&server.plain(Method::GET, &of("ci"), Value::Null).await), "not_found", &["ci"]);
+    refused(
+        &outcome(&server.plain(Method::GET, &of("ci"), Value::Null).await),
+        "not_found",
+        &["ci"],
+    );
 }
 
 #[tokio::test]
@@ -125,8 +142,10 @@ async fn the_path_overrides_the_body_and_query() {
     for name in ["clientId", "client_id"] {
         let response =
             server.plain(Method::PUT, &of("one"), json!({ name: "two", "clientName": name })).await;
-        check(&json!({ "app": { "clientId": "one", "clientName": name } }), &response.json()).unwrap();
-        let response = server.plain(Method::GET, &format!("{}?{name}=two", of("one")), Value::Null).await;
+        check(&json!({ "app": { "clientId": "one", "clientName": name } }), &response.json())
+            .unwrap();
+        let response =
+            server.plain(Method::GET, &format!("{}?{name}=two", of("one")), Value::Null).await;
         check(&json!({ "app": { "clientId": "one" } }), &response.json()).unwrap();
     }
     assert_eq!(server.shown("two").await["clientName"], "two");
@@ -136,7 +155,8 @@ async fn the_path_overrides_the_body_and_query() {
 async fn a_list_takes_its_request_from_the_query() {
     let server = Server::start().await;
     server.create_all((0..4).map(|number| json!({ "clientId": format!("key-{number}") }))).await;
-    let first = server.plain(Method::GET, &format!("{APPS}?request.limit=2"), Value::Null).await.json();
+    let first =
+        server.plain(Method::GET, &format!("{APPS}?request.limit=2"), Value::Null).await.json();
     assert_eq!(client_ids(&first), ["admin", "key-0"]);
     let token = first["token"].as_str().unwrap();
     let path = format!("{APPS}?request.limit=9&request.token={token}");
@@ -151,7 +171,11 @@ async fn a_list_takes_its_request_from_the_query() {
         assert_eq!(client_ids(&last), ["key-3"]);
     }
     let path = format!("{APPS}?organization=elsewhere");
-    refused(&outcome(&server.plain(Method::GET, &path, Value::Null).await), "not_found", &["elsewhere"]);
+    refused(
+        &outcome(&server.plain(Method::GET, &path, Value::Null).await),
+        "not_found",
+        &["elsewhere"],
+    );
 }
 
 #[tokio::test]
@@ -224,7 +248,12 @@ async fn a_body_is_one_json_object_or_empty() {
         &[("content-type", "application/json"), ("content-encoding", "gzip")],
     ] {
         let response = server.plain_with(headers, Method::PUT, &ci, "{}").await;
-        assert_eq!(response.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{headers:?}: {}", response.text());
+        assert_eq!(
+            response.status,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "{headers:?}: {}",
+            response.text()
+        );
         assert_eq!(response.header("content-type"), "application/json");
         refused(&outcome(&response), "invalid_argument", &["content-"]);
     }
@@ -234,10 +263,12 @@ async fn a_body_is_one_json_object_or_empty() {
         refused(&outcome(&response), "resource_exhausted", &[]);
     }
     // An empty body changes nothing, and headers of other protocols are ignored.
-    let deaf = [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
+    let deaf =
+        [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
     for headers in [&deaf[..], &[]] {
         let response = server.plain_with(headers, Method::PUT, &ci, "").await;
-        check(&json!({ "app": { "clientId": "ci", "clientName": "ci" } }), &response.json()).unwrap();
+        check(&json!({ "app": { "clientId": "ci", "clientName": "ci" } }), &response.json())
+            .unwrap();
     }
 }
 
@@ -268,8 +299,10 @@ async fn a_create_may_be_repeated_over_another_protocol() {
     let body = r#"{"clientId":"ci","clientName":"ci"}"#;
     let first = server.plain_with(&id, Method::POST, APPS, body).await.json();
     let second = server.plain_with(&id, Method::POST, APPS, body).await.json();
-    let third = server.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
-    let secrets = [&first, &second, &third].map(|made| made["app"]["clientSecret"].as_str().unwrap());
+    let third =
+        server.apps_with(&id[..1], "Create", serde_json::from_str(body).unwrap()).await.unwrap();
+    let secrets =
+        [&first, &second, &third].map(|made| made["app"]["clientSecret"].as_str().unwrap());
     assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2], "each call gets its own secret");
     refused(
         &outcome(&server.plain(Method::POST, APPS, json!({ "clientId": "ci" })).await),

@@ -28,8 +28,13 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::ConnectJsonOverHttp1, Self::ConnectJson, Self::ConnectProtoGzip, Self::Grpc, Self::GrpcWeb];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::ConnectJsonOverHttp1,
+        Self::ConnectJson,
+        Self::ConnectProtoGzip,
+        Self::Grpc,
+        Self::GrpcWeb,
+    ];
 
     /// The name as part of a client id.
     pub(crate) fn name(self) -> &'static str {
@@ -72,7 +77,12 @@ impl RpcClient {
     }
 
     /// Calls a method, with a token unless it is empty.
-    pub(crate) async fn call(&self, procedure: &'static str, token: &str, request: &Value) -> Outcome {
+    pub(crate) async fn call(
+        &self,
+        procedure: &'static str,
+        token: &str,
+        request: &Value,
+    ) -> Outcome {
         if self.protocol == Protocol::ConnectJsonOverHttp1 {
             let response = self.http1.connect_json(procedure, token, request).await;
             let outcome = outcome(&response);

@@ -29,7 +29,11 @@ pub(crate) fn gatekey() -> Command {
 
 pub(crate) fn hermetic(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent").stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", "/nonexistent")
+        .stdin(Stdio::null());
     command
 }
 
@@ -46,7 +50,16 @@ fn build() -> String {
     let profile = test.ancestors().nth(2).and_then(Path::file_name).unwrap().to_str().unwrap();
     let profile = if profile == "debug" { "dev" } else { profile };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "gatekey", "--bin", "gatekey", "--profile", profile])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "gatekey",
+            "--bin",
+            "gatekey",
+            "--profile",
+            profile,
+        ])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())

@@ -90,8 +90,12 @@ impl Collector {
 
     /// An attribute of the server that created the spans.
     pub(crate) fn resource(&self, name: &str) -> Option<String> {
-        let resource =
-            self.requests().into_iter().flat_map(|request| request.resource_spans).next()?.resource?;
+        let resource = self
+            .requests()
+            .into_iter()
+            .flat_map(|request| request.resource_spans)
+            .next()?
+            .resource?;
         attribute(&resource.attributes, name)
     }
 
@@ -153,7 +157,11 @@ async fn respond(
             let (parts, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
                 let path = parts.uri.path().to_owned();
-                kept.lock().unwrap().push(Batch { path, headers: parts.headers, body: body.to_bytes() });
+                kept.lock().unwrap().push(Batch {
+                    path,
+                    headers: parts.headers,
+                    body: body.to_bytes(),
+                });
             }
             let status = match behavior {
                 Behavior::Accepts => 200,
@@ -165,5 +173,7 @@ async fn respond(
             Ok::<_, Infallible>(response)
         }
     });
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }

@@ -57,7 +57,8 @@ pub(crate) async fn begin(
 ) -> TlsStream<TcpStream> {
     let mut stream = connect(server).await;
     let (post, length) = (format!("POST {path} HTTP/1.1"), format!("content-length: {length}"));
-    let head = [&[&*post, "host: h", &*length, "expect: 100-continue"], headers].concat().join("\r\n");
+    let head =
+        [&[&*post, "host: h", &*length, "expect: 100-continue"], headers].concat().join("\r\n");
     stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
     let mut interim = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
     stream.read_exact(&mut interim).await.unwrap();

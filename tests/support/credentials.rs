@@ -11,7 +11,8 @@ impl Credentials {
     /// As encoded credentials.
     pub(crate) fn encoded(&self, endpoint: &str) -> String {
         let secret = gatekey_client::PlainSecret::new(&self.client_secret);
-        let encoded = gatekey_client::EncodedCredentials::new(endpoint, &self.client_id, secret, "").unwrap();
+        let encoded =
+            gatekey_client::EncodedCredentials::new(endpoint, &self.client_id, secret, "").unwrap();
         encoded.encode().expose().to_owned()
     }
 

@@ -76,7 +76,8 @@ impl Response {
 impl Http {
     /// A client of one URL that trusts one CA, or uses plain HTTP.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
         let client = Client::builder(TokioExecutor::new())
             .build(connector.enable_all_versions().wrap_connector(tcp()));
         Self { url: url.to_owned(), client }
@@ -84,9 +85,10 @@ impl Http {
 
     /// The same, with only HTTP/1.1.
     pub(crate) fn over_http1(url: &str, ca_file: Option<&Path>) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
-        let client =
-            Client::builder(TokioExecutor::new()).build(connector.enable_http1().wrap_connector(tcp()));
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(trusting(ca_file)).https_or_http();
+        let client = Client::builder(TokioExecutor::new())
+            .build(connector.enable_http1().wrap_connector(tcp()));
         Self { url: url.to_owned(), client }
     }
 
@@ -117,7 +119,12 @@ impl Http {
         let (parts, body) = self.client.request(request).await?.into_parts();
         let collected = body.collect().await?;
         let trailers = collected.trailers().cloned().unwrap_or_default();
-        Ok(Response { status: parts.status, headers: parts.headers, body: collected.to_bytes(), trailers })
+        Ok(Response {
+            status: parts.status,
+            headers: parts.headers,
+            body: collected.to_bytes(),
+            trailers,
+        })
     }
 
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -132,9 +139,15 @@ impl Http {
     }
 
     /// Makes a Connect call in JSON, with a token unless it is empty.
-    pub(crate) async fn connect_json(&self, procedure: &str, token: &str, body: &Value) -> Response {
+    pub(crate) async fn connect_json(
+        &self,
+        procedure: &str,
+        token: &str,
+        body: &Value,
+    ) -> Response {
         let bearer = format!("Bearer {token}");
-        let mut headers = vec![("content-type", "application/json"), ("connect-protocol-version", "1")];
+        let mut headers =
+            vec![("content-type", "application/json"), ("connect-protocol-version", "1")];
         if !token.is_empty() {
             headers.push(("authorization", &bearer));
         }
@@ -153,7 +166,8 @@ impl Http {
     /// Creates a key with the public API, and returns its credentials.
     pub(crate) async fn create(&self, admin_token: &str, name: &str) -> Credentials {
         let body = json!({ "clientId": name, "clientName": name });
-        let response = self.connect_json("/cloudidl.identity.AppsService/Create", admin_token, &body).await;
+        let response =
+            self.connect_json("/cloudidl.identity.AppsService/Create", admin_token, &body).await;
         assert_eq!(response.status, StatusCode::OK, "{}", response.text());
         let app = &response.json()["app"];
         Credentials {

@@ -72,8 +72,10 @@ impl ServerProcess {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
-        let words =
-            [by, &[binary(), "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"]];
+        let words = [
+            by,
+            &[binary(), "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"],
+        ];
         let words = words.concat();
         let mut child = hermetic(words[0])
             .args(&words[1..])
@@ -93,10 +95,15 @@ impl ServerProcess {
             for line in lines.map_while(Result::ok) {
                 let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "text": line }));
                 if line["message"] == "serving" {
-                    let scheme = line["url"].as_str().unwrap().split_once("://").unwrap().0.to_owned();
+                    let scheme =
+                        line["url"].as_str().unwrap().split_once("://").unwrap().0.to_owned();
                     let reached_at = format!("{scheme}://{}", line["listen"].as_str().unwrap());
                     let admin_url = line["admin_url"].as_str().map(str::to_owned);
-                    let _ = ready.send((line["url"].as_str().unwrap().to_owned(), reached_at, admin_url));
+                    let _ = ready.send((
+                        line["url"].as_str().unwrap().to_owned(),
+                        reached_at,
+                        admin_url,
+                    ));
                 }
                 kept.lock().unwrap().push(line);
                 note.notify_all();
@@ -126,8 +133,9 @@ impl ServerProcess {
 
     /// Waits for a log line with that message.
     pub(crate) fn wait_for_log(&self, message: &str) {
-        let missing =
-            |lines: &mut Vec<Value>| !lines.iter().any(|line| line["message"].as_str() == Some(message));
+        let missing = |lines: &mut Vec<Value>| {
+            !lines.iter().any(|line| line["message"].as_str() == Some(message))
+        };
         let log = self.log.lock().unwrap();
         let (log, waited) = self.logged.wait_timeout_while(log, TIMEOUT, missing).unwrap();
         assert!(!waited.timed_out(), "the server never logged {message:?}: {log:#?}");
@@ -176,7 +184,9 @@ impl ServerProcess {
     /// The binary as a client of this server, with a key's credentials.
     pub(crate) fn as_client(&self, key: &Credentials) -> Command {
         let mut command = gatekey();
-        command.env("GATEKEY_API_KEY", key.encoded(self.endpoint())).env("GATEKEY_CA_FILE", self.ca_file());
+        command
+            .env("GATEKEY_API_KEY", key.encoded(self.endpoint()))
+            .env("GATEKEY_CA_FILE", self.ca_file());
         command
     }
 
@@ -221,7 +231,8 @@ impl ServerProcess {
 
     /// Asks the server to stop and waits until it has.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let killed = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        let killed =
+            Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(killed.success());
         self.wait()
     }

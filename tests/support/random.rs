@@ -10,9 +10,8 @@ const SEED: u64 = 0x6b65_7973_2e31;
 /// The seed of a test, printed so that a failure shows it.
 pub(crate) fn seed() -> u64 {
     let seed = match environment("GATEKEY_TEST_SEED") {
-        Some(given) => {
-            u64::from_str_radix(given.trim_start_matches("0x"), 16).expect("GATEKEY_TEST_SEED is hexadecimal")
-        }
+        Some(given) => u64::from_str_radix(given.trim_start_matches("0x"), 16)
+            .expect("GATEKEY_TEST_SEED is hexadecimal"),
         None if is_long_run() => u64::from_ne_bytes(Env::system().random()),
         None => SEED,
     };

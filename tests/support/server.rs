@@ -57,7 +57,11 @@ impl Server {
 
     /// Starts a server whose data directory is `data` in the given one, with variables in the
     /// environment of its first process.
-    pub(crate) async fn start_in(directory: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_in(
+        directory: TempDir,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let process = ServerProcess::start_in(&directory.path().join("data"), flags, environment);
         let (http, admin) = (process.http(), process.init());
         let admin_token = process.token(&admin).await;
@@ -135,7 +139,8 @@ impl Server {
             assert!(!self.is_active(token).await, "/me: {}, the RPC: {}", me.text(), rpc.text());
             return false;
         }
-        let (status, code) = if valid { (200, Value::Null) } else { (401, json!("unauthenticated")) };
+        let (status, code) =
+            if valid { (200, Value::Null) } else { (401, json!("unauthenticated")) };
         assert_eq!(me.status, status, "active: {valid}, /me: {}", me.text());
         assert_eq!(rpc.status, status, "active: {valid}, the RPC: {}", rpc.text());
         assert_eq!(rpc.json()["code"], code);
@@ -154,7 +159,8 @@ impl Server {
     /// Introspects a token as a key.
     pub(crate) async fn introspect(&self, caller: &Credentials, token: &str) -> Value {
         let headers = [("authorization", &*caller.basic())];
-        let response = self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
+        let response =
+            self.http.form("/oauth2/introspect", &headers, &format!("token={token}")).await;
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()
     }

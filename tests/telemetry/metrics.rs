@@ -78,9 +78,13 @@ async fn requests_are_counted_by_route_and_outcome() {
         (TOKEN, "refused", 1.0),
     ] {
         let more = requests(&after, route, outcome) - requests(&before, route, outcome);
-        assert!((more - expected).abs() < f64::EPSILON, "{route} {outcome}: {more} instead of {expected}");
+        assert!(
+            (more - expected).abs() < f64::EPSILON,
+            "{route} {outcome}: {more} instead of {expected}"
+        );
     }
-    let failed = after.iter().filter(|(name, count)| name.contains("outcome=\"failed\"") && **count > 0.0);
+    let failed =
+        after.iter().filter(|(name, count)| name.contains("outcome=\"failed\"") && **count > 0.0);
     assert_eq!(failed.count(), 0);
 }
 
@@ -95,12 +99,14 @@ async fn duration_buckets_add_up() {
         .map(|outcome| requests(&samples, TOKEN, outcome))
         .iter()
         .sum();
-    let name =
-        |part: &str, le: &str| format!("gatekey_request_duration_seconds_{part}{{route=\"{TOKEN}\"{le}}}");
+    let name = |part: &str, le: &str| {
+        format!("gatekey_request_duration_seconds_{part}{{route=\"{TOKEN}\"{le}}}")
+    };
     assert_counts(&samples, &name("count", ""), counted);
     assert_counts(&samples, &name("bucket", ",le=\"+Inf\""), counted);
     let ends = [
-        "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.1", "0.25", "1", "10",
+        "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.1", "0.25",
+        "1", "10",
     ];
     let buckets = ends.map(|end| samples[&name("bucket", &format!(",le=\"{end}\""))]);
     assert!(buckets.is_sorted(), "{buckets:?}");
@@ -121,7 +127,8 @@ async fn unknown_paths_create_no_labels() {
         };
         let path = path.replace('"', "%22");
         let method = if number % 2 == 0 { Method::GET } else { Method::POST };
-        let unknown = server.http.send(method, &path, &[("content-type", "application/json")], "{}").await;
+        let unknown =
+            server.http.send(method, &path, &[("content-type", "application/json")], "{}").await;
         assert!(matches!(unknown.status.as_u16(), 404 | 405 | 501), "{path}: {}", unknown.status);
     }
     let after = server.samples().await;
@@ -136,7 +143,8 @@ async fn every_advertised_url_has_its_own_label() {
     let server = Server::with_admin_listener().await;
     let metadata = server.http.get("/.well-known/oauth-authorization-server", &[]).await.json();
     let advertised = metadata.as_object().unwrap().values().filter_map(Value::as_str);
-    let paths: Vec<_> = advertised.filter_map(|url| url.strip_prefix(&*server.process.url)).collect();
+    let paths: Vec<_> =
+        advertised.filter_map(|url| url.strip_prefix(&*server.process.url)).collect();
     let before = server.samples().await;
     for path in paths.iter().filter(|path| !path.is_empty()) {
         requests(&before, path, "ok");
@@ -198,6 +206,10 @@ async fn plain_http_is_counted_by_path_template() {
     }
     let samples = server.samples().await;
     let route = "/oauth_app/api/v1/{client_id}";
-    assert_counts(&samples, &format!("gatekey_request_duration_seconds_count{{route=\"{route}\"}}"), 2.0);
+    assert_counts(
+        &samples,
+        &format!("gatekey_request_duration_seconds_count{{route=\"{route}\"}}"),
+        2.0,
+    );
     assert_eq!(requests(&samples, route, "ok").to_string(), "1");
 }

@@ -55,7 +55,8 @@ async fn a_span_matches_its_log_line() {
     let mut server = traced(&collector).await;
     let key = server.create_key("ci").await;
     let headers = [("authorization", &*key.basic()), ("x-request-id", "build-42")];
-    let response = server.http.form("/oauth2/token", &headers, "grant_type=client_credentials").await;
+    let response =
+        server.http.form("/oauth2/token", &headers, "grant_type=client_credentials").await;
     assert_eq!(response.status, 200);
     assert!(server.process.stop().await.success());
     let spans = collector.named("POST /oauth2/token");
@@ -85,7 +86,10 @@ async fn a_span_matches_its_log_line() {
     let line = log.iter().find(|line| line["request_id"] == "build-42").unwrap();
     let took = Duration::from_nanos(span.0.end_time_unix_nano - span.0.start_time_unix_nano);
     let logged = Duration::from_micros(line["duration_us"].as_u64().unwrap());
-    assert!(took >= logged / 2 && took < logged + Duration::from_secs(1), "{took:?}, logged: {logged:?}");
+    assert!(
+        took >= logged / 2 && took < logged + Duration::from_secs(1),
+        "{took:?}, logged: {logged:?}"
+    );
     for batch in collector.batches() {
         assert_eq!(
             (&*batch.path, &batch.headers["content-type"]),
@@ -100,7 +104,9 @@ async fn a_span_matches_its_log_line() {
 async fn a_store_call_has_its_own_child_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
-    for (protocol, name) in [(Protocol::Connect, "a"), (Protocol::Grpc, "b"), (Protocol::GrpcWeb, "c")] {
+    for (protocol, name) in
+        [(Protocol::Connect, "a"), (Protocol::Grpc, "b"), (Protocol::GrpcWeb, "c")]
+    {
         let client = Client::builder()
             .endpoint(&server.process.url)
             .ca_file(server.process.ca_file())
@@ -111,9 +117,13 @@ async fn a_store_call_has_its_own_child_span() {
         ApiKey::create(&client, name).await.unwrap();
     }
     assert!(server.process.stop().await.success());
-    let calls: Vec<_> =
-        collector.spans().into_iter().filter(|span| span.0.name.ends_with("Service/Create")).collect();
-    let systems: Vec<_> = calls.iter().map(|call| call.attribute("rpc.system.name").unwrap()).collect();
+    let calls: Vec<_> = collector
+        .spans()
+        .into_iter()
+        .filter(|span| span.0.name.ends_with("Service/Create"))
+        .collect();
+    let systems: Vec<_> =
+        calls.iter().map(|call| call.attribute("rpc.system.name").unwrap()).collect();
     assert_eq!(systems, ["connectrpc", "grpc", "grpc"]);
     for call in &calls {
         let procedure = call.attribute("http.route").unwrap();
@@ -121,7 +131,8 @@ async fn a_store_call_has_its_own_child_span() {
         assert_eq!(format!("/{}", call.attribute("rpc.method").unwrap()), procedure);
         assert_eq!(call.attribute("gatekey.client_id").as_ref(), Some(&server.admin.client_id));
         let stored = collector.named("store.create_key");
-        let stored: Vec<_> = stored.iter().filter(|span| span.0.parent_span_id == call.0.span_id).collect();
+        let stored: Vec<_> =
+            stored.iter().filter(|span| span.0.parent_span_id == call.0.span_id).collect();
         assert_eq!(stored.len(), 1, "{procedure}");
         assert_eq!((&stored[0].0.trace_id, stored[0].0.kind), (&call.0.trace_id, INTERNAL));
         assert!(stored[0].0.start_time_unix_nano >= call.0.start_time_unix_nano);
@@ -135,7 +146,10 @@ async fn a_refusal_is_not_an_error_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     let wrong = basic("ci", "wrong");
-    server.http.form("/oauth2/token", &[("authorization", &wrong)], "grant_type=client_credentials").await;
+    server
+        .http
+        .form("/oauth2/token", &[("authorization", &wrong)], "grant_type=client_credentials")
+        .await;
     server.http.connect_json(LIST, "", &json!({})).await;
     assert!(server.process.stop().await.success());
     let refused: Vec<_> = collector
@@ -156,7 +170,8 @@ async fn a_server_failure_is_an_error_span() {
     let collector = Collector::start().await;
     let mut server = traced(&collector).await;
     server.process.limit_files("0");
-    let response = server.http.connect_json(CREATE, &server.admin_token, &json!({ "clientId": "ci" })).await;
+    let response =
+        server.http.connect_json(CREATE, &server.admin_token, &json!({ "clientId": "ci" })).await;
     assert!(response.status.is_server_error(), "{}", response.text());
     server.process.limit_files("unlimited");
     assert!(server.process.stop().await.success());
@@ -207,8 +222,11 @@ async fn an_unsampled_parent_is_respected() {
     let mut server = traced(&collector).await;
     let parent = format!("{PARENT}-00");
     let bearer = format!("Bearer {}", server.admin_token);
-    let headers =
-        [("traceparent", &*parent), ("content-type", "application/json"), ("authorization", &bearer)];
+    let headers = [
+        ("traceparent", &*parent),
+        ("content-type", "application/json"),
+        ("authorization", &bearer),
+    ];
     server.http.get(JWKS, &headers[..1]).await;
     let created = server.http.send(Method::POST, CREATE, &headers, r#"{"clientId":"ci"}"#).await;
     assert_eq!(created.status, 200, "{}", created.text());
@@ -290,7 +308,8 @@ async fn flags_override_opentelemetrys_environment() {
             vec![("OTEL_EXPORTER_OTLP_ENDPOINT", &*below.url), ("OTEL_SERVICE_NAME", "")],
         ),
     ] {
-        let mut server = ServerProcess::start_in(&directory.path().join(name), &flags, &environment);
+        let mut server =
+            ServerProcess::start_in(&directory.path().join(name), &flags, &environment);
         server.http().get(JWKS, &[]).await;
         assert!(server.stop().await.success());
         collector.only(&format!("GET {JWKS}"));
@@ -320,8 +339,11 @@ async fn the_collectors_certificate_is_verified() {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let collector = Collector::with(Behavior::Accepts, Some(TlsAcceptor::from(Arc::new(tls)))).await;
-    for (name, flags, sent) in [("a", &["--otlp-ca-file", ca_file.to_str().unwrap()][..], 1), ("b", &[], 0)] {
+    let collector =
+        Collector::with(Behavior::Accepts, Some(TlsAcceptor::from(Arc::new(tls)))).await;
+    for (name, flags, sent) in
+        [("a", &["--otlp-ca-file", ca_file.to_str().unwrap()][..], 1), ("b", &[], 0)]
+    {
         let flags = [&["--otlp-endpoint", &*collector.url], flags].concat();
         let mut server = ServerProcess::start_on(&directory.path().join(name), &flags);
         server.http().get(JWKS, &[]).await;
@@ -338,7 +360,8 @@ async fn the_collectors_certificate_is_verified() {
 /// The causes of failed exports in the log.
 fn failures(server: &ServerProcess) -> Vec<String> {
     let lines = server.log();
-    let lines = lines.iter().filter(|line| line["message"] == "failed to send spans to the collector");
+    let lines =
+        lines.iter().filter(|line| line["message"] == "failed to send spans to the collector");
     lines.map(|line| line["cause"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -376,7 +399,8 @@ async fn flood(server: &ServerProcess, requests: usize) {
 async fn a_refusing_collector_is_logged_once() {
     for behavior in [Behavior::Responds(400), Behavior::Responds(503)] {
         let collector = Collector::with(behavior, None).await;
-        let flags = ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
+        let flags =
+            ["--plaintext", "--admin-listen", "127.0.0.1:0", "--otlp-endpoint", &collector.url];
         let mut server = ServerProcess::start_with(&flags);
         flood(&server, 1200).await;
         eventually("two batches fail", async || spans(&server, "failed").await >= 1024).await;
@@ -424,10 +448,14 @@ async fn a_second_signal_skips_the_collector() {
     let collector = Collector::with(Behavior::Hangs, None).await;
     let mut server = ServerProcess::start_with(&["--otlp-endpoint", &collector.url]);
     server.http().get(JWKS, &[]).await;
-    let terminate = || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
+    let terminate =
+        || Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().unwrap();
     assert!(terminate().success());
     server.wait_for_log("draining connections");
-    eventually("the collector receives the waiting spans", async || !collector.batches().is_empty()).await;
+    eventually("the collector receives the waiting spans", async || {
+        !collector.batches().is_empty()
+    })
+    .await;
     let started = Instant::now();
     assert!(terminate().success());
     assert!(server.wait().success());
@@ -454,7 +482,11 @@ fn invalid_trace_settings_are_named() {
             vec![],
             "--otlp-endpoint: traces.endpoint must be an http or https URL",
         ),
-        (vec!["--otlp-endpoint", "http://user:canary@h"], vec![], "--otlp-endpoint: traces.endpoint"),
+        (
+            vec!["--otlp-endpoint", "http://user:canary@h"],
+            vec![],
+            "--otlp-endpoint: traces.endpoint",
+        ),
         (
             vec![],
             vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://h:4317")],
@@ -465,7 +497,11 @@ fn invalid_trace_settings_are_named() {
             vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "h")],
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces.full_endpoint",
         ),
-        (vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere], vec![], "--otlp-ca-file: traces.ca_file"),
+        (
+            vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere],
+            vec![],
+            "--otlp-ca-file: traces.ca_file",
+        ),
         (vec![], vec![("OTEL_EXPORTER_OTLP_HEADERS", "canary")], "OTEL_EXPORTER_OTLP_HEADERS"),
         (
             vec![],
@@ -474,9 +510,10 @@ fn invalid_trace_settings_are_named() {
         ),
         (vec![], vec![("OTEL_RESOURCE_ATTRIBUTES", "=canary")], "OTEL_RESOURCE_ATTRIBUTES"),
     ] {
-        for command in
-            [&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir][..], &["config", "check"]]
-        {
+        for command in [
+            &["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir][..],
+            &["config", "check"],
+        ] {
             let mut command_line = gatekey();
             command_line.args(command).args(&flags).envs(environment.iter().copied());
             let output = command_line.output().unwrap();

@@ -43,7 +43,8 @@ fn form_decode(text: &str) -> Option<String> {
     }
     // Decoded as the only name of a form, in which separators would end it.
     let escaped = Zeroizing::new(text.replace('&', "%26").replace('=', "%3D"));
-    let decoded = form_urlencoded::parse(escaped.as_bytes()).next().map(|(name, _)| name.into_owned());
+    let decoded =
+        form_urlencoded::parse(escaped.as_bytes()).next().map(|(name, _)| name.into_owned());
     let decoded = decoded.unwrap_or_default();
     // The decoder writes this character for bytes that are not UTF-8.
     (!decoded.contains('\u{fffd}')).then_some(decoded)
@@ -60,7 +61,10 @@ mod tests {
 
     #[test]
     fn both_parts_are_split_and_form_decoded() {
-        assert_eq!(parts("ci:adm%2Bin%2Fs3cret%2520%3D"), Some(("ci".into(), "adm+in/s3cret%20=".into())));
+        assert_eq!(
+            parts("ci:adm%2Bin%2Fs3cret%2520%3D"),
+            Some(("ci".into(), "adm+in/s3cret%20=".into()))
+        );
         assert_eq!(parts("a+b:c:d"), Some(("a b".into(), "c:d".into())));
         assert_eq!(parts("ci:a&b=c%26"), Some(("ci".into(), "a&b=c&".into())));
         assert_eq!(parts("ci:"), Some(("ci".into(), String::new())));

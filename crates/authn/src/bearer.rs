@@ -12,9 +12,13 @@ pub const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="gat
 ///
 /// # Errors
 /// When there are several credentials, or one that is not a Bearer token.
-pub fn token<'h>(headers: &'h HeaderMap, further: Option<&HeaderName>) -> Result<Option<&'h str>, Refusal> {
+pub fn token<'h>(
+    headers: &'h HeaderMap,
+    further: Option<&HeaderName>,
+) -> Result<Option<&'h str>, Refusal> {
     let further = further.map(|name| headers.get_all(name));
-    let mut values = headers.get_all(header::AUTHORIZATION).iter().chain(further.into_iter().flatten());
+    let mut values =
+        headers.get_all(header::AUTHORIZATION).iter().chain(further.into_iter().flatten());
     let Some(value) = values.next() else { return Ok(None) };
     // Some clients send the same credential in both headers.
     if values.any(|other| other != value) {

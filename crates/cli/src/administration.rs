@@ -41,27 +41,46 @@ impl Administration {
     /// Opens a data directory, and creates it unless it exists.
     ///
     /// `holder` names this command to other processes that cannot lock the directory.
-    pub(crate) async fn open(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        path: &Path,
+        settings: Settings,
+        holder: &str,
+    ) -> anyhow::Result<Self> {
         Self::open_in(path, settings, holder, OpenMode::Administer).await
     }
 
     /// Opens a data directory with a database.
-    pub(crate) async fn open_existing(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open_existing(
+        path: &Path,
+        settings: Settings,
+        holder: &str,
+    ) -> anyhow::Result<Self> {
         must_exist(path)?;
         Self::open(path, settings, holder).await
     }
 
     /// Opens a data directory with a database, even a database from before the root key's newest
     /// version.
-    pub(crate) async fn open_older(path: &Path, settings: Settings, holder: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open_older(
+        path: &Path,
+        settings: Settings,
+        holder: &str,
+    ) -> anyhow::Result<Self> {
         must_exist(path)?;
         Self::open_in(path, settings, holder, OpenMode::AdministerOlder).await
     }
 
-    async fn open_in(path: &Path, settings: Settings, holder: &str, mode: OpenMode) -> anyhow::Result<Self> {
+    async fn open_in(
+        path: &Path,
+        settings: Settings,
+        holder: &str,
+        mode: OpenMode,
+    ) -> anyhow::Result<Self> {
         let data_dir = match DataDir::open(path, holder) {
             Ok(data_dir) => data_dir,
-            Err(error) if exit::code(&error) == exit::IN_USE => return Ok(Self::Server(path.to_owned())),
+            Err(error) if exit::code(&error) == exit::IN_USE => {
+                return Ok(Self::Server(path.to_owned()));
+            }
             Err(error) => return Err(error),
         };
         // New keys are for the server as it was last started, unless another URL is given.
@@ -91,7 +110,8 @@ impl Administration {
     pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match self {
             Self::Server(path) => {
-                let start = LastStart::read(path).context("cannot read server.json of the running server")?;
+                let start = LastStart::read(path)
+                    .context("cannot read server.json of the running server")?;
                 Ok(start.address)
             }
             Self::Local(_, address) => Ok(address.clone()),
@@ -135,7 +155,9 @@ impl Administration {
                         bail!("the server stopped before the backup was complete");
                     }
                     file.write_all(&bytes[..read])?;
-                    left = left.checked_sub(read as u64).context("the server sent more than it announced")?;
+                    left = left
+                        .checked_sub(read as u64)
+                        .context("the server sent more than it announced")?;
                 }
                 Ok(created_at)
             }
@@ -156,7 +178,9 @@ fn must_exist(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let shown = path.display();
-    Err(exit::usage(format!("no Gatekey database in {shown}; name the data directory with --data-dir")))
+    Err(exit::usage(format!(
+        "no Gatekey database in {shown}; name the data directory with --data-dir"
+    )))
 }
 
 /// Gives a failure its exit code.

@@ -32,7 +32,11 @@ pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(&path, bytes, mode, |file| {
         let own = file.metadata()?;
         let (uid, gid) = (metadata.uid(), metadata.gid());
-        if (own.uid(), own.gid()) == (uid, gid) { Ok(()) } else { fchown(file, Some(uid), Some(gid)) }
+        if (own.uid(), own.gid()) == (uid, gid) {
+            Ok(())
+        } else {
+            fchown(file, Some(uid), Some(gid))
+        }
     })
 }
 
@@ -43,7 +47,9 @@ fn remove_leftovers(path: &Path) -> io::Result<()> {
         let found = entry?.file_name();
         let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
         let random = rest.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(b".new"));
-        if random.is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit)) {
+        if random
+            .is_some_and(|random| random.len() == 32 && random.iter().all(u8::is_ascii_hexdigit))
+        {
             fs::remove_file(directory.join(found))?;
         }
     }
@@ -117,7 +123,8 @@ impl NewFile {
             // Some file systems have no hard links.
             Err(_) => {
                 let shown = self.path.display();
-                fs::rename(&self.temporary, &self.path).with_context(|| format!("cannot write {shown}"))?;
+                fs::rename(&self.temporary, &self.path)
+                    .with_context(|| format!("cannot write {shown}"))?;
             }
         }
         sync_directory_of(&self.path)?;
@@ -126,7 +133,10 @@ impl NewFile {
 }
 
 fn already_exists(path: &Path) -> anyhow::Error {
-    exit::usage(format!("{} already exists and will not be overwritten; choose another file", path.display()))
+    exit::usage(format!(
+        "{} already exists and will not be overwritten; choose another file",
+        path.display()
+    ))
 }
 
 impl io::Write for NewFile {

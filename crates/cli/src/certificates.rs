@@ -34,7 +34,9 @@ pub(crate) async fn private_ca(server: &Server, data_dir: &DataDir) -> anyhow::R
     atomic_file::write_public(&data_dir.file(CA_FILE), certificate.as_bytes())?;
     let roots = SYSTEM_ROOTS.iter().find_map(|path| fs::read_to_string(path).ok());
     if roots.is_none() {
-        tracing::warn!("no system root certificates found: {CA_BUNDLE_FILE} contains only this server's CA");
+        tracing::warn!(
+            "no system root certificates found: {CA_BUNDLE_FILE} contains only this server's CA"
+        );
     }
     let bundle = format!("{certificate}{}", roots.unwrap_or_default());
     atomic_file::write_public(&data_dir.file(CA_BUNDLE_FILE), bundle.as_bytes())?;
@@ -78,7 +80,8 @@ impl Tls {
             (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok(Self::default()),
             (TlsMode::Files { cert, key }, _) => {
                 let served = Arc::new(read(cert, key)?);
-                let reload = Reload { cert: cert.clone(), key: key.clone(), served: served.clone() };
+                let reload =
+                    Reload { cert: cert.clone(), key: key.clone(), served: served.clone() };
                 (served, None, Some(reload))
             }
             (TlsMode::PrivateCa, Some(ca)) => {

@@ -36,8 +36,8 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot create the data directory {shown}"))?;
-        let path =
-            fs::canonicalize(path).with_context(|| format!("cannot find the data directory {shown}"))?;
+        let path = fs::canonicalize(path)
+            .with_context(|| format!("cannot find the data directory {shown}"))?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,7 +56,8 @@ impl DataDir {
                 return Err(Coded { code: IN_USE, message }.into());
             }
             Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock the data directory {shown}"));
+                return Err(error)
+                    .with_context(|| format!("cannot lock the data directory {shown}"));
             }
         }
         lock.set_len(0)?;

@@ -63,7 +63,8 @@ impl Instance {
         let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
             .with_tracer(traces.as_ref().map(Traces::store_tracer));
         let store = Arc::new(store);
-        let server = Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
+        let server =
+            Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
         load(&server, mode, &data_dir.database()).await?;
         check_root_key(&server, mode).await;
         // Not earlier: only an opened database proves that the directory is Gatekey's.
@@ -91,7 +92,8 @@ impl Instance {
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
 async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
     let algorithm = (mode == OpenMode::Serve).then_some(server.config.keys.signing_algorithm);
-    let ensured = server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm).await;
+    let ensured =
+        server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm).await;
     ensured.map_err(|error| match error {
         SigningKeyError::Store(error) => unreadable(database, error),
         SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
@@ -123,7 +125,9 @@ async fn check_root_key(server: &Server, mode: OpenMode) {
 fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
     let database = database.display();
     match error {
-        StoreError::Corrupt(reason) => anyhow!("{database} is damaged ({reason}); restore a backup"),
+        StoreError::Corrupt(reason) => {
+            anyhow!("{database} is damaged ({reason}); restore a backup")
+        }
         StoreError::Unreadable(reason) => anyhow!(
             "{database} is damaged, or the disk cannot read it ({reason}); if the kernel log shows no disk errors, \
              restore a backup"

@@ -47,7 +47,11 @@ impl LastStart {
         let mut settings = Settings::default();
         let url = self.address.url.as_str();
         settings.set(setting("server.public_url"), url, Origin::LastStart)?;
-        settings.set(setting("server.organization"), self.organization.as_str(), Origin::LastStart)?;
+        settings.set(
+            setting("server.organization"),
+            self.organization.as_str(),
+            Origin::LastStart,
+        )?;
         if url.starts_with("http://") {
             settings.set(setting("tls.plaintext"), true, Origin::LastStart)?;
         }

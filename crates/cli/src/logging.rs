@@ -24,13 +24,15 @@ pub(crate) const FILTER_VARIABLE: &str = "GATEKEY_LOG";
 /// Starts logging, filtered by `GATEKEY_LOG` or by `default_level`. Dropping the guard writes the
 /// lines that still wait.
 pub(crate) fn start(format: LogFormat, default_level: &str) -> Guard {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_level));
+    let filter =
+        EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(default_level));
     let lines = Lines::default();
     let (background, guarded) = (lines.clone(), lines.clone());
     // Without the thread, lines are written once there are many of them, and when the guard is
     // dropped.
-    let _ =
-        std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || background.write_forever());
+    let _ = std::thread::Builder::new()
+        .name("gatekey-log".to_owned())
+        .spawn(move || background.write_forever());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let text = match format {
         LogFormat::Auto => stderr().is_terminal(),
@@ -177,7 +179,11 @@ impl Lines {
             let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let first = some.wait_while(waiting, |waiting| waiting.is_empty());
             let first = first.unwrap_or_else(PoisonError::into_inner);
-            drop(some.wait_timeout_while(first, MAX_DELAY, |waiting| waiting.len() < MAX_WAITING_BYTES));
+            drop(
+                some.wait_timeout_while(first, MAX_DELAY, |waiting| {
+                    waiting.len() < MAX_WAITING_BYTES
+                }),
+            );
             self.flush_all();
         }
     }

@@ -3,7 +3,9 @@
 use std::io;
 
 use gatekey_core::{Caller, Env};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Disables core dumps, and debuggers of every user but root: memory contains secrets.
@@ -43,7 +45,10 @@ pub(crate) struct StopSignals {
 
 impl StopSignals {
     pub(crate) fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     pub(crate) async fn wait(&mut self) {

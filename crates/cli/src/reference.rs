@@ -45,7 +45,8 @@ config schema` prints its JSON Schema, for editors.
             "| setting | flag | variable | value | default | meaning |\n|---|---|---|---|---|---|\n",
         );
         for setting in &section.settings {
-            let code = |text: Option<&str>| text.map(|text| format!("`{text}`")).unwrap_or_default();
+            let code =
+                |text: Option<&str>| text.map(|text| format!("`{text}`")).unwrap_or_default();
             let default = match (setting.default(), setting.when_unset()) {
                 (Some(default), _) => format!("`{default}`"),
                 (None, unset) => unset.unwrap_or_default().to_owned(),
@@ -84,17 +85,20 @@ Generated from the code. A flag overrides its variable.
     while let Some(command) = open.pop() {
         open.extend(command.get_subcommands());
         for argument in command.get_arguments() {
-            let Some(variable) = argument.get_env().map(|variable| variable.to_str().unwrap()) else {
+            let Some(variable) = argument.get_env().map(|variable| variable.to_str().unwrap())
+            else {
                 continue;
             };
             // `doctor` has hidden flags for the variables of clients, which are listed below.
             if gatekey_client::VARIABLES.iter().any(|(name, _)| *name == variable) {
                 continue;
             }
-            let default = argument.get_default_values().first().map(|value| value.to_str().unwrap());
+            let default =
+                argument.get_default_values().first().map(|value| value.to_str().unwrap());
             let default = default.map(|default| format!("`{default}`")).unwrap_or_default();
             let meaning = cell(&argument.get_help().unwrap().to_string());
-            let flag = (!argument.is_hide_set()).then(|| format!("`--{}`", argument.get_long().unwrap()));
+            let flag =
+                (!argument.is_hide_set()).then(|| format!("`--{}`", argument.get_long().unwrap()));
             let flag = flag.unwrap_or_default();
             rows.push(format!("| `{variable}` | {flag} | {default} | {meaning} |"));
         }

@@ -55,8 +55,10 @@ impl RootKeyFile for KeptInFile {
 
     async fn replace(&self, versions: &RootKeyVersions) -> Result<(), FileError> {
         let (path, text) = (self.0.clone(), versions.to_text());
-        Ok(tokio::task::spawn_blocking(move || atomic_file::replace_private(&path, text.as_bytes()))
-            .await??)
+        Ok(tokio::task::spawn_blocking(move || {
+            atomic_file::replace_private(&path, text.as_bytes())
+        })
+        .await??)
     }
 }
 
@@ -69,7 +71,8 @@ fn read(file: &Path) -> anyhow::Result<Option<RootKeyVersions>> {
                 bail!("the root key {shown} is readable by other users; run: chmod 600 {shown}");
             }
             let text = Zeroizing::new(
-                fs::read_to_string(file).with_context(|| format!("cannot read the root key {shown}"))?,
+                fs::read_to_string(file)
+                    .with_context(|| format!("cannot read the root key {shown}"))?,
             );
             text.parse().map(Some).map_err(|error| anyhow!("{shown} {error}"))
         }

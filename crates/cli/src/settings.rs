@@ -69,7 +69,8 @@ impl<S> SettingFlags<S> {
         let text = fs::read_to_string(path).map_err(|error| {
             exit::usage(format!("cannot read the configuration file {}: {error}", path.display()))
         })?;
-        let file = Settings::from_toml(path, &text).map_err(|error| exit::usage(error.to_string()))?;
+        let file =
+            Settings::from_toml(path, &text).map_err(|error| exit::usage(error.to_string()))?;
         Ok(self.settings.or(file))
     }
 
@@ -137,7 +138,8 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     Some(if choices.is_empty() {
         arg.value_parser(parse)
     } else {
-        let choices = choices.into_iter().map(|(name, meaning)| PossibleValue::new(name).help(meaning));
+        let choices =
+            choices.into_iter().map(|(name, meaning)| PossibleValue::new(name).help(meaning));
         arg.value_parser(PossibleValuesParser::new(choices).try_map(move |text| parse(&text)))
     })
 }
@@ -169,9 +171,9 @@ impl<S: Scope> FromArgMatches for SettingFlags<S> {
                 matches.get_one::<Option<Value>>(&setting.path).cloned().flatten()
             };
             if let Some(value) = value {
-                settings
-                    .set(setting, value, origin)
-                    .map_err(|invalid| Error::raw(ErrorKind::ValueValidation, format!("{invalid}\n")))?;
+                settings.set(setting, value, origin).map_err(|invalid| {
+                    Error::raw(ErrorKind::ValueValidation, format!("{invalid}\n"))
+                })?;
             }
         }
         Ok(Self { config: matches.get_one(CONFIG).cloned(), settings, scope: PhantomData })

@@ -112,7 +112,8 @@ impl<'t> UnverifiedToken<'t> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(Rejection::Malformed)?;
         let decode = |part: &str| BASE64URL.decode(part).map_err(|_| Rejection::Malformed);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Rejection::Malformed)?;
+        let header: Header =
+            serde_json::from_slice(&decode(header)?).map_err(|_| Rejection::Malformed)?;
         let typ = header.typ.unwrap_or_default().to_ascii_lowercase();
         if typ.strip_prefix("application/").unwrap_or(&typ) != "at+jwt" {
             return Err(Rejection::NotAnAccessToken);
@@ -184,17 +185,24 @@ mod tests {
             (json!({ "alg": "ES256" }), Some(Rejection::NotAnAccessToken)),
             (json!({ "alg": "none", "typ": "at+jwt" }), Some(Rejection::Algorithm)),
             (json!({ "alg": "HS256", "typ": "at+jwt" }), Some(Rejection::Algorithm)),
-            (json!({ "alg": "ES256", "typ": "at+jwt", "crit": ["exp"] }), Some(Rejection::Critical)),
+            (
+                json!({ "alg": "ES256", "typ": "at+jwt", "crit": ["exp"] }),
+                Some(Rejection::Critical),
+            ),
             (json!({ "typ": "at+jwt" }), Some(Rejection::Malformed)),
             (json!([]), Some(Rejection::Malformed)),
         ] {
             assert_eq!(rejected(&token(&header)), why, "{header}");
         }
         let valid = token(&json!({ "alg": "ES256", "typ": "at+jwt" }));
-        for text in ["", ".", "..", "a.b", &valid[1..], &format!("{valid}="), &format!("{valid}.x")] {
+        for text in ["", ".", "..", "a.b", &valid[1..], &format!("{valid}="), &format!("{valid}.x")]
+        {
             assert_eq!(rejected(text), Some(Rejection::Malformed), "{text}");
         }
-        assert_eq!(rejected(&format!("{valid}{}", "A".repeat(MAX_LENGTH))), Some(Rejection::Malformed));
+        assert_eq!(
+            rejected(&format!("{valid}{}", "A".repeat(MAX_LENGTH))),
+            Some(Rejection::Malformed)
+        );
     }
 
     #[test]

@@ -111,7 +111,8 @@ impl ApiKey {
     ) -> Result<Self, Error> {
         let pb2 = app.ok_or_else(|| no_key_in_response(operation))?;
         json::to_json(&pb2).map_err(|error| {
-            let message = format!("could not {operation}: the response contains a date out of range");
+            let message =
+                format!("could not {operation}: the response contains a date out of range");
             Error::internal(message).caused_by(error)
         })?;
         let organization = Some(organization).filter(|name| !name.is_empty()).map(str::to_owned);
@@ -186,7 +187,10 @@ mod tests {
     }
 
     fn bytes_of(hex: &str) -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect()
     }
 
     fn key_of(app: App) -> ApiKey {
@@ -207,7 +211,8 @@ mod tests {
     /// The accessors can then convert the key to JSON without failing.
     #[test]
     fn a_response_with_an_impossible_date_fails() {
-        let far = buffa_types::google::protobuf::Timestamp { seconds: i64::MAX, ..Default::default() };
+        let far =
+            buffa_types::google::protobuf::Timestamp { seconds: i64::MAX, ..Default::default() };
         let app = App { client_id_issued_at: far.into(), ..App::default() };
         let error = ApiKey::from_response(Some(app), "get API key", "").unwrap_err();
         assert!(error.to_string().contains("a date out of range"), "{error}");

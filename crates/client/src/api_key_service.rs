@@ -86,7 +86,11 @@ impl ApiKey {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn rotate(client: &Client, client_id: &str, options: RotateOptions) -> Result<Self, Error> {
+    pub async fn rotate(
+        client: &Client,
+        client_id: &str,
+        options: RotateOptions,
+    ) -> Result<Self, Error> {
         let request = v1::RotateSecretRequest {
             client_id: client_id.to_owned(),
             grace: well_known::Duration::from(options.grace).into(),
@@ -96,10 +100,12 @@ impl ApiKey {
         };
         let operation = describe("rotate", client_id);
         let service = service(client);
-        let response =
-            client.call(&operation, |options| service.rotate_secret_with_options(request.clone(), options));
+        let response = client.call(&operation, |options| {
+            service.rotate_secret_with_options(request.clone(), options)
+        });
         let response = response.await?.into_owned();
-        with_new_secret(client, response.api_key.into_option(), response.client_secret, &operation).await
+        with_new_secret(client, response.api_key.into_option(), response.client_secret, &operation)
+            .await
     }
 
     /// Disables a key: the server rejects the key, and revokes its tokens. Needs a Gatekey server.
@@ -115,11 +121,12 @@ impl ApiKey {
     /// # }
     /// ```
     pub async fn disable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
-        let request = v1::DisableRequest { client_id: client_id.to_owned(), ..v1::DisableRequest::default() };
+        let request =
+            v1::DisableRequest { client_id: client_id.to_owned(), ..v1::DisableRequest::default() };
         let operation = describe("disable", client_id);
         let service = service(client);
-        let response =
-            client.call(&operation, |options| service.disable_with_options(request.clone(), options));
+        let response = client
+            .call(&operation, |options| service.disable_with_options(request.clone(), options));
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
     }
 
@@ -137,11 +144,12 @@ impl ApiKey {
     /// # }
     /// ```
     pub async fn enable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
-        let request = v1::EnableRequest { client_id: client_id.to_owned(), ..v1::EnableRequest::default() };
+        let request =
+            v1::EnableRequest { client_id: client_id.to_owned(), ..v1::EnableRequest::default() };
         let operation = describe("enable", client_id);
         let service = service(client);
-        let response =
-            client.call(&operation, |options| service.enable_with_options(request.clone(), options));
+        let response = client
+            .call(&operation, |options| service.enable_with_options(request.clone(), options));
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
     }
 
@@ -174,8 +182,9 @@ impl ApiKey {
         };
         let operation = describe("retire a secret of", client_id);
         let service = service(client);
-        let response =
-            client.call(&operation, |options| service.retire_secret_with_options(request.clone(), options));
+        let response = client.call(&operation, |options| {
+            service.retire_secret_with_options(request.clone(), options)
+        });
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
     }
 
@@ -192,10 +201,12 @@ impl ApiKey {
     /// # }
     /// ```
     pub async fn details(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
-        let request = v1::GetRequest { client_id: client_id.to_owned(), ..v1::GetRequest::default() };
+        let request =
+            v1::GetRequest { client_id: client_id.to_owned(), ..v1::GetRequest::default() };
         let operation = describe("get", client_id);
         let service = service(client);
-        let response = client.call(&operation, |options| service.get_with_options(request.clone(), options));
+        let response =
+            client.call(&operation, |options| service.get_with_options(request.clone(), options));
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
     }
 
@@ -248,8 +259,8 @@ impl ApiKey {
         let request = update_request(client_id, update);
         let operation = describe("update", client_id);
         let service = service(client);
-        let response =
-            client.call(&operation, |options| service.update_with_options(request.clone(), options));
+        let response = client
+            .call(&operation, |options| service.update_with_options(request.clone(), options));
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
     }
 }
@@ -258,9 +269,11 @@ impl ApiKey {
 pub(crate) async fn create(client: &Client, request: v1::CreateRequest) -> Result<ApiKey, Error> {
     let operation = describe("create", &request.client_id);
     let service = service(client);
-    let response = client.call(&operation, |options| service.create_with_options(request.clone(), options));
+    let response =
+        client.call(&operation, |options| service.create_with_options(request.clone(), options));
     let response = response.await?.into_owned();
-    with_new_secret(client, response.api_key.into_option(), response.client_secret, &operation).await
+    with_new_secret(client, response.api_key.into_option(), response.client_secret, &operation)
+        .await
 }
 
 /// Joins a key and its new secret into an [`ApiKey`], the shape of the public API.

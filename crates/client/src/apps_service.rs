@@ -63,8 +63,13 @@ impl ApiKey {
         };
         let operation = describe("get", client_id);
         let apps = apps(client);
-        let response = client.call(&operation, |options| apps.get_with_options(request.clone(), options));
-        Self::from_response(response.await?.into_owned().app.into_option(), &operation, &organization)
+        let response =
+            client.call(&operation, |options| apps.get_with_options(request.clone(), options));
+        Self::from_response(
+            response.await?.into_owned().app.into_option(),
+            &operation,
+            &organization,
+        )
     }
 
     /// Lists at most `limit` keys, or all keys if `limit` is `None`.
@@ -94,7 +99,11 @@ impl ApiKey {
         })
     }
 
-    async fn page(client: &Client, page_size: u32, page_token: String) -> Result<Page<Self>, Error> {
+    async fn page(
+        client: &Client,
+        page_size: u32,
+        page_token: String,
+    ) -> Result<Page<Self>, Error> {
         let organization = client.request_organization().await?;
         let list = ListRequest { limit: page_size, token: page_token, ..ListRequest::default() };
         let request = ListAppsRequest {
@@ -104,10 +113,13 @@ impl ApiKey {
         };
         let operation = "list API keys";
         let apps = apps(client);
-        let response = client.call(operation, |options| apps.list_with_options(request.clone(), options));
+        let response =
+            client.call(operation, |options| apps.list_with_options(request.clone(), options));
         let response = response.await?.into_owned();
-        let keys =
-            response.apps.into_iter().map(|app| Self::from_response(Some(app), operation, &organization));
+        let keys = response
+            .apps
+            .into_iter()
+            .map(|app| Self::from_response(Some(app), operation, &organization));
         Ok(Page { items: keys.collect::<Result<_, _>>()?, next_token: response.token })
     }
 
@@ -131,7 +143,11 @@ impl ApiKey {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn update(client: &Client, client_id: &str, options: UpdateOptions) -> Result<Self, Error> {
+    pub async fn update(
+        client: &Client,
+        client_id: &str,
+        options: UpdateOptions,
+    ) -> Result<Self, Error> {
         let current = Self::get(client, client_id).await?.pb2().clone();
         let organization = client.request_organization().await?;
         let request = UpdateAppRequest {
@@ -146,7 +162,10 @@ impl ApiKey {
             grant_types: current.grant_types,
             application_type: current.application_type,
             contacts: current.contacts,
-            client_name: options.client_name.filter(|name| !name.is_empty()).unwrap_or(current.client_name),
+            client_name: options
+                .client_name
+                .filter(|name| !name.is_empty())
+                .unwrap_or(current.client_name),
             logo_uri: current.logo_uri,
             client_uri: current.client_uri,
             policy_uri: current.policy_uri,
@@ -157,8 +176,13 @@ impl ApiKey {
         };
         let operation = describe("update", client_id);
         let apps = apps(client);
-        let response = client.call(&operation, |options| apps.update_with_options(request.clone(), options));
-        Self::from_response(response.await?.into_owned().app.into_option(), &operation, &organization)
+        let response =
+            client.call(&operation, |options| apps.update_with_options(request.clone(), options));
+        Self::from_response(
+            response.await?.into_owned().app.into_option(),
+            &operation,
+            &organization,
+        )
     }
 
     /// Deletes a key permanently. A Gatekey server also revokes the key's tokens at once.
@@ -202,7 +226,8 @@ impl ApiKey {
 pub(crate) async fn create(client: &Client, request: CreateAppRequest) -> Result<ApiKey, Error> {
     let operation = describe("create", &request.client_id);
     let apps = apps(client);
-    let response = client.call(&operation, |options| apps.create_with_options(request.clone(), options));
+    let response =
+        client.call(&operation, |options| apps.create_with_options(request.clone(), options));
     let app = response.await?.into_owned().app.into_option();
     ApiKey::from_response(app, &operation, &request.organization)?.encoded_for(client)
 }

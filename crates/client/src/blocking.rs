@@ -24,8 +24,8 @@ use futures::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    Claims, ClientBuilder, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
-    UserInfo, VerifyError,
+    Claims, ClientBuilder, CreateOptions, Error, KeyDetails, RotateOptions, SettingsUpdate,
+    UpdateOptions, UserInfo, VerifyError,
 };
 
 /// The runtime of all blocking calls. It is never dropped, because a runtime cannot be dropped
@@ -53,7 +53,9 @@ fn wait<T: Send + 'static>(
         // Fails only if the waiting thread panicked.
         let _ = sender.send(call.await);
     });
-    receiver.recv().unwrap_or_else(|_| Err(Error::internal("the background thread panicked during the call")))
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(Error::internal("the background thread panicked during the call")))
 }
 
 /// A blocking [`crate::Client`].
@@ -121,7 +123,8 @@ impl Verifier {
     /// The same as [`crate::Verifier::verify`].
     pub fn verify(&self, token: &str) -> Result<Claims, VerifyError> {
         let (verifier, token) = (self.0.clone(), token.to_owned());
-        wait(async move { Ok(verifier.verify(&token).await) }).map_err(VerifyError::KeysUnavailable)?
+        wait(async move { Ok(verifier.verify(&token).await) })
+            .map_err(VerifyError::KeysUnavailable)?
     }
 }
 
@@ -174,7 +177,11 @@ impl ApiKey {
     }
 
     /// The same as [`crate::ApiKey::update`].
-    pub fn update(client: &Client, client_id: &str, options: UpdateOptions) -> Result<crate::ApiKey, Error> {
+    pub fn update(
+        client: &Client,
+        client_id: &str,
+        options: UpdateOptions,
+    ) -> Result<crate::ApiKey, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::update(&client, &client_id, options).await })
     }
@@ -186,7 +193,11 @@ impl ApiKey {
     }
 
     /// The same as [`crate::ApiKey::rotate`].
-    pub fn rotate(client: &Client, client_id: &str, options: RotateOptions) -> Result<crate::ApiKey, Error> {
+    pub fn rotate(
+        client: &Client,
+        client_id: &str,
+        options: RotateOptions,
+    ) -> Result<crate::ApiKey, Error> {
         let (client, client_id) = (client.0.clone(), client_id.to_owned());
         wait(async move { crate::ApiKey::rotate(&client, &client_id, options).await })
     }
@@ -204,8 +215,13 @@ impl ApiKey {
     }
 
     /// The same as [`crate::ApiKey::retire_secret`].
-    pub fn retire_secret(client: &Client, client_id: &str, secret_id: &str) -> Result<KeyDetails, Error> {
-        let (client, client_id, secret_id) = (client.0.clone(), client_id.to_owned(), secret_id.to_owned());
+    pub fn retire_secret(
+        client: &Client,
+        client_id: &str,
+        secret_id: &str,
+    ) -> Result<KeyDetails, Error> {
+        let (client, client_id, secret_id) =
+            (client.0.clone(), client_id.to_owned(), secret_id.to_owned());
         wait(async move { crate::ApiKey::retire_secret(&client, &client_id, &secret_id).await })
     }
 

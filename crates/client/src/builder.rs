@@ -272,11 +272,15 @@ impl ClientBuilder {
         let Some(credentials) = self.settings.credentials.clone() else {
             return Err(self.settings.missing("credentials"));
         };
-        if credentials.value.client_id.is_empty() || credentials.value.client_secret.expose().is_empty() {
+        if credentials.value.client_id.is_empty()
+            || credentials.value.client_secret.expose().is_empty()
+        {
             return Err(Error::configuration("the client id and the secret must not be empty"));
         }
-        let endpoint =
-            Sourced::new(Endpoint::parse(&endpoint.value, self.plaintext)?, endpoint.source.clone());
+        let endpoint = Sourced::new(
+            Endpoint::parse(&endpoint.value, self.plaintext)?,
+            endpoint.source.clone(),
+        );
         let ca_file = self.settings.authorities.iter().find_map(|source| match &source.value {
             Authorities::File(path) => Some(path.clone()),
             Authorities::Pem(_) => None,
@@ -319,7 +323,10 @@ impl ClientBuilder {
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ClientBuilder").field("settings", &self.settings).finish_non_exhaustive()
+        formatter
+            .debug_struct("ClientBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -164,16 +164,18 @@ impl Client {
         let operation = "look up the caller";
         let identity = flyte_2::IdentityServiceClient::new(self.http(), self.calls());
         let request = flyte_2::UserInfoRequest::default();
-        let response =
-            self.call(operation, |options| identity.user_info_with_options(request.clone(), options)).await;
+        let response = self
+            .call(operation, |options| identity.user_info_with_options(request.clone(), options))
+            .await;
         match response {
             Ok(response) => Ok(response.into_owned().into()),
             // Flyte 1 servers have only the older name of the service.
             Err(error) if error.is_unimplemented() => {
                 let identity = flyte_1::IdentityServiceClient::new(self.http(), self.calls());
                 let request = flyte_1::UserInfoRequest::default();
-                let response =
-                    self.call(operation, |options| identity.user_info_with_options(request.clone(), options));
+                let response = self.call(operation, |options| {
+                    identity.user_info_with_options(request.clone(), options)
+                });
                 Ok(response.await?.into_owned().into())
             }
             Err(error) => Err(error),
@@ -199,7 +201,8 @@ impl Client {
     pub(crate) async fn user_handle(&self) -> Result<String, Error> {
         let handle = self.0.user_handle.get_or_try_init(|| async {
             let user = self.whoami().await?;
-            let handle = user.additional_claims.get("userhandle").and_then(serde_json::Value::as_str);
+            let handle =
+                user.additional_claims.get("userhandle").and_then(serde_json::Value::as_str);
             handle.filter(|handle| !handle.is_empty()).map(str::to_owned).ok_or_else(|| {
                 Error::new(
                     Kind::FailedPrecondition,

@@ -31,8 +31,8 @@ const DEFAULT_REDIRECT_URI: &str = "http://localhost:8080/authorization-code/cal
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateOptions {
     /// The name; required. The client id is derived from it: lower case, with every run of
-    /// characters other than `0-9 A-Z a-z` replaced by one `-`. The key's `client_name` is then the
-    /// client id, as in Union's client.
+    /// characters other than `0-9 A-Z a-z` replaced by one `-`. The key's `client_name` is then
+    /// the client id, as in Union's client.
     pub name: String,
     /// The client id, instead of the derived one. The key's `client_name` is then `name`.
     pub client_id: Option<String>,
@@ -67,7 +67,10 @@ impl CreateOptions {
             client_name: naming.client_name,
             redirect_uris: redirect_uris_or_default(self.redirect_uris),
             response_types: vec![ResponseTypes::CODE.into()],
-            grant_types: vec![GrantTypes::CLIENT_CREDENTIALS.into(), GrantTypes::AUTHORIZATION_CODE.into()],
+            grant_types: vec![
+                GrantTypes::CLIENT_CREDENTIALS.into(),
+                GrantTypes::AUTHORIZATION_CODE.into(),
+            ],
             token_endpoint_auth_method: TokenEndpointAuthMethod::CLIENT_SECRET_BASIC.into(),
             consent_method: ConsentMethod::CONSENT_METHOD_REQUIRED.into(),
             skip_default_policy_assignments: self.skip_default_policy_assignments,
@@ -159,8 +162,11 @@ impl Naming {
             });
         }
         let derived = ClientId::derive_from_name(&options.name).map_err(|error| {
-            Error::new(Kind::InvalidArgument, format!("the name {:?} {error}", one_line(&options.name)))
-                .caused_by(error)
+            Error::new(
+                Kind::InvalidArgument,
+                format!("the name {:?} {error}", one_line(&options.name)),
+            )
+            .caused_by(error)
         })?;
         let client_id = match client.serverless_tenant() {
             Some(tenant) => format!("{tenant}-{}-{derived}", client.user_handle().await?),
@@ -197,7 +203,8 @@ mod tests {
         assert_eq!(naming.client_name, naming.client_id);
         assert_eq!(naming.organization, "ada");
 
-        let app = App { client_id: naming.client_id, client_secret: "s3cret".into(), ..App::default() };
+        let app =
+            App { client_id: naming.client_id, client_secret: "s3cret".into(), ..App::default() };
         let key = ApiKey::from_response(Some(app), "create", &naming.organization).unwrap();
         let key = key.encoded_for(&client).unwrap();
         assert_eq!(key.organization(), Some("ada"));

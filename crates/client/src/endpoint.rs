@@ -30,7 +30,9 @@ impl Endpoint {
         let text = text.trim();
         let invalid = |why: &str| {
             let shown = crate::error::one_line(text);
-            Error::configuration(format!("invalid endpoint {shown:?}: {why}; write it as https://host:port"))
+            Error::configuration(format!(
+                "invalid endpoint {shown:?}: {why}; write it as https://host:port"
+            ))
         };
         let bare = gatekey_credentials::encoded_credentials::bare_endpoint(text);
         if bare.is_empty() {
@@ -45,7 +47,8 @@ impl Endpoint {
         if bare.contains('@') {
             return Err(invalid("it has a user name"));
         }
-        let authority: Authority = bare.parse().map_err(|_| invalid("it is not a host and port"))?;
+        let authority: Authority =
+            bare.parse().map_err(|_| invalid("it is not a host and port"))?;
         let after_host = &bare[authority.host().len()..];
         let port_is_valid = after_host.is_empty()
             || after_host
@@ -92,7 +95,9 @@ mod tests {
 
     #[test]
     fn every_notation_means_the_same_endpoint() {
-        for text in ["https://h:8443", "dns:///h:8443", "h:8443", "http://h:8443", " https://h:8443/ "] {
+        for text in
+            ["https://h:8443", "dns:///h:8443", "h:8443", "http://h:8443", " https://h:8443/ "]
+        {
             assert_eq!(url(text, false), "https://h:8443");
         }
         assert_eq!(url("[::1]:8443", false), "https://[::1]:8443");
@@ -128,7 +133,8 @@ mod tests {
 
     #[test]
     fn serverless_endpoints_are_recognized_by_name() {
-        let endpoint = Endpoint::parse("dns:///serverless-gcp.cloud-staging.union.ai", false).unwrap();
+        let endpoint =
+            Endpoint::parse("dns:///serverless-gcp.cloud-staging.union.ai", false).unwrap();
         assert_eq!(endpoint.serverless_tenant(), Some("serverless-gcp"));
         assert_eq!(Endpoint::parse("flyte.example.com", false).unwrap().serverless_tenant(), None);
     }

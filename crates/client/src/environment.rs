@@ -28,7 +28,10 @@ pub const VARIABLES: [(&str, &str); 9] = [
     (ENDPOINT_VARIABLE, "URL of the server. Overrides the endpoint in an encoded key"),
     (KEY_VARIABLES[0], "Encoded API key. Its endpoint may have a port"),
     (KEY_VARIABLES[1], "Encoded API key, used if `GATEKEY_API_KEY` is not set"),
-    (KEY_VARIABLES[2], "Encoded API key, used if neither `GATEKEY_API_KEY` nor `FLYTE_API_KEY` is set"),
+    (
+        KEY_VARIABLES[2],
+        "Encoded API key, used if neither `GATEKEY_API_KEY` nor `FLYTE_API_KEY` is set",
+    ),
     (CA_VARIABLE, "PEM file of CA certificates to trust in addition to the system's"),
     (
         COMMON_CA_VARIABLE,

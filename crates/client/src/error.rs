@@ -5,7 +5,8 @@ use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
 use http::header;
 
-const CA_HINT: &str = "if the server uses a private CA, set GATEKEY_CA_FILE to its certificate file";
+const CA_HINT: &str =
+    "if the server uses a private CA, set GATEKEY_CA_FILE to its certificate file";
 /// The longest part of a message that comes from a server, in characters.
 const MAX_REMOTE_TEXT: usize = 500;
 
@@ -114,7 +115,13 @@ impl Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), hint: None, request_id: None, source: None }))
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            request_id: None,
+            source: None,
+        }))
     }
 
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
@@ -167,7 +174,9 @@ impl Error {
     fn of_transport(operation: &str, server: &str, kind: Kind, cause: &Cause) -> Self {
         let message = match cause {
             Cause::Certificate(reason) => {
-                format!("could not {operation}: the certificate of {server} is not trusted ({reason})")
+                format!(
+                    "could not {operation}: the certificate of {server} is not trusted ({reason})"
+                )
             }
             Cause::Tls(reason) => {
                 format!("could not {operation}: the TLS handshake with {server} failed ({reason})")
@@ -287,7 +296,10 @@ impl Error {
     /// [`ClientBuilder::retries`](crate::ClientBuilder::retries) times.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            Kind::Unavailable | Kind::DeadlineExceeded | Kind::ResourceExhausted | Kind::Aborted => true,
+            Kind::Unavailable
+            | Kind::DeadlineExceeded
+            | Kind::ResourceExhausted
+            | Kind::Aborted => true,
             Kind::Configuration
             | Kind::Canceled
             | Kind::Unknown
@@ -436,7 +448,11 @@ mod tests {
         ];
         for kind in Kind::ALL {
             for (code, predicate) in predicates {
-                assert_eq!(predicate(&Error::new(kind, "")), code == kind.code(), "{code} {kind:?}");
+                assert_eq!(
+                    predicate(&Error::new(kind, "")),
+                    code == kind.code(),
+                    "{code} {kind:?}"
+                );
             }
         }
     }
@@ -464,8 +480,10 @@ mod tests {
 
     #[test]
     fn an_html_page_is_reduced_to_its_status() {
-        let mut error =
-            ConnectError::new(ErrorCode::Unimplemented, "HTTP error 404: <html>\n<p>a: b</p></html>");
+        let mut error = ConnectError::new(
+            ErrorCode::Unimplemented,
+            "HTTP error 404: <html>\n<p>a: b</p></html>",
+        );
         let page = http::HeaderValue::from_static("text/html; charset=utf-8");
         error.set_response_headers([(header::CONTENT_TYPE, page)].into_iter().collect());
         let error = Error::of_call("try", "h", error);

@@ -8,7 +8,9 @@ use std::{
 use gatekey_credentials::PlainSecret;
 use serde::{Deserialize, Deserializer};
 
-use crate::{Environment, Error, credentials::Credentials, environment::CONFIG_VARIABLES, error::one_line};
+use crate::{
+    Environment, Error, credentials::Credentials, environment::CONFIG_VARIABLES, error::one_line,
+};
 
 /// The largest file to read, in bytes. A real one has a few hundred.
 const MAX_SIZE: u64 = 1 << 20;
@@ -81,15 +83,21 @@ pub(crate) fn find(
                 continue;
             }
             Err(error) => {
-                return Err(Error::configuration(format!("cannot read {shown}: {error}")).caused_by(error));
+                return Err(
+                    Error::configuration(format!("cannot read {shown}: {error}")).caused_by(error)
+                );
             }
         };
         match serde_saphyr::from_str::<Option<File>>(&text) {
             Ok(Some(File { admin: Some(admin) })) => {
                 return Ok(Some(FlyteConfig { path: place.path, admin }));
             }
-            Ok(Some(File { admin: None }) | None) => tried.push(format!("{shown} (no section `admin`)")),
-            Err(_) if place.may_be_foreign => tried.push(format!("{shown} (not a Flyte configuration)")),
+            Ok(Some(File { admin: None }) | None) => {
+                tried.push(format!("{shown} (no section `admin`)"))
+            }
+            Err(_) if place.may_be_foreign => {
+                tried.push(format!("{shown} (not a Flyte configuration)"))
+            }
             Err(error) => {
                 let text = error.to_string();
                 let why = one_line(text.lines().next().unwrap_or_default());
@@ -133,14 +141,21 @@ fn places(environment: &Environment<'_>) -> Vec<Place> {
 
 impl FlyteConfig {
     /// Returns client id and secret, or `None` if the file configures another way to log in.
-    pub(crate) fn credentials(&self, environment: &Environment<'_>) -> Result<Option<Credentials>, Error> {
+    pub(crate) fn credentials(
+        &self,
+        environment: &Environment<'_>,
+    ) -> Result<Option<Credentials>, Error> {
         let file = self.path.display();
         let admin = &self.admin;
-        let wants_secret =
-            admin.auth_type.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("ClientSecret"));
+        let wants_secret = admin
+            .auth_type
+            .as_deref()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("ClientSecret"));
         let secret = match (&admin.client_secret_location, &admin.client_secret_env_var) {
             // As in Flyte, the variable takes precedence over the file.
-            (_, Some(variable)) if environment.variable(variable).is_some() => environment.variable(variable),
+            (_, Some(variable)) if environment.variable(variable).is_some() => {
+                environment.variable(variable)
+            }
             (Some(location), _) => {
                 let path = environment.resolve(location);
                 let text = fs::read_to_string(&path).map_err(|error| {
@@ -170,9 +185,9 @@ impl FlyteConfig {
                 client_id: client_id.clone(),
                 client_secret: PlainSecret::new(secret),
             })),
-            (Some(_), Some(_)) => {
-                Err(Error::configuration(format!("the client secret configured in {file} is empty")))
-            }
+            (Some(_), Some(_)) => Err(Error::configuration(format!(
+                "the client secret configured in {file} is empty"
+            ))),
             (None, Some(_)) => {
                 Err(Error::configuration(format!("{file} has a client secret, but no `clientId`")))
             }

@@ -43,8 +43,11 @@ pub fn to_dict(app: &App) -> Result<Map<String, Value>, Error> {
 pub fn to_json(app: &App) -> Result<String, Error> {
     let mut text = Vec::new();
     let formatter = AsciiFormatter(PrettyFormatter::with_indent(b"  "));
-    serde::Serialize::serialize(app, &mut serde_json::Serializer::with_formatter(&mut text, formatter))
-        .map_err(date_out_of_range)?;
+    serde::Serialize::serialize(
+        app,
+        &mut serde_json::Serializer::with_formatter(&mut text, formatter),
+    )
+    .map_err(date_out_of_range)?;
     Ok(String::from_utf8(text).expect("every byte written is ASCII"))
 }
 
@@ -57,7 +60,11 @@ fn date_out_of_range(error: serde_json::Error) -> Error {
 struct AsciiFormatter(PrettyFormatter<'static>);
 
 impl Formatter for AsciiFormatter {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
         let mut units = [0; 2];
         for character in text.chars() {
             if matches!(character, ' '..='~') {
@@ -80,7 +87,11 @@ impl Formatter for AsciiFormatter {
         self.0.end_array(writer)
     }
 
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_array_value(writer, first)
     }
 
@@ -96,7 +107,11 @@ impl Formatter for AsciiFormatter {
         self.0.end_object(writer)
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_object_key(writer, first)
     }
 

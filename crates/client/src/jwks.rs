@@ -34,8 +34,9 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &VerifyingKey> {
-        let matches =
-            move |key: &&VerifyingKey| key.algorithm() == algorithm && kid.is_none_or(|kid| key.kid() == kid);
+        let matches = move |key: &&VerifyingKey| {
+            key.algorithm() == algorithm && kid.is_none_or(|kid| key.kid() == kid)
+        };
         self.keys.iter().filter(matches)
     }
 
@@ -94,7 +95,8 @@ fn verifying_key(key: Value) -> Result<VerifyingKey, Unusable> {
         return Err(Unusable);
     }
     let alg = algorithm.as_str().to_owned();
-    let jwk = Jwk { kty, key_use: "sig".to_owned(), alg, kid: kid.unwrap_or_default(), crv, x, y, n, e };
+    let jwk =
+        Jwk { kty, key_use: "sig".to_owned(), alg, kid: kid.unwrap_or_default(), crv, x, y, n, e };
     VerifyingKey::from_jwk(&jwk).map_err(|_| Unusable)
 }
 
@@ -121,7 +123,8 @@ impl Source {
         timeout: Duration,
     ) -> Result<Self, Error> {
         let parse = |what: &str, text: &str| {
-            let invalid = || Error::configuration(format!("{what} {} is not an absolute URL", quoted(text)));
+            let invalid =
+                || Error::configuration(format!("{what} {} is not an absolute URL", quoted(text)));
             let uri: Uri = text.parse().map_err(|_| invalid())?;
             if uri.scheme().is_none() || uri.authority().is_none() {
                 return Err(invalid());
@@ -178,7 +181,9 @@ impl Source {
             }
             return metadata.jwks_uri.parse().map_err(|_| {
                 let uri = quoted(&metadata.jwks_uri);
-                Error::internal(format!("the metadata at {address} has an invalid `jwks_uri` {uri}"))
+                Error::internal(format!(
+                    "the metadata at {address} has an invalid `jwks_uri` {uri}"
+                ))
             });
         }
         Err(not_found)
@@ -192,9 +197,12 @@ impl Source {
             .uri(address)
             .header(header::ACCEPT, "application/json")
             .body(full_body(Bytes::new()))
-            .map_err(|error| Error::internal("cannot build the request for the keys").caused_by(error))?;
+            .map_err(|error| {
+                Error::internal("cannot build the request for the keys").caused_by(error)
+            })?;
         let server = address.to_string();
-        let response = http.send(request).await.map_err(|error| Error::of_call(operation, &server, error))?;
+        let response =
+            http.send(request).await.map_err(|error| Error::of_call(operation, &server, error))?;
         let kind = match response.status() {
             StatusCode::OK => None,
             StatusCode::NOT_FOUND => Some(Kind::NotFound),
@@ -202,13 +210,18 @@ impl Source {
         };
         if let Some(kind) = kind {
             let status = response.status().as_u16();
-            return Err(Error::new(kind, format!("could not {operation}: {server} returned HTTP {status}")));
+            return Err(Error::new(
+                kind,
+                format!("could not {operation}: {server} returned HTTP {status}"),
+            ));
         }
-        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
-            let message =
-                format!("could not {operation}: the response of {server} is incomplete or too long");
-            Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error))
-        })?;
+        let body =
+            Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
+                let message = format!(
+                    "could not {operation}: the response of {server} is incomplete or too long"
+                );
+                Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error))
+            })?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| {
             let message = format!("could not {operation}: unexpected response from {server}");
             Error::internal(message).caused_by(error)
@@ -226,9 +239,9 @@ fn metadata_uris(issuer: &str, at_issuer: &Uri) -> Result<Vec<Uri>, Error> {
         format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')),
     ];
     let parse = |address: String| {
-        address
-            .parse()
-            .map_err(|_| Error::configuration(format!("the issuer {} is not a URL", quoted(issuer))))
+        address.parse().map_err(|_| {
+            Error::configuration(format!("the issuer {} is not a URL", quoted(issuer)))
+        })
     };
     addresses.into_iter().map(parse).collect()
 }
@@ -245,12 +258,14 @@ mod tests {
     #[test]
     fn missing_key_members_follow_from_its_type() {
         let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-        let set = read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "x5t": "ignored" }] }));
+        let set =
+            read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "x5t": "ignored" }] }));
         assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1);
         assert_eq!(set.candidates(None, Algorithm::ES256).count(), 0);
         assert_eq!(set.candidates(Some("other"), Algorithm::EdDSA).count(), 0);
         for alg in ["EdDSA", "Ed25519"] {
-            let set = read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": alg }] }));
+            let set =
+                read(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": alg }] }));
             assert_eq!(set.candidates(None, Algorithm::EdDSA).count(), 1, "{alg}");
         }
     }

@@ -42,10 +42,11 @@ impl<T> Listing<T> {
         T: Send + 'static,
         F: Future<Output = Result<Page<T>, Error>> + Send + 'static,
     {
-        let pages = futures::stream::unfold(Pages::new(limit, page_size, fetch), |mut pages| async {
-            let items = pages.next().await?;
-            Some((items, pages))
-        });
+        let pages =
+            futures::stream::unfold(Pages::new(limit, page_size, fetch), |mut pages| async {
+                let items = pages.next().await?;
+                Some((items, pages))
+            });
         Self { pages: pages.boxed(), ready: Vec::new().into_iter() }
     }
 
@@ -128,7 +129,8 @@ impl<Fetch> Pages<Fetch> {
             return None;
         }
         let token = self.token.take()?;
-        let page_size = u32::try_from(self.remaining).map_or(self.page_size, |rest| rest.min(self.page_size));
+        let page_size =
+            u32::try_from(self.remaining).map_or(self.page_size, |rest| rest.min(self.page_size));
         let mut page = match (self.fetch)(page_size, token).await {
             Ok(page) => page,
             Err(error) => return Some(Err(error)),

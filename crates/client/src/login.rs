@@ -74,7 +74,8 @@ struct Metadata {
 impl Login {
     /// Returns a valid token.
     pub(crate) async fn access(&self, transport: &Transport) -> Result<Access, Error> {
-        let discovery = self.discovery.get(|_| Freshness::Fresh, || self.discover(transport)).await?;
+        let discovery =
+            self.discovery.get(|_| Freshness::Fresh, || self.discover(transport)).await?;
         let token = discovery
             .tokens
             .get(Token::freshness, || async {
@@ -114,22 +115,25 @@ impl Login {
     fn read_metadata(&self, metadata: Metadata) -> Result<Discovery, Error> {
         let server = self.endpoint.url();
         let invalid = |what: String| {
-            Error::new(Kind::FailedPrecondition, format!("invalid login metadata from {server}: {what}"))
+            Error::new(
+                Kind::FailedPrecondition,
+                format!("invalid login metadata from {server}: {what}"),
+            )
         };
         if metadata.token_endpoint.is_empty() {
             return Err(invalid("no token endpoint".to_owned()));
         }
         let shown = one_line(&metadata.token_endpoint);
-        let token_endpoint: Uri = metadata
-            .token_endpoint
-            .parse()
-            .map_err(|error| invalid(format!("token endpoint {shown:?} is not a URL")).caused_by(error))?;
+        let token_endpoint: Uri = metadata.token_endpoint.parse().map_err(|error| {
+            invalid(format!("token endpoint {shown:?} is not a URL")).caused_by(error)
+        })?;
         // Older servers leave the name of the header empty.
         let header_name = match metadata.authorization_metadata_key.as_str() {
             "" => header::AUTHORIZATION,
             name => name.parse().map_err(|error| {
                 let name = one_line(name);
-                invalid(format!("authorization_metadata_key {name:?} is not a header name")).caused_by(error)
+                invalid(format!("authorization_metadata_key {name:?} is not a header name"))
+                    .caused_by(error)
             })?,
         };
         let scopes = self.scopes.clone().unwrap_or(metadata.scopes);
@@ -152,8 +156,12 @@ impl Login {
         };
         let service = AuthMetadataServiceClient::new(http.clone(), self.calls.clone());
         let (server, config) = futures::try_join!(
-            service.get_o_auth2_metadata_with_options(GetOAuth2MetadataRequest::default(), options()),
-            service.get_public_client_config_with_options(GetPublicClientConfigRequest::default(), options()),
+            service
+                .get_o_auth2_metadata_with_options(GetOAuth2MetadataRequest::default(), options()),
+            service.get_public_client_config_with_options(
+                GetPublicClientConfigRequest::default(),
+                options()
+            ),
         )
         .map_err(|error| self.error(error))?;
         let (server, config) = (server.into_owned(), config.into_owned());
@@ -172,8 +180,10 @@ impl Login {
         let service = AuthMetadataServiceClient::new(http.clone(), self.calls.clone());
         let (server, config) = futures::try_join!(
             service.get_o_auth2_metadata_with_options(OAuth2MetadataRequest::default(), options()),
-            service
-                .get_public_client_config_with_options(PublicClientAuthConfigRequest::default(), options()),
+            service.get_public_client_config_with_options(
+                PublicClientAuthConfigRequest::default(),
+                options()
+            ),
         )
         .map_err(|error| self.error(error))?;
         let (server, config) = (server.into_owned(), config.into_owned());

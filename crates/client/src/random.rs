@@ -8,7 +8,8 @@ use std::time::Duration;
 )]
 fn bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system's random generator does not fail");
+    aws_lc_rs::rand::fill(&mut bytes)
+        .expect("the operating system's random generator does not fail");
     bytes
 }
 

@@ -80,7 +80,8 @@ impl Settings {
                 None => self.tried.push(KEY_VARIABLES.join(", ")),
             }
         }
-        let authority = |variable: &str| Some((environment.variable(variable)?, variable.to_owned()));
+        let authority =
+            |variable: &str| Some((environment.variable(variable)?, variable.to_owned()));
         self.trust(environment, authority(CA_VARIABLE));
         if self.endpoint.is_none() || self.credentials.is_none() {
             let found = flyte_config::find(environment, &mut self.tried)?;
@@ -97,11 +98,16 @@ impl Settings {
         if self.authorities.is_empty()
             && let Some((path, source)) = named
         {
-            self.authorities.push(Sourced::new(Authorities::File(environment.resolve(&path)), source));
+            self.authorities
+                .push(Sourced::new(Authorities::File(environment.resolve(&path)), source));
         }
     }
 
-    fn fill_from_flyte(&mut self, found: &FlyteConfig, environment: &Environment<'_>) -> Result<(), Error> {
+    fn fill_from_flyte(
+        &mut self,
+        found: &FlyteConfig,
+        environment: &Environment<'_>,
+    ) -> Result<(), Error> {
         let source = found.path.display().to_string();
         if self.endpoint.is_none()
             && let Some(endpoint) = &found.admin.endpoint
@@ -238,7 +244,11 @@ mod tests {
         assert_eq!(settings.organization.as_deref(), Some("acme"));
         assert_eq!(settings.credentials.unwrap().source, "GATEKEY_API_KEY");
         let world = world.with("GATEKEY_API_KEY", " ");
-        assert_eq!(endpoint(&world.settings()), "first.example:8443", "an empty variable counts as unset");
+        assert_eq!(
+            endpoint(&world.settings()),
+            "first.example:8443",
+            "an empty variable counts as unset"
+        );
     }
 
     #[test]
@@ -281,7 +291,8 @@ mod tests {
             Authorities::File(path) => path.clone(),
             Authorities::Pem(_) => panic!("expected a file"),
         };
-        let world = World::new().with("GATEKEY_API_KEY", FIRST).with("SSL_CERT_FILE", "/bundle.pem");
+        let world =
+            World::new().with("GATEKEY_API_KEY", FIRST).with("SSL_CERT_FILE", "/bundle.pem");
         assert_eq!(file(&world), Path::new("/bundle.pem"));
         let world = world.with("GATEKEY_CA_FILE", "ca.pem");
         assert_eq!(file(&world), world.path("repository/work/ca.pem"));
@@ -314,17 +325,25 @@ mod tests {
             world.write_flyte(path, name);
             let variables = [("FLYTECTL_CONFIG", "flytectl.yaml"), ("UCTL_CONFIG", "uctl.yaml")];
             let existing = variables.into_iter().filter(|(_, file)| world.path(file).exists());
-            let mut with = World { root: tempfile::tempdir().unwrap(), variables: world.variables.clone() };
-            with.variables
-                .extend(existing.map(|(name, file)| (name, world.path(file).display().to_string())));
+            let mut with =
+                World { root: tempfile::tempdir().unwrap(), variables: world.variables.clone() };
+            with.variables.extend(
+                existing.map(|(name, file)| (name, world.path(file).display().to_string())),
+            );
             let variable = |name: &str| with.variables.get(name).cloned();
-            let environment =
-                Environment::new(&variable, Some(world.path("home")), world.path("repository/work"));
+            let environment = Environment::new(
+                &variable,
+                Some(world.path("home")),
+                world.path("repository/work"),
+            );
             let mut settings = Settings::default();
             settings.fill_from(&environment).unwrap();
             assert_eq!(client_id(&settings), name);
             assert_eq!(endpoint(&settings), format!("dns:///{name}.example"));
-            assert_eq!(settings.credentials.unwrap().source, world.path(path).display().to_string());
+            assert_eq!(
+                settings.credentials.unwrap().source,
+                world.path(path).display().to_string()
+            );
         }
     }
 
@@ -417,9 +436,14 @@ mod tests {
         world.write("home/.flyte/config.yaml", "admin: {endpoint: h, authType: Pkce}");
         let settings = world.settings();
         let message = settings.missing("credentials").to_string();
-        for name in
-            ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "work/config.yaml", ".union", "another"]
-        {
+        for name in [
+            "GATEKEY_API_KEY",
+            "FLYTE_API_KEY",
+            "UNION_API_KEY",
+            "work/config.yaml",
+            ".union",
+            "another",
+        ] {
             assert!(message.contains(name), "{message}");
         }
     }
@@ -434,7 +458,8 @@ mod tests {
         let nowhere = tempfile::tempdir().unwrap();
         let environment = Environment::new(&variables, Some(nowhere.path().into()), nowhere.path());
         Settings::default().fill_from(&environment).unwrap();
-        let documented: BTreeSet<_> = VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let documented: BTreeSet<_> =
+            VARIABLES.iter().map(|(name, _)| (*name).to_owned()).collect();
         let mut read = read.into_inner();
         // `rustls-native-certs` reads this one.
         read.insert("SSL_CERT_DIR".to_owned());

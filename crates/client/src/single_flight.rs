@@ -46,7 +46,11 @@ struct Flight {
 
 impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
-        Self { kept: Mutex::default(), flight: tokio::sync::Mutex::default(), finished: AtomicU64::new(0) }
+        Self {
+            kept: Mutex::default(),
+            flight: tokio::sync::Mutex::default(),
+            finished: AtomicU64::new(0),
+        }
     }
 }
 
@@ -86,7 +90,11 @@ impl<T> SingleFlight<T> {
         self.fetch(&mut flight, fetch).await
     }
 
-    async fn fetch<F>(&self, flight: &mut Flight, fetch: impl FnOnce() -> F) -> Result<Arc<T>, Error>
+    async fn fetch<F>(
+        &self,
+        flight: &mut Flight,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Arc<T>, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

@@ -150,7 +150,9 @@ mod tests {
         assert_eq!(token.text().expose(), "t");
         assert_eq!(token.header(), "Bearer t");
         assert!(token.header().is_sensitive());
-        for (wait, freshness) in [(79, Freshness::Fresh), (1, Freshness::Aging), (20, Freshness::Expired)] {
+        for (wait, freshness) in
+            [(79, Freshness::Fresh), (1, Freshness::Aging), (20, Freshness::Expired)]
+        {
             tokio::time::advance(wait * SECOND).await;
             assert_eq!(token.freshness(), freshness);
         }

@@ -46,12 +46,14 @@ impl TokenRequest<'_> {
             .await
             .map_err(|error| Error::of_call(&operation, &address, error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
-            let message =
-                format!("could not {operation}: the response of {address} is incomplete or too long");
-            // A boxed error is not an `Error` itself.
-            Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error))
-        })?;
+        let body =
+            Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
+                let message = format!(
+                    "could not {operation}: the response of {address} is incomplete or too long"
+                );
+                // A boxed error is not an `Error` itself.
+                Error::new(Kind::Unavailable, message).caused_by(std::io::Error::other(error))
+            })?;
         let body = Zeroizing::new(body.to_bytes().to_vec());
         read_response(status, &body, sent_at).map_err(|(kind, reason)| {
             Error::new(kind, format!("could not {operation}: {address} returned {reason}"))
@@ -80,8 +82,10 @@ impl TokenRequest<'_> {
 
 /// HTTP Basic, with both parts form-encoded first (RFC 6749 section 2.3.1).
 fn basic(client_id: &str, client_secret: &PlainSecret) -> HeaderValue {
-    let encode = |part: &str| url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>();
-    let (client_id, client_secret) = (encode(client_id), Zeroizing::new(encode(client_secret.expose())));
+    let encode =
+        |part: &str| url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>();
+    let (client_id, client_secret) =
+        (encode(client_id), Zeroizing::new(encode(client_secret.expose())));
     let pair = Zeroizing::new(format!("{client_id}:{}", *client_secret));
     let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&value).expect("base64 is visible ASCII");
@@ -100,7 +104,11 @@ struct TokenResponse {
 }
 
 /// Reads a response, or describes its fault, to complete "the server returned ...".
-fn read_response(status: StatusCode, body: &[u8], sent_at: Instant) -> Result<Token, (Kind, String)> {
+fn read_response(
+    status: StatusCode,
+    body: &[u8],
+    sent_at: Instant,
+) -> Result<Token, (Kind, String)> {
     let invalid = |what: &str| (Kind::Internal, format!("{what} (HTTP {})", status.as_u16()));
     let without_oauth_error = || format!("HTTP {} without an OAuth error", status.as_u16());
     let Ok(response) = serde_json::from_slice::<TokenResponse>(body) else {
@@ -122,7 +130,10 @@ fn read_response(status: StatusCode, body: &[u8], sent_at: Instant) -> Result<To
     let text = text.ok_or_else(|| invalid("no access_token"))?;
     // Another type needs more than a header to be used (RFC 6749 section 7.1).
     if let Some(other) = response.token_type.filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-        return Err((Kind::Internal, one_line(&format!("a token of type {other:?}, which is not Bearer"))));
+        return Err((
+            Kind::Internal,
+            one_line(&format!("a token of type {other:?}, which is not Bearer")),
+        ));
     }
     let lifetime = read_lifetime(response.expires_in.as_ref())
         .ok_or_else(|| invalid("an expires_in that is not a positive number of seconds"))?;
@@ -196,7 +207,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_response_is_read() {
-        let token = read(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":100}"#).unwrap();
+        let token =
+            read(200, r#"{"access_token":"t","token_type":"Bearer","expires_in":100}"#).unwrap();
         assert_eq!(token.text().expose(), "t");
         tokio::time::advance(79 * SECOND).await;
         assert_eq!(token.freshness(), crate::single_flight::Freshness::Fresh);
@@ -207,14 +219,17 @@ mod tests {
     #[test]
     fn both_parts_of_basic_are_form_encoded() {
         let value = basic("client!+ID", &PlainSecret::new("SECRET?%G ö"));
-        let pair = BASE64_STANDARD.decode(value.to_str().unwrap().strip_prefix("Basic ").unwrap()).unwrap();
+        let pair = BASE64_STANDARD
+            .decode(value.to_str().unwrap().strip_prefix("Basic ").unwrap())
+            .unwrap();
         assert_eq!(pair, b"client%21%2BID:SECRET%3F%25G+%C3%B6");
     }
 
     #[test]
     fn a_lifetime_may_be_missing_but_not_zero() {
-        let lifetime =
-            |text: &str| read_lifetime(serde_json::from_str::<Option<Value>>(text).unwrap().as_ref());
+        let lifetime = |text: &str| {
+            read_lifetime(serde_json::from_str::<Option<Value>>(text).unwrap().as_ref())
+        };
         assert_eq!(read_lifetime(None), Some(UNSTATED_LIFETIME));
         assert_eq!(lifetime("null"), Some(UNSTATED_LIFETIME));
         assert_eq!(lifetime("3600"), Some(3600 * SECOND));
@@ -227,7 +242,8 @@ mod tests {
 
     #[test]
     fn each_oauth_error_has_its_kind() {
-        let (kind, reason) = refused(401, r#"{"error":"invalid_client","error_description":"no such key"}"#);
+        let (kind, reason) =
+            refused(401, r#"{"error":"invalid_client","error_description":"no such key"}"#);
         assert_eq!((kind, reason.as_str()), (Kind::Unauthenticated, "invalid_client: no such key"));
         assert_eq!(refused(400, r#"{"error":"invalid_scope"}"#).0, Kind::InvalidArgument);
         assert_eq!(refused(400, r#"{"error":"unauthorized_client"}"#).0, Kind::PermissionDenied);
@@ -241,7 +257,9 @@ mod tests {
         assert_eq!(refused(302, "").0, Kind::Unknown);
         assert_eq!(refused(200, "<html>hello</html>").0, Kind::Internal);
         assert!(refused(200, "{}").1.contains("no access_token"));
-        assert!(refused(200, r#"{"access_token":"t","token_type":"DPoP"}"#).1.contains("not Bearer"));
+        assert!(
+            refused(200, r#"{"access_token":"t","token_type":"DPoP"}"#).1.contains("not Bearer")
+        );
         assert!(refused(200, r#"{"access_token":"a\nb"}"#).1.contains("no header may contain"));
         assert!(refused(200, r#"{"access_token":"t","expires_in":0}"#).1.contains("expires_in"));
     }

@@ -78,13 +78,19 @@ impl Transport {
     }
 
     fn tls(&self) -> HttpClient {
-        self.tls.get_or_init(|| HttpClient::with_tls(Arc::new(tls_configuration(&self.authorities)))).clone()
+        self.tls
+            .get_or_init(|| HttpClient::with_tls(Arc::new(tls_configuration(&self.authorities))))
+            .clone()
     }
 }
 
 /// Reads certificates in PEM. `origin` names their source in an error.
-pub(crate) fn parse_authorities(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let invalid = |why: &str| Error::configuration(format!("the CA certificates in {origin} {why}"));
+pub(crate) fn parse_authorities(
+    pem: &[u8],
+    origin: &str,
+) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let invalid =
+        |why: &str| Error::configuration(format!("the CA certificates in {origin} {why}"));
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| invalid("are not valid PEM").caused_by(error))?;
@@ -93,7 +99,9 @@ pub(crate) fn parse_authorities(pem: &[u8], origin: &str) -> Result<Vec<Certific
     }
     let mut roots = rustls::RootCertStore::empty();
     for certificate in &found {
-        roots.add(certificate.clone()).map_err(|error| invalid("are not valid X.509").caused_by(error))?;
+        roots
+            .add(certificate.clone())
+            .map_err(|error| invalid("are not valid X.509").caused_by(error))?;
     }
     Ok(found)
 }
@@ -130,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
-        for text in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        for text in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+        {
             let error = parse_authorities(text.as_bytes(), "ca.pem").unwrap_err();
             assert!(error.is_configuration() && error.to_string().contains("ca.pem"), "{error}");
         }

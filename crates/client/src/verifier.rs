@@ -343,7 +343,8 @@ impl VerifierBuilder {
         for path in &self.ca_files {
             let origin = path.display().to_string();
             let pem = fs::read(path).map_err(|error| {
-                Error::configuration(format!("cannot read the CA file {origin}: {error}")).caused_by(error)
+                Error::configuration(format!("cannot read the CA file {origin}: {error}"))
+                    .caused_by(error)
             })?;
             authorities.extend(parse_authorities(&pem, &origin)?);
         }
@@ -351,7 +352,9 @@ impl VerifierBuilder {
             authorities.extend(parse_authorities(pem, "the builder")?);
         }
         if self.algorithms.is_empty() {
-            return Err(Error::configuration("no algorithm is accepted; pass at least one to `algorithms`"));
+            return Err(Error::configuration(
+                "no algorithm is accepted; pass at least one to `algorithms`",
+            ));
         }
         if self.audiences.iter().any(String::is_empty) {
             return Err(Error::configuration("the audience must not be empty"));

@@ -32,7 +32,7 @@ pub struct AccessTokenClaims<Text = String> {
     pub org: Text,
     /// The key's epoch at the time of issue. Raising the key's epoch revokes the token.
     pub epoch: u64,
-    /// The key id. If a key is deleted and its client id is used again, the new key has another key
-    /// id.
+    /// The key id. If a key is deleted and its client id is used again, the new key has another
+    /// key id.
     pub key: Text,
 }

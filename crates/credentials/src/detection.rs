@@ -88,8 +88,9 @@ const JWT_HEADER: usize = 20;
 fn holds_jwt(text: &str) -> bool {
     text.match_indices("eyJ").any(|(at, _)| {
         let rest = text[at..].bytes();
-        let header =
-            rest.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')).count();
+        let header = rest
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            .count();
         header >= JWT_HEADER && text.as_bytes().get(at + header) == Some(&b'.')
     })
 }
@@ -144,18 +145,31 @@ mod tests {
     fn a_credential_is_found_in_any_url_encoding() {
         let secret = Secret::from_random(&[9; 23]);
         let secret = secret.expose();
-        let every_byte = secret.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
+        let every_byte =
+            secret.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02x}"));
         let encoded = BASE64_STANDARD.encode(format!("keys.example.com:ci:{secret}:None"));
         let jwt = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln";
-        for text in
-            [secret, &every_byte, &encoded, &encoded.replace('=', "%3D"), jwt, "eyJhbGciOiJFUzI1NiJ9."]
-        {
+        for text in [
+            secret,
+            &every_byte,
+            &encoded,
+            &encoded.replace('=', "%3D"),
+            jwt,
+            "eyJhbGciOiJFUzI1NiJ9.",
+        ] {
             assert!(holds_credential(&format!("/a/{text}/b")), "{text}");
         }
         let header = "eyJhbGciOiJFUzI1NiJ9";
-        for text in
-            ["", "/me", "eyJ", header, "flyte/2.12 python/3.12 gk_", "%", "%ff%fe", "3f2a9e0c-7d0b-4c1e-9a55"]
-        {
+        for text in [
+            "",
+            "/me",
+            "eyJ",
+            header,
+            "flyte/2.12 python/3.12 gk_",
+            "%",
+            "%ff%fe",
+            "3f2a9e0c-7d0b-4c1e-9a55",
+        ] {
             assert!(!holds_credential(text), "{text}");
         }
     }

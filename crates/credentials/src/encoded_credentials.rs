@@ -71,9 +71,11 @@ impl EncodedCredentials {
                 return Err(InvalidEncodedCredentials::EmptyPart(name));
             }
         }
-        for (name, part) in
-            [("client id", client_id), ("secret", client_secret.expose()), ("organization", organization)]
-        {
+        for (name, part) in [
+            ("client id", client_id),
+            ("secret", client_secret.expose()),
+            ("organization", organization),
+        ] {
             if part.contains(':') {
                 return Err(InvalidEncodedCredentials::Colon(name));
             }
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_may_have_a_port() {
-        let decoded = EncodedCredentials::decode(&encode("localhost:18443:ci:s3cret:None")).unwrap();
+        let decoded =
+            EncodedCredentials::decode(&encode("localhost:18443:ci:s3cret:None")).unwrap();
         assert_eq!(decoded.endpoint(), "localhost:18443");
         assert_eq!(decoded.client_id(), "ci");
         assert_eq!(decoded.client_secret().expose(), "s3cret");
@@ -194,8 +197,14 @@ mod tests {
         use InvalidEncodedCredentials as Invalid;
         assert_eq!(EncodedCredentials::decode("not base64!"), Err(Invalid::NotBase64));
         assert_eq!(EncodedCredentials::decode(&encode("a:b:c")), Err(Invalid::MissingPart));
-        assert_eq!(EncodedCredentials::decode(&encode("h::s:None")), Err(Invalid::EmptyPart("client id")));
-        assert_eq!(EncodedCredentials::decode(&BASE64_STANDARD.encode([0xff; 8])), Err(Invalid::NotText));
+        assert_eq!(
+            EncodedCredentials::decode(&encode("h::s:None")),
+            Err(Invalid::EmptyPart("client id"))
+        );
+        assert_eq!(
+            EncodedCredentials::decode(&BASE64_STANDARD.encode([0xff; 8])),
+            Err(Invalid::NotText)
+        );
         assert_eq!(EncodedCredentials::decode(&"A".repeat(4100)), Err(Invalid::TooLong));
     }
 

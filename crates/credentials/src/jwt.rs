@@ -12,8 +12,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{KeySize, PublicEncryptingKey, PublicKeyComponents},
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair,
-        KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
+        RsaKeyPair,
     },
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
@@ -158,12 +159,15 @@ impl SigningKey {
     pub fn from_pkcs8(algorithm: Algorithm, kid: &str, der: &[u8]) -> Result<Self, UnusableKey> {
         let pair = match algorithm {
             Algorithm::ES256 => Pair::Ecdsa(
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(|_| UnusableKey)?,
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
+                    .map_err(|_| UnusableKey)?,
             ),
-            Algorithm::RS256 => Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(|_| UnusableKey)?)),
-            Algorithm::EdDSA => {
-                Pair::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UnusableKey)?)
+            Algorithm::RS256 => {
+                Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(|_| UnusableKey)?))
             }
+            Algorithm::EdDSA => Pair::Ed25519(
+                Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UnusableKey)?,
+            ),
         };
         let header = Header { alg: algorithm, typ: ACCESS_TOKEN_TYPE.into(), kid: kid.into() };
         let mut encoded = BASE64URL.encode(serde_json::to_vec(&header).map_err(|_| UnusableKey)?);
@@ -365,7 +369,8 @@ pub fn verify<'k, C: DeserializeOwned>(
     let (header, claims) = signed.split_once('.').ok_or(InvalidToken::Malformed)?;
     let decode = |part: &str| BASE64URL.decode(part).map_err(|_| InvalidToken::Malformed);
     let header = decode(header)?;
-    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
+    let header: Header<'_> =
+        serde_json::from_slice(&header).map_err(|_| InvalidToken::Malformed)?;
     if header.typ != ACCESS_TOKEN_TYPE {
         return Err(InvalidToken::Malformed);
     }
@@ -450,8 +455,7 @@ mod tests {
             "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
         }))
         .unwrap();
-        let signature =
-            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
         let key = VerifyingKey::from_jwk(&jwk).unwrap();
         let signed = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
         assert!(key.accepts(signed, &BASE64URL.decode(signature).unwrap()));

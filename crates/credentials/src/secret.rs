@@ -40,8 +40,8 @@ impl Secret {
             let mut remainder = 0_u32;
             for digit in digits.iter_mut() {
                 let value = remainder << 8 | u32::from(*digit);
-                *digit =
-                    u8::try_from(value / 62).expect("remainder is below 62, so the quotient is below 256");
+                *digit = u8::try_from(value / 62)
+                    .expect("remainder is below 62, so the quotient is below 256");
                 remainder = value % 62;
             }
             *slot = ALPHABET[remainder as usize];
@@ -162,6 +162,9 @@ mod tests {
     fn the_format_matches_its_documentation() {
         let secret = Secret::from_random(&[0xff; RANDOM_BYTES]);
         assert!(secret.expose().starts_with("gk_"));
-        assert_eq!(Secret::from_random(&[0; RANDOM_BYTES]).expose()[..34], format!("gk_{}", "0".repeat(31)));
+        assert_eq!(
+            Secret::from_random(&[0; RANDOM_BYTES]).expose()[..34],
+            format!("gk_{}", "0".repeat(31))
+        );
     }
 }

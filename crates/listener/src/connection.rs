@@ -44,7 +44,10 @@ pub trait RequestService:
 }
 
 impl<S> RequestService for S where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
 {
 }
 
@@ -103,7 +106,11 @@ impl<S: RequestService> Connection<S> {
         tracing::debug!(%peer, %error, "connection failed before its first request");
     }
 
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, http2: bool) {
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        http2: bool,
+    ) {
         let protocols = self.protocols.clone();
         if http2 {
             self.serve_by(&protocols.http2, FrameDeadline::new(stream, HEADER_TIMEOUT)).await;

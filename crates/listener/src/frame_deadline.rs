@@ -30,7 +30,12 @@ pub(crate) struct FrameDeadline<S> {
 impl<S> FrameDeadline<S> {
     /// Wraps a new connection, whose preface is due.
     pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, progress: Progress::default(), deadline: Some(Box::pin(sleep(limit))) }
+        Self {
+            stream,
+            limit,
+            progress: Progress::default(),
+            deadline: Some(Box::pin(sleep(limit))),
+        }
     }
 }
 
@@ -62,7 +67,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameDeadline<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for FrameDeadline<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
     }
 
@@ -207,7 +216,11 @@ mod tests {
         );
         let (open, last) = (frame(HEADERS, 0, b"a"), frame(CONTINUATION, END_HEADERS, b""));
         assert!(is_unfinished(std::slice::from_ref(&open)));
-        assert!(is_unfinished(&[open.clone(), frame(CONTINUATION, 0, b""), frame(CONTINUATION, 0, b"bc")]));
+        assert!(is_unfinished(&[
+            open.clone(),
+            frame(CONTINUATION, 0, b""),
+            frame(CONTINUATION, 0, b"bc")
+        ]));
         assert!(is_unfinished(&[open.clone(), last[..8].to_vec()]));
         assert!(!is_unfinished(&[open, last]));
         let (settings, data) = (frame(4, 0, b"123456"), frame(DATA, 0, b"1234"));

@@ -36,9 +36,14 @@ pub struct Listener {
 }
 
 /// Serves connections until `shutdown` completes, then lets pending requests finish.
-pub async fn serve(listener: Listener, service: impl RequestService, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: Listener,
+    service: impl RequestService,
+    shutdown: impl Future<Output = ()>,
+) {
     let Listener { socket, tls, only_from, drain: drain_timeout } = listener;
-    let mut incoming = Incoming { socket, only_from, limit: ConnectionLimit::of_process(), failing: false };
+    let mut incoming =
+        Incoming { socket, only_from, limit: ConnectionLimit::of_process(), failing: false };
     let protocols = Arc::new(Protocols::new());
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use buffa::Message as _;
 use buffa_descriptor::generated::descriptor::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
-    MethodDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    FileDescriptorSet, MethodDescriptorProto,
     field_descriptor_proto::{Label, Type},
     method_options::IdempotencyLevel,
 };
@@ -79,7 +79,11 @@ fn promises() -> BTreeSet<String> {
         lines.insert(format!("message {}", name(message.name.as_ref())));
         for field in &message.field {
             let (message, name) = (name(message.name.as_ref()), name(field.name.as_ref()));
-            lines.insert(format!("field {message}.{name} = {} {}", field.number.unwrap(), type_of(field)));
+            lines.insert(format!(
+                "field {message}.{name} = {} {}",
+                field.number.unwrap(),
+                type_of(field)
+            ));
         }
     }
     for described in &file.enum_type {
@@ -122,7 +126,8 @@ fn an_addition_must_be_listed_in_frozen_txt() {
 fn no_promise_is_listed_twice() {
     let lines: Vec<_> = FROZEN.lines().filter(|line| !line.starts_with('#')).collect();
     let mut numbers = BTreeMap::new();
-    for line in lines.iter().filter(|line| line.starts_with("field ") || line.starts_with("value ")) {
+    for line in lines.iter().filter(|line| line.starts_with("field ") || line.starts_with("value "))
+    {
         let (of, rest) = line.split_once('.').unwrap();
         let number = rest.split(' ').nth(2).unwrap();
         if let Some(other) = numbers.insert((of, number), line) {
@@ -137,9 +142,17 @@ fn enum_values_follow_protobufs_conventions() {
     for described in file().enum_type {
         let prefix = format!("{}_", upper_snake(name(described.name.as_ref())));
         for value in &described.value {
-            assert!(name(value.name.as_ref()).starts_with(&prefix), "{:?} lacks {prefix}", value.name);
+            assert!(
+                name(value.name.as_ref()).starts_with(&prefix),
+                "{:?} lacks {prefix}",
+                value.name
+            );
         }
-        let zero = described.value.iter().find(|value| value.number == Some(0)).expect("an enum has a zero");
+        let zero = described
+            .value
+            .iter()
+            .find(|value| value.number == Some(0))
+            .expect("an enum has a zero");
         assert_eq!(zero.name, Some(format!("{prefix}UNSPECIFIED")));
     }
 }
@@ -167,7 +180,10 @@ fn each_method_has_its_own_request_and_response() {
     for message in &file.message_type {
         let message = name(message.name.as_ref());
         let wraps = message.ends_with("Request") || message.ends_with("Response");
-        assert!(!wraps || used.contains(&Some(format!("{PREFIX}{message}"))), "no method uses {message}");
+        assert!(
+            !wraps || used.contains(&Some(format!("{PREFIX}{message}"))),
+            "no method uses {message}"
+        );
     }
 }
 
@@ -184,7 +200,10 @@ fn names_follow_protobufs_conventions() {
         for field in &message.field {
             let name = self::name(field.name.as_ref());
             let snake = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            assert!(snake && !name.contains("__"), "{name} is not in snake_case, or contains a digit");
+            assert!(
+                snake && !name.contains("__"),
+                "{name} is not in snake_case, or contains a digit"
+            );
             let repeated = field.label == Some(Label::LABEL_REPEATED);
             assert_eq!(
                 name.ends_with('s'),
@@ -205,19 +224,27 @@ fn services_enums_and_messages_are_documented() {
     let commented: BTreeSet<&[i32]> = info
         .location
         .iter()
-        .filter(|location| location.leading_comments.as_deref().is_some_and(|text| !text.trim().is_empty()))
+        .filter(|location| {
+            location.leading_comments.as_deref().is_some_and(|text| !text.trim().is_empty())
+        })
         .map(|location| location.path.as_slice())
         .collect();
     // The numbers of message_type, enum_type and service in FileDescriptorProto.
-    let messages = file.message_type.iter().enumerate().filter_map(|(at, DescriptorProto { name, .. })| {
-        let name = self::name(name.as_ref());
-        (!name.ends_with("Request") && !name.ends_with("Response")).then_some((4, at, name))
-    });
+    let messages =
+        file.message_type.iter().enumerate().filter_map(|(at, DescriptorProto { name, .. })| {
+            let name = self::name(name.as_ref());
+            (!name.ends_with("Request") && !name.ends_with("Response")).then_some((4, at, name))
+        });
     let enums = file.enum_type.iter().enumerate();
-    let enums = enums.map(|(at, EnumDescriptorProto { name, .. })| (5, at, self::name(name.as_ref())));
-    let services = file.service.iter().enumerate().map(|(at, service)| (6, at, name(service.name.as_ref())));
+    let enums =
+        enums.map(|(at, EnumDescriptorProto { name, .. })| (5, at, self::name(name.as_ref())));
+    let services =
+        file.service.iter().enumerate().map(|(at, service)| (6, at, name(service.name.as_ref())));
     for (kind, at, name) in messages.chain(enums).chain(services) {
-        assert!(commented.contains(&[kind, i32::try_from(at).unwrap()][..]), "{name} has no comment");
+        assert!(
+            commented.contains(&[kind, i32::try_from(at).unwrap()][..]),
+            "{name} has no comment"
+        );
     }
 }
 

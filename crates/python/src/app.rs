@@ -16,7 +16,11 @@ pub(crate) struct App(gatekey_client::App);
 pub(crate) type Key = (App, Option<String>, Option<String>);
 
 pub(crate) fn key(key: &ApiKey) -> Key {
-    (App::from(key), key.organization().map(str::to_owned), key.encoded_credentials().map(str::to_owned))
+    (
+        App::from(key),
+        key.organization().map(str::to_owned),
+        key.encoded_credentials().map(str::to_owned),
+    )
 }
 
 impl From<&ApiKey> for App {

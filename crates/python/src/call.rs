@@ -67,13 +67,16 @@ impl Call {
         T: Send + 'static,
         P: for<'py> IntoPyObject<'py>,
     {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State::Running { wake: None }), done: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Running { wake: None }),
+            done: Condvar::new(),
+        });
         let finished = Arc::clone(&shared);
         let task = runtime::handle()?.spawn(async move {
             let outcome = operation.await;
             finished.finish(outcome.map(|result| {
-                Box::new(move |python: Python<'_>| into_python(result).into_py_any(python)) as Convert
+                Box::new(move |python: Python<'_>| into_python(result).into_py_any(python))
+                    as Convert
             }));
         });
         Ok(Self { shared, task: task.abort_handle(), process: process::id() })
@@ -84,7 +87,9 @@ impl Call {
         let mut state = self.shared.state();
         match std::mem::replace(&mut *state, State::Taken) {
             State::Done(outcome) => Ok(Some(outcome)),
-            State::Taken => Err(PyRuntimeError::new_err("the result of this call was already taken")),
+            State::Taken => {
+                Err(PyRuntimeError::new_err("the result of this call was already taken"))
+            }
             running @ State::Running { .. } => {
                 *state = running;
                 Ok(None)
@@ -95,7 +100,12 @@ impl Call {
     fn pause(&self) {
         let state = self.shared.state();
         if matches!(*state, State::Running { .. }) {
-            drop(self.shared.done.wait_timeout(state, SIGNAL_CHECK).unwrap_or_else(PoisonError::into_inner));
+            drop(
+                self.shared
+                    .done
+                    .wait_timeout(state, SIGNAL_CHECK)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use gatekey_client::{
-    ApiKey, ClientBuilder, CreateOptions, Error, PlainSecret, Role, RotateOptions, TokenCache, UpdateOptions,
+    ApiKey, ClientBuilder, CreateOptions, Error, PlainSecret, Role, RotateOptions, TokenCache,
+    UpdateOptions,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -22,21 +23,25 @@ use crate::{app::key, call::Call, details::KeyDetails, error, listing::Listing};
 /// Extracts a secret. Python's own errors would contain it.
 fn text_of_secret(name: &str, secret: &Bound<'_, PyAny>) -> PyResult<PlainSecret> {
     let text = secret.cast::<PyString>().map_err(|_| wrong_type(name, "str", secret))?;
-    let text = text
-        .to_str()
-        .map_err(|_| PyValueError::new_err(format!("{name} is not valid text: it has a lone surrogate")))?;
+    let text = text.to_str().map_err(|_| {
+        PyValueError::new_err(format!("{name} is not valid text: it has a lone surrogate"))
+    })?;
     Ok(PlainSecret::new(text))
 }
 
 /// Extracts a sequence of strings. Rejects a single string, which is also a sequence in Python.
 fn texts(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
-    value.map(|value| value.extract().map_err(|_| wrong_type(name, "a sequence of str", &value))).transpose()
+    value
+        .map(|value| value.extract().map_err(|_| wrong_type(name, "a sequence of str", &value)))
+        .transpose()
 }
 
 /// Extracts a `datetime` with a time zone.
 fn date(name: &str, value: Option<Bound<'_, PyAny>>) -> PyResult<Option<SystemTime>> {
     value
-        .map(|value| value.extract().map_err(|_| wrong_type(name, "a datetime with a time zone", &value)))
+        .map(|value| {
+            value.extract().map_err(|_| wrong_type(name, "a datetime with a time zone", &value))
+        })
         .transpose()
 }
 
@@ -74,7 +79,8 @@ impl Client {
         if current.process == process::id() {
             return Ok(current.client.clone());
         }
-        let connected = Self::connect(&self.builder).map_err(|error| error::exception(python, &error))?;
+        let connected =
+            Self::connect(&self.builder).map_err(|error| error::exception(python, &error))?;
         let client = connected.client.clone();
         // Not dropped, because it needs threads that this process does not have.
         std::mem::forget(self.connected.swap(connected));
@@ -121,8 +127,12 @@ impl Client {
                 builder = builder.credentials(client_id, client_secret);
             }
             (None, None) => {}
-            (Some(_), None) => return Err(PyValueError::new_err("client_id needs client_secret as well")),
-            (None, Some(_)) => return Err(PyValueError::new_err("client_secret needs client_id as well")),
+            (Some(_), None) => {
+                return Err(PyValueError::new_err("client_id needs client_secret as well"));
+            }
+            (None, Some(_)) => {
+                return Err(PyValueError::new_err("client_secret needs client_id as well"));
+            }
         }
         if let Some(ca_file) = ca_file {
             builder = builder.ca_file(ca_file);
@@ -134,7 +144,8 @@ impl Client {
             builder = builder.scopes(scopes);
         }
         if let Some(timeout) = timeout {
-            let timeout = Duration::try_from_secs_f64(timeout).ok().filter(|timeout| !timeout.is_zero());
+            let timeout =
+                Duration::try_from_secs_f64(timeout).ok().filter(|timeout| !timeout.is_zero());
             let invalid = || PyValueError::new_err("timeout must be a positive number of seconds");
             builder = builder.timeout(timeout.ok_or_else(invalid)?);
         }
@@ -195,7 +206,9 @@ impl Client {
             secret_label,
         };
         let client = self.connected(python)?;
-        Call::start(async move { ApiKey::create_with(&client, options).await }, |api_key| key(&api_key))
+        Call::start(async move { ApiKey::create_with(&client, options).await }, |api_key| {
+            key(&api_key)
+        })
     }
 
     fn get(&self, python: Python<'_>, client_id: String) -> PyResult<Call> {

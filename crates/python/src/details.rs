@@ -73,7 +73,11 @@ impl KeyDetails {
     fn __repr__(&self) -> String {
         let state = if self.disabled_at.is_some() { "disabled" } else { "enabled" };
         let role = self.role.as_deref().unwrap_or("none");
-        format!("<KeyDetails {:?}, {state}, role {role}, {} secrets>", self.client_id, self.secrets.len())
+        format!(
+            "<KeyDetails {:?}, {state}, role {role}, {} secrets>",
+            self.client_id,
+            self.secrets.len()
+        )
     }
 }
 

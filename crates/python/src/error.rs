@@ -11,7 +11,8 @@ pub(crate) fn exception(python: Python<'_>, error: &Error) -> PyErr {
 /// Returns the error of an operation that a parent process started, whose connections are the
 /// parent's.
 pub(crate) fn forked(python: Python<'_>, what: &str) -> PyErr {
-    let message = format!("the process forked during this {what}; start a new one in the child process");
+    let message =
+        format!("the process forked during this {what}; start a new one in the child process");
     of_code(python, "canceled", &message, None, true)
 }
 
@@ -26,8 +27,8 @@ fn of_code(
     let of_code = OF_CODE.get_or_try_init(python, || {
         python.import("gatekey.errors")?.getattr("error_of_code").map(Bound::unbind)
     });
-    let exception =
-        of_code.and_then(|of_code| of_code.call1(python, (code, message, request_id, is_retryable)));
+    let exception = of_code
+        .and_then(|of_code| of_code.call1(python, (code, message, request_id, is_retryable)));
     match exception {
         Ok(exception) => PyErr::from_value(exception.into_bound(python)),
         Err(failure) => failure,

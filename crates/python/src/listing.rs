@@ -36,6 +36,8 @@ impl Listing {
         }
         let keys = Arc::clone(&self.keys);
         let next = async move { keys.lock().await.next_page().await.transpose() };
-        Call::start(next, |page| -> Option<Vec<Key>> { page.map(|keys| keys.iter().map(key).collect()) })
+        Call::start(next, |page| -> Option<Vec<Key>> {
+            page.map(|keys| keys.iter().map(key).collect())
+        })
     }
 }

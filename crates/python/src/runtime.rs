@@ -41,7 +41,9 @@ pub(crate) fn handle() -> PyResult<&'static Handle> {
             .thread_name("gatekey")
             .enable_all()
             .build()
-            .map_err(|error| PyOSError::new_err(format!("cannot start the background thread: {error}")))?;
+            .map_err(|error| {
+                PyOSError::new_err(format!("cannot start the background thread: {error}"))
+            })?;
         let created = Box::into_raw(Box::new(Owned { process: process::id(), runtime: created }));
         match CURRENT.compare_exchange(seen, created, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => seen = created,

@@ -65,7 +65,8 @@ async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
     };
     let ready = store && signing_key && !stopping;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "store": store, "signing_key": signing_key, "stopping": stopping });
+    let body =
+        json!({ "ready": ready, "store": store, "signing_key": signing_key, "stopping": stopping });
     (status, Json(body)).into_response()
 }
 

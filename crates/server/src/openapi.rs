@@ -140,7 +140,8 @@ impl Schemas {
         };
         let mut success = json!({ "description": "Done" });
         if let Some(schema) = endpoint.response {
-            success["content"] = json!({ "application/json": { "schema": schema(&mut self.generator) } });
+            success["content"] =
+                json!({ "application/json": { "schema": schema(&mut self.generator) } });
         }
         let mut operation = json!({
             "summary": endpoint.summary,
@@ -167,7 +168,8 @@ impl Schemas {
     /// Returns the operation of a method that is bound to plain HTTP.
     fn binding(&mut self, binding: &Binding) -> Value {
         let procedure = binding.procedure.path();
-        let (service, method) = procedure.trim_start_matches('/').split_once('/').unwrap_or_default();
+        let (service, method) =
+            procedure.trim_start_matches('/').split_once('/').unwrap_or_default();
         let in_path: Vec<_> = binding.path_fields().map(|(_, field)| field).collect();
         let fields = self.pool.message(binding.input).fields().iter();
         let mut parameters: Vec<_> = fields
@@ -182,7 +184,10 @@ impl Schemas {
         }
         let security = match access(procedure) {
             Some(Access::Anonymous) => json!([]),
-            Some(Access::Reflection | Access::Authenticated | Access::Admin | Access::AdminOrSelf) | None => {
+            Some(
+                Access::Reflection | Access::Authenticated | Access::Admin | Access::AdminOrSelf,
+            )
+            | None => {
                 json!([{ "token": [] }])
             }
         };
@@ -208,13 +213,20 @@ impl Schemas {
             } else {
                 self.object(binding.input, &in_path)
             };
-            operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+            operation["requestBody"] =
+                json!({ "content": { "application/json": { "schema": schema } } });
         }
         operation
     }
 
     /// Adds the fields of a message that a query can carry.
-    fn query(&mut self, of: MessageIndex, prefix: &str, without: &[&str], parameters: &mut Vec<Value>) {
+    fn query(
+        &mut self,
+        of: MessageIndex,
+        prefix: &str,
+        without: &[&str],
+        parameters: &mut Vec<Value>,
+    ) {
         let pool = self.pool;
         for (at, field) in pool.message(of).fields().iter().enumerate() {
             if prefix.is_empty() && without.contains(&field.name()) {
@@ -306,8 +318,13 @@ impl Schemas {
                 | ScalarType::Sint64 => json!({ "type": "string", "pattern": "^-?[0-9]+$" }),
             },
             SingularKind::Enum(index) => {
-                let names: Vec<_> =
-                    self.pool.enumeration(index).values().iter().map(EnumValueDescriptor::name).collect();
+                let names: Vec<_> = self
+                    .pool
+                    .enumeration(index)
+                    .values()
+                    .iter()
+                    .map(EnumValueDescriptor::name)
+                    .collect();
                 json!({ "type": "string", "enum": names })
             }
             SingularKind::Message(index) => match self.pool.message(index).full_name() {
@@ -344,9 +361,11 @@ impl Schemas {
 fn comment_at(file: &FileDescriptorProto, path: &[usize]) -> Option<String> {
     let locations = &file.source_code_info.as_option()?.location;
     let same = |known: &[i32]| {
-        known.len() == path.len() && known.iter().zip(path).all(|(a, b)| usize::try_from(*a) == Ok(*b))
+        known.len() == path.len()
+            && known.iter().zip(path).all(|(a, b)| usize::try_from(*a) == Ok(*b))
     };
-    let comment = locations.iter().find(|location| same(&location.path))?.leading_comments.as_deref()?;
+    let comment =
+        locations.iter().find(|location| same(&location.path))?.leading_comments.as_deref()?;
     let comment = comment.split_whitespace().collect::<Vec<_>>().join(" ");
     (!comment.is_empty()).then_some(comment)
 }
@@ -359,7 +378,8 @@ fn form<S>(endpoint: &Endpoint<S>, secret: bool) -> Value {
         properties.insert(parameter.name.to_owned(), schema);
     }
     if secret {
-        properties.insert("client_id".to_owned(), json!({ "type": "string", "description": "The key" }));
+        properties
+            .insert("client_id".to_owned(), json!({ "type": "string", "description": "The key" }));
         let schema = json!({ "type": "string", "format": "password", "description": "Its secret" });
         properties.insert("client_secret".to_owned(), schema);
     }
@@ -408,9 +428,11 @@ mod tests {
     fn comments_of_the_protos_are_descriptions() {
         let document = whole();
         let create = &document["paths"]["/oauth_app/api/v1"]["post"];
-        assert_eq!(create["summary"], "Makes a key; the answer is the only one that shows its secret.");
-        let secret =
-            &document["components"]["schemas"]["cloudidl.identity.App"]["properties"]["clientSecret"];
+        assert_eq!(
+            create["summary"],
+            "Makes a key; the answer is the only one that shows its secret."
+        );
+        let secret = &document["components"]["schemas"]["cloudidl.identity.App"]["properties"]["clientSecret"];
         assert_eq!(secret["description"], "Present in the answer to Create alone.");
     }
 }

@@ -28,7 +28,8 @@ use crate::{
 /// Returns all paths: endpoints, RPC procedures, and procedures bound to plain HTTP.
 pub fn routes() -> impl Iterator<Item = Route> {
     let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.path);
-    let bindings: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
+    let bindings: BTreeSet<_> =
+        Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
     let plain = endpoints.chain(bindings).map(|path| Route { path, is_rpc: false });
     plain.chain(access::procedures().map(|path| Route { path, is_rpc: true }))
 }
@@ -46,10 +47,14 @@ async fn guard(router: Router, request: Request) -> Result<Response, Infallible>
     let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
-        let body = json!({ "code": "internal", "message": "internal error", "error": "server_error" });
+        let body =
+            json!({ "code": "internal", "message": "internal error", "error": "server_error" });
         Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
     })?;
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -74,11 +79,16 @@ fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
         routes.route(endpoint.path, handler)
     };
     let with_token = with_token.into_iter().fold(Router::new(), add);
-    let authenticate = middleware::from_fn_with_state(authenticator.clone(), gatekey_authn::middleware);
+    let authenticate =
+        middleware::from_fn_with_state(authenticator.clone(), gatekey_authn::middleware);
     without.into_iter().fold(with_token.layer(authenticate), add)
 }
 
-async fn not_found(State(oauth): State<Arc<OAuth>>, method: Method, headers: HeaderMap) -> Response {
+async fn not_found(
+    State(oauth): State<Arc<OAuth>>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     if rpc::error::is_rpc(&method, &headers) {
         return rpc::error::unimplemented(&headers);
     }

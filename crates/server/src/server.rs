@@ -81,7 +81,8 @@ impl Server {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, store, caches, root_key, env, request_log, traces } = parts;
         let Caches { directory, key_ring } = &caches;
-        let organization = Organization::new(&config.server.organization, config.server.public_host());
+        let organization =
+            Organization::new(&config.server.organization, config.server.public_host());
         let last_used = Arc::new(LastUsed::new(store.clone()));
         let token_settings = TokenSettings {
             issuer: config.server.issuer().to_owned(),
@@ -99,7 +100,8 @@ impl Server {
             root_key.clone(),
             env.clone(),
         ));
-        let api_keys = ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
+        let api_keys =
+            ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
         let operations = Operations::new(
             api_keys.clone(),
             directory.clone(),
@@ -243,7 +245,8 @@ pub(crate) mod tests {
         let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
         let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
         let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-        let server = Server::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        let server =
+            Server::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
         (server, directory)
     }
 }

@@ -60,7 +60,12 @@ pub struct Gauges<'a> {
 
 impl RouteCounters {
     fn new(route: Route) -> Self {
-        Self { route, outcomes: Default::default(), buckets: Default::default(), micros: AtomicU64::new(0) }
+        Self {
+            route,
+            outcomes: Default::default(),
+            buckets: Default::default(),
+            micros: AtomicU64::new(0),
+        }
     }
 
     /// Returns the route; `None` for the counters of unknown paths.
@@ -82,7 +87,8 @@ impl Metrics {
     /// Creates counters at zero, with labels for the given routes.
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
         let routes: Box<[_]> = routes.into_iter().chain([OTHER]).map(RouteCounters::new).collect();
-        let by_path = routes.iter().enumerate().map(|(index, counters)| (counters.route.path, index));
+        let by_path =
+            routes.iter().enumerate().map(|(index, counters)| (counters.route.path, index));
         Self {
             by_path: by_path.collect(),
             routes,
@@ -125,7 +131,10 @@ impl Metrics {
         for RouteCounters { route: Route { path, .. }, outcomes, .. } in &self.routes {
             for outcome in Outcome::ALL {
                 let (count, outcome) = (read(&outcomes[outcome as usize]), outcome.label());
-                writeln!(text, "gatekey_requests_total{{route=\"{path}\",outcome=\"{outcome}\"}} {count}")?;
+                writeln!(
+                    text,
+                    "gatekey_requests_total{{route=\"{path}\",outcome=\"{outcome}\"}} {count}"
+                )?;
             }
         }
         let name = "gatekey_request_duration_seconds";
@@ -153,8 +162,14 @@ impl Metrics {
         family(text, "gatekey_store_queue_depth", "gauge", "Store calls that wait for a commit.")?;
         writeln!(text, "gatekey_store_queue_depth {}", gauges.store_queue_depth)?;
         if let Some(spans) = gauges.spans {
-            family(text, "gatekey_spans_total", "counter", "Recorded spans, by result of the export.")?;
-            let outcomes = [("sent", spans.sent()), ("failed", spans.failed()), ("dropped", spans.dropped())];
+            family(
+                text,
+                "gatekey_spans_total",
+                "counter",
+                "Recorded spans, by result of the export.",
+            )?;
+            let outcomes =
+                [("sent", spans.sent()), ("failed", spans.failed()), ("dropped", spans.dropped())];
             for (outcome, spans) in outcomes {
                 writeln!(text, "gatekey_spans_total{{outcome=\"{outcome}\"}} {spans}")?;
             }
@@ -180,8 +195,13 @@ mod tests {
 
     #[test]
     fn seconds_are_exact() {
-        let cases =
-            [(0, "0"), (100, "0.0001"), (2_500, "0.0025"), (10_000_000, "10"), (1_000_001, "1.000001")];
+        let cases = [
+            (0, "0"),
+            (100, "0.0001"),
+            (2_500, "0.0025"),
+            (10_000_000, "10"),
+            (1_000_001, "1.000001"),
+        ];
         for (micros, expected) in cases {
             assert_eq!(seconds(micros), expected);
         }

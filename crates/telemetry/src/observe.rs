@@ -39,9 +39,15 @@ impl Telemetry {
     pub fn observe<S>(
         self: Arc<Self>,
         service: S,
-    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
     where
-        S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+        S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
     {
         service_fn(move |request| {
             let (telemetry, service) = (self.clone(), service.clone());
@@ -79,7 +85,10 @@ impl Telemetry {
             path: &path,
             version,
             status: response.status().as_u16(),
-            grpc_status: response.headers().get("grpc-status").and_then(|value| value.to_str().ok()),
+            grpc_status: response
+                .headers()
+                .get("grpc-status")
+                .and_then(|value| value.to_str().ok()),
             client_id: record.client_id().map_or("", ClientId::as_str),
             peer: record.peer,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

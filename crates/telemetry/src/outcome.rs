@@ -38,7 +38,8 @@ const GRPC_CODES: [(&str, Outcome); 17] = [
 ];
 
 impl Outcome {
-    pub const ALL: [Self; 5] = [Self::Ok, Self::Unauthenticated, Self::Denied, Self::Refused, Self::Failed];
+    pub const ALL: [Self; 5] =
+        [Self::Ok, Self::Unauthenticated, Self::Denied, Self::Refused, Self::Failed];
 
     /// Returns the name in metrics and spans.
     pub fn label(self) -> &'static str {
@@ -54,7 +55,8 @@ impl Outcome {
     /// Classifies a response: by its gRPC status, which a response without a message has in its
     /// headers, or else by its HTTP status.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
-        if let Some(grpc_status) = headers.get("grpc-status").and_then(|value| value.to_str().ok()) {
+        if let Some(grpc_status) = headers.get("grpc-status").and_then(|value| value.to_str().ok())
+        {
             return grpc_status.parse().map_or(Self::Ok, Self::of_grpc_code);
         }
         match status {

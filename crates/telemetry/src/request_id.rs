@@ -13,7 +13,8 @@ const MAX_LENGTH: usize = 128;
 /// Returns the caller's id, if it is usable: short, printable ASCII, and no credential.
 pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let usable = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let usable =
+        (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     (usable && !holds_credential(id)).then(|| id.to_owned())
 }
 

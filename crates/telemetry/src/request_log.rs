@@ -42,6 +42,7 @@ impl RequestLog for NoRequestLog {
 
 /// Returns a method that HTTP defines. Any other is text from outside, and may be a credential.
 pub(super) fn known_method(method: &Method) -> Option<&'static str> {
-    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    const KNOWN: [&str; 9] =
+        ["GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
     KNOWN.into_iter().find(|known| *known == method.as_str())
 }

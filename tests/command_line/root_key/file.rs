@@ -46,20 +46,33 @@ async fn the_new_file_restores_older_backups() {
         assert_eq!(process.http().get("/me", &[("authorization", &bearer)]).await.status, 401);
         let verify = ["ledger", "verify", "--data-dir", &new, "--root-key-file", &root_key];
         stdout(&run(&verify));
-        let list = ["root-key", "list", "--data-dir", &new, "--root-key-file", &root_key, "--output", "json"];
+        let list = [
+            "root-key",
+            "list",
+            "--data-dir",
+            &new,
+            "--root-key-file",
+            &root_key,
+            "--output",
+            "json",
+        ];
         assert_eq!(json(&run(&list))[0]["state"], "in_use");
     }
     assert_eq!(lines(data_dir), before, "a restore does not change the file");
 
     let new = path("refused");
-    let refused =
-        fails(&run(&["restore", &path("after"), "--data-dir", &new, "--root-key-file", &path("old.key")]), 2);
+    let refused = fails(
+        &run(&["restore", &path("after"), "--data-dir", &new, "--root-key-file", &path("old.key")]),
+        2,
+    );
     assert!(refused.contains("version 2 of the root key"), "{refused}");
     // The backup opens, but its secrets need another version.
     fs::write(path("new.key"), format!("{}\n", before[0])).unwrap();
     fs::set_permissions(path("new.key"), fs::Permissions::from_mode(0o600)).unwrap();
-    let refused =
-        fails(&run(&["restore", &path("after"), "--data-dir", &new, "--root-key-file", &path("new.key")]), 2);
+    let refused = fails(
+        &run(&["restore", &path("after"), "--data-dir", &new, "--root-key-file", &path("new.key")]),
+        2,
+    );
     assert!(refused.contains("version 1 of the root key is missing"), "{refused}");
     assert!(!Path::new(&new).exists());
 }
@@ -83,7 +96,10 @@ async fn a_missing_version_is_named() {
             let refused = fails(&run_on(&data_dir, words), 1);
             assert!(refused.contains(expected), "{words:?}: {refused}");
         }
-        assert_eq!(fs::read_to_string(key_file(&data_dir)).unwrap().lines().collect::<Vec<_>>(), lines);
+        assert_eq!(
+            fs::read_to_string(key_file(&data_dir)).unwrap().lines().collect::<Vec<_>>(),
+            lines
+        );
         let doctor = run_on(&data_dir, &["doctor"]);
         assert_eq!(doctor.status.code(), Some(8));
         assert!(String::from_utf8_lossy(&doctor.stdout).contains(expected));
@@ -136,7 +152,8 @@ async fn a_read_only_file_is_rotated_by_hand() {
     assert!(refused.contains(&advice) && refused.contains("Read-only"), "{refused}");
     assert_eq!(fs::read(&root_key).unwrap(), before);
 
-    let words = ["root-key", "new", "--root-key-file", root_key.to_str().unwrap(), new.to_str().unwrap()];
+    let words =
+        ["root-key", "new", "--root-key-file", root_key.to_str().unwrap(), new.to_str().unwrap()];
     stdout(&run(&words));
     assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fails(&run(&words), 2).contains("will not be overwritten"));
@@ -155,7 +172,9 @@ async fn a_read_only_file_is_rotated_by_hand() {
     server.token(&server.admin).await;
     let retired = run_on(data_dir, &["root-key", "retire", "1"]);
     stdout(&retired);
-    assert!(String::from_utf8_lossy(&retired.stderr).contains("remove the line gatekey-root-key-1:"));
+    assert!(
+        String::from_utf8_lossy(&retired.stderr).contains("remove the line gatekey-root-key-1:")
+    );
 }
 
 #[tokio::test]
@@ -163,9 +182,11 @@ async fn a_database_without_versions_is_migrated() {
     let mut server = Server::with_public_url().await;
     let data_dir = server.process.data_dir.clone();
     assert!(server.process.stop().await.success());
-    let unversion =
-        "DROP TABLE root_key; ALTER TABLE ledger DROP COLUMN root_key_version; PRAGMA user_version = 1";
-    rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap().execute_batch(unversion).unwrap();
+    let unversion = "DROP TABLE root_key; ALTER TABLE ledger DROP COLUMN root_key_version; PRAGMA user_version = 1";
+    rusqlite::Connection::open(data_dir.join("gatekey.db"))
+        .unwrap()
+        .execute_batch(unversion)
+        .unwrap();
     // Opened without changes.
     stdout(&run_on(&data_dir, &["doctor"]));
     let right = lines(&data_dir);
@@ -178,5 +199,8 @@ async fn a_database_without_versions_is_migrated() {
     rotate(&data_dir);
     server.serves(&server.admin, &server.admin_token).await;
     let entries = verified_ledger(&data_dir);
-    assert_eq!((&entries[0]["root_key_version"], &entries[2]["root_key_version"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&entries[0]["root_key_version"], &entries[2]["root_key_version"]),
+        (&json!(1), &json!(2))
+    );
 }

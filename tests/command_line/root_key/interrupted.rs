@@ -33,7 +33,10 @@ async fn a_refused_rotation_is_completed_later() {
     let server = &faulty.server;
     server.serves(&key, &token).await;
     assert_eq!(versions(&data_dir), [(2, is("not_in_use", 0)), (1, is("in_use", 2))].into());
-    assert_eq!(rotate(&data_dir), json!({ "version": 2, "was_begun": true, "still_pending": false }));
+    assert_eq!(
+        rotate(&data_dir),
+        json!({ "version": 2, "was_begun": true, "still_pending": false })
+    );
     assert!(!lines(&data_dir)[0].ends_with(" pending"));
     assert_eq!(versions(&data_dir)[&2], is("in_use", 0));
     server.serves(&key, &token).await;
@@ -84,7 +87,10 @@ async fn retiring_follows_the_stores_version() {
     for key in [&key, &server.admin] {
         assert_eq!(server.http.token(key, &[]).await.status, 200);
     }
-    assert!(run_on(&data_dir, &["root-key", "retire", "1"]).status.success(), "both secrets were used since");
+    assert!(
+        run_on(&data_dir, &["root-key", "retire", "1"]).status.success(),
+        "both secrets were used since"
+    );
     assert_eq!(versions(&data_dir)[&1].0, "retired");
     let token = server.process.token(&key).await;
     server.serves(&key, &token).await;
@@ -101,7 +107,10 @@ async fn a_pending_file_is_completed_at_startup() {
     let left = [&*format!("{} pending", finished[0]), &finished[1]];
     write_lines(&data_dir, &left);
     // Rotating again completes the same rotation.
-    assert_eq!(rotate(&data_dir), json!({ "version": 2, "was_begun": true, "still_pending": false }));
+    assert_eq!(
+        rotate(&data_dir),
+        json!({ "version": 2, "was_begun": true, "still_pending": false })
+    );
     assert_eq!(lines(&data_dir), finished);
     write_lines(&data_dir, &left);
     server.kill_and_restart();

@@ -64,7 +64,8 @@ async fn secrets_are_rehashed_when_used() {
     server.restart().await;
     assert_eq!(versions(&data_dir), [(2, is("in_use", 2)), (1, is("older", 2))].into());
     server.serves(&used, &token).await;
-    let entry = server.ledger().await.into_iter().find(|entry| entry.action == "root_key.rehash_secrets");
+    let entry =
+        server.ledger().await.into_iter().find(|entry| entry.action == "root_key.rehash_secrets");
     let entry = entry.unwrap();
     assert_eq!((&*entry.actor, &*entry.target, &*entry.detail), ("server", "2", "secrets=1"));
 }
@@ -133,13 +134,15 @@ async fn no_request_fails_during_a_rotation() {
     let crowd: Vec<_> = (0..4)
         .map(|number| {
             let (http, key, token) = (server.process.http(), key.clone(), token.clone());
-            let (admin_token, done, answered) = (server.admin_token.clone(), done.clone(), answered.clone());
+            let (admin_token, done, answered) =
+                (server.admin_token.clone(), done.clone(), answered.clone());
             tokio::spawn(async move {
                 let mut made = Vec::new();
                 while !done.load(Ordering::Relaxed) {
                     let fetched = http.token(&key, &[]).await;
                     assert_eq!(fetched.status, 200, "{}", fetched.text());
-                    let me = http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
+                    let me =
+                        http.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
                     assert_eq!(me.status, 200, "{}", me.text());
                     let name = format!("key-{number}-{}", made.len());
                     let created = http.create(&admin_token, &name).await;

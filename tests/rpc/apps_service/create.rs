@@ -42,7 +42,11 @@ async fn a_name_without_letters_or_digits_is_refused() {
     let server = Server::start().await;
     for name in ["***", "ключ", "-"] {
         let outcome = server.apps("Create", json!({ "clientName": name })).await;
-        refused(&outcome, "invalid_argument", &["client_name", "letter or digit", "derive the client id"]);
+        refused(
+            &outcome,
+            "invalid_argument",
+            &["client_name", "letter or digit", "derive the client id"],
+        );
     }
     refused(&server.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
 }
@@ -67,7 +71,8 @@ async fn authentication_method_none_means_basic() {
         ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_BASIC"),
         ("CLIENT_SECRET_POST", "CLIENT_SECRET_POST"),
     ] {
-        let request = json!({ "clientName": format!("by {given}"), "tokenEndpointAuthMethod": given });
+        let request =
+            json!({ "clientName": format!("by {given}"), "tokenEndpointAuthMethod": given });
         let created = server.apps("Create", request).await.unwrap();
         assert_eq!(created["app"]["tokenEndpointAuthMethod"], kept);
         assert!(server.secret_works(&credentials(&created["app"], &created["app"])).await);
@@ -149,7 +154,11 @@ async fn all_invalid_fields_are_named_at_once() {
         "tosUri": "terms",
     });
     let outcome = server.apps("Create", request).await;
-    refused(&outcome, "invalid_argument", &["client_id", "client_name", "redirect_uris", "tos_uri"]);
+    refused(
+        &outcome,
+        "invalid_argument",
+        &["client_id", "client_name", "redirect_uris", "tos_uri"],
+    );
 }
 
 #[tokio::test]
@@ -178,15 +187,24 @@ async fn a_response_with_a_secret_is_not_cached() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
     for (path, content_type, body) in [
-        ("/cloudidl.identity.AppsService/Create", "application/json", &br#"{"clientId": "one"}"#[..]),
+        (
+            "/cloudidl.identity.AppsService/Create",
+            "application/json",
+            &br#"{"clientId": "one"}"#[..],
+        ),
         ("/gatekey.v1.ApiKeyService/Create", "application/json", br#"{"clientId": "two"}"#),
         ("/gatekey.v1.ApiKeyService/RotateSecret", "application/json", br#"{"clientId": "two"}"#),
         // CreateAppRequest.client_id is field 2.
         ("/cloudidl.identity.AppsService/Create", "application/proto", b"\x12\x05three"),
         ("/cloudidl.identity.AppsService/Create", "application/grpc", b"\0\0\0\0\x06\x12\x04four"),
-        ("/cloudidl.identity.AppsService/Create", "application/grpc-web", b"\0\0\0\0\x06\x12\x04five"),
+        (
+            "/cloudidl.identity.AppsService/Create",
+            "application/grpc-web",
+            b"\0\0\0\0\x06\x12\x04five",
+        ),
     ] {
-        let headers = [("content-type", content_type), ("authorization", &*bearer), ("te", "trailers")];
+        let headers =
+            [("content-type", content_type), ("authorization", &*bearer), ("te", "trailers")];
         let response = server.http.send(Method::POST, path, &headers, body).await;
         assert!(response.text().contains("gk_"), "{content_type}: {}", response.text());
         assert_eq!(response.header("cache-control"), "no-store", "{content_type}");
@@ -206,7 +224,8 @@ async fn a_key_without_default_policies_has_no_role() {
         let response = server.http.token(&key, &[("scope", "all")]).await.json();
         assert_eq!(response["scope"], scope);
         let claims = response["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
-        let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        let claims: Value =
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         assert_eq!(claims["scp"], scopes);
     }
 }
@@ -233,7 +252,8 @@ async fn only_authentication_errors_trigger_a_new_login() {
     let roleless = server.token(&roleless).await;
     let unknown = json!({ "clientId": "UNAUTHENTICATED.unauthorized" });
     let wrong = json!({ "organization": "unauthorized" });
-    let filter = json!({ "function": "EQUAL", "field": "unauthorized", "values": ["unauthorized"] });
+    let filter =
+        json!({ "function": "EQUAL", "field": "unauthorized", "values": ["unauthorized"] });
     for (outcome, code) in [
         (server.apps("Create", named.clone()).await, "already_exists"),
         (server.keys("Create", named.clone()).await, "already_exists"),
@@ -242,14 +262,23 @@ async fn only_authentication_errors_trigger_a_new_login() {
         (server.keys("RotateSecret", unknown.clone()).await, "not_found"),
         (
             server
-                .keys("RetireSecret", json!({ "clientId": "unauthorized-thing", "secretId": "unauthorized" }))
+                .keys(
+                    "RetireSecret",
+                    json!({ "clientId": "unauthorized-thing", "secretId": "unauthorized" }),
+                )
                 .await,
             "not_found",
         ),
         (server.apps("Create", wrong.clone()).await, "permission_denied"),
         (server.apps("List", wrong).await, "not_found"),
-        (server.apps("List", json!({ "request": { "filters": [filter] } })).await, "invalid_argument"),
-        (server.apps("Create", json!({ "grantTypes": ["unauthorized"] })).await, "invalid_argument"),
+        (
+            server.apps("List", json!({ "request": { "filters": [filter] } })).await,
+            "invalid_argument",
+        ),
+        (
+            server.apps("Create", json!({ "grantTypes": ["unauthorized"] })).await,
+            "invalid_argument",
+        ),
         (server.apps("Create", json!("unauthorized")).await, "invalid_argument"),
         (server.apps("Unauthorized", json!({})).await, "unimplemented"),
         (server.apps_as(&roleless, "Get", named).await, "permission_denied"),
@@ -257,7 +286,10 @@ async fn only_authentication_errors_trigger_a_new_login() {
     ] {
         refused(&outcome, code, &[]);
         let message = outcome.unwrap_err().message.to_lowercase();
-        assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
+        assert!(
+            !message.contains("unauthorized") && !message.contains("unauthenticated"),
+            "{message}"
+        );
     }
 }
 
@@ -273,7 +305,8 @@ async fn no_url_in_a_key_is_fetched() {
         "redirectUris": [url],
     });
     let apps = "/cloudidl.identity.AppsService";
-    let created = server.http.connect_json(&format!("{apps}/Create"), &server.admin_token, &app).await;
+    let created =
+        server.http.connect_json(&format!("{apps}/Create"), &server.admin_token, &app).await;
     assert_eq!(created.status, 200, "{}", created.text());
     let key = Credentials {
         client_id: "lure".to_owned(),

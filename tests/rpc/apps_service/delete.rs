@@ -37,7 +37,8 @@ async fn a_recreated_key_is_a_different_key() {
 #[tokio::test]
 async fn an_admin_that_deletes_itself_loses_access() {
     let server = Server::start().await;
-    let created = server.keys("Create", json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await.unwrap();
+    let created =
+        server.keys("Create", json!({ "clientId": "other", "role": "ROLE_ADMIN" })).await.unwrap();
     let other = server.token(&credentials(&created, &created["apiKey"])).await;
     server.apps_as(&other, "Delete", json!({ "clientId": "other" })).await.unwrap();
     refused(&server.apps_as(&other, "List", json!({})).await, "unauthenticated", &[]);

@@ -54,9 +54,12 @@ fn sort(key: &str, direction: &str) -> Value {
 async fn a_page_has_at_most_a_thousand_keys() {
     const KEYS: usize = 1101;
     let server = Server::start().await;
-    server.create_all((0..KEYS).map(|number| json!({ "clientId": format!("bulk-{number:04}") }))).await;
+    server
+        .create_all((0..KEYS).map(|number| json!({ "clientId": format!("bulk-{number:04}") })))
+        .await;
     let filters = json!([filter("CONTAINS", "client_id", &["bulk-"])]);
-    for (limit, served) in [(0, 100), (1, 1), (20, 20), (100, 100), (1000, 1000), (1001, 1000), (5000, 1000)]
+    for (limit, served) in
+        [(0, 100), (1, 1), (20, 20), (100, 100), (1000, 1000), (1001, 1000), (5000, 1000)]
     {
         let page = server.list(json!({ "limit": limit, "filters": filters })).await;
         assert_eq!(client_ids(&page).len(), served, "limit {limit}");
@@ -139,10 +142,22 @@ async fn a_list_is_sorted_as_requested() {
     }
     for (request, expected) in [
         (json!({}), ["C", "a", "admin", "b", "d"]),
-        (json!({ "sortByFields": [sort("client_id", "ASCENDING")] }), ["C", "a", "admin", "b", "d"]),
-        (json!({ "sortByFields": [sort("client_id", "DESCENDING")] }), ["d", "b", "admin", "a", "C"]),
-        (json!({ "sortByFields": [sort("client_name", "ASCENDING")] }), ["C", "a", "b", "admin", "d"]),
-        (json!({ "sortByFields": [sort("client_name", "DESCENDING")] }), ["d", "admin", "b", "a", "C"]),
+        (
+            json!({ "sortByFields": [sort("client_id", "ASCENDING")] }),
+            ["C", "a", "admin", "b", "d"],
+        ),
+        (
+            json!({ "sortByFields": [sort("client_id", "DESCENDING")] }),
+            ["d", "b", "admin", "a", "C"],
+        ),
+        (
+            json!({ "sortByFields": [sort("client_name", "ASCENDING")] }),
+            ["C", "a", "b", "admin", "d"],
+        ),
+        (
+            json!({ "sortByFields": [sort("client_name", "DESCENDING")] }),
+            ["d", "admin", "b", "a", "C"],
+        ),
         (
             json!({ "sortByFields": [sort("client_id_issued_at", "ASCENDING")] }),
             ["admin", "b", "C", "a", "d"],
@@ -165,7 +180,8 @@ async fn a_list_is_sorted_as_requested() {
 #[tokio::test]
 async fn filters_compare_client_id_and_client_name() {
     let server = Server::start().await;
-    for (id, name) in [("ci", "CI"), ("ci-nightly", "CI nightly"), ("100_", "100%"), ("Deploy", "deploy ci")]
+    for (id, name) in
+        [("ci", "CI"), ("ci-nightly", "CI nightly"), ("100_", "100%"), ("Deploy", "deploy ci")]
     {
         server.apps("Create", json!({ "clientId": id, "clientName": name })).await.unwrap();
     }
@@ -181,7 +197,10 @@ async fn filters_compare_client_id_and_client_name() {
         (json!([filter("CONTAINS", "client_id", &["_"])]), &["100_"]),
         (json!([filter("CONTAINS", "client_id", &["' OR 1=1 --"])]), &[]),
         (
-            json!([filter("CONTAINS", "client_id", &["ci"]), filter("CONTAINS", "client_name", &["night"])]),
+            json!([
+                filter("CONTAINS", "client_id", &["ci"]),
+                filter("CONTAINS", "client_name", &["night"])
+            ]),
             &["ci-nightly"],
         ),
         // The enum's zero value is EQUAL.
@@ -205,7 +224,8 @@ async fn filters_compare_role_and_dates() {
     }
     server.keys("Disable", json!({ "clientId": "b" })).await.unwrap();
     let shown = server.shown("c").await;
-    let (created, exact) = (shown["createdAt"].as_str().unwrap(), shown["updatedAt"].as_str().unwrap());
+    let (created, exact) =
+        (shown["createdAt"].as_str().unwrap(), shown["updatedAt"].as_str().unwrap());
     for (filters, expected) in [
         (json!([filter("EQUAL", "role", &["viewer"])]), &["a", "b"][..]),
         (json!([filter("NOT_EQUAL", "role", &["viewer"])]), &["admin", "c"]),
@@ -215,7 +235,10 @@ async fn filters_compare_role_and_dates() {
         (json!([filter("LESS_THAN", "expires_at", &[&day(2)])]), &["a"]),
         (json!([filter("GREATER_THAN_OR_EQUAL", "expires_at", &[&day(2)])]), &["b"]),
         (json!([filter("EXISTS", "disabled_at", &[])]), &["b"]),
-        (json!([filter("NOT_EXISTS", "disabled_at", &[]), filter("EXISTS", "expires_at", &[])]), &["a"]),
+        (
+            json!([filter("NOT_EXISTS", "disabled_at", &[]), filter("EXISTS", "expires_at", &[])]),
+            &["a"],
+        ),
         (json!([filter("EQUAL", "client_id_issued_at", &[created])]), &["c"]),
         (json!([filter("LESS_THAN", "client_id_issued_at", &[created])]), &["a", "admin", "b"]),
         (json!([filter("GREATER_THAN", "updated_at", &[exact])]), &["b"]),
@@ -260,8 +283,14 @@ async fn an_unsupported_filter_or_order_is_named() {
     let many = vec!["ci"; 101];
     for (request, words) in [
         (json!({ "rawFilters": ["client_id == 'ci'"] }), &["raw_filters"][..]),
-        (json!({ "filters": [filter("EQUAL", "secret", &["admin"])] }), &["filters.field", "client_id"]),
-        (json!({ "filters": [filter("EQUAL", "role", &["ADMIN"])] }), &["filters.values", "role", "admin"]),
+        (
+            json!({ "filters": [filter("EQUAL", "secret", &["admin"])] }),
+            &["filters.field", "client_id"],
+        ),
+        (
+            json!({ "filters": [filter("EQUAL", "role", &["ADMIN"])] }),
+            &["filters.values", "role", "admin"],
+        ),
         (
             json!({ "filters": [filter("LESS_THAN", "expires_at", &["tomorrow"])] }),
             &["filters.values", "LESS_THAN on expires_at", "RFC 3339"],
@@ -269,11 +298,23 @@ async fn an_unsupported_filter_or_order_is_named() {
         (json!({ "filters": [filter("EXISTS", "role", &["admin"])] }), &["filters.values", "none"]),
         (json!({ "filters": [filter("EQUAL", "", &["admin"])] }), &["filters.field"]),
         (json!({ "filters": [filter("EQUAL", "client_id", &[])] }), &["filters.values"]),
-        (json!({ "filters": [filter("EQUAL", "client_id", &["a", "b"])] }), &["filters.values", "one"]),
-        (json!({ "filters": [filter("CONTAINS", "client_id", &["a", "b"])] }), &["filters.values", "one"]),
-        (json!({ "filters": [filter("VALUE_IN", "client_id", &many)] }), &["filters.values", "100"]),
+        (
+            json!({ "filters": [filter("EQUAL", "client_id", &["a", "b"])] }),
+            &["filters.values", "one"],
+        ),
+        (
+            json!({ "filters": [filter("CONTAINS", "client_id", &["a", "b"])] }),
+            &["filters.values", "one"],
+        ),
+        (
+            json!({ "filters": [filter("VALUE_IN", "client_id", &many)] }),
+            &["filters.values", "100"],
+        ),
         (json!({ "filters": vec![id(); 101] }), &["filters", "100"]),
-        (json!({ "filters": [{ "function": 99, "field": "client_id", "values": ["a"] }] }), &["99"]),
+        (
+            json!({ "filters": [{ "function": 99, "field": "client_id", "values": ["a"] }] }),
+            &["99"],
+        ),
         (json!({ "filters": [filter("NOT_EQUAL", "role", &[])] }), &["filters.values", "one"]),
         (json!({ "sortByFields": [sort("role", "ASCENDING")] }), &["sort_by_fields.key"]),
         (json!({ "sortByFields": [{ "key": "client_id", "direction": 7 }] }), &["direction", "7"]),
@@ -343,8 +384,10 @@ async fn a_tampered_page_token_is_refused() {
     });
     let made_up = ["next", "AAAA", "\u{0}", "%", "=", "e30"].map(str::to_owned);
     let cut = [token[..token.len() - 1].to_owned(), token[1..].to_owned(), format!("{token}A")];
-    for token in changed.chain(made_up).chain(cut).chain([format!("{token}="), "A".repeat(10_000)]) {
-        let outcome = server.apps("List", json!({ "request": { "limit": 1, "token": token } })).await;
+    for token in changed.chain(made_up).chain(cut).chain([format!("{token}="), "A".repeat(10_000)])
+    {
+        let outcome =
+            server.apps("List", json!({ "request": { "limit": 1, "token": token } })).await;
         refused(&outcome, "invalid_argument", &["token"]);
         let outcome = server.keys("List", json!({ "pageSize": 1, "pageToken": token })).await;
         refused(&outcome, "invalid_argument", &["token"]);
@@ -361,19 +404,19 @@ async fn pages_stay_consistent_during_changes() {
             let round = format!("{}-{}", field.replace('_', "-"), direction.to_lowercase());
             let id = |part: &str| format!("{round}.{part}");
             // Several keys share a name, so that client ids must break ties.
-            let named =
-                |id: &str, name: &str| json!({ "clientId": id, "clientName": format!("{round} {name}") });
+            let named = |id: &str, name: &str| json!({ "clientId": id, "clientName": format!("{round} {name}") });
             server
-                .create_all(
-                    (0..30).map(|number| named(&id(&format!("m{number:02}")), &format!("m{}", number % 4))),
-                )
+                .create_all((0..30).map(|number| {
+                    named(&id(&format!("m{number:02}")), &format!("m{}", number % 4))
+                }))
                 .await;
             let mut request = json!({
                 "limit": 7,
                 "filters": [filter("CONTAINS", "client_id", &[&format!("{round}.")])],
                 "sortByFields": [sort(field, direction)],
             });
-            let mut lasting: BTreeSet<String> = (0..30).map(|number| id(&format!("m{number:02}"))).collect();
+            let mut lasting: BTreeSet<String> =
+                (0..30).map(|number| id(&format!("m{number:02}"))).collect();
             let mut seen: Vec<String> = Vec::new();
             for page_number in 0.. {
                 let page = server.list(request.clone()).await;

@@ -62,7 +62,8 @@ async fn the_active_organization_header_counts_as_the_field() {
     server.create_key("ci").await;
     let ci = json!({ "clientId": "ci" });
     for served in ["acme", ""] {
-        let got = server.apps_with(&[("x-user-active-org", served)], "Get", ci.clone()).await.unwrap();
+        let got =
+            server.apps_with(&[("x-user-active-org", served)], "Get", ci.clone()).await.unwrap();
         assert_eq!(got["app"]["clientId"], "ci");
     }
     let other = [("x-user-active-org", "globex")];

@@ -49,7 +49,8 @@ async fn a_create_is_replayed_at_most_three_times() {
 #[tokio::test]
 async fn concurrent_replays_are_counted_individually() {
     let server = Server::start().await;
-    let outcomes = futures::future::join_all((0..8).map(|_| server.create_named("call-1", ci()))).await;
+    let outcomes =
+        futures::future::join_all((0..8).map(|_| server.create_named("call-1", ci()))).await;
     let (made, refusals): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 4);
     for refusal in &refusals {
@@ -76,10 +77,14 @@ async fn a_different_call_is_not_a_replay() {
         changed[field] = value;
         refused(&server.create_named("call-1", changed).await, "already_exists", &["ci"]);
     }
-    let other = server.create_key_from(json!({ "clientId": "other-admin", "role": "ROLE_ADMIN" })).await;
+    let other =
+        server.create_key_from(json!({ "clientId": "other-admin", "role": "ROLE_ADMIN" })).await;
     let bearer = format!("Bearer {}", server.token(&other).await);
-    let headers =
-        [("content-type", "application/json"), ("authorization", &*bearer), ("x-request-id", "call-1")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("authorization", &*bearer),
+        ("x-request-id", "call-1"),
+    ];
     let path = "/cloudidl.identity.AppsService/Create";
     let response = server.http.send(http::Method::POST, path, &headers, ci().to_string()).await;
     refused(&outcome(&response), "already_exists", &["ci"]);
@@ -126,8 +131,11 @@ async fn a_replay_does_not_enable_a_disabled_key() {
 async fn the_api_key_service_recognizes_a_replay() {
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token);
-    let headers =
-        [("content-type", "application/json"), ("authorization", &*bearer), ("x-request-id", "call-1")];
+    let headers = [
+        ("content-type", "application/json"),
+        ("authorization", &*bearer),
+        ("x-request-id", "call-1"),
+    ];
     let mut secrets = Vec::new();
     for _ in 0..2 {
         let path = "/gatekey.v1.ApiKeyService/Create";

@@ -22,7 +22,8 @@ async fn update_overwrites_only_with_fields_that_are_set() {
     });
     server.apps("Create", made.clone()).await.unwrap();
     server.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
-    let update = json!({ "clientId": "ci", "clientName": "Renamed", "logoUri": "https://example.com/logo" });
+    let update =
+        json!({ "clientId": "ci", "clientName": "Renamed", "logoUri": "https://example.com/logo" });
     server.apps("Update", update).await.unwrap();
     let got = server.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
     let mut expected = made;
@@ -69,10 +70,16 @@ async fn a_refused_update_changes_nothing() {
     let before = server.apps("Get", json!({ "clientId": "ci" })).await;
     for (update, field) in [
         (json!({ "clientId": "ci", "clientName": "x".repeat(201) }), "client_name"),
-        (json!({ "clientId": "ci", "clientName": "new", "redirectUris": ["nowhere"] }), "redirect_uris"),
+        (
+            json!({ "clientId": "ci", "clientName": "new", "redirectUris": ["nowhere"] }),
+            "redirect_uris",
+        ),
         (json!({ "clientId": "ci", "clientName": "new", "contacts": ["a", "a"] }), "contacts"),
         (json!({ "clientId": "ci", "clientName": "new", "grantTypes": [0, 0] }), "grant_types"),
-        (json!({ "clientId": "ci", "clientName": "new", "applicationType": 7 }), "application_type"),
+        (
+            json!({ "clientId": "ci", "clientName": "new", "applicationType": 7 }),
+            "application_type",
+        ),
     ] {
         refused(&server.apps("Update", update).await, "invalid_argument", &[field]);
     }

@@ -21,7 +21,8 @@ const CREDENTIALS: &str = "  GATEKEY_API_KEY   Encoded credentials; their endpoi
   GATEKEY_ENDPOINT  URL of the server; overrides the endpoint of the credentials
   GATEKEY_CA_FILE   PEM file of additional CA certificates";
 
-const OTHER_VARIABLES: &str = "  GATEKEY_DATA_DIR  Directory of the database, the root key and certificates
+const OTHER_VARIABLES: &str =
+    "  GATEKEY_DATA_DIR  Directory of the database, the root key and certificates
   GATEKEY_LOG       Log filter, such as debug or info,gatekey::request=off";
 
 const CONFIG_FILE: &str = "Without credentials in the environment, Flyte's config.yaml is used.";
@@ -79,7 +80,9 @@ fn start() -> String {
 
 /// Returns examples to paste.
 pub(super) fn examples(commands: &[&str]) -> String {
-    commands.iter().fold(heading("Examples"), |text, command| format!("{text}\n  {}", literal(command)))
+    commands
+        .iter()
+        .fold(heading("Examples"), |text, command| format!("{text}\n  {}", literal(command)))
 }
 
 /// Returns examples to paste, and where a command finds its credentials.
@@ -111,7 +114,9 @@ mod tests {
         let mut commands = Vec::new();
         while let Some((words, command)) = open.pop() {
             let children = command.get_subcommands().filter(|child| child.get_name() != "help");
-            open.extend(children.map(|child| (format!("{words} {}", child.get_name()), child.clone())));
+            open.extend(
+                children.map(|child| (format!("{words} {}", child.get_name()), child.clone())),
+            );
             commands.push((words, command));
         }
         commands
@@ -142,7 +147,8 @@ mod tests {
     fn every_command_has_examples_of_itself_that_parse() {
         for (words, command) in commands() {
             let page = page(&command, false);
-            let (_, examples) = page.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words}: {page}"));
+            let (_, examples) =
+                page.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{words}: {page}"));
             for example in examples.lines().take_while(|line| !line.is_empty()) {
                 assert!(example.trim_start().starts_with(&words), "{words}: {example}");
                 // The rest is for the shell.
@@ -177,7 +183,10 @@ mod tests {
                 }
                 for value in values {
                     let name = value.get_name();
-                    assert!(short.contains(name) && long.contains(name), "{words}: {argument}: {name}");
+                    assert!(
+                        short.contains(name) && long.contains(name),
+                        "{words}: {argument}: {name}"
+                    );
                     // The names of shells explain themselves.
                     let is_explained = value.get_help().is_some() || argument.get_id() == "shell";
                     assert!(is_explained, "{words}: {argument}: {name}");

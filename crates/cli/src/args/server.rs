@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{data_dir::DataDir, help, output::Output, traces::TraceVariables, value::socket_address};
+use super::{
+    data_dir::DataDir, help, output::Output, traces::TraceVariables, value::socket_address,
+};
 use crate::settings::{Initializing, Serving, SettingFlags};
 
 #[derive(Debug, Args)]

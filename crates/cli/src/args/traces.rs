@@ -17,7 +17,12 @@ pub(crate) struct TraceVariables {
     #[arg(env = "OTEL_EXPORTER_OTLP_HEADERS", value_parser = plain_secret)]
     pub(crate) headers: Option<PlainSecret>,
     /// Headers sent to the collector; override `OTEL_EXPORTER_OTLP_HEADERS`
-    #[arg(long = "otlp-traces-headers", id = "otlp_traces_headers", hide = true, hide_env_values = true)]
+    #[arg(
+        long = "otlp-traces-headers",
+        id = "otlp_traces_headers",
+        hide = true,
+        hide_env_values = true
+    )]
     #[arg(env = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", value_parser = plain_secret)]
     pub(crate) traces_headers: Option<PlainSecret>,
     /// Attributes of the server in traces, such as deployment.environment.name=production
@@ -29,20 +34,21 @@ pub(crate) struct TraceVariables {
 impl TraceVariables {
     /// Parses the variables. An empty one counts as not set.
     pub(crate) fn parse(self) -> anyhow::Result<Variables> {
-        let secret = |secret: Option<PlainSecret>| secret.filter(|secret| !secret.expose().is_empty());
-        let invalid =
-            |name: &'static str| move |error: InvalidVariable| exit::usage(format!("{name} {error}"));
+        let secret =
+            |secret: Option<PlainSecret>| secret.filter(|secret| !secret.expose().is_empty());
+        let invalid = |name: &'static str| {
+            move |error: InvalidVariable| exit::usage(format!("{name} {error}"))
+        };
         let headers = match (secret(self.traces_headers), secret(self.headers)) {
-            (Some(headers), _) => {
-                variables::headers(headers.expose()).map_err(invalid("OTEL_EXPORTER_OTLP_TRACES_HEADERS"))?
-            }
-            (None, Some(headers)) => {
-                variables::headers(headers.expose()).map_err(invalid("OTEL_EXPORTER_OTLP_HEADERS"))?
-            }
+            (Some(headers), _) => variables::headers(headers.expose())
+                .map_err(invalid("OTEL_EXPORTER_OTLP_TRACES_HEADERS"))?,
+            (None, Some(headers)) => variables::headers(headers.expose())
+                .map_err(invalid("OTEL_EXPORTER_OTLP_HEADERS"))?,
             (None, None) => HeaderMap::new(),
         };
         let attributes = self.resource_attributes.unwrap_or_default();
-        let attributes = variables::pairs(&attributes).map_err(invalid("OTEL_RESOURCE_ATTRIBUTES"))?;
+        let attributes =
+            variables::pairs(&attributes).map_err(invalid("OTEL_RESOURCE_ATTRIBUTES"))?;
         Ok(Variables { headers, attributes })
     }
 }

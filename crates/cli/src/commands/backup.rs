@@ -55,8 +55,9 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
 pub(super) fn passphrase(file: Option<&Path>) -> anyhow::Result<Option<Passphrase>> {
     let Some(file) = file else { return Ok(None) };
     let shown = file.display();
-    let text = fs::read_to_string(file)
-        .map_err(|error| exit::usage(format!("cannot read the passphrase file {shown}: {error}")))?;
+    let text = fs::read_to_string(file).map_err(|error| {
+        exit::usage(format!("cannot read the passphrase file {shown}: {error}"))
+    })?;
     let text = Zeroizing::new(text);
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);

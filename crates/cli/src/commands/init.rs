@@ -13,9 +13,11 @@ use crate::{
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
     let _logging = logging::start(LogFormat::Auto, "warn");
     let settings = arguments.settings.read_and_warn()?;
-    let administration = Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;
+    let administration =
+        Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;
     let init = Init { name: arguments.name, rotate: arguments.rotate };
-    let NewKey { endpoint, client_id, client_secret, organization } = administration.execute(init).await?;
+    let NewKey { endpoint, client_id, client_secret, organization } =
+        administration.execute(init).await?;
     let address = administration.address()?;
     let credentials = Credentials {
         endpoint: &endpoint,

@@ -50,19 +50,27 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
                 client_name: name,
                 role: if no_role { Some(None) } else { role.map(Some) },
                 redirect_uris: (!redirect_uris.is_empty()).then_some(redirect_uris),
-                expires_at: if no_expiry { Some(None) } else { expires_in.map(|after| Some(now() + after)) },
+                expires_at: if no_expiry {
+                    Some(None)
+                } else {
+                    expires_in.map(|after| Some(now() + after))
+                },
             };
             update(&client::from_flags(&client)?, &client_id, changes, output.output).await
         }
         Key::Rotate { client_id, grace, expires_in, label, client: flags, output } => {
             let client = client::from_flags(&flags)?;
-            let options = RotateOptions { grace, label, expires_at: expires_in.map(|after| now() + after) };
+            let options =
+                RotateOptions { grace, label, expires_at: expires_in.map(|after| now() + after) };
             let key = ApiKey::rotate(&client, &client_id, options).await?;
             print_credentials(&client, &flags, &key, output.output)
         }
         Key::Retire { client_id, secret_id, client, output } => {
             let client = client::from_flags(&client)?;
-            print_details(&ApiKey::retire_secret(&client, &client_id, &secret_id).await?, output.output)
+            print_details(
+                &ApiKey::retire_secret(&client, &client_id, &secret_id).await?,
+                output.output,
+            )
         }
         Key::Disable(args::OneKey { client_id, client, output }) => {
             let client = client::from_flags(&client)?;
@@ -80,19 +88,31 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     }
 }
 
-async fn get(client: &Client, client_id: &str, details: bool, format: Format) -> anyhow::Result<()> {
+async fn get(
+    client: &Client,
+    client_id: &str,
+    details: bool,
+    format: Format,
+) -> anyhow::Result<()> {
     if format.notation().is_some() && !details {
         return print_key(&ApiKey::get(client, client_id).await?, format);
     }
     match ApiKey::details(client, client_id).await {
         Ok(key) => print_details(&key, format),
         // Union's servers have no API key service; the public API returns the key without details.
-        Err(error) if error.is_unimplemented() => print_key(&ApiKey::get(client, client_id).await?, format),
+        Err(error) if error.is_unimplemented() => {
+            print_key(&ApiKey::get(client, client_id).await?, format)
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn list(client: &Client, limit: Option<usize>, details: bool, format: Format) -> anyhow::Result<()> {
+async fn list(
+    client: &Client,
+    limit: Option<usize>,
+    details: bool,
+    format: Format,
+) -> anyhow::Result<()> {
     if let Some(notation) = format.notation() {
         return if details {
             notation.print_list(ApiKey::list_details(client, limit)).await
@@ -111,7 +131,10 @@ async fn list(client: &Client, limit: Option<usize>, details: bool, format: Form
             state(&key, now).to_owned(),
             output::date(key.created_at, ""),
             output::date(key.expires_at, "never"),
-            output::date(key.secrets.iter().filter_map(|secret| secret.last_used_at).max(), "never"),
+            output::date(
+                key.secrets.iter().filter_map(|secret| secret.last_used_at).max(),
+                "never",
+            ),
         ]);
     }
     if rows.is_empty() {
@@ -120,7 +143,10 @@ async fn list(client: &Client, limit: Option<usize>, details: bool, format: Form
     }
     say!(
         "{}",
-        output::table(&["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"], rows)
+        output::table(
+            &["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"],
+            rows
+        )
     )?;
     Ok(())
 }
@@ -139,7 +165,11 @@ async fn update(
     match ApiKey::update_settings(client, client_id, changes.clone()).await {
         Ok(key) => print_details(&key, format),
         // Union's servers can only change the name and the redirect URIs.
-        Err(error) if error.is_unimplemented() && changes.role.is_none() && changes.expires_at.is_none() => {
+        Err(error)
+            if error.is_unimplemented()
+                && changes.role.is_none()
+                && changes.expires_at.is_none() =>
+        {
             let options = UpdateOptions {
                 client_name: changes.client_name,
                 redirect_uris: changes.redirect_uris.unwrap_or_default(),
@@ -165,7 +195,8 @@ fn print_credentials(
     format: Format,
 ) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "the client has read the same variable")]
-    let trusted = flags.ca_file.clone().or_else(|| std::env::var_os("GATEKEY_CA_FILE").map(PathBuf::from));
+    let trusted =
+        flags.ca_file.clone().or_else(|| std::env::var_os("GATEKEY_CA_FILE").map(PathBuf::from));
     let credentials = Credentials {
         endpoint: client.endpoint(),
         client_id: key.client_id(),

@@ -29,7 +29,8 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         Ledger::List { limit, key, since, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger list").await?;
+                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger list")
+                    .await?;
             let since = since.map(|since| Env::system().now().before(since));
             let wanted = |entry: &LedgerEntry| {
                 since.is_none_or(|since| since <= entry.entry.at)
@@ -41,11 +42,16 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         }
         Ledger::Verify { known_head, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
-            let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger verify").await?;
+            let administration = Administration::open_existing(
+                &data_dir.data_dir,
+                settings,
+                "gatekey ledger verify",
+            )
+            .await?;
             let head = administration.execute(VerifyLedger { known: known_head }).await?;
             if let Some(notation) = output.output.notation() {
-                return notation.print(&json!({ "entries": head.sequence, "head": head.to_string() }));
+                return notation
+                    .print(&json!({ "entries": head.sequence, "head": head.to_string() }));
             }
             say!("{} chain intact, {} entries", output::done_mark(), head.sequence)?;
             say!("{}  {head}", output::dim("head"))?;
@@ -53,8 +59,12 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
         }
         Ledger::Export { file, after, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
-            let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger export").await?;
+            let administration = Administration::open_existing(
+                &data_dir.data_dir,
+                settings,
+                "gatekey ledger export",
+            )
+            .await?;
             match file {
                 None => export(&administration, after, &mut BufWriter::new(stdout().lock())).await,
                 Some(path) => {
@@ -82,7 +92,8 @@ async fn newest(
     }
     let mut newest = VecDeque::new();
     loop {
-        let LedgerPage { entries, .. } = administration.execute(ReadLedger { after, limit: PAGE }).await?;
+        let LedgerPage { entries, .. } =
+            administration.execute(ReadLedger { after, limit: PAGE }).await?;
         let Some(last) = entries.last() else { return Ok(newest) };
         after = last.sequence;
         newest.extend(entries.into_iter().filter(&wanted));
@@ -90,9 +101,14 @@ async fn newest(
     }
 }
 
-async fn export(administration: &Administration, mut after: i64, out: &mut impl Write) -> anyhow::Result<()> {
+async fn export(
+    administration: &Administration,
+    mut after: i64,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     loop {
-        let LedgerPage { entries, .. } = administration.execute(ReadLedger { after, limit: PAGE }).await?;
+        let LedgerPage { entries, .. } =
+            administration.execute(ReadLedger { after, limit: PAGE }).await?;
         let Some(last) = entries.last() else { break };
         after = last.sequence;
         for entry in &entries {
@@ -150,11 +166,20 @@ fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> 
     let rows = entries.iter().map(|entry| {
         let of = &entry.entry;
         let address = if of.peer.is_empty() { "this machine" } else { &of.peer };
-        let cells = [&*of.actor, &of.action, &of.target, outcome(entry), &of.detail, address, &of.user_agent];
+        let cells = [
+            &*of.actor,
+            &of.action,
+            &of.target,
+            outcome(entry),
+            &of.detail,
+            address,
+            &of.user_agent,
+        ];
         let at = output::date(Some(clock::system_time(of.at)), "");
         [entry.sequence.to_string(), at].into_iter().chain(cells.map(output::printable)).collect()
     });
-    let header = ["#", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "DETAIL", "ADDRESS", "CLIENT"];
+    let header =
+        ["#", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "DETAIL", "ADDRESS", "CLIENT"];
     say!("{}", output::table(&header, rows))?;
     Ok(())
 }

@@ -61,7 +61,9 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
         BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?);
     opener.open(&mut file, &mut database).map_err(refuse)?;
     drop(database);
-    let broken = check(&staged, &root_key).await.map_err(|error| root_key_refused(error, &arguments.file))?;
+    let broken = check(&staged, &root_key)
+        .await
+        .map_err(|error| root_key_refused(error, &arguments.file))?;
     let comparison = match compared {
         Some(old) => Some(Comparison::of(&keys_of(&new.staging)?, &old)),
         None => None,
@@ -209,7 +211,8 @@ async fn revoke_tokens(
 fn keys_of(data_dir: &Path) -> anyhow::Result<Keys> {
     let shown = data_dir.display();
     let unreadable = || format!("cannot read the keys in {shown} to compare them");
-    let inspection = Inspection::open(&data_dir.join(data_dir::DATABASE)).with_context(unreadable)?;
+    let inspection =
+        Inspection::open(&data_dir.join(data_dir::DATABASE)).with_context(unreadable)?;
     let mut keys = Keys::new();
     let read = inspection.each_key(|key| drop(keys.insert(key.client_id.to_string(), key)));
     read.with_context(unreadable)?;
@@ -240,8 +243,14 @@ impl Report {
             }));
         }
         let target = arguments.data_dir.display();
-        say!("{} restored {} keys as of {created_at} into {target}", output::done_mark(), self.keys)?;
-        say!("All earlier tokens are revoked. Secrets that were valid at that time are valid again.")?;
+        say!(
+            "{} restored {} keys as of {created_at} into {target}",
+            output::done_mark(),
+            self.keys
+        )?;
+        say!(
+            "All earlier tokens are revoked. Secrets that were valid at that time are valid again."
+        )?;
         if let Some(broken) = broken {
             eprintln!("{} {broken}; this was so before the backup", output::warning_word());
         }
@@ -255,15 +264,20 @@ impl Report {
             Some(compared) => {
                 list("created after the backup, missing now", &compared.newer)?;
                 list("deleted after the backup, usable again (delete them)", &compared.deleted)?;
-                list("changed after the backup, reverted (rotate or disable them)", &compared.changed)?;
+                list(
+                    "changed after the backup, reverted (rotate or disable them)",
+                    &compared.changed,
+                )?;
             }
         }
-        let root_key = arguments
-            .root_key_file
-            .as_ref()
-            .map(|file| format!(" --root-key-file {}", output::shell_quoted(&file.display().to_string())));
+        let root_key = arguments.root_key_file.as_ref().map(|file| {
+            format!(" --root-key-file {}", output::shell_quoted(&file.display().to_string()))
+        });
         let target = output::shell_quoted(&target.to_string());
-        say!("Start the server as before, with --data-dir {target}{}", root_key.unwrap_or_default())?;
+        say!(
+            "Start the server as before, with --data-dir {target}{}",
+            root_key.unwrap_or_default()
+        )?;
         Ok(())
     }
 }
@@ -273,7 +287,11 @@ fn list(title: &str, client_ids: &[String]) -> io::Result<()> {
     match client_ids.len() {
         0 => say!("{}  none", output::dim(title)),
         count if count > MAX_SHOWN => {
-            say!("{}  {shown} and {} more (--output json lists all)", output::dim(title), count - MAX_SHOWN)
+            say!(
+                "{}  {shown} and {} more (--output json lists all)",
+                output::dim(title),
+                count - MAX_SHOWN
+            )
         }
         _ => say!("{}  {shown}", output::dim(title)),
     }

@@ -24,19 +24,22 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
         RootKeys::Rotate { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key rotate";
-            let administration = Administration::open_older(&data_dir.data_dir, settings, holder).await?;
+            let administration =
+                Administration::open_older(&data_dir.data_dir, settings, holder).await?;
             print_rotated(&administration.execute(RotateRootKey).await?, output.output)
         }
         RootKeys::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key list";
-            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+            let administration =
+                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             print(&administration.execute(ListRootKeys).await?, output.output)
         }
         RootKeys::Retire { version, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key retire";
-            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+            let administration =
+                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             let retired = administration.execute(RetireRootKey { version }).await?;
             say!("{} retired version {version} of the root key", output::done_mark())?;
             if let Some(reason) = retired.still_in_file {
@@ -70,7 +73,10 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
                 keys.newest(),
                 file.display()
             )?;
-            say!("Replace {} with it, and run `gatekey root-key rotate`.", root_key_file.display())?;
+            say!(
+                "Replace {} with it, and run `gatekey root-key rotate`.",
+                root_key_file.display()
+            )?;
             Ok(())
         }
     }
@@ -80,8 +86,9 @@ fn print_rotated(rotated: &RootKeyRotated, format: Format) -> anyhow::Result<()>
     let RootKeyRotated { version, was_begun, still_pending } = rotated;
     if let Some(notation) = format.notation() {
         let still_pending = still_pending.is_some();
-        notation
-            .print(&json!({ "version": version, "was_begun": was_begun, "still_pending": still_pending }))?;
+        notation.print(
+            &json!({ "version": version, "was_begun": was_begun, "still_pending": still_pending }),
+        )?;
     } else {
         let begun = if *was_begun { "; finished an interrupted rotation" } else { "" };
         say!("{} version {version} of the root key is in use{begun}", output::done_mark())?;

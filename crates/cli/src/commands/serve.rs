@@ -40,7 +40,8 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         && error.kind() != ErrorKind::NotFound
     {
         let shown = ready_file.display();
-        return Err(error).with_context(|| format!("cannot remove the ready file {shown} of an earlier run"));
+        return Err(error)
+            .with_context(|| format!("cannot remove the ready file {shown} of an earlier run"));
     }
     let listener = running_server::bind(settings.listen(), "--listen").await?;
     let config = settings::resolve(&settings, listener.local_addr()?)?;

@@ -26,7 +26,8 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
         SigningKey::Retire { kid, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey signing-key retire";
-            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+            let administration =
+                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             administration.execute(RetireSigningKey { kid: kid.clone() }).await?;
             say!("{kid}")?;
             Ok(())
@@ -34,7 +35,8 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
         SigningKey::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey signing-key list";
-            let administration = Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+            let administration =
+                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
             print(&administration.execute(ListSigningKeys).await?, output.output)
         }
     }

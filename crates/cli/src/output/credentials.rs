@@ -59,7 +59,10 @@ impl Credentials<'_> {
             }
             return Ok(());
         }
-        eprintln!("{} the secret is shown only once, and cannot be retrieved later", warning_word());
+        eprintln!(
+            "{} the secret is shown only once, and cannot be retrieved later",
+            warning_word()
+        );
         say!("{}  {}", dim("client id          "), bold(self.client_id))?;
         say!("{}  {}", dim("client secret      "), self.client_secret)?;
         say!("{}  {}", dim("endpoint           "), self.endpoint)?;
@@ -74,7 +77,9 @@ impl Credentials<'_> {
 /// The endpoint without its port.
 pub(crate) fn bare_host(endpoint: &str) -> &str {
     match port_of(endpoint) {
-        Some(port) => endpoint.strip_suffix(port).and_then(|rest| rest.strip_suffix(':')).unwrap_or(endpoint),
+        Some(port) => {
+            endpoint.strip_suffix(port).and_then(|rest| rest.strip_suffix(':')).unwrap_or(endpoint)
+        }
         None => endpoint,
     }
 }

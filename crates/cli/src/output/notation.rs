@@ -67,7 +67,9 @@ impl Notation {
             Self::Json => serde_json::to_string_pretty(value)?,
             Self::Yaml => {
                 let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-                serde_saphyr::to_string_with_options(value, options)?.trim_end_matches('\n').to_owned()
+                serde_saphyr::to_string_with_options(value, options)?
+                    .trim_end_matches('\n')
+                    .to_owned()
             }
         })
     }
@@ -144,7 +146,10 @@ mod tests {
             "---",
         ] {
             let written = yaml(&json!({ "a": text }));
-            assert!(written == format!("a: '{text}'") || written == format!("a: \"{text}\""), "{written}");
+            assert!(
+                written == format!("a: '{text}'") || written == format!("a: \"{text}\""),
+                "{written}"
+            );
         }
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn dim_on_stderr(text: &str) -> String {
 
 /// Quotes text as one word of a shell, where it needs quotes.
 pub(crate) fn shell_quoted(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'=');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'=');
     if !text.is_empty() && text.bytes().all(plain) {
         text.to_owned()
     } else {
@@ -76,7 +77,10 @@ pub(crate) fn shell_quoted(text: &str) -> String {
 
 /// A date in text output.
 pub(crate) fn date(instant: Option<SystemTime>, otherwise: &str) -> String {
-    instant.map_or_else(|| otherwise.to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string())
+    instant.map_or_else(
+        || otherwise.to_owned(),
+        |at| humantime::format_rfc3339_seconds(at).to_string(),
+    )
 }
 
 /// A table without borders.
@@ -95,5 +99,7 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 /// Escapes control characters, so that foreign text cannot control the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }

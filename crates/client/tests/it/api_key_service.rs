@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt;
-use gatekey_client::{ApiKey, CreateOptions, EncodedCredentials, Role, RotateOptions, SettingsUpdate};
+use gatekey_client::{
+    ApiKey, CreateOptions, EncodedCredentials, Role, RotateOptions, SettingsUpdate,
+};
 use gatekey_proto::gatekey::v1;
 
 use crate::server::{Behavior, Server};
@@ -52,7 +54,9 @@ async fn a_role_conflicts_with_no_role() {
         skip_default_policy_assignments: true,
         ..CreateOptions::new("ci")
     };
-    assert!(ApiKey::create_with(&server.client(), options).await.unwrap_err().is_invalid_argument());
+    assert!(
+        ApiKey::create_with(&server.client(), options).await.unwrap_err().is_invalid_argument()
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ async fn create_sends_the_same_as_unions_client() {
     let server = Server::start().await;
     let key = ApiKey::create(&server.client(), "CI Pipeline").await.unwrap();
     let sent = server.0.record().creates.remove(0);
-    assert_eq!((sent.client_id.as_str(), sent.client_name.as_str()), ("ci-pipeline", "ci-pipeline"));
+    assert_eq!(
+        (sent.client_id.as_str(), sent.client_name.as_str()),
+        ("ci-pipeline", "ci-pipeline")
+    );
     assert_eq!(sent.organization, "");
     assert_eq!(sent.redirect_uris, ["http://localhost:8080/authorization-code/callback"]);
     assert_eq!(sent.grant_types, [GrantTypes::CLIENT_CREDENTIALS, GrantTypes::AUTHORIZATION_CODE]);
@@ -60,7 +63,10 @@ async fn an_unusable_name_is_refused_without_a_request() {
     let server = Server::start().await;
     let error = ApiKey::create(&server.client(), "***").await.unwrap_err();
     assert!(error.is_invalid_argument());
-    assert!(error.to_string().starts_with("the name \"***\" must contain a letter or digit"), "{error}");
+    assert!(
+        error.to_string().starts_with("the name \"***\" must contain a letter or digit"),
+        "{error}"
+    );
     assert!(server.0.record().calls.is_empty());
 }
 
@@ -126,10 +132,14 @@ async fn update_preserves_all_other_fields() {
     };
     assert_eq!(sent, app);
 
-    let options = UpdateOptions { redirect_uris: vec!["https://new/cb".into()], ..UpdateOptions::default() };
+    let options =
+        UpdateOptions { redirect_uris: vec!["https://new/cb".into()], ..UpdateOptions::default() };
     ApiKey::update(&server.client(), "ci", options).await.unwrap();
     let sent = server.0.record().updates.remove(0);
-    assert_eq!((sent.client_name.as_str(), sent.redirect_uris), ("ci", vec!["https://new/cb".to_owned()]));
+    assert_eq!(
+        (sent.client_name.as_str(), sent.redirect_uris),
+        ("ci", vec!["https://new/cb".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -152,7 +162,11 @@ async fn listall_follows_pages_up_to_the_limit() {
         assert_eq!(keys.len(), expected, "{limit:?}");
         assert!(keys.is_sorted_by_key(|key| key.client_id().to_owned()));
         let pages = server.0.record().pages.clone();
-        assert_eq!(pages.iter().map(|(size, _)| *size).collect::<Vec<_>>(), page_sizes, "{limit:?}");
+        assert_eq!(
+            pages.iter().map(|(size, _)| *size).collect::<Vec<_>>(),
+            page_sizes,
+            "{limit:?}"
+        );
     }
 }
 
@@ -172,7 +186,8 @@ async fn listall_fetches_pages_lazily() {
 
 #[tokio::test]
 async fn listall_stops_at_a_repeated_page_token() {
-    let server = Server::start_with(Behavior { repeats_page_token: true, ..Behavior::default() }).await;
+    let server =
+        Server::start_with(Behavior { repeats_page_token: true, ..Behavior::default() }).await;
     server.add_apps(1);
     let items: Vec<_> = ApiKey::listall(&server.client(), None).take(10).collect().await;
     assert!(items.len() <= 2 && items.last().unwrap().is_err());

@@ -9,8 +9,11 @@ use crate::server::{Behavior, CLIENT_ID, SECRET, Server};
 
 #[tokio::test]
 async fn concurrent_calls_share_one_login() {
-    let server =
-        Server::start_with(Behavior { login_takes: Duration::from_millis(50), ..Behavior::default() }).await;
+    let server = Server::start_with(Behavior {
+        login_takes: Duration::from_millis(50),
+        ..Behavior::default()
+    })
+    .await;
     server.add_apps(1);
     let client = server.client();
     let calls = join_all((0..50).map(|_| ApiKey::get(&client, "key-0000"))).await;
@@ -22,9 +25,13 @@ async fn concurrent_calls_share_one_login() {
 
 #[tokio::test]
 async fn many_callers_share_one_failed_login() {
-    let server =
-        Server::start_with(Behavior { login_takes: Duration::from_millis(50), ..Behavior::default() }).await;
-    let client = server.builder().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
+    let server = Server::start_with(Behavior {
+        login_takes: Duration::from_millis(50),
+        ..Behavior::default()
+    })
+    .await;
+    let client =
+        server.builder().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
     let calls = join_all((0..20).map(|_| client.access_token())).await;
     for call in calls {
         let error = call.unwrap_err();
@@ -38,7 +45,8 @@ async fn many_callers_share_one_failed_login() {
 #[tokio::test]
 async fn configured_scopes_override_the_advertised_ones() {
     let server =
-        Server::start_with(Behavior { audience: "https://a/?b&c".into(), ..Behavior::default() }).await;
+        Server::start_with(Behavior { audience: "https://a/?b&c".into(), ..Behavior::default() })
+            .await;
     server.client().access_token().await.unwrap();
     server.builder().scopes(["own"]).build().unwrap().access_token().await.unwrap();
     let logins = server.0.record().logins.clone();
@@ -53,8 +61,11 @@ async fn configured_scopes_override_the_advertised_ones() {
 
 #[tokio::test]
 async fn the_token_goes_into_the_advertised_header() {
-    let server =
-        Server::start_with(Behavior { header: "flyte-authorization".into(), ..Behavior::default() }).await;
+    let server = Server::start_with(Behavior {
+        header: "flyte-authorization".into(),
+        ..Behavior::default()
+    })
+    .await;
     assert_eq!(server.client().whoami().await.unwrap().subject, "ci");
 }
 
@@ -79,7 +90,8 @@ async fn no_secret_is_sent_to_a_plaintext_endpoint() {
 #[tokio::test]
 async fn incomplete_login_metadata_is_an_error() {
     let endpoint = Some("no url at all".to_owned());
-    let server = Server::start_with(Behavior { token_endpoint: endpoint, ..Behavior::default() }).await;
+    let server =
+        Server::start_with(Behavior { token_endpoint: endpoint, ..Behavior::default() }).await;
     let error = server.client().access_token().await.unwrap_err();
     assert!(error.to_string().contains("invalid login metadata"), "{error}");
 }
@@ -152,7 +164,8 @@ async fn debug_prints_no_secret() {
 async fn every_protocol_carries_the_same_calls() {
     let server = Server::start().await;
     for protocol in [Protocol::Connect, Protocol::Grpc, Protocol::GrpcWeb] {
-        let client: Client = server.builder().protocol(protocol).user_agent("test/1").build().unwrap();
+        let client: Client =
+            server.builder().protocol(protocol).user_agent("test/1").build().unwrap();
         assert_eq!(client.whoami().await.unwrap().additional_claims["level"], 3.0, "{protocol:?}");
         let error = ApiKey::get(&client, "absent").await.unwrap_err();
         assert!(error.is_not_found(), "{protocol:?}: {error}");

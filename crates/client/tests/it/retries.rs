@@ -8,7 +8,8 @@ use crate::server::{Behavior, Server};
 
 #[tokio::test]
 async fn retries_keep_the_request_id() {
-    let server = Server::start_with(Behavior { unavailable: 2, busy: 1, ..Behavior::default() }).await;
+    let server =
+        Server::start_with(Behavior { unavailable: 2, busy: 1, ..Behavior::default() }).await;
     ApiKey::create(&server.client(), "ci").await.unwrap();
     let calls = server.0.record().calls.clone();
     assert_eq!(calls.len(), 3);
@@ -19,7 +20,8 @@ async fn retries_keep_the_request_id() {
 
 #[tokio::test]
 async fn retries_are_bounded() {
-    let server = Server::start_with(Behavior { unavailable: usize::MAX, ..Behavior::default() }).await;
+    let server =
+        Server::start_with(Behavior { unavailable: usize::MAX, ..Behavior::default() }).await;
     let client = server.builder().retries(1).build().unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unavailable() && error.is_retryable());
@@ -51,7 +53,9 @@ async fn an_unreachable_server_is_reported_with_its_address() {
     assert!(error.is_unavailable());
     let message = error.to_string();
     assert!(
-        message.starts_with("could not read the server's login metadata: cannot reach http://127.0.0.1:"),
+        message.starts_with(
+            "could not read the server's login metadata: cannot reach http://127.0.0.1:"
+        ),
         "{message}"
     );
     assert!(message.to_lowercase().contains("refused"), "{message}");
@@ -60,7 +64,8 @@ async fn an_unreachable_server_is_reported_with_its_address() {
 #[tokio::test]
 async fn a_call_times_out() {
     let server =
-        Server::start_with(Behavior { login_takes: Duration::from_mins(1), ..Behavior::default() }).await;
+        Server::start_with(Behavior { login_takes: Duration::from_mins(1), ..Behavior::default() })
+            .await;
     let client = server.builder().timeout(Duration::from_millis(100)).build().unwrap();
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
@@ -82,7 +87,9 @@ async fn cutting_proxy(server: &Server, cut_after_calls: usize) -> String {
                 let (mut from_client, mut to_client) = client.into_split();
                 let upstream = tokio::net::TcpStream::connect(target).await.unwrap();
                 let (mut from_server, mut to_server) = upstream.into_split();
-                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                tokio::spawn(
+                    async move { tokio::io::copy(&mut from_client, &mut to_server).await },
+                );
                 let mut buffer = [0; 8192];
                 while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
                     if server.0.record().calls.len() == cut_after_calls {

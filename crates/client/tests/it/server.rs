@@ -125,7 +125,10 @@ impl Shared {
     }
 
     fn app(&self, client_id: &str) -> Result<App, ConnectError> {
-        self.apps().get(client_id).cloned().ok_or_else(|| ConnectError::not_found("there is no such API key"))
+        self.apps()
+            .get(client_id)
+            .cloned()
+            .ok_or_else(|| ConnectError::not_found("there is no such API key"))
     }
 }
 
@@ -209,13 +212,16 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
         behavior.busy -= 1;
         return (StatusCode::SERVICE_UNAVAILABLE, "<html>busy</html>").into_response();
     }
-    let expected = format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, BASIC));
+    let expected =
+        format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, BASIC));
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != expected.as_str()) {
         let body = r#"{"error":"invalid_client","error_description":"no key has this secret"}"#;
         return (StatusCode::UNAUTHORIZED, body).into_response();
     }
-    let lifetime = behavior.lifetime.map(|seconds| format!(r#","expires_in":{seconds}"#)).unwrap_or_default();
-    format!(r#"{{"access_token":"token-{number}","token_type":"bearer"{lifetime}}}"#).into_response()
+    let lifetime =
+        behavior.lifetime.map(|seconds| format!(r#","expires_in":{seconds}"#)).unwrap_or_default();
+    format!(r#"{{"access_token":"token-{number}","token_type":"bearer"{lifetime}}}"#)
+        .into_response()
 }
 
 /// Checks the token, and records the call.
@@ -229,13 +235,16 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request<Body>, next: 
         shared.record().discoveries += 1;
         return next.run(request).await;
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let text = |name: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
+    };
     shared.record().calls.push((path, text("x-request-id")));
     shared.record().user_agents.push(text("user-agent"));
     let refusal = {
         let mut behavior = shared.behavior();
-        let number =
-            text(&behavior.header).strip_prefix("Bearer token-").and_then(|n| n.parse::<usize>().ok());
+        let number = text(&behavior.header)
+            .strip_prefix("Bearer token-")
+            .and_then(|n| n.parse::<usize>().ok());
         if number.is_none_or(|number| number <= behavior.revoked) {
             Some(ConnectError::unauthenticated("the token is not valid"))
         } else if behavior.unavailable > 0 {
@@ -271,13 +280,17 @@ impl AppsService for Handler {
             redirect_uris: request.redirect_uris,
             grant_types: request.grant_types,
             response_types: request.response_types,
-            client_id_issued_at: Timestamp { seconds: 1_700_000_000, ..Timestamp::default() }.into(),
+            client_id_issued_at: Timestamp { seconds: 1_700_000_000, ..Timestamp::default() }
+                .into(),
             token_endpoint_auth_method: request.token_endpoint_auth_method,
             ..App::default()
         };
         self.0.apps().insert(request.client_id, app.clone());
         let app = App { client_secret: "s3cret".into(), ..app };
-        connectrpc::Response::ok(CreateAppResponse { app: app.into(), ..CreateAppResponse::default() })
+        connectrpc::Response::ok(CreateAppResponse {
+            app: app.into(),
+            ..CreateAppResponse::default()
+        })
     }
 
     async fn get(
@@ -302,7 +315,10 @@ impl AppsService for Handler {
         self.0.record().organizations.push(request.organization.clone());
         self.0.record().updates.push(request.clone());
         let app = App { client_name: request.client_name, ..self.0.app(&request.client_id)? };
-        connectrpc::Response::ok(UpdateAppResponse { app: app.into(), ..UpdateAppResponse::default() })
+        connectrpc::Response::ok(UpdateAppResponse {
+            app: app.into(),
+            ..UpdateAppResponse::default()
+        })
     }
 
     async fn delete(
@@ -340,7 +356,8 @@ impl Handler {
         let rest: Vec<_> = apps.values().filter(|app| app.client_id.as_str() > after).collect();
         let page: Vec<App> = rest.iter().take(limit as usize).map(|app| (*app).clone()).collect();
         let more = page.len() < rest.len();
-        let token = page.last().filter(|_| more).map(|app| app.client_id.clone()).unwrap_or_default();
+        let token =
+            page.last().filter(|_| more).map(|app| app.client_id.clone()).unwrap_or_default();
         (page, token)
     }
 
@@ -354,7 +371,11 @@ impl Handler {
             grant_types: vec![v1::GrantType::GRANT_TYPE_CLIENT_CREDENTIALS.into()],
             created_at: Timestamp { seconds: 1_700_000_000, ..Timestamp::default() }.into(),
             epoch: 7,
-            secrets: vec![v1::Secret { id: "s1".into(), label: "first".into(), ..v1::Secret::default() }],
+            secrets: vec![v1::Secret {
+                id: "s1".into(),
+                label: "first".into(),
+                ..v1::Secret::default()
+            }],
             ..v1::ApiKey::default()
         })
     }

@@ -15,7 +15,10 @@ async fn start() -> (Server, String) {
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().signed_by(&key, &authority).unwrap();
+    let leaf = CertificateParams::new(vec!["127.0.0.1".into()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -37,7 +40,10 @@ async fn start() -> (Server, String) {
 }
 
 fn builder(server: &Server) -> gatekey_client::ClientBuilder {
-    Client::builder().endpoint(&server.endpoint()).credentials(CLIENT_ID, PlainSecret::new(SECRET)).retries(0)
+    Client::builder()
+        .endpoint(&server.endpoint())
+        .credentials(CLIENT_ID, PlainSecret::new(SECRET))
+        .retries(0)
 }
 
 #[tokio::test]
@@ -56,7 +62,10 @@ async fn a_ca_may_come_from_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
     std::fs::write(&path, ca).unwrap();
-    assert_eq!(builder(&server).ca_file(path).build().unwrap().whoami().await.unwrap().subject, "ci");
+    assert_eq!(
+        builder(&server).ca_file(path).build().unwrap().whoami().await.unwrap().subject,
+        "ci"
+    );
     let error = builder(&server).ca_file(directory.path().join("absent.pem")).build().unwrap_err();
     assert!(error.is_configuration() && error.to_string().contains("absent.pem"), "{error}");
 }

@@ -74,14 +74,19 @@ impl ApiKey {
     }
 
     /// Adds a secret, and ends the others.
-    pub fn rotate_secret(self, rotation: Rotation, at: Timestamp) -> Result<KeyChange, TooManySecrets> {
+    pub fn rotate_secret(
+        self,
+        rotation: Rotation,
+        at: Timestamp,
+    ) -> Result<KeyChange, TooManySecrets> {
         let Rotation { secret, retire_others_at, raise_epoch, max_secrets, only_key: _ } = rotation;
         let change = self.change(|key| {
             for other in &mut key.secrets {
                 other.end(retire_others_at, at);
             }
             // Bounds the expired secrets, so that frequent rotation does not grow the key.
-            let expired: Vec<_> = key.secrets.iter().filter(|other| other.has_expired(at)).collect();
+            let expired: Vec<_> =
+                key.secrets.iter().filter(|other| other.has_expired(at)).collect();
             let surplus = expired.len().saturating_sub(max_secrets);
             let surplus: Vec<_> = expired[..surplus].iter().map(|other| other.id).collect();
             key.secrets.retain(|other| !surplus.contains(&other.id));
@@ -143,7 +148,8 @@ impl ApiKey {
     #[must_use]
     pub fn purge_secrets(self, expired_before: Timestamp) -> KeyChange {
         self.change(|key| {
-            let is_old = |secret: &StoredSecret| secret.expires_at.is_some_and(|at| at < expired_before);
+            let is_old =
+                |secret: &StoredSecret| secret.expires_at.is_some_and(|at| at < expired_before);
             let newest = key.secrets.last().map(|secret| secret.id);
             let keeps_newest = key.secrets.iter().all(is_old).then_some(newest).flatten();
             key.secrets.retain(|secret| !is_old(secret) || Some(secret.id) == keeps_newest);
@@ -182,7 +188,8 @@ impl KeyChange {
             }
         }
         let is_kept = |id| key.secrets.iter().any(|secret| secret.id == id);
-        let removed = before.secrets.iter().map(|secret| secret.id).filter(|id| !is_kept(*id)).collect();
+        let removed =
+            before.secrets.iter().map(|secret| secret.id).filter(|id| !is_kept(*id)).collect();
         Self {
             fields_changed: (&before.application, before.role, before.expires_at)
                 != (&key.application, key.role, key.expires_at),
@@ -199,7 +206,11 @@ impl KeyChange {
     /// Whether the key is as it was before.
     pub fn is_empty(&self) -> bool {
         let Self { fields_changed, state_changed, added, dated, removed, .. } = self;
-        !fields_changed && !state_changed && added.is_empty() && dated.is_empty() && removed.is_empty()
+        !fields_changed
+            && !state_changed
+            && added.is_empty()
+            && dated.is_empty()
+            && removed.is_empty()
     }
 }
 
@@ -265,7 +276,10 @@ mod tests {
         assert_eq!((change.key.epoch, change.epoch_raised), (2, true));
         assert_eq!((change.added.len(), change.dated.len(), change.removed.len()), (1, 1, 0));
         for seconds in [0, 4, 5, 6] {
-            assert!(!change.key.secrets[0].is_valid_at(at(seconds)), "even if the clock is set back");
+            assert!(
+                !change.key.secrets[0].is_valid_at(at(seconds)),
+                "even if the clock is set back"
+            );
         }
         assert!(change.key.secrets[1].is_valid_at(at(5)));
     }
@@ -274,9 +288,15 @@ mod tests {
     fn a_rotation_with_grace_revokes_no_token() {
         let change = key().rotate_secret(rotation(1, 5, 60, 10), at(5)).unwrap();
         assert_eq!((change.key.epoch, change.epoch_raised), (1, false));
-        assert!(change.key.secrets[0].is_valid_at(at(64)) && !change.key.secrets[0].is_valid_at(at(65)));
+        assert!(
+            change.key.secrets[0].is_valid_at(at(64)) && !change.key.secrets[0].is_valid_at(at(65))
+        );
         let again = change.key.rotate_secret(rotation(2, 6, 600, 10), at(6)).unwrap();
-        assert_eq!(again.key.secrets[0].expires_at, Some(at(65)), "a rotation never extends a secret");
+        assert_eq!(
+            again.key.secrets[0].expires_at,
+            Some(at(65)),
+            "a rotation never extends a secret"
+        );
         assert_eq!(again.dated.len(), 1);
     }
 
@@ -378,7 +398,9 @@ mod tests {
     fn apply(key: ApiKey, step: &Step, number: u64) -> Option<KeyChange> {
         let now = at(number);
         match step {
-            Step::Rotate(grace, max) => key.rotate_secret(rotation(number, number, *grace, *max), now).ok(),
+            Step::Rotate(grace, max) => {
+                key.rotate_secret(rotation(number, number, *grace, *max), now).ok()
+            }
             Step::Retire(place) => {
                 let id = key.secrets.get(*place)?.id;
                 key.retire_secret(id, now)
@@ -400,7 +422,8 @@ mod tests {
             (rows.role, rows.expires_at) = (key.role, key.expires_at);
         }
         if change.state_changed {
-            (rows.updated_at, rows.disabled_at, rows.epoch) = (key.updated_at, key.disabled_at, key.epoch);
+            (rows.updated_at, rows.disabled_at, rows.epoch) =
+                (key.updated_at, key.disabled_at, key.epoch);
         }
         rows.secrets.retain(|secret| !change.removed.contains(&secret.id));
         for dated in &change.dated {

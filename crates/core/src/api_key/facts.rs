@@ -73,7 +73,9 @@ impl From<&ApiKey> for KeyFacts {
             secrets: key
                 .secrets
                 .iter()
-                .filter(|secret| secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at))
+                .filter(|secret| {
+                    secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at)
+                })
                 .filter_map(SecretFacts::of)
                 .collect(),
         }

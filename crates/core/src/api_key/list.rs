@@ -49,7 +49,9 @@ impl Field {
         match self {
             Self::ClientId | Self::ClientName => FieldKind::Text,
             Self::Role => FieldKind::Name,
-            Self::CreatedAt | Self::UpdatedAt | Self::ExpiresAt | Self::DisabledAt => FieldKind::Instant,
+            Self::CreatedAt | Self::UpdatedAt | Self::ExpiresAt | Self::DisabledAt => {
+                FieldKind::Instant
+            }
         }
     }
 }
@@ -179,7 +181,10 @@ impl ListKeys {
             None
         } else {
             let continuation = read_token(root_key, &self.page_token).ok_or_else(|| {
-                Error::invalid("token", "is not a page token of this server; start again without one")
+                Error::invalid(
+                    "token",
+                    "is not a page token of this server; start again without one",
+                )
             })?;
             if continuation.query != self.fingerprint() {
                 let rule = "belongs to a list with other filters or another order; start again without one";
@@ -205,7 +210,8 @@ impl ListKeys {
     }
 
     fn fingerprint(&self) -> String {
-        let query = serde_json::to_vec(&(&self.filters, self.order)).expect("filters can be written as JSON");
+        let query = serde_json::to_vec(&(&self.filters, self.order))
+            .expect("filters can be written as JSON");
         BASE64URL.encode(&digest::digest(&digest::SHA256, &query).as_ref()[..9])
     }
 }

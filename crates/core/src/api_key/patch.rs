@@ -2,7 +2,9 @@
 
 use gatekey_credentials::Role;
 
-use super::{ApiKey, Application, ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod};
+use super::{
+    ApiKey, Application, ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod,
+};
 use crate::Timestamp;
 
 /// The changes of an update. `None` keeps a field; a list is replaced as a whole.

@@ -53,7 +53,8 @@ pub fn validate(uri: &str) -> Result<(), InvalidRedirectUri> {
             if !uri[url.scheme().len()..].starts_with("://") || !url.has_host() {
                 return Err(InvalidRedirectUri::NotAbsolute);
             }
-            let authority = uri[url.scheme().len() + 3..].split(['/', '?']).next().unwrap_or_default();
+            let authority =
+                uri[url.scheme().len() + 3..].split(['/', '?']).next().unwrap_or_default();
             if authority.contains('@') {
                 return Err(InvalidRedirectUri::UserInfo);
             }

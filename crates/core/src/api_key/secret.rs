@@ -13,7 +13,8 @@ pub struct StoredSecret {
     pub label: String,
     pub hash: SecretHash,
     pub created_at: Timestamp,
-    /// The secret is rejected before this instant. A value at or before `created_at` sets no limit.
+    /// The secret is rejected before this instant. A value at or before `created_at` sets no
+    /// limit.
     pub not_before: Timestamp,
     /// The secret is rejected from this instant on. In a retired secret it is at or before
     /// `not_before`, so the secret is never valid, even if the clock is set back.

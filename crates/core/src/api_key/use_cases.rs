@@ -7,8 +7,8 @@ use gatekey_credentials::{ClientId, Role, Secret, client_id::InvalidClientId};
 use serde::Serialize;
 
 use crate::{
-    ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId, Store,
-    StoreError, StoredSecret, Timestamp,
+    ApiKey, ApiKeyPatch, Application, Caller, Env, Error, KeyId, Organization, RootKey, SecretId,
+    Store, StoreError, StoredSecret, Timestamp,
     error::Kind,
     ledger::{Action, NewEntry, Refusals},
     store::{Created, Rotated},
@@ -101,7 +101,12 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    pub fn new(store: Arc<dyn Store>, root_key: Arc<RootKey>, organization: Organization, env: Env) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        root_key: Arc<RootKey>,
+        organization: Organization,
+        env: Env,
+    ) -> Self {
         Self { store, root_key, organization, env, refusals: Arc::default() }
     }
 
@@ -113,7 +118,11 @@ impl ApiKeys {
     /// # Errors
     /// [`Error::Invalid`] with each broken rule, [`Error::AlreadyExists`] if the client id is
     /// taken.
-    pub async fn create(&self, caller: &Caller, mut create: CreateApiKey) -> Result<WithSecret, Error> {
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        mut create: CreateApiKey,
+    ) -> Result<WithSecret, Error> {
         let now = self.env.now();
         let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
         let digest = digest::digest(&digest::SHA256, &request);
@@ -147,7 +156,9 @@ impl ApiKeys {
             Ok(Created::New(key) | Created::Replayed(key)) => Ok(WithSecret { key: *key, secret }),
             Err(StoreError::Conflict) => Err(Error::AlreadyExists(client_id)),
             Err(
-                error @ (StoreError::Unavailable(_) | StoreError::Unreadable(_) | StoreError::Corrupt(_)),
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Unreadable(_)
+                | StoreError::Corrupt(_)),
             ) => Err(error.into()),
         }
     }
@@ -233,7 +244,8 @@ impl ApiKeys {
         validation.expiry(rotate.expires_at, now);
         validation.finish()?;
         let (secret, stored) = self.new_secret(rotate.label, rotate.expires_at, now);
-        let action = Action::ApiKeyRotateSecret { secret: stored.id, grace_seconds: rotate.grace.as_secs() };
+        let action =
+            Action::ApiKeyRotateSecret { secret: stored.id, grace_seconds: rotate.grace.as_secs() };
         let entry = NewEntry::new(now, caller, action, &client_id);
         let rotation = Rotation {
             secret: stored,
@@ -262,8 +274,9 @@ impl ApiKeys {
         secret_id: &str,
     ) -> Result<ApiKey, Error> {
         let key = self.get(client_id).await?;
-        let absent =
-            || Error::not_found(Kind::Secret { client_id: key.client_id.clone() }, &bounded(secret_id));
+        let absent = || {
+            Error::not_found(Kind::Secret { client_id: key.client_id.clone() }, &bounded(secret_id))
+        };
         let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
         let action = Action::ApiKeyRetireSecret { secret: secret_id };
         let entry = NewEntry::new(self.env.now(), caller, action, &key.client_id);
@@ -286,7 +299,12 @@ impl ApiKeys {
         self.switch(caller, client_id, Switch::Enable).await
     }
 
-    async fn switch(&self, caller: &Caller, client_id: &str, switch: Switch) -> Result<ApiKey, Error> {
+    async fn switch(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        switch: Switch,
+    ) -> Result<ApiKey, Error> {
         let client_id = parse_client_id(client_id)?;
         let action = match switch {
             Switch::Disable => Action::ApiKeyDisable,
@@ -301,7 +319,12 @@ impl ApiKeys {
     ///
     /// # Errors
     /// When the store cannot write.
-    pub async fn record_refusal(&self, caller: &Caller, target: &str, reason: &str) -> Result<(), Error> {
+    pub async fn record_refusal(
+        &self,
+        caller: &Caller,
+        target: &str,
+        reason: &str,
+    ) -> Result<(), Error> {
         let (now, target) = (self.env.now(), bounded(target));
         let noted = self.refusals.note(now, &caller.actor.to_string(), &target, reason);
         let Some(unrecorded) = noted else { return Ok(()) };

@@ -77,10 +77,12 @@ impl Validation {
         if list.len() > MAX_LIST_LENGTH {
             self.broken(field, format!("must have at most {MAX_LIST_LENGTH} entries"));
         }
-        let fits =
-            |entry: &String| (1..=longest).contains(&entry.len()) && !entry.chars().any(char::is_control);
+        let fits = |entry: &String| {
+            (1..=longest).contains(&entry.len()) && !entry.chars().any(char::is_control)
+        };
         if !list.iter().all(fits) {
-            let rule = format!("must have entries of 1 to {longest} bytes without control characters");
+            let rule =
+                format!("must have entries of 1 to {longest} bytes without control characters");
             self.broken(field, rule);
         }
         self.distinct(field, list);
@@ -94,7 +96,8 @@ impl Validation {
 
     fn web_address(&mut self, field: &'static str, uri: &str) {
         if !uri.is_empty() && (uri.len() > MAX_URI_LENGTH || !is_web_address(uri)) {
-            let rule = format!("must be an absolute http or https URL of at most {MAX_URI_LENGTH} bytes");
+            let rule =
+                format!("must be an absolute http or https URL of at most {MAX_URI_LENGTH} bytes");
             self.broken(field, rule);
         }
     }
@@ -106,5 +109,6 @@ impl Validation {
 
 fn is_web_address(uri: &str) -> bool {
     !uri.chars().any(|c| c.is_control() || c.is_whitespace())
-        && url::Url::parse(uri).is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+        && url::Url::parse(uri)
+            .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
 }

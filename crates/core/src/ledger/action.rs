@@ -97,7 +97,9 @@ impl Action<'_> {
     /// The stored details: name-value pairs, or a sentence.
     pub fn detail(&self) -> String {
         match self {
-            Self::ApiKeyCreate { key_id, role } => format!("key_id={key_id} role={}", RoleName(*role)),
+            Self::ApiKeyCreate { key_id, role } => {
+                format!("key_id={key_id} role={}", RoleName(*role))
+            }
             Self::ApiKeyCreateReplay { secret } | Self::ApiKeyRetireSecret { secret } => {
                 format!("secret={secret}")
             }
@@ -155,7 +157,11 @@ mod tests {
                 "api_key.create",
                 "key_id=00000000000000000000000000000000 role=none",
             ),
-            (Action::ApiKeyCreateReplay { secret }, "api_key.create_replay", "secret=1111111111111111"),
+            (
+                Action::ApiKeyCreateReplay { secret },
+                "api_key.create_replay",
+                "secret=1111111111111111",
+            ),
             (
                 Action::ApiKeyUpdate { fields, role: Some(None) },
                 "api_key.update",
@@ -172,11 +178,19 @@ mod tests {
                 "api_key.rotate_secret",
                 "secret=1111111111111111 grace=60s",
             ),
-            (Action::ApiKeyRetireSecret { secret }, "api_key.retire_secret", "secret=1111111111111111"),
+            (
+                Action::ApiKeyRetireSecret { secret },
+                "api_key.retire_secret",
+                "secret=1111111111111111",
+            ),
             (Action::ApiKeyDisable, "api_key.disable", ""),
             (Action::ApiKeyEnable, "api_key.enable", ""),
             (Action::TokenRevoke { jti: "1.2" }, "token.revoke", "jti=1.2"),
-            (Action::SigningKeyRotate { algorithm: Algorithm::ES256 }, "signing_key.rotate", "ES256"),
+            (
+                Action::SigningKeyRotate { algorithm: Algorithm::ES256 },
+                "signing_key.rotate",
+                "ES256",
+            ),
             (Action::SigningKeyRetire, "signing_key.retire", ""),
             (Action::RootKeyRotate { after: 1 }, "root_key.rotate", "after=1"),
             (Action::RootKeyRetire, "root_key.retire", ""),

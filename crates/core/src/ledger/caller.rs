@@ -20,7 +20,12 @@ pub struct Caller {
 impl Caller {
     /// The server itself, for a scheduled change.
     pub fn server(env: &Env) -> Self {
-        Self::without_peer(env, Actor::Server, "clock", concat!("gatekey/", env!("CARGO_PKG_VERSION")))
+        Self::without_peer(
+            env,
+            Actor::Server,
+            "clock",
+            concat!("gatekey/", env!("CARGO_PKG_VERSION")),
+        )
     }
 
     /// A user of the machine that the server runs on.

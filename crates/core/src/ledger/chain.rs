@@ -80,7 +80,10 @@ fn verify_links(
 ) -> Result<LedgerHead, BrokenChain> {
     for entry in entries {
         let broken = BrokenChain(entry.sequence);
-        let key = keys.find(entry.root_key_version).filter(|key| *version <= key.version()).ok_or(broken)?;
+        let key = keys
+            .find(entry.root_key_version)
+            .filter(|key| *version <= key.version())
+            .ok_or(broken)?;
         head = head.follow(key, &entry.entry);
         if head.sequence != entry.sequence || head.link != entry.link {
             return Err(broken);
@@ -127,7 +130,9 @@ impl ChainCheck {
         }
         self.head = verify_links(&self.keys, self.head, &mut self.version, &entries)?;
         if let Some(known) = self.known
-            && entries.iter().any(|entry| entry.sequence == known.sequence && entry.link != known.link)
+            && entries
+                .iter()
+                .any(|entry| entry.sequence == known.sequence && entry.link != known.link)
         {
             return Err(LedgerFault::Another(known.sequence));
         }
@@ -204,10 +209,16 @@ mod tests {
     #[test]
     fn a_known_head_must_be_in_the_chain() {
         let (key, entries) = chain(5);
-        let head = |place: usize| LedgerHead { sequence: entries[place].sequence, link: entries[place].link };
+        let head = |place: usize| LedgerHead {
+            sequence: entries[place].sequence,
+            link: entries[place].link,
+        };
         assert_eq!(check(&key, &entries, Some(head(2))).unwrap(), 5);
         assert_eq!(check(&key, &entries, Some(LedgerHead::EMPTY)).unwrap(), 5);
-        assert!(matches!(check(&key, &entries[..3], Some(head(4))), Err(LedgerFault::Truncated(3))));
+        assert!(matches!(
+            check(&key, &entries[..3], Some(head(4))),
+            Err(LedgerFault::Truncated(3))
+        ));
         let other = LedgerHead { link: [9; 32], ..head(2) };
         assert!(matches!(check(&key, &entries, Some(other)), Err(LedgerFault::Another(3))));
     }

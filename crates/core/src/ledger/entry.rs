@@ -27,7 +27,12 @@ pub struct NewEntry {
 
 impl NewEntry {
     /// The entry of a caller's action.
-    pub fn new(at: Timestamp, caller: &Caller, action: Action<'_>, target: impl fmt::Display) -> Self {
+    pub fn new(
+        at: Timestamp,
+        caller: &Caller,
+        action: Action<'_>,
+        target: impl fmt::Display,
+    ) -> Self {
         Self {
             at,
             actor: caller.actor.to_string(),

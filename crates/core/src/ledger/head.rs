@@ -47,7 +47,8 @@ impl FromStr for LedgerHead {
 
     fn from_str(text: &str) -> Result<Self, InvalidHead> {
         let (sequence, hex) = text.split_once(':').ok_or(InvalidHead)?;
-        let sequence = sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
+        let sequence =
+            sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
         let mut link = [0; 32];
         if hex.len() != 2 * link.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(InvalidHead);

@@ -30,7 +30,13 @@ struct Repeated {
 impl Refusals {
     /// Returns `None` if a refusal needs no entry. Otherwise returns the number of identical
     /// refusals without an entry since the last entry.
-    pub(crate) fn note(&self, now: Timestamp, actor: &str, target: &str, reason: &str) -> Option<u64> {
+    pub(crate) fn note(
+        &self,
+        now: Timestamp,
+        actor: &str,
+        target: &str,
+        reason: &str,
+    ) -> Option<u64> {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= REMEMBERED {
             recent.retain(|_, repeated| now < repeated.recorded_at.after(MINUTE));
@@ -41,7 +47,9 @@ impl Refusals {
         let key = [actor, target, reason].map(str::to_owned);
         match recent.get_mut(&key) {
             // If the clock was set back, the refusal is recorded.
-            Some(repeated) if (repeated.recorded_at..repeated.recorded_at.after(MINUTE)).contains(&now) => {
+            Some(repeated)
+                if (repeated.recorded_at..repeated.recorded_at.after(MINUTE)).contains(&now) =>
+            {
                 repeated.unrecorded += 1;
                 None
             }
@@ -73,6 +81,10 @@ mod tests {
         assert_eq!(refusals.note(at(59), "ci", "Create", "role"), None);
         assert_eq!(refusals.note(at(60), "ci", "Create", "role"), Some(2));
         assert_eq!(refusals.note(at(61), "ci", "Create", "role"), None);
-        assert_eq!(refusals.note(at(-3600), "ci", "Create", "role"), Some(1), "the clock was set back");
+        assert_eq!(
+            refusals.note(at(-3600), "ci", "Create", "role"),
+            Some(1),
+            "the clock was set back"
+        );
     }
 }

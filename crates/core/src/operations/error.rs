@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, StoreError, ledger::LedgerFault, root_key::RootKeyError, signing_key::SigningKeyError};
+use crate::{
+    Error, StoreError, ledger::LedgerFault, root_key::RootKeyError, signing_key::SigningKeyError,
+};
 
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,9 @@ impl OperationError {
                 Error::NotFound { .. } => ErrorKind::NotFound,
                 Error::Invalid(_) | Error::Precondition(_) => ErrorKind::Invalid,
                 Error::Unavailable(_) => ErrorKind::Unavailable,
-                Error::UnknownOrganization(_) | Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
+                Error::UnknownOrganization(_) | Error::Forbidden(_) | Error::Internal(_) => {
+                    ErrorKind::Failed
+                }
             },
             Self::SigningKey(_)
             | Self::RootKey(_)

@@ -43,8 +43,11 @@ impl Operations {
         // admin key.
         let rotate = RotateSecret { label: SECRET_LABEL.to_owned(), ..RotateSecret::default() };
         let rotated = self.api_keys.rotate_secret(caller, client_id, rotate).await?;
-        let patch =
-            ApiKeyPatch { role: Some(Some(Role::Admin)), expires_at: Some(None), ..ApiKeyPatch::default() };
+        let patch = ApiKeyPatch {
+            role: Some(Some(Role::Admin)),
+            expires_at: Some(None),
+            ..ApiKeyPatch::default()
+        };
         self.api_keys.update(caller, client_id, patch).await?;
         self.api_keys.enable(caller, client_id).await?;
         Ok(rotated)

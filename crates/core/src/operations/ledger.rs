@@ -18,7 +18,11 @@ impl Operations {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn ledger_page(&self, after: i64, limit: usize) -> Result<LedgerPage, OperationError> {
+    pub async fn ledger_page(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<LedgerPage, OperationError> {
         let entries = self.store.ledger_entries(after, limit.min(ledger::PAGE)).await?;
         Ok(LedgerPage { entries, last: self.store.ledger_head().await?.sequence })
     }
@@ -27,7 +31,10 @@ impl Operations {
     ///
     /// # Errors
     /// See [`LedgerFault`](ledger::LedgerFault).
-    pub async fn verify_ledger(&self, known: Option<LedgerHead>) -> Result<LedgerHead, OperationError> {
+    pub async fn verify_ledger(
+        &self,
+        known: Option<LedgerHead>,
+    ) -> Result<LedgerHead, OperationError> {
         self.root_keys.settle_again().await?;
         loop {
             let version = self.root_key.version();

@@ -20,7 +20,9 @@ use std::sync::Arc;
 pub use error::{ErrorKind, OperationError};
 pub use ledger::LedgerPage;
 
-use crate::{ApiKeys, Directory, Env, KeyRing, RootKey, Store, root_key::RootKeys, signing_key::SigningKeys};
+use crate::{
+    ApiKeys, Directory, Env, KeyRing, RootKey, Store, root_key::RootKeys, signing_key::SigningKeys,
+};
 
 /// The use cases of local administration and of scheduled maintenance.
 pub struct Operations {

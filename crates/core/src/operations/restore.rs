@@ -50,10 +50,15 @@ impl Comparison {
         let newer = later.values().filter(|key| !is_in(backup, key));
         let deleted = backup.values().filter(|key| !is_in(later, key));
         let changed = backup.values().filter(|key| {
-            let later = later.get(key.client_id.as_str()).filter(|later| later.key_id == key.key_id);
+            let later =
+                later.get(key.client_id.as_str()).filter(|later| later.key_id == key.key_id);
             later.is_some_and(|later| later.updated_at != key.updated_at)
         });
-        Self { newer: client_ids(newer), deleted: client_ids(deleted), changed: client_ids(changed) }
+        Self {
+            newer: client_ids(newer),
+            deleted: client_ids(deleted),
+            changed: client_ids(changed),
+        }
     }
 }
 

@@ -16,7 +16,11 @@ impl Operations {
     /// # Errors
     /// [`Error::Precondition`] for the key that signs, [`Error::NotFound`]; when the change cannot
     /// be stored.
-    pub async fn retire_signing_key(&self, caller: &Caller, kid: &str) -> Result<(), OperationError> {
+    pub async fn retire_signing_key(
+        &self,
+        caller: &Caller,
+        kid: &str,
+    ) -> Result<(), OperationError> {
         match self.signing_keys.retire(caller, kid).await? {
             SigningKeyRetired::Done => Ok(()),
             SigningKeyRetired::Signs => {
@@ -42,7 +46,9 @@ impl Operations {
         let message = match retired.outcome {
             RootKeyRetired::Done | RootKeyRetired::Already => return Ok(retired.still_in_file),
             RootKeyRetired::Newest => {
-                format!("version {version} of the root key is in use; rotate first, and then retire it")
+                format!(
+                    "version {version} of the root key is in use; rotate first, and then retire it"
+                )
             }
             RootKeyRetired::Needed { secrets, client_ids } => {
                 let names = client_ids.iter().map(ClientId::as_str).collect::<Vec<_>>().join(", ");
@@ -52,7 +58,9 @@ impl Operations {
                      are used"
                 )
             }
-            RootKeyRetired::Absent => return Err(Error::not_found(Kind::RootKeyVersion, &version).into()),
+            RootKeyRetired::Absent => {
+                return Err(Error::not_found(Kind::RootKeyVersion, &version).into());
+            }
         };
         Err(Error::Precondition(message).into())
     }

@@ -57,7 +57,8 @@ impl Decision {
 pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) -> Decision {
     let Principal::Key(key) = principal;
     let is_admin = key.role == Some(Role::Admin);
-    let allowed_if = |allowed, reason| if allowed { Decision::Allow } else { Decision::Deny(reason) };
+    let allowed_if =
+        |allowed, reason| if allowed { Decision::Allow } else { Decision::Deny(reason) };
     match (action, resource) {
         (Action::ReadKey | Action::RotateSecret, Resource::Key { client_id }) => {
             if !is_admin && key.client_id.as_str() == client_id {
@@ -78,9 +79,10 @@ pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) 
         // No other combination has a use case.
         (Action::Administer, Resource::TokenOf(_))
         | (Action::ReadKey | Action::RotateSecret, Resource::Server | Resource::TokenOf(_))
-        | (Action::IntrospectToken | Action::RevokeToken, Resource::Server | Resource::Key { .. }) => {
-            Decision::Deny("not allowed")
-        }
+        | (
+            Action::IntrospectToken | Action::RevokeToken,
+            Resource::Server | Resource::Key { .. },
+        ) => Decision::Deny("not allowed"),
     }
 }
 
@@ -89,8 +91,13 @@ mod tests {
     use super::*;
     use crate::Env;
 
-    const ROLES: [Option<Role>; 5] =
-        [None, Some(Role::Viewer), Some(Role::Contributor), Some(Role::Verifier), Some(Role::Admin)];
+    const ROLES: [Option<Role>; 5] = [
+        None,
+        Some(Role::Viewer),
+        Some(Role::Contributor),
+        Some(Role::Verifier),
+        Some(Role::Admin),
+    ];
 
     fn key(role: Option<Role>) -> KeyFacts {
         let client_id = "ci".parse().unwrap();
@@ -106,7 +113,10 @@ mod tests {
 
     #[test]
     fn only_admins_administer() {
-        assert_eq!(allowed(Action::Administer, |_| Resource::Server), [false, false, false, false, true]);
+        assert_eq!(
+            allowed(Action::Administer, |_| Resource::Server),
+            [false, false, false, false, true]
+        );
     }
 
     #[test]
@@ -121,7 +131,8 @@ mod tests {
     #[test]
     fn permission_for_itself_needs_the_same_key_id() {
         let key = key(None);
-        let decision = decide(Principal::Key(&key), Action::ReadKey, Resource::Key { client_id: "ci" });
+        let decision =
+            decide(Principal::Key(&key), Action::ReadKey, Resource::Key { client_id: "ci" });
         assert_eq!(decision, Decision::AllowOnly(key.key_id));
     }
 

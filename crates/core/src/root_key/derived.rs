@@ -46,7 +46,13 @@ impl Version {
 
     /// The version's record in the store, as long as it is the newest.
     pub(super) fn stored(&self, since: Option<Timestamp>) -> StoredRootKey {
-        StoredRootKey { version: self.number, check: self.check, since, retired_at: None, ledger_key: None }
+        StoredRootKey {
+            version: self.number,
+            check: self.check,
+            since,
+            retired_at: None,
+            ledger_key: None,
+        }
     }
 
     pub(super) fn hash_secret(&self, secret: &str) -> SecretHash {
@@ -60,9 +66,9 @@ impl Version {
     /// Whether `truncated` is the beginning of the MAC of `content`.
     pub(super) fn is_page_token_mac(&self, content: &[u8], truncated: &[u8]) -> bool {
         let expected = self.page_token_mac(content);
-        expected
-            .get(..truncated.len())
-            .is_some_and(|expected| constant_time::verify_slices_are_equal(truncated, expected).is_ok())
+        expected.get(..truncated.len()).is_some_and(|expected| {
+            constant_time::verify_slices_are_equal(truncated, expected).is_ok()
+        })
     }
 
     pub(super) fn seal(&self, env: &Env, name: &str, plain: &[u8]) -> Vec<u8> {

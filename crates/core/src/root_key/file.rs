@@ -99,7 +99,8 @@ impl RootKeyVersions {
         for (place, (version, key)) in self.keys.iter().enumerate() {
             let encoded = Zeroizing::new(BASE64_STANDARD.encode(key.as_slice()));
             let mark = if place == 0 && self.pending { PENDING } else { "" };
-            writeln!(text, "{PREFIX}{version}:{}{mark}", *encoded).expect("a string takes any text");
+            writeln!(text, "{PREFIX}{version}:{}{mark}", *encoded)
+                .expect("a string takes any text");
         }
         text
     }
@@ -135,7 +136,8 @@ impl FromStr for RootKeyVersions {
 
 fn parse_line(line: &str) -> Option<(u32, Zeroizing<[u8; LENGTH]>)> {
     let (version, encoded) = line.strip_prefix(PREFIX)?.split_once(':')?;
-    let canonical = version.bytes().all(|digit| digit.is_ascii_digit()) && !version.starts_with('0');
+    let canonical =
+        version.bytes().all(|digit| digit.is_ascii_digit()) && !version.starts_with('0');
     let version = version.parse().ok().filter(|_| canonical)?;
     let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
     Some((version, Zeroizing::new(bytes.as_slice().try_into().ok()?)))
@@ -158,7 +160,8 @@ mod tests {
         let first = RootKeyVersions::generate(&env);
         let begun = first.with_new(&env, 1);
         let rotated = begun.settled();
-        for (keys, newest, pending) in [(&first, 1, false), (&begun, 2, true), (&rotated, 2, false)] {
+        for (keys, newest, pending) in [(&first, 1, false), (&begun, 2, true), (&rotated, 2, false)]
+        {
             assert!(keys.to_text().parse::<RootKeyVersions>().is_ok_and(|read| read == *keys));
             assert_eq!((keys.newest(), keys.is_pending()), (newest, pending));
         }

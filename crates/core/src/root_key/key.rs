@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
 use super::{
-    CannotOpen, LENGTH, Rehash, RootKeyFile, RootKeyMismatch, RootKeyVersions, SecretHash, StoredRootKey,
+    CannotOpen, LENGTH, Rehash, RootKeyFile, RootKeyMismatch, RootKeyVersions, SecretHash,
+    StoredRootKey,
     derived::Version,
     versions::{Versions, derive},
 };
@@ -96,7 +97,8 @@ impl RootKey {
     ) -> Result<StoredRootKey, RootKeyMismatch> {
         let versions = self.versions.load();
         let mut all = versions.all().into_iter();
-        let version = if from_before { all.find(|version| version.number == 1) } else { all.next() };
+        let version =
+            if from_before { all.find(|version| version.number == 1) } else { all.next() };
         let version = version.ok_or(RootKeyMismatch::Missing(1))?;
         if proof.is_some_and(|proof| version.open(&proof.sealing_name(), &proof.sealed).is_err()) {
             return Err(RootKeyMismatch::Another(version.number));
@@ -112,7 +114,11 @@ impl RootKey {
     /// The newest version in the file, if it is not in use yet.
     pub fn version_not_in_use(&self) -> Option<u32> {
         let versions = self.versions.load();
-        versions.spare.first().map(|spare| spare.number).filter(|spare| *spare > versions.live[0].number)
+        versions
+            .spare
+            .first()
+            .map(|spare| spare.number)
+            .filter(|spare| *spare > versions.live[0].number)
     }
 
     /// Whether the store is from before a finished rotation to the newest version: see
@@ -124,7 +130,11 @@ impl RootKey {
     /// The key that the keys of a version's backups are derived from; `None` if the file lacks the
     /// version.
     pub(crate) fn backup_key(&self, version: u32) -> Option<Zeroizing<[u8; 32]>> {
-        self.versions.load().iter().find(|found| found.number == version).map(|found| found.backup.clone())
+        self.versions
+            .load()
+            .iter()
+            .find(|found| found.number == version)
+            .map(|found| found.backup.clone())
     }
 
     /// The version in use, and the key that the keys of its backups are derived from.
@@ -159,7 +169,11 @@ impl RootKey {
     /// Whether a truncated MAC matches a page token's content under any version in use, so that a
     /// list that began before a rotation can continue after it.
     pub(crate) fn is_page_token_mac(&self, content: &[u8], truncated: &[u8]) -> bool {
-        self.versions.load().live.iter().any(|version| version.is_page_token_mac(content, truncated))
+        self.versions
+            .load()
+            .live
+            .iter()
+            .any(|version| version.is_page_token_mac(content, truncated))
     }
 
     /// Seals bytes with AES-256-GCM under the version in use. They open only with the same name.
@@ -177,8 +191,14 @@ impl RootKey {
 
     /// Records that a secret was used. If its stored hash is of an older version, the hash under
     /// the newest one is stored with the next flush.
-    pub(crate) fn note_use(&self, secret_id: SecretId, stored: SecretHash, newest: Option<SecretHash>) {
-        let Some(to) = newest.filter(|newest| newest.pepper_version != stored.pepper_version) else {
+    pub(crate) fn note_use(
+        &self,
+        secret_id: SecretId,
+        stored: SecretHash,
+        newest: Option<SecretHash>,
+    ) {
+        let Some(to) = newest.filter(|newest| newest.pepper_version != stored.pepper_version)
+        else {
             return;
         };
         self.rehashes().insert(secret_id, Rehash { secret_id, from: stored, to });
@@ -225,8 +245,9 @@ mod tests {
     }
 
     fn of_versions(versions: &[(u32, u8)], pending: bool) -> RootKey {
-        let versions =
-            versions.iter().map(|(version, byte)| Arc::new(Version::derive(*version, &[*byte; 32])));
+        let versions = versions
+            .iter()
+            .map(|(version, byte)| Arc::new(Version::derive(*version, &[*byte; 32])));
         RootKey::of(Versions::of_file(versions.collect(), pending), None)
     }
 

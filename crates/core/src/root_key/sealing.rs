@@ -16,7 +16,9 @@ pub(super) struct SealingKey(LessSafeKey);
 
 impl SealingKey {
     pub(super) fn new(bytes: &[u8; 32]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).expect("AES-256 takes 32 bytes")))
+        Self(LessSafeKey::new(
+            UnboundKey::new(&AES_256_GCM, bytes).expect("AES-256 takes 32 bytes"),
+        ))
     }
 
     pub(super) fn seal(&self, env: &Env, name: &str, plain: &[u8]) -> Vec<u8> {
@@ -37,7 +39,11 @@ impl SealingKey {
         let mut bytes = Zeroizing::new(sealed.to_vec());
         let length = self
             .0
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(name.as_bytes()), &mut bytes)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(name.as_bytes()),
+                &mut bytes,
+            )
             .map_err(|_| CannotOpen)?
             .len();
         bytes.truncate(length);

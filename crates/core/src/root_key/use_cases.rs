@@ -8,8 +8,8 @@ use std::sync::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CannotOpen, FileError, Reseal, RootKey, RootKeyFile, RootKeyMismatch, RootKeyRetired, RootKeyRotation,
-    StoredRootKey,
+    CannotOpen, FileError, Reseal, RootKey, RootKeyFile, RootKeyMismatch, RootKeyRetired,
+    RootKeyRotation, StoredRootKey,
     derived::Version,
     versions::{Versions, derive},
 };
@@ -133,7 +133,8 @@ impl RootKeys {
         } else {
             let keys = in_file.with_new(&self.env, known);
             let replaced = file.replace(&keys).await;
-            replaced.map_err(|source| RootKeyError::CannotReplace { place: file.place(), source })?;
+            replaced
+                .map_err(|source| RootKeyError::CannotReplace { place: file.place(), source })?;
             keys
         };
         let versions = Versions::settle(derive(&keys), keys.is_pending(), &stored, true)?;
@@ -148,8 +149,14 @@ impl RootKeys {
             self.store.rotate_root_key(rotation, entry).await?;
             tracing::info!(version, "rotated the root key");
         }
-        self.root_key.replace(Versions::settle(derive(&keys), false, &self.store.root_keys().await?, true)?);
-        let still_pending = if keys.is_pending() { file.replace(&keys.settled()).await.err() } else { None };
+        self.root_key.replace(Versions::settle(
+            derive(&keys),
+            false,
+            &self.store.root_keys().await?,
+            true,
+        )?);
+        let still_pending =
+            if keys.is_pending() { file.replace(&keys.settled()).await.err() } else { None };
         Ok(Rotated { version, was_begun, still_pending })
     }
 
@@ -207,8 +214,9 @@ impl RootKeys {
                 in_file: has(stored.version),
             })
             .collect();
-        let unknown =
-            in_file.iter().filter(|(version, _)| stored.iter().all(|known| known.version != *version));
+        let unknown = in_file
+            .iter()
+            .filter(|(version, _)| stored.iter().all(|known| known.version != *version));
         facts.extend(unknown.map(|(version, _)| RootKeyFacts {
             version,
             state: RootKeyState::NotInUse,
@@ -237,7 +245,8 @@ impl RootKeys {
         self.flush_rehashes(caller).await?;
         let now = self.env.now();
         let entry = NewEntry::new(now, caller, Action::RootKeyRetire, version);
-        let outcome = self.store.retire_root_key(version, surely_expired(now), reseal, entry).await?;
+        let outcome =
+            self.store.retire_root_key(version, surely_expired(now), reseal, entry).await?;
         if !matches!(outcome, RootKeyRetired::Done | RootKeyRetired::Already) {
             return Ok(Retired { outcome, still_in_file: None });
         }

@@ -49,7 +49,8 @@ pub(super) struct Versions {
 impl Versions {
     /// Treats all versions in a file as in use, because the store has not been read yet.
     pub(super) fn of_file(versions: Vec<Arc<Version>>, pending: bool) -> Self {
-        let ledger = LedgerKeys::new(versions.iter().map(|version| version.ledger.clone()).collect());
+        let ledger =
+            LedgerKeys::new(versions.iter().map(|version| version.ledger.clone()).collect());
         Self { live: versions.into(), spare: Box::default(), pending, ledger }
     }
 
@@ -71,7 +72,9 @@ impl Versions {
                 Some(found) if found.check != stored.check => {
                     return Err(RootKeyMismatch::Another(stored.version));
                 }
-                None if stored.retired_at.is_none() => return Err(RootKeyMismatch::Missing(stored.version)),
+                None if stored.retired_at.is_none() => {
+                    return Err(RootKeyMismatch::Missing(stored.version));
+                }
                 Some(_) | None => {}
             }
         }
@@ -86,7 +89,8 @@ impl Versions {
                 (None, Some(sealed)) => {
                     let opened = current.open(&LedgerKey::sealing_name(stored.version), sealed);
                     let bytes = opened.ok().and_then(|opened| opened.as_slice().try_into().ok());
-                    let bytes = Zeroizing::new(bytes.ok_or(RootKeyMismatch::Missing(stored.version))?);
+                    let bytes =
+                        Zeroizing::new(bytes.ok_or(RootKeyMismatch::Missing(stored.version))?);
                     LedgerKey::new(stored.version, bytes)
                 }
                 (None, None) => return Err(RootKeyMismatch::Missing(stored.version)),
@@ -100,7 +104,12 @@ impl Versions {
         if live.first().is_none_or(|first| first.number != known) {
             return Err(RootKeyMismatch::Missing(known));
         }
-        Ok(Self { live: live.into(), spare: spare.into(), pending, ledger: LedgerKeys::new(ledger) })
+        Ok(Self {
+            live: live.into(),
+            spare: spare.into(),
+            pending,
+            ledger: LedgerKeys::new(ledger),
+        })
     }
 
     /// Every version in the file, the newest first.

@@ -89,7 +89,11 @@ impl KeyRing {
     /// The published keys (RFC 7517 section 5).
     pub fn jwks(&self, now: Timestamp) -> Vec<Jwk> {
         let ring = self.ring.load();
-        ring.published.iter().filter(|key| key.is_published_at(now)).map(|key| key.jwk.clone()).collect()
+        ring.published
+            .iter()
+            .filter(|key| key.is_published_at(now))
+            .map(|key| key.jwk.clone())
+            .collect()
     }
 
     /// Verifies a token's signature, or finds it in the cache, and returns its claims.
@@ -98,7 +102,11 @@ impl KeyRing {
     ///
     /// # Errors
     /// See [`jwt::verify`].
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<AccessTokenClaims>, InvalidToken> {
+    pub fn verify(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<AccessTokenClaims>, InvalidToken> {
         let ring = self.ring.load();
         let digest = digest::digest(&digest::SHA256, token.as_bytes());
         let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
@@ -158,7 +166,10 @@ impl fmt::Debug for KeyRing {
 ///
 /// # Errors
 /// When it was sealed under another root key, or is not a key.
-pub fn open(root_key: &RootKey, sealed: &SealedSigningKey) -> Result<SigningKey, UnusableSigningKey> {
+pub fn open(
+    root_key: &RootKey,
+    sealed: &SealedSigningKey,
+) -> Result<SigningKey, UnusableSigningKey> {
     let private = root_key.open(&sealed.sealing_name(), &sealed.sealed)?;
     Ok(SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?)
 }

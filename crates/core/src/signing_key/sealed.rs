@@ -40,7 +40,11 @@ pub enum SigningKeyRetired {
 }
 
 /// Adds the key that signs from now on. The others stay published until an instant.
-pub fn rotate(keys: &mut Vec<SealedSigningKey>, key: SealedSigningKey, others_published_until: Timestamp) {
+pub fn rotate(
+    keys: &mut Vec<SealedSigningKey>,
+    key: SealedSigningKey,
+    others_published_until: Timestamp,
+) {
     for other in &mut *keys {
         // A key that was replaced earlier keeps its date: it has signed nothing since.
         other.published_until.get_or_insert(others_published_until);
@@ -51,7 +55,9 @@ pub fn rotate(keys: &mut Vec<SealedSigningKey>, key: SealedSigningKey, others_pu
 /// Removes a key from the JWKS at an instant, unless it leaves earlier. The key that signs cannot
 /// be removed.
 pub fn retire(keys: &mut [SealedSigningKey], kid: &str, at: Timestamp) -> SigningKeyRetired {
-    let Some(key) = keys.iter_mut().find(|key| key.kid == kid) else { return SigningKeyRetired::Absent };
+    let Some(key) = keys.iter_mut().find(|key| key.kid == kid) else {
+        return SigningKeyRetired::Absent;
+    };
     let Some(until) = &mut key.published_until else { return SigningKeyRetired::Signs };
     *until = at.min(*until);
     SigningKeyRetired::Done
@@ -88,7 +94,8 @@ mod tests {
     fn retiring_shortens_the_publication_of_a_replaced_key() {
         let mut keys = vec![key("one")];
         rotate(&mut keys, key("two"), Timestamp::from_seconds(20));
-        let mut retire_at = |kid: &str, seconds| retire(&mut keys, kid, Timestamp::from_seconds(seconds));
+        let mut retire_at =
+            |kid: &str, seconds| retire(&mut keys, kid, Timestamp::from_seconds(seconds));
         assert_eq!(retire_at("two", 5), SigningKeyRetired::Signs);
         assert_eq!(retire_at("three", 5), SigningKeyRetired::Absent);
         for seconds in [5, 9] {

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use gatekey_credentials::jwt::{Algorithm, SigningKey, UnusableKey};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyRing, SealedSigningKey, SigningKeyRetired, UnusableSigningKey, sealed::sealing_name};
+use super::{
+    KeyRing, SealedSigningKey, SigningKeyRetired, UnusableSigningKey, sealed::sealing_name,
+};
 use crate::{
     Caller, Env, RootKey, SecretId, Store, StoreError, Timestamp,
     ledger::{Action, NewEntry},
@@ -17,7 +19,8 @@ pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 /// How long a replaced key stays in the JWKS. It is the longest lifetime that can be configured,
 /// because the lifetime may have been longer when a token was signed. The extra minute covers
 /// tokens that are signed during the rotation.
-const PUBLISHED_AFTER_ROTATION: Duration = MAX_TOKEN_LIFETIME.saturating_add(Duration::from_mins(1));
+const PUBLISHED_AFTER_ROTATION: Duration =
+    MAX_TOKEN_LIFETIME.saturating_add(Duration::from_mins(1));
 
 /// Why there is no usable signing key.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +64,12 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
-    pub fn new(key_ring: Arc<KeyRing>, root_key: Arc<RootKey>, store: Arc<dyn Store>, env: Env) -> Self {
+    pub fn new(
+        key_ring: Arc<KeyRing>,
+        root_key: Arc<RootKey>,
+        store: Arc<dyn Store>,
+        env: Env,
+    ) -> Self {
         Self { key_ring, root_key, store, env }
     }
 
@@ -70,9 +78,14 @@ impl SigningKeys {
     ///
     /// # Errors
     /// When a stored key does not open, or a key cannot be created or stored.
-    pub async fn ensure(&self, caller: &Caller, algorithm: Option<Algorithm>) -> Result<(), SigningKeyError> {
+    pub async fn ensure(
+        &self,
+        caller: &Caller,
+        algorithm: Option<Algorithm>,
+    ) -> Result<(), SigningKeyError> {
         self.key_ring.load(&self.store.signing_keys().await?)?;
-        let fits = |key: Arc<SigningKey>| algorithm.is_none_or(|algorithm| key.algorithm() == algorithm);
+        let fits =
+            |key: Arc<SigningKey>| algorithm.is_none_or(|algorithm| key.algorithm() == algorithm);
         if !self.key_ring.signing_key().is_some_and(fits) {
             self.create(caller, algorithm.unwrap_or(Algorithm::ES256)).await?;
         }
@@ -99,7 +112,10 @@ impl SigningKeys {
         caller: &Caller,
         max_age: Duration,
     ) -> Result<Option<String>, SigningKeyError> {
-        let due = self.key_ring.signing_since().is_some_and(|since| since.after(max_age) <= self.env.now());
+        let due = self
+            .key_ring
+            .signing_since()
+            .is_some_and(|since| since.after(max_age) <= self.env.now());
         if due { self.rotate(caller).await.map(Some) } else { Ok(None) }
     }
 
@@ -115,12 +131,20 @@ impl SigningKeys {
     ///
     /// # Errors
     /// When the change cannot be stored.
-    pub async fn retire(&self, caller: &Caller, kid: &str) -> Result<SigningKeyRetired, StoreError> {
+    pub async fn retire(
+        &self,
+        caller: &Caller,
+        kid: &str,
+    ) -> Result<SigningKeyRetired, StoreError> {
         let entry = NewEntry::new(self.env.now(), caller, Action::SigningKeyRetire, kid);
         self.store.retire_signing_key(kid, entry).await
     }
 
-    async fn create(&self, caller: &Caller, algorithm: Algorithm) -> Result<String, SigningKeyError> {
+    async fn create(
+        &self,
+        caller: &Caller,
+        algorithm: Algorithm,
+    ) -> Result<String, SigningKeyError> {
         let now = self.env.now();
         let kid = SecretId::generate(&self.env).to_string();
         let private = SigningKey::generate(algorithm)?;

@@ -32,12 +32,21 @@ pub enum Rotated {
 pub trait ApiKeyStore: Send + Sync {
     /// Inserts a key with its first secret. If the client id is taken, adds the secret to that key
     /// if [`Replay::repeat`] permits it, and otherwise fails with [`StoreError::Conflict`].
-    async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError>;
+    async fn create_key(
+        &self,
+        key: ApiKey,
+        replay: Replay,
+        entry: NewEntry,
+    ) -> Result<Created, StoreError>;
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError>;
 
     /// At most `limit` keys of a selection, in its order, after its cursor.
-    async fn list_keys(&self, selection: Selection, limit: usize) -> Result<Vec<ApiKey>, StoreError>;
+    async fn list_keys(
+        &self,
+        selection: Selection,
+        limit: usize,
+    ) -> Result<Vec<ApiKey>, StoreError>;
 
     /// Changes a key by [`ApiKey::update`].
     async fn update_key(
@@ -48,7 +57,11 @@ pub trait ApiKeyStore: Send + Sync {
     ) -> Result<Option<ApiKey>, StoreError>;
 
     /// Deletes a key with its secrets and denials, and returns its key id.
-    async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError>;
+    async fn delete_key(
+        &self,
+        client_id: &ClientId,
+        entry: NewEntry,
+    ) -> Result<Option<KeyId>, StoreError>;
 
     /// Changes a key by [`ApiKey::rotate_secret`], unless [`Rotation::is_for`] excludes it.
     async fn rotate_secret(

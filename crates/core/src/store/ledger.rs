@@ -12,7 +12,11 @@ pub trait LedgerStore: Send + Sync {
     async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError>;
 
     /// At most `limit` entries after a sequence number.
-    async fn ledger_entries(&self, after: i64, limit: usize) -> Result<Vec<LedgerEntry>, StoreError>;
+    async fn ledger_entries(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError>;
 
     /// The sequence number and link of the last entry.
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError>;

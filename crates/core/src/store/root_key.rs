@@ -22,7 +22,11 @@ pub trait RootKeyStore: Send + Sync {
 
     /// Takes a new version into use: seals everything again under it, and links the ledger with it
     /// from `entry` on. Fails with [`StoreError::Corrupt`] if something sealed cannot be decrypted.
-    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError>;
+    async fn rotate_root_key(
+        &self,
+        rotation: RootKeyRotation,
+        entry: NewEntry,
+    ) -> Result<(), StoreError>;
 
     /// Retires a version, unless [`RootKeyRetired::refuse`] forbids it, or a secret hashed under it
     /// can be valid at `now` or later. Seals everything again that is still sealed under it.
@@ -36,7 +40,11 @@ pub trait RootKeyStore: Send + Sync {
 
     /// Replaces the hashes that are unchanged and [`Rehash::is_current`] permits. Appends the entry
     /// that [`Rehash::entry`] completes, unless no hash was replaced.
-    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError>;
+    async fn rehash_secrets(
+        &self,
+        rehashes: Vec<Rehash>,
+        entry: NewEntry,
+    ) -> Result<(), StoreError>;
 
     /// The bytes sealed under a name.
     async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

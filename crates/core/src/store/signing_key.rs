@@ -24,5 +24,9 @@ pub trait SigningKeyStore: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Removes a key from the JWKS at `entry.at`, by [`retire`](crate::signing_key::retire).
-    async fn retire_signing_key(&self, kid: &str, entry: NewEntry) -> Result<SigningKeyRetired, StoreError>;
+    async fn retire_signing_key(
+        &self,
+        kid: &str,
+        entry: NewEntry,
+    ) -> Result<SigningKeyRetired, StoreError>;
 }

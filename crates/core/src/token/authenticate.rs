@@ -41,14 +41,17 @@ impl Tokens {
             }
             newest.get_or_insert(given);
         });
-        let fitting = fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
+        let fitting =
+            fitting.and_then(|place| facts.secrets.get(place)).filter(|_| facts.is_usable_at(now));
         match fitting.copied() {
             Some(secret) => {
                 self.root_key.note_use(secret.id, secret.hash, newest);
                 Ok(AuthenticatedKey { facts, secret })
             }
             None => Err(match from.and_then(|from| self.throttle.note(from, now)) {
-                Some(Throttled { retry_after, first }) => TokenError::TooManyFailures { retry_after, first },
+                Some(Throttled { retry_after, first }) => {
+                    TokenError::TooManyFailures { retry_after, first }
+                }
                 None => TokenError::InvalidClient,
             }),
         }

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn too_many_denials_raise_the_epoch() {
-        let revoke = |is_denied, unexpired, total| Denials { is_denied, unexpired, total }.revoke(3);
+        let revoke =
+            |is_denied, unexpired, total| Denials { is_denied, unexpired, total }.revoke(3);
         assert_eq!(revoke(false, 2, 29), Revocation::Deny);
         assert_eq!(revoke(false, 3, 3), Revocation::RaiseEpoch);
         assert_eq!(revoke(false, 0, 30), Revocation::RaiseEpoch);

@@ -49,7 +49,8 @@ impl Tokens {
         let scopes = grant_scopes(&key.facts, scope)?;
         let aud = self.grant_audiences(audiences)?;
         let now = self.env.now();
-        let ends = [Some(now.after(self.settings.lifetime)), key.facts.expires_at, key.secret.expires_at];
+        let ends =
+            [Some(now.after(self.settings.lifetime)), key.facts.expires_at, key.secret.expires_at];
         let exp = ends.into_iter().flatten().min().unwrap_or(now).as_seconds();
         if exp <= now.as_seconds() {
             // The key or secret expires within this second, and a token's lifetime is in whole
@@ -73,9 +74,12 @@ impl Tokens {
             epoch: key.facts.epoch,
             key: &key_id,
         };
-        let signing_key =
-            self.key_ring.signing_key().ok_or_else(|| TokenError::Internal("no signing key".into()))?;
-        let access_token = signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;
+        let signing_key = self
+            .key_ring
+            .signing_key()
+            .ok_or_else(|| TokenError::Internal("no signing key".into()))?;
+        let access_token =
+            signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;
         self.last_used.note(key.secret.id, now);
         Ok(IssuedToken { access_token, expires_in: exp - now.as_seconds(), scope })
     }
@@ -96,7 +100,8 @@ impl Tokens {
         }
         let mut granted: Vec<&str> = Vec::new();
         for audience in requested {
-            let same = |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
+            let same =
+                |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
             let known = self.settings.audiences.iter().find(same).ok_or_else(|| {
                 TokenError::InvalidTarget(format!(
                     "resource and audience must be one of: {}",

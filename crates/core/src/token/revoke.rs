@@ -19,12 +19,20 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] for a valid token of another key,
     /// [`TokenError::Unavailable`] if the revocation could not be stored.
-    pub async fn revoke(&self, caller: &Caller, key: &KeyFacts, token: &str) -> Result<(), TokenError> {
+    pub async fn revoke(
+        &self,
+        caller: &Caller,
+        key: &KeyFacts,
+        token: &str,
+    ) -> Result<(), TokenError> {
         let now = self.env.now();
-        let known = self.claims_of(token, now).and_then(|claims| Ok((self.key_of(&claims)?, claims)));
+        let known =
+            self.claims_of(token, now).and_then(|claims| Ok((self.key_of(&claims)?, claims)));
         let Ok((facts, claims)) = known else { return Ok(()) };
         let expires_at = Timestamp::from_seconds(claims.exp);
-        if expires_at.after(CLOCK_ERROR) <= now || self.directory.is_denied(facts.key_id, &claims.jti) {
+        if expires_at.after(CLOCK_ERROR) <= now
+            || self.directory.is_denied(facts.key_id, &claims.jti)
+        {
             return Ok(());
         }
         let resource = Resource::TokenOf(facts.key_id);

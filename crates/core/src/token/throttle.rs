@@ -71,8 +71,10 @@ impl Throttle {
             Some(Slot { failures, ..fresh }.pack())
         };
         self.slots[place].fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
-        (failures > self.limit)
-            .then(|| Throttled { retry_after: Duration::from_secs(left), first: failures == self.limit + 1 })
+        (failures > self.limit).then(|| Throttled {
+            retry_after: Duration::from_secs(left),
+            first: failures == self.limit + 1,
+        })
     }
 
     /// Returns the slot of an address, its content without failures, and the seconds that are left
@@ -85,7 +87,11 @@ impl Throttle {
         let second = now.as_seconds() + i64::from(offset) % MINUTE;
         let minute = second.div_euclid(MINUTE).cast_unsigned() & Slot::MASK;
         let left = (MINUTE - second.rem_euclid(MINUTE)).cast_unsigned();
-        (usize::from(u16::from_be_bytes([high, low])) % SLOTS, Slot { owner, minute, failures: 0 }, left)
+        (
+            usize::from(u16::from_be_bytes([high, low])) % SLOTS,
+            Slot { owner, minute, failures: 0 },
+            left,
+        )
     }
 }
 
@@ -98,7 +104,11 @@ impl Slot {
 
     fn unpack(bits: u64) -> Self {
         let [.., high, low] = bits.to_be_bytes();
-        Self { owner: bits >> 40, minute: bits >> 16 & Self::MASK, failures: u16::from_be_bytes([high, low]) }
+        Self {
+            owner: bits >> 40,
+            minute: bits >> 16 & Self::MASK,
+            failures: u16::from_be_bytes([high, low]),
+        }
     }
 }
 
@@ -141,7 +151,8 @@ mod tests {
         for second in 0..3 {
             assert_eq!(throttle.note(from, at(begin + second)), None);
         }
-        let throttled = |first, seconds| Some(Throttled { retry_after: Duration::from_secs(seconds), first });
+        let throttled =
+            |first, seconds| Some(Throttled { retry_after: Duration::from_secs(seconds), first });
         assert_eq!(throttle.note(from, at(begin + 10)), throttled(true, 50));
         assert_eq!(throttle.note(from, at(begin + 59)), throttled(false, 1));
         assert_eq!(throttle.note(from, at(begin + 60)), None);
@@ -151,7 +162,11 @@ mod tests {
     fn each_address_is_counted_separately() {
         let throttle = throttle(1);
         for last in 0..=255 {
-            assert_eq!(throttle.note(Ipv4Addr::new(198, 51, 100, last).into(), at(0)), None, "{last}");
+            assert_eq!(
+                throttle.note(Ipv4Addr::new(198, 51, 100, last).into(), at(0)),
+                None,
+                "{last}"
+            );
         }
     }
 

@@ -29,7 +29,11 @@ impl Tokens {
         let is_own = |audience: &String| {
             *audience == self.settings.issuer || self.settings.audiences.first() == Some(audience)
         };
-        if verified.claims.aud.iter().any(is_own) { Ok(verified) } else { Err(TokenRefusal::Audience) }
+        if verified.claims.aud.iter().any(is_own) {
+            Ok(verified)
+        } else {
+            Err(TokenRefusal::Audience)
+        }
     }
 
     /// Verifies again, at the end of a long request, a token that was verified at its beginning.

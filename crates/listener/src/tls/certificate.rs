@@ -22,7 +22,10 @@ impl ServedCertificate {
     ///
     /// # Errors
     /// When they do not match.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) -> Result<Self, TlsError> {
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, TlsError> {
         Ok(Self(ArcSwap::from_pointee(certified(chain, key)?)))
     }
 
@@ -65,14 +68,18 @@ pub fn read_files(
     key: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let read = |path: &Path| {
-        fs::read(path).map_err(|cause| TlsError::Unreadable { path: path.display().to_string(), cause })
+        fs::read(path)
+            .map_err(|cause| TlsError::Unreadable { path: path.display().to_string(), cause })
     };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?).filter_map(Result::ok).collect();
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(&read(cert)?).filter_map(Result::ok).collect();
     if chain.is_empty() {
         return Err(TlsError::NotPem { path: cert.display().to_string(), expected: "certificate" });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|_| TlsError::NotPem { path: key.display().to_string(), expected: "private key" })?;
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| TlsError::NotPem {
+        path: key.display().to_string(),
+        expected: "private key",
+    })?;
     Ok((chain, key))
 }
 

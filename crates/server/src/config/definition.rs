@@ -167,10 +167,10 @@ impl Setting {
     /// If the setting cannot have the value; the message follows the setting's name.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let value = match self.schema["type"].as_str() {
-            Some("boolean" | "integer" | "number" | "array") => {
-                Value::deserialize(toml::de::ValueDeserializer::parse(text).map_err(|_| self.must_be())?)
-                    .map_err(|_| self.must_be())?
-            }
+            Some("boolean" | "integer" | "number" | "array") => Value::deserialize(
+                toml::de::ValueDeserializer::parse(text).map_err(|_| self.must_be())?,
+            )
+            .map_err(|_| self.must_be())?,
             _ => Value::from(text),
         };
         self.check_type(&value)?;
@@ -229,7 +229,9 @@ fn kind(schema: &Json) -> String {
 
 fn is_within(schema: &Json, value: &Value) -> bool {
     let is_at_least = |length: usize, keyword: &str| {
-        schema[keyword].as_u64().is_none_or(|least| u64::try_from(length).is_ok_and(|length| length >= least))
+        schema[keyword]
+            .as_u64()
+            .is_none_or(|least| u64::try_from(length).is_ok_and(|length| length >= least))
     };
     match value {
         Value::Integer(number) => {
@@ -259,7 +261,8 @@ mod tests {
 
     #[test]
     fn keywords_are_those_of_the_table() {
-        const KEYWORDS: [&str; 6] = ["x-flag", "x-variable", "x-value", "x-bare", "x-unset", "x-group"];
+        const KEYWORDS: [&str; 6] =
+            ["x-flag", "x-variable", "x-value", "x-bare", "x-unset", "x-group"];
         for setting in settings() {
             let keywords = setting.schema.as_object().unwrap().keys();
             for keyword in keywords.filter(|keyword| keyword.starts_with("x-")) {

@@ -33,16 +33,20 @@ impl Settings {
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, InvalidFile> {
         let syntax = |error| InvalidFile::Syntax { path: path.to_owned(), error };
         let document = DeTable::parse(text).map_err(syntax)?;
-        let mut reader = Reader { path: path.into(), text, settings: Self::default(), problems: Vec::new() };
+        let mut reader =
+            Reader { path: path.into(), text, settings: Self::default(), problems: Vec::new() };
         let mut flat = BTreeMap::new();
         for (key, value) in document.into_inner() {
             let (name, at) = (key.get_ref().as_ref(), key.span());
             if let Some((old, new)) = flat_names::find(name) {
                 flat.insert(old, (new, at, value));
-            } else if let Some(section) = definition::sections().iter().find(|section| section.name == name) {
+            } else if let Some(section) =
+                definition::sections().iter().find(|section| section.name == name)
+            {
                 reader.read_section(section, at, value);
             } else {
-                let sections = definition::sections().iter().map(|section| format!("[{}]", section.name));
+                let sections =
+                    definition::sections().iter().map(|section| format!("[{}]", section.name));
                 let rule = format!("is not a setting; sections are {}", list(sections));
                 reader.refuse(name, at, rule);
             }
@@ -86,7 +90,8 @@ impl Reader<'_> {
                 self.set(setting, at, value);
             } else {
                 let names = section.settings.iter().map(|setting| setting.name().to_owned());
-                let rule = format!("is not a setting; settings of [{}] are {}", section.name, list(names));
+                let rule =
+                    format!("is not a setting; settings of [{}] are {}", section.name, list(names));
                 self.refuse(&format!("{}.{name}", section.name), at, rule);
             }
         }
@@ -100,8 +105,10 @@ impl Reader<'_> {
         value: Spanned<DeValue<'_>>,
     ) {
         if let Some(origin) = self.settings.origin(&new.path) {
-            let rule =
-                format!("is the old name of {}, which is set as well ({origin}); remove {old}", new.path);
+            let rule = format!(
+                "is the old name of {}, which is set as well ({origin}); remove {old}",
+                new.path
+            );
             return self.refuse(old, at, rule);
         }
         let origin = self.origin(&at);

@@ -36,7 +36,11 @@ pub(super) struct Section {
 
 impl Default for Section {
     fn default() -> Self {
-        Self { root_key_file: None, signing_algorithm: Algorithm::ES256, signing_key_max_age_seconds: None }
+        Self {
+            root_key_file: None,
+            signing_algorithm: Algorithm::ES256,
+            signing_key_max_age_seconds: None,
+        }
     }
 }
 

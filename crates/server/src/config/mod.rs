@@ -58,7 +58,11 @@ mod tests {
     }
 
     pub(super) fn broken_on(listening: &str, toml: &str) -> Vec<String> {
-        resolve_on(listening, toml).unwrap_err().into_iter().map(|invalid| invalid.setting).collect()
+        resolve_on(listening, toml)
+            .unwrap_err()
+            .into_iter()
+            .map(|invalid| invalid.setting)
+            .collect()
     }
 
     pub(super) fn broken(toml: &str) -> Vec<String> {
@@ -76,7 +80,11 @@ mod tests {
         }
         for setting in super::settings() {
             assert!(!setting.summary().is_empty(), "{}", setting.path);
-            assert!(setting.default().is_some() != setting.when_unset().is_some(), "{}", setting.path);
+            assert!(
+                setting.default().is_some() != setting.when_unset().is_some(),
+                "{}",
+                setting.path
+            );
         }
         let schema = schema();
         assert_eq!(schema["properties"].as_object().unwrap().len(), sections().len());
@@ -86,7 +94,10 @@ mod tests {
             assert_eq!(schema["properties"].as_object().unwrap().len(), section.settings.len());
         }
         let text = schema.to_string();
-        assert!(!text.contains("null") && !text.contains("\"x-") && !text.contains("\"required"), "{text}");
+        assert!(
+            !text.contains("null") && !text.contains("\"x-") && !text.contains("\"required"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -101,7 +112,10 @@ mod tests {
         }
         let listening = given.listen();
         assert_eq!(listening, Settings::default().listen());
-        assert_eq!(given.resolve(listening).unwrap(), Settings::default().resolve(listening).unwrap());
+        assert_eq!(
+            given.resolve(listening).unwrap(),
+            Settings::default().resolve(listening).unwrap()
+        );
     }
 
     #[test]
@@ -113,7 +127,10 @@ mod tests {
             messages[0],
             "gatekey.toml, line 2: tokens.lifetime_seconds must be a whole number from 60 to 86400"
         );
-        assert!(messages[1].starts_with("gatekey.toml, line 5: server.organization must be"), "{messages:?}");
+        assert!(
+            messages[1].starts_with("gatekey.toml, line 5: server.organization must be"),
+            "{messages:?}"
+        );
     }
 
     fn path() -> impl Strategy<Value = PathBuf> {

@@ -6,8 +6,8 @@ use gatekey_telemetry::traces::config as traces;
 use toml::{Table, Value};
 
 use super::{
-    InvalidSetting, Setting, Settings, invalid_setting::Problems, keys::Keys, limits::Limits, log::Log,
-    sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
+    InvalidSetting, Setting, Settings, invalid_setting::Problems, keys::Keys, limits::Limits,
+    log::Log, sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
 };
 
 #[derive(Debug, Clone, PartialEq)]

@@ -31,7 +31,8 @@ fn tidy(schema: &mut Json) {
         Json::Object(members) => {
             members.retain(|name, member| name != "default" || !member.is_null());
             if let Some(Json::String(description)) = members.get_mut("description") {
-                let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+                let paragraphs =
+                    description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
                 *description = paragraphs.collect::<Vec<_>>().join("\n\n");
             }
             if let Some(Json::Array(types)) = members.get_mut("type") {

@@ -97,20 +97,20 @@ impl Section {
     }
 
     pub(super) fn check(&mut self, tls: &TlsMode, problems: &mut Problems) -> Server {
-        let public_url = self.public_url.get_or_insert_with(|| default_public_url(self.listen, tls)).as_str();
+        let public_url =
+            self.public_url.get_or_insert_with(|| default_public_url(self.listen, tls)).as_str();
         let public_url = parse_public_url(public_url).unwrap_or_else(|rule| {
             problems.add("server.public_url", rule);
             Url::parse("https://localhost").expect("this is a URL")
         });
         if public_url.scheme() == "http" && *tls != TlsMode::Plaintext {
-            let rule =
-                "has the scheme http, but the server uses TLS; change it to https, or set tls.plaintext";
+            let rule = "has the scheme http, but the server uses TLS; change it to https, or set tls.plaintext";
             problems.add("server.public_url", rule);
         }
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let is_allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if self.organization.len() > 63 || !self.organization.bytes().all(is_allowed) {
-            let rule =
-                "must be at most 63 characters long and contain only A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
+            let rule = "must be at most 63 characters long and contain only A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
             problems.add("server.organization", rule);
         }
         if self.admin_listen.is_some_and(|admin| admin == self.listen && admin.port() != 0) {
@@ -152,19 +152,23 @@ impl Server {
 }
 
 fn default_public_url(listening: SocketAddr, tls: &TlsMode) -> String {
-    let (scheme, default_port) = if *tls == TlsMode::Plaintext { ("http", 80) } else { ("https", 443) };
+    let (scheme, default_port) =
+        if *tls == TlsMode::Plaintext { ("http", 80) } else { ("https", 443) };
     let host = match listening.ip() {
         address if address.is_unspecified() => "localhost".to_owned(),
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("[{address}]"),
     };
     let port = listening.port();
-    if port == default_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+    if port == default_port {
+        format!("{scheme}://{host}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
 }
 
 fn parse_public_url(text: &str) -> Result<Url, &'static str> {
-    let rule =
-        "must be an absolute URL that has only a scheme, a host and a port, such as https://keys.example.com";
+    let rule = "must be an absolute URL that has only a scheme, a host and a port, such as https://keys.example.com";
     let url = Url::parse(text).map_err(|_| rule)?;
     let bare = url.path() == "/"
         && url.query().is_none()
@@ -197,7 +201,11 @@ mod tests {
     #[test]
     fn an_unusable_public_url_is_refused() {
         for url in ["https://h/path", "http://keys.example.com", "http://localhost", "keys", ""] {
-            assert_eq!(broken(&format!("[server]\npublic_url = \"{url}\"")), ["server.public_url"], "{url}");
+            assert_eq!(
+                broken(&format!("[server]\npublic_url = \"{url}\"")),
+                ["server.public_url"],
+                "{url}"
+            );
         }
     }
 
@@ -205,7 +213,10 @@ mod tests {
     fn an_organization_fits_in_a_name() {
         assert_eq!(broken("[server]\norganization = \"a:b\""), ["server.organization"]);
         let long = "a".repeat(64);
-        assert_eq!(broken(&format!("[server]\norganization = \"{long}\"")), ["server.organization"]);
+        assert_eq!(
+            broken(&format!("[server]\norganization = \"{long}\"")),
+            ["server.organization"]
+        );
         assert!(resolve(&format!("[server]\norganization = \"{}\"", &long[1..])).is_ok());
     }
 

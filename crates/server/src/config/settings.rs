@@ -94,7 +94,8 @@ impl Settings {
             let section = sections.entry(setting.section().to_owned()).or_default();
             section.insert(setting.name().to_owned(), value.clone());
         }
-        let sections: Table = sections.into_iter().map(|(name, section)| (name, section.into())).collect();
+        let sections: Table =
+            sections.into_iter().map(|(name, section)| (name, section.into())).collect();
         Sections::deserialize(sections).expect("the type of each value was checked")
     }
 
@@ -130,7 +131,10 @@ mod tests {
         assert_eq!(config.server.issuer(), "https://flag");
         assert_eq!(config.server.organization, "file");
         assert_eq!(merged.origin("server.public_url").unwrap().to_string(), "--flag");
-        assert_eq!(merged.origin("server.organization").unwrap().to_string(), "gatekey.toml, line 3");
+        assert_eq!(
+            merged.origin("server.organization").unwrap().to_string(),
+            "gatekey.toml, line 3"
+        );
         assert_eq!(merged.origin("server.listen"), None);
     }
 
@@ -153,8 +157,9 @@ mod tests {
     #[test]
     fn a_value_of_another_type_is_refused() {
         let mut settings = Settings::default();
-        let invalid =
-            settings.set(setting("server.listen"), "nowhere", Origin::Flag("--listen")).unwrap_err();
+        let invalid = settings
+            .set(setting("server.listen"), "nowhere", Origin::Flag("--listen"))
+            .unwrap_err();
         assert_eq!(
             invalid.to_string(),
             "--listen: server.listen must be an IP address with a port, such as 127.0.0.1:8443"

@@ -49,7 +49,9 @@ impl Section {
     pub(super) fn check(&self, is_shielded: bool, problems: &mut Problems) -> TlsMode {
         let mode = match (&self.cert_file, &self.key_file, self.plaintext) {
             (None, None, false) => TlsMode::PrivateCa,
-            (Some(cert), Some(key), false) => TlsMode::Files { cert: cert.clone(), key: key.clone() },
+            (Some(cert), Some(key), false) => {
+                TlsMode::Files { cert: cert.clone(), key: key.clone() }
+            }
             (Some(_), None, false) => {
                 problems.add("tls.cert_file", "requires tls.key_file");
                 TlsMode::PrivateCa
@@ -60,7 +62,10 @@ impl Section {
             }
             (cert, key, true) => {
                 if cert.is_some() || key.is_some() {
-                    problems.add("tls.plaintext", "cannot be combined with tls.cert_file and tls.key_file");
+                    problems.add(
+                        "tls.plaintext",
+                        "cannot be combined with tls.cert_file and tls.key_file",
+                    );
                 }
                 TlsMode::Plaintext
             }

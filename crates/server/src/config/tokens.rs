@@ -46,14 +46,24 @@ pub struct Tokens {
 impl Section {
     pub(super) fn check(&mut self, server: &Server, problems: &mut Problems) -> Tokens {
         let audiences = self.audiences.get_or_insert_with(|| vec![server.issuer().to_owned()]);
-        if audiences.iter().any(|audience| audience.is_empty() || audience.contains(char::is_whitespace)) {
-            problems.add("tokens.audiences", "must not contain an empty audience or one with whitespace");
+        if audiences
+            .iter()
+            .any(|audience| audience.is_empty() || audience.contains(char::is_whitespace))
+        {
+            problems.add(
+                "tokens.audiences",
+                "must not contain an empty audience or one with whitespace",
+            );
         }
         let key = &self.authorization_metadata_key;
-        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         // Flyte's clients fail on an empty one.
         if key.is_empty() || !key.bytes().all(is_allowed) {
-            problems.add("tokens.authorization_metadata_key", "must be the name of a header, in lower case");
+            problems.add(
+                "tokens.authorization_metadata_key",
+                "must be the name of a header, in lower case",
+            );
         }
         Tokens {
             lifetime: Duration::from_secs(self.lifetime_seconds),

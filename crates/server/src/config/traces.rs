@@ -65,7 +65,13 @@ pub(super) struct Section {
 
 impl Default for Section {
     fn default() -> Self {
-        Self { endpoint: None, full_endpoint: None, ca_file: None, service_name: None, sample_ratio: 1.0 }
+        Self {
+            endpoint: None,
+            full_endpoint: None,
+            ca_file: None,
+            service_name: None,
+            sample_ratio: 1.0,
+        }
     }
 }
 
@@ -142,9 +148,15 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_bare_http_url() {
         for setting in ["endpoint", "full_endpoint"] {
-            for url in
-                ["", "localhost:4318", "grpc://h", "http://", "http://u:p@h", "http://h?q", "http://h#f"]
-            {
+            for url in [
+                "",
+                "localhost:4318",
+                "grpc://h",
+                "http://",
+                "http://u:p@h",
+                "http://h?q",
+                "http://h#f",
+            ] {
                 let toml = format!("[traces]\n{setting} = \"{url}\"");
                 assert_eq!(broken(&toml), [format!("traces.{setting}")], "{url}");
             }

@@ -63,8 +63,10 @@ pub struct Failure {
 impl From<OperationError> for Failure {
     /// Includes private causes: the operator of the machine may see them.
     fn from(error: OperationError) -> Self {
-        let causes = iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (**cause).source());
-        let message = causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"));
+        let causes =
+            iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (**cause).source());
+        let message =
+            causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"));
         Self { kind: error.kind(), message }
     }
 }
@@ -97,7 +99,8 @@ impl Operation for Init {
     }
 
     async fn execute(self, control: &Control, caller: &Caller) -> Result<NewKey, OperationError> {
-        let WithSecret { key, secret } = control.operations.init(caller, &self.name, self.rotate).await?;
+        let WithSecret { key, secret } =
+            control.operations.init(caller, &self.name, self.rotate).await?;
         Ok(NewKey {
             endpoint: control.endpoint.clone(),
             client_id: key.client_id.to_string(),
@@ -134,7 +137,11 @@ impl Operation for ListSigningKeys {
         Request::ListSigningKeys(self)
     }
 
-    async fn execute(self, control: &Control, _: &Caller) -> Result<Vec<SigningKeyFacts>, OperationError> {
+    async fn execute(
+        self,
+        control: &Control,
+        _: &Caller,
+    ) -> Result<Vec<SigningKeyFacts>, OperationError> {
         Ok(control.operations.signing_keys.list().await?)
     }
 }
@@ -179,7 +186,11 @@ impl Operation for RotateRootKey {
         Request::RotateRootKey(self)
     }
 
-    async fn execute(self, control: &Control, caller: &Caller) -> Result<RootKeyRotated, OperationError> {
+    async fn execute(
+        self,
+        control: &Control,
+        caller: &Caller,
+    ) -> Result<RootKeyRotated, OperationError> {
         let rotated = control.operations.root_keys.rotate(caller).await?;
         Ok(RootKeyRotated {
             version: rotated.version,
@@ -200,7 +211,11 @@ impl Operation for ListRootKeys {
         Request::ListRootKeys(self)
     }
 
-    async fn execute(self, control: &Control, _: &Caller) -> Result<Vec<RootKeyFacts>, OperationError> {
+    async fn execute(
+        self,
+        control: &Control,
+        _: &Caller,
+    ) -> Result<Vec<RootKeyFacts>, OperationError> {
         Ok(control.operations.root_keys.list().await?)
     }
 }
@@ -225,7 +240,11 @@ impl Operation for RetireRootKey {
         Request::RetireRootKey(self)
     }
 
-    async fn execute(self, control: &Control, caller: &Caller) -> Result<RootKeyRetired, OperationError> {
+    async fn execute(
+        self,
+        control: &Control,
+        caller: &Caller,
+    ) -> Result<RootKeyRetired, OperationError> {
         let still_in_file = control.operations.retire_root_key(caller, self.version).await?;
         Ok(RootKeyRetired { still_in_file: still_in_file.map(|error| error.to_string()) })
     }

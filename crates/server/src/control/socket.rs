@@ -53,7 +53,8 @@ async fn answer(control: &Control, mut stream: UnixStream, own_uid: u32) -> io::
     let uid = stream.peer_cred()?.uid();
     if uid != own_uid && uid != 0 {
         tracing::warn!(uid, "refused local administration to another user");
-        return refuse(stream, "only the server's own user and root may administer it".to_owned()).await;
+        return refuse(stream, "only the server's own user and root may administer it".to_owned())
+            .await;
     }
     let mut line = Zeroizing::new(Vec::new());
     BufReader::new((&mut stream).take(MAX_REQUEST)).read_until(b'\n', &mut line).await?;
@@ -93,18 +94,28 @@ async fn refuse(stream: UnixStream, message: String) -> io::Result<()> {
     respond(stream, &Err::<(), _>(Failure { kind: ErrorKind::Failed, message })).await
 }
 
-async fn respond<A: Serialize>(mut stream: UnixStream, answer: &Result<A, Failure>) -> io::Result<()> {
+async fn respond<A: Serialize>(
+    mut stream: UnixStream,
+    answer: &Result<A, Failure>,
+) -> io::Result<()> {
     write_line(&mut stream, answer).await?;
     stream.shutdown().await
 }
 
-async fn write_line<A: Serialize>(stream: &mut UnixStream, answer: &Result<A, Failure>) -> io::Result<()> {
+async fn write_line<A: Serialize>(
+    stream: &mut UnixStream,
+    answer: &Result<A, Failure>,
+) -> io::Result<()> {
     let mut line = Zeroizing::new(serde_json::to_vec(answer)?);
     line.push(b'\n');
     stream.write_all(&line).await
 }
 
-async fn back_up(request: BackUp, control: &Control, caller: &Caller) -> Result<Backup, OperationError> {
+async fn back_up(
+    request: BackUp,
+    control: &Control,
+    caller: &Caller,
+) -> Result<Backup, OperationError> {
     let snapshot = control.operations.back_up(caller, request.passphrase).await?;
     let sealed = task::spawn_blocking(move || snapshot.seal()).await;
     Ok(sealed.map_err(io::Error::from)??)

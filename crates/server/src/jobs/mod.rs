@@ -117,8 +117,9 @@ mod tests {
 
     impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
-            Timestamp::from_seconds(1_767_225_600)
-                .after(Duration::from_micros(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap()))
+            Timestamp::from_seconds(1_767_225_600).after(Duration::from_micros(
+                u64::try_from(self.0.load(Ordering::Relaxed)).unwrap(),
+            ))
         }
     }
 

@@ -8,9 +8,14 @@ pub(super) async fn run(operations: &Operations, env: &Env, max_age: Option<Dura
     let Some(max_age) = max_age else { return };
     match operations.signing_keys.rotate_if_older(&Caller::server(env), max_age).await {
         Ok(Some(kid)) => {
-            tracing::info!(kid, "rotated the signing key: the previous one reached its maximum age");
+            tracing::info!(
+                kid,
+                "rotated the signing key: the previous one reached its maximum age"
+            );
         }
         Ok(None) => {}
-        Err(error) => tracing::error!(%error, "failed to rotate the signing key; retrying in one hour"),
+        Err(error) => {
+            tracing::error!(%error, "failed to rotate the signing key; retrying in one hour")
+        }
     }
 }

@@ -46,7 +46,8 @@ pub struct ErrorResponse {
     error_description: String,
 }
 
-const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
+const CHALLENGE_BASIC: HeaderValue =
+    HeaderValue::from_static(r#"Basic realm="gatekey", charset="UTF-8""#);
 const CHALLENGE_INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
 
@@ -60,8 +61,12 @@ impl IntoResponse for OAuthError {
                 // registered errors, `slow_down` (RFC 8628 section 3.5) tells the client what to
                 // do; `temporarily_unavailable` would suggest that the same request may succeed.
                 TokenError::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
-                TokenError::UnauthorizedClient(_) => (StatusCode::BAD_REQUEST, "unauthorized_client"),
-                TokenError::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+                TokenError::UnauthorizedClient(_) => {
+                    (StatusCode::BAD_REQUEST, "unauthorized_client")
+                }
+                TokenError::UnsupportedGrantType => {
+                    (StatusCode::BAD_REQUEST, "unsupported_grant_type")
+                }
                 TokenError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
                 TokenError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
                 TokenError::Unavailable(cause) => {
@@ -84,7 +89,9 @@ impl IntoResponse for OAuthError {
             }
         };
         let retry_after = match &self {
-            Self::Token(TokenError::TooManyFailures { retry_after, .. }) => Some(retry_after.as_secs()),
+            Self::Token(TokenError::TooManyFailures { retry_after, .. }) => {
+                Some(retry_after.as_secs())
+            }
             Self::Token(_) | Self::TooLarge(_) | Self::Bearer { .. } => None,
         };
         let body = ErrorResponse { error: code, error_description: self.to_string() };
@@ -114,6 +121,7 @@ pub async fn only_get_and_post() -> Response {
 }
 
 fn method_not_allowed(allowed: &'static str, description: &str) -> Response {
-    let body = ErrorResponse { error: "invalid_request", error_description: description.to_owned() };
+    let body =
+        ErrorResponse { error: "invalid_request", error_description: description.to_owned() };
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], Json(body)).into_response()
 }

@@ -42,7 +42,9 @@ impl Form {
         let mut parameters: Vec<(String, Zeroizing<String>)> = Vec::new();
         for (name, value) in body.split('&').filter_map(decode) {
             if parameters.len() == MAX_PARAMETERS {
-                return Err(OAuthError::invalid_request(format!("more than {MAX_PARAMETERS} parameters")));
+                return Err(OAuthError::invalid_request(format!(
+                    "more than {MAX_PARAMETERS} parameters"
+                )));
             }
             // The decoder writes this character for bytes that are not UTF-8.
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
@@ -91,7 +93,8 @@ impl Form {
     /// # Errors
     /// `invalid_request` naming it.
     pub fn require(&self, name: &str) -> Result<&str, OAuthError> {
-        self.get(name).ok_or_else(|| OAuthError::invalid_request(format!("parameter {name} is missing")))
+        self.get(name)
+            .ok_or_else(|| OAuthError::invalid_request(format!("parameter {name} is missing")))
     }
 }
 
@@ -107,7 +110,10 @@ impl FormRequest {
     ///
     /// # Errors
     /// See [`Authenticator::client`].
-    pub fn authenticate(&self, authenticator: &Authenticator) -> Result<AuthenticatedKey, TokenError> {
+    pub fn authenticate(
+        &self,
+        authenticator: &Authenticator,
+    ) -> Result<AuthenticatedKey, TokenError> {
         authenticator.client(&self.record, &self.headers, &self.form.credentials())
     }
 }
@@ -122,10 +128,13 @@ impl<S: Sync> FromRequest<S> for FormRequest {
         let headers = std::mem::take(request.headers_mut());
         if request.uri().query().is_some() {
             // Secrets in a URL end up in logs (RFC 6749 section 2.3.1).
-            return Err(OAuthError::invalid_request("parameters belong in the body, not in the URL"));
+            return Err(OAuthError::invalid_request(
+                "parameters belong in the body, not in the URL",
+            ));
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let media_type =
+            content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let description = "content-type must be application/x-www-form-urlencoded";
             return Err(OAuthError::invalid_request(description));
@@ -135,8 +144,9 @@ impl<S: Sync> FromRequest<S> for FormRequest {
             OAuthError::invalid_request("the request body took longer than ten seconds to arrive")
         })?;
         let body = arrived.map_err(|error| {
-            let too_large = std::error::Error::source(&error)
-                .is_some_and(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
+            let too_large = std::error::Error::source(&error).is_some_and(
+                <dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>,
+            );
             if too_large {
                 OAuthError::TooLarge(MAX_BODY)
             } else {
@@ -165,7 +175,8 @@ fn needs_decoding(part: &str) -> bool {
 }
 
 fn has_control(text: &str) -> bool {
-    any(text, |byte| byte.is_ascii_control()) || (!text.is_ascii() && text.chars().any(char::is_control))
+    any(text, |byte| byte.is_ascii_control())
+        || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
 /// Whether any byte matches. Does not stop at the first match, so that it compiles to vector

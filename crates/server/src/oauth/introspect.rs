@@ -66,7 +66,10 @@ pub const PARAMETERS: &[Parameter] = &[
 
 /// Reports whether a token is valid, and its claims. For a token that the caller may not see, the
 /// response is `{"active": false}`.
-pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+pub async fn handle(
+    State(oauth): State<Arc<OAuth>>,
+    request: FormRequest,
+) -> Result<Response, OAuthError> {
     let caller = authenticate(&oauth.authenticator, &request)?;
     let token = oauth.tokens.introspect(&caller, request.form.require("token")?);
     let token = token.as_ref().map(|token| ActiveToken {
@@ -89,11 +92,16 @@ pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Re
 
 /// Authenticates the key that calls. RFC 7662 section 2.1 leaves the method open: the key's secret,
 /// or a token of the key.
-fn authenticate(authenticator: &Authenticator, request: &FormRequest) -> Result<Arc<KeyFacts>, OAuthError> {
+fn authenticate(
+    authenticator: &Authenticator,
+    request: &FormRequest,
+) -> Result<Arc<KeyFacts>, OAuthError> {
     match authenticator.principal(&request.record, &request.headers) {
-        Principal::Key(_) if request.form.get("client_secret").is_some() => Err(OAuthError::invalid_request(
-            "two authentications at once: a Bearer token and client_secret in the body",
-        )),
+        Principal::Key(_) if request.form.get("client_secret").is_some() => {
+            Err(OAuthError::invalid_request(
+                "two authentications at once: a Bearer token and client_secret in the body",
+            ))
+        }
         Principal::Key(token) => Ok(token.facts),
         Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
         Principal::Nobody => Ok(request.authenticate(authenticator)?.facts),

@@ -19,7 +19,10 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// Revokes a token. Succeeds for an invalid token too (RFC 7009 section 2.2).
-pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+pub async fn handle(
+    State(oauth): State<Arc<OAuth>>,
+    request: FormRequest,
+) -> Result<Response, OAuthError> {
     let key = request.authenticate(&oauth.authenticator)?;
     let FormRequest { record, form, .. } = request;
     let caller = record.caller(key.facts.actor());

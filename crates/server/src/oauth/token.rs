@@ -45,14 +45,23 @@ impl TokenResponse<'_> {
 /// The parameters of a token request (RFC 6749 section 4.4.2).
 pub const PARAMETERS: &[Parameter] = &[
     Parameter::required("grant_type", "`client_credentials`"),
-    Parameter::optional("scope", "The requested scopes, separated by spaces; empty for all that the key has"),
-    Parameter::optional("resource", "The audience (RFC 8707); empty for the server's first audience"),
+    Parameter::optional(
+        "scope",
+        "The requested scopes, separated by spaces; empty for all that the key has",
+    ),
+    Parameter::optional(
+        "resource",
+        "The audience (RFC 8707); empty for the server's first audience",
+    ),
     Parameter::optional("audience", "The same, under the name that Flyte's clients use"),
 ];
 
 /// Exchanges a key's secret for a token. [`FormRequest`] has checked the body's size, type and
 /// parameters; every response is `no-store`.
-pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Result<Response, OAuthError> {
+pub async fn handle(
+    State(oauth): State<Arc<OAuth>>,
+    request: FormRequest,
+) -> Result<Response, OAuthError> {
     let key = request.authenticate(&oauth.authenticator)?;
     let issued = match request.form.require("grant_type")? {
         client_credentials::GRANT_TYPE => client_credentials::issue(&oauth, &key, &request).await?,
@@ -60,7 +69,12 @@ pub async fn handle(State(oauth): State<Arc<OAuth>>, request: FormRequest) -> Re
     };
     oauth.telemetry.metrics.count_token();
     let IssuedToken { access_token, expires_in, scope } = issued;
-    let body = TokenResponse { access_token: &access_token, token_type: "Bearer", expires_in, scope: &scope };
+    let body = TokenResponse {
+        access_token: &access_token,
+        token_type: "Bearer",
+        expires_in,
+        scope: &scope,
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], body.to_json()).into_response())
 }
 
@@ -70,8 +84,12 @@ mod tests {
 
     #[test]
     fn a_token_response_equals_its_serialized_fields() {
-        let response =
-            TokenResponse { access_token: "e.y-.J_", token_type: "Bearer", expires_in: 3600, scope: "all" };
+        let response = TokenResponse {
+            access_token: "e.y-.J_",
+            token_type: "Bearer",
+            expires_in: 3600,
+            scope: "all",
+        };
         assert_eq!(response.to_json(), serde_json::to_string(&response).unwrap());
     }
 }

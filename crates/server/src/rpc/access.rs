@@ -57,7 +57,8 @@ pub fn procedures() -> impl Iterator<Item = &'static str> {
 
 /// Returns the procedures whose requests are empty or tiny.
 pub fn with_small_requests() -> impl Iterator<Item = &'static str> {
-    let small =
-        |access: &Access| matches!(access, Access::Anonymous | Access::Reflection | Access::Authenticated);
+    let small = |access: &Access| {
+        matches!(access, Access::Anonymous | Access::Reflection | Access::Authenticated)
+    };
     TABLE.iter().filter(move |(_, access)| small(access)).map(|(procedure, _)| *procedure)
 }

@@ -11,9 +11,9 @@ use gatekey_core::{
 use gatekey_credentials::{EncodedCredentials, PlainSecret};
 use gatekey_proto::gatekey::v1::{
     ApiKeyService, CreateRequest, CreateResponse, DeleteRequest, DeleteResponse, DisableRequest,
-    DisableResponse, EnableRequest, EnableResponse, GetRequest, GetResponse, ListRequest, ListResponse,
-    RetireSecretRequest, RetireSecretResponse, RotateSecretRequest, RotateSecretResponse, UpdateRequest,
-    UpdateResponse,
+    DisableResponse, EnableRequest, EnableResponse, GetRequest, GetResponse, ListRequest,
+    ListResponse, RetireSecretRequest, RetireSecretResponse, RotateSecretRequest,
+    RotateSecretResponse, UpdateRequest, UpdateResponse,
 };
 
 use super::{Rpc, authorize, convert::api_key, error::render};
@@ -92,7 +92,10 @@ impl ApiKeyService for ApiKeys {
         let caller = authorize::admin(&self.rpc, &context).await?;
         let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
         let key = self.rpc.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
-        Response::ok(UpdateResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+        Response::ok(UpdateResponse {
+            api_key: api_key::from_key(&key).into(),
+            ..Default::default()
+        })
     }
 
     async fn delete(
@@ -116,8 +119,12 @@ impl ApiKeyService for ApiKeys {
         let client_id = request.client_id.clone();
         let mut rotate = api_key::rotate(request).map_err(render)?;
         rotate.only_key = granted.only_key;
-        let rotated =
-            self.rpc.api_keys.rotate_secret(&granted.caller, &client_id, rotate).await.map_err(render)?;
+        let rotated = self
+            .rpc
+            .api_keys
+            .rotate_secret(&granted.caller, &client_id, rotate)
+            .await
+            .map_err(render)?;
         Response::ok(RotateSecretResponse {
             encoded_credentials: self.encode(&rotated).map_err(render)?,
             client_secret: rotated.secret.expose().to_owned(),
@@ -132,9 +139,13 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, RetireSecretRequest>,
     ) -> ServiceResult<RetireSecretResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
-        let key = self.rpc.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
+        let key =
+            self.rpc.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
         let key = key.map_err(render)?;
-        Response::ok(RetireSecretResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+        Response::ok(RetireSecretResponse {
+            api_key: api_key::from_key(&key).into(),
+            ..Default::default()
+        })
     }
 
     async fn disable(
@@ -144,7 +155,10 @@ impl ApiKeyService for ApiKeys {
     ) -> ServiceResult<DisableResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
         let key = self.rpc.api_keys.disable(&caller, request.client_id).await.map_err(render)?;
-        Response::ok(DisableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+        Response::ok(DisableResponse {
+            api_key: api_key::from_key(&key).into(),
+            ..Default::default()
+        })
     }
 
     async fn enable(
@@ -154,6 +168,9 @@ impl ApiKeyService for ApiKeys {
     ) -> ServiceResult<EnableResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
         let key = self.rpc.api_keys.enable(&caller, request.client_id).await.map_err(render)?;
-        Response::ok(EnableResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
+        Response::ok(EnableResponse {
+            api_key: api_key::from_key(&key).into(),
+            ..Default::default()
+        })
     }
 }

@@ -8,8 +8,9 @@ use gatekey_core::{
     policy::{Action, Resource},
 };
 use gatekey_proto::cloudidl::identity::{
-    AppsService, CreateAppRequest, CreateAppResponse, DeleteAppRequest, DeleteAppResponse, GetAppRequest,
-    GetAppResponse, ListAppsRequest, ListAppsResponse, UpdateAppRequest, UpdateAppResponse,
+    AppsService, CreateAppRequest, CreateAppResponse, DeleteAppRequest, DeleteAppResponse,
+    GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, UpdateAppRequest,
+    UpdateAppResponse,
 };
 
 use super::{
@@ -28,8 +29,13 @@ pub struct Apps {
 
 impl Apps {
     /// Checks that the organization in the request's field and header is this server's.
-    fn check_organization(&self, context: &RequestContext, organization: &str) -> Result<(), Error> {
-        let header = context.header(ACTIVE_ORGANIZATION).map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    fn check_organization(
+        &self,
+        context: &RequestContext,
+        organization: &str,
+    ) -> Result<(), Error> {
+        let header =
+            context.header(ACTIVE_ORGANIZATION).map(|value| value.to_str().unwrap_or("\u{fffd}"));
         for name in [organization, header.unwrap_or_default()] {
             if !self.rpc.organization.answers_to(name) {
                 return Err(Error::UnknownOrganization(name.chars().take(64).collect()));
@@ -52,7 +58,13 @@ impl AppsService for Apps {
         {
             // Not NOT_FOUND: a create does not look for anything.
             let reason = format!("organization {name:?} is not served here");
-            refusals::record(&self.rpc.api_keys, &caller, context.path().unwrap_or_default(), &reason).await;
+            refusals::record(
+                &self.rpc.api_keys,
+                &caller,
+                context.path().unwrap_or_default(),
+                &reason,
+            )
+            .await;
             return Err(render(Error::Forbidden(reason)));
         }
         let organization = request.organization.clone();
@@ -112,7 +124,8 @@ impl AppsService for Apps {
         authorize::admin(&self.rpc, &context).await?;
         let request = request.to_owned_message();
         self.check_organization(&context, &request.organization).map_err(render)?;
-        let query = list::query(request.request.into_option().unwrap_or_default()).map_err(render)?;
+        let query =
+            list::query(request.request.into_option().unwrap_or_default()).map_err(render)?;
         let page = self.rpc.api_keys.list(&query).await.map_err(render)?;
         let apps = page.keys.iter().map(|key| app::from_key(key, &request.organization)).collect();
         Response::ok(ListAppsResponse { apps, token: page.next_page_token, ..Default::default() })

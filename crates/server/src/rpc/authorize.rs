@@ -53,7 +53,11 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
         Access::Admin => match require_key(&rpc, principal) {
             Err(refusal) => Some(refusal),
             Ok(token) => {
-                match decide(policy::Principal::Key(&token.facts), Action::Administer, Resource::Server) {
+                match decide(
+                    policy::Principal::Key(&token.facts),
+                    Action::Administer,
+                    Resource::Server,
+                ) {
                     Decision::Allow | Decision::AllowOnly(_) => None,
                     Decision::Deny(reason) => {
                         let caller = record.map(|record| record.caller(token.facts.actor()));

@@ -42,7 +42,8 @@ impl Bindings {
         let mut all = Vec::new();
         for service in pool.services() {
             for method in service.methods() {
-                let Some(rule) = method.options().and_then(|options| options.extension(&HTTP)) else {
+                let Some(rule) = method.options().and_then(|options| options.extension(&HTTP))
+                else {
                     continue;
                 };
                 let procedure = format!("/{}/{}", service.full_name(), method.name());
@@ -109,7 +110,9 @@ mod tests {
     fn every_method_of_the_public_api_is_bound() {
         let bound: Vec<_> = Bindings::get()
             .iter()
-            .map(|binding| format!("{} {} {}", binding.method, binding.path, binding.procedure.path()))
+            .map(|binding| {
+                format!("{} {} {}", binding.method, binding.path, binding.procedure.path())
+            })
             .collect();
         assert_eq!(
             bound,

@@ -103,9 +103,13 @@ mod tests {
 
     #[test]
     fn only_unauthenticated_contains_words_that_start_logins() {
-        let rendered = render(Error::not_found(Kind::ApiKey, &"my-Unauthorized-unauthenticated-key"));
+        let rendered =
+            render(Error::not_found(Kind::ApiKey, &"my-Unauthorized-unauthenticated-key"));
         let message = rendered.message.clone().unwrap_or_default().to_lowercase();
-        assert!(!message.contains("unauthorized") && !message.contains("unauthenticated"), "{message}");
+        assert!(
+            !message.contains("unauthorized") && !message.contains("unauthenticated"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -38,8 +38,10 @@ pub fn services(rpc: &Arc<Rpc>) -> connectrpc::Router {
         let _ = rpc.health.register(service);
     }
     let health = Arc::new(HealthService::from_arc(rpc.health.clone()));
-    let router =
-        connectrpc_health::apply_request_limits(health.register(router), connectrpc_health::request_limits());
+    let router = connectrpc_health::apply_request_limits(
+        health.register(router),
+        connectrpc_health::request_limits(),
+    );
     connectrpc_reflection::install(router, reflector)
 }
 
@@ -53,7 +55,9 @@ pub fn routes(rpc: &Arc<Rpc>) -> Router {
     let services = service_names(&router);
     let service = ConnectRpcService::new(router)
         .with_limits(
-            Limits::default().with_max_request_body_size(MAX_REQUEST).with_max_message_size(MAX_REQUEST),
+            Limits::default()
+                .with_max_request_body_size(MAX_REQUEST)
+                .with_max_message_size(MAX_REQUEST),
         )
         .with_deadline_policy(
             DeadlinePolicy::new()
@@ -104,7 +108,8 @@ mod tests {
     #[tokio::test]
     async fn the_access_table_lists_exactly_the_routed_methods() {
         let rpc = crate::server::tests::server().rpc();
-        let routed: BTreeSet<_> = services(&rpc).methods().map(|method| format!("/{method}")).collect();
+        let routed: BTreeSet<_> =
+            services(&rpc).methods().map(|method| format!("/{method}")).collect();
         let listed: BTreeSet<_> = access::procedures().map(str::to_owned).collect();
         assert_eq!(listed, routed);
         let rows = access::procedures().count();

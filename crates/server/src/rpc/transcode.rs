@@ -46,7 +46,8 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     let head = request.method() == Method::HEAD;
     let method = if head { &Method::GET } else { request.method() };
     let bindings = Bindings::get();
-    let Some(binding) = bindings.of_path(path.as_str()).find(|binding| binding.method == *method) else {
+    let Some(binding) = bindings.of_path(path.as_str()).find(|binding| binding.method == *method)
+    else {
         let allowed = allowed(bindings, path.as_str());
         let refusal = error::method_not_allowed(format!("allowed methods: {allowed}"));
         let mut response = error::respond(refusal, &HeaderMap::new());
@@ -60,7 +61,8 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     };
     // The call is Connect with JSON, whatever else these headers claim.
     let foreign = |name: &str| name.starts_with("connect-") || name.starts_with("grpc-");
-    let foreign: Vec<_> = request.headers().keys().filter(|name| foreign(name.as_str())).cloned().collect();
+    let foreign: Vec<_> =
+        request.headers().keys().filter(|name| foreign(name.as_str())).cloned().collect();
     for name in foreign {
         request.headers_mut().remove(name);
     }
@@ -80,7 +82,8 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
 
 /// Returns the methods of a path, such as `GET, HEAD, POST`.
 fn allowed(bindings: &Bindings, path: &str) -> String {
-    let mut allowed: Vec<_> = bindings.of_path(path).map(|binding| binding.method.as_str()).collect();
+    let mut allowed: Vec<_> =
+        bindings.of_path(path).map(|binding| binding.method.as_str()).collect();
     if allowed.contains(&"GET") {
         allowed.push("HEAD");
     }
@@ -98,7 +101,9 @@ fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter().map(text);
     match (types.next(), types.next()) {
         (None, _) => Ok(false),
-        (Some(one), None) if one.split(';').next().is_some_and(|one| one.trim() == "application/json") => {
+        (Some(one), None)
+            if one.split(';').next().is_some_and(|one| one.trim() == "application/json") =>
+        {
             Ok(true)
         }
         (Some(_), _) => Err(error::unsupported_media_type("content-type must be application/json")),
@@ -133,7 +138,9 @@ async fn to_call(request: Request) -> Result<Request, ConnectError> {
     } else {
         let pool = &Bindings::get().pool;
         let mut message = from_query(pool, binding, query).map_err(error::render)?;
-        message.extend(in_path.into_iter().map(|(field, value)| (field.to_owned(), Value::String(value))));
+        message.extend(
+            in_path.into_iter().map(|(field, value)| (field.to_owned(), Value::String(value))),
+        );
         to_bytes_of(&message)
     };
     parts.method = Method::POST;
@@ -148,16 +155,16 @@ fn to_bytes_of(message: &Map<String, Value>) -> Bytes {
 /// Reads a body of at most `limit` bytes.
 async fn read(body: Body, limit: usize) -> Result<Bytes, ConnectError> {
     let arrived = timeout(DEFAULT_DEADLINE, to_bytes(body, limit)).await;
-    let arrived =
-        arrived.map_err(|_| ConnectError::deadline_exceeded("the request body did not arrive in time"))?;
+    let arrived = arrived
+        .map_err(|_| ConnectError::deadline_exceeded("the request body did not arrive in time"))?;
     arrived.map_err(|cause| {
         let too_large = std::error::Error::source(&cause)
             .is_some_and(<dyn std::error::Error + 'static>::is::<http_body_util::LengthLimitError>);
         match (too_large, limit) {
             (true, 0) => error::render(Error::invalid("body", "must be empty for this method")),
-            (true, limit) => {
-                ConnectError::resource_exhausted(format!("the request body is larger than {limit} bytes"))
-            }
+            (true, limit) => ConnectError::resource_exhausted(format!(
+                "the request body is larger than {limit} bytes"
+            )),
             (false, _) => ConnectError::canceled("the request body did not arrive whole"),
         }
     })
@@ -238,7 +245,11 @@ fn json_name(field: &str) -> String {
 ///
 /// A parameter is the name of a field in the proto or in JSON, with dots for nested messages, once
 /// per value. Fields in the path are ignored.
-fn from_query(pool: &DescriptorPool, binding: &Binding, query: &str) -> Result<Map<String, Value>, Error> {
+fn from_query(
+    pool: &DescriptorPool,
+    binding: &Binding,
+    query: &str,
+) -> Result<Map<String, Value>, Error> {
     let mut message = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let refuse = |rule: &str| {
@@ -265,7 +276,8 @@ fn put(
     value: &str,
     into: &mut Map<String, Value>,
 ) -> Result<(), &'static str> {
-    let (first, rest) = name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) =
+        name.split_once('.').map_or((name, None), |(first, rest)| (first, Some(rest)));
     let mut fields = pool.message(message).fields().iter();
     let field = fields.find(|field| field.name() == first || field.json_name() == first);
     let field = field.ok_or("is not a field of this request")?;
@@ -288,9 +300,12 @@ fn put(
             place.as_array_mut().ok_or("is given twice")?.push(value);
             Ok(())
         }
-        (FieldKind::Singular(SingularKind::Message(_)) | FieldKind::List(_) | FieldKind::Map { .. }, _) => {
-            Err("is not supported in a query; call the RPC with JSON instead, on the same port")
-        }
+        (
+            FieldKind::Singular(SingularKind::Message(_))
+            | FieldKind::List(_)
+            | FieldKind::Map { .. },
+            _,
+        ) => Err("is not supported in a query; call the RPC with JSON instead, on the same port"),
         (FieldKind::Singular(_), Some(_)) => Err("is not a field of this request"),
     }
 }
@@ -302,13 +317,16 @@ fn single(pool: &DescriptorPool, kind: SingularKind, value: &str) -> Result<Valu
         SingularKind::Scalar(ScalarType::Bool) => {
             value.parse::<bool>().map(Value::from).map_err(|_| "must be true or false")
         }
-        SingularKind::Scalar(ScalarType::Uint32 | ScalarType::Fixed32) => {
-            value.parse::<u32>().map(Value::from).map_err(|_| "must be a number from 0 to 4294967295")
-        }
-        SingularKind::Scalar(ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32) => value
-            .parse::<i32>()
+        SingularKind::Scalar(ScalarType::Uint32 | ScalarType::Fixed32) => value
+            .parse::<u32>()
             .map(Value::from)
-            .map_err(|_| "must be a whole number from -2147483648 to 2147483647"),
+            .map_err(|_| "must be a number from 0 to 4294967295"),
+        SingularKind::Scalar(ScalarType::Int32 | ScalarType::Sint32 | ScalarType::Sfixed32) => {
+            value
+                .parse::<i32>()
+                .map(Value::from)
+                .map_err(|_| "must be a whole number from -2147483648 to 2147483647")
+        }
         SingularKind::Enum(of) => {
             let known = pool.enumeration(of).values();
             let named = known.iter().any(|known| known.name() == value);

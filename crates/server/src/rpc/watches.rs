@@ -35,7 +35,11 @@ struct Watch {
 }
 
 /// Refuses a watch of a client that has as many as it may.
-pub(super) async fn limit(State(watches): State<Arc<Watches>>, request: Request, next: Next) -> Response {
+pub(super) async fn limit(
+    State(watches): State<Arc<Watches>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.uri().path() != access::WATCH {
         return next.run(request).await;
     }

@@ -83,7 +83,10 @@ impl<'row> Columns<'row> {
     /// Names the column but not the value, which can be anything, such as a secret.
     fn corrupt(&self, index: usize) -> Failure {
         let column = self.row.as_ref().column_name(index).unwrap_or("?");
-        Failure::Corrupt(format!("{}.{column} has a value that this version cannot read", self.table))
+        Failure::Corrupt(format!(
+            "{}.{column} has a value that this version cannot read",
+            self.table
+        ))
     }
 }
 

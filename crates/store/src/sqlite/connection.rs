@@ -58,10 +58,12 @@ pub(super) const LOWER_CASE: &str = "gatekey_lower_case";
 
 /// Adds the function [`LOWER_CASE`] to a connection.
 pub(super) fn define_lower_case(connection: &Connection) -> rusqlite::Result<()> {
-    let flags =
-        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
-    connection
-        .create_scalar_function(LOWER_CASE, 1, flags, |call| Ok(call.get_raw(0).as_str()?.to_lowercase()))
+    let flags = FunctionFlags::SQLITE_UTF8
+        | FunctionFlags::SQLITE_DETERMINISTIC
+        | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_scalar_function(LOWER_CASE, 1, flags, |call| {
+        Ok(call.get_raw(0).as_str()?.to_lowercase())
+    })
 }
 
 #[cfg(test)]
@@ -79,7 +81,8 @@ mod tests {
             };
             assert_eq!((number("synchronous"), number("foreign_keys")), (2, 1), "2 is FULL");
             assert_eq!((number("busy_timeout"), number("wal_autocheckpoint")), (5000, LOG_PAGES));
-            let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            let mode: String =
+                connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(mode, "wal");
         }
     }

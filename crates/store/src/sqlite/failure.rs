@@ -39,7 +39,9 @@ impl From<&Failure> for CommitFailed {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::Sqlite(error) => error.into(),
-            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => Self(failure.to_string().into()),
+            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => {
+                Self(failure.to_string().into())
+            }
         }
     }
 }

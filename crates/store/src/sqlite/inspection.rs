@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use gatekey_core::{ApiKey, RootKey, StoreError, ledger::LedgerEntry, signing_key::SealedSigningKey};
+use gatekey_core::{
+    ApiKey, RootKey, StoreError, ledger::LedgerEntry, signing_key::SealedSigningKey,
+};
 use rusqlite::Connection;
 
 use super::{OpenError, failure::Failure, ledger, load, open, root_key, signing_key};
@@ -49,7 +51,8 @@ impl Inspection {
     /// # Errors
     /// If the root key does not belong to the database, or the database cannot be read.
     pub fn settle(&self, root_key: &RootKey) -> Result<(), OpenError> {
-        let known = root_key::known(&self.connection, root_key).map_err(|error| error.at(&self.path))?;
+        let known =
+            root_key::known(&self.connection, root_key).map_err(|error| error.at(&self.path))?;
         Ok(root_key.settle(&known)?)
     }
 

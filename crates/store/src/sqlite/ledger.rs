@@ -16,7 +16,11 @@ impl LedgerStore for SqliteStore {
         self.write("store.append_entry", move |transaction| transaction.append(&entry)).await
     }
 
-    async fn ledger_entries(&self, after: i64, limit: usize) -> Result<Vec<LedgerEntry>, StoreError> {
+    async fn ledger_entries(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
         self.read("store.ledger_entries", move |connection| entries(connection, after, limit)).await
     }
 

@@ -49,11 +49,15 @@ fn each_change(connection: &Connection, mut take: impl FnMut(Change)) -> Result<
 
 /// Passes each key to `take`, in the order of client ids. Reads keys and secrets side by side: both
 /// tables are in that order.
-pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(ApiKey)) -> Result<(), Failure> {
-    let mut keys = connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
+pub(super) fn each_key(
+    connection: &Connection,
+    mut take: impl FnMut(ApiKey),
+) -> Result<(), Failure> {
+    let mut keys =
+        connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
     let mut keys = keys.query([])?;
-    let mut secrets =
-        connection.prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
+    let mut secrets = connection
+        .prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
     let mut secrets = Secrets { rows: secrets.query([])?, owner: String::new(), next: None };
     secrets.advance()?;
     while let Some(row) = keys.next()? {

@@ -25,7 +25,8 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
 /// Migrates a database to [`VERSION`]. Each step is one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     loop {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let version = version(&transaction)?;
         let Some(step) = usize::try_from(version).ok().and_then(|done| STEPS.get(done)) else {
             return Ok(());

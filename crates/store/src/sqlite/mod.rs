@@ -62,10 +62,16 @@ impl SqliteStore {
         // Absolute, because SQLite takes a name that begins with "file:" for a URI.
         let path = std::path::absolute(path).map_err(io_error)?;
         let mut connection = open::open(&path)?;
-        let ledger_keys = root_key::settle(&mut connection, root_key).map_err(|error| error.at(&path))?;
-        let writer =
-            Writer::start(path.clone(), connection, ledger_keys, Arc::clone(&observer), load::reload)
-                .map_err(io_error)?;
+        let ledger_keys =
+            root_key::settle(&mut connection, root_key).map_err(|error| error.at(&path))?;
+        let writer = Writer::start(
+            path.clone(),
+            connection,
+            ledger_keys,
+            Arc::clone(&observer),
+            load::reload,
+        )
+        .map_err(io_error)?;
         Ok(Self::new(path, writer, observer))
     }
 }

@@ -103,7 +103,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         make_private(&with_suffix(path, part))?;
     }
     let refused = |source| sqlite_error(path, source);
-    let mut connection = connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
+    let mut connection =
+        connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
     // Closing moves the log into the file. That must wait until `Store::load` has read all of it.
     leave_log(&connection, log > 0).map_err(refused)?;
     let version = migrations::version(&connection).map_err(refused)?;
@@ -142,7 +143,9 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
 fn immutable(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     let encoded = bytes.map(|byte| match byte {
-        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(*byte).to_string(),
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+            char::from(*byte).to_string()
+        }
         _ => format!("%{byte:02x}"),
     });
     format!("file:{}?immutable=1", encoded.collect::<String>())
@@ -170,7 +173,9 @@ fn check_header(path: &Path, log: u64) -> Result<(), OpenError> {
     let Ok(header) = <[u8; HEADER]>::try_from(bytes) else {
         return Err(damaged("it ends in its header".to_owned()));
     };
-    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let number = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let application_id = number(68).cast_signed();
     if application_id != APPLICATION_ID {
         return Err(OpenError::Foreign { path: path.to_owned(), application_id });
@@ -225,7 +230,9 @@ fn create(path: &Path) -> Result<(), OpenError> {
 
 fn create_by_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
     match fs::remove_file(draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(draft, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error(draft, error));
+        }
         Ok(()) | Err(_) => {}
     }
     let mut options = OpenOptions::new();
@@ -234,7 +241,8 @@ fn create_by_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(draft).map_err(|source| io_error(draft, source))?;
     let refused = |source| sqlite_error(draft, source);
-    let mut connection = connection::open(draft, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
+    let mut connection =
+        connection::open(draft, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
     migrations::migrate(&mut connection).map_err(refused)?;
     connection.close().map_err(|(_, source)| refused(source))?;
@@ -251,7 +259,9 @@ fn create_by_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
 /// Syncs a directory: without that, a new name in it can be lost.
 fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let Some(directory) = path.parent() else { return Ok(()) };
-    File::open(directory).and_then(|file| file.sync_all()).map_err(|source| io_error(directory, source))
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| io_error(directory, source))
 }
 
 /// Removes other users' access to hashes and sealed keys. Files that SQLite creates later get the

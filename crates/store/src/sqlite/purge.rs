@@ -4,7 +4,9 @@ use gatekey_core::{Timestamp, store::Change};
 use gatekey_credentials::ClientId;
 use rusqlite::Connection;
 
-use super::{api_key::rows, columns::Columns, failure::Failure, signing_key, transaction::Transaction};
+use super::{
+    api_key::rows, columns::Columns, failure::Failure, signing_key, transaction::Transaction,
+};
 
 pub(super) fn purge(
     transaction: &mut Transaction<'_>,

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use gatekey_core::{
     LedgerKeys, RootKey, StoreError, Timestamp,
     ledger::NewEntry,
-    root_key::{Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey},
+    root_key::{
+        Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey,
+    },
     store::{Change, RootKeyStore},
 };
 use gatekey_credentials::ClientId;
@@ -34,8 +36,15 @@ impl RootKeyStore for SqliteStore {
         self.read("store.secrets_by_root_key", move |connection| secrets(connection, now)).await
     }
 
-    async fn rotate_root_key(&self, rotation: RootKeyRotation, entry: NewEntry) -> Result<(), StoreError> {
-        self.write("store.rotate_root_key", move |transaction| rotate(transaction, rotation, &entry)).await
+    async fn rotate_root_key(
+        &self,
+        rotation: RootKeyRotation,
+        entry: NewEntry,
+    ) -> Result<(), StoreError> {
+        self.write("store.rotate_root_key", move |transaction| {
+            rotate(transaction, rotation, &entry)
+        })
+        .await
     }
 
     async fn retire_root_key(
@@ -51,8 +60,15 @@ impl RootKeyStore for SqliteStore {
         .await
     }
 
-    async fn rehash_secrets(&self, rehashes: Vec<Rehash>, entry: NewEntry) -> Result<(), StoreError> {
-        self.write("store.rehash_secrets", move |transaction| rehash(transaction, &rehashes, &entry)).await
+    async fn rehash_secrets(
+        &self,
+        rehashes: Vec<Rehash>,
+        entry: NewEntry,
+    ) -> Result<(), StoreError> {
+        self.write("store.rehash_secrets", move |transaction| {
+            rehash(transaction, &rehashes, &entry)
+        })
+        .await
     }
 
     async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -95,7 +111,10 @@ impl From<rusqlite::Error> for SettleError {
 
 /// Settles which versions of the root key are in use, and returns the keys that link the ledger. A
 /// database without any version gets its first.
-pub(super) fn settle(connection: &mut Connection, root_key: &RootKey) -> Result<LedgerKeys, SettleError> {
+pub(super) fn settle(
+    connection: &mut Connection,
+    root_key: &RootKey,
+) -> Result<LedgerKeys, SettleError> {
     let transaction = connection.transaction()?;
     let known = known(&transaction, root_key)?;
     root_key.settle(&known)?;
@@ -109,7 +128,10 @@ pub(super) fn settle(connection: &mut Connection, root_key: &RootKey) -> Result<
 }
 
 /// The versions that the database knows, or the first version that it must get.
-pub(super) fn known(connection: &Connection, root_key: &RootKey) -> Result<Vec<StoredRootKey>, SettleError> {
+pub(super) fn known(
+    connection: &Connection,
+    root_key: &RootKey,
+) -> Result<Vec<StoredRootKey>, SettleError> {
     let known = all(connection)?;
     if !known.is_empty() {
         return Ok(known);
@@ -242,16 +264,28 @@ fn reseal_all(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), 
     Ok(())
 }
 
-fn rehash(transaction: &mut Transaction<'_>, rehashes: &[Rehash], entry: &NewEntry) -> Result<(), Failure> {
+fn rehash(
+    transaction: &mut Transaction<'_>,
+    rehashes: &[Rehash],
+    entry: &NewEntry,
+) -> Result<(), Failure> {
     let newest = transaction.root_key_version();
     let mut update = transaction.connection().prepare_cached(
         "UPDATE secret SET pepper_version = ?2, mac = ?3
          WHERE secret_id = ?1 AND pepper_version = ?4 AND mac = ?5 RETURNING client_id",
     )?;
     let mut owners: Vec<ClientId> = Vec::new();
-    for Rehash { secret_id, from, to } in rehashes.iter().filter(|rehash| rehash.is_current(newest)) {
-        let values = params![secret_id.to_string(), to.pepper_version, to.mac, from.pepper_version, from.mac];
-        let owner = update.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
+    for Rehash { secret_id, from, to } in rehashes.iter().filter(|rehash| rehash.is_current(newest))
+    {
+        let values = params![
+            secret_id.to_string(),
+            to.pepper_version,
+            to.mac,
+            from.pepper_version,
+            from.mac
+        ];
+        let owner =
+            update.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
         owners.extend(owner.transpose()?);
     }
     drop(update);
@@ -288,7 +322,11 @@ fn all_sealed(connection: &Connection) -> Result<Vec<(String, Vec<u8>)>, Failure
     Ok(all)
 }
 
-pub(super) fn put_sealed(connection: &Connection, name: &str, sealed: &[u8]) -> Result<(), Failure> {
+pub(super) fn put_sealed(
+    connection: &Connection,
+    name: &str,
+    sealed: &[u8],
+) -> Result<(), Failure> {
     connection
         .prepare_cached(
             "INSERT INTO sealed (name, bytes) VALUES (?1, ?2)

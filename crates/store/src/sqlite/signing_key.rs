@@ -37,7 +37,11 @@ impl SigningKeyStore for SqliteStore {
         .await
     }
 
-    async fn retire_signing_key(&self, kid: &str, entry: NewEntry) -> Result<SigningKeyRetired, StoreError> {
+    async fn retire_signing_key(
+        &self,
+        kid: &str,
+        entry: NewEntry,
+    ) -> Result<SigningKeyRetired, StoreError> {
         let kid = kid.to_owned();
         self.write("store.retire_signing_key", move |transaction| {
             let mut keys = all(transaction.connection())?;
@@ -73,7 +77,10 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Fail
 }
 
 /// Writes all signing keys: their dates and sealed bytes, and the rows of new ones.
-pub(super) fn put(transaction: &mut Transaction<'_>, keys: Vec<SealedSigningKey>) -> Result<(), Failure> {
+pub(super) fn put(
+    transaction: &mut Transaction<'_>,
+    keys: Vec<SealedSigningKey>,
+) -> Result<(), Failure> {
     let mut insert = transaction.connection().prepare_cached(
         "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until)
          VALUES (?1, ?2, ?3, ?4, ?5)

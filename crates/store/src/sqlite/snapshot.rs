@@ -36,11 +36,13 @@ fn copy_to(database: &Path, copy: &Path) -> Result<File, StoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(copy).map_err(unavailable)?;
-    let copied = connection::open(database, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
-        // Reads in one transaction. Unlike a copy of the pages, it omits deleted data.
-        let path = copy.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(copy.to_owned()))?;
-        connection.execute("VACUUM INTO ?1", [path])
-    });
+    let copied =
+        connection::open(database, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
+            // Reads in one transaction. Unlike a copy of the pages, it omits deleted data.
+            let path =
+                copy.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(copy.to_owned()))?;
+            connection.execute("VACUUM INTO ?1", [path])
+        });
     copied.map_err(|error| StoreError::from(Failure::from(error)))?;
     Ok(file)
 }

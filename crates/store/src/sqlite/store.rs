@@ -48,7 +48,11 @@ impl SqliteStore {
     }
 
     /// Runs work on the writer's connection, between two transactions.
-    pub(super) async fn exclusively<T, F>(&self, span: &'static str, work: F) -> Result<T, StoreError>
+    pub(super) async fn exclusively<T, F>(
+        &self,
+        span: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
@@ -98,7 +102,8 @@ impl SqliteStore {
     pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
         self.writer
             .exclusively(move |connection| {
-                Ok(connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+                Ok(connection
+                    .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
             })
             .await
     }

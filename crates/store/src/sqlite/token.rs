@@ -67,20 +67,25 @@ fn count(
                 (SELECT count(*) FROM denial WHERE client_id = ?1 AND expires_at > ?3),
                 (SELECT count(*) FROM denial WHERE client_id = ?1)",
     )?;
-    let counted = select.query_row(params![client_id.as_str(), token.jti, entry.at.as_micros()], |row| {
-        let columns = Columns::new("denial", row);
-        Ok(columns.integer::<u8>(0).and_then(|is_denied| {
-            Ok(Denials {
-                is_denied: is_denied != 0,
-                unexpired: columns.integer(1)?,
-                total: columns.integer(2)?,
-            })
-        }))
-    });
+    let counted =
+        select.query_row(params![client_id.as_str(), token.jti, entry.at.as_micros()], |row| {
+            let columns = Columns::new("denial", row);
+            Ok(columns.integer::<u8>(0).and_then(|is_denied| {
+                Ok(Denials {
+                    is_denied: is_denied != 0,
+                    unexpired: columns.integer(1)?,
+                    total: columns.integer(2)?,
+                })
+            }))
+        });
     counted?
 }
 
-fn deny(transaction: &mut Transaction<'_>, client_id: &ClientId, token: DeniedToken) -> Result<(), Failure> {
+fn deny(
+    transaction: &mut Transaction<'_>,
+    client_id: &ClientId,
+    token: DeniedToken,
+) -> Result<(), Failure> {
     transaction
         .connection()
         .prepare_cached("INSERT INTO denial (client_id, jti, expires_at) VALUES (?1, ?2, ?3)")?
@@ -90,9 +95,13 @@ fn deny(transaction: &mut Transaction<'_>, client_id: &ClientId, token: DeniedTo
 }
 
 /// Passes each entry of the deny-list to `take`.
-pub(super) fn each_denial(connection: &Connection, mut take: impl FnMut(DeniedToken)) -> Result<(), Failure> {
-    let mut select = connection
-        .prepare("SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)")?;
+pub(super) fn each_denial(
+    connection: &Connection,
+    mut take: impl FnMut(DeniedToken),
+) -> Result<(), Failure> {
+    let mut select = connection.prepare(
+        "SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)",
+    )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let columns = Columns::new("denial", row);

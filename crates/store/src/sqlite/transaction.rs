@@ -44,8 +44,11 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self, Failure> {
         // Read from the database: a rotation whose commit was reported as failed can be durable.
         let newest = newest_root_key(connection)?;
-        let unknown =
-            || Failure::Corrupt(format!("version {newest} of the root key was created by another process"));
+        let unknown = || {
+            Failure::Corrupt(format!(
+                "version {newest} of the root key was created by another process"
+            ))
+        };
         let ledger_key = ledger_keys.find(newest).cloned().ok_or_else(unknown)?;
         Ok(Self {
             connection,
@@ -111,7 +114,8 @@ impl<'a> Transaction<'a> {
     ) -> Result<T, Failure> {
         let (head, changes, ledger_key) = (self.head, self.changes.len(), self.ledger_key.clone());
         let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
-            let result = catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
+            let result =
+                catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
             self.execute("RELEASE call")?;
             Ok(result)
         });
@@ -120,7 +124,8 @@ impl<'a> Transaction<'a> {
             self.changes.truncate(changes);
             self.ledger_key = ledger_key;
             self.spoils_connection |= failure.spoils_connection();
-            let undone = self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
+            let undone =
+                self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
             if undone.is_err() {
                 // SQLite itself rolls back the whole transaction when the disk is full or fails.
                 self.failed = Some(failure.into());
@@ -157,12 +162,14 @@ impl<'a> Transaction<'a> {
 
 /// The sequence number and link of the last entry.
 pub(super) fn ledger_head(connection: &Connection) -> Result<LedgerHead, Failure> {
-    let mut select =
-        connection.prepare_cached("SELECT sequence, link FROM ledger ORDER BY sequence DESC LIMIT 1")?;
+    let mut select = connection
+        .prepare_cached("SELECT sequence, link FROM ledger ORDER BY sequence DESC LIMIT 1")?;
     let head = select
         .query_row([], |row| {
             let columns = Columns::new("ledger", row);
-            Ok(columns.integer(0).and_then(|sequence| Ok(LedgerHead { sequence, link: columns.array(1)? })))
+            Ok(columns
+                .integer(0)
+                .and_then(|sequence| Ok(LedgerHead { sequence, link: columns.array(1)? })))
         })
         .optional()?;
     head.unwrap_or(Ok(LedgerHead::EMPTY))

@@ -123,8 +123,9 @@ impl Writer {
             reload,
             commits: Arc::clone(&commits),
         };
-        let thread =
-            thread::Builder::new().name("gatekey-writer".to_owned()).spawn(move || worker.work(&queue))?;
+        let thread = thread::Builder::new()
+            .name("gatekey-writer".to_owned())
+            .spawn(move || worker.work(&queue))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, queued: Arc::default() })
     }
 
@@ -136,7 +137,12 @@ impl Writer {
     {
         let (caller, result) = oneshot::channel();
         let ticket = self.ticket();
-        self.send(Job::Change(Box::new(QueuedCall { work: Some(work), result: None, caller, ticket })));
+        self.send(Job::Change(Box::new(QueuedCall {
+            work: Some(work),
+            result: None,
+            caller,
+            ticket,
+        })));
         result.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
     }
 
@@ -200,8 +206,8 @@ struct Worker {
     path: PathBuf,
     /// `None` after it broke, until the next job.
     connection: Option<Connection>,
-    /// The ledger's head after the last commit that was reported to the observer; `None` before the
-    /// first transaction.
+    /// The ledger's head after the last commit that was reported to the observer; `None` before
+    /// the first transaction.
     reported: Option<LedgerHead>,
     ledger_keys: LedgerKeys,
     observer: Arc<dyn ChangeObserver>,
@@ -237,7 +243,10 @@ impl Worker {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
             // It can be in the middle of a transaction.
             self.connection = None;
-            tracing::error!(panic = panic_message(&*panic), "the store's writer panicked; it continues");
+            tracing::error!(
+                panic = panic_message(&*panic),
+                "the store's writer panicked; it continues"
+            );
         }
     }
 
@@ -249,7 +258,9 @@ impl Worker {
             match &outcome {
                 Ok(changes) if changes.is_empty() => {}
                 Ok(changes) => self.notify(changes),
-                Err(failed) => tracing::error!(calls = ran.len(), error = %failed, "a commit failed"),
+                Err(failed) => {
+                    tracing::error!(calls = ran.len(), error = %failed, "a commit failed")
+                }
             }
             let outcome = outcome.map(drop);
             for call in ran {
@@ -271,7 +282,8 @@ impl Worker {
         ran: &mut Vec<Box<dyn Call>>,
     ) -> Result<Vec<Change>, CommitFailed> {
         let committed = self.take_connection().and_then(|connection| {
-            let mut transaction = self.begin(&connection).map_err(|failure| CommitFailed::from(&failure))?;
+            let mut transaction =
+                self.begin(&connection).map_err(|failure| CommitFailed::from(&failure))?;
             while !transaction.has_failed()
                 && let Some(mut call) = queued.pop_front()
             {
@@ -314,7 +326,9 @@ impl Worker {
     fn take_connection(&mut self) -> Result<Connection, CommitFailed> {
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => connection::open_to_write(&self.path).map_err(|error| CommitFailed::from(&error)),
+            None => {
+                connection::open_to_write(&self.path).map_err(|error| CommitFailed::from(&error))
+            }
         }
     }
 }
@@ -429,14 +443,17 @@ mod tests {
 
         let (found, entries) = writer
             .exclusively(|connection| {
-                let found =
-                    ["1", "2", "3"].map(|name| root_key::find_sealed(connection, name).unwrap().is_some());
+                let found = ["1", "2", "3"]
+                    .map(|name| root_key::find_sealed(connection, name).unwrap().is_some());
                 Ok((found, ledger::entries(connection, 0, 10)?))
             })
             .await
             .unwrap();
         assert_eq!(found, [true, false, true]);
-        assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(
+            entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(),
+            ["1", "3"]
+        );
         verify_chain(&ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
         assert_eq!(reported.0.lock().unwrap().len(), 2);
     }
@@ -450,10 +467,14 @@ mod tests {
             panic!("a bug in a call");
         };
         assert!(matches!(writer.write(panicking).await, Err(StoreError::Unavailable(_))));
-        let panicking = |_: &Connection| -> Result<(), Failure> { panic!("a bug between two transactions") };
+        let panicking =
+            |_: &Connection| -> Result<(), Failure> { panic!("a bug between two transactions") };
         assert!(matches!(writer.exclusively(panicking).await, Err(StoreError::Unavailable(_))));
         writer.write(mark(1, Ok(()))).await.unwrap();
-        let half = writer.exclusively(|connection| root_key::find_sealed(connection, "half")).await.unwrap();
+        let half = writer
+            .exclusively(|connection| root_key::find_sealed(connection, "half"))
+            .await
+            .unwrap();
         assert_eq!(half, None);
     }
 
@@ -488,10 +509,14 @@ mod tests {
         let release = async { drop(release) };
         let ((before, conflict, losing, after), ()) = futures::future::join(calls, release).await;
         assert!(matches!(before, Err(StoreError::Unavailable(_))));
-        assert!(matches!(conflict, Err(StoreError::Unavailable(_))), "the key it conflicts with may be lost");
+        assert!(
+            matches!(conflict, Err(StoreError::Unavailable(_))),
+            "the key it conflicts with may be lost"
+        );
         assert!(matches!(losing, Err(StoreError::Unavailable(_))));
         after.unwrap();
-        let entries = writer.exclusively(|connection| ledger::entries(connection, 0, 10)).await.unwrap();
+        let entries =
+            writer.exclusively(|connection| ledger::entries(connection, 0, 10)).await.unwrap();
         assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["3"]);
         assert_eq!(reported.0.lock().unwrap().len(), 1);
     }

@@ -12,7 +12,9 @@ use gatekey_core::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::sync::Barrier;
 
-use crate::world::{NOW, SqliteFile, World, client_id, entry, later, new_call, new_key, rotation_at, token};
+use crate::world::{
+    NOW, SqliteFile, World, client_id, entry, later, new_call, new_key, rotation_at, token,
+};
 
 for_each_store!(
     concurrent_creates_have_one_winner,
@@ -46,7 +48,8 @@ fn create(
     key: ApiKey,
     request_id: &str,
 ) -> impl Future<Output = Result<Created, StoreError>> + Send + 'static {
-    let (store, call, entry) = (Arc::clone(world.store()), new_call(request_id), entry(NOW, request_id));
+    let (store, call, entry) =
+        (Arc::clone(world.store()), new_call(request_id), entry(NOW, request_id));
     async move { store.create_key(key, call, entry).await }
 }
 
@@ -67,8 +70,10 @@ async fn concurrent_repetitions_create_one_key(world: &mut World) {
     let calls = (0..6).map(|_| create(world, new_key("ci"), "same")).collect();
     let outcomes = together(calls).await;
     let new = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::New(_)))).count();
-    let repeated = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::Replayed(_)))).count();
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Conflict))).count();
+    let repeated =
+        outcomes.iter().filter(|outcome| matches!(outcome, Ok(Created::Replayed(_)))).count();
+    let refused =
+        outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Conflict))).count();
     assert_eq!((new, repeated, refused), (1, 3, 2));
     assert_eq!(world.find("ci").await.unwrap().secrets.len(), 4);
 }
@@ -103,11 +108,15 @@ async fn concurrent_rotations_respect_the_secret_limit(world: &mut World) {
 
 async fn concurrent_revocations_raise_the_epoch_once(world: &mut World) {
     let key = world.create("ci").await;
-    let calls = (0..64).map(|number| {
-        let store = Arc::clone(world.store());
-        let (client_id, denied) = (key.client_id.clone(), token(&key, &format!("jti-{number}"), 60));
-        async move { store.revoke_token(&client_id, denied, 40, entry(NOW, "revoked")).await.unwrap() }
-    });
+    let calls =
+        (0..64).map(|number| {
+            let store = Arc::clone(world.store());
+            let (client_id, denied) =
+                (key.client_id.clone(), token(&key, &format!("jti-{number}"), 60));
+            async move {
+                store.revoke_token(&client_id, denied, 40, entry(NOW, "revoked")).await.unwrap()
+            }
+        });
     let outcomes = together(calls.collect()).await;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Revoked::EpochRaised).count(), 1);
     assert_eq!(world.find("ci").await.unwrap().epoch, key.epoch + 1);
@@ -121,7 +130,8 @@ async fn a_rotation_beside_a_deletion_is_atomic(world: &mut World) {
         let store = Arc::clone(world.store());
         let deletion =
             async move { store.delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap() };
-        let (_, deleted) = futures::future::join(tokio::spawn(rotation), tokio::spawn(deletion)).await;
+        let (_, deleted) =
+            futures::future::join(tokio::spawn(rotation), tokio::spawn(deletion)).await;
         assert!(deleted.unwrap().is_some());
         assert_eq!((world.find("ci").await, world.mirror.key("ci")), (None, None));
     }
@@ -193,7 +203,10 @@ async fn take(world: &mut World, step: &Step, number: u64) {
         }
         Step::Retire(id) => {
             if let Some(key) = world.find(name(id).as_str()).await {
-                store.retire_secret(&name(id), key.secrets[0].id, entry(at, "retire")).await.unwrap();
+                store
+                    .retire_secret(&name(id), key.secrets[0].id, entry(at, "retire"))
+                    .await
+                    .unwrap();
             }
         }
         Step::Disable(id) => {
@@ -223,16 +236,20 @@ async fn take(world: &mut World, step: &Step, number: u64) {
 #[test]
 fn any_calls_keep_ledger_and_observer_consistent() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-    TestRunner::new(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })
-        .run(&steps(), |steps| {
-            runtime.block_on(async {
-                let mut world = World::new(Box::new(SqliteFile::default()));
-                for (number, step) in steps.iter().enumerate() {
-                    take(&mut world, step, number as u64).await;
-                }
-                world.check().await;
-            });
-            Ok(())
-        })
-        .unwrap();
+    TestRunner::new(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+    .run(&steps(), |steps| {
+        runtime.block_on(async {
+            let mut world = World::new(Box::new(SqliteFile::default()));
+            for (number, step) in steps.iter().enumerate() {
+                take(&mut world, step, number as u64).await;
+            }
+            world.check().await;
+        });
+        Ok(())
+    })
+    .unwrap();
 }

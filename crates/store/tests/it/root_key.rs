@@ -94,7 +94,9 @@ async fn a_rotation_reseals_and_reports_everything(world: &mut World) {
 async fn a_rotation_that_cannot_decrypt_changes_nothing(world: &mut World) {
     world.store().put_sealed("ca", vec![7; 99]).await.unwrap();
     let refused = rotate(world).await.unwrap_err();
-    assert!(matches!(&refused, RootKeyError::Store(StoreError::Corrupt(what)) if what.starts_with("ca ")));
+    assert!(
+        matches!(&refused, RootKeyError::Store(StoreError::Corrupt(what)) if what.starts_with("ca "))
+    );
     assert_eq!(versions(world).await, [1]);
     world.create("ci").await;
     assert_eq!(links(world).await, [1]);
@@ -182,7 +184,10 @@ async fn retiring_a_version_reseals_its_signing_keys(world: &mut World) {
     assert_eq!(retire(world, 1).await, RootKeyRetired::Done);
     world.reopen().await;
     let key = world.store().signing_keys().await.unwrap().remove(0);
-    assert_eq!(world.root_key.open("signing key late", &key.sealed).unwrap().as_slice(), b"private");
+    assert_eq!(
+        world.root_key.open("signing key late", &key.sealed).unwrap().as_slice(),
+        b"private"
+    );
 }
 
 async fn sealed_bytes_are_found_under_their_name(world: &mut World) {

@@ -31,10 +31,14 @@ async fn replaced_signing_keys_stay_published_for_a_while(world: &mut World) {
     rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
     rotate(world, signing_key("two", Algorithm::RS256, 1), 101).await;
     rotate(world, signing_key("three", Algorithm::ES256, 2), 5000).await;
-    let one =
-        SealedSigningKey { published_until: Some(later(101)), ..signing_key("one", Algorithm::ES256, 0) };
-    let two =
-        SealedSigningKey { published_until: Some(later(5000)), ..signing_key("two", Algorithm::RS256, 1) };
+    let one = SealedSigningKey {
+        published_until: Some(later(101)),
+        ..signing_key("one", Algorithm::ES256, 0)
+    };
+    let two = SealedSigningKey {
+        published_until: Some(later(5000)),
+        ..signing_key("two", Algorithm::RS256, 1)
+    };
     let three = signing_key("three", Algorithm::ES256, 2);
     assert_eq!(world.store().signing_keys().await.unwrap(), [one, two, three]);
     assert_eq!(world.ledger_targets().await, ["rotated"; 3]);
@@ -59,7 +63,9 @@ async fn signing_keys_survive_a_restart(world: &mut World) {
 async fn a_replaced_signing_key_can_be_retired_early(world: &mut World) {
     rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
     rotate(world, signing_key("two", Algorithm::ES256, 1), 5000).await;
-    let retire = async |kid: &str| world.store().retire_signing_key(kid, entry(later(9), kid)).await.unwrap();
+    let retire = async |kid: &str| {
+        world.store().retire_signing_key(kid, entry(later(9), kid)).await.unwrap()
+    };
     assert_eq!(retire("two").await, SigningKeyRetired::Signs);
     assert_eq!(retire("three").await, SigningKeyRetired::Absent);
     assert_eq!(retire("one").await, SigningKeyRetired::Done);

@@ -16,7 +16,13 @@ for_each_store!(
     denials_survive_a_restart,
 );
 
-async fn revoke(world: &World, key: &gatekey_core::ApiKey, jti: &str, seconds: u64, at: u64) -> Revoked {
+async fn revoke(
+    world: &World,
+    key: &gatekey_core::ApiKey,
+    jti: &str,
+    seconds: u64,
+    at: u64,
+) -> Revoked {
     let entry = entry(later(at), jti);
     world.store().revoke_token(&key.client_id, token(key, jti, seconds), 3, entry).await.unwrap()
 }
@@ -61,7 +67,11 @@ async fn expired_denials_do_not_count(world: &mut World) {
     for (jti, seconds) in [("a", 10), ("b", 11), ("c", 12)] {
         assert_eq!(revoke(world, &key, jti, seconds, 0).await, Revoked::Denied);
     }
-    assert_eq!(revoke(world, &key, "d", 60, 10).await, Revoked::Denied, "at 10 the first has expired");
+    assert_eq!(
+        revoke(world, &key, "d", 60, 10).await,
+        Revoked::Denied,
+        "at 10 the first has expired"
+    );
     assert_eq!(revoke(world, &key, "e", 60, 10).await, Revoked::EpochRaised);
 }
 

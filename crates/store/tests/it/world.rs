@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use gatekey_core::{
-    ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError, StoredSecret,
-    Timestamp,
+    ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError,
+    StoredSecret, Timestamp,
     api_key::{Replay, Rotation},
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
@@ -47,7 +47,9 @@ pub(crate) struct KeyFile(Mutex<RootKeyVersions>);
 
 impl Default for KeyFile {
     fn default() -> Self {
-        Self(Mutex::new("gatekey-root-key-1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".parse().unwrap()))
+        Self(Mutex::new(
+            "gatekey-root-key-1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=".parse().unwrap(),
+        ))
     }
 }
 
@@ -141,7 +143,11 @@ impl ChangeObserver for Mirror {
                 }
                 Change::KeyDeleted { client_id, key_id } => {
                     let gone = known.keys.remove(&client_id);
-                    assert_eq!(gone.map(|key| key.key_id), Some(key_id), "a key that was never reported");
+                    assert_eq!(
+                        gone.map(|key| key.key_id),
+                        Some(key_id),
+                        "a key that was never reported"
+                    );
                     known.denials.remove(&key_id);
                 }
                 Change::TokenDenied(DeniedToken { jti, key_id, expires_at }) => {
@@ -164,8 +170,11 @@ impl Entropy for Counter {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             // SplitMix64: successive numbers differ in all bits, and each run has the same ones.
-            let mut mixed =
-                self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
             mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             chunk.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..chunk.len()]);
@@ -283,7 +292,9 @@ impl World {
         let entry = entry(key.created_at, key.client_id.as_str());
         match self.store().create_key(key, call, entry).await? {
             Created::New(key) => Ok(*key),
-            Created::Replayed(key) => panic!("the create of {} was taken for a repetition", key.client_id),
+            Created::Replayed(key) => {
+                panic!("the create of {} was taken for a repetition", key.client_id)
+            }
         }
     }
 

@@ -243,7 +243,10 @@ impl fmt::Debug for Collector {
     }
 }
 
-async fn exchange(client: Https, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+async fn exchange(
+    client: Https,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, HttpError> {
     let (parts, body) = client.request(request).await?.into_parts();
     let body = Limited::new(body, MAX_RESPONSE).collect().await?.to_bytes();
     Ok(Response::from_parts(parts, body))
@@ -260,7 +263,9 @@ fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(ca_file) = ca_file {
         for authority in authorities(ca_file)? {
-            roots.add(authority).map_err(|error| invalid(format!("has an unusable certificate: {error}")))?;
+            roots
+                .add(authority)
+                .map_err(|error| invalid(format!("has an unusable certificate: {error}")))?;
         }
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -268,7 +273,8 @@ fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
         .expect("the provider supports the default protocol versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
@@ -278,9 +284,11 @@ fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
 /// When the file cannot be read or has no certificates.
 pub fn authorities(ca_file: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidConfig> {
     let shown = ca_file.display();
-    let pem = std::fs::read(ca_file).map_err(|error| invalid(format!("{shown} cannot be read: {error}")))?;
+    let pem = std::fs::read(ca_file)
+        .map_err(|error| invalid(format!("{shown} cannot be read: {error}")))?;
     let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let authorities = authorities.map_err(|error| invalid(format!("{shown} is not valid PEM: {error}")))?;
+    let authorities =
+        authorities.map_err(|error| invalid(format!("{shown} is not valid PEM: {error}")))?;
     if authorities.is_empty() {
         return Err(invalid(format!("{shown} has no certificate")));
     }

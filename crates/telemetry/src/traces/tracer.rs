@@ -70,7 +70,8 @@ impl Traces {
         env: Env,
     ) -> Self {
         let attributes = attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
-        let service_name = config.service_name.clone().map(|name| KeyValue::new("service.name", name));
+        let service_name =
+            config.service_name.clone().map(|name| KeyValue::new("service.name", name));
         let resource = Resource::builder_empty()
             .with_detector(Box::new(TelemetryResourceDetector))
             .with_service_name(SERVICE_NAME)
@@ -102,8 +103,8 @@ impl Traces {
         route: Option<Route>,
         headers: &HeaderMap,
     ) -> Option<RequestSpan> {
-        let caller =
-            TraceContextPropagator::new().extract_with_context(&Context::new(), &Traceparent(headers));
+        let caller = TraceContextPropagator::new()
+            .extract_with_context(&Context::new(), &Traceparent(headers));
         let stopwatch = Stopwatch::of_request(&self.env);
         let builder = SpanBuilder::from_name("request")
             .with_kind(SpanKind::Server)
@@ -213,7 +214,8 @@ mod tests {
 
     fn traces(kept: &Kept) -> Traces {
         let url = Url::parse("https://keys.example.com").unwrap();
-        let config = Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        let config =
+            Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
         Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system())
     }
 
@@ -241,9 +243,16 @@ mod tests {
     fn the_span_of_a_dropped_request_is_abandoned() {
         let kept = Kept::default();
         let url = Url::parse("https://keys.example.com").unwrap();
-        let config = Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
-        let traces =
-            Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system());
+        let config =
+            Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
+        let traces = Traces::with_queue(
+            kept.clone(),
+            Arc::default(),
+            &config,
+            Vec::new(),
+            &url,
+            Env::system(),
+        );
         let span = traces.begin_request(Some("POST"), Some(TOKEN), &HeaderMap::new());
         let request = Box::pin(async move {
             let _span = span;
@@ -255,7 +264,8 @@ mod tests {
         assert_eq!(spans.len(), 1);
         assert_eq!(spans[0].name, "POST /oauth2/token");
         let attribute = |name: &str| {
-            let attribute = spans[0].attributes.iter().find(|attribute| attribute.key.as_str() == name);
+            let attribute =
+                spans[0].attributes.iter().find(|attribute| attribute.key.as_str() == name);
             attribute.map(|attribute| attribute.value.to_string())
         };
         assert_eq!(attribute("gatekey.outcome").as_deref(), Some("abandoned"));

@@ -22,14 +22,20 @@ pub(super) async fn look_up(target: &Target) -> (Step, Vec<SocketAddr>) {
     let addresses: Vec<_> = match timeout(STEP_TIMEOUT, lookup_host((host, target.port()))).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            let fix =
-                "check the spelling; if it is right, add the name to DNS or to /etc/hosts on this machine";
-            return (Step::failed(NAME, format!("cannot resolve {host}: {error}"), fix), Vec::new());
+            let fix = "check the spelling; if it is right, add the name to DNS or to /etc/hosts on this machine";
+            return (
+                Step::failed(NAME, format!("cannot resolve {host}: {error}"), fix),
+                Vec::new(),
+            );
         }
         Err(_) => {
             let fix = "check the DNS servers in /etc/resolv.conf";
             return (
-                Step::failed(NAME, format!("cannot resolve {host}: the DNS server did not answer"), fix),
+                Step::failed(
+                    NAME,
+                    format!("cannot resolve {host}: the DNS server did not answer"),
+                    fix,
+                ),
                 Vec::new(),
             );
         }
@@ -62,12 +68,16 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> (Step, Option<SocketAdd
     let shown = shown.join(", ");
     let step = match reached {
         None => {
-            let fix = "start the server with --listen on this address and port, and open it in firewalls";
+            let fix =
+                "start the server with --listen on this address and port, and open it in firewalls";
             Step::failed(NAME, shown, fix)
         }
-        Some(address) if failures.is_empty() => Step::ok(NAME, format!("{address} accepts the connection")),
+        Some(address) if failures.is_empty() => {
+            Step::ok(NAME, format!("{address} accepts the connection"))
+        }
         Some(address) => {
-            let fix = "let the server listen on every address of its name, or remove the others from DNS";
+            let fix =
+                "let the server listen on every address of its name, or remove the others from DNS";
             Step::warning(NAME, format!("{address} accepts the connection, but {shown}"), fix)
         }
     };

@@ -47,8 +47,11 @@ impl Target {
     pub(super) fn new(text: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let bare = text.trim();
         let bare = bare.strip_prefix("dns:///").unwrap_or(bare);
-        let url =
-            if bare.contains("://") { Url::parse(bare) } else { Url::parse(&format!("https://{bare}")) };
+        let url = if bare.contains("://") {
+            Url::parse(bare)
+        } else {
+            Url::parse(&format!("https://{bare}"))
+        };
         let url = url.map_err(|error| exit::usage(format!("invalid URL {text:?}: {error}")))?;
         let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || !is_bare {
@@ -61,12 +64,16 @@ impl Target {
         let mut roots = system.clone();
         if let Some(file) = ca_file {
             let shown = file.display();
-            let pem = fs::read(file)
-                .map_err(|error| exit::usage(format!("cannot read the CA file {shown}: {error}")))?;
-            let (added, _) =
-                roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+            let pem = fs::read(file).map_err(|error| {
+                exit::usage(format!("cannot read the CA file {shown}: {error}"))
+            })?;
+            let (added, _) = roots.add_parsable_certificates(
+                CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok),
+            );
             if added == 0 {
-                return Err(exit::usage(format!("the CA file {shown} contains no PEM certificate")));
+                return Err(exit::usage(format!(
+                    "the CA file {shown} contains no PEM certificate"
+                )));
             }
         }
         let ca_file = ca_file.map(|file| file.display().to_string());
@@ -122,7 +129,8 @@ impl Target {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config.alpn_protocols =
+            protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let connecting = async {
             let connector = TlsConnector::from(Arc::new(config));
             Ok(connector.connect(self.server_name()?, self.tcp().await?).await?)
@@ -175,7 +183,8 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driving = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status();

@@ -65,8 +65,9 @@ pub(super) async fn over_rpc(target: &Target) -> Step {
         };
         match metadata_key(&config["authorizationMetadataKey"]) {
             Ok(key) => {
-                found =
-                    format!("the token endpoint is {token_endpoint}; tokens are sent in the header {key:?}");
+                found = format!(
+                    "the token endpoint is {token_endpoint}; tokens are sent in the header {key:?}"
+                );
             }
             Err(wrong) => return Step::failed(RPC, wrong, METADATA_KEY),
         }
@@ -84,7 +85,9 @@ fn answered(
         Ok((StatusCode::OK, json)) if json.is_object() => return Ok(json),
         Ok((StatusCode::OK, _)) => (format!("{path} does not return JSON"), PROXY),
         Ok((status, _)) => (format!("{path} returns {status}"), PROXY),
-        Err(error) => (format!("{path} gives no response: {}", causes(&error)), "check the server's logs"),
+        Err(error) => {
+            (format!("{path} gives no response: {}", causes(&error)), "check the server's logs")
+        }
     };
     Err(Box::new(Step::failed(step, found, fix)))
 }
@@ -104,7 +107,9 @@ fn metadata_key(value: &Value) -> Result<&str, String> {
         return Err("the server names no header for tokens, so flyte 2 fails".to_owned());
     }
     if key.chars().any(char::is_uppercase) {
-        return Err(format!("the header for tokens, {key:?}, has upper case letters, so gRPC fails"));
+        return Err(format!(
+            "the header for tokens, {key:?}, has upper case letters, so gRPC fails"
+        ));
     }
     Ok(key)
 }

@@ -44,22 +44,27 @@ pub(super) fn check(name: &'static str, held: Option<&Held>, endpoint: &str) -> 
     };
     let encoded = match encoded {
         Ok(encoded) => encoded,
-        Err(error) => return Step::failed(name, error.to_string(), "use another name for the server"),
+        Err(error) => {
+            return Step::failed(name, error.to_string(), "use another name for the server");
+        }
     };
     let shown = variable.unwrap_or("a key for this server");
     let copy_again = "copy the key again, whole and in one line, or rotate it";
     let meant = match EncodedCredentials::decode(encoded.expose()) {
         Ok(meant) => meant,
-        Err(error) => return Step::failed(name, format!("cannot decode {shown}: {error}"), copy_again),
+        Err(error) => {
+            return Step::failed(name, format!("cannot decode {shown}: {error}"), copy_again);
+        }
     };
-    let text =
-        BASE64_STANDARD.decode(encoded.expose().trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = BASE64_STANDARD
+        .decode(encoded.expose().trim())
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     let Some(text) = text.map(Zeroizing::new) else {
         return Step::failed(name, format!("cannot decode {shown}"), copy_again);
     };
     let readings = CLIENTS.map(|(client, split)| (client, read(split, &text, &meant)));
-    let details =
-        json!({ "key": variable, "readings": readings.clone().map(|(client, read)| read.as_json(client)) });
+    let details = json!({ "key": variable, "readings": readings.clone().map(|(client, read)| read.as_json(client)) });
     let wrong: Vec<_> = readings.iter().filter(|(_, read)| !read.is_right(&meant)).collect();
     let step = if let Some((client, read)) = wrong.first() {
         let found = format!(
@@ -126,7 +131,9 @@ impl Read {
                 "client_id": client_id,
                 "secret": if *secret_is_right { "the key's" } else { "something else" },
             }),
-            Self::Rejected => json!({ "client": client, "refuses": "there are more than three colons" }),
+            Self::Rejected => {
+                json!({ "client": client, "refuses": "there are more than three colons" })
+            }
         }
     }
 }

@@ -18,7 +18,8 @@ use super::{
 use crate::args::PythonCheck;
 
 /// Uses only the standard library, so that it also runs where gatekey-flyte is not installed.
-const OWNERSHIP: &str = include_str!("../../../../../python/gatekey-flyte/src/gatekey/flyte/ownership.py");
+const OWNERSHIP: &str =
+    include_str!("../../../../../python/gatekey-flyte/src/gatekey/flyte/ownership.py");
 /// Runs the program on standard input as if it were a file outside any installation.
 const RUN: &str = "import sys; exec(compile(sys.stdin.read(), 'ownership.py', 'exec'), \
                    {'__name__': '__main__', '__file__': '/nowhere/gatekey/flyte/ownership.py'})";
@@ -52,7 +53,10 @@ pub(super) fn check(arguments: &PythonCheck) -> Report {
         Err(error) => {
             let fix = "name an interpreter of Python 3.10 or later with --python";
             report.add(Step::failed("interpreter", causes(&error), fix));
-            report.skip(&["packages", "class", "utils.auth", "commands"], "the interpreter does not run");
+            report.skip(
+                &["packages", "class", "utils.auth", "commands"],
+                "the interpreter does not run",
+            );
             return report;
         }
     };
@@ -67,7 +71,8 @@ pub(super) fn check(arguments: &PythonCheck) -> Report {
 /// `pip` installs this command next to the interpreter of its environment.
 fn interpreter() -> PathBuf {
     let here = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
-    let beside = here.into_iter().flat_map(|folder| [folder.join("python3"), folder.join("python")]);
+    let beside =
+        here.into_iter().flat_map(|folder| [folder.join("python3"), folder.join("python")]);
     beside.into_iter().find(|python| python.exists()).unwrap_or_else(|| "python3".into())
 }
 
@@ -85,7 +90,10 @@ fn ask(interpreter: &Path) -> anyhow::Result<Ownership> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let last_line = stderr.lines().last().unwrap_or("it printed nothing");
     // 0 when the class is Gatekey's, 1 when it is not.
-    ensure!(matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(), "{last_line}");
+    ensure!(
+        matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(),
+        "{last_line}"
+    );
     serde_json::from_slice(&output.stdout).context("unexpected output of the interpreter")
 }
 

@@ -38,7 +38,12 @@ pub(super) struct Step {
 }
 
 impl Step {
-    fn new(name: &'static str, state: State, found: impl Into<String>, fix: Option<String>) -> Self {
+    fn new(
+        name: &'static str,
+        state: State,
+        found: impl Into<String>,
+        fix: Option<String>,
+    ) -> Self {
         Self { name, state, found: found.into(), fix, details: None }
     }
 
@@ -46,11 +51,19 @@ impl Step {
         Self::new(step, State::Ok, found, None)
     }
 
-    pub(super) fn warning(step: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(super) fn warning(
+        step: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self::new(step, State::Warning, found, Some(fix.into()))
     }
 
-    pub(super) fn failed(step: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(super) fn failed(
+        step: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self::new(step, State::Failed, found, Some(fix.into()))
     }
 
@@ -99,7 +112,9 @@ impl Report {
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         let failed = self.steps.iter().filter(|step| step.has_failed()).count();
         if let Some(notation) = format.notation() {
-            notation.print(&json!({ "checked": self.subject, "ok": failed == 0, "steps": self.steps }))?;
+            notation.print(
+                &json!({ "checked": self.subject, "ok": failed == 0, "steps": self.steps }),
+            )?;
         } else {
             self.print_text()?;
         }

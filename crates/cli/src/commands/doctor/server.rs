@@ -39,7 +39,9 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
         ("UNION_API_KEY", arguments.union_api_key),
         ("GATEKEY_API_KEY", arguments.gatekey_api_key),
     ];
-    let held = held.into_iter().filter_map(|(variable, encoded)| Some(Held { variable, encoded: encoded? }));
+    let held = held
+        .into_iter()
+        .filter_map(|(variable, encoded)| Some(Held { variable, encoded: encoded? }));
     let held: Vec<_> = held.collect();
     if held.is_empty() {
         report.add(encoded_key::check(ENCODED_KEY, None, target.endpoint()));
@@ -52,8 +54,16 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
 
 /// Runs the steps from the name to login discovery. Returns whether a login can be tried.
 async fn reach(target: &mut Target, report: &mut Report) -> bool {
-    const REST: [&str; 8] =
-        ["TCP", "TLS", "ALPN", "discovery over HTTPS", "discovery over RPC", "token", CONNECT, GRPC];
+    const REST: [&str; 8] = [
+        "TCP",
+        "TLS",
+        "ALPN",
+        "discovery over HTTPS",
+        "discovery over RPC",
+        "token",
+        CONNECT,
+        GRPC,
+    ];
     let (step, addresses) = address::look_up(target).await;
     if !report.add(step) {
         report.skip(&REST, "the server's name does not resolve");

@@ -18,7 +18,8 @@ const NAME_ROOT_KEY: &str = "name the root key of this data directory with --roo
 pub(super) async fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
-    let root_key_file = arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join(data_dir::ROOT_KEY));
+    let root_key_file =
+        arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join(data_dir::ROOT_KEY));
     let (step, root_key) = read_root_key(&root_key_file);
     report.add(step);
     let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
@@ -33,7 +34,10 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
                 found,
                 "name the data directory with --data-dir; if it is the right one, restore a backup",
             ));
-            report.skip(&["integrity", "keys", "root key fits", "ledger"], "the database does not open");
+            report.skip(
+                &["integrity", "keys", "root key fits", "ledger"],
+                "the database does not open",
+            );
             return report;
         }
     };
@@ -60,7 +64,8 @@ fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
             (Step::failed(NAME, format!("{} is missing", file.display()), fix), None)
         }
         Err(error) => {
-            let fix = "restore the file that the server created, readable by its owner only (chmod 600)";
+            let fix =
+                "restore the file that the server created, readable by its owner only (chmod 600)";
             (Step::failed(NAME, causes(&error), fix), None)
         }
     }
@@ -69,7 +74,9 @@ fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
 fn integrity(inspection: &Inspection) -> Step {
     const NAME: &str = "integrity";
     match inspection.faults(MAX_FAULTS) {
-        Ok(faults) if faults.is_empty() => Step::ok(NAME, "pages, indexes and references are sound"),
+        Ok(faults) if faults.is_empty() => {
+            Step::ok(NAME, "pages, indexes and references are sound")
+        }
         Ok(faults) => Step::failed(NAME, faults.join("; "), RESTORE),
         Err(error) => Step::failed(NAME, causes(&error.into()), RESTORE),
     }

@@ -44,8 +44,9 @@ pub(super) async fn shake_hands(target: &Target) -> Step {
     let mut found = format!("{} certificate(s), trusted by {trusted_by}", chain.len());
     // For an instant after any expiry, the verifier's error contains the date.
     let after_expiry = UnixTime::since_unix_epoch(AFTER_EXPIRY);
-    if let Err(TlsError::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) =
-        verify(target, &target.roots, &chain, after_expiry)
+    if let Err(TlsError::InvalidCertificate(CertificateError::ExpiredContext {
+        not_after, ..
+    })) = verify(target, &target.roots, &chain, after_expiry)
     {
         let left = Duration::from_secs(not_after.as_secs().saturating_sub(now().as_secs()));
         found = format!("{found}, valid for {} days", left.as_secs() / DAY.as_secs());
@@ -82,11 +83,15 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
     let host = target.host();
     let tls = error.chain().find_map(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
-        let inner = io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<TlsError>());
+        let inner =
+            io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<TlsError>());
         inner.or_else(|| cause.downcast_ref::<TlsError>())
     });
     let Some(tls) = tls else {
-        let fix = format!("check that a TLS server listens on port {}, and check its logs", target.port());
+        let fix = format!(
+            "check that a TLS server listens on port {}, and check its logs",
+            target.port()
+        );
         return (format!("the handshake failed: {}", causes(error)), fix);
     };
     match tls {
@@ -94,7 +99,9 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
             let found = match &target.ca_file {
                 None => "the certificate's issuer is not trusted by this system".to_owned(),
                 Some(file) => {
-                    format!("the certificate's issuer is trusted neither by this system nor by {file}")
+                    format!(
+                        "the certificate's issuer is trusted neither by this system nor by {file}"
+                    )
                 }
             };
             let fix = "with the private CA, pass ca.pem of the server's data directory as --ca-file or \
@@ -103,19 +110,22 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
                        server the whole chain (--tls-cert)";
             (found, fix.to_owned())
         }
-        TlsError::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => {
+        TlsError::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        }) => {
             let found = format!("the certificate is for {}, not for {host}", presented.join(", "));
             let fix = format!(
                 "use a name from the certificate, or give the server a certificate for {host} (--public-url)"
             );
             (found, fix)
         }
-        TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            (
-                "the certificate has expired".to_owned(),
-                "renew it; if it is new, check this machine's clock".to_owned(),
-            )
-        }
+        TlsError::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => (
+            "the certificate has expired".to_owned(),
+            "renew it; if it is new, check this machine's clock".to_owned(),
+        ),
         TlsError::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => (
@@ -128,11 +138,15 @@ fn explain(target: &Target, error: &anyhow::Error) -> (String, String) {
         {
             let fix = "use a certificate with basicConstraints CA:FALSE; `openssl req -x509` creates one with \
                        -addext basicConstraints=critical,CA:FALSE";
-            ("the certificate is a CA's, which clients reject as a server's".to_owned(), fix.to_owned())
+            (
+                "the certificate is a CA's, which clients reject as a server's".to_owned(),
+                fix.to_owned(),
+            )
         }
-        TlsError::InvalidCertificate(other) => {
-            (format!("the certificate is invalid: {other}"), "give the server another certificate".to_owned())
-        }
+        TlsError::InvalidCertificate(other) => (
+            format!("the certificate is invalid: {other}"),
+            "give the server another certificate".to_owned(),
+        ),
         TlsError::InvalidMessage(_) => (
             format!("the server on port {} does not speak TLS", target.port()),
             format!("use another port, or http://{} for plain HTTP", target.endpoint()),

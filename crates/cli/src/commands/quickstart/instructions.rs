@@ -23,7 +23,10 @@ pub(super) fn print(running: &RunningServer, secret: &PlainSecret) -> anyhow::Re
     };
     let bundle = running.data_dir.file(CA_BUNDLE_FILE);
     let bundle = output::shell_quoted(&bundle.display().to_string());
-    say!("\n{}", output::bold("Use the key with Flyte's tools (pip install flyte flyteplugins-union):"))?;
+    say!(
+        "\n{}",
+        output::bold("Use the key with Flyte's tools (pip install flyte flyteplugins-union):")
+    )?;
     say!()?;
     say!("export SSL_CERT_FILE={bundle}")?;
     say!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}")?;

@@ -85,7 +85,12 @@ async fn listen(asked: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     let best = SocketAddr::from(([127, 0, 0, 1], 443));
     match TcpListener::bind(best).await {
         Ok(listener) => Ok(listener),
-        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::AddrInUse
+            ) =>
+        {
             running_server::bind(SocketAddr::from(([127, 0, 0, 1], 8443)), "--listen").await
         }
         Err(error) => Err(error).context(format!("cannot listen on {best}")),

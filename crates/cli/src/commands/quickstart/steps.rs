@@ -7,7 +7,8 @@ use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
 use zeroize::Zeroizing;
 
 use crate::{
-    administration::failed, atomic_file, output, process::local_caller, running_server::RunningServer,
+    administration::failed, atomic_file, output, process::local_caller,
+    running_server::RunningServer,
 };
 
 pub(super) const KEY: &str = "ci-pipeline";
@@ -21,7 +22,9 @@ pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> 
 
     let created = match ApiKey::create(&admin, KEY).await {
         Ok(key) => {
-            step(&format!("Created the API key {KEY}; its secret is shown once and stored as a hash"))?;
+            step(&format!(
+                "Created the API key {KEY}; its secret is shown once and stored as a hash"
+            ))?;
             key
         }
         Err(error) if error.is_already_exists() => {
@@ -40,11 +43,18 @@ pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> 
     ))?;
 
     let user = key.whoami().await?;
-    step(&format!("Called an RPC with the token; the server identified the caller as {}", user.subject))?;
+    step(&format!(
+        "Called an RPC with the token; the server identified the caller as {}",
+        user.subject
+    ))?;
 
     let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
     let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
-    step(&format!("Listed the keys: {}{}", names.join(", "), if keys.len() > 5 { ", ..." } else { "" }))?;
+    step(&format!(
+        "Listed the keys: {}{}",
+        names.join(", "),
+        if keys.len() > 5 { ", ..." } else { "" }
+    ))?;
 
     let rotated = rotate(&key, KEY).await?;
     step("The key rotated its own secret; the old one stays valid for 24 hours")?;
@@ -63,7 +73,9 @@ async fn reject_deleted(running: &RunningServer, admin: &Client) -> anyhow::Resu
     ApiKey::delete(admin, &name).await?;
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
-            step("Created, used and deleted another key; its token and secret stopped working at once")?;
+            step(
+                "Created, used and deleted another key; its token and secret stopped working at once",
+            )?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -94,7 +106,8 @@ async fn admin_client(running: &RunningServer) -> anyhow::Result<Client> {
 }
 
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
-    let options = |grace| RotateOptions { grace, label: Some("quickstart".to_owned()), expires_at: None };
+    let options =
+        |grace| RotateOptions { grace, label: Some("quickstart".to_owned()), expires_at: None };
     match ApiKey::rotate(client, client_id, options(GRACE)).await {
         // The key has the maximum number of secrets after several runs within a day.
         Err(error) if error.is_failed_precondition() => {
@@ -104,8 +117,13 @@ async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
     }
 }
 
-fn client(running: &RunningServer, client_id: &str, secret: &PlainSecret) -> anyhow::Result<Client> {
-    let mut builder = Client::builder().endpoint(&running.address.url).credentials(client_id, secret.clone());
+fn client(
+    running: &RunningServer,
+    client_id: &str,
+    secret: &PlainSecret,
+) -> anyhow::Result<Client> {
+    let mut builder =
+        Client::builder().endpoint(&running.address.url).credentials(client_id, secret.clone());
     if let Some(ca_file) = &running.address.ca_file {
         builder = builder.ca_file(ca_file);
     }

@@ -119,21 +119,35 @@ struct Keys {
 
 impl Keys {
     /// Takes a few tenths of a second with a passphrase.
-    fn derive(root_key: &[u8; 32], passphrase: Option<(&Passphrase, NonZeroU32)>, salt: &str) -> Self {
+    fn derive(
+        root_key: &[u8; 32],
+        passphrase: Option<(&Passphrase, NonZeroU32)>,
+        salt: &str,
+    ) -> Self {
         let mut material = Zeroizing::new(root_key.to_vec());
         let salted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt.as_bytes());
         let root_key_check = checksum(&salted.extract(&material), b"root key check");
         if let Some((passphrase, iterations)) = passphrase {
             let mut stretched = Zeroizing::new([0; 32]);
             let (salt, passphrase) = (salt.as_bytes(), passphrase.0.as_bytes());
-            pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, passphrase, stretched.as_mut());
+            pbkdf2::derive(
+                pbkdf2::PBKDF2_HMAC_SHA256,
+                iterations,
+                salt,
+                passphrase,
+                stretched.as_mut(),
+            );
             material.extend_from_slice(stretched.as_ref());
         }
         let pseudorandom = salted.extract(&material);
         let mut key = Zeroizing::new([0; 32]);
         expand(&pseudorandom, b"sealing", &mut key);
         let sealing = UnboundKey::new(&AES_256_GCM, key.as_ref()).expect("AES-256 takes 32 bytes");
-        Self { root_key_check, check: checksum(&pseudorandom, b"check"), sealing: LessSafeKey::new(sealing) }
+        Self {
+            root_key_check,
+            check: checksum(&pseudorandom, b"check"),
+            sealing: LessSafeKey::new(sealing),
+        }
     }
 }
 
@@ -181,7 +195,8 @@ impl Sealer {
     ) -> Self {
         let salt = Hex(&env.random::<16>()).to_string();
         let (root_key_version, root_key) = root_key.newest_backup_key();
-        let keys = Keys::derive(&root_key, passphrase.map(|passphrase| (passphrase, ITERATIONS)), &salt);
+        let keys =
+            Keys::derive(&root_key, passphrase.map(|passphrase| (passphrase, ITERATIONS)), &salt);
         let header = Header {
             created_at,
             written_by: written_by.to_owned(),
@@ -252,13 +267,17 @@ impl Opener {
     ) -> Result<Self, BackupError> {
         let lines = read_lines(input)?;
         let json = &lines[FORMAT.len()..];
-        let header: Header = serde_json::from_slice(json)
-            .map_err(|error| BackupError::Damaged(format!("its second line cannot be parsed: {error}")))?;
+        let header: Header = serde_json::from_slice(json).map_err(|error| {
+            BackupError::Damaged(format!("its second line cannot be parsed: {error}"))
+        })?;
         if header.iterations.is_some_and(|iterations| iterations.get() > MAX_ITERATIONS) {
-            return Err(BackupError::Damaged("its number of PBKDF2 rounds is out of range".to_owned()));
+            return Err(BackupError::Damaged(
+                "its number of PBKDF2 rounds is out of range".to_owned(),
+            ));
         }
         let version = header.root_key_version;
-        let root_key = &*root_key.backup_key(version).ok_or(BackupError::MissingRootKey(version))?;
+        let root_key =
+            &*root_key.backup_key(version).ok_or(BackupError::MissingRootKey(version))?;
         let bare = Keys::derive(root_key, None, &header.salt);
         let is = |one: &str, other: &str| {
             constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
@@ -303,13 +322,18 @@ impl Opener {
             let last = next.is_empty();
             let aad = Aad::from(self.lines.as_slice());
             let plain =
-                self.keys.sealing.open_in_place(nonce(place, last), aad, &mut chunk).map_err(|_| {
-                    BackupError::Damaged(if last {
-                        "it is truncated, or its last part was changed".to_owned()
-                    } else {
-                        format!("one of the 65,552 bytes from byte {} on was changed", self.begins(place))
-                    })
-                })?;
+                self.keys.sealing.open_in_place(nonce(place, last), aad, &mut chunk).map_err(
+                    |_| {
+                        BackupError::Damaged(if last {
+                            "it is truncated, or its last part was changed".to_owned()
+                        } else {
+                            format!(
+                                "one of the 65,552 bytes from byte {} on was changed",
+                                self.begins(place)
+                            )
+                        })
+                    },
+                )?;
             output.write_all(plain)?;
             if last {
                 return Ok(output.flush()?);
@@ -365,7 +389,8 @@ mod tests {
 
     fn sealed(plain: &[u8], passphrase: Option<&Passphrase>) -> Vec<u8> {
         let env = Env::system();
-        let sealer = Sealer::new(&root_key(), passphrase, &env, Timestamp::from_seconds(9), "a test");
+        let sealer =
+            Sealer::new(&root_key(), passphrase, &env, Timestamp::from_seconds(9), "a test");
         let length = sealer.sealed_length(plain.len() as u64);
         let mut backup = Vec::new();
         sealer.seal(&mut &*plain, &mut backup).unwrap();
@@ -389,13 +414,18 @@ mod tests {
     fn sealing_works_for_every_length() {
         for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7] {
             let plain: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0]).collect();
-            assert_eq!(opened(&root_key(), None, &sealed(&plain, None)).unwrap(), plain, "{length}");
+            assert_eq!(
+                opened(&root_key(), None, &sealed(&plain, None)).unwrap(),
+                plain,
+                "{length}"
+            );
         }
     }
 
     #[test]
     fn an_unversioned_backup_needs_the_first_root_key() {
-        let sealer = Sealer::new(&root_key(), None, &Env::system(), Timestamp::from_seconds(9), "a test");
+        let sealer =
+            Sealer::new(&root_key(), None, &Env::system(), Timestamp::from_seconds(9), "a test");
         let mut header = serde_json::to_value(sealer.header()).unwrap();
         header.as_object_mut().unwrap().remove("root_key_version").unwrap();
         assert_eq!(serde_json::from_value::<Header>(header).unwrap().root_key_version, 1);
@@ -408,9 +438,15 @@ mod tests {
         assert_eq!(opened(&root_key(), Some(&passphrase), &backup).unwrap(), b"all");
         assert!(matches!(opened(&root_key(), None, &backup), Err(BackupError::NoPassphrase)));
         let wrong = Passphrase::new("battery staple".to_owned());
-        assert!(matches!(opened(&root_key(), Some(&wrong), &backup), Err(BackupError::AnotherPassphrase)));
+        assert!(matches!(
+            opened(&root_key(), Some(&wrong), &backup),
+            Err(BackupError::AnotherPassphrase)
+        ));
         let other = RootKey::new(&[2; 32]);
-        assert!(matches!(opened(&other, Some(&passphrase), &backup), Err(BackupError::AnotherRootKey)));
+        assert!(matches!(
+            opened(&other, Some(&passphrase), &backup),
+            Err(BackupError::AnotherRootKey)
+        ));
     }
 
     #[test]
@@ -424,7 +460,8 @@ mod tests {
         let backup = sealed(&vec![7; 2 * CHUNK + 100], None);
         let edges = [CHUNK, CHUNK + TAG, 2 * (CHUNK + TAG)];
         let begins = backup.len() - 2 * (CHUNK + TAG) - 100 - TAG;
-        let ends = (0..begins + 40).chain(edges.map(|edge| begins + edge)).chain([backup.len() - 1]);
+        let ends =
+            (0..begins + 40).chain(edges.map(|edge| begins + edge)).chain([backup.len() - 1]);
         for end in ends {
             assert!(opened(&root_key(), None, &backup[..end]).is_err(), "cut at {end}");
         }

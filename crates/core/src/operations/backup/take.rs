@@ -49,7 +49,13 @@ impl Snapshot {
     /// When the size of the copy cannot be read.
     pub fn seal(self) -> io::Result<Backup> {
         let version = env!("CARGO_PKG_VERSION");
-        let sealer = Sealer::new(&self.root_key, self.passphrase.as_ref(), &self.env, self.taken_at, version);
+        let sealer = Sealer::new(
+            &self.root_key,
+            self.passphrase.as_ref(),
+            &self.env,
+            self.taken_at,
+            version,
+        );
         let length = sealer.sealed_length(self.copy.metadata()?.len());
         Ok(Backup { sealer, copy: self.copy, length })
     }

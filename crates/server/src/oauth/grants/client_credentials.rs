@@ -20,7 +20,8 @@ pub async fn issue(
 ) -> Result<IssuedToken, TokenError> {
     let FormRequest { record, form, .. } = request;
     // RFC 8707 calls the audience `resource`; Flyte's clients call it `audience`.
-    let audiences: Vec<_> = form.all("resource").chain(form.all("audience")).map(str::to_owned).collect();
+    let audiences: Vec<_> =
+        form.all("resource").chain(form.all("audience")).map(str::to_owned).collect();
     let issued = oauth.tokens.issue(key, form.get("scope").unwrap_or_default(), &audiences);
     if let Err(
         refusal @ (TokenError::UnauthorizedClient(_)

@@ -18,7 +18,12 @@ pub fn from_key(key: &ApiKey) -> wire::ApiKey {
         key_id: key.key_id.to_string(),
         role: role(key.role).into(),
         redirect_uris: key.application.redirect_uris.clone(),
-        grant_types: key.application.grant_types.iter().map(|kind| grant_type(*kind).into()).collect(),
+        grant_types: key
+            .application
+            .grant_types
+            .iter()
+            .map(|kind| grant_type(*kind).into())
+            .collect(),
         created_at: timestamp::to_wire(key.created_at).into(),
         updated_at: timestamp::to_wire(key.updated_at).into(),
         expires_at: key.expires_at.map(timestamp::to_wire).into(),
@@ -73,7 +78,8 @@ pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
 /// # Errors
 /// [`Error::Invalid`] for a missing key or mask, or a path that cannot be changed.
 pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Error> {
-    let key = request.api_key.into_option().ok_or_else(|| Error::invalid("api_key", "must be set"))?;
+    let key =
+        request.api_key.into_option().ok_or_else(|| Error::invalid("api_key", "must be set"))?;
     let mask = request.update_mask.into_option().unwrap_or_default();
     if mask.paths.is_empty() {
         let rule = "must name the fields to change: client_name, role, redirect_uris or expires_at";
@@ -90,7 +96,8 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
                 patch.redirect_uris = Some(if uris.is_empty() { defaults } else { uris });
             }
             "expires_at" => {
-                let at = key.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
+                let at =
+                    key.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
                 patch.expires_at = Some(at.transpose()?);
             }
             _ => {
@@ -107,8 +114,10 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
 /// # Errors
 /// [`Error::Invalid`] for a negative grace or an invalid expiry.
 pub fn rotate(request: wire::RotateSecretRequest) -> Result<RotateSecret, Error> {
-    let grace = request.grace.as_option().map(|grace| timestamp::duration_from_wire("grace", grace));
-    let expires_at = request.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
+    let grace =
+        request.grace.as_option().map(|grace| timestamp::duration_from_wire("grace", grace));
+    let expires_at =
+        request.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
     Ok(RotateSecret {
         grace: grace.transpose()?.unwrap_or_default(),
         label: request.secret_label,

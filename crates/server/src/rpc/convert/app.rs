@@ -3,7 +3,8 @@
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, Timestamp,
     api_key::{
-        ApplicationType, ConsentMethod, CreateApiKey, GrantType, ResponseType, TokenEndpointAuthMethod,
+        ApplicationType, ConsentMethod, CreateApiKey, GrantType, ResponseType,
+        TokenEndpointAuthMethod,
     },
 };
 use gatekey_credentials::Role;
@@ -22,7 +23,11 @@ pub fn from_key(key: &ApiKey, organization: &str) -> wire::App {
         client_id: key.client_id.to_string(),
         client_id_issued_at: timestamp::to_wire(key.created_at).into(),
         redirect_uris: application.redirect_uris.clone(),
-        response_types: application.response_types.iter().map(|kind| response_type(*kind).into()).collect(),
+        response_types: application
+            .response_types
+            .iter()
+            .map(|kind| response_type(*kind).into())
+            .collect(),
         grant_types: application.grant_types.iter().map(|kind| grant_type(*kind).into()).collect(),
         application_type: application_type(application.application_type).into(),
         contacts: application.contacts.clone(),
@@ -51,7 +56,8 @@ fn secret_expires_at(key: &ApiKey) -> Option<Timestamp> {
 /// [`Error::Invalid`] for an unknown enum number.
 pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
     let defaults = Application::named("");
-    let or_default = |given: Vec<_>, default: Vec<_>| if given.is_empty() { default } else { given };
+    let or_default =
+        |given: Vec<_>, default: Vec<_>| if given.is_empty() { default } else { given };
     let grant_types = all_known("grant_types", request.grant_types)?;
     let response_types = all_known("response_types", request.response_types)?;
     let response_types: Vec<_> = response_types.into_iter().map(response_type_from).collect();
@@ -60,12 +66,19 @@ pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
         application: Application {
             client_name: request.client_name,
             redirect_uris: request.redirect_uris,
-            response_types: if response_types.is_empty() { defaults.response_types } else { response_types },
+            response_types: if response_types.is_empty() {
+                defaults.response_types
+            } else {
+                response_types
+            },
             grant_types: or_default(
                 grant_types.into_iter().map(grant_type_from).collect(),
                 defaults.grant_types,
             ),
-            application_type: application_type_from(known("application_type", request.application_type)?),
+            application_type: application_type_from(known(
+                "application_type",
+                request.application_type,
+            )?),
             contacts: request.contacts,
             logo_uri: request.logo_uri,
             client_uri: request.client_uri,
@@ -177,15 +190,21 @@ fn application_type_from(kind: wire::ApplicationType) -> ApplicationType {
 
 fn auth_method(method: TokenEndpointAuthMethod) -> wire::TokenEndpointAuthMethod {
     match method {
-        TokenEndpointAuthMethod::ClientSecretPost => wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST,
-        TokenEndpointAuthMethod::ClientSecretBasic => wire::TokenEndpointAuthMethod::CLIENT_SECRET_BASIC,
+        TokenEndpointAuthMethod::ClientSecretPost => {
+            wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST
+        }
+        TokenEndpointAuthMethod::ClientSecretBasic => {
+            wire::TokenEndpointAuthMethod::CLIENT_SECRET_BASIC
+        }
     }
 }
 
 fn auth_method_from(method: wire::TokenEndpointAuthMethod) -> Option<TokenEndpointAuthMethod> {
     match method {
         wire::TokenEndpointAuthMethod::NONE => None,
-        wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST => Some(TokenEndpointAuthMethod::ClientSecretPost),
+        wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST => {
+            Some(TokenEndpointAuthMethod::ClientSecretPost)
+        }
         wire::TokenEndpointAuthMethod::CLIENT_SECRET_BASIC => {
             Some(TokenEndpointAuthMethod::ClientSecretBasic)
         }

@@ -3,7 +3,9 @@
 use buffa_types::google::protobuf;
 use gatekey_core::{
     Error,
-    api_key::list::{Condition, Field, FieldKind, Filter, ListKeys, MAX_FILTERS, Operand, Order, OrderField},
+    api_key::list::{
+        Condition, Field, FieldKind, Filter, ListKeys, MAX_FILTERS, Operand, Order, OrderField,
+    },
 };
 use gatekey_credentials::Role;
 use gatekey_proto::cloudidl::common::{self as wire, filter::Function, sort::Direction};
@@ -100,7 +102,9 @@ fn instead(kind: FieldKind) -> &'static str {
     match kind {
         FieldKind::Text => "every other function can",
         FieldKind::Name => "EQUAL, NOT_EQUAL, VALUE_IN, EXISTS and NOT_EXISTS can",
-        FieldKind::Instant => "EQUAL, NOT_EQUAL, VALUE_IN, EXISTS, NOT_EXISTS, GREATER_THAN and its like can",
+        FieldKind::Instant => {
+            "EQUAL, NOT_EQUAL, VALUE_IN, EXISTS, NOT_EXISTS, GREATER_THAN and its like can"
+        }
     }
 }
 

@@ -19,6 +19,9 @@ fn known<E: Enumeration>(field: &'static str, value: EnumValue<E>) -> Result<E, 
 }
 
 /// Returns the values of a repeated enum, if all are known.
-fn all_known<E: Enumeration>(field: &'static str, values: Vec<EnumValue<E>>) -> Result<Vec<E>, Error> {
+fn all_known<E: Enumeration>(
+    field: &'static str,
+    values: Vec<EnumValue<E>>,
+) -> Result<Vec<E>, Error> {
     values.into_iter().map(|value| known(field, value)).collect()
 }

@@ -29,7 +29,10 @@ pub fn from_wire(field: &'static str, wire: &protobuf::Timestamp) -> Result<Time
 ///
 /// # Errors
 /// [`Error::Invalid`] for a negative or malformed duration.
-pub fn duration_from_wire(field: &'static str, wire: &protobuf::Duration) -> Result<Duration, Error> {
+pub fn duration_from_wire(
+    field: &'static str,
+    wire: &protobuf::Duration,
+) -> Result<Duration, Error> {
     match (u64::try_from(wire.seconds), u32::try_from(wire.nanos)) {
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
         (Ok(_) | Err(_), Ok(_) | Err(_)) => Err(Error::invalid(field, "must not be negative")),

@@ -65,8 +65,11 @@ fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
     if let Some(cursor) = &selection.after {
         conditions.push(after(selection.order, cursor, &mut values));
     }
-    let conditions =
-        if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let conditions = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
     let direction = if selection.order.descending { "DESC" } else { "ASC" };
     let order = match selection.order.field {
         OrderField::ClientId => format!("client_id {direction}"),
@@ -179,10 +182,13 @@ mod tests {
     use super::*;
     use crate::sqlite::{connection::define_lower_case, migrations};
 
-    const FIELDS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
+    const FIELDS: [OrderField; 3] =
+        [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
 
     fn orders() -> impl Iterator<Item = Order> {
-        FIELDS.into_iter().flat_map(|field| [true, false].map(|descending| Order { field, descending }))
+        FIELDS
+            .into_iter()
+            .flat_map(|field| [true, false].map(|descending| Order { field, descending }))
     }
 
     fn cursor(number: i64) -> Cursor {
@@ -219,7 +225,8 @@ mod tests {
     fn plan(connection: &Connection, selection: &Selection) -> String {
         let (statement, values) = statement(selection, 100);
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
-        let steps = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
+        let steps =
+            explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).unwrap();
         steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ")
     }
 
@@ -237,10 +244,16 @@ mod tests {
                 };
                 assert!(!plan.contains("TEMP B-TREE"), "{order:?}: {plan}");
                 if selection.after.is_some() {
-                    assert!(plan.contains(&format!("SEARCH api_key USING {index}")), "{order:?}: {plan}");
+                    assert!(
+                        plan.contains(&format!("SEARCH api_key USING {index}")),
+                        "{order:?}: {plan}"
+                    );
                 } else if order.field != OrderField::ClientId {
                     // The table itself is in the order of client ids.
-                    assert!(plan.contains(&format!("SCAN api_key USING {index}")), "{order:?}: {plan}");
+                    assert!(
+                        plan.contains(&format!("SCAN api_key USING {index}")),
+                        "{order:?}: {plan}"
+                    );
                 }
             }
         }
@@ -277,7 +290,10 @@ mod tests {
         }
         // Many keys can share a name, so the seek must include the client id.
         let filters = filter(Field::ClientName, Condition::In(vec![text("ci")]));
-        let plan = plan(&connection, &Selection { filters, order: Order::default(), after: Some(cursor(1)) });
+        let plan = plan(
+            &connection,
+            &Selection { filters, order: Order::default(), after: Some(cursor(1)) },
+        );
         assert!(plan.contains("api_key_by_client_name (client_name=? AND client_id>?)"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
@@ -304,9 +320,15 @@ mod tests {
                 let from = if order.descending { 20_000 - depth } else { depth };
                 cost(Some(cursor(from)))
             });
-            assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "{order:?}: {depths:?} steps");
+            assert!(
+                depths.windows(2).all(|pair| pair[0] == pair[1]),
+                "{order:?}: {depths:?} steps"
+            );
             // The comparison with the cursor is the only difference.
-            assert!(depths[0] * 10 <= first * 12, "{order:?}: {first} steps at first, {depths:?} later");
+            assert!(
+                depths[0] * 10 <= first * 12,
+                "{order:?}: {first} steps at first, {depths:?} later"
+            );
         }
     }
 
@@ -325,9 +347,13 @@ mod tests {
         };
         assert_eq!(runs(&statement(&Selection::default(), 1).0), 4);
         assert_eq!(runs(&secrets_statement()), 4);
-        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", secrets_statement())).unwrap();
+        let mut explain =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", secrets_statement())).unwrap();
         let steps = explain.query_map(["[]"], |row| row.get::<_, String>(3)).unwrap();
         let plan: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
-        assert!(plan.iter().any(|step| step.starts_with("SEARCH secret USING PRIMARY KEY")), "{plan:?}");
+        assert!(
+            plan.iter().any(|step| step.starts_with("SEARCH secret USING PRIMARY KEY")),
+            "{plan:?}"
+        );
     }
 }

@@ -11,7 +11,9 @@ pub(super) mod rows;
 use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, StoreError, Timestamp,
-    api_key::{KeyChange, RememberedCreate, Replay, Rotation, Switch, TooManySecrets, list::Selection},
+    api_key::{
+        KeyChange, RememberedCreate, Replay, Rotation, Switch, TooManySecrets, list::Selection,
+    },
     ledger::NewEntry,
     store::{ApiKeyStore, Created, Rotated},
 };
@@ -22,8 +24,14 @@ use super::{columns::Columns, failure::Failure, store::SqliteStore, transaction:
 
 #[async_trait]
 impl ApiKeyStore for SqliteStore {
-    async fn create_key(&self, key: ApiKey, replay: Replay, entry: NewEntry) -> Result<Created, StoreError> {
-        self.write("store.create_key", move |transaction| create(transaction, key, &replay, &entry)).await
+    async fn create_key(
+        &self,
+        key: ApiKey,
+        replay: Replay,
+        entry: NewEntry,
+    ) -> Result<Created, StoreError> {
+        self.write("store.create_key", move |transaction| create(transaction, key, &replay, &entry))
+            .await
     }
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
@@ -31,8 +39,13 @@ impl ApiKeyStore for SqliteStore {
         self.read("store.find_key", move |connection| rows::find(connection, &client_id)).await
     }
 
-    async fn list_keys(&self, selection: Selection, limit: usize) -> Result<Vec<ApiKey>, StoreError> {
-        self.read("store.list_keys", move |connection| list::page(connection, &selection, limit)).await
+    async fn list_keys(
+        &self,
+        selection: Selection,
+        limit: usize,
+    ) -> Result<Vec<ApiKey>, StoreError> {
+        self.read("store.list_keys", move |connection| list::page(connection, &selection, limit))
+            .await
     }
 
     async fn update_key(
@@ -48,10 +61,16 @@ impl ApiKeyStore for SqliteStore {
         .await
     }
 
-    async fn delete_key(&self, client_id: &ClientId, entry: NewEntry) -> Result<Option<KeyId>, StoreError> {
+    async fn delete_key(
+        &self,
+        client_id: &ClientId,
+        entry: NewEntry,
+    ) -> Result<Option<KeyId>, StoreError> {
         let client_id = client_id.clone();
         self.write("store.delete_key", move |transaction| {
-            let Some(key) = rows::find(transaction.connection(), &client_id)? else { return Ok(None) };
+            let Some(key) = rows::find(transaction.connection(), &client_id)? else {
+                return Ok(None);
+            };
             rows::delete(transaction, &key)?;
             forget_create(transaction.connection(), &key)?;
             transaction.append(&entry)?;
@@ -69,7 +88,9 @@ impl ApiKeyStore for SqliteStore {
         let client_id = client_id.clone();
         self.write("store.rotate_secret", move |transaction| {
             let key = rows::find(transaction.connection(), &client_id)?;
-            let Some(key) = key.filter(|key| rotation.is_for(key)) else { return Ok(Rotated::Absent) };
+            let Some(key) = key.filter(|key| rotation.is_for(key)) else {
+                return Ok(Rotated::Absent);
+            };
             match key.rotate_secret(rotation, entry.at) {
                 Err(TooManySecrets) => Ok(Rotated::TooManySecrets),
                 Ok(change) => {
@@ -182,25 +203,28 @@ fn find_create(connection: &Connection, key: &ApiKey) -> Result<Option<Remembere
     let mut select = connection.prepare_cached(
         "SELECT actor, request_id, digest, repeats FROM replay WHERE created_at = ?1 AND client_id = ?2",
     )?;
-    let found = select.query_row(params![key.created_at.as_micros(), key.client_id.as_str()], |row| {
-        let columns = Columns::new("replay", row);
-        let read = || {
-            Ok(RememberedCreate {
-                created_at: key.created_at,
-                actor: columns.string(0)?,
-                request_id: columns.string(1)?,
-                digest: columns.array(2)?,
-                repeats: columns.integer(3)?,
-            })
-        };
-        Ok(read())
-    });
+    let found =
+        select.query_row(params![key.created_at.as_micros(), key.client_id.as_str()], |row| {
+            let columns = Columns::new("replay", row);
+            let read = || {
+                Ok(RememberedCreate {
+                    created_at: key.created_at,
+                    actor: columns.string(0)?,
+                    request_id: columns.string(1)?,
+                    digest: columns.array(2)?,
+                    repeats: columns.integer(3)?,
+                })
+            };
+            Ok(read())
+        });
     found.optional()?.transpose()
 }
 
 fn count_repeat(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
     connection
-        .prepare_cached("UPDATE replay SET repeats = repeats + 1 WHERE created_at = ?1 AND client_id = ?2")?
+        .prepare_cached(
+            "UPDATE replay SET repeats = repeats + 1 WHERE created_at = ?1 AND client_id = ?2",
+        )?
         .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;
     Ok(())
 }
@@ -215,12 +239,16 @@ fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
 /// Raises every epoch by the rule of [`raised_epoch`](gatekey_core::api_key::raised_epoch), and
 /// deletes the denials. Returns the number of keys.
 fn raise_epochs(connection: &Connection, least: u64) -> Result<usize, Failure> {
-    let least = i64::try_from(least).map_err(|_| Failure::Corrupt("an epoch is too large".to_owned()))?;
+    let least =
+        i64::try_from(least).map_err(|_| Failure::Corrupt("an epoch is too large".to_owned()))?;
     connection.execute("DELETE FROM denial", [])?;
     Ok(connection.execute("UPDATE api_key SET epoch = max(epoch + 1, ?1)", [least])?)
 }
 
-fn record_last_used(connection: &Connection, uses: &[(SecretId, Timestamp)]) -> Result<(), Failure> {
+fn record_last_used(
+    connection: &Connection,
+    uses: &[(SecretId, Timestamp)],
+) -> Result<(), Failure> {
     let mut update = connection.prepare_cached(
         "UPDATE secret SET last_used_at = ?2
          WHERE secret_id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",

@@ -30,8 +30,8 @@ pub(in crate::sqlite) fn find(
     connection: &Connection,
     client_id: &ClientId,
 ) -> Result<Option<ApiKey>, Failure> {
-    let mut select =
-        connection.prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE client_id = ?1"))?;
+    let mut select = connection
+        .prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE client_id = ?1"))?;
     let found = select.query_row([client_id.as_str()], |row| Ok(key(row))).optional()?;
     let Some(mut found) = found.transpose()? else { return Ok(None) };
     let mut select = connection.prepare_cached(&format!(
@@ -101,7 +101,10 @@ pub(super) fn insert(transaction: &mut Transaction<'_>, key: &ApiKey) -> Result<
 }
 
 /// Writes what changed of a key, and reports it.
-pub(in crate::sqlite) fn write(transaction: &mut Transaction<'_>, change: &KeyChange) -> Result<(), Failure> {
+pub(in crate::sqlite) fn write(
+    transaction: &mut Transaction<'_>,
+    change: &KeyChange,
+) -> Result<(), Failure> {
     let (connection, key) = (transaction.connection(), &change.key);
     if change.fields_changed {
         put_fields(connection, key)?;
@@ -244,18 +247,26 @@ fn insert_secret(
 }
 
 fn delete_secret(connection: &Connection, secret_id: SecretId) -> Result<(), Failure> {
-    connection.prepare_cached("DELETE FROM secret WHERE secret_id = ?1")?.execute([secret_id.to_string()])?;
+    connection
+        .prepare_cached("DELETE FROM secret WHERE secret_id = ?1")?
+        .execute([secret_id.to_string()])?;
     Ok(())
 }
 
 fn put_dates(connection: &Connection, secret: &StoredSecret) -> Result<(), Failure> {
     connection
         .prepare_cached("UPDATE secret SET not_before = ?2, expires_at = ?3 WHERE secret_id = ?1")?
-        .execute(params![secret.id.to_string(), secret.not_before.as_micros(), micros(secret.expires_at)])?;
+        .execute(params![
+            secret.id.to_string(),
+            secret.not_before.as_micros(),
+            micros(secret.expires_at)
+        ])?;
     Ok(())
 }
 
 fn delete_denials(connection: &Connection, client_id: &ClientId) -> Result<(), Failure> {
-    connection.prepare_cached("DELETE FROM denial WHERE client_id = ?1")?.execute([client_id.as_str()])?;
+    connection
+        .prepare_cached("DELETE FROM denial WHERE client_id = ?1")?
+        .execute([client_id.as_str()])?;
     Ok(())
 }

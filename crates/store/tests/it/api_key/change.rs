@@ -2,7 +2,9 @@
 
 use gatekey_core::{
     ApiKey, ApiKeyPatch,
-    api_key::{ApplicationType, GrantType, ResponseType, Switch, TokenEndpointAuthMethod, raised_epoch},
+    api_key::{
+        ApplicationType, GrantType, ResponseType, Switch, TokenEndpointAuthMethod, raised_epoch,
+    },
 };
 use gatekey_credentials::Role;
 
@@ -44,8 +46,10 @@ fn everything() -> ApiKeyPatch {
 
 async fn an_update_changes_only_the_named_fields(world: &mut World) {
     let mut key = world.create("ci").await;
-    let patch = ApiKeyPatch { contacts: Some(vec!["a@b.example".to_owned()]), ..ApiKeyPatch::default() };
-    let updated = world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap();
+    let patch =
+        ApiKeyPatch { contacts: Some(vec!["a@b.example".to_owned()]), ..ApiKeyPatch::default() };
+    let updated =
+        world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap();
     key.application.contacts = vec!["a@b.example".to_owned()];
     key.updated_at = later(5);
     assert_eq!(updated.as_ref(), Some(&key));
@@ -56,8 +60,11 @@ async fn an_update_changes_only_the_named_fields(world: &mut World) {
 async fn an_update_can_change_every_field(world: &mut World) {
     let mut key = world.create("ci").await;
     let other = world.create("other").await;
-    let updated =
-        world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
+    let updated = world
+        .store()
+        .update_key(&key.client_id, everything(), entry(later(5), "ci"))
+        .await
+        .unwrap();
     everything().apply(&mut key, later(5));
     assert_eq!(updated, Some(key.clone()));
     assert_eq!(world.find("ci").await, Some(key));
@@ -75,8 +82,11 @@ async fn a_role_and_an_expiry_can_be_removed(world: &mut World) {
 
 async fn an_update_keeps_secrets_and_tokens(world: &mut World) {
     let key = world.create("ci").await;
-    let updated =
-        world.store().update_key(&key.client_id, everything(), entry(later(5), "ci")).await.unwrap();
+    let updated = world
+        .store()
+        .update_key(&key.client_id, everything(), entry(later(5), "ci"))
+        .await
+        .unwrap();
     let updated = updated.unwrap();
     assert_eq!((updated.epoch, updated.secrets), (key.epoch, key.secrets));
 }
@@ -85,10 +95,23 @@ async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
     let key = world.create("ci").await;
     let change = async |role| {
         let patch = ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
-        world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap().unwrap()
+        world
+            .store()
+            .update_key(&key.client_id, patch, entry(later(5), "ci"))
+            .await
+            .unwrap()
+            .unwrap()
     };
-    assert_eq!(change(Some(Role::Viewer)).await.epoch, key.epoch, "a role is looked up at each use");
-    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(
+        change(Some(Role::Viewer)).await.epoch,
+        key.epoch,
+        "a role is looked up at each use"
+    );
+    world
+        .store()
+        .revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci"))
+        .await
+        .unwrap();
     assert_eq!(change(None).await.epoch, key.epoch + 1, "its tokens say `all`");
     assert_eq!(world.mirror.denials(key.key_id), 0);
     assert_eq!(change(None).await.epoch, key.epoch + 1, "it had none to lose");
@@ -109,10 +132,15 @@ async fn changing_an_absent_key_has_no_effect(world: &mut World) {
 
 async fn disabling_revokes_a_keys_tokens(world: &mut World) {
     let key = world.create("ci").await;
-    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci"))
+        .await
+        .unwrap();
     assert_eq!(world.mirror.denials(key.key_id), 1);
     let switch = Switch::Disable;
-    let disabled = world.store().switch_key(&key.client_id, switch, entry(later(5), "ci")).await.unwrap();
+    let disabled =
+        world.store().switch_key(&key.client_id, switch, entry(later(5), "ci")).await.unwrap();
     let disabled = disabled.unwrap();
     assert_eq!(disabled.disabled_at, Some(later(5)));
     assert_eq!((disabled.epoch, disabled.updated_at), (key.epoch + 1, later(5)));
@@ -124,19 +152,26 @@ async fn enabling_restores_no_token(world: &mut World) {
     let key = world.create("ci").await;
     world.store().switch_key(&key.client_id, Switch::Disable, entry(NOW, "ci")).await.unwrap();
     let switch = Switch::Enable;
-    let enabled = world.store().switch_key(&key.client_id, switch, entry(later(7), "ci")).await.unwrap();
+    let enabled =
+        world.store().switch_key(&key.client_id, switch, entry(later(7), "ci")).await.unwrap();
     let enabled = enabled.unwrap();
-    assert_eq!((enabled.disabled_at, enabled.epoch, enabled.updated_at), (None, key.epoch + 1, later(7)));
+    assert_eq!(
+        (enabled.disabled_at, enabled.epoch, enabled.updated_at),
+        (None, key.epoch + 1, later(7))
+    );
     assert_eq!(world.find("ci").await, Some(enabled));
 }
 
 async fn a_redundant_switch_is_still_in_the_ledger(world: &mut World) {
     let key = world.create("ci").await;
     let store = world.store();
-    let same = store.switch_key(&key.client_id, Switch::Enable, entry(later(1), "on")).await.unwrap();
+    let same =
+        store.switch_key(&key.client_id, Switch::Enable, entry(later(1), "on")).await.unwrap();
     assert_eq!(same, Some(key.clone()));
-    let off = store.switch_key(&key.client_id, Switch::Disable, entry(later(2), "off")).await.unwrap();
-    let same = store.switch_key(&key.client_id, Switch::Disable, entry(later(3), "off")).await.unwrap();
+    let off =
+        store.switch_key(&key.client_id, Switch::Disable, entry(later(2), "off")).await.unwrap();
+    let same =
+        store.switch_key(&key.client_id, Switch::Disable, entry(later(3), "off")).await.unwrap();
     assert_eq!(same, off, "neither the date nor the epoch changes again");
     assert_eq!(world.find("ci").await, off);
     assert_eq!(world.ledger_targets().await, ["ci", "on", "off", "off"]);

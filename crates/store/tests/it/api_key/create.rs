@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use gatekey_core::{
     ApiKey, Application, StoreError,
-    api_key::{ApplicationType, ConsentMethod, GrantType, Replay, ResponseType, TokenEndpointAuthMethod},
+    api_key::{
+        ApplicationType, ConsentMethod, GrantType, Replay, ResponseType, TokenEndpointAuthMethod,
+    },
     store::Created,
 };
 use gatekey_credentials::Role;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use gatekey_core::{
     ApiKey, Timestamp,
-    api_key::list::{Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection},
+    api_key::list::{
+        Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection,
+    },
 };
 use gatekey_credentials::Role;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -26,7 +28,8 @@ for_each_store!(
     any_selection_in_pages_is_the_whole_list,
 );
 
-const ORDERS: [OrderField; 3] = [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
+const ORDERS: [OrderField; 3] =
+    [OrderField::ClientId, OrderField::ClientName, OrderField::CreatedAt];
 
 const FIELDS: [Field; 7] = [
     Field::ClientId,
@@ -78,7 +81,9 @@ fn cursor_after(order: Order, key: &ApiKey) -> Cursor {
         OrderField::ClientName => {
             Cursor { text: key.application.client_name.clone(), instant: None, client_id }
         }
-        OrderField::CreatedAt => Cursor { text: String::new(), instant: Some(key.created_at), client_id },
+        OrderField::CreatedAt => {
+            Cursor { text: String::new(), instant: Some(key.created_at), client_id }
+        }
     }
 }
 
@@ -91,7 +96,9 @@ async fn pages(world: &World, selection: &Selection, size: usize) -> Vec<String>
         assert!(client_ids.len() < 1000, "the pages repeat");
         client_ids.extend(page.iter().map(|key| key.client_id.to_string()));
         match page.last() {
-            Some(last) if page.len() == size => selection.after = Some(cursor_after(selection.order, last)),
+            Some(last) if page.len() == size => {
+                selection.after = Some(cursor_after(selection.order, last))
+            }
             Some(_) | None => return client_ids,
         }
     }
@@ -111,7 +118,9 @@ async fn a_list_is_in_byte_order(world: &mut World) {
 }
 
 async fn every_order_works_in_both_directions(world: &mut World) {
-    for (id, name, seconds) in [("d", "same", 1), ("b", "same", 3), ("c", "other", 1), ("a", "Zoo", 2)] {
+    for (id, name, seconds) in
+        [("d", "same", 1), ("b", "same", 3), ("c", "other", 1), ("a", "Zoo", 2)]
+    {
         create_named(world, id, name, later(seconds)).await;
     }
     for (field, expected) in [
@@ -124,8 +133,16 @@ async fn every_order_works_in_both_directions(world: &mut World) {
         backwards.reverse();
         assert_eq!(client_ids(world, by(field, true)).await, backwards, "{field:?}");
         for size in 1..=5 {
-            assert_eq!(pages(world, &by(field, false), size).await, expected, "{field:?} by {size}");
-            assert_eq!(pages(world, &by(field, true), size).await, backwards, "{field:?} by {size}");
+            assert_eq!(
+                pages(world, &by(field, false), size).await,
+                expected,
+                "{field:?} by {size}"
+            );
+            assert_eq!(
+                pages(world, &by(field, true), size).await,
+                backwards,
+                "{field:?} by {size}"
+            );
         }
     }
 }
@@ -140,13 +157,18 @@ async fn a_page_continues_after_a_deleted_key(world: &mut World) {
         let last = page.last().unwrap().clone();
         world.store().delete_key(&last.client_id, entry(NOW, "b")).await.unwrap();
         let after = Some(cursor_after(selection.order, &last));
-        assert_eq!(client_ids(world, Selection { after, ..selection }).await, ["c", "d"], "{field:?}");
+        assert_eq!(
+            client_ids(world, Selection { after, ..selection }).await,
+            ["c", "d"],
+            "{field:?}"
+        );
         world.create_key(last).await.unwrap();
     }
 }
 
 async fn every_condition_compares_as_named(world: &mut World) {
-    for (id, name, seconds) in [("a", "Straße", 1), ("b", "STRASSE", 2), ("c", "Élan", 3), ("d", "élan", 4)]
+    for (id, name, seconds) in
+        [("a", "Straße", 1), ("b", "STRASSE", 2), ("c", "Élan", 3), ("d", "élan", 4)]
     {
         create_named(world, id, name, later(seconds)).await;
     }
@@ -182,7 +204,8 @@ async fn every_condition_compares_as_named(world: &mut World) {
 
 async fn an_absent_field_equals_nothing(world: &mut World) {
     let mut key = new_key("dated");
-    (key.expires_at, key.disabled_at, key.role) = (Some(later(5)), Some(later(5)), Some(Role::Admin));
+    (key.expires_at, key.disabled_at, key.role) =
+        (Some(later(5)), Some(later(5)), Some(Role::Admin));
     world.create_key(key).await.unwrap();
     let mut key = new_key("undated");
     (key.expires_at, key.disabled_at, key.role) = (None, None, None);
@@ -199,13 +222,22 @@ async fn an_absent_field_equals_nothing(world: &mut World) {
             (Condition::NotEqual(value), vec!["undated"]),
         ] {
             let filter = Filter { field, condition };
-            assert_eq!(client_ids(world, filtered(vec![filter.clone()])).await, expected, "{filter:?}");
+            assert_eq!(
+                client_ids(world, filtered(vec![filter.clone()])).await,
+                expected,
+                "{filter:?}"
+            );
         }
     }
-    for condition in [Condition::Above(Operand::Instant(NOW)), Condition::AtMost(Operand::Instant(later(10)))]
+    for condition in
+        [Condition::Above(Operand::Instant(NOW)), Condition::AtMost(Operand::Instant(later(10)))]
     {
         let filter = Filter { field: Field::ExpiresAt, condition };
-        assert_eq!(client_ids(world, filtered(vec![filter.clone()])).await, ["dated"], "{filter:?}");
+        assert_eq!(
+            client_ids(world, filtered(vec![filter.clone()])).await,
+            ["dated"],
+            "{filter:?}"
+        );
     }
 }
 
@@ -341,7 +373,9 @@ fn operand(kind: FieldKind) -> BoxedStrategy<Operand> {
         FieldKind::Name => {
             prop::sample::select(Role::ALL.to_vec()).prop_map(|role| text(role.as_str())).boxed()
         }
-        FieldKind::Instant => (0_u64..5).prop_map(|seconds| Operand::Instant(later(seconds))).boxed(),
+        FieldKind::Instant => {
+            (0_u64..5).prop_map(|seconds| Operand::Instant(later(seconds))).boxed()
+        }
     }
 }
 

@@ -35,7 +35,11 @@ async fn a_retired_secret_is_never_valid_again(world: &mut World) {
     let retired = world.create("retired").await;
     world.rotate("rotated", rotation_at(later(100), 0)).await;
     let entry_at = |at| entry(later(at), "retired");
-    world.store().retire_secret(&retired.client_id, retired.secrets[0].id, entry_at(100)).await.unwrap();
+    world
+        .store()
+        .retire_secret(&retired.client_id, retired.secrets[0].id, entry_at(100))
+        .await
+        .unwrap();
     for id in ["rotated", "retired"] {
         let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
         // The clock was set back.
@@ -60,12 +64,20 @@ async fn a_rotation_with_grace_keeps_the_old_secret(world: &mut World) {
     assert_eq!(rotated.secrets[1], rotation.secret);
     assert_eq!((rotated.epoch, rotated.updated_at), (key.epoch, later(10)));
     assert_eq!(world.find("ci").await, Some(rotated));
-    assert_eq!(world.mirror.denials(key.key_id), 1, "the epoch is the same, so the denial is needed");
+    assert_eq!(
+        world.mirror.denials(key.key_id),
+        1,
+        "the epoch is the same, so the denial is needed"
+    );
 }
 
 async fn a_rotation_without_grace_revokes_secrets_and_tokens(world: &mut World) {
     let key = world.create("ci").await;
-    world.store().revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci"))
+        .await
+        .unwrap();
     let rotated = done(world.rotate("ci", rotation_at(later(10), 0)).await);
     assert!(!rotated.secrets[0].is_valid_at(later(10)));
     assert!(rotated.secrets[1].is_valid_at(later(10)));
@@ -97,7 +109,11 @@ async fn secrets_stay_in_the_order_of_creation(world: &mut World) {
     assert_eq!(labels(world.find("ci").await.unwrap()), expected);
     world.reopen().await;
     assert_eq!(labels(world.mirror.key("ci").unwrap()), expected);
-    let listed = world.store().list_keys(gatekey_core::api_key::list::Selection::default(), 9).await.unwrap();
+    let listed = world
+        .store()
+        .list_keys(gatekey_core::api_key::list::Selection::default(), 9)
+        .await
+        .unwrap();
     assert_eq!(labels(listed.into_iter().next().unwrap()), expected);
 }
 
@@ -105,7 +121,8 @@ async fn a_rotation_beyond_the_limit_changes_nothing(world: &mut World) {
     world.create("ci").await;
     let key = done(world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(NOW, 600) }).await);
     let reported = world.mirror.changes();
-    let refused = world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(later(1), 60) }).await;
+    let refused =
+        world.rotate("ci", Rotation { max_secrets: 2, ..rotation_at(later(1), 60) }).await;
     assert_eq!(refused, Rotated::TooManySecrets);
     assert_eq!(world.find("ci").await, Some(key));
     assert_eq!(world.ledger_targets().await.len(), 2);
@@ -130,7 +147,8 @@ async fn a_rotation_keeps_the_newest_expired_secrets(world: &mut World) {
         let key = done(world.rotate("ci", rotation).await);
         assert!(key.secrets.len() <= 4, "three expired ones and the new one");
     }
-    let kept: Vec<_> = world.find("ci").await.unwrap().secrets.iter().map(|secret| secret.id).collect();
+    let kept: Vec<_> =
+        world.find("ci").await.unwrap().secrets.iter().map(|secret| secret.id).collect();
     assert_eq!(kept, given[2..]);
 }
 
@@ -154,7 +172,8 @@ async fn retiring_a_secret_leaves_the_others_valid(world: &mut World) {
     let key = world.create("ci").await;
     done(world.rotate("ci", rotation_at(NOW, 600)).await);
     let first = key.secrets[0].id;
-    let retired = world.store().retire_secret(&key.client_id, first, entry(later(5), "ci")).await.unwrap();
+    let retired =
+        world.store().retire_secret(&key.client_id, first, entry(later(5), "ci")).await.unwrap();
     let retired = retired.unwrap();
     assert_eq!(retired.secrets[0].expires_at, Some(later(5)));
     assert!(retired.secrets[1].is_valid_at(later(5)));
@@ -166,7 +185,8 @@ async fn retiring_an_expired_secret_keeps_its_date(world: &mut World) {
     let key = world.create("ci").await;
     let first = key.secrets[0].id;
     for at in [later(5), later(50)] {
-        let retired = world.store().retire_secret(&key.client_id, first, entry(at, "ci")).await.unwrap();
+        let retired =
+            world.store().retire_secret(&key.client_id, first, entry(at, "ci")).await.unwrap();
         assert_eq!(retired.unwrap().secrets[0].expires_at, Some(later(5)));
     }
     assert_eq!(world.ledger_targets().await.len(), 3);
@@ -176,7 +196,8 @@ async fn retiring_an_absent_secret_has_no_effect(world: &mut World) {
     let key = world.create("ci").await;
     let other = world.create("other").await;
     for (id, secret) in [("ci", other.secrets[0].id), ("absent", key.secrets[0].id)] {
-        let retired = world.store().retire_secret(&client_id(id), secret, entry(NOW, "none")).await.unwrap();
+        let retired =
+            world.store().retire_secret(&client_id(id), secret, entry(NOW, "none")).await.unwrap();
         assert_eq!(retired, None, "{id}");
     }
     assert_eq!(world.find("other").await, Some(other));
@@ -184,7 +205,8 @@ async fn retiring_an_absent_secret_has_no_effect(world: &mut World) {
 }
 
 async fn only_a_later_use_is_recorded(world: &mut World) {
-    let (one, two) = (world.create("one").await.secrets[0].id, world.create("two").await.secrets[0].id);
+    let (one, two) =
+        (world.create("one").await.secrets[0].id, world.create("two").await.secrets[0].id);
     let last_used = async |id: &str| world.find(id).await.unwrap().secrets[0].last_used_at;
     assert_eq!(last_used("one").await, None);
     world.store().record_last_used(vec![(one, later(9)), (two, later(3))]).await.unwrap();

@@ -34,7 +34,10 @@ async fn a_full_disk_is_unavailable_without_a_restart() {
     create("second").await.unwrap();
     assert!(store.find_key(&client_id("refused-0")).await.unwrap().is_none());
     let entries = store.ledger_entries(0, 10).await.unwrap();
-    assert_eq!(entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        entries.iter().map(|entry| &*entry.entry.target).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
     assert_eq!(entries[1].sequence, 2);
 }
 
@@ -120,12 +123,17 @@ async fn an_unreadable_value_is_corrupt_and_named() {
             ))
             .unwrap();
         let failures = match table {
-            "ledger" => vec![store.ledger_entries(0, 9).await.map(drop), store.ledger_head().await.map(drop)],
+            "ledger" => vec![
+                store.ledger_entries(0, 9).await.map(drop),
+                store.ledger_head().await.map(drop),
+            ],
             "signing_key" => vec![store.signing_keys().await.map(drop), store.load().await],
             _ => vec![store.list_keys(Selection::default(), 9).await.map(drop), store.load().await],
         };
         for failure in failures {
-            let Err(StoreError::Corrupt(what)) = failure else { panic!("{table}.{column}: {failure:?}") };
+            let Err(StoreError::Corrupt(what)) = failure else {
+                panic!("{table}.{column}: {failure:?}")
+            };
             assert!(what.contains(&format!("{table}.{column}")), "{what}");
             assert!(!what.contains("emperor"), "the value can be anything, even a secret: {what}");
         }

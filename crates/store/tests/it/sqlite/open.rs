@@ -86,12 +86,16 @@ async fn a_foreign_database_is_rejected_unchanged() {
         let path = directory.path().join("gatekey.db");
         let foreign = Connection::open(&path).unwrap();
         foreign
-            .execute_batch(&format!("PRAGMA application_id = {application_id}; CREATE TABLE api_key (x)"))
+            .execute_batch(&format!(
+                "PRAGMA application_id = {application_id}; CREATE TABLE api_key (x)"
+            ))
             .unwrap();
         drop(foreign);
         let before = contents(&directory);
         let refusal = refusal(&path);
-        assert!(matches!(refusal, OpenError::Foreign { application_id: id, .. } if id == application_id));
+        assert!(
+            matches!(refusal, OpenError::Foreign { application_id: id, .. } if id == application_id)
+        );
         assert!(refusal.to_string().contains("another program"), "{refusal}");
         assert_eq!(contents(&directory), before);
     }
@@ -101,7 +105,9 @@ async fn a_foreign_database_is_rejected_unchanged() {
 async fn a_newer_database_is_rejected_unchanged() {
     let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
-    newer.execute_batch("PRAGMA user_version = 7; ALTER TABLE api_key ADD COLUMN colour TEXT").unwrap();
+    newer
+        .execute_batch("PRAGMA user_version = 7; ALTER TABLE api_key ADD COLUMN colour TEXT")
+        .unwrap();
     drop(newer);
     let before = contents(&directory);
     let refusal = refusal(&path);
@@ -181,7 +187,8 @@ async fn a_log_without_its_database_is_rejected_unchanged() {
     for suffix in ["-wal", "-journal"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("gatekey.db");
-        fs::write(directory.path().join(format!("gatekey.db{suffix}")), "the last changes").unwrap();
+        fs::write(directory.path().join(format!("gatekey.db{suffix}")), "the last changes")
+            .unwrap();
         let before = contents(&directory);
         let refusal = refusal(&path);
         assert!(matches!(refusal, OpenError::Leftover { .. }), "{refusal}");

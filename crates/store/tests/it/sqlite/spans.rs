@@ -6,12 +6,15 @@ use gatekey_core::{
     ApiKeyPatch, Store, StoreError,
     api_key::{Switch, list::Selection},
     root_key::{RootKeyRotation, StoredRootKey},
-    store::{ApiKeyStore, LedgerStore, RootKeyStore, SigningKeyStore, StoreSpan, StoreTracer, TokenStore},
+    store::{
+        ApiKeyStore, LedgerStore, RootKeyStore, SigningKeyStore, StoreSpan, StoreTracer, TokenStore,
+    },
 };
 use gatekey_store::SqliteStore;
 
 use crate::world::{
-    Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key, root_key, rotation_at, signing_key, token,
+    Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key, root_key, rotation_at,
+    signing_key, token,
 };
 
 /// Records the name of each span, and whether its call failed.
@@ -86,7 +89,13 @@ async fn each_call_has_a_span_of_its_name() {
 
 /// Takes version 2 of the root key into use.
 fn rotation() -> RootKeyRotation {
-    let key = StoredRootKey { version: 2, check: [2; 16], since: None, retired_at: None, ledger_key: None };
+    let key = StoredRootKey {
+        version: 2,
+        check: [2; 16],
+        since: None,
+        retired_at: None,
+        ledger_key: None,
+    };
     RootKeyRotation {
         key,
         ledger_key: root_key().ledger_keys().find(1).unwrap().clone(),
