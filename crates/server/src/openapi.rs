@@ -428,11 +428,8 @@ mod tests {
     fn comments_of_the_protos_are_descriptions() {
         let document = whole();
         let create = &document["paths"]["/oauth_app/api/v1"]["post"];
-        assert_eq!(
-            create["summary"],
-            "Makes a key; the answer is the only one that shows its secret."
-        );
+        assert_eq!(create["summary"], "Creates a key. Only this response contains the secret.");
         let secret = &document["components"]["schemas"]["cloudidl.identity.App"]["properties"]["clientSecret"];
-        assert_eq!(secret["description"], "Present in the answer to Create alone.");
+        assert_eq!(secret["description"], "Only the response to Create contains it.");
     }
 }
