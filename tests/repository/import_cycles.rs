@@ -1,4 +1,4 @@
-//! The files of a crate import one another without cycles.
+//! The files of a crate import one another without cycles, and only in allowed directions.
 //!
 //! Read from the source text: `use` declarations, and paths that begin with `crate::` or `super::`.
 //! A re-export counts as the file that defines the item. Not read: unit tests, and calls of
@@ -214,6 +214,24 @@ fn no_files_import_one_another_in_a_cycle() {
     }
     assert!(files > 100, "only {files} files were read");
     assert!(found.is_empty(), "{found}");
+}
+
+/// Both depend on what the server shares, so that one can change without the other.
+#[test]
+fn oauth_and_rpc_do_not_import_each_other() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/server/src");
+    let sources = Sources::read(&server);
+    for (from, to) in [("oauth", "rpc"), ("rpc", "oauth")] {
+        let is_below =
+            |module: &Module, folder: &str| module.first().is_some_and(|name| name == folder);
+        let modules = sources.files.keys().filter(|module| is_below(module, from));
+        for module in modules.clone() {
+            for import in sources.imports(module).iter().filter(|import| is_below(import, to)) {
+                panic!("{} imports {}", sources.files[module].file, sources.files[import].file);
+            }
+        }
+        assert!(modules.count() > 3, "{from} was not read");
+    }
 }
 
 #[test]
