@@ -7,7 +7,7 @@
 //! - [`signing_key`]: the keys that sign tokens.
 //! - [`root_key`]: the one key outside the database, its versions, and everything derived from it.
 //! - [`ledger`]: the chained record of changes and refused calls.
-//! - [`policy`]: permissions.
+//! - [`policy`][]: permissions.
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
 //! - [`store`]: the traits of a store.
