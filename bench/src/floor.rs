@@ -9,7 +9,7 @@ use axum::{
 };
 use clap::Args;
 use gatekey_credentials::jwt::{self, Algorithm, SigningKey, VerifyingKey};
-use gatekey_listener::{Listener, serve};
+use gatekey_listener::{Limits, Listener, serve};
 use http_body_util::BodyExt as _;
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
@@ -114,8 +114,20 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let router = Router::new().fallback(any(handle)).with_state(Arc::new(floor));
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     announce(listener.local_addr()?);
-    let acceptor =
-        Listener { socket: listener, tls, only_from: Vec::new(), drain: Duration::from_secs(1) };
+    let limits = Limits {
+        connections: Limits::connections_of_process(),
+        share_per_address: 1.0,
+        unlimited: Vec::new(),
+        idle: Duration::from_hours(1),
+        age: Duration::from_hours(1),
+    };
+    let acceptor = Listener {
+        socket: listener,
+        tls,
+        only_from: Vec::new(),
+        limits,
+        drain: Duration::from_secs(1),
+    };
     serve(acceptor, router, std::future::pending()).await;
     Ok(())
 }

@@ -55,6 +55,20 @@ async fn a_draining_server_is_healthy_but_not_ready() {
     assert!(server.process.wait().success());
 }
 
+/// Half of the few connections are for others.
+#[tokio::test]
+async fn one_address_cannot_block_probes() {
+    let server = Server::with_admin_listener().await;
+    let url = server.process.admin_url.as_ref().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(connection::connect_from("127.0.0.2", address).await);
+    }
+    assert_eq!(server.probe("/healthz").await.status, 200);
+    drop(held);
+}
+
 /// It is still healthy: a restart would not help.
 #[tokio::test]
 async fn a_server_without_database_is_not_ready() {

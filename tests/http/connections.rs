@@ -19,15 +19,25 @@ use tokio::{
 };
 
 use crate::support::{
-    Http, PUBLIC_URL, ServerProcess, connection, eventually, is_long_run, not_proven,
+    Http, PUBLIC_URL, Server, ServerProcess, connection, eventually, is_long_run, not_proven,
 };
 
+/// One address may have every connection.
+const UNSHARED: &str = "[server]\nconnection_share_per_address = 1\nidle_timeout_seconds = 3600\n";
+
 /// A server that may open `count` descriptors.
-fn with_descriptors(count: u32) -> (tempfile::TempDir, ServerProcess) {
+fn with_descriptors(count: u32, toml: &str) -> (tempfile::TempDir, ServerProcess) {
     let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gatekey.toml");
+    fs::write(&file, toml).unwrap();
     let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
-    let server =
-        ServerProcess::start_by(&["sh", "-c", &script], &directory.path().join("data"), &[], &[]);
+    let flags = ["--config", file.to_str().unwrap()];
+    let server = ServerProcess::start_by(
+        &["sh", "-c", &script],
+        &directory.path().join("data"),
+        &flags,
+        &[],
+    );
     (directory, server)
 }
 
@@ -36,10 +46,83 @@ fn times_logged(server: &ServerProcess, words: &str) -> usize {
     server.log().iter().filter(says).count()
 }
 
+/// A stranger with many connections, whatever they do, does not keep other clients out.
+#[tokio::test]
+async fn one_address_cannot_take_every_connection() {
+    let toml = "[tls]\nplaintext = true\n";
+    let (_directory, server) = with_descriptors(144, toml);
+    let admin = server.init();
+    let watch = "POST /grpc.health.v1.Health/Watch HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\
+                 content-type: application/connect+json\r\nconnect-protocol-version: 1\r\n\r\n\0\0\0\0\x02{}";
+    // Eighty are all that the server accepts.
+    let mut held = Vec::new();
+    for request in ["", "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n", watch] {
+        for _ in 0..80 {
+            let mut stream =
+                connection::connect_from("127.0.0.2", connection::address(&server)).await;
+            let _ = stream.write_all(request.as_bytes()).await;
+            held.push(stream);
+        }
+        assert_eq!(server.http().token(&admin, &[]).await.status, 200, "{request}");
+    }
+    assert_eq!(times_logged(&server, "connection limit reached"), 0);
+}
+
+/// The connection that is idle for longest makes room.
+#[tokio::test]
+async fn the_longest_idle_connection_makes_room() {
+    // Eighty connections, so ten for each address.
+    let (_directory, server) = with_descriptors(144, "[tls]\nplaintext = true\n");
+    let get = b"GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut first = connection::connect_from("127.0.0.2", connection::address(&server)).await;
+    first.write_all(get).await.unwrap();
+    first.read_exact(&mut [0; 15]).await.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        let mut stream = connection::connect_from("127.0.0.2", connection::address(&server)).await;
+        stream.write_all(get).await.unwrap();
+        let mut status = [0; 15];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 OK");
+        others.push(stream);
+    }
+    // It ends, the others do not.
+    let _ = first.read_to_end(&mut Vec::new()).await;
+    for stream in &mut others {
+        stream.write_all(get).await.unwrap();
+    }
+}
+
+/// Load balancers keep idle connections for a minute.
+#[tokio::test]
+async fn the_idle_timeout_can_be_set() {
+    let server = Server::with_config("[server]\nidle_timeout_seconds = 1\n").await;
+    let mut stream = connection::connect(&server.process).await;
+    stream.write_all(b"GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    assert!(response.starts_with(b"HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn an_old_connection_is_closed_after_a_response() {
+    let server = Server::with_config("[server]\nmax_connection_age_seconds = 1\n").await;
+    let mut stream = connection::connect(&server.process).await;
+    let mut response = Vec::new();
+    loop {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+        assert_ne!(stream.read_buf(&mut response).await.unwrap(), 0, "closed without a response");
+        if String::from_utf8_lossy(&response).contains("connection: close") {
+            break;
+        }
+    }
+    stream.read_to_end(&mut response).await.unwrap();
+}
+
 /// Clients with a connection are not affected.
 #[tokio::test]
 async fn connections_beyond_the_limit_wait() {
-    let (_directory, server) = with_descriptors(100);
+    let (_directory, server) = with_descriptors(100, UNSHARED);
     let admin = server.init();
     let http = server.http();
     let token = server.token(&admin).await;
@@ -82,7 +165,7 @@ async fn connections_beyond_the_limit_wait() {
 /// New connections are accepted once descriptors are free again.
 #[tokio::test]
 async fn without_descriptors_existing_connections_are_served() {
-    let (_directory, server) = with_descriptors(100);
+    let (_directory, server) = with_descriptors(100, UNSHARED);
     let admin = server.init();
     let http = server.http();
     let token = server.token(&admin).await;
@@ -148,18 +231,16 @@ async fn many_idle_connections_are_cheap() {
     if count < wanted {
         not_proven(&format!("{wanted} idle connections: a process may have {count} here"));
     }
-    let server = ServerProcess::start();
-    let admin = server.init();
-    let http = server.http();
-    assert_eq!(http.token(&admin, &[]).await.status, 200);
+    let Server { process: server, http, admin, .. } = &Server::with_config(UNSHARED).await;
+    assert_eq!(http.token(admin, &[]).await.status, 200);
     let before = server.resident_bytes();
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
         let ca_file = server.ca_file();
-        let mut stream = connection::connect_with(&server, &ca_file, rustls::ALL_VERSIONS, &["h2"])
+        let mut stream = connection::connect_with(server, &ca_file, rustls::ALL_VERSIONS, &["h2"])
             .await
             .unwrap();
-        // HTTP/2 may be idle for longer than HTTP/1.1: preface and empty settings.
+        // Preface and empty settings: an unfinished preface would time out.
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
         stream.flush().await.unwrap();
         // The server's settings: it serves the connection.
@@ -169,8 +250,8 @@ async fn many_idle_connections_are_cheap() {
     let bytes = server.resident_bytes().saturating_sub(before) / count as u64;
     println!("{count} idle connections of HTTP/2 over TLS: {bytes} bytes each");
     assert!(bytes < MOST_BYTES, "{bytes} bytes a connection");
-    assert_eq!(http.token(&admin, &[]).await.status, 200);
-    assert_eq!(server.http().token(&admin, &[]).await.status, 200, "one more");
+    assert_eq!(http.token(admin, &[]).await.status, 200);
+    assert_eq!(server.http().token(admin, &[]).await.status, 200, "one more");
     drop(idle);
 }
 

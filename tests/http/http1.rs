@@ -16,7 +16,7 @@ const FORM: &str = "content-type: application/x-www-form-urlencoded";
 /// overflow (CVE-2021-32714).
 #[tokio::test]
 async fn no_length_header_hides_a_second_request() {
-    let server = Server::start().await;
+    let server = Server::with_config("[server]\nidle_timeout_seconds = 1\n").await;
     let hidden = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
     let chunked = format!("0\r\n\r\n{hidden}");
     let length = chunked.len();
@@ -75,7 +75,7 @@ async fn trailers_are_not_headers() {
 /// bodies. The server must close each connection by itself.
 #[tokio::test]
 async fn a_slow_sender_is_disconnected() {
-    let server = Server::start().await;
+    let server = Server::with_config("[server]\nidle_timeout_seconds = 1\n").await;
     let process = &server.process;
     let handshake = async {
         let mut stream = TcpStream::connect(connection::address(process)).await.unwrap();

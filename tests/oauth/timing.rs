@@ -30,7 +30,7 @@ use gatekey_core::{
     token::TokenError,
 };
 use gatekey_credentials::{Role, Secret};
-use gatekey_listener::{Listener, serve};
+use gatekey_listener::{Limits, Listener, serve};
 use gatekey_server::{
     Server,
     config::Settings,
@@ -263,10 +263,18 @@ async fn the_response_time_over_http_is_printed() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let limits = Limits {
+        connections: 1,
+        share_per_address: 1.0,
+        unlimited: Vec::new(),
+        idle: Duration::from_hours(1),
+        age: Duration::from_hours(1),
+    };
     let acceptor = Listener {
         socket: listener,
         tls: None,
         only_from: Vec::new(),
+        limits,
         drain: Duration::from_secs(1),
     };
     let serving = tokio::spawn(serve(acceptor, server.service(), async {

@@ -1,6 +1,6 @@
 //! Raw bytes over TLS, for requests that no HTTP client would send.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
@@ -8,7 +8,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -17,6 +17,13 @@ use crate::support::ServerProcess;
 /// Host and port that a server listens on.
 pub(crate) fn address(server: &ServerProcess) -> &str {
     server.reached_at.split_once("://").unwrap().1
+}
+
+/// A connection from another address of this machine to a server's address and port.
+pub(crate) async fn connect_from(from: &str, to: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from.parse::<IpAddr>().unwrap(), 0).into()).unwrap();
+    socket.connect(to.parse().unwrap()).await.unwrap()
 }
 
 /// A TLS connection with a choice of versions and application protocols.

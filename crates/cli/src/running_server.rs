@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use gatekey_listener::{Listener, serve, tls::Reload};
+use gatekey_listener::{Limits, Listener, serve, tls::Reload};
 use gatekey_server::{Server, control};
 use tokio::{
     net::TcpListener,
@@ -23,6 +23,11 @@ use crate::{
 
 /// How long requests in progress may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// Connections of the admin listener. Their descriptors are among those that clients cannot use up.
+const ADMIN_CONNECTIONS: usize = 16;
+/// Share of them that one address may have.
+const ADMIN_SHARE: f64 = 0.5;
 
 /// A server that accepts connections.
 pub(crate) struct RunningServer {
@@ -141,7 +146,14 @@ fn serve_clients(
     } else {
         Vec::new()
     };
-    let listener = Listener { socket, tls, only_from, drain: DRAIN };
+    let limits = Limits {
+        connections: Limits::connections_of_process(),
+        share_per_address: config.connection_share_per_address,
+        unlimited: config.trusted_proxies.clone(),
+        idle: config.idle_timeout,
+        age: config.max_connection_age,
+    };
+    let listener = Listener { socket, tls, only_from, limits, drain: DRAIN };
     tokio::spawn(serve(listener, server.service(), async move {
         let _ = stopped.await;
     }))
@@ -150,7 +162,15 @@ fn serve_clients(
 /// Serves probes until the task is aborted, so that they report while clients are drained that the
 /// server is stopping.
 fn serve_probes(server: &Server, socket: TcpListener) -> JoinHandle<()> {
-    let listener = Listener { socket, tls: None, only_from: Vec::new(), drain: Duration::ZERO };
+    let limits = Limits {
+        connections: ADMIN_CONNECTIONS,
+        share_per_address: ADMIN_SHARE,
+        unlimited: Vec::new(),
+        idle: server.config.server.idle_timeout,
+        age: server.config.server.max_connection_age,
+    };
+    let listener =
+        Listener { socket, tls: None, only_from: Vec::new(), limits, drain: Duration::ZERO };
     tokio::spawn(serve(listener, server.admin(), std::future::pending()))
 }
 

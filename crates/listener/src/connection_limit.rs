@@ -4,12 +4,6 @@ use std::{io, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Maximum concurrent connections, if the process may open as many descriptors. Further connections
-/// wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// Descriptors reserved for the database, logs and local administration.
-const RESERVED_DESCRIPTORS: usize = 64;
-
 pub(crate) struct ConnectionLimit {
     free: Arc<Semaphore>,
     limit: usize,
@@ -18,11 +12,7 @@ pub(crate) struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// Allows as many connections as the process has descriptors for.
-    pub(crate) fn of_process() -> Self {
-        let limit = descriptor_limit().map_or(MAX_CONNECTIONS, |descriptors| {
-            descriptors.saturating_sub(RESERVED_DESCRIPTORS).clamp(1, MAX_CONNECTIONS)
-        });
+    pub(crate) fn new(limit: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(limit)), limit, reported: false }
     }
 
@@ -42,10 +32,4 @@ impl ConnectionLimit {
         }
         self.free.clone().acquire_owned().await.map_err(io::Error::other)
     }
-}
-
-fn descriptor_limit() -> Option<usize> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }

@@ -5,18 +5,28 @@
 //!
 //! # Layout
 //! - [`serve()`]: the accept loop, and draining at the end.
-//! - `connection_limit`: how many connections there may be.
+//! - [`Limits`]: how many connections there may be, and how long each may last.
+//! - `connection_limit`: waits while there are too many connections.
+//! - `addresses`: how many connections each client address has.
 //! - `connection`: from an accepted socket to its last response.
+//! - `activity`: what a connection waits for, as `observed` (its stream) and `request` (its bodies)
+//!   note it, and what is due therefore.
 //! - `frame_deadline`: times out an unfinished HTTP/2 preface, frame or header block.
 //! - [`tls`]: certificates, from files or from a private CA.
 
+mod activity;
+mod addresses;
 mod connection;
 mod connection_limit;
 mod frame_deadline;
+mod limits;
+mod observed;
+mod request;
 mod serve;
 pub mod tls;
 
 pub use self::{
     connection::RequestService,
+    limits::Limits,
     serve::{Listener, serve},
 };

@@ -8,21 +8,30 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    activity::Activity,
+    addresses::{Addresses, Place},
     connection::{Connection, Protocols, RequestService},
     connection_limit::ConnectionLimit,
+    limits::Limits,
 };
 
 /// A wait after a failed accept. It fails most likely because no descriptor is free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// An idle client is probed after this time, and then at this interval.
+const KEEPALIVE_TIME: Duration = Duration::from_mins(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// The shortest time between two lines in the log about refused connections.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A bound socket, and how its connections are served.
 pub struct Listener {
@@ -31,6 +40,7 @@ pub struct Listener {
     pub tls: Option<TlsAcceptor>,
     /// The only addresses that may connect; empty for all.
     pub only_from: Vec<IpAddr>,
+    pub limits: Limits,
     /// How long pending requests may take once the listener shuts down.
     pub drain: Duration,
 }
@@ -41,32 +51,59 @@ pub async fn serve(
     service: impl RequestService,
     shutdown: impl Future<Output = ()>,
 ) {
-    let Listener { socket, tls, only_from, drain: drain_timeout } = listener;
-    let mut incoming =
-        Incoming { socket, only_from, limit: ConnectionLimit::of_process(), failing: false };
+    let Listener { socket, tls, only_from, limits, drain: drain_timeout } = listener;
+    let addresses = Arc::new(Addresses::new(&limits));
+    let limit = ConnectionLimit::new(limits.connections);
+    let mut incoming = Incoming {
+        socket,
+        only_from,
+        limit,
+        addresses,
+        failing: false,
+        strangers: Seldom::default(),
+        crowded: Seldom::default(),
+    };
     let protocols = Arc::new(Protocols::new());
-    let graceful = GracefulShutdown::new();
+    let (stop, stopping) = watch::channel(false);
     let mut shutdown = pin!(shutdown);
+    let mut accepted = 0_u32;
     loop {
-        let Accepted { stream, peer, permit } = tokio::select! {
+        let Accepted { stream, peer, activity, place, permit } = tokio::select! {
             () = &mut shutdown => break,
-            accepted = incoming.accept() => accepted,
+            next = incoming.accept() => next,
         };
-        let (protocols, service) = (protocols.clone(), service.clone());
-        let connection = Connection { peer, protocols, watcher: graceful.watcher(), service };
+        accepted = accepted.wrapping_add(1);
+        let connection = Connection {
+            peer,
+            activity,
+            protocols: protocols.clone(),
+            idle: limits.idle,
+            age: shortened(limits.age, accepted),
+            stopping: stopping.clone(),
+            service: service.clone(),
+        };
         let tls = tls.clone();
         tokio::spawn(async move {
             connection.run(stream, tls).await;
-            drop(permit);
+            drop((place, permit));
         });
     }
-    drop(incoming);
-    drain(graceful, drain_timeout).await;
+    drop((incoming, stopping));
+    drain(stop, drain_timeout).await;
 }
 
-async fn drain(graceful: GracefulShutdown, limit: Duration) {
-    tracing::info!(connections = graceful.count(), "draining connections");
-    if timeout(limit, graceful.shutdown()).await.is_err() {
+/// Shortens a duration by up to a tenth, differently for each `number`. Multiples of the golden
+/// ratio spread evenly (Knuth, The Art of Computer Programming, section 6.4).
+fn shortened(duration: Duration, number: u32) -> Duration {
+    const GOLDEN_RATIO: u32 = 0x9e37_79b9;
+    let [share, ..] = number.wrapping_mul(GOLDEN_RATIO).to_be_bytes();
+    duration.mul_f64(1.0 - f64::from(share) / 2560.0)
+}
+
+async fn drain(stop: watch::Sender<bool>, limit: Duration) {
+    tracing::info!(connections = stop.receiver_count(), "draining connections");
+    let _ = stop.send(true);
+    if timeout(limit, stop.closed()).await.is_err() {
         tracing::warn!("stopped draining: some requests did not finish in time");
     }
 }
@@ -75,13 +112,21 @@ struct Incoming {
     socket: TcpListener,
     only_from: Vec<IpAddr>,
     limit: ConnectionLimit,
+    addresses: Arc<Addresses>,
     /// Whether the last accept failed.
     failing: bool,
+    /// Reports of connections that are not from a trusted proxy.
+    strangers: Seldom,
+    /// Reports of addresses that have their share of the connections.
+    crowded: Seldom,
 }
 
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
+    activity: Arc<Activity>,
+    /// Held as long as the connection lasts.
+    place: Place,
     /// Held as long as the connection lasts.
     permit: OwnedSemaphorePermit,
 }
@@ -91,14 +136,26 @@ impl Incoming {
     async fn accept(&mut self) -> Accepted {
         loop {
             match self.try_accept().await {
-                Ok(accepted) => {
+                Ok((stream, peer, permit)) => {
                     self.failing = false;
-                    if self.only_from.is_empty()
-                        || self.only_from.contains(&accepted.peer.ip().to_canonical())
-                    {
-                        return accepted;
+                    let address = peer.ip().to_canonical();
+                    if !self.only_from.is_empty() && !self.only_from.contains(&address) {
+                        if self.strangers.is_due() {
+                            tracing::warn!(%peer, "refused connections that are not from a trusted proxy");
+                        }
+                        continue;
                     }
-                    tracing::warn!(peer = %accepted.peer, "refused a connection that is not from a trusted proxy");
+                    let activity = Arc::new(Activity::new());
+                    if let Some(place) = self.addresses.admit(address, &activity) {
+                        return Accepted { stream, peer, activity, place, permit };
+                    }
+                    if self.crowded.is_due() {
+                        tracing::warn!(
+                            %peer,
+                            "refused connections: their address has its share of them, and none is idle \
+                             (raise `server.connection_share_per_address`)"
+                        );
+                    }
                 }
                 Err(error) => {
                     if !mem::replace(&mut self.failing, true) {
@@ -110,11 +167,44 @@ impl Incoming {
         }
     }
 
-    async fn try_accept(&mut self) -> io::Result<Accepted> {
+    async fn try_accept(&mut self) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let permit = self.limit.acquire().await?;
         let (stream, peer) = self.socket.accept().await?;
         // Nagle's algorithm delays small responses, and this server sends few others.
         let _ = stream.set_nodelay(true);
-        Ok(Accepted { stream, peer, permit })
+        // Finds out when a client has vanished.
+        let keepalive =
+            TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        Ok((stream, peer, permit))
+    }
+}
+
+/// Limits how often something that a stranger causes is logged: at most once a minute.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.0.is_none_or(|last| now.duration_since(last) >= REFUSAL_LOG_INTERVAL);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_over_a_tenth() {
+        let mut ages: Vec<_> =
+            (0..100).map(|number| shortened(Duration::from_hours(1), number).as_secs()).collect();
+        ages.sort_unstable();
+        assert!(ages[0] >= 3240 && ages[99] <= 3600, "{ages:?}");
+        assert!(ages.windows(2).all(|pair| pair[1] - pair[0] <= 20), "{ages:?}");
     }
 }

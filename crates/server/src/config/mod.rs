@@ -149,8 +149,11 @@ mod tests {
             trusted_proxies: Vec<IpAddr>,
             admin_listen in option::of(address()),
             reflection in prop_oneof![Just(Reflection::Keys), Just(Reflection::Open)],
+            idle_timeout_seconds in 1..=86_400_u64,
+            max_connection_age_seconds in 1..=604_800_u64,
+            connection_share_per_address in 0.0..=1.0,
         ) -> server::Section {
-            server::Section { listen, public_url, organization, trusted_proxies, admin_listen, reflection }
+            server::Section { listen, public_url, organization, trusted_proxies, admin_listen, reflection, idle_timeout_seconds, max_connection_age_seconds, connection_share_per_address }
         }
     }
 

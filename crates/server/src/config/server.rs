@@ -1,6 +1,9 @@
 //! `[server]`: where the server listens, and the name that clients know it by.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use gatekey_core::api_key::redirect_uri;
 use schemars::JsonSchema;
@@ -51,6 +54,24 @@ pub(super) struct Section {
     /// Reflection describes every message that the server accepts, in responses that are hundreds
     /// of times larger than the requests.
     pub(super) reflection: Reflection,
+    /// Seconds that a connection may be open without a request.
+    ///
+    /// Longer than the idle timeout of a load balancer before the server, so that the balancer never
+    /// sends a request on a connection that the server is closing.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(super) idle_timeout_seconds: u64,
+    /// Seconds after which a connection accepts no more requests, so that clients connect again and
+    /// load balancers can distribute them again.
+    ///
+    /// Requests in progress are finished. Each connection's age is up to a tenth shorter, so that they do not
+    /// all end at once.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub(super) max_connection_age_seconds: u64,
+    /// Share of all connections that one client address may have, IPv6 by /64; from 0 to 1.
+    ///
+    /// Beyond it, the address's longest idle connection is closed. Trusted proxies have no limit.
+    #[schemars(range(min = 0, max = 1))]
+    pub(super) connection_share_per_address: f64,
 }
 
 /// Callers that gRPC reflection answers.
@@ -73,6 +94,9 @@ impl Default for Section {
             trusted_proxies: Vec::new(),
             admin_listen: None,
             reflection: Reflection::default(),
+            idle_timeout_seconds: 75,
+            max_connection_age_seconds: 3600,
+            connection_share_per_address: 0.125,
         }
     }
 }
@@ -87,6 +111,9 @@ pub struct Server {
     /// `None` if disabled.
     pub admin_listen: Option<SocketAddr>,
     pub reflection: Reflection,
+    pub idle_timeout: Duration,
+    pub max_connection_age: Duration,
+    pub connection_share_per_address: f64,
     issuer: String,
 }
 
@@ -124,6 +151,9 @@ impl Section {
             trusted_proxies: self.trusted_proxies.clone(),
             admin_listen: self.admin_listen,
             reflection: self.reflection,
+            idle_timeout: Duration::from_secs(self.idle_timeout_seconds),
+            max_connection_age: Duration::from_secs(self.max_connection_age_seconds),
+            connection_share_per_address: self.connection_share_per_address,
         }
     }
 }
