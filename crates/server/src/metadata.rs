@@ -34,7 +34,7 @@ pub struct AuthorizationServer {
     pub response_types_supported: [&'static str; 0],
     /// The grants of the token endpoint.
     pub grant_types_supported: [&'static str; 1],
-    /// The one scope.
+    /// The only supported scope.
     pub scopes_supported: [&'static str; 1],
     /// How a key authenticates.
     pub token_endpoint_auth_methods_supported: [&'static str; 2],
@@ -91,7 +91,7 @@ impl OpenIdConfiguration {
 pub struct PublicClientConfig {
     /// Empty as long as people cannot log in here.
     pub client_id: &'static str,
-    /// Where the client listens.
+    /// The redirect URI on which Flyte's clients listen.
     pub redirect_uri: &'static str,
     /// The scopes to request.
     pub scopes: [&'static str; 1],

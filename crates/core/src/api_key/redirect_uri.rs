@@ -11,7 +11,7 @@ pub enum InvalidRedirectUri {
     #[error("must be absolute URIs, such as https://ci.example.com/callback")]
     NotAbsolute,
     /// White space, control characters, a backslash, or non-ASCII: URI parsers disagree on them.
-    #[error("must hold printable ASCII without spaces and backslashes")]
+    #[error("must be printable ASCII without spaces and backslashes")]
     Characters,
     /// See RFC 6749 section 3.1.2.
     #[error("must not have a fragment")]

@@ -49,7 +49,7 @@ impl Validation {
         if label.chars().count() > MAX_NAME_LENGTH {
             self.broken(field, format!("must be at most {MAX_NAME_LENGTH} characters long"));
         } else if label.chars().any(char::is_control) {
-            self.broken(field, "must not hold control characters");
+            self.broken(field, "must not contain control characters");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::Env;
 
 /// The sealed bytes were changed, or sealed under another root key or name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this root key does not open what is sealed in the store")]
+#[error("this root key cannot decrypt the data in the store")]
 pub struct CannotOpen;
 
 /// Seals bytes with AES-256-GCM under a random nonce, so that they open only under the same key

@@ -61,7 +61,7 @@ pub enum TokenRefusal {
     /// Malformed, expired, not valid yet, or with an invalid signature.
     #[error(transparent)]
     Invalid(#[from] InvalidToken),
-    #[error("the token is of another issuer")]
+    #[error("the token has another issuer")]
     Issuer,
     #[error("the token is for another audience")]
     Audience,

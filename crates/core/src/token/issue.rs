@@ -118,7 +118,7 @@ impl Tokens {
 
 fn grant_scopes(facts: &KeyFacts, requested: &str) -> Result<Vec<&'static str>, TokenError> {
     if requested.split_ascii_whitespace().any(|scope| scope != SCOPE_ALL) {
-        return Err(TokenError::InvalidScope(format!("the only scope here is {SCOPE_ALL}")));
+        return Err(TokenError::InvalidScope(format!("the only supported scope is {SCOPE_ALL}")));
     }
     // RFC 6749 section 3.3 lets the server grant less than was requested, if it says so.
     Ok(facts.role.iter().map(|_| SCOPE_ALL).collect())

@@ -89,7 +89,9 @@ pub enum BackupError {
          this version"
     )]
     MissingRootKey(u32),
-    #[error("the backup was made under another root key; use the one of the server that took it")]
+    #[error(
+        "the backup was created under another root key; use that of the server that created it"
+    )]
     AnotherRootKey,
     #[error("the backup is sealed under a passphrase; name the file that contains it")]
     NoPassphrase,
