@@ -93,10 +93,10 @@ pub(crate) fn find(
                 return Ok(Some(FlyteConfig { path: place.path, admin }));
             }
             Ok(Some(File { admin: None }) | None) => {
-                tried.push(format!("{shown} (no section `admin`)"))
+                tried.push(format!("{shown} (no section `admin`)"));
             }
             Err(_) if place.may_be_foreign => {
-                tried.push(format!("{shown} (not a Flyte configuration)"))
+                tried.push(format!("{shown} (not a Flyte configuration)"));
             }
             Err(error) => {
                 let text = error.to_string();

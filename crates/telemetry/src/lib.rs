@@ -5,7 +5,7 @@
 //! # Layout
 //! - [`record`]: the facts about a request, filled in by the layers and handlers that learn them.
 //! - [`observe`]: the outermost layer, which creates the record and reads it once at the end.
-//! - [`request_id`], [`client_address`], [`redact`]: the initial facts of the record.
+//! - [`request_id`], [`client_address`], `redact`: the initial facts of the record.
 //! - [`outcome`]: the result of a request, from an HTTP or a gRPC status.
 //! - [`request_log`], [`metrics`], [`traces`]: the outputs.
 

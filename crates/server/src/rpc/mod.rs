@@ -12,8 +12,8 @@
 //!   a call.
 //! - [`convert`]: between generated messages and the domain, one file per message family.
 //! - [`error`]: the only place that renders an error.
-//! - [`limits`]: sizes and deadlines.
-//! - [`watches`]: how many `Health/Watch` calls one client may have open.
+//! - `limits`: sizes and deadlines.
+//! - `watches`: how many `Health/Watch` calls one client may have open.
 
 pub mod access;
 pub mod api_key_service;

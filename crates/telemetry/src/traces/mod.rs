@@ -8,7 +8,7 @@
 //! - [`config`]: the destination and sampling of spans.
 //! - [`tracer`]: begins the span of a request, and stops exporting at the end.
 //! - [`span`]: the attributes of a request's span.
-//! - [`store`]: spans of store calls, below those of requests.
+//! - `store`: spans of store calls, below those of requests.
 //! - [`export`]: the queue and the exporter.
 //! - [`variables`]: OpenTelemetry's environment variables that are not settings.
 

@@ -39,7 +39,7 @@ impl FixedAttributes {
 
 /// The span of a request that is recorded.
 ///
-/// Dropped before [`Self::end`], it reports that the client no longer waited for the response.
+/// Dropped before `Self::end`, it reports that the client no longer waited for the response.
 pub struct RequestSpan {
     /// A context with the span in it.
     context: Context,
