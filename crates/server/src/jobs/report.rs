@@ -8,7 +8,7 @@ pub(super) async fn run(store: &dyn Store, metrics: &Metrics) {
     tracing::info!(calls, "unauthenticated calls since the last report");
     match store.ledger_head().await {
         Ok(head) => {
-            tracing::info!(sequence = head.sequence, link = %Hex(&head.link), "ledger head")
+            tracing::info!(sequence = head.sequence, link = %Hex(&head.link), "ledger head");
         }
         Err(error) => tracing::warn!(%error, "failed to read the ledger's head"),
     }

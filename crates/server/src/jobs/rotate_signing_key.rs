@@ -15,7 +15,7 @@ pub(super) async fn run(operations: &Operations, env: &Env, max_age: Option<Dura
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::error!(%error, "failed to rotate the signing key; retrying in one hour")
+            tracing::error!(%error, "failed to rotate the signing key; retrying in one hour");
         }
     }
 }

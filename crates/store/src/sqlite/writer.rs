@@ -259,7 +259,7 @@ impl Worker {
                 Ok(changes) if changes.is_empty() => {}
                 Ok(changes) => self.notify(changes),
                 Err(failed) => {
-                    tracing::error!(calls = ran.len(), error = %failed, "a commit failed")
+                    tracing::error!(calls = ran.len(), error = %failed, "a commit failed");
                 }
             }
             let outcome = outcome.map(drop);

@@ -97,7 +97,7 @@ async fn pages(world: &World, selection: &Selection, size: usize) -> Vec<String>
         client_ids.extend(page.iter().map(|key| key.client_id.to_string()));
         match page.last() {
             Some(last) if page.len() == size => {
-                selection.after = Some(cursor_after(selection.order, last))
+                selection.after = Some(cursor_after(selection.order, last));
             }
             Some(_) | None => return client_ids,
         }
