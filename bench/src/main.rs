@@ -8,8 +8,8 @@
 //! - [`process`]: servers pinned to one CPU, and their CPU time as the kernel accounts it.
 //! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: their TLS certificate.
 //! - [`request`]: the HTTP requests.
-//! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`](mod@unit), [`machine`]: the table,
-//!   and docs/performance.md.
+//! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`](mod@unit), [`machine`]:
+//!   the table, and docs/performance.md.
 
 #![expect(clippy::print_stdout, reason = "figures are printed")]
 

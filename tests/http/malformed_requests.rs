@@ -249,7 +249,7 @@ async fn an_ambiguous_body_length_is_refused() {
 }
 
 #[tokio::test]
-async fn no_request_hides_in_anothers_body() {
+async fn no_request_hides_in_another_body() {
     let server = Server::start().await;
     let hidden = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
     let request = format!(

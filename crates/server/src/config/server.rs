@@ -56,15 +56,15 @@ pub(super) struct Section {
     pub(super) reflection: Reflection,
     /// Seconds that a connection may be open without a request.
     ///
-    /// Longer than the idle timeout of a load balancer before the server, so that the balancer never
-    /// sends a request on a connection that the server is closing.
+    /// Longer than the idle timeout of a load balancer before the server, so that the balancer
+    /// never sends a request on a connection that the server is closing.
     #[schemars(range(min = 1, max = 86_400))]
     pub(super) idle_timeout_seconds: u64,
-    /// Seconds after which a connection accepts no more requests, so that clients connect again and
-    /// load balancers can distribute them again.
+    /// Seconds after which a connection accepts no more requests, so that clients connect again
+    /// and load balancers can distribute them again.
     ///
-    /// Requests in progress are finished. Each connection's age is up to a tenth shorter, so that they do not
-    /// all end at once.
+    /// Requests in progress are finished. Each connection's age is up to a tenth shorter, so that
+    /// they do not all end at once.
     #[schemars(range(min = 1, max = 604_800))]
     pub(super) max_connection_age_seconds: u64,
     /// Share of all connections that one client address may have, IPv6 by /64; from 0 to 1.
