@@ -133,8 +133,10 @@ impl fmt::Display for Interval {
     }
 }
 
-/// How many of so many sorted figures lie below the interval, and as many above it: the largest
-/// number that a fair coin's heads stay at or below with at most half of what is left to chance.
+/// The number of sorted figures below the interval, of `count`; the same number is above it.
+///
+/// Each figure is below the true median with probability 1/2, so this is the largest number that
+/// keeps the binomial tail within half of the allowed error.
 fn outside(count: usize) -> usize {
     let mut probability = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
     let mut below = 0.0;

@@ -68,7 +68,7 @@ impl Faulty {
         Self::start_in(tempfile::tempdir().unwrap(), beginning, flags).await
     }
 
-    /// The same, in a directory whose `data` is the data directory.
+    /// Starts a server like `start`, in a given directory, whose `data` is the data directory.
     pub(crate) async fn start_in(directory: TempDir, beginning: &str, flags: &[&str]) -> Self {
         let faults = tempfile::tempdir().unwrap();
         let below = directory.path().canonicalize().unwrap().join(beginning);

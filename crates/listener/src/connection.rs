@@ -224,7 +224,7 @@ impl Driver<'_> {
                 Event::Ended(ended) => return ended.map(|()| None),
                 Event::Evicted => {
                     connection.as_mut().graceful_shutdown();
-                    // Says goodbye, if the client listens.
+                    // Sends GOAWAY, if the client reads it.
                     poll_fn(|context| Poll::Ready(connection.as_mut().poll(context).is_ready()))
                         .await;
                     return Ok(Some("made room for another connection of its address"));

@@ -187,7 +187,7 @@ async fn a_database_without_versions_is_migrated() {
         .unwrap()
         .execute_batch(unversion)
         .unwrap();
-    // Opened without changes.
+    // Doctor opens the file without changing it.
     stdout(&run_on(&data_dir, &["doctor"]));
     let right = lines(&data_dir);
     write_lines(&data_dir, &["gatekey-root-key-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
