@@ -64,7 +64,7 @@ pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) 
             if !is_admin && key.client_id.as_str() == client_id {
                 return Decision::AllowOnly(key.key_id);
             }
-            allowed_if(is_admin, "role admin is required for keys other than the caller's own")
+            allowed_if(is_admin, "role admin is needed for keys other than the caller's own")
         }
         (Action::IntrospectToken, Resource::TokenOf(owner)) => {
             let reads_all = matches!(key.role, Some(Role::Admin | Role::Verifier));
