@@ -15,7 +15,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 
-use crate::{Env, Timestamp};
+use crate::{Env, Timestamp, network::network};
 
 /// Addresses that can be counted at once, in 128 KiB. If two share a slot, the later one replaces
 /// the earlier one.
@@ -80,7 +80,10 @@ impl Throttle {
     /// Returns the slot of an address, its content without failures, and the seconds that are left
     /// of the minute.
     fn place(&self, from: IpAddr, now: Timestamp) -> (usize, Slot, u64) {
-        let mac = hmac::sign(&self.key, &network(from));
+        let mac = match network(from) {
+            IpAddr::V4(address) => hmac::sign(&self.key, &address.octets()),
+            IpAddr::V6(address) => hmac::sign(&self.key, &address.octets()),
+        };
         let [high, low, offset, owner @ ..] =
             *mac.as_ref().first_chunk::<6>().expect("HMAC-SHA-256 gives 32 bytes");
         let owner = owner.into_iter().fold(0, |bits, byte| bits << 8 | u64::from(byte));
@@ -109,14 +112,6 @@ impl Slot {
             minute: bits >> 16 & Self::MASK,
             failures: u16::from_be_bytes([high, low]),
         }
-    }
-}
-
-/// The bytes that count as one address. A holder of an IPv6 address usually has its whole /64.
-fn network(address: IpAddr) -> Vec<u8> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets()[..8].to_vec(),
     }
 }
 
