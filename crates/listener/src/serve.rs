@@ -60,8 +60,8 @@ pub async fn serve(
         limit,
         addresses,
         failing: false,
-        strangers: Seldom::default(),
-        crowded: Seldom::default(),
+        strangers: LogInterval::default(),
+        crowded: LogInterval::default(),
     };
     let protocols = Arc::new(Protocols::new());
     let (stop, stopping) = watch::channel(false);
@@ -116,9 +116,9 @@ struct Incoming {
     /// Whether the last accept failed.
     failing: bool,
     /// Reports of connections that are not from a trusted proxy.
-    strangers: Seldom,
+    strangers: LogInterval,
     /// Reports of addresses that have their share of the connections.
-    crowded: Seldom,
+    crowded: LogInterval,
 }
 
 struct Accepted {
@@ -180,11 +180,11 @@ impl Incoming {
     }
 }
 
-/// Limits how often something that a stranger causes is logged: at most once a minute.
+/// Limits a log message that any client can cause to one a minute.
 #[derive(Default)]
-struct Seldom(Option<Instant>);
+struct LogInterval(Option<Instant>);
 
-impl Seldom {
+impl LogInterval {
     fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let due = self.0.is_none_or(|last| now.duration_since(last) >= REFUSAL_LOG_INTERVAL);
