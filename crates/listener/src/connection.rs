@@ -167,9 +167,8 @@ impl<S: RequestService> Connection<S> {
             }
         });
         let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
-        let driver =
-            Driver { activity: &activity, idle, retire_at: Some(Instant::now() + age), stopping };
-        match driver.run(connection).await {
+        let driver = Driver { activity: &activity, idle, retire_at: Some(Instant::now() + age) };
+        match driver.run(connection, stopping).await {
             Ok(None) => {}
             Ok(Some(reason)) => tracing::debug!(%peer, reason, "ended a connection"),
             Err(error) => tracing::debug!(%peer, %error, "connection ended with an error"),
@@ -183,7 +182,6 @@ struct Driver<'a> {
     idle: Duration,
     /// When the connection accepts no more requests, unless that has happened.
     retire_at: Option<Instant>,
-    stopping: watch::Receiver<bool>,
 }
 
 impl Driver<'_> {
@@ -191,6 +189,7 @@ impl Driver<'_> {
     async fn run<C: GracefulConnection>(
         mut self,
         connection: C,
+        mut stopping: watch::Receiver<bool>,
     ) -> Result<Option<&'static str>, C::Error> {
         enum Event<E> {
             Ended(Result<(), E>),
@@ -200,7 +199,6 @@ impl Driver<'_> {
         }
         let mut connection = pin!(connection);
         let mut timer = pin!(sleep_until(self.next()));
-        let mut stopping = self.stopping.clone();
         let mut draining = false;
         loop {
             let polled = poll_fn(|context| {
