@@ -189,7 +189,7 @@ const CASES: &[Case] = &[
         apps!("Get"),
         Admin,
         r#"{"clientId": "$key", "organization": "globex"}"#,
-        ErrorCode::NotFound,
+        ErrorCode::PermissionDenied,
         &["globex"],
     ),
     refused(

@@ -50,9 +50,7 @@ pub enum Error {
     /// The object is in the wrong state.
     #[error("{0}")]
     Precondition(String),
-    #[error("organization {0:?} is not served here")]
-    UnknownOrganization(String),
-    /// The caller's role does not allow it.
+    /// The caller's role does not allow it, or the organization is not served.
     #[error("permission denied: {0}")]
     Forbidden(String),
     /// The store cannot be reached or written; the same call may succeed later.

@@ -1,9 +1,10 @@
 //! The organization that a server serves.
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
 use crate::{
-    rpc::refused,
+    rpc::{outcome, refused},
     support::{PUBLIC_URL, Server},
 };
 
@@ -35,25 +36,47 @@ async fn the_servers_names_are_echoed() {
     assert_eq!(info["additionalClaims"]["userhandle"], "acme");
 }
 
-/// Creating a key for it is denied.
+/// NOT_FOUND would make Terraform drop every key from its state.
 #[tokio::test]
-async fn any_other_organization_is_not_found() {
+async fn any_other_organization_is_denied() {
     let server = Server::with_flags(&["--organization", "acme"]).await;
     server.create_key("ci").await;
     for organization in ["globex", "Acme", "acme ", "a", "acme.example.com"] {
-        let request = json!({ "organization": organization, "clientId": "ci" });
-        for method in ["Get", "Update", "Delete"] {
-            let outcome = server.apps(method, request.clone()).await;
-            refused(&outcome, "not_found", &[organization, "not served here"]);
+        for method in ["Create", "Get", "Update", "Delete", "List"] {
+            for client_id in ["ci", "new", ""] {
+                let mut request = json!({ "organization": organization });
+                if method != "List" {
+                    request["clientId"] = json!(client_id);
+                }
+                let outcome = server.apps(method, request).await;
+                refused(&outcome, "permission_denied", &[organization, "not served here"]);
+            }
         }
-        let listed = server.apps("List", json!({ "organization": organization })).await;
-        refused(&listed, "not_found", &[organization]);
-        let request = json!({ "organization": organization, "clientId": "new" });
-        let created = server.apps("Create", request).await;
-        refused(&created, "permission_denied", &[organization]);
     }
     assert!(server.apps("Get", json!({ "clientId": "ci" })).await.is_ok());
     refused(&server.apps("Get", json!({ "clientId": "new" })).await, "not_found", &[]);
+}
+
+#[tokio::test]
+async fn plain_http_denies_any_other_organization() {
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let ci = "/oauth_app/api/v1/ci";
+    let body = json!({ "organization": "globex", "clientId": "ci", "clientName": "ci" });
+    for (method, path, body) in [
+        (Method::GET, format!("{ci}?organization=globex"), Value::Null),
+        (Method::DELETE, format!("{ci}?organization=globex"), Value::Null),
+        (Method::GET, "/oauth_app/api/v1?organization=globex".to_owned(), Value::Null),
+        (Method::PUT, ci.to_owned(), body.clone()),
+        (Method::POST, "/oauth_app/api/v1".to_owned(), body),
+    ] {
+        let bearer = format!("Bearer {}", server.admin_token);
+        let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let response = server.http.send(method, &path, &headers, body).await;
+        assert_eq!(response.status, 403, "{path}: {}", response.text());
+        refused(&outcome(&response), "permission_denied", &["globex"]);
+    }
 }
 
 #[tokio::test]
@@ -67,18 +90,19 @@ async fn the_active_organization_header_counts_as_the_field() {
         assert_eq!(got["app"]["clientId"], "ci");
     }
     let other = [("x-user-active-org", "globex")];
-    for method in ["Get", "Update", "Delete"] {
-        refused(&server.apps_with(&other, method, ci.clone()).await, "not_found", &["globex"]);
+    for method in ["Create", "Get", "Update", "Delete", "List"] {
+        let request = if method == "List" { json!({}) } else { ci.clone() };
+        let outcome = server.apps_with(&other, method, request).await;
+        refused(&outcome, "permission_denied", &["globex"]);
     }
-    refused(&server.apps_with(&other, "List", json!({})).await, "not_found", &["globex"]);
-    let created = server.apps_with(&other, "Create", json!({ "clientId": "new" })).await;
-    refused(&created, "permission_denied", &["globex"]);
+    let twice = [("x-user-active-org", "acme"), ("x-user-active-org", "globex")];
+    refused(&server.apps_with(&twice, "Get", ci).await, "permission_denied", &["globex"]);
 }
 
 #[tokio::test]
 async fn a_long_organization_is_truncated_in_the_error() {
     let server = Server::start().await;
     let outcome = server.apps("List", json!({ "organization": "o".repeat(100_000) })).await;
-    refused(&outcome, "not_found", &["ooo"]);
+    refused(&outcome, "permission_denied", &["ooo"]);
     assert!(outcome.unwrap_err().message.len() < 200);
 }

@@ -46,9 +46,7 @@ impl OperationError {
                 Error::NotFound { .. } => ErrorKind::NotFound,
                 Error::Invalid(_) | Error::Precondition(_) => ErrorKind::Invalid,
                 Error::Unavailable(_) => ErrorKind::Unavailable,
-                Error::UnknownOrganization(_) | Error::Forbidden(_) | Error::Internal(_) => {
-                    ErrorKind::Failed
-                }
+                Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
             },
             Self::SigningKey(_)
             | Self::RootKey(_)

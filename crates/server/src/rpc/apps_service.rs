@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
-use gatekey_core::{
-    Error,
-    policy::{Action, Resource},
-};
+use gatekey_core::policy::{Action, Resource};
 use gatekey_proto::cloudidl::identity::{
     AppsService, CreateAppRequest, CreateAppResponse, DeleteAppRequest, DeleteAppResponse,
     GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, UpdateAppRequest,
@@ -17,32 +14,11 @@ use super::{
     Rpc, authorize,
     convert::{app, list},
     error::render,
+    organization,
 };
-use crate::refusals;
-
-/// The header in which flytekit sends the organization.
-const ACTIVE_ORGANIZATION: &str = "x-user-active-org";
 
 pub struct Apps {
     pub(super) rpc: Arc<Rpc>,
-}
-
-impl Apps {
-    /// Checks that the organization in the request's field and header is this server's.
-    fn check_organization(
-        &self,
-        context: &RequestContext,
-        organization: &str,
-    ) -> Result<(), Error> {
-        let header =
-            context.header(ACTIVE_ORGANIZATION).map(|value| value.to_str().unwrap_or("\u{fffd}"));
-        for name in [organization, header.unwrap_or_default()] {
-            if !self.rpc.organization.answers_to(name) {
-                return Err(Error::UnknownOrganization(name.chars().take(64).collect()));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl AppsService for Apps {
@@ -53,20 +29,7 @@ impl AppsService for Apps {
     ) -> ServiceResult<CreateAppResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
         let request = request.to_owned_message();
-        if let Err(Error::UnknownOrganization(name)) =
-            self.check_organization(&context, &request.organization)
-        {
-            // Not NOT_FOUND: a create does not look for anything.
-            let reason = format!("organization {name:?} is not served here");
-            refusals::record(
-                &self.rpc.api_keys,
-                &caller,
-                context.path().unwrap_or_default(),
-                &reason,
-            )
-            .await;
-            return Err(render(Error::Forbidden(reason)));
-        }
+        organization::check(&self.rpc, &context, &caller, &request.organization).await?;
         let organization = request.organization.clone();
         let create = app::create(request).map_err(render)?;
         let created = self.rpc.api_keys.create(&caller, create).await.map_err(render)?;
@@ -81,8 +44,8 @@ impl AppsService for Apps {
         request: ServiceRequest<'_, GetAppRequest>,
     ) -> ServiceResult<GetAppResponse> {
         let resource = Resource::Key { client_id: request.client_id };
-        authorize::check(&self.rpc, &context, Action::ReadKey, resource).await?;
-        self.check_organization(&context, request.organization).map_err(render)?;
+        let caller = authorize::check(&self.rpc, &context, Action::ReadKey, resource).await?.caller;
+        organization::check(&self.rpc, &context, &caller, request.organization).await?;
         let key = self.rpc.api_keys.get(request.client_id).await.map_err(render)?;
         let app = app::from_key(&key, request.organization);
         Response::ok(GetAppResponse { app: app.into(), ..Default::default() })
@@ -95,7 +58,7 @@ impl AppsService for Apps {
     ) -> ServiceResult<UpdateAppResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
         let request = request.to_owned_message();
-        self.check_organization(&context, &request.organization).map_err(render)?;
+        organization::check(&self.rpc, &context, &caller, &request.organization).await?;
         let (client_id, organization) = (request.client_id.clone(), request.organization.clone());
         let patch = app::patch(request).map_err(render)?;
         let key = self.rpc.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
@@ -111,7 +74,7 @@ impl AppsService for Apps {
         request: ServiceRequest<'_, DeleteAppRequest>,
     ) -> ServiceResult<DeleteAppResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
-        self.check_organization(&context, request.organization).map_err(render)?;
+        organization::check(&self.rpc, &context, &caller, request.organization).await?;
         self.rpc.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
         Response::ok(DeleteAppResponse::default())
     }
@@ -121,9 +84,9 @@ impl AppsService for Apps {
         context: RequestContext,
         request: ServiceRequest<'_, ListAppsRequest>,
     ) -> ServiceResult<ListAppsResponse> {
-        authorize::admin(&self.rpc, &context).await?;
+        let caller = authorize::admin(&self.rpc, &context).await?;
         let request = request.to_owned_message();
-        self.check_organization(&context, &request.organization).map_err(render)?;
+        organization::check(&self.rpc, &context, &caller, &request.organization).await?;
         let query =
             list::query(request.request.into_option().unwrap_or_default()).map_err(render)?;
         let page = self.rpc.api_keys.list(&query).await.map_err(render)?;

@@ -20,7 +20,7 @@ pub fn render(error: Error) -> ConnectError {
     let message = without_login_words(error.to_string());
     match error {
         Error::Invalid(_) => ConnectError::invalid_argument(message),
-        Error::NotFound { .. } | Error::UnknownOrganization(_) => ConnectError::not_found(message),
+        Error::NotFound { .. } => ConnectError::not_found(message),
         Error::AlreadyExists(_) => ConnectError::already_exists(message),
         Error::Precondition(_) => ConnectError::failed_precondition(message),
         Error::Forbidden(_) => ConnectError::permission_denied(message),

@@ -13,6 +13,7 @@
 //! - [`convert`]: between generated messages and the domain, one file per message family.
 //! - [`error`]: the only place that renders an error.
 //! - `limits`: sizes and deadlines.
+//! - `organization`: the check of the organization that a request names.
 //! - `watches`: how many `Health/Watch` calls one client may have open.
 
 pub mod access;
@@ -25,6 +26,7 @@ pub mod convert;
 pub mod error;
 pub mod identity;
 mod limits;
+mod organization;
 pub mod router;
 pub mod state;
 pub mod transcode;
