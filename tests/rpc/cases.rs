@@ -86,8 +86,8 @@ const CASES: &[Case] = &[
             "redirectUris": ["https://ci.example.com/callback"]}"#,
         r#"{"app": {"clientId": "$new", "clientName": "$new", "clientSecret": "<secret>",
             "organization": null, "clientIdIssuedAt": "<any>", "grantTypes": ["CLIENT_CREDENTIALS"],
-            "redirectUris": ["https://ci.example.com/callback"],
-            "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC"}}"#,
+            "redirectUris": ["https://ci.example.com/callback"], "responseTypes": null,
+            "tokenEndpointAuthMethod": null}}"#,
     ),
     refused(
         "create an existing key",
@@ -220,9 +220,9 @@ const CASES: &[Case] = &[
         "update",
         apps!("Update"),
         Admin,
-        r#"{"clientId": "$key", "clientName": "renamed"}"#,
+        r#"{"clientId": "$key", "clientName": "renamed", "grantTypes": ["CLIENT_CREDENTIALS"]}"#,
         r#"{"app": {"clientId": "$key", "clientName": "renamed", "clientSecret": null,
-            "redirectUris": ["http://localhost:8080/authorization-code/callback"]}}"#,
+            "grantTypes": ["CLIENT_CREDENTIALS"], "redirectUris": null}}"#,
     ),
     refused(
         "update an unknown key",

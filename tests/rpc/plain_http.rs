@@ -173,7 +173,7 @@ async fn a_list_takes_its_request_from_the_query() {
     let path = format!("{APPS}?organization=elsewhere");
     refused(
         &outcome(&server.plain(Method::GET, &path, Value::Null).await),
-        "not_found",
+        "permission_denied",
         &["elsewhere"],
     );
 }
@@ -262,7 +262,7 @@ async fn a_body_is_one_json_object_or_empty() {
         let response = server.plain_with(&json_type, method, path, &large).await;
         refused(&outcome(&response), "resource_exhausted", &[]);
     }
-    // An empty body changes nothing, and headers of other protocols are ignored.
+    // An empty body renames nothing, and headers of other protocols are ignored.
     let deaf =
         [("content-type", "application/json; charset=utf-8"), ("connect-protocol-version", "7")];
     for headers in [&deaf[..], &[]] {

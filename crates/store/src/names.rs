@@ -56,6 +56,7 @@ stored_names! {
 
 stored_names! {
     TokenEndpointAuthMethod {
+        None = "none",
         ClientSecretPost = "client_secret_post",
         ClientSecretBasic = "client_secret_basic",
     }

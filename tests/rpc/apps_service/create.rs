@@ -51,31 +51,53 @@ async fn a_name_without_letters_or_digits_is_refused() {
     refused(&server.apps("Create", json!({})).await, "invalid_argument", &["client_name", "empty"]);
 }
 
+/// Terraform compares what it sent with what comes back.
 #[tokio::test]
-async fn an_unset_field_has_a_default() {
+async fn unset_lists_come_back_unset() {
     let server = Server::start().await;
     let created = server.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
-    let app = &created["app"];
-    assert_eq!(app["redirectUris"], json!(["http://localhost:8080/authorization-code/callback"]));
-    assert_eq!(app["grantTypes"], json!(["CLIENT_CREDENTIALS", "AUTHORIZATION_CODE"]));
-    assert_eq!(app["responseTypes"], json!(["CODE"]));
-    assert_eq!(app["tokenEndpointAuthMethod"], "CLIENT_SECRET_BASIC");
+    let got = server.apps("Get", json!({ "clientId": "plain" })).await.unwrap();
+    let listed = server.apps("List", json!({})).await.unwrap();
+    let listed = listed["apps"].as_array().unwrap();
+    let listed = listed.iter().find(|app| app["clientId"] == "plain").unwrap();
+    for app in [&created["app"], &got["app"], listed] {
+        for field in ["redirectUris", "grantTypes", "responseTypes", "tokenEndpointAuthMethod"] {
+            assert_eq!(app[field], Value::Null, "{field}");
+        }
+    }
     assert_eq!(server.shown("plain").await["role"], "ROLE_CONTRIBUTOR");
 }
 
 #[tokio::test]
-async fn authentication_method_none_means_basic() {
+async fn a_key_without_grants_fetches_tokens() {
     let server = Server::start().await;
-    for (given, kept) in [
-        ("NONE", "CLIENT_SECRET_BASIC"),
-        ("CLIENT_SECRET_BASIC", "CLIENT_SECRET_BASIC"),
-        ("CLIENT_SECRET_POST", "CLIENT_SECRET_POST"),
-    ] {
+    let created = server.apps("Create", json!({ "clientId": "plain" })).await.unwrap();
+    let key = credentials(&created["app"], &created["app"]);
+    assert!(server.secret_works(&key).await);
+    let update = json!({ "clientId": "plain", "grantTypes": ["DEVICE_CODE"] });
+    server.apps("Update", update).await.unwrap();
+    assert_eq!(server.http.token(&key, &[]).await.json()["error"], "unauthorized_client");
+    server.apps("Update", json!({ "clientId": "plain" })).await.unwrap();
+    assert!(server.secret_works(&key).await);
+}
+
+#[tokio::test]
+async fn every_authentication_method_comes_back() {
+    let server = Server::start().await;
+    for method in ["NONE", "CLIENT_SECRET_BASIC", "CLIENT_SECRET_POST"] {
         let request =
-            json!({ "clientName": format!("by {given}"), "tokenEndpointAuthMethod": given });
+            json!({ "clientName": format!("by {method}"), "tokenEndpointAuthMethod": method });
         let created = server.apps("Create", request).await.unwrap();
-        assert_eq!(created["app"]["tokenEndpointAuthMethod"], kept);
-        assert!(server.secret_works(&credentials(&created["app"], &created["app"])).await);
+        let kept = created["app"]["tokenEndpointAuthMethod"].as_str().unwrap_or("NONE");
+        assert_eq!(kept, method);
+        let key = credentials(&created["app"], &created["app"]);
+        assert!(server.secret_works(&key).await, "{method}, by Basic");
+        let body = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}",
+            key.client_id, key.client_secret
+        );
+        let posted = server.http.form("/oauth2/token", &[], &body).await;
+        assert_eq!(posted.status, 200, "{method}, in the body: {}", posted.text());
     }
 }
 
@@ -270,7 +292,7 @@ async fn only_authentication_errors_trigger_a_new_login() {
             "not_found",
         ),
         (server.apps("Create", wrong.clone()).await, "permission_denied"),
-        (server.apps("List", wrong).await, "not_found"),
+        (server.apps("List", wrong).await, "permission_denied"),
         (
             server.apps("List", json!({ "request": { "filters": [filter] } })).await,
             "invalid_argument",

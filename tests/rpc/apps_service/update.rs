@@ -1,35 +1,53 @@
 //! `AppsService.Update`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     rpc::{json::check, refused},
     support::Server,
 };
 
-#[tokio::test]
-async fn update_overwrites_only_with_fields_that_are_set() {
-    let server = Server::start().await;
-    let made = json!({
+/// The lists and the method that an update of a public client always contains.
+const ALWAYS_SENT: [&str; 4] =
+    ["redirectUris", "responseTypes", "grantTypes", "tokenEndpointAuthMethod"];
+
+fn full() -> Value {
+    json!({
         "clientId": "ci",
         "clientName": "CI",
         "redirectUris": ["https://ci.example.com/callback"],
-        "grantTypes": ["CLIENT_CREDENTIALS"],
+        "responseTypes": ["CODE", "ID_TOKEN"],
+        "grantTypes": ["CLIENT_CREDENTIALS", "REFRESH_TOKEN"],
         "contacts": ["ops@example.com"],
+        "logoUri": "https://example.com/logo",
         "clientUri": "https://example.com/",
+        "policyUri": "https://example.com/policy",
+        "tosUri": "https://example.com/terms",
+        "jwksUri": "https://example.com/keys",
         "applicationType": "NATIVE",
         "tokenEndpointAuthMethod": "CLIENT_SECRET_POST",
-    });
-    server.apps("Create", made.clone()).await.unwrap();
-    server.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
-    let update =
-        json!({ "clientId": "ci", "clientName": "Renamed", "logoUri": "https://example.com/logo" });
-    server.apps("Update", update).await.unwrap();
-    let got = server.apps("Get", json!({ "clientId": "ci" })).await.unwrap();
-    let mut expected = made;
-    expected["clientName"] = json!("Renamed");
-    expected["logoUri"] = json!("https://example.com/logo");
-    check(&expected, &got["app"]).unwrap();
+    })
+}
+
+#[tokio::test]
+async fn update_keeps_what_an_empty_field_names() {
+    let server = Server::start().await;
+    server.apps("Create", full()).await.unwrap();
+    let mut update = full();
+    for field in
+        ["clientName", "contacts", "logoUri", "clientUri", "policyUri", "tosUri", "jwksUri"]
+    {
+        update.as_object_mut().unwrap().remove(field);
+    }
+    update.as_object_mut().unwrap().remove("applicationType");
+    let updated = server.apps("Update", update).await.unwrap();
+    check(&full(), &updated["app"]).unwrap();
+}
+
+#[tokio::test]
+async fn update_replaces_lists_and_method() {
+    let server = Server::start().await;
+    server.apps("Create", full()).await.unwrap();
     let update = json!({
         "clientId": "ci",
         "redirectUris": ["https://new.example.com/"],
@@ -37,14 +55,34 @@ async fn update_overwrites_only_with_fields_that_are_set() {
         "responseTypes": ["TOKEN"],
         "contacts": ["dev@example.com", "ops@example.com"],
         "clientUri": "https://new.example.com/",
-        "policyUri": "https://new.example.com/policy",
-        "tosUri": "https://new.example.com/terms",
-        "jwksUri": "https://new.example.com/keys",
         "tokenEndpointAuthMethod": "CLIENT_SECRET_BASIC",
     });
     let updated = server.apps("Update", update.clone()).await.unwrap();
     check(&update, &updated["app"]).unwrap();
-    assert_eq!(updated["app"]["clientName"], "Renamed");
+    assert_eq!(updated["app"]["clientName"], "CI");
+}
+
+/// A list that is left out, or emptied, in Terraform would otherwise never converge.
+#[tokio::test]
+async fn update_empties_each_list_and_method() {
+    let server = Server::start().await;
+    server.apps("Create", full()).await.unwrap();
+    for cleared in ALWAYS_SENT {
+        let mut update = full();
+        update.as_object_mut().unwrap().remove(cleared);
+        let mut expected = update.clone();
+        expected[cleared] = Value::Null;
+        for response in [
+            server.apps("Update", update).await.unwrap(),
+            server.apps("Get", json!({ "clientId": "ci" })).await.unwrap(),
+        ] {
+            check(&expected, &response["app"]).unwrap();
+        }
+    }
+    let cleared = server.apps("Update", json!({ "clientId": "ci" })).await.unwrap();
+    for field in ALWAYS_SENT {
+        assert_eq!(cleared["app"][field], Value::Null, "{field}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub struct Application {
     pub client_name: String,
     pub redirect_uris: Vec<String>,
     pub response_types: Vec<ResponseType>,
+    /// Empty for client credentials only: see [`Application::may_use`].
     pub grant_types: Vec<GrantType>,
     pub application_type: ApplicationType,
     pub contacts: Vec<String>,
@@ -72,6 +73,8 @@ named_enum! {
 named_enum! {
     /// How a key authenticates at the token endpoint (RFC 6749 section 2.3.1).
     TokenEndpointAuthMethod {
+        /// Not specified.
+        None,
         ClientSecretPost,
         ClientSecretBasic,
     }
@@ -106,6 +109,15 @@ impl Application {
             jwks_uri: String::new(),
             token_endpoint_auth_method: TokenEndpointAuthMethod::ClientSecretBasic,
             consent_method: ConsentMethod::Required,
+        }
+    }
+
+    /// Whether the key may use a grant.
+    pub fn may_use(&self, grant: GrantType) -> bool {
+        match self.grant_types.as_slice() {
+            // Terraform and other clients leave the grants of a headless application out.
+            [] => grant == GrantType::ClientCredentials,
+            grants => grants.contains(&grant),
         }
     }
 }

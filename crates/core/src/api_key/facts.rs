@@ -68,7 +68,7 @@ impl From<&ApiKey> for KeyFacts {
             epoch: key.epoch,
             expires_at: key.expires_at,
             disabled: key.disabled_at.is_some(),
-            client_credentials: key.application.grant_types.contains(&GrantType::ClientCredentials),
+            client_credentials: key.application.may_use(GrantType::ClientCredentials),
             // A secret that had expired when the key was last changed will not be valid again.
             secrets: key
                 .secrets

@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    DEFAULT_REDIRECT_URI, MAX_SECRETS, Replay, Rotation, Switch,
+    MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::Validation,
 };
@@ -56,9 +56,6 @@ impl CreateApiKey {
         }
         if name.is_empty() {
             name.clone_from(&self.client_id);
-        }
-        if self.application.redirect_uris.is_empty() {
-            self.application.redirect_uris.push(DEFAULT_REDIRECT_URI.to_owned());
         }
         validation.application(&self.application);
         validation.label("secret_label", &self.secret_label);

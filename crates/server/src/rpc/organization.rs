@@ -15,7 +15,7 @@ const MAX_NAME: usize = 64;
 ///
 /// # Errors
 /// `PERMISSION_DENIED`, never `NOT_FOUND`: that would make Terraform drop its keys from the state.
-pub async fn check(
+pub(super) async fn check(
     rpc: &Rpc,
     context: &RequestContext,
     caller: &Caller,

@@ -59,7 +59,9 @@ pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
         (role, false) => role.or(Some(Role::Contributor)),
     };
     let mut application = Application::named(request.client_name);
-    application.redirect_uris = request.redirect_uris;
+    if !request.redirect_uris.is_empty() {
+        application.redirect_uris = request.redirect_uris;
+    }
     Ok(CreateApiKey {
         client_id: request.client_id,
         application,

@@ -49,32 +49,21 @@ fn secret_expires_at(key: &ApiKey) -> Option<Timestamp> {
     [key.expires_at, newest.and_then(|secret| secret.expires_at)].into_iter().flatten().min()
 }
 
-/// Converts a Create. Proto3 does not distinguish an enum's zero from an unset field: method NONE
-/// means Basic, and an empty list of grants means client credentials and authorization code.
+/// Converts a Create. Lists and the authentication method are stored as they were sent, also when
+/// they are empty or NONE, so that a client that compares finds no difference.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown enum number.
 pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
-    let defaults = Application::named("");
-    let or_default =
-        |given: Vec<_>, default: Vec<_>| if given.is_empty() { default } else { given };
     let grant_types = all_known("grant_types", request.grant_types)?;
     let response_types = all_known("response_types", request.response_types)?;
-    let response_types: Vec<_> = response_types.into_iter().map(response_type_from).collect();
     Ok(CreateApiKey {
         client_id: request.client_id,
         application: Application {
             client_name: request.client_name,
             redirect_uris: request.redirect_uris,
-            response_types: if response_types.is_empty() {
-                defaults.response_types
-            } else {
-                response_types
-            },
-            grant_types: or_default(
-                grant_types.into_iter().map(grant_type_from).collect(),
-                defaults.grant_types,
-            ),
+            response_types: response_types.into_iter().map(response_type_from).collect(),
+            grant_types: grant_types.into_iter().map(grant_type_from).collect(),
             application_type: application_type_from(known(
                 "application_type",
                 request.application_type,
@@ -88,8 +77,7 @@ pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
             token_endpoint_auth_method: auth_method_from(known(
                 "token_endpoint_auth_method",
                 request.token_endpoint_auth_method,
-            )?)
-            .unwrap_or(defaults.token_endpoint_auth_method),
+            )?),
             consent_method: consent_method_from(known("consent_method", request.consent_method)?),
         },
         role: (!request.skip_default_policy_assignments).then_some(DEFAULT_ROLE),
@@ -98,8 +86,9 @@ pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
     })
 }
 
-/// Converts an Update: fields that are not empty replace the stored values. An enum's zero is
-/// empty.
+/// Converts an Update. The redirect URIs, the response types, the grants and the authentication
+/// method always replace the stored ones, because public clients always send them. Of the other
+/// fields, those that are not empty do; an enum's zero is empty.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown enum number.
@@ -107,30 +96,27 @@ pub fn patch(request: wire::UpdateAppRequest) -> Result<ApiKeyPatch, Error> {
     fn filled(text: String) -> Option<String> {
         (!text.is_empty()).then_some(text)
     }
-    fn any<T>(list: Vec<T>) -> Option<Vec<T>> {
-        (!list.is_empty()).then_some(list)
-    }
     let grant_types = all_known("grant_types", request.grant_types)?;
     let response_types = all_known("response_types", request.response_types)?;
     Ok(ApiKeyPatch {
         client_name: filled(request.client_name),
-        redirect_uris: any(request.redirect_uris),
-        response_types: any(response_types.into_iter().map(response_type_from).collect()),
-        grant_types: any(grant_types.into_iter().map(grant_type_from).collect()),
+        redirect_uris: Some(request.redirect_uris),
+        response_types: Some(response_types.into_iter().map(response_type_from).collect()),
+        grant_types: Some(grant_types.into_iter().map(grant_type_from).collect()),
         application_type: match known("application_type", request.application_type)? {
             wire::ApplicationType::WEB => None,
             wire::ApplicationType::NATIVE => Some(ApplicationType::Native),
         },
-        contacts: any(request.contacts),
+        contacts: (!request.contacts.is_empty()).then_some(request.contacts),
         logo_uri: filled(request.logo_uri),
         client_uri: filled(request.client_uri),
         policy_uri: filled(request.policy_uri),
         tos_uri: filled(request.tos_uri),
         jwks_uri: filled(request.jwks_uri),
-        token_endpoint_auth_method: auth_method_from(known(
+        token_endpoint_auth_method: Some(auth_method_from(known(
             "token_endpoint_auth_method",
             request.token_endpoint_auth_method,
-        )?),
+        )?)),
         role: None,
         expires_at: None,
     })
@@ -190,6 +176,7 @@ fn application_type_from(kind: wire::ApplicationType) -> ApplicationType {
 
 fn auth_method(method: TokenEndpointAuthMethod) -> wire::TokenEndpointAuthMethod {
     match method {
+        TokenEndpointAuthMethod::None => wire::TokenEndpointAuthMethod::NONE,
         TokenEndpointAuthMethod::ClientSecretPost => {
             wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST
         }
@@ -199,14 +186,14 @@ fn auth_method(method: TokenEndpointAuthMethod) -> wire::TokenEndpointAuthMethod
     }
 }
 
-fn auth_method_from(method: wire::TokenEndpointAuthMethod) -> Option<TokenEndpointAuthMethod> {
+fn auth_method_from(method: wire::TokenEndpointAuthMethod) -> TokenEndpointAuthMethod {
     match method {
-        wire::TokenEndpointAuthMethod::NONE => None,
+        wire::TokenEndpointAuthMethod::NONE => TokenEndpointAuthMethod::None,
         wire::TokenEndpointAuthMethod::CLIENT_SECRET_POST => {
-            Some(TokenEndpointAuthMethod::ClientSecretPost)
+            TokenEndpointAuthMethod::ClientSecretPost
         }
         wire::TokenEndpointAuthMethod::CLIENT_SECRET_BASIC => {
-            Some(TokenEndpointAuthMethod::ClientSecretBasic)
+            TokenEndpointAuthMethod::ClientSecretBasic
         }
     }
 }
