@@ -62,7 +62,10 @@ async fn another_issuer_or_audience_is_rejected() {
         r#"tokens.audiences = ["https://flyte.example.com", "https://b.example.com"]"#,
     )
     .await;
-    let (process, token) = (&server.process, &server.admin_token);
+    let process = &server.process;
+    let parameters = [("audience", "https://flyte.example.com")];
+    let response = server.http.token(&server.admin, &parameters).await.json();
+    let token = response["access_token"].as_str().unwrap();
     let with =
         |audience: &str| Verifier::builder(&process.url, audience).ca_file(process.ca_file());
     assert!(with("https://flyte.example.com").build().unwrap().verify(token).await.is_ok());

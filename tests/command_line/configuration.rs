@@ -101,6 +101,22 @@ fn config_check_prints_each_setting_and_its_origin() {
 }
 
 #[test]
+fn config_check_explains_configured_audiences() {
+    let url = "[server]\npublic_url = \"https://keys.example.com\"\n[tokens]\n";
+    let note = |audiences: &str| {
+        let checked = File::new(&format!("{url}{audiences}")).check(&[]);
+        assert!(checked.status.success());
+        String::from_utf8(checked.stderr).unwrap()
+    };
+    let stderr = note("audiences = [\"https://flyte.example.com\"]");
+    for word in ["tokens.audiences", "https://keys.example.com", "allowedAudience"] {
+        assert!(stderr.contains(word), "{stderr}");
+    }
+    assert_eq!(note("audiences = [\"https://keys.example.com/\"]"), "");
+    assert_eq!(note(""), "");
+}
+
+#[test]
 fn config_check_prints_a_valid_configuration_file() {
     let flags =
         ["--admin-listen", "--log-format", "json", "--otlp-endpoint", "http://localhost:4318"];

@@ -34,6 +34,11 @@ impl Issued {
         let secret = rotated["clientSecret"].as_str().unwrap().to_owned();
         let rotated = Credentials { client_id: "ci".to_owned(), client_secret: secret };
         let key_token = server.token(&rotated).await;
+        let wrong = json!({ "clientId": "ci", "currentSecret": created.client_secret, "grace": "9999999s" });
+        http.connect_json(rotate, &key_token, &wrong).await;
+        let mut unknown = wrong;
+        unknown["unknown"] = json!(rotated.client_secret);
+        http.connect_json(rotate, &key_token, &unknown).await;
         let revoked = server.token(&rotated).await;
         for (path, body) in [
             ("/oauth2/introspect", format!("token={key_token}")),

@@ -57,9 +57,11 @@ async fn an_unconfigured_audience_is_refused() {
 }
 
 #[tokio::test]
-async fn the_first_configured_audience_is_the_default() {
+async fn a_configured_audience_is_never_the_default() {
     let server = Server::with_config(TWO).await;
-    assert_eq!(server.audience_of("").await, json!(["https://flyte.example.com"]));
+    let url = server.process.url.clone();
+    assert_eq!(server.audience_of("").await, json!([url]));
+    assert_eq!(server.audience_of(&format!("&audience={url}/")).await, json!([url]));
     assert_eq!(
         server.audience_of("&audience=https://other.example.com").await,
         json!(["https://other.example.com"])
@@ -87,7 +89,8 @@ async fn a_token_for_another_audience_is_refused() {
         let response = server.request_token(&key, &format!("{GRANT}{parameters}")).await;
         response.json()["access_token"].as_str().unwrap().to_owned()
     };
-    let other = fetch("&resource=https://other.example.com").await;
+    let other =
+        fetch("&resource=https://other.example.com&resource=https://flyte.example.com").await;
     let description = refused(&server.get_as("/me", &other).await, 401, "invalid_token");
     assert!(description.contains("another audience"), "{description}");
     let rpc = "/flyteidl2.auth.IdentityService/UserInfo";
@@ -95,9 +98,26 @@ async fn a_token_for_another_audience_is_refused() {
     assert_eq!(server.introspect(&key, &other).await["active"], true);
     assert_eq!(server.revoke(&key, &other).await.status, 200);
     assert_eq!(server.introspect(&key, &other).await["active"], false);
-    let both =
-        fetch("&resource=https://other.example.com&resource=https://flyte.example.com").await;
+    let url = &server.process.url;
+    let both = fetch(&format!("&resource=https://other.example.com&resource={url}")).await;
     assert!(server.accepts(&both).await);
+}
+
+/// Whoever receives a token for another API must not read other tokens with it.
+#[tokio::test]
+async fn introspection_by_bearer_needs_the_issuer() {
+    let server = Server::with_config(TWO).await;
+    let url = server.process.url.clone();
+    for (audience, status) in
+        [("https://flyte.example.com", 401), ("https://other.example.com", 401), (&*url, 200)]
+    {
+        let response = server.http.token(&server.admin, &[("audience", audience)]).await;
+        let bearer = format!("Bearer {}", response.json()["access_token"].as_str().unwrap());
+        let body = format!("token={}", server.admin_token);
+        let response =
+            server.http.form("/oauth2/introspect", &[("authorization", &bearer)], &body).await;
+        assert_eq!(response.status, status, "{audience}: {}", response.text());
+    }
 }
 
 #[tokio::test]

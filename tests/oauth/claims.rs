@@ -138,7 +138,8 @@ async fn a_token_passes_flyteadmins_checks() {
         let server = Server::with_config(toml).await;
         let key = server.create_key("ci").await;
         let token = server.token(&key).await;
-        flyteadmin_accepts(&server, &token, "https://flyte.example.com").await;
+        // `allowedAudience` of flyteadmin.
+        flyteadmin_accepts(&server, &token, &server.process.url).await;
     }
 }
 

@@ -127,13 +127,71 @@ async fn a_key_may_only_get_and_rotate_itself() {
         assert_eq!(got["app"]["clientId"], client_id);
         let got = server.keys_as(&token, "Get", request.clone()).await.unwrap();
         assert_eq!(got["apiKey"]["clientId"], client_id);
-        let rotated = server.keys_as(&token, "RotateSecret", request.clone()).await.unwrap();
+        let rotate = json!({ "clientId": client_id, "currentSecret": key.client_secret });
+        let rotated = server.keys_as(&token, "RotateSecret", rotate).await.unwrap();
         assert!(
             !server.accepts(&token).await,
             "without a grace, the token is revoked with the secret"
         );
         assert!(server.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
     }
+}
+
+/// A stolen token must not become a secret that outlives it.
+#[tokio::test]
+async fn rotating_oneself_needs_the_current_secret() {
+    let server = Server::start().await;
+    let other = server.create_key("other").await;
+    let bare = server.create_key_with("bare", json!({ "withoutRole": true })).await;
+    for key in [&server.admin, &other, &bare] {
+        let (id, token) = (&key.client_id, server.token(key).await);
+        for (secret, code) in [
+            (json!(null), "invalid_argument"),
+            (json!(""), "invalid_argument"),
+            (json!(token), "permission_denied"),
+            (json!(format!("{} ", key.client_secret)), "permission_denied"),
+            (json!(if id == "other" { &bare } else { &other }.client_secret), "permission_denied"),
+        ] {
+            let rotate = json!({ "clientId": id, "currentSecret": secret, "grace": "60s" });
+            let outcome = server.keys_as(&token, "RotateSecret", rotate).await;
+            refused(&outcome, code, &["current_secret"]);
+        }
+        let rotate = json!({ "clientId": id, "currentSecret": key.client_secret, "grace": "60s" });
+        let rotated = server.keys_as(&token, "RotateSecret", rotate).await.unwrap();
+        assert!(server.secret_works(&super::credentials(&rotated, &rotated["apiKey"])).await);
+    }
+    let rotate = json!({ "clientId": "other" });
+    server.keys("RotateSecret", rotate).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_retired_secret_does_not_rotate_its_key() {
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let new = server.rotate(&old, json!({})).await;
+    let token = server.token(&new).await;
+    let rotate = json!({ "clientId": "ci", "currentSecret": old.client_secret });
+    let outcome = server.keys_as(&token, "RotateSecret", rotate).await;
+    refused(&outcome, "permission_denied", &["current_secret"]);
+}
+
+#[tokio::test]
+async fn guessing_the_current_secret_is_throttled() {
+    let server = Server::with_config("limits.failed_authentications_per_minute = 2").await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let rotate = async |secret: &str| {
+        let rotate = json!({ "clientId": "ci", "currentSecret": secret });
+        let path = "/gatekey.v1.ApiKeyService/RotateSecret";
+        server.http.connect_json(path, &token, &rotate).await
+    };
+    for status in [403, 403, 429] {
+        assert_eq!(rotate("gk_wrong").await.status, status);
+    }
+    let throttled = rotate("gk_wrong").await;
+    assert_eq!(throttled.json()["code"], "resource_exhausted");
+    assert!(throttled.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(rotate(&key.client_secret).await.status, 200, "a right secret always passes");
 }
 
 /// The refusal is the same whether the key exists or not.
@@ -285,9 +343,12 @@ async fn the_rpcs_require_the_servers_audience() {
     let admin = server.init();
     let http = server.http();
     let list = "/gatekey.v1.ApiKeyService/List";
-    for (audience, status) in
-        [("https://flyte.example.com", 200), ("https://other.example.com", 401)]
-    {
+    for (audience, status) in [
+        ("https://flyte.example.com", 401),
+        ("https://other.example.com", 401),
+        (&*server.url, 200),
+        ("", 200),
+    ] {
         let response = http.token(&admin, &[("audience", audience)]).await;
         let token = response.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(http.connect_json(list, &token, &json!({})).await.status, status, "{audience}");

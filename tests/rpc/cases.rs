@@ -34,7 +34,8 @@ enum Expected {
 }
 
 /// A case. In its texts, `$new` stands for an unused client id, `$key` for a key that was created
-/// for the case, and `$secret_id` for the id of that key's secret.
+/// for the case, `$secret_id` for the id of that key's secret, and `$current_secret` for the secret
+/// itself.
 struct Case {
     name: &'static str,
     procedure: &'static str,
@@ -456,8 +457,24 @@ const CASES: &[Case] = &[
         "rotate the calling key",
         keys!("RotateSecret"),
         Itself,
-        r#"{"clientId": "$key"}"#,
+        r#"{"clientId": "$key", "currentSecret": "$current_secret"}"#,
         r#"{"apiKey": {"clientId": "$key", "epoch": "2"}, "clientSecret": "<secret>"}"#,
+    ),
+    refused(
+        "rotate the calling key by its token",
+        keys!("RotateSecret"),
+        Itself,
+        r#"{"clientId": "$key"}"#,
+        ErrorCode::InvalidArgument,
+        &["current_secret"],
+    ),
+    refused(
+        "rotate the calling key by a wrong secret",
+        keys!("RotateSecret"),
+        Itself,
+        r#"{"clientId": "$key", "currentSecret": "gk_wrong"}"#,
+        ErrorCode::PermissionDenied,
+        &["current_secret"],
     ),
     refused(
         "rotate with a long grace",
@@ -659,17 +676,19 @@ impl Fixture {
         );
         let (new, key) = (format!("new.{own}"), format!("key.{own}"));
         let mut itself = String::new();
-        let mut secret_id = String::new();
+        let (mut secret_id, mut current_secret) = (String::new(), String::new());
         if case.caller == Itself || case.request.contains("$key") {
             let credentials = self.server.create_key(&key).await;
             if case.caller == Itself {
                 itself = self.server.token(&credentials).await;
+                current_secret = credentials.client_secret;
             }
             let made = self.server.shown(&key).await;
             made["secrets"][0]["id"].as_str().unwrap().clone_into(&mut secret_id);
         }
         let fill = |text: &str| {
-            text.replace("$new", &new).replace("$key", &key).replace("$secret_id", &secret_id)
+            let text = text.replace("$new", &new).replace("$key", &key);
+            text.replace("$secret_id", &secret_id).replace("$current_secret", &current_secret)
         };
         let token = match case.caller {
             Nobody => "",

@@ -76,7 +76,7 @@ async fn a_key_cannot_rotate_its_namesake() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let token = server.token(&key).await;
-    let rotate = json!({ "clientId": "ci" });
+    let rotate = json!({ "clientId": "ci", "currentSecret": key.client_secret });
     let held =
         HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/RotateSecret", &token, &rotate)
             .await;

@@ -67,7 +67,8 @@ impl ApiKey {
     /// Adds a secret to a key, and retires the other secrets after a grace period. Needs a Gatekey
     /// server.
     ///
-    /// Only this response contains the new secret. A key may rotate itself.
+    /// Only this response contains the new secret. A key may rotate itself: the client then sends
+    /// its current secret as well, because a token is not enough.
     ///
     /// # Errors
     /// [`is_not_found`](Error::is_not_found) if the key does not exist, and
@@ -96,6 +97,7 @@ impl ApiKey {
             grace: well_known::Duration::from(options.grace).into(),
             secret_label: options.label.unwrap_or_default(),
             expires_at: options.expires_at.map(Timestamp::from).into(),
+            current_secret: client.own_secret(client_id).to_owned(),
             ..v1::RotateSecretRequest::default()
         };
         let operation = describe("rotate", client_id);

@@ -94,6 +94,12 @@ impl Client {
         &self.0.credentials.value.client_id
     }
 
+    /// Returns the client's secret if `client_id` is its own key, and otherwise nothing.
+    pub(crate) fn own_secret(&self, client_id: &str) -> &str {
+        let Credentials { client_id: own, client_secret } = &self.0.credentials.value;
+        if own == client_id { client_secret.expose() } else { "" }
+    }
+
     /// Returns the organization of requests, if the builder or the encoded key sets one.
     pub fn organization(&self) -> Option<&str> {
         self.0.organization.as_deref()

@@ -1,5 +1,7 @@
 //! [`Error`]: why a use case was refused or failed.
 
+use std::time::Duration;
+
 use gatekey_credentials::ClientId;
 
 use crate::store::StoreError;
@@ -53,6 +55,14 @@ pub enum Error {
     /// The caller's role does not allow it, or the organization is not served.
     #[error("permission denied: {0}")]
     Forbidden(String),
+    /// The caller has to wait; the same call may succeed later.
+    #[error("{reason}; try again in {} s", .retry_after.as_secs())]
+    TooManyRequests {
+        /// A clause.
+        reason: String,
+        /// Whole seconds, at least one.
+        retry_after: Duration,
+    },
     /// The store cannot be reached or written; the same call may succeed later.
     #[error("the store is unavailable, try again")]
     Unavailable(#[source] StoreError),

@@ -99,7 +99,7 @@ pub struct PublicClientConfig {
     pub authorization_metadata_key: String,
     /// The public URL.
     pub service_http_endpoint: String,
-    /// Empty: the server's default audience applies.
+    /// Empty: a token is for this server unless it is requested for another audience.
     pub audience: &'static str,
 }
 

@@ -30,6 +30,9 @@ fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Res
         traces::export::authorities(ca_file)
             .map_err(|invalid| exit::usage(settings.locate(invalid.into()).to_string()))?;
     }
+    if let Some(note) = config.audience_note() {
+        eprintln!("note: {note}");
+    }
     say!("# The configuration is valid. These are the effective settings and where each is set.")?;
     for section in config::sections() {
         say!("\n[{}]", section.name)?;

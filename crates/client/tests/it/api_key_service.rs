@@ -6,9 +6,9 @@ use futures::TryStreamExt;
 use gatekey_client::{
     ApiKey, CreateOptions, EncodedCredentials, Role, RotateOptions, SettingsUpdate,
 };
-use gatekey_proto::gatekey::v1;
+use gatekey_proto::{cloudidl::identity::App, gatekey::v1};
 
-use crate::server::{Behavior, Server};
+use crate::server::{Behavior, CLIENT_ID, SECRET, Server};
 
 fn in_2027() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
@@ -74,6 +74,21 @@ async fn rotate_returns_the_new_secret() {
     let sent = server.0.record().rotations.remove(0);
     assert_eq!((sent.grace.seconds, sent.secret_label.as_str()), (86_400, "second"));
     assert_eq!(sent.expires_at.seconds, 1_800_000_000);
+}
+
+/// The server demands it, and no other server or key has a use for it.
+#[tokio::test]
+async fn only_rotating_oneself_sends_the_secret() {
+    let server = Server::start().await;
+    server.add_apps(2);
+    let app = App { client_id: CLIENT_ID.into(), ..App::default() };
+    server.0.apps().insert(CLIENT_ID.to_owned(), app);
+    let client = server.client();
+    for (client_id, secret) in [("key-0000", ""), (CLIENT_ID, SECRET), ("key-0001", "")] {
+        ApiKey::rotate(&client, client_id, RotateOptions::default()).await.unwrap();
+        let sent = server.0.record().rotations.remove(0);
+        assert_eq!(sent.current_secret, secret, "{client_id}");
+    }
 }
 
 #[tokio::test]

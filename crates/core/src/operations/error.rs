@@ -45,7 +45,7 @@ impl OperationError {
                 Error::AlreadyExists(_) => ErrorKind::AlreadyExists,
                 Error::NotFound { .. } => ErrorKind::NotFound,
                 Error::Invalid(_) | Error::Precondition(_) => ErrorKind::Invalid,
-                Error::Unavailable(_) => ErrorKind::Unavailable,
+                Error::Unavailable(_) | Error::TooManyRequests { .. } => ErrorKind::Unavailable,
                 Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
             },
             Self::SigningKey(_)

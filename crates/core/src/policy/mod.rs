@@ -36,7 +36,8 @@ pub enum Resource<'r> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Allow,
-    /// Allowed for the key with this id, and not for a later key with the same client id.
+    /// Allowed for the caller's own key, which has this id, and not for a later key with the same
+    /// client id.
     AllowOnly(KeyId),
     /// Denied, with the reason for the caller.
     Deny(&'static str),
@@ -61,7 +62,9 @@ pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) 
         |allowed, reason| if allowed { Decision::Allow } else { Decision::Deny(reason) };
     match (action, resource) {
         (Action::ReadKey | Action::RotateSecret, Resource::Key { client_id }) => {
-            if !is_admin && key.client_id.as_str() == client_id {
+            // An admin reads every key, but rotating itself is an action of the key on itself.
+            let as_itself = !is_admin || action == Action::RotateSecret;
+            if as_itself && key.client_id.as_str() == client_id {
                 return Decision::AllowOnly(key.key_id);
             }
             allowed_if(is_admin, "role admin is needed for keys other than the caller's own")
@@ -134,6 +137,16 @@ mod tests {
         let decision =
             decide(Principal::Key(&key), Action::ReadKey, Resource::Key { client_id: "ci" });
         assert_eq!(decision, Decision::AllowOnly(key.key_id));
+    }
+
+    #[test]
+    fn an_admin_rotates_itself_as_itself() {
+        let admin = key(Some(Role::Admin));
+        let rotation = |client_id| {
+            decide(Principal::Key(&admin), Action::RotateSecret, Resource::Key { client_id })
+        };
+        assert_eq!(rotation("ci"), Decision::AllowOnly(admin.key_id));
+        assert_eq!(rotation("other"), Decision::Allow);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Issue a token (RFC 6749 section 4.4, RFC 9068).
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    iter,
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_credentials::AccessTokenClaims;
@@ -31,7 +34,7 @@ impl fmt::Debug for IssuedToken {
 
 impl Tokens {
     /// Issues a token to an authenticated key. An empty scope requests everything that the key may
-    /// have; without an audience the token is for the server's first one.
+    /// have; without an audience the token is for the issuer.
     ///
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] if the key may not use the grant,
@@ -96,16 +99,18 @@ impl Tokens {
 
     fn grant_audiences(&self, requested: &[String]) -> Result<Vec<&str>, TokenError> {
         if requested.is_empty() {
-            return Ok(self.settings.audiences.first().map(String::as_str).into_iter().collect());
+            return Ok(vec![&self.settings.issuer]);
         }
+        let known = || iter::once(&self.settings.issuer).chain(&self.settings.audiences);
         let mut granted: Vec<&str> = Vec::new();
         for audience in requested {
             let same =
                 |known: &&String| known.trim_end_matches('/') == audience.trim_end_matches('/');
-            let known = self.settings.audiences.iter().find(same).ok_or_else(|| {
+            let known = known().find(same).ok_or_else(|| {
+                let known: Vec<_> = known().map(String::as_str).collect();
                 TokenError::InvalidTarget(format!(
                     "resource and audience must be one of: {}",
-                    self.settings.audiences.join(" ")
+                    known.join(" ")
                 ))
             })?;
             if !granted.contains(&known.as_str()) {

@@ -5,9 +5,10 @@ use std::time::Duration;
 /// The settings of tokens and of client authentication.
 #[derive(Debug, Clone)]
 pub struct TokenSettings {
-    /// The server's public URL.
+    /// The server's public URL. It is the audience of a token that was requested without one, and
+    /// the only audience that this server's own endpoints accept.
     pub issuer: String,
-    /// The allowed audiences; the first is the default.
+    /// The audiences that a client may request in addition to the issuer.
     pub audiences: Vec<String>,
     /// The longest lifetime of a token.
     pub lifetime: Duration,

@@ -22,14 +22,14 @@ pub struct VerifiedToken {
 impl Tokens {
     /// Verifies a token for the server's own endpoints: valid, and for this server.
     ///
+    /// Every service that a token is sent to could use it here, so no other audience implies this
+    /// one (RFC 9700 section 2.3).
+    ///
     /// # Errors
     /// [`TokenRefusal`], by the first rule that the token breaks.
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         let verified = self.verify_for_any_audience(token)?;
-        let is_own = |audience: &String| {
-            *audience == self.settings.issuer || self.settings.audiences.first() == Some(audience)
-        };
-        if verified.claims.aud.iter().any(is_own) {
+        if verified.claims.aud.contains(&self.settings.issuer) {
             Ok(verified)
         } else {
             Err(TokenRefusal::Audience)

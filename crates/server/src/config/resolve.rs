@@ -32,6 +32,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Explains `tokens.audiences` to those who set it: earlier versions issued tokens for the
+    /// first audience by default, and accepted them to manage keys.
+    pub fn audience_note(&self) -> Option<String> {
+        let issuer = self.server.issuer();
+        let others =
+            self.tokens.audiences.iter().any(|audience| audience.trim_end_matches('/') != issuer);
+        others.then(|| {
+            format!(
+                "tokens.audiences lists what a client may request in addition to {issuer}; a token that was \
+                 requested without an audience is for {issuer}, and only such a token manages keys: an API that \
+                 receives it, such as flyteadmin by `allowedAudience`, must accept {issuer}"
+            )
+        })
+    }
+}
+
 impl Settings {
     /// Fills the defaults in and checks everything. `listening` is the address to listen on; after
     /// binding port 0 it has the real port.
@@ -44,7 +61,7 @@ impl Settings {
         sections.server.listen = listening;
         let tls = sections.tls.check(sections.server.is_shielded(), &mut problems);
         let server = sections.server.check(&tls, &mut problems);
-        let tokens = sections.tokens.check(&server, &mut problems);
+        let tokens = sections.tokens.check(&mut problems);
         let keys = sections.keys.check();
         let traces = sections.traces.check(&mut problems);
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));

@@ -6,7 +6,7 @@ use gatekey_core::signing_key::MAX_TOKEN_LIFETIME;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{invalid_setting::Problems, server::Server};
+use super::invalid_setting::Problems;
 
 /// Access tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,8 +15,11 @@ pub(super) struct Section {
     /// Lifetime of an access token in seconds.
     #[schemars(range(min = 60, max = MAX_TOKEN_LIFETIME.as_secs()))]
     pub(super) lifetime_seconds: u64,
-    /// Allowed audiences; the first is the default.
-    #[schemars(length(min = 1), extend("x-unset" = "only the public URL"))]
+    /// Audiences that a client may request in addition to the public URL.
+    ///
+    /// A token that was requested without an audience is for the public URL. Only such a token is
+    /// accepted by Gatekey itself, to manage keys or to introspect.
+    #[schemars(length(min = 1), extend("x-unset" = "none"))]
     pub(super) audiences: Option<Vec<String>>,
     /// Header in which clients are told to send their token; lower case.
     #[schemars(regex(pattern = "^[a-z0-9-]+$"))]
@@ -37,15 +40,15 @@ impl Default for Section {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     pub lifetime: Duration,
-    /// Allowed audiences, at least one; the first is the default.
+    /// Audiences that a client may request in addition to the public URL.
     pub audiences: Vec<String>,
     /// Header in which clients are told to send their token.
     pub authorization_metadata_key: String,
 }
 
 impl Section {
-    pub(super) fn check(&mut self, server: &Server, problems: &mut Problems) -> Tokens {
-        let audiences = self.audiences.get_or_insert_with(|| vec![server.issuer().to_owned()]);
+    pub(super) fn check(&self, problems: &mut Problems) -> Tokens {
+        let audiences = self.audiences.as_deref().unwrap_or_default();
         if audiences
             .iter()
             .any(|audience| audience.is_empty() || audience.contains(char::is_whitespace))
@@ -67,7 +70,7 @@ impl Section {
         }
         Tokens {
             lifetime: Duration::from_secs(self.lifetime_seconds),
-            audiences: audiences.clone(),
+            audiences: audiences.to_owned(),
             authorization_metadata_key: key.clone(),
         }
     }

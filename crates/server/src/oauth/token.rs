@@ -49,10 +49,7 @@ pub const PARAMETERS: &[Parameter] = &[
         "scope",
         "The requested scopes, separated by spaces; empty for all that the key has",
     ),
-    Parameter::optional(
-        "resource",
-        "The audience (RFC 8707); empty for the server's first audience",
-    ),
+    Parameter::optional("resource", "The audience (RFC 8707); empty for the server's public URL"),
     Parameter::optional("audience", "The same, under the name that Flyte's clients use"),
 ];
 

@@ -1,6 +1,6 @@
 //! `gatekey.v1.ApiKeyService`: API keys, including every feature that the public API lacks.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_core::{
@@ -15,6 +15,7 @@ use gatekey_proto::gatekey::v1::{
     ListResponse, RetireSecretRequest, RetireSecretResponse, RotateSecretRequest,
     RotateSecretResponse, UpdateRequest, UpdateResponse,
 };
+use zeroize::Zeroizing;
 
 use super::{Rpc, authorize, convert::api_key, error::render};
 
@@ -113,9 +114,14 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, RotateSecretRequest>,
     ) -> ServiceResult<RotateSecretResponse> {
-        let request = request.to_owned_message();
+        let mut request = request.to_owned_message();
+        let current_secret = Zeroizing::new(mem::take(&mut request.current_secret));
         let resource = Resource::Key { client_id: &request.client_id };
         let granted = authorize::check(&self.rpc, &context, Action::RotateSecret, resource).await?;
+        if let Some(key_id) = granted.only_key {
+            let client_id = &request.client_id;
+            authorize::prove(&self.rpc, &context, client_id, key_id, &current_secret).await?;
+        }
         let client_id = request.client_id.clone();
         let mut rotate = api_key::rotate(request).map_err(render)?;
         rotate.only_key = granted.only_key;

@@ -17,7 +17,7 @@ use gatekey_authn::Principal;
 use gatekey_core::{
     Caller, Error, KeyId,
     policy::{self, Action, Decision, Resource, decide},
-    token::VerifiedToken,
+    token::{TokenError, VerifiedToken},
 };
 use gatekey_telemetry::{Outcome, Record};
 use tokio::time::timeout;
@@ -118,6 +118,36 @@ pub async fn check(
             Err(deny(rpc, Some(&caller), procedure, reason).await)
         }
     }
+}
+
+/// Checks that a key that acts on itself knows one of its secrets, so that a stolen token does not
+/// become a secret.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` without a secret, `PERMISSION_DENIED` for a wrong one, `RESOURCE_EXHAUSTED`
+/// after too many wrong ones from one address.
+pub async fn prove(
+    rpc: &Rpc,
+    context: &RequestContext,
+    client_id: &str,
+    key_id: KeyId,
+    current_secret: &str,
+) -> Result<(), ConnectError> {
+    if current_secret.is_empty() {
+        let rule = "must be a valid secret of the API key, because it rotates itself; a token is not enough";
+        return Err(error::render(Error::invalid("current_secret", rule)));
+    }
+    let record = record(context)?;
+    let refusal = match rpc.tokens.authenticate(client_id, current_secret, record.peer) {
+        Ok(key) if key.facts.key_id == key_id => return Ok(()),
+        Err(TokenError::TooManyFailures { retry_after, .. }) => {
+            let reason = "current_secret is wrong, too often from this address".to_owned();
+            return Err(error::render(Error::TooManyRequests { reason, retry_after }));
+        }
+        Ok(_) | Err(_) => "current_secret is not a valid secret of the API key",
+    };
+    let caller = record.caller(authenticated(rpc, context)?.facts.actor());
+    Err(deny(rpc, Some(&caller), context.path().unwrap_or_default(), refusal).await)
 }
 
 /// Returns the caller of a procedure for admins.

@@ -24,6 +24,11 @@ pub fn render(error: Error) -> ConnectError {
         Error::AlreadyExists(_) => ConnectError::already_exists(message),
         Error::Precondition(_) => ConnectError::failed_precondition(message),
         Error::Forbidden(_) => ConnectError::permission_denied(message),
+        Error::TooManyRequests { retry_after, .. } => {
+            let mut error = ConnectError::resource_exhausted(message);
+            error.response_headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
+            error
+        }
         Error::Unavailable(cause) => {
             let cause: Arc<dyn std::error::Error + Send + Sync> = Arc::new(cause);
             tracing::error!(%cause, source = cause.source().map(tracing::field::display), "the store is unavailable");
