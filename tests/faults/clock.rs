@@ -15,7 +15,7 @@ use std::{
 
 use gatekey_core::{
     Actor, ApiKeyPatch, Application, Caller, Env, Error, RootKey, Timestamp,
-    api_key::{CreateApiKey, RotateSecret, WithSecret, list::ListKeys},
+    api_key::{CreateApiKey, LastAdmin, RotateSecret, WithSecret, list::ListKeys},
     env::{Clock, SystemEntropy},
     ledger::{LedgerHead, verify_chain},
     store::LedgerStore as _,
@@ -105,7 +105,7 @@ impl InProcess {
         let patch = ApiKeyPatch { role: Some(Some(Role::Viewer)), ..ApiKeyPatch::default() };
         self.inner
             .api_keys
-            .update(&caller("touch"), key.key.client_id.as_str(), patch)
+            .update(&caller("touch"), key.key.client_id.as_str(), patch, LastAdmin::Keep)
             .await
             .unwrap();
     }
@@ -198,7 +198,12 @@ async fn a_retired_secret_stays_retired_at_any_time() {
     let of_old = server.token(&old).unwrap();
     server.at(HOUR).await;
     let old_id = new.key.secrets[0].id.to_string();
-    server.inner.api_keys.retire_secret(&caller("retire"), "ci", &old_id).await.unwrap();
+    server
+        .inner
+        .api_keys
+        .retire_secret(&caller("retire"), "ci", &old_id, LastAdmin::Keep)
+        .await
+        .unwrap();
     let newest = server.rotate(&new, Duration::ZERO).await;
     // A time when every secret was valid. The change to the key writes it again, and notifies the
     // directory.
@@ -234,7 +239,7 @@ async fn tokens_of_an_old_epoch_stay_revoked() {
     let key = server.create("ci").await;
     let token = server.token(&key).unwrap();
     server.at(HOUR).await;
-    server.inner.api_keys.disable(&caller("disable"), "ci").await.unwrap();
+    server.inner.api_keys.disable(&caller("disable"), "ci", LastAdmin::Keep).await.unwrap();
     server.at(0).await;
     assert_eq!(server.refusal(&token), Some(TokenRefusal::Key));
     server.inner.api_keys.enable(&caller("enable"), "ci").await.unwrap();

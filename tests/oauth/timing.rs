@@ -24,7 +24,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
-    api_key::{CreateApiKey, RotateSecret},
+    api_key::{CreateApiKey, LastAdmin, RotateSecret},
     env::{Clock, SystemEntropy},
     root_key::{FileError, RootKeyFile, RootKeyVersions},
     token::TokenError,
@@ -138,7 +138,7 @@ async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reas
     }
     create("wrong-sec").await;
     let of_disabled = create("disabled-").await;
-    server.api_keys.disable(&caller, "disabled-").await.unwrap();
+    server.api_keys.disable(&caller, "disabled-", LastAdmin::Keep).await.unwrap();
     create("expired-s").await;
     let soon = env.now().after(Duration::from_mins(1));
     let rotate = RotateSecret { expires_at: Some(soon), ..RotateSecret::default() };

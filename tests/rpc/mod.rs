@@ -7,6 +7,7 @@
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, with everything that the public API lacks.
 //! - [`access`]: which callers may call which methods. [`lost_access`]: callers that lose access
 //!   while their request arrives.
+//! - [`last_admin`]: the admin key that must remain.
 //! - [`connect_get`]: GET in the Connect protocol.
 //! - [`health_and_reflection`]: gRPC health and reflection.
 //! - [`plain_http`]: the public API as plain HTTP with JSON.
@@ -19,6 +20,7 @@ mod cases;
 mod connect_get;
 pub(crate) mod health_and_reflection;
 mod json;
+mod last_admin;
 mod limits;
 mod lost_access;
 mod plain_http;

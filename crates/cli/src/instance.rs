@@ -132,7 +132,7 @@ fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
             "{database} is damaged, or the disk cannot read it ({reason}); if the kernel log shows no disk errors, \
              restore a backup"
         ),
-        StoreError::Unavailable(_) | StoreError::Conflict => {
+        StoreError::Unavailable(_) | StoreError::Conflict | StoreError::LastAdmin => {
             anyhow::Error::new(error).context(format!("cannot read {database}"))
         }
     }

@@ -82,10 +82,15 @@ impl Error {
     }
 }
 
+/// Names the way out, because the key may be the caller's only one.
+const LAST_ADMIN: &str = "this is the last admin key that works, and no key could manage the \
+     others; create another admin key first, or run `gatekey init` on the server";
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Unreadable(_) => Self::Unavailable(error),
+            StoreError::LastAdmin => Self::Precondition(LAST_ADMIN.to_owned()),
             StoreError::Conflict | StoreError::Corrupt(_) => Self::Internal(Box::new(error)),
         }
     }

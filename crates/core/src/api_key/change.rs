@@ -3,7 +3,9 @@
 //! A store reads a key's rows, applies one of these rules, writes the difference, and appends the
 //! ledger entry, all in one transaction.
 
-use super::{ApiKey, ApiKeyPatch, StoredSecret};
+use gatekey_credentials::Role;
+
+use super::{ApiKey, ApiKeyPatch, GrantType, StoredSecret};
 use crate::{KeyId, SecretId, Timestamp};
 
 /// A changed key, and the differences to its stored rows.
@@ -53,6 +55,15 @@ pub enum Switch {
     Enable,
 }
 
+/// Whether a change may leave the server without a usable admin key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastAdmin {
+    /// Refuses the change, with [`StoreError::LastAdmin`](crate::StoreError::LastAdmin).
+    Keep,
+    /// Permits the change.
+    Release,
+}
+
 impl Rotation {
     /// Whether the rotation is for this key.
     pub fn is_for(&self, key: &ApiKey) -> bool {
@@ -61,6 +72,16 @@ impl Rotation {
 }
 
 impl ApiKey {
+    /// Whether the key can manage the server's keys: it is an admin, enabled and within its dates,
+    /// and has a valid secret that fetches tokens.
+    pub fn is_usable_admin(&self, now: Timestamp) -> bool {
+        self.role == Some(Role::Admin)
+            && self.disabled_at.is_none()
+            && self.expires_at.is_none_or(|expires_at| now < expires_at)
+            && self.application.may_use(GrantType::ClientCredentials)
+            && self.secrets.iter().any(|secret| secret.is_valid_at(now))
+    }
+
     /// Applies a patch. Revokes the key's tokens if it loses its role, because they have the scope
     /// `all`.
     #[must_use]
@@ -216,7 +237,6 @@ impl KeyChange {
 
 #[cfg(test)]
 mod tests {
-    use gatekey_credentials::Role;
     use proptest::prelude::*;
 
     use super::*;
@@ -334,6 +354,25 @@ mod tests {
         let change = change.key.update(&role(None), at(2));
         assert_eq!((change.key.epoch, change.epoch_raised), (2, true));
         assert!(!change.key.update(&role(None), at(3)).epoch_raised, "it has none to lose");
+    }
+
+    #[test]
+    fn a_usable_admin_can_fetch_tokens() {
+        let admin = ApiKey { role: Some(Role::Admin), ..key() };
+        assert!(admin.is_usable_admin(at(0)));
+        assert!(!key().is_usable_admin(at(0)));
+        let unusable: [fn(&mut ApiKey); 5] = [
+            |key| key.role = None,
+            |key| key.disabled_at = Some(START),
+            |key| key.expires_at = Some(START),
+            |key| key.application.grant_types = vec![GrantType::DeviceCode],
+            |key| key.secrets[0].end(START, START),
+        ];
+        for (number, change) in unusable.into_iter().enumerate() {
+            let mut key = admin.clone();
+            change(&mut key);
+            assert!(!key.is_usable_admin(at(0)), "{number}");
+        }
     }
 
     #[test]

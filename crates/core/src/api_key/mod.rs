@@ -16,7 +16,7 @@ pub use application::{
     Application, ApplicationType, ConsentMethod, DEFAULT_REDIRECT_URI, GrantType, ResponseType,
     TokenEndpointAuthMethod,
 };
-pub use change::{KeyChange, Rotation, Switch, TooManySecrets, raised_epoch};
+pub use change::{KeyChange, LastAdmin, Rotation, Switch, TooManySecrets, raised_epoch};
 pub use facts::KeyFacts;
 pub use key::ApiKey;
 pub use patch::ApiKeyPatch;

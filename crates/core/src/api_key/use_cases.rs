@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    MAX_SECRETS, Replay, Rotation, Switch,
+    LastAdmin, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::Validation,
 };
@@ -153,7 +153,8 @@ impl ApiKeys {
             Ok(Created::New(key) | Created::Replayed(key)) => Ok(WithSecret { key: *key, secret }),
             Err(StoreError::Conflict) => Err(Error::AlreadyExists(client_id)),
             Err(
-                error @ (StoreError::Unavailable(_)
+                error @ (StoreError::LastAdmin
+                | StoreError::Unavailable(_)
                 | StoreError::Unreadable(_)
                 | StoreError::Corrupt(_)),
             ) => Err(error.into()),
@@ -189,12 +190,14 @@ impl ApiKeys {
     /// Changes the fields of a patch. Secrets do not change.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with each broken rule, [`Error::NotFound`].
+    /// [`Error::Invalid`] with each broken rule, [`Error::NotFound`], [`Error::Precondition`] if no
+    /// usable admin would be left.
     pub async fn update(
         &self,
         caller: &Caller,
         client_id: &str,
         patch: ApiKeyPatch,
+        last_admin: LastAdmin,
     ) -> Result<ApiKey, Error> {
         let now = self.env.now();
         let client_id = parse_client_id(client_id)?;
@@ -207,18 +210,24 @@ impl ApiKeys {
         validation.finish()?;
         let action = Action::ApiKeyUpdate { fields: &patch.changed_fields(), role: patch.role };
         let entry = NewEntry::new(now, caller, action, &client_id);
-        self.store.update_key(&client_id, patch, entry).await?.ok_or_else(|| not_found(&client_id))
+        let updated = self.store.update_key(&client_id, patch, last_admin, entry).await?;
+        updated.ok_or_else(|| not_found(&client_id))
     }
 
     /// Deletes a key permanently, and so revokes its tokens.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn delete(&self, caller: &Caller, client_id: &str) -> Result<(), Error> {
+    /// [`Error::NotFound`], [`Error::Precondition`] if no usable admin would be left.
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        last_admin: LastAdmin,
+    ) -> Result<(), Error> {
         let client_id = parse_client_id(client_id)?;
         let entry = NewEntry::new(self.env.now(), caller, Action::ApiKeyDelete, &client_id);
-        self.store.delete_key(&client_id, entry).await?.ok_or_else(|| not_found(&client_id))?;
-        Ok(())
+        let deleted = self.store.delete_key(&client_id, last_admin, entry).await?;
+        deleted.map(drop).ok_or_else(|| not_found(&client_id))
     }
 
     /// Adds a secret to a key, and retires the others after a grace.
@@ -263,12 +272,14 @@ impl ApiKeys {
     /// Retires a secret at once, and revokes the tokens that it fetched.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the key or the secret.
+    /// [`Error::NotFound`] for the key or the secret, [`Error::Precondition`] if no usable admin
+    /// would be left.
     pub async fn retire_secret(
         &self,
         caller: &Caller,
         client_id: &str,
         secret_id: &str,
+        last_admin: LastAdmin,
     ) -> Result<ApiKey, Error> {
         let key = self.get(client_id).await?;
         let absent = || {
@@ -277,15 +288,22 @@ impl ApiKeys {
         let secret_id: SecretId = secret_id.parse().map_err(|_| absent())?;
         let action = Action::ApiKeyRetireSecret { secret: secret_id };
         let entry = NewEntry::new(self.env.now(), caller, action, &key.client_id);
-        self.store.retire_secret(&key.client_id, secret_id, entry).await?.ok_or_else(absent)
+        let retired =
+            self.store.retire_secret(&key.client_id, secret_id, last_admin, entry).await?;
+        retired.ok_or_else(absent)
     }
 
     /// Disables a key: it is refused until it is enabled, and its tokens are revoked.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn disable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
-        self.switch(caller, client_id, Switch::Disable).await
+    /// [`Error::NotFound`], [`Error::Precondition`] if no usable admin would be left.
+    pub async fn disable(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        last_admin: LastAdmin,
+    ) -> Result<ApiKey, Error> {
+        self.switch(caller, client_id, Switch::Disable, last_admin).await
     }
 
     /// Enables a disabled key. Its earlier tokens stay revoked.
@@ -293,7 +311,7 @@ impl ApiKeys {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn enable(&self, caller: &Caller, client_id: &str) -> Result<ApiKey, Error> {
-        self.switch(caller, client_id, Switch::Enable).await
+        self.switch(caller, client_id, Switch::Enable, LastAdmin::Keep).await
     }
 
     async fn switch(
@@ -301,6 +319,7 @@ impl ApiKeys {
         caller: &Caller,
         client_id: &str,
         switch: Switch,
+        last_admin: LastAdmin,
     ) -> Result<ApiKey, Error> {
         let client_id = parse_client_id(client_id)?;
         let action = match switch {
@@ -308,7 +327,8 @@ impl ApiKeys {
             Switch::Enable => Action::ApiKeyEnable,
         };
         let entry = NewEntry::new(self.env.now(), caller, action, &client_id);
-        self.store.switch_key(&client_id, switch, entry).await?.ok_or_else(|| not_found(&client_id))
+        let switched = self.store.switch_key(&client_id, switch, last_admin, entry).await?;
+        switched.ok_or_else(|| not_found(&client_id))
     }
 
     /// Records that an authenticated caller was refused. Within a minute, repetitions are only

@@ -5,7 +5,7 @@ use gatekey_credentials::Role;
 use super::{OperationError, Operations};
 use crate::{
     ApiKeyPatch, Application, Caller, Error,
-    api_key::{CreateApiKey, RotateSecret, WithSecret},
+    api_key::{CreateApiKey, LastAdmin, RotateSecret, WithSecret},
 };
 
 const SECRET_LABEL: &str = "init";
@@ -48,7 +48,7 @@ impl Operations {
             expires_at: Some(None),
             ..ApiKeyPatch::default()
         };
-        self.api_keys.update(caller, client_id, patch).await?;
+        self.api_keys.update(caller, client_id, patch, LastAdmin::Keep).await?;
         self.api_keys.enable(caller, client_id).await?;
         Ok(rotated)
     }

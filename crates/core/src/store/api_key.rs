@@ -6,7 +6,7 @@ use gatekey_credentials::ClientId;
 use super::StoreError;
 use crate::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, Timestamp,
-    api_key::{Replay, Rotation, Switch, list::Selection},
+    api_key::{LastAdmin, Replay, Rotation, Switch, list::Selection},
     ledger::NewEntry,
 };
 
@@ -28,6 +28,10 @@ pub enum Rotated {
 }
 
 /// Stores keys and their secrets.
+///
+/// With [`LastAdmin::Keep`], a change fails with [`StoreError::LastAdmin`] if the key is the only
+/// one that [`ApiKey::is_usable_admin`], and would not be afterwards. The other keys are read in
+/// the same transaction.
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync {
     /// Inserts a key with its first secret. If the client id is taken, adds the secret to that key
@@ -53,6 +57,7 @@ pub trait ApiKeyStore: Send + Sync {
         &self,
         client_id: &ClientId,
         patch: ApiKeyPatch,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError>;
 
@@ -60,6 +65,7 @@ pub trait ApiKeyStore: Send + Sync {
     async fn delete_key(
         &self,
         client_id: &ClientId,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<KeyId>, StoreError>;
 
@@ -76,6 +82,7 @@ pub trait ApiKeyStore: Send + Sync {
         &self,
         client_id: &ClientId,
         secret_id: SecretId,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError>;
 
@@ -84,6 +91,7 @@ pub trait ApiKeyStore: Send + Sync {
         &self,
         client_id: &ClientId,
         switch: Switch,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError>;
 

@@ -5,6 +5,9 @@
 pub enum StoreError {
     #[error("the client id is taken")]
     Conflict,
+    /// The change would leave no usable admin key. It had no effect.
+    #[error("no usable admin key would be left")]
+    LastAdmin,
     /// The store cannot be reached or written; the same call may succeed later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -91,8 +91,10 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
+        let last_admin = api_key::last_admin(request.force);
         let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
-        let key = self.rpc.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
+        let updated = self.rpc.api_keys.update(&caller, &client_id, patch, last_admin).await;
+        let key = updated.map_err(render)?;
         Response::ok(UpdateResponse {
             api_key: api_key::from_key(&key).into(),
             ..Default::default()
@@ -105,7 +107,9 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, DeleteRequest>,
     ) -> ServiceResult<DeleteResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
-        self.rpc.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
+        let last_admin = api_key::last_admin(request.force);
+        let deleted = self.rpc.api_keys.delete(&caller, request.client_id, last_admin).await;
+        deleted.map_err(render)?;
         Response::ok(DeleteResponse::default())
     }
 
@@ -145,9 +149,11 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, RetireSecretRequest>,
     ) -> ServiceResult<RetireSecretResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
-        let key =
-            self.rpc.api_keys.retire_secret(&caller, request.client_id, request.secret_id).await;
-        let key = key.map_err(render)?;
+        let (client_id, secret_id) = (request.client_id, request.secret_id);
+        let last_admin = api_key::last_admin(request.force);
+        let retired =
+            self.rpc.api_keys.retire_secret(&caller, client_id, secret_id, last_admin).await;
+        let key = retired.map_err(render)?;
         Response::ok(RetireSecretResponse {
             api_key: api_key::from_key(&key).into(),
             ..Default::default()
@@ -160,7 +166,9 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, DisableRequest>,
     ) -> ServiceResult<DisableResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
-        let key = self.rpc.api_keys.disable(&caller, request.client_id).await.map_err(render)?;
+        let last_admin = api_key::last_admin(request.force);
+        let disabled = self.rpc.api_keys.disable(&caller, request.client_id, last_admin).await;
+        let key = disabled.map_err(render)?;
         Response::ok(DisableResponse {
             api_key: api_key::from_key(&key).into(),
             ..Default::default()

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
-use gatekey_core::policy::{Action, Resource};
+use gatekey_core::{
+    api_key::LastAdmin,
+    policy::{Action, Resource},
+};
 use gatekey_proto::cloudidl::identity::{
     AppsService, CreateAppRequest, CreateAppResponse, DeleteAppRequest, DeleteAppResponse,
     GetAppRequest, GetAppResponse, ListAppsRequest, ListAppsResponse, UpdateAppRequest,
@@ -61,7 +64,8 @@ impl AppsService for Apps {
         organization::check(&self.rpc, &context, &caller, &request.organization).await?;
         let (client_id, organization) = (request.client_id.clone(), request.organization.clone());
         let patch = app::patch(request).map_err(render)?;
-        let key = self.rpc.api_keys.update(&caller, &client_id, patch).await.map_err(render)?;
+        let updated = self.rpc.api_keys.update(&caller, &client_id, patch, LastAdmin::Keep).await;
+        let key = updated.map_err(render)?;
         Response::ok(UpdateAppResponse {
             app: app::from_key(&key, &organization).into(),
             ..Default::default()
@@ -75,7 +79,8 @@ impl AppsService for Apps {
     ) -> ServiceResult<DeleteAppResponse> {
         let caller = authorize::admin(&self.rpc, &context).await?;
         organization::check(&self.rpc, &context, &caller, request.organization).await?;
-        self.rpc.api_keys.delete(&caller, request.client_id).await.map_err(render)?;
+        let deleted = self.rpc.api_keys.delete(&caller, request.client_id, LastAdmin::Keep).await;
+        deleted.map_err(render)?;
         Response::ok(DeleteAppResponse::default())
     }
 

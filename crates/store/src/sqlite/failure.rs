@@ -9,6 +9,8 @@ use rusqlite::ErrorCode;
 pub(super) enum Failure {
     #[error("the client id is taken")]
     Conflict,
+    #[error("no usable admin key would be left")]
+    LastAdmin,
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     /// The database contains something that this program cannot read.
@@ -25,7 +27,7 @@ impl Failure {
         match self {
             Self::Sqlite(error) => spoils_connection(error),
             Self::Panicked => true,
-            Self::Conflict | Self::Corrupt(_) => false,
+            Self::Conflict | Self::LastAdmin | Self::Corrupt(_) => false,
         }
     }
 }
@@ -39,7 +41,7 @@ impl From<&Failure> for CommitFailed {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::Sqlite(error) => error.into(),
-            Failure::Conflict | Failure::Corrupt(_) | Failure::Panicked => {
+            Failure::Conflict | Failure::LastAdmin | Failure::Corrupt(_) | Failure::Panicked => {
                 Self(failure.to_string().into())
             }
         }
@@ -88,6 +90,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Conflict => Self::Conflict,
+            Failure::LastAdmin => Self::LastAdmin,
             Failure::Corrupt(what) => Self::Corrupt(what),
             Failure::Panicked => Self::Unavailable(Box::new(failure)),
             Failure::Sqlite(error) => match error.sqlite_error_code() {

@@ -2,6 +2,7 @@
 
 use gatekey_core::{
     StoreError,
+    api_key::LastAdmin,
     signing_key::SealedSigningKey,
     store::{Created, Rotated},
 };
@@ -83,7 +84,11 @@ async fn a_purge_keeps_the_last_secret_of_a_key(world: &mut World) {
     world.rotate("ci", rotation_at(NOW, 10)).await;
     let newest = world.find("ci").await.unwrap().secrets[1].id;
     for secret in [key.secrets[0].id, newest] {
-        world.store().retire_secret(&key.client_id, secret, entry(later(5), "ci")).await.unwrap();
+        world
+            .store()
+            .retire_secret(&key.client_id, secret, LastAdmin::Keep, entry(later(5), "ci"))
+            .await
+            .unwrap();
     }
     world.purge(later(100), EPOCH, later(100)).await;
     let left = world.find("ci").await.unwrap().secrets;

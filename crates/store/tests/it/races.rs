@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use gatekey_core::{
     ApiKey, StoreError,
-    api_key::{Rotation, Switch},
+    api_key::{LastAdmin, Rotation, Switch},
     store::{Created, Rotated},
     token::Revoked,
 };
@@ -128,8 +128,12 @@ async fn a_rotation_beside_a_deletion_is_atomic(world: &mut World) {
         world.create("ci").await;
         let rotation = rotate(world, rotation_at(NOW, 600));
         let store = Arc::clone(world.store());
-        let deletion =
-            async move { store.delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap() };
+        let deletion = async move {
+            store
+                .delete_key(&client_id("ci"), LastAdmin::Keep, entry(NOW, "deleted"))
+                .await
+                .unwrap()
+        };
         let (_, deleted) =
             futures::future::join(tokio::spawn(rotation), tokio::spawn(deletion)).await;
         assert!(deleted.unwrap().is_some());
@@ -204,16 +208,27 @@ async fn take(world: &mut World, step: &Step, number: u64) {
         Step::Retire(id) => {
             if let Some(key) = world.find(name(id).as_str()).await {
                 store
-                    .retire_secret(&name(id), key.secrets[0].id, entry(at, "retire"))
+                    .retire_secret(
+                        &name(id),
+                        key.secrets[0].id,
+                        LastAdmin::Keep,
+                        entry(at, "retire"),
+                    )
                     .await
                     .unwrap();
             }
         }
         Step::Disable(id) => {
-            store.switch_key(&name(id), Switch::Disable, entry(at, "disable")).await.unwrap();
+            store
+                .switch_key(&name(id), Switch::Disable, LastAdmin::Keep, entry(at, "disable"))
+                .await
+                .unwrap();
         }
         Step::Enable(id) => {
-            store.switch_key(&name(id), Switch::Enable, entry(at, "enable")).await.unwrap();
+            store
+                .switch_key(&name(id), Switch::Enable, LastAdmin::Keep, entry(at, "enable"))
+                .await
+                .unwrap();
         }
         Step::Revoke(id, jti) => {
             if let Some(key) = world.find(name(id).as_str()).await {
@@ -222,7 +237,7 @@ async fn take(world: &mut World, step: &Step, number: u64) {
             }
         }
         Step::Delete(id) => {
-            store.delete_key(&name(id), entry(at, "delete")).await.unwrap();
+            store.delete_key(&name(id), LastAdmin::Keep, entry(at, "delete")).await.unwrap();
         }
         Step::Refuse => store.append_entry(entry(at, "refuse")).await.unwrap(),
         Step::Purge(ago) => world.purge(at, later(number.saturating_sub(*ago)), at).await,

@@ -2,6 +2,7 @@
 
 use gatekey_core::{
     Actor, Caller, SecretHash, StoreError, StoredSecret,
+    api_key::LastAdmin,
     root_key::{Rehash, RootKeyError, RootKeyRetired, RootKeys, Rotated},
     signing_key::SealedSigningKey,
 };
@@ -164,7 +165,11 @@ async fn a_version_retires_only_when_nothing_needs_it(world: &mut World) {
     assert_eq!(retire(world, 3).await, RootKeyRetired::Absent);
     let needed = RootKeyRetired::Needed { secrets: 1, client_ids: vec!["ci".parse().unwrap()] };
     assert_eq!(retire(world, 1).await, needed);
-    world.store().delete_key(&"ci".parse().unwrap(), entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .delete_key(&"ci".parse().unwrap(), LastAdmin::Keep, entry(NOW, "ci"))
+        .await
+        .unwrap();
     assert_eq!(retire(world, 1).await, RootKeyRetired::Done);
     assert_eq!(retire(world, 1).await, RootKeyRetired::Already);
     world.reopen().await;

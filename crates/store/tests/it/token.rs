@@ -1,6 +1,6 @@
 //! Revoking tokens individually.
 
-use gatekey_core::token::Revoked;
+use gatekey_core::{api_key::LastAdmin, token::Revoked};
 
 use crate::world::{NOW, World, client_id, entry, later, new_key, token};
 
@@ -105,7 +105,11 @@ async fn a_token_of_an_absent_key_is_absent(world: &mut World) {
 
 async fn a_token_of_an_earlier_key_is_absent(world: &mut World) {
     let earlier = world.create("ci").await;
-    world.store().delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap();
+    world
+        .store()
+        .delete_key(&client_id("ci"), LastAdmin::Keep, entry(NOW, "deleted"))
+        .await
+        .unwrap();
     let key = world.create("ci").await;
     assert_eq!(revoke(world, &earlier, "a", 60, 0).await, Revoked::Absent);
     assert_eq!(world.mirror.denials(key.key_id), 0);

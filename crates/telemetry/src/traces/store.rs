@@ -48,13 +48,14 @@ impl StoreSpan for CallSpan {
         if let Some(error) = error {
             let kind = match error {
                 StoreError::Conflict => "conflict",
+                StoreError::LastAdmin => "last_admin",
                 StoreError::Unavailable(_) => "unavailable",
                 StoreError::Corrupt(_) => "corrupt",
                 StoreError::Unreadable(_) => "unreadable",
             };
             self.span.set_attribute(KeyValue::new("error.type", kind));
             // A conflict is a result, not a failure.
-            if !matches!(error, StoreError::Conflict) {
+            if !matches!(error, StoreError::Conflict | StoreError::LastAdmin) {
                 self.span.set_status(Status::error(""));
             }
         }

@@ -3,7 +3,7 @@
 use buffa::EnumValue;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, StoredSecret,
-    api_key::{CreateApiKey, DEFAULT_REDIRECT_URI, GrantType, RotateSecret},
+    api_key::{CreateApiKey, DEFAULT_REDIRECT_URI, GrantType, LastAdmin, RotateSecret},
 };
 use gatekey_credentials::Role;
 use gatekey_proto::gatekey::v1 as wire;
@@ -126,6 +126,11 @@ pub fn rotate(request: wire::RotateSecretRequest) -> Result<RotateSecret, Error>
         expires_at: expires_at.transpose()?,
         only_key: None,
     })
+}
+
+/// Converts the `force` of a request.
+pub fn last_admin(force: bool) -> LastAdmin {
+    if force { LastAdmin::Release } else { LastAdmin::Keep }
 }
 
 fn role(role: Option<Role>) -> wire::Role {

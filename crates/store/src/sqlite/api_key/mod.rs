@@ -2,9 +2,11 @@
 //!
 //! # Layout
 //! - this file: the calls, and their records of creates and uses.
+//! - `admins`: keeps the last usable admin key.
 //! - `rows`: the rows of keys and secrets.
 //! - `list`: pages of keys.
 
+mod admins;
 mod list;
 pub(super) mod rows;
 
@@ -12,7 +14,8 @@ use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, StoreError, Timestamp,
     api_key::{
-        KeyChange, RememberedCreate, Replay, Rotation, Switch, TooManySecrets, list::Selection,
+        KeyChange, LastAdmin, RememberedCreate, Replay, Rotation, Switch, TooManySecrets,
+        list::Selection,
     },
     ledger::NewEntry,
     store::{ApiKeyStore, Created, Rotated},
@@ -52,11 +55,14 @@ impl ApiKeyStore for SqliteStore {
         &self,
         client_id: &ClientId,
         patch: ApiKeyPatch,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
         self.write("store.update_key", move |transaction| {
-            change(transaction, &client_id, &entry, |key| Some(key.update(&patch, entry.at)))
+            change(transaction, &client_id, last_admin, &entry, |key| {
+                Some(key.update(&patch, entry.at))
+            })
         })
         .await
     }
@@ -64,6 +70,7 @@ impl ApiKeyStore for SqliteStore {
     async fn delete_key(
         &self,
         client_id: &ClientId,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<KeyId>, StoreError> {
         let client_id = client_id.clone();
@@ -71,6 +78,7 @@ impl ApiKeyStore for SqliteStore {
             let Some(key) = rows::find(transaction.connection(), &client_id)? else {
                 return Ok(None);
             };
+            admins::check(transaction.connection(), last_admin, &key, None, entry.at)?;
             rows::delete(transaction, &key)?;
             forget_create(transaction.connection(), &key)?;
             transaction.append(&entry)?;
@@ -107,11 +115,14 @@ impl ApiKeyStore for SqliteStore {
         &self,
         client_id: &ClientId,
         secret_id: SecretId,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
         self.write("store.retire_secret", move |transaction| {
-            change(transaction, &client_id, &entry, |key| key.retire_secret(secret_id, entry.at))
+            change(transaction, &client_id, last_admin, &entry, |key| {
+                key.retire_secret(secret_id, entry.at)
+            })
         })
         .await
     }
@@ -120,11 +131,14 @@ impl ApiKeyStore for SqliteStore {
         &self,
         client_id: &ClientId,
         switch: Switch,
+        last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
         self.write("store.switch_key", move |transaction| {
-            change(transaction, &client_id, &entry, |key| Some(key.switch(switch, entry.at)))
+            change(transaction, &client_id, last_admin, &entry, |key| {
+                Some(key.switch(switch, entry.at))
+            })
         })
         .await
     }
@@ -172,12 +186,14 @@ fn create(
 fn change(
     transaction: &mut Transaction<'_>,
     client_id: &ClientId,
+    last_admin: LastAdmin,
     entry: &NewEntry,
     rule: impl FnOnce(ApiKey) -> Option<KeyChange>,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some(change) = rows::find(transaction.connection(), client_id)?.and_then(rule) else {
-        return Ok(None);
-    };
+    let Some(before) = rows::find(transaction.connection(), client_id)? else { return Ok(None) };
+    let Some(change) = rule(before.clone()) else { return Ok(None) };
+    let after = Some(&change.key);
+    admins::check(transaction.connection(), last_admin, &before, after, entry.at)?;
     rows::write(transaction, &change)?;
     transaction.append(entry)?;
     Ok(Some(change.key))

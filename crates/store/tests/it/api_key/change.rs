@@ -3,7 +3,8 @@
 use gatekey_core::{
     ApiKey, ApiKeyPatch,
     api_key::{
-        ApplicationType, GrantType, ResponseType, Switch, TokenEndpointAuthMethod, raised_epoch,
+        ApplicationType, GrantType, LastAdmin, ResponseType, Switch, TokenEndpointAuthMethod,
+        raised_epoch,
     },
 };
 use gatekey_credentials::Role;
@@ -48,8 +49,11 @@ async fn an_update_changes_only_the_named_fields(world: &mut World) {
     let mut key = world.create("ci").await;
     let patch =
         ApiKeyPatch { contacts: Some(vec!["a@b.example".to_owned()]), ..ApiKeyPatch::default() };
-    let updated =
-        world.store().update_key(&key.client_id, patch, entry(later(5), "ci")).await.unwrap();
+    let updated = world
+        .store()
+        .update_key(&key.client_id, patch, LastAdmin::Keep, entry(later(5), "ci"))
+        .await
+        .unwrap();
     key.application.contacts = vec!["a@b.example".to_owned()];
     key.updated_at = later(5);
     assert_eq!(updated.as_ref(), Some(&key));
@@ -62,7 +66,7 @@ async fn an_update_can_change_every_field(world: &mut World) {
     let other = world.create("other").await;
     let updated = world
         .store()
-        .update_key(&key.client_id, everything(), entry(later(5), "ci"))
+        .update_key(&key.client_id, everything(), LastAdmin::Keep, entry(later(5), "ci"))
         .await
         .unwrap();
     everything().apply(&mut key, later(5));
@@ -73,9 +77,17 @@ async fn an_update_can_change_every_field(world: &mut World) {
 
 async fn a_role_and_an_expiry_can_be_removed(world: &mut World) {
     let key = world.create("ci").await;
-    world.store().update_key(&key.client_id, everything(), entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .update_key(&key.client_id, everything(), LastAdmin::Keep, entry(NOW, "ci"))
+        .await
+        .unwrap();
     let patch = ApiKeyPatch { role: Some(None), expires_at: Some(None), ..ApiKeyPatch::default() };
-    world.store().update_key(&key.client_id, patch, entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .update_key(&key.client_id, patch, LastAdmin::Keep, entry(NOW, "ci"))
+        .await
+        .unwrap();
     let key = world.find("ci").await.unwrap();
     assert_eq!((key.role, key.expires_at), (None, None));
 }
@@ -84,7 +96,7 @@ async fn an_update_keeps_secrets_and_tokens(world: &mut World) {
     let key = world.create("ci").await;
     let updated = world
         .store()
-        .update_key(&key.client_id, everything(), entry(later(5), "ci"))
+        .update_key(&key.client_id, everything(), LastAdmin::Keep, entry(later(5), "ci"))
         .await
         .unwrap();
     let updated = updated.unwrap();
@@ -97,7 +109,7 @@ async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
         let patch = ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
         world
             .store()
-            .update_key(&key.client_id, patch, entry(later(5), "ci"))
+            .update_key(&key.client_id, patch, LastAdmin::Keep, entry(later(5), "ci"))
             .await
             .unwrap()
             .unwrap()
@@ -121,11 +133,23 @@ async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
 async fn changing_an_absent_key_has_no_effect(world: &mut World) {
     let absent = client_id("absent");
     let store = world.store();
-    assert_eq!(store.update_key(&absent, everything(), entry(NOW, "absent")).await.unwrap(), None);
+    assert_eq!(
+        store
+            .update_key(&absent, everything(), LastAdmin::Keep, entry(NOW, "absent"))
+            .await
+            .unwrap(),
+        None
+    );
     for switch in [Switch::Disable, Switch::Enable] {
-        assert_eq!(store.switch_key(&absent, switch, entry(NOW, "absent")).await.unwrap(), None);
+        assert_eq!(
+            store.switch_key(&absent, switch, LastAdmin::Keep, entry(NOW, "absent")).await.unwrap(),
+            None
+        );
     }
-    assert_eq!(store.delete_key(&absent, entry(NOW, "absent")).await.unwrap(), None);
+    assert_eq!(
+        store.delete_key(&absent, LastAdmin::Keep, entry(NOW, "absent")).await.unwrap(),
+        None
+    );
     assert!(world.ledger_targets().await.is_empty());
     assert_eq!(world.mirror.changes(), 0);
 }
@@ -139,8 +163,11 @@ async fn disabling_revokes_a_keys_tokens(world: &mut World) {
         .unwrap();
     assert_eq!(world.mirror.denials(key.key_id), 1);
     let switch = Switch::Disable;
-    let disabled =
-        world.store().switch_key(&key.client_id, switch, entry(later(5), "ci")).await.unwrap();
+    let disabled = world
+        .store()
+        .switch_key(&key.client_id, switch, LastAdmin::Keep, entry(later(5), "ci"))
+        .await
+        .unwrap();
     let disabled = disabled.unwrap();
     assert_eq!(disabled.disabled_at, Some(later(5)));
     assert_eq!((disabled.epoch, disabled.updated_at), (key.epoch + 1, later(5)));
@@ -150,10 +177,17 @@ async fn disabling_revokes_a_keys_tokens(world: &mut World) {
 
 async fn enabling_restores_no_token(world: &mut World) {
     let key = world.create("ci").await;
-    world.store().switch_key(&key.client_id, Switch::Disable, entry(NOW, "ci")).await.unwrap();
+    world
+        .store()
+        .switch_key(&key.client_id, Switch::Disable, LastAdmin::Keep, entry(NOW, "ci"))
+        .await
+        .unwrap();
     let switch = Switch::Enable;
-    let enabled =
-        world.store().switch_key(&key.client_id, switch, entry(later(7), "ci")).await.unwrap();
+    let enabled = world
+        .store()
+        .switch_key(&key.client_id, switch, LastAdmin::Keep, entry(later(7), "ci"))
+        .await
+        .unwrap();
     let enabled = enabled.unwrap();
     assert_eq!(
         (enabled.disabled_at, enabled.epoch, enabled.updated_at),
@@ -165,13 +199,19 @@ async fn enabling_restores_no_token(world: &mut World) {
 async fn a_redundant_switch_is_still_in_the_ledger(world: &mut World) {
     let key = world.create("ci").await;
     let store = world.store();
-    let same =
-        store.switch_key(&key.client_id, Switch::Enable, entry(later(1), "on")).await.unwrap();
+    let same = store
+        .switch_key(&key.client_id, Switch::Enable, LastAdmin::Keep, entry(later(1), "on"))
+        .await
+        .unwrap();
     assert_eq!(same, Some(key.clone()));
-    let off =
-        store.switch_key(&key.client_id, Switch::Disable, entry(later(2), "off")).await.unwrap();
-    let same =
-        store.switch_key(&key.client_id, Switch::Disable, entry(later(3), "off")).await.unwrap();
+    let off = store
+        .switch_key(&key.client_id, Switch::Disable, LastAdmin::Keep, entry(later(2), "off"))
+        .await
+        .unwrap();
+    let same = store
+        .switch_key(&key.client_id, Switch::Disable, LastAdmin::Keep, entry(later(3), "off"))
+        .await
+        .unwrap();
     assert_eq!(same, off, "neither the date nor the epoch changes again");
     assert_eq!(world.find("ci").await, off);
     assert_eq!(world.ledger_targets().await, ["ci", "on", "off", "off"]);
@@ -184,7 +224,11 @@ async fn deleting_a_key_deletes_everything_it_had(world: &mut World) {
         let denied = token(key, "a", 60);
         world.store().revoke_token(&key.client_id, denied, 9, entry(NOW, "revoked")).await.unwrap();
     }
-    let deleted = world.store().delete_key(&key.client_id, entry(NOW, "deleted")).await.unwrap();
+    let deleted = world
+        .store()
+        .delete_key(&key.client_id, LastAdmin::Keep, entry(NOW, "deleted"))
+        .await
+        .unwrap();
     assert_eq!(deleted, Some(key.key_id));
     assert_eq!(world.find("ci").await, None);
     assert_eq!(world.mirror.key("ci"), None);
@@ -194,12 +238,19 @@ async fn deleting_a_key_deletes_everything_it_had(world: &mut World) {
     assert_eq!(world.mirror.known().keys.len(), 1);
     assert_eq!(world.mirror.denials(key.key_id), 0);
     assert_eq!(world.ledger_targets().await.last().map(String::as_str), Some("deleted"));
-    assert_eq!(world.store().delete_key(&key.client_id, entry(NOW, "again")).await.unwrap(), None);
+    assert_eq!(
+        world
+            .store()
+            .delete_key(&key.client_id, LastAdmin::Keep, entry(NOW, "again"))
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 async fn a_reused_client_id_is_another_key(world: &mut World) {
     let first = world.create("ci").await;
-    world.store().delete_key(&first.client_id, entry(NOW, "ci")).await.unwrap();
+    world.store().delete_key(&first.client_id, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap();
     let second = world.create("ci").await;
     assert_ne!(first.key_id, second.key_id);
     assert_eq!(world.find("ci").await, Some(second.clone()));

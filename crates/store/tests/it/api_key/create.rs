@@ -5,7 +5,8 @@ use std::time::Duration;
 use gatekey_core::{
     ApiKey, Application, StoreError,
     api_key::{
-        ApplicationType, ConsentMethod, GrantType, Replay, ResponseType, TokenEndpointAuthMethod,
+        ApplicationType, ConsentMethod, GrantType, LastAdmin, Replay, ResponseType,
+        TokenEndpointAuthMethod,
     },
     store::Created,
 };
@@ -176,7 +177,7 @@ async fn an_old_create_cannot_be_repeated(world: &mut World) {
 
 async fn a_create_cannot_repeat_onto_a_recreated_key(world: &mut World) {
     repeat(world, "ci", new_call("first")).await.unwrap();
-    world.store().delete_key(&client_id("ci"), entry(NOW, "ci")).await.unwrap();
+    world.store().delete_key(&client_id("ci"), LastAdmin::Keep, entry(NOW, "ci")).await.unwrap();
     repeat(world, "ci", new_call("second")).await.unwrap();
     let refused = repeat(world, "ci", new_call("first")).await;
     assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");

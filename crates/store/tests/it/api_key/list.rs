@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use gatekey_core::{
     ApiKey, Timestamp,
+    api_key::LastAdmin,
     api_key::list::{
         Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection,
     },
@@ -155,7 +156,7 @@ async fn a_page_continues_after_a_deleted_key(world: &mut World) {
         let selection = by(field, false);
         let page = world.store().list_keys(selection.clone(), 2).await.unwrap();
         let last = page.last().unwrap().clone();
-        world.store().delete_key(&last.client_id, entry(NOW, "b")).await.unwrap();
+        world.store().delete_key(&last.client_id, LastAdmin::Keep, entry(NOW, "b")).await.unwrap();
         let after = Some(cursor_after(selection.order, &last));
         assert_eq!(
             client_ids(world, Selection { after, ..selection }).await,

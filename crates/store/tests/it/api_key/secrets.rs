@@ -1,6 +1,10 @@
 //! Rotating and retiring secrets, and their last use.
 
-use gatekey_core::{ApiKeyPatch, SecretId, api_key::Rotation, store::Rotated};
+use gatekey_core::{
+    ApiKeyPatch, SecretId,
+    api_key::{LastAdmin, Rotation},
+    store::Rotated,
+};
 
 use crate::world::{NOW, World, client_id, entry, later, rotation_at, token};
 
@@ -37,13 +41,17 @@ async fn a_retired_secret_is_never_valid_again(world: &mut World) {
     let entry_at = |at| entry(later(at), "retired");
     world
         .store()
-        .retire_secret(&retired.client_id, retired.secrets[0].id, entry_at(100))
+        .retire_secret(&retired.client_id, retired.secrets[0].id, LastAdmin::Keep, entry_at(100))
         .await
         .unwrap();
     for id in ["rotated", "retired"] {
         let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
         // The clock was set back.
-        world.store().update_key(&client_id(id), patch, entry_at(10)).await.unwrap();
+        world
+            .store()
+            .update_key(&client_id(id), patch, LastAdmin::Keep, entry_at(10))
+            .await
+            .unwrap();
         let key = world.mirror.key(id).unwrap();
         assert_eq!(key.secrets[0].expires_at, Some(later(100)));
         for at in [0, 9, 99, 100, 101] {
@@ -154,7 +162,11 @@ async fn a_rotation_keeps_the_newest_expired_secrets(world: &mut World) {
 
 async fn a_rotation_for_an_earlier_key_is_absent(world: &mut World) {
     let earlier = world.create("ci").await;
-    world.store().delete_key(&client_id("ci"), entry(NOW, "deleted")).await.unwrap();
+    world
+        .store()
+        .delete_key(&client_id("ci"), LastAdmin::Keep, entry(NOW, "deleted"))
+        .await
+        .unwrap();
     let key = world.create("ci").await;
     let meant = |key_id| Rotation { only_key: Some(key_id), ..rotation_at(NOW, 60) };
     assert_eq!(world.rotate("ci", meant(earlier.key_id)).await, Rotated::Absent);
@@ -172,8 +184,11 @@ async fn retiring_a_secret_leaves_the_others_valid(world: &mut World) {
     let key = world.create("ci").await;
     done(world.rotate("ci", rotation_at(NOW, 600)).await);
     let first = key.secrets[0].id;
-    let retired =
-        world.store().retire_secret(&key.client_id, first, entry(later(5), "ci")).await.unwrap();
+    let retired = world
+        .store()
+        .retire_secret(&key.client_id, first, LastAdmin::Keep, entry(later(5), "ci"))
+        .await
+        .unwrap();
     let retired = retired.unwrap();
     assert_eq!(retired.secrets[0].expires_at, Some(later(5)));
     assert!(retired.secrets[1].is_valid_at(later(5)));
@@ -185,8 +200,11 @@ async fn retiring_an_expired_secret_keeps_its_date(world: &mut World) {
     let key = world.create("ci").await;
     let first = key.secrets[0].id;
     for at in [later(5), later(50)] {
-        let retired =
-            world.store().retire_secret(&key.client_id, first, entry(at, "ci")).await.unwrap();
+        let retired = world
+            .store()
+            .retire_secret(&key.client_id, first, LastAdmin::Keep, entry(at, "ci"))
+            .await
+            .unwrap();
         assert_eq!(retired.unwrap().secrets[0].expires_at, Some(later(5)));
     }
     assert_eq!(world.ledger_targets().await.len(), 3);
@@ -196,8 +214,11 @@ async fn retiring_an_absent_secret_has_no_effect(world: &mut World) {
     let key = world.create("ci").await;
     let other = world.create("other").await;
     for (id, secret) in [("ci", other.secrets[0].id), ("absent", key.secrets[0].id)] {
-        let retired =
-            world.store().retire_secret(&client_id(id), secret, entry(NOW, "none")).await.unwrap();
+        let retired = world
+            .store()
+            .retire_secret(&client_id(id), secret, LastAdmin::Keep, entry(NOW, "none"))
+            .await
+            .unwrap();
         assert_eq!(retired, None, "{id}");
     }
     assert_eq!(world.find("other").await, Some(other));

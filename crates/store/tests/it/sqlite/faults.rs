@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatekey_core::{
     ApiKeyPatch, Store, StoreError,
-    api_key::{Switch, list::Selection},
+    api_key::{LastAdmin, Switch, list::Selection},
     store::{ApiKeyStore, LedgerStore, SigningKeyStore},
 };
 use rusqlite::Connection;
@@ -85,7 +85,10 @@ async fn a_commit_that_surfaces_later_is_reported_first() {
         )
         .unwrap();
     let disable = Switch::Disable;
-    let answered = store.switch_key(&client_id("ci"), disable, entry(NOW, "ci")).await.unwrap();
+    let answered = store
+        .switch_key(&client_id("ci"), disable, LastAdmin::Keep, entry(NOW, "ci"))
+        .await
+        .unwrap();
     assert_eq!(mirror.key("ci"), answered);
     assert!(mirror.key("ci").unwrap().disabled_at.is_some());
     assert_eq!(mirror.key("gone"), None);
@@ -151,7 +154,7 @@ async fn changing_an_unreadable_key_has_no_effect() {
     damage.execute("UPDATE api_key SET role = 'emperor' WHERE client_id = 'ci'", []).unwrap();
     let update = async |id| {
         let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
-        store.update_key(&client_id(id), patch, entry(NOW, id)).await
+        store.update_key(&client_id(id), patch, LastAdmin::Keep, entry(NOW, id)).await
     };
     assert!(matches!(update("ci").await, Err(StoreError::Corrupt(_))));
     assert!(update("whole").await.unwrap().is_some());

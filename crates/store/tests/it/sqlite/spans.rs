@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use gatekey_core::{
     ApiKeyPatch, Store, StoreError,
-    api_key::{Switch, list::Selection},
+    api_key::{LastAdmin, Switch, list::Selection},
     root_key::{RootKeyRotation, StoredRootKey},
     store::{
         ApiKeyStore, LedgerStore, RootKeyStore, SigningKeyStore, StoreSpan, StoreTracer, TokenStore,
@@ -61,14 +61,14 @@ async fn each_call_has_a_span_of_its_name() {
         create_key(key, new_call("1"), entry(NOW, "ci"));
         find_key(&id);
         list_keys(Selection::default(), 9);
-        update_key(&id, ApiKeyPatch::default(), entry(NOW, "ci"));
+        update_key(&id, ApiKeyPatch::default(), LastAdmin::Keep, entry(NOW, "ci"));
         rotate_secret(&id, rotation_at(NOW, 60), entry(NOW, "ci"));
-        retire_secret(&id, secret, entry(NOW, "ci"));
-        switch_key(&id, Switch::Disable, entry(NOW, "ci"));
+        retire_secret(&id, secret, LastAdmin::Keep, entry(NOW, "ci"));
+        switch_key(&id, Switch::Disable, LastAdmin::Keep, entry(NOW, "ci"));
         record_last_used(Vec::new());
         revoke_token(&id, denied, 9, entry(NOW, "ci"));
         raise_epochs(1, entry(NOW, "all"));
-        delete_key(&id, entry(NOW, "ci"));
+        delete_key(&id, LastAdmin::Keep, entry(NOW, "ci"));
         rotate_signing_key(signing_key("kid"), NOW, entry(NOW, "kid"));
         retire_signing_key("kid", entry(NOW, "kid"));
         signing_keys();

@@ -1,0 +1,39 @@
+//! Keeps the last usable admin key.
+
+use gatekey_core::{ApiKey, Timestamp, api_key::LastAdmin};
+use rusqlite::Connection;
+
+use super::rows;
+use crate::sqlite::{columns::Columns, failure::Failure};
+
+/// Checks that a change of a key leaves a usable admin key. `after` is `None` for a deletion.
+pub(super) fn check(
+    connection: &Connection,
+    last_admin: LastAdmin,
+    before: &ApiKey,
+    after: Option<&ApiKey>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let is_usable = |key: &ApiKey| key.is_usable_admin(now);
+    let loses_admin = is_usable(before) && !after.is_some_and(is_usable);
+    if last_admin == LastAdmin::Release || !loses_admin || has_another(connection, before, now)? {
+        Ok(())
+    } else {
+        Err(Failure::LastAdmin)
+    }
+}
+
+/// Whether there is a usable admin other than `key`.
+fn has_another(connection: &Connection, key: &ApiKey, now: Timestamp) -> Result<bool, Failure> {
+    let mut admins = connection.prepare_cached(
+        "SELECT client_id FROM api_key WHERE role = 'admin' AND disabled_at IS NULL AND client_id <> ?1",
+    )?;
+    let mut admins = admins.query([key.client_id.as_str()])?;
+    while let Some(row) = admins.next()? {
+        let client_id = Columns::new("api_key", row).parsed(0)?;
+        if rows::find(connection, &client_id)?.is_some_and(|other| other.is_usable_admin(now)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
