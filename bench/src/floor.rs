@@ -9,7 +9,7 @@ use axum::{
 };
 use clap::Args;
 use gatekey_credentials::jwt::{self, Algorithm, SigningKey, VerifyingKey};
-use gatekey_listener::{Limits, Listener, serve};
+use gatekey_listener::{Limits, Listener, Networks, serve};
 use http_body_util::BodyExt as _;
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
@@ -117,14 +117,14 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
     let limits = Limits {
         connections: Limits::connections_of_process(),
         share_per_address: 1.0,
-        unlimited: Vec::new(),
+        unlimited: Networks::default(),
         idle: Duration::from_hours(1),
         age: Duration::from_hours(1),
     };
     let acceptor = Listener {
         socket: listener,
         tls,
-        only_from: Vec::new(),
+        only_from: Networks::default(),
         limits,
         drain: Duration::from_secs(1),
     };

@@ -45,6 +45,25 @@ fn values(checked: &str) -> Vec<&str> {
     checked.lines().map(|line| line.split(" # ").next().unwrap()).collect()
 }
 
+/// Plain HTTP behind an ingress, whose address changes.
+#[test]
+fn proxies_are_networks_and_strangers_are_warned_of() {
+    let toml = "[tls]\nplaintext = true\n[server]\npublic_url = \"https://keys.example.com\"\ntrusted_proxies = ";
+    for (proxies, warns) in [("[\"10.42.0.0/16\"]", false), ("[\"10.0.0.7\", \"0.0.0.0/0\"]", true)]
+    {
+        let checked = File::new(&format!("{toml}{proxies}")).check(&["--listen", "0.0.0.0:8080"]);
+        assert_eq!(line(&stdout(&checked), "trusted_proxies").split(" # ").next(), Some(proxies));
+        let stderr = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(
+            stderr.contains("warning: server.trusted_proxies has 0.0.0.0/0"),
+            warns,
+            "{stderr}"
+        );
+    }
+    let wrong = File::new(&format!("{toml}[\"10.42.0.0/36\"]")).check(&[]);
+    assert!(fails(&wrong, 2).contains("such as 10.42.0.0/16"));
+}
+
 #[tokio::test]
 async fn flags_override_the_configuration_file() {
     let file = File::new(

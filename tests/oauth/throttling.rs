@@ -1,9 +1,9 @@
 //! Throttling of an address that sends too many wrong secrets.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{GRANT, refused};
-use crate::support::{Credentials, Http, Response, Server, basic};
+use crate::support::{Credentials, Http, Response, Server, basic, eventually};
 
 const TOKEN: &str = "/oauth2/token";
 
@@ -150,6 +150,75 @@ async fn a_trusted_proxys_last_address_is_throttled() {
     })
     .await;
     refused(&fail_from(&server.http, "2001:db8:0:2::1").await, 401, "invalid_client");
+}
+
+/// A proxy in Kubernetes has another address after each start. Azure's gateways write ports, others
+/// brackets and quotes.
+#[tokio::test]
+async fn a_proxy_network_reports_addresses_in_any_spelling() {
+    let server = Server::with_config(
+        "tls.plaintext = true\nserver.trusted_proxies = [\"2001:db8::/32\", \"::ffff:127.0.0.0/104\"]",
+    )
+    .await;
+    for (number, (forwarded, peer)) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.2:51234", "192.0.2.2"),
+        ("198.51.100.1, [2001:db8::7]:443", "2001:db8::7"),
+        ("\"[2001:db8::8]\"", "2001:db8::8"),
+        ("::ffff:192.0.2.3", "192.0.2.3"),
+        ("192.0.2.4,", "192.0.2.4"),
+        ("unknown", "127.0.0.1"),
+        ("_hidden", "127.0.0.1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("request-{number}");
+        let headers =
+            [("x-forwarded-for", forwarded), ("x-request-id", &id), ("forwarded", "for=192.0.2.9")];
+        server.http.get("/oauth2/jwks", &headers).await;
+        assert_eq!(logged_peer(&server, &id).await, peer, "{forwarded}");
+    }
+    let unreadable = "a trusted proxy sent a client address that is not an IP address";
+    let warned =
+        |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(unreadable));
+    assert_eq!(server.process.log().iter().filter(warned).count(), 1);
+}
+
+#[tokio::test]
+async fn rfc_7239_forwarded_can_be_chosen() {
+    let server = Server::with_config(
+        "server.forwarded_header = \"forwarded\"\ntls.plaintext = true\nserver.trusted_proxies = [\"127.0.0.1\"]",
+    )
+    .await;
+    for (number, (forwarded, peer)) in [
+        ("for=192.0.2.1;proto=https", "192.0.2.1"),
+        ("for=198.51.100.1, For=\"[2001:db8::7]:443\"", "2001:db8::7"),
+        ("for=\", for=192.0.2.2", "192.0.2.2"),
+        ("for=unknown", "127.0.0.1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("request-{number}");
+        let headers =
+            [("forwarded", forwarded), ("x-request-id", &id), ("x-forwarded-for", "192.0.2.9")];
+        server.http.get("/oauth2/jwks", &headers).await;
+        assert_eq!(logged_peer(&server, &id).await, peer, "{forwarded}");
+    }
+}
+
+/// The peer in the log line of a request.
+async fn logged_peer(server: &Server, request_id: &str) -> String {
+    let mut peer = None;
+    eventually("the request is logged", async || {
+        let log = server.process.log();
+        let line = log.iter().find(|line| line["request_id"] == request_id);
+        peer = line.and_then(|line| line["peer"].as_str().map(str::to_owned));
+        peer.is_some()
+    })
+    .await;
+    peer.unwrap()
 }
 
 #[tokio::test]

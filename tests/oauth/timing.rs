@@ -26,6 +26,7 @@ use gatekey_core::{
     Actor, Application, Caller, Env, RootKey, Timestamp,
     api_key::{CreateApiKey, LastAdmin, RotateSecret},
     env::{Clock, SystemEntropy},
+    network::Networks,
     root_key::{FileError, RootKeyFile, RootKeyVersions},
     token::TokenError,
 };
@@ -266,14 +267,14 @@ async fn the_response_time_over_http_is_printed() {
     let limits = Limits {
         connections: 1,
         share_per_address: 1.0,
-        unlimited: Vec::new(),
+        unlimited: Networks::default(),
         idle: Duration::from_hours(1),
         age: Duration::from_hours(1),
     };
     let acceptor = Listener {
         socket: listener,
         tls: None,
-        only_from: Vec::new(),
+        only_from: Networks::default(),
         limits,
         drain: Duration::from_secs(1),
     };

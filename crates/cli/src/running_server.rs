@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use gatekey_core::network::Networks;
 use gatekey_listener::{Limits, Listener, serve, tls::Reload};
 use gatekey_server::{Server, control};
 use tokio::{
@@ -144,7 +145,7 @@ fn serve_clients(
     let only_from = if tls.is_none() && !config.listen.ip().is_loopback() {
         config.trusted_proxies.clone()
     } else {
-        Vec::new()
+        Networks::default()
     };
     let limits = Limits {
         connections: Limits::connections_of_process(),
@@ -165,12 +166,17 @@ fn serve_probes(server: &Server, socket: TcpListener) -> JoinHandle<()> {
     let limits = Limits {
         connections: ADMIN_CONNECTIONS,
         share_per_address: ADMIN_SHARE,
-        unlimited: Vec::new(),
+        unlimited: Networks::default(),
         idle: server.config.server.idle_timeout,
         age: server.config.server.max_connection_age,
     };
-    let listener =
-        Listener { socket, tls: None, only_from: Vec::new(), limits, drain: Duration::ZERO };
+    let listener = Listener {
+        socket,
+        tls: None,
+        only_from: Networks::default(),
+        limits,
+        drain: Duration::ZERO,
+    };
     tokio::spawn(serve(listener, server.admin(), std::future::pending()))
 }
 

@@ -11,7 +11,7 @@
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
 //! - [`store`]: the traits of a store.
-//! - [`network`]: the part of an address that counts as one client.
+//! - [`network`]: networks that are trusted, and the part of an address that counts as one client.
 //! - [`mod@env`]: time and randomness as arguments.
 //!
 //! Each folder contains rules as pure functions, and use cases as an object that owns a store and

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gatekey_core::network::network;
+use gatekey_core::network::{Networks, network};
 
 use crate::{activity::Activity, limits::Limits};
 
@@ -14,7 +14,7 @@ use crate::{activity::Activity, limits::Limits};
 #[derive(Debug)]
 pub(crate) struct Addresses {
     limit: usize,
-    unlimited: Vec<IpAddr>,
+    unlimited: Networks,
     open: Mutex<HashMap<IpAddr, Vec<Arc<Activity>>>>,
 }
 
@@ -30,7 +30,7 @@ impl Addresses {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             limit: limits.connections_per_address(),
-            unlimited: limits.unlimited.iter().map(IpAddr::to_canonical).collect(),
+            unlimited: limits.unlimited.clone(),
             open: Mutex::default(),
         }
     }
@@ -45,7 +45,7 @@ impl Addresses {
         let network = network(address);
         let mut open = self.lock();
         let connections = open.entry(network).or_default();
-        if connections.len() >= self.limit && !self.unlimited.contains(&address.to_canonical()) {
+        if connections.len() >= self.limit && !self.unlimited.contains(address) {
             let idle = connections
                 .iter()
                 .enumerate()
@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ipv6_network_is_one_address() {
-        let addresses = addresses(8, &["192.0.2.9"]);
+        let addresses = addresses(8, &["192.0.2.8/30"]);
         let (first, _place) = admit(&addresses, "2001:db8::1").unwrap();
         first.begin_request();
         assert!(admit(&addresses, "2001:db8::2:3").is_none());

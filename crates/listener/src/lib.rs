@@ -11,11 +11,13 @@
 //! - `connection`: from an accepted socket to its last response.
 //! - `activity`: what a connection waits for, as `observed` (its stream) and `request` (its bodies)
 //!   note it, and what is due therefore.
+//! - `ambiguity`: requests that a proxy before the server may read differently.
 //! - `frame_deadline`: times out an unfinished HTTP/2 preface, frame or header block.
 //! - [`tls`]: certificates, from files or from a private CA.
 
 mod activity;
 mod addresses;
+mod ambiguity;
 mod connection;
 mod connection_limit;
 mod frame_deadline;
@@ -24,6 +26,8 @@ mod observed;
 mod request;
 mod serve;
 pub mod tls;
+
+pub use gatekey_core::network::Networks;
 
 pub use self::{
     connection::RequestService,

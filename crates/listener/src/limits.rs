@@ -1,6 +1,8 @@
 //! [`Limits`]: how many connections there may be, and how long each may last.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
+
+use gatekey_core::network::Networks;
 
 /// Connections at once, if the process may have as many descriptors. More wait in the kernel's
 /// queue.
@@ -23,7 +25,7 @@ pub struct Limits {
     /// Share of `connections` that one client address may have, IPv6 by /64; from 0 to 1.
     pub share_per_address: f64,
     /// Addresses that may have every connection: trusted proxies.
-    pub unlimited: Vec<IpAddr>,
+    pub unlimited: Networks,
     /// How long a connection may be open without a request.
     pub idle: Duration,
     /// Age at which a connection accepts no more requests. It is up to a tenth shorter, so that

@@ -1,13 +1,8 @@
 //! The accept loop.
 
-use std::{
-    io, mem,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, mem, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use gatekey_core::network::Networks;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -39,7 +34,7 @@ pub struct Listener {
     /// `None` for plain HTTP.
     pub tls: Option<TlsAcceptor>,
     /// The only addresses that may connect; empty for all.
-    pub only_from: Vec<IpAddr>,
+    pub only_from: Networks,
     pub limits: Limits,
     /// How long pending requests may take once the listener shuts down.
     pub drain: Duration,
@@ -122,7 +117,7 @@ async fn drain(stop: watch::Sender<bool>, limit: Duration) {
 
 struct Incoming {
     socket: TcpListener,
-    only_from: Vec<IpAddr>,
+    only_from: Networks,
     limit: ConnectionLimit,
     addresses: Arc<Addresses>,
     /// Whether the last accept failed.
@@ -150,8 +145,8 @@ impl Incoming {
             match self.try_accept().await {
                 Ok((stream, peer, permit)) => {
                     self.failing = false;
-                    let address = peer.ip().to_canonical();
-                    if !self.only_from.is_empty() && !self.only_from.contains(&address) {
+                    let address = peer.ip();
+                    if !self.only_from.is_empty() && !self.only_from.contains(address) {
                         if self.strangers.is_due() {
                             tracing::warn!(%peer, "refused connections that are not from a trusted proxy");
                         }

@@ -14,7 +14,7 @@ use gatekey_core::{
     token::TokenSettings,
 };
 use gatekey_listener::RequestService;
-use gatekey_telemetry::{Metrics, RequestLog, Telemetry, Traces};
+use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 
 use crate::{
     Config,
@@ -114,7 +114,10 @@ impl Server {
             .expect("the configuration was checked");
         let telemetry = Telemetry {
             env: env.clone(),
-            trusted_proxies: config.server.trusted_proxies.clone(),
+            client_addresses: ClientAddresses::new(
+                config.server.trusted_proxies.clone(),
+                config.server.forwarded_header.into(),
+            ),
             request_log,
             metrics: Metrics::new(router::routes()),
             traces,

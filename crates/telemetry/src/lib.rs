@@ -20,6 +20,7 @@ pub mod request_log;
 pub mod traces;
 
 pub use self::{
+    client_address::{ClientAddresses, ForwardedHeader},
     metrics::{Metrics, Route},
     observe::Telemetry,
     outcome::Outcome,

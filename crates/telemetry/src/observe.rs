@@ -1,6 +1,6 @@
 //! [`Telemetry`]: the outermost layer of the server.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{extract::Request, http::HeaderValue, response::Response};
 use gatekey_core::Env;
@@ -8,6 +8,7 @@ use gatekey_credentials::ClientId;
 use tower::{Service, ServiceExt as _, service_fn};
 
 use crate::{
+    client_address::ClientAddresses,
     metrics::Metrics,
     outcome::Outcome,
     record::Record,
@@ -23,8 +24,8 @@ const MAX_PATH: usize = 256;
 pub struct Telemetry {
     /// Time and randomness, for request ids.
     pub env: Env,
-    /// Proxies whose `X-Forwarded-For` is trusted.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Finds the addresses of clients behind proxies.
+    pub client_addresses: ClientAddresses,
     pub request_log: Arc<dyn RequestLog>,
     pub metrics: Metrics,
     /// `None` when no collector is configured.
@@ -61,7 +62,7 @@ impl Telemetry {
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let started = Instant::now();
-        let record = Arc::new(Record::new(&request, &self.trusted_proxies, &self.env));
+        let record = Arc::new(Record::new(&request, &self.client_addresses, &self.env));
         let method = known_method(request.method());
         let path = redact(request.uri().path(), MAX_PATH);
         let version = request.version();

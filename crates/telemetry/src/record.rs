@@ -12,7 +12,7 @@ use axum::{
 use gatekey_core::{Actor, Caller, Env};
 use gatekey_credentials::ClientId;
 
-use crate::{client_address::client_address, outcome::Outcome, redact::redact, request_id};
+use crate::{client_address::ClientAddresses, outcome::Outcome, redact::redact, request_id};
 
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;
@@ -26,7 +26,7 @@ const MAX_USER_AGENT: usize = 200;
 pub struct Record {
     /// The caller's `x-request-id`, or a random id.
     pub request_id: String,
-    /// The address of the client; see [`client_address`].
+    /// The address of the client; see [`ClientAddresses`].
     pub peer: Option<IpAddr>,
     pub user_agent: String,
     route: OnceLock<&'static str>,
@@ -36,14 +36,14 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of a request.
-    pub fn new(request: &Request, trusted_proxies: &[IpAddr], env: &Env) -> Self {
+    pub fn new(request: &Request, addresses: &ClientAddresses, env: &Env) -> Self {
         let headers = request.headers();
         let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let peer = connection.map(|connection| connection.0.ip().to_canonical());
+        let peer = connection.map(|connection| connection.0.ip());
         let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Self {
             request_id: request_id::of(headers).unwrap_or_else(|| request_id::generate(env)),
-            peer: peer.map(|peer| client_address(peer, headers, trusted_proxies)),
+            peer: peer.map(|peer| addresses.of(peer, headers)),
             user_agent: redact(user_agent.unwrap_or_default(), MAX_USER_AGENT),
             ..Self::default()
         }

@@ -33,6 +33,9 @@ fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Res
     if let Some(note) = config.audience_note() {
         eprintln!("note: {note}");
     }
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
+    }
     say!("# The configuration is valid. These are the effective settings and where each is set.")?;
     for section in config::sections() {
         say!("\n[{}]", section.name)?;

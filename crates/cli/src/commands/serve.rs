@@ -33,6 +33,9 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
             "the configuration file has a setting outside of its section; the next release refuses it"
         );
     }
+    for warning in config.warnings() {
+        tracing::warn!(warning, "the configuration may have a mistake");
+    }
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
     let root_key_file = settings.root_key_path(data_dir.path());
     if let Some(ready_file) = &arguments.ready_file

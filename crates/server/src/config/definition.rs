@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `x-flag` | command-line flag, such as `--listen` |
 //! | `x-variable` | environment variable of the flag |
-//! | `x-value` | placeholder of the flag's value; `ADDR`, `FILE` and `URL` also describe the type |
+//! | `x-value` | placeholder of the flag's value; `ADDR`, `FILE`, `NETWORK` and `URL` also describe the type |
 //! | `x-bare` | value of the flag when it is given without one |
 //! | `x-unset` | what applies when an optional setting is not set |
 //! | `x-group` | settings that override lower layers together, such as certificate and key |
@@ -213,9 +213,11 @@ fn kind(schema: &Json) -> String {
         "integer" => format!("a whole number{bounds}"),
         "number" => format!("a number{bounds}"),
         "array" => {
-            let items = if schema["items"]["format"] == "ip" { "IP addresses" } else { "strings" };
+            if text(schema, "x-value") == Some("NETWORK") {
+                return "a list of IP addresses and networks, such as 10.42.0.0/16".to_owned();
+            }
             let least = schema["minItems"].as_u64().map(|least| format!(", at least {least}"));
-            format!("a list of {items}{}", least.unwrap_or_default())
+            format!("a list of strings{}", least.unwrap_or_default())
         }
         _ => match text(schema, "x-value") {
             Some("ADDR") => "an IP address with a port, such as 127.0.0.1:8443".to_owned(),

@@ -27,7 +27,7 @@ pub use flat_names::FlatName;
 pub use invalid_setting::{InvalidSetting, Origin};
 pub use resolve::Config;
 pub use schema::schema;
-pub use server::Reflection;
+pub use server::{ForwardedHeader, Reflection};
 pub use settings::Settings;
 pub use tls::TlsMode;
 pub use toml::Value;
@@ -39,6 +39,7 @@ mod tests {
         path::{Path, PathBuf},
     };
 
+    use gatekey_core::network::Network;
     use gatekey_credentials::jwt::Algorithm;
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -146,14 +147,16 @@ mod tests {
             listen in address(),
             public_url in option::of("https://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
             organization in "[A-Za-z0-9._-]{0,63}",
-            trusted_proxies: Vec<IpAddr>,
+            trusted_proxies in vec(any::<(IpAddr, u32)>(), 0..4),
+            forwarded_header in prop_oneof![Just(ForwardedHeader::XForwardedFor), Just(ForwardedHeader::Forwarded)],
             admin_listen in option::of(address()),
             reflection in prop_oneof![Just(Reflection::Keys), Just(Reflection::Open)],
             idle_timeout_seconds in 1..=86_400_u64,
             max_connection_age_seconds in 1..=604_800_u64,
             connection_share_per_address in 0.0..=1.0,
         ) -> server::Section {
-            server::Section { listen, public_url, organization, trusted_proxies, admin_listen, reflection, idle_timeout_seconds, max_connection_age_seconds, connection_share_per_address }
+            let trusted_proxies = trusted_proxies.into_iter().filter_map(|(address, prefix)| Network::new(address, prefix % 129)).collect();
+            server::Section { listen, public_url, organization, trusted_proxies, forwarded_header, admin_listen, reflection, idle_timeout_seconds, max_connection_age_seconds, connection_share_per_address }
         }
     }
 

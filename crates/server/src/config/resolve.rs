@@ -30,6 +30,11 @@ impl Config {
         let effective = Table::try_from(&self.effective).expect("every setting has a form in TOML");
         setting.of(&effective).cloned()
     }
+
+    /// Describes settings that are valid but probably a mistake.
+    pub fn warnings(&self) -> Vec<String> {
+        self.server.warnings().collect()
+    }
 }
 
 impl Config {

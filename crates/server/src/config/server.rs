@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::api_key::redirect_uri;
+use gatekey_core::{api_key::redirect_uri, network::Networks};
+use gatekey_telemetry::client_address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 
 use super::{invalid_setting::Problems, tls::TlsMode};
 
@@ -36,10 +37,17 @@ pub(super) struct Section {
         extend("x-flag" = "--organization", "x-value" = "NAME")
     )]
     pub(super) organization: String,
-    /// IP addresses of reverse proxies whose `X-Forwarded-For` is trusted.
+    /// IP addresses and networks, such as `10.42.0.0/16`, of reverse proxies that are trusted to
+    /// report the address of their client.
     ///
     /// With `tls.plaintext` beyond loopback, connections are accepted only from these addresses.
-    pub(super) trusted_proxies: Vec<IpAddr>,
+    #[schemars(with = "Vec<String>", extend("x-value" = "NETWORK"))]
+    pub(super) trusted_proxies: Networks,
+    /// Header in which trusted proxies report the address of their client.
+    ///
+    /// The last address in it applies, so the proxy must set the header or append to it. The other
+    /// header is ignored.
+    pub(super) forwarded_header: ForwardedHeader,
     /// Address and port of `/healthz`, `/readyz` and `/metrics`, over plain HTTP; port 0 picks a
     /// free port.
     #[schemars(extend(
@@ -85,13 +93,34 @@ pub enum Reflection {
     Open,
 }
 
+/// Header in which trusted proxies report the address of their client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+}
+
+impl From<ForwardedHeader> for client_address::ForwardedHeader {
+    fn from(header: ForwardedHeader) -> Self {
+        match header {
+            ForwardedHeader::XForwardedFor => Self::XForwardedFor,
+            ForwardedHeader::Forwarded => Self::Forwarded,
+        }
+    }
+}
+
 impl Default for Section {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8443)),
             public_url: None,
             organization: String::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Networks::default(),
+            forwarded_header: ForwardedHeader::default(),
             admin_listen: None,
             reflection: Reflection::default(),
             idle_timeout_seconds: 75,
@@ -107,7 +136,8 @@ pub struct Server {
     pub listen: SocketAddr,
     pub public_url: Url,
     pub organization: String,
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Networks,
+    pub forwarded_header: ForwardedHeader,
     /// `None` if disabled.
     pub admin_listen: Option<SocketAddr>,
     pub reflection: Reflection,
@@ -149,6 +179,7 @@ impl Section {
             public_url,
             organization: self.organization.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
+            forwarded_header: self.forwarded_header,
             admin_listen: self.admin_listen,
             reflection: self.reflection,
             idle_timeout: Duration::from_secs(self.idle_timeout_seconds),
@@ -169,10 +200,38 @@ impl Server {
         self.public_url.host_str().unwrap_or_default().trim_matches(['[', ']'])
     }
 
+    /// Returns whether clients know the server under a public host name and by HTTPS: not under an
+    /// address or a name that is never public (RFC 6761, RFC 6762, RFC 8375).
+    pub fn has_public_name(&self) -> bool {
+        const NEVER_PUBLIC: [&str; 8] = [
+            "localhost", "local", "internal", "test", "invalid", "example", "onion", "home.arpa",
+        ];
+        let Some(Host::Domain(name)) = self.public_url.host() else { return false };
+        let name = name.trim_end_matches('.');
+        let is_below = |domain: &str| {
+            name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.public_url.scheme() == "https"
+            && name.contains('.')
+            && !NEVER_PUBLIC.into_iter().any(is_below)
+    }
+
     /// Returns the public host, and the port unless it is the default port of the scheme. Encoded
     /// credentials name the server like this.
     pub fn endpoint(&self) -> &str {
         self.issuer.split_once("://").map_or(&self.issuer, |(_, endpoint)| endpoint)
+    }
+
+    /// Describes settings that are valid but probably a mistake.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let strangers = self.trusted_proxies.iter().filter(|network| network.has_strangers());
+        strangers.map(|network| {
+            format!(
+                "server.trusted_proxies has {network}, so strangers count as trusted proxies: they can \
+                 claim any address, and may connect without TLS if tls.plaintext is set; name only the \
+                 networks of your proxies"
+            )
+        })
     }
 
     /// Returns the absolute URL of a path of this server.
@@ -236,6 +295,53 @@ mod tests {
                 ["server.public_url"],
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn trusted_proxies_are_addresses_and_networks() {
+        for (proxies, valid) in [
+            (r#"["10.42.0.0/16", "::ffff:127.0.0.1", "2001:db8::/32"]"#, true),
+            (r#"["10.42.0.0/33"]"#, false),
+            (r#"["proxy"]"#, false),
+            (r#""10.42.0.0/16""#, false),
+        ] {
+            let resolved = resolve(&format!("[server]\ntrusted_proxies = {proxies}"));
+            assert_eq!(resolved.is_ok(), valid, "{proxies}");
+            if let Err(invalid) = resolved {
+                assert!(invalid[0].to_string().contains("such as 10.42.0.0/16"), "{invalid:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_public_name_is_not_local() {
+        let is_public = |url: &str| {
+            resolve(&format!("[server]\npublic_url = \"{url}\"")).unwrap().server.has_public_name()
+        };
+        for url in ["https://keys.example.com", "https://keys.example.com:8443", "https://a.io."] {
+            assert!(is_public(url), "{url}");
+        }
+        for url in [
+            "https://localhost", "https://localhost:8443", "https://a.localhost", "https://keys",
+            "https://keys.local", "https://keys.internal.", "https://192.0.2.1", "https://[::1]",
+            "https://keys.default.svc.cluster.local",
+        ] {
+            assert!(!is_public(url), "{url}");
+        }
+        assert!(!resolve("").unwrap().server.has_public_name());
+    }
+
+    #[test]
+    fn trusting_strangers_is_warned_of() {
+        let warnings = |proxies: &str| {
+            resolve(&format!("[server]\ntrusted_proxies = [{proxies}]")).unwrap().warnings()
+        };
+        assert_eq!(warnings(r#""10.0.0.0/8", "2001:db8::/32", "192.0.2.7""#), Vec::<String>::new());
+        for network in ["0.0.0.0/0", "::/0", "128.0.0.0/1"] {
+            let warnings = warnings(&format!("\"10.0.0.0/8\", \"{network}\""));
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(warnings[0].contains(network), "{warnings:?}");
         }
     }
 

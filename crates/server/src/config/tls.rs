@@ -94,6 +94,7 @@ mod tests {
             plaintext = true
         "#;
         assert!(resolve_on("0.0.0.0:8080", toml).is_ok());
+        assert!(resolve_on("0.0.0.0:8080", &toml.replace("10.0.0.7", "10.42.0.0/16")).is_ok());
     }
 
     #[test]
