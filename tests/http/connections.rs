@@ -93,6 +93,60 @@ async fn the_longest_idle_connection_makes_room() {
     }
 }
 
+/// Debian 12's curl, over HTTP/2: it reports a stream that is reset before its body is sent, also
+/// when the response is complete.
+#[tokio::test]
+async fn curl_sees_every_refusal() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return not_proven("curl sees every refusal: there is no curl");
+    }
+    let server = Server::start().await;
+    let ca_file = server.process.ca_file();
+    let url = &server.process.reached_at;
+    let wrong = "authorization: Bearer wrong";
+    let json = "content-type: application/json";
+    let key = server.create_key("ci").await;
+    let bearer = format!("authorization: Bearer {}", server.token(&key).await);
+    let admin = format!("authorization: Bearer {}", server.admin_token);
+    for (path, headers, status) in [
+        ("/oauth2/token", &["content-type: text/plain"][..], "400"),
+        ("/oauth2/token", &["content-encoding: gzip"], "415"),
+        ("/oauth2/jwks", &[json], "405"),
+        ("/oauth2/userinfo", &[wrong], "401"),
+        ("/nothing", &[json], "404"),
+        ("/gatekey.v1.ApiKeyService/Create", &[json, wrong], "401"),
+        ("/gatekey.v1.ApiKeyService/Create", &[json, &bearer], "403"),
+        ("/gatekey.v1.ApiKeyService/Create", &[&admin], "415"),
+        ("/gatekey.v1.ApiKeyService/Nothing", &[json], "501"),
+        ("/oauth_app/api/v1", &["content-type: text/plain"], "415"),
+        ("/oauth_app/api/v1", &[json, wrong], "401"),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--http2", "--no-keepalive", "--cacert", ca_file.to_str().unwrap()]);
+        for (number, _) in (0..20).enumerate() {
+            if number > 0 {
+                curl.arg("--next").args(["-sS", "--http2", "--cacert", ca_file.to_str().unwrap()]);
+            }
+            curl.args([
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}\n",
+                "-d",
+                "{\"clientId\":\"refused\"}",
+            ]);
+            for header in headers {
+                curl.args(["-H", header]);
+            }
+            curl.arg(format!("{url}{path}"));
+        }
+        let ran = curl.output().unwrap();
+        let statuses = String::from_utf8(ran.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(statuses, format!("{status}\n").repeat(20), "{path} {headers:?}: {errors}");
+    }
+}
+
 /// Load balancers keep idle connections for a minute.
 #[tokio::test]
 async fn the_idle_timeout_can_be_set() {

@@ -11,6 +11,9 @@ use crate::support::{Server, connection};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded";
 
+/// A request that a body may hide.
+const HIDDEN: &str = "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n";
+
 /// If a proxy and the server disagree on where a request ends, an attacker can inject a second one
 /// (RFC 9112 section 11.2); hyper accepted `+5` as a length (CVE-2021-32715) and let chunk sizes
 /// overflow (CVE-2021-32714).
@@ -53,6 +56,92 @@ async fn no_length_header_hides_a_second_request() {
             response.starts_with("HTTP/1.1 400 ") && !response.contains("\"keys\""),
             "{chunk:?}: {response}"
         );
+    }
+}
+
+/// hyper reads any list of codings that ends in `chunked` (RFC 9112 section 6.1).
+#[tokio::test]
+async fn a_transfer_coding_is_chunked_once() {
+    let server = Server::start().await;
+    for coding in [
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: identity, chunked",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: ,chunked",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+    ] {
+        let head = format!("POST /oauth2/token HTTP/1.1\r\nhost: h\r\n{FORM}\r\n{coding}");
+        let request = format!("{head}\r\n\r\n0\r\n\r\n{HIDDEN}");
+        let response = connection::exchange(&server.process, request.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{coding:?}: {response}");
+        assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{coding:?}: {response}");
+    }
+}
+
+/// RFC 9112 section 6.3: `chunked` overrides the length, and the connection ends, because a proxy
+/// may have used the length.
+#[tokio::test]
+async fn nothing_is_read_after_two_lengths() {
+    let server = Server::start().await;
+    for lengths in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+        "transfer-encoding: Chunked\r\ncontent-length: 0\r\ncontent-length: 9",
+    ] {
+        for path in ["/oauth2/token", "/nothing", "/me"] {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\n{FORM}\r\n{lengths}");
+            let request = format!("{head}\r\n\r\n0\r\n\r\n{HIDDEN}{HIDDEN}");
+            let response = connection::exchange(&server.process, request.as_bytes()).await;
+            assert_eq!(response.matches("HTTP/1.1 ").count(), 1, "{lengths:?}: {response}");
+            assert!(!response.contains("\"keys\""), "{lengths:?}: {response}");
+        }
+    }
+}
+
+/// RFC 9112 section 3.2. A proxy that reads another `Host` may send the request to the wrong place.
+#[tokio::test]
+async fn a_host_is_given_once_and_valid() {
+    let server = Server::with_admin_listener().await;
+    let admin = server.process.admin_url.as_ref().unwrap().strip_prefix("http://").unwrap();
+    for (version, hosts, served) in [
+        ("1.1", "host: h\r\n", true),
+        ("1.1", "host: h:443\r\n", true),
+        ("1.1", "host: [::1]:443\r\n", true),
+        ("1.0", "", true),
+        ("1.0", "host: h\r\n", true),
+        ("1.1", "", false),
+        ("1.1", "host:\r\n", false),
+        ("1.1", "host: a\r\nhost: b\r\n", false),
+        ("1.1", "host: h\r\nhost: h\r\n", false),
+        ("1.1", "host: a, b\r\n", false),
+        ("1.1", "host: a b/c@d\r\n", false),
+        ("1.1", "host: user@h\r\n", false),
+        ("1.1", "host: h:port\r\n", false),
+        ("1.1", "host: [::1\r\n", false),
+        ("1.0", "host: a\r\nhost: b\r\n", false),
+        ("1.0", "host: a b\r\n", false),
+    ] {
+        let request =
+            |path: &str, more: &str| format!("GET {path} HTTP/{version}\r\n{hosts}{more}\r\n");
+        // A refusal ends the connection, so that nothing after it is read.
+        let more = if served { "connection: close\r\n" } else { "" };
+        let after = request("/oauth2/jwks", "");
+        let public = connection::exchange(
+            &server.process,
+            format!("{}{after}", request("/oauth2/jwks", more)).as_bytes(),
+        )
+        .await;
+        let mut stream = TcpStream::connect(admin).await.unwrap();
+        let bytes = format!("{}{after}", request("/healthz", more));
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut probe = Vec::new();
+        let _ = stream.read_to_end(&mut probe).await;
+        let status = format!("HTTP/{version} {}", if served { 200 } else { 400 });
+        for response in [public, String::from_utf8(probe).unwrap()] {
+            assert!(response.starts_with(&status), "{hosts:?}: {response}");
+            assert_eq!(response.matches("HTTP/1.").count(), 1, "{hosts:?}: {response}");
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod frame {
     pub(super) const GOAWAY: u8 = 7;
     pub(super) const CONTINUATION: u8 = 9;
 
+    pub(super) const ACK: u8 = 1;
     pub(super) const END_STREAM: u8 = 1;
     pub(super) const END_HEADERS: u8 = 4;
 }
@@ -43,6 +44,42 @@ fn encode(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 fn literals(headers: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// The status at the beginning of a header block: an entry of the static table, or a literal with
+/// the name of one (RFC 7541 appendix A).
+fn indexed(block: &[u8]) -> Option<u16> {
+    match block {
+        [first @ 0x88..=0x8e, ..] => {
+            Some([200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)])
+        }
+        [0x08 | 0x48, length, rest @ ..] => {
+            let digits = rest.get(..usize::from(length & 0x7f))?;
+            if length & 0x80 == 0 {
+                return str::from_utf8(digits).ok()?.parse().ok();
+            }
+            // Digits in Huffman's code: 0, 1 and 2 have five bits, 3 to 9 have six.
+            let bits: Vec<bool> = digits
+                .iter()
+                .flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1 == 1))
+                .collect();
+            let mut number = 0;
+            let mut at = 0;
+            for _ in 0..3 {
+                let take = |count: usize| {
+                    bits.get(at..at + count)
+                        .map(|bits| bits.iter().fold(0, |sum, bit| sum * 2 + u16::from(*bit)))
+                };
+                let short = take(5)?;
+                let (digit, length) =
+                    if short <= 2 { (short, 5) } else { (take(6)? - 0x19 + 3, 6) };
+                number = number * 10 + digit;
+                at += length;
+            }
+            Some(number)
+        }
+        _ => None,
+    }
 }
 
 fn get(path: &str) -> Vec<u8> {
@@ -86,6 +123,25 @@ impl Frames {
         Some((kind, flags, u32::from_be_bytes(stream), payload))
     }
 
+    /// The status of the response on a stream, and whether the stream was reset, up to the answer
+    /// to a ping.
+    async fn response(&mut self, of: u32) -> (Option<u16>, bool) {
+        let (mut status, mut reset) = (None, false);
+        while let Some((kind, flags, stream, payload)) = self.next().await {
+            match kind {
+                frame::HEADERS if stream == of && status.is_none() => status = indexed(&payload),
+                frame::RST_STREAM if stream == of => reset = true,
+                frame::PING if flags == frame::ACK => break,
+                _ => {}
+            }
+        }
+        (status, reset)
+    }
+
+    async fn ping(&mut self) {
+        self.send(frame::PING, 0, 0, &[0; 8]).await;
+    }
+
     /// The error code of the GOAWAY with which the server ends the connection.
     async fn goaway(&mut self) -> Option<u32> {
         let mut code = None;
@@ -109,6 +165,74 @@ impl Frames {
             }
         }
         panic!("the connection was closed without an error code")
+    }
+}
+
+/// curl 7.88 reports a stream that is reset instead of the response on it.
+#[tokio::test]
+async fn a_refusal_waits_for_a_short_body() {
+    let server = Server::start().await;
+    let create = "/gatekey.v1.ApiKeyService/Create";
+    let expired = ("authorization", "Bearer expired");
+    let form = ("content-length", "2");
+    for (path, more, expected) in [
+        ("/oauth2/token", &[form, ("content-encoding", "gzip")][..], 415),
+        ("/oauth2/jwks", &[form], 405),
+        ("/me", &[form, expired], 405),
+        ("/oauth2/userinfo", &[form, expired], 401),
+        ("/nothing", &[form], 404),
+        (create, &[form, expired], 401),
+        ("/gatekey.v1.ApiKeyService/Nothing", &[form], 501),
+        ("/oauth_app/api/v1", &[form], 415),
+        ("/oauth_app/api/v1/x", &[form], 405),
+    ] {
+        let mut frames = Frames::connect(&server.process).await;
+        frames.send(frame::HEADERS, frame::END_HEADERS, 1, &post(path, more)).await;
+        frames.ping().await;
+        let early = frames.response(1).await;
+        frames.send(frame::DATA, frame::END_STREAM, 1, b"{}").await;
+        let (mut status, mut reset) = early;
+        while status.is_none() {
+            frames.ping().await;
+            let (later, was_reset) = frames.response(1).await;
+            (status, reset) = (later, reset || was_reset);
+        }
+        assert_eq!((status, reset), (Some(expected), false), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn http2_names_one_host() {
+    let server = Server::start().await;
+    let head = |more: &[(&str, &str)]| {
+        literals(
+            &[&[(":method", "GET"), (":scheme", "https"), (":path", "/oauth2/jwks")], more]
+                .concat(),
+        )
+    };
+    for (hosts, status) in [
+        (&[(":authority", "h")][..], 200),
+        (&[("host", "h")], 200),
+        (&[(":authority", "h"), ("host", "h")], 200),
+        (&[], 400),
+        (&[(":authority", "h"), ("host", "other")], 400),
+        (&[("host", "h"), ("host", "h")], 400),
+        (&[("host", "a b")], 400),
+        (&[(":authority", "user@h")], 400),
+    ] {
+        let mut frames = Frames::connect(&server.process).await;
+        let flags = frame::END_HEADERS | frame::END_STREAM;
+        frames.send(frame::HEADERS, flags, 1, &head(hosts)).await;
+        let mut found = None;
+        while let (None, Some((kind, _, stream, payload))) = (found, frames.next().await) {
+            match kind {
+                frame::HEADERS => found = indexed(&payload),
+                // h2 itself refuses what is not a URL.
+                frame::RST_STREAM if stream == 1 => found = Some(400),
+                _ => {}
+            }
+        }
+        assert_eq!(found, Some(status), "{hosts:?}");
     }
 }
 

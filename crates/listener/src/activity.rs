@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::body::Incoming;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::limits::{CLOSE_TIMEOUT, HEADER_TIMEOUT, WRITE_TIMEOUT};
@@ -44,6 +45,8 @@ struct InFlight {
     awaits_body: bool,
     /// Since when a part of its response waits for the client.
     unread_since: Option<Instant>,
+    /// The rest of its body, which its handler did not read.
+    rest: Option<Incoming>,
 }
 
 /// What is due on a connection.
@@ -105,7 +108,7 @@ impl Activity {
         let id = state.next_id;
         state.next_id += 1;
         state.headers_since = None;
-        state.requests.push(InFlight { id, awaits_body: false, unread_since: None });
+        state.requests.push(InFlight { id, awaits_body: false, unread_since: None, rest: None });
         id
     }
 
@@ -114,6 +117,18 @@ impl Activity {
         if let Some(request) = self.lock().request(id) {
             request.awaits_body = awaits;
         }
+    }
+
+    /// Keeps the rest of a request's body.
+    pub(crate) fn keep_rest(&self, id: u64, rest: Incoming) {
+        if let Some(request) = self.lock().request(id) {
+            request.rest = Some(rest);
+        }
+    }
+
+    /// Returns the part of a request's body that its handler did not read.
+    pub(crate) fn take_rest(&self, id: u64) -> Option<Incoming> {
+        self.lock().request(id)?.rest.take()
     }
 
     /// A part of a response waits for the client, or the next part for the handler.

@@ -8,8 +8,8 @@ use std::{
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::{HeaderValue, header},
-    response::Response,
+    http::{HeaderValue, StatusCode, Version, header},
+    response::{IntoResponse as _, Response},
 };
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,10 +27,11 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     activity::{Activity, Due},
+    ambiguity::ambiguity,
     frame_deadline::FrameDeadline,
     limits::HEADER_TIMEOUT,
     observed::Observed,
-    request::InProgress,
+    request::{InProgress, sends_whole_body},
 };
 
 /// Maximum bytes of a request's headers in HTTP/1.1.
@@ -156,9 +157,19 @@ impl<S: RequestService> Connection<S> {
             let (activity, service) = (noted.clone(), service.clone());
             let progress = InProgress::begin(&activity);
             async move {
-                let request = request.map(|body| Body::new(progress.request_body(body)));
-                let mut response = service.oneshot(request).await?;
-                if activity.is_last_request() {
+                let (head, body) = request.into_parts();
+                let (is_sent_whole, refusal) = (sends_whole_body(&head), ambiguity(&head));
+                let ends = refusal.is_some() && head.version < Version::HTTP_2;
+                let body = Body::new(progress.request_body(body));
+                let mut response = if let Some(reason) = refusal {
+                    tracing::debug!(%peer, reason, "refused an ambiguous request");
+                    drop(body);
+                    (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response()
+                } else {
+                    service.oneshot(Request::from_parts(head, body)).await?
+                };
+                progress.drop_rest(is_sent_whole).await;
+                if ends || activity.is_last_request() {
                     response
                         .headers_mut()
                         .insert(header::CONNECTION, HeaderValue::from_static("close"));

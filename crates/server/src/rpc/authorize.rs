@@ -3,12 +3,10 @@
 //! The middleware runs before a body is read, for unary and streaming calls. Handlers get their
 //! caller only from this module, which checks again once the body has arrived.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    body::to_bytes,
     extract::{Request, State},
-    http::Version,
     middleware::Next,
     response::Response,
 };
@@ -20,7 +18,6 @@ use gatekey_core::{
     token::{TokenError, VerifiedToken},
 };
 use gatekey_telemetry::{Outcome, Record};
-use tokio::time::timeout;
 
 use super::{
     Rpc,
@@ -28,11 +25,6 @@ use super::{
     error,
 };
 use crate::{config::Reflection, refusals};
-
-/// Bytes of a refused request's body to drain, so that HTTP/1.1 can reuse the connection.
-const DRAINED: usize = 64 * 1024;
-/// Time limit for draining.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Passes a call on to its handler, or refuses it in the format of its protocol before its body is
 /// read. The handler checks again, by [`admin`], [`check`] or [`authenticated`]: a key may be
@@ -71,11 +63,7 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
     if let Some(record) = record {
         record.set_outcome(Outcome::of_grpc_code(refusal.code.grpc_code()));
     }
-    let (parts, body) = request.into_parts();
-    if parts.version < Version::HTTP_2 {
-        let _ = timeout(DRAIN_TIMEOUT, to_bytes(body, DRAINED)).await;
-    }
-    error::respond(refusal, &parts.headers)
+    error::respond(refusal, request.headers())
 }
 
 /// Returns the key that calls, as it is now.
