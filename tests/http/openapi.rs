@@ -70,10 +70,7 @@ async fn the_document_states_which_operations_are_open() {
                 .is_some();
             let headers: &[_] =
                 if form { &[("content-type", "application/x-www-form-urlencoded")] } else { &[] };
-            let response = server
-                .http
-                .send(method.clone(), &filled(&path), headers, "")
-                .await;
+            let response = server.http.send(method.clone(), &filled(&path), headers, "").await;
             let expected = if open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
             assert_eq!(response.status, expected, "{method} {path}: {}", response.text());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, ServerProcess};
 
 async fn document(server: &Server, path: &str) -> Value {
     let response = server.http.get(path, &[]).await;
@@ -31,6 +31,56 @@ fn served(url: &str) -> Value {
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
     })
+}
+
+/// Pages that show or check tokens fetch these documents from other origins.
+#[tokio::test]
+async fn public_documents_are_readable_by_any_origin() {
+    let server = Server::start().await;
+    let origin = ("origin", "https://console.example.com");
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/config/v1/flyte_client",
+        "/oauth2/jwks",
+        "/openapi.json",
+    ] {
+        let document = server.http.get(path, &[origin]).await;
+        assert_eq!(document.status, 200, "{path}");
+        assert_eq!(document.header("access-control-allow-origin"), "*", "{path}");
+        assert_eq!(document.header("access-control-allow-credentials"), "", "{path}");
+        let asked = [
+            origin,
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", "x-requested-with"),
+        ];
+        let preflight = server.http.send(Method::OPTIONS, path, &asked, "").await;
+        assert_eq!(preflight.status, 204, "{path}");
+        assert_eq!(preflight.header("access-control-allow-origin"), "*", "{path}");
+        assert_eq!(preflight.header("access-control-allow-methods"), "GET, HEAD", "{path}");
+        assert_eq!(preflight.header("access-control-allow-headers"), "*, authorization", "{path}");
+    }
+    for path in ["/oauth2/token", "/oauth2/userinfo", "/me", "/gatekey.v1.ApiKeyService/List"] {
+        for method in [Method::OPTIONS, Method::POST] {
+            let response = server.http.send(method, path, &[origin], "").await;
+            assert_eq!(response.header("access-control-allow-origin"), "", "{path}");
+        }
+    }
+}
+
+/// HSTS would lock browsers out of other services on localhost.
+#[tokio::test]
+async fn only_a_public_name_demands_https() {
+    let public = ServerProcess::start_with(&["--public-url", "https://keys.example.com"]);
+    let local = ServerProcess::start_with(&["--public-url", "https://localhost"]);
+    let address = ServerProcess::start_with(&[]);
+    for (server, expected) in [(public, "max-age=31536000"), (local, ""), (address, "")] {
+        for path in ["/oauth2/jwks", "/nothing"] {
+            let response = server.http().get(path, &[]).await;
+            assert_eq!(response.header("strict-transport-security"), expected, "{path}");
+            assert_eq!(response.header("x-content-type-options"), "nosniff", "{path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -314,11 +314,74 @@ async fn parameters_in_the_url_are_refused() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;
     let secret = format!("client_id=ci&client_secret={}", key.client_secret);
-    for query in [GRANT, &secret, ""] {
+    let misplaced = format!("tenant={}", key.client_secret);
+    for query in [
+        GRANT,
+        &secret,
+        "tenant=a&scope=all",
+        "token=",
+        "Client_Secret=x",
+        "%73cope=all",
+        &misplaced,
+    ] {
         let path = format!("/oauth2/token?{query}");
         let response = server.http.form(&path, &[("authorization", &key.basic())], GRANT).await;
         let description = refused(&response, 400, "invalid_request");
         assert!(description.contains("URL"), "{description}");
+        assert!(!description.contains(&key.client_secret), "{description}");
+    }
+    for path in ["/oauth2/introspect", "/oauth2/revoke"] {
+        let path = format!("{path}?api-version=1&token=x");
+        let response = server.http.form(&path, &[("authorization", &key.basic())], "token=x").await;
+        assert!(refused(&response, 400, "invalid_request").contains("parameter token"));
+    }
+}
+
+/// RFC 6749 section 3.2: an endpoint's URL may have a query, such as a tenant.
+#[tokio::test]
+async fn other_parameters_in_the_url_are_ignored() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let headers = [("authorization", &*key.basic())];
+    for query in ["", "tenant=a", "api-version=1.0&trace&tenant=b", "%ff=%ff", "scopes=none"] {
+        for (path, body) in [
+            ("/oauth2/token", GRANT),
+            ("/oauth2/introspect", "token=x"),
+            ("/oauth2/revoke", "token=x"),
+        ] {
+            let response = server.http.form(&format!("{path}?{query}"), &headers, body).await;
+            assert_eq!(response.status, 200, "{path}?{query}: {}", response.text());
+        }
+    }
+}
+
+/// RFC 9110 section 15.5.16.
+#[tokio::test]
+async fn a_compressed_form_is_refused_with_415() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    for path in ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"] {
+        for (coding, status) in [("gzip", 415), ("GZIP, identity", 415), ("identity", 200)] {
+            let headers = [("authorization", &*key.basic()), ("content-encoding", coding)];
+            let response = server.http.form(path, &headers, &format!("{GRANT}&token=x")).await;
+            assert_eq!(response.status, status, "{path} {coding}: {}", response.text());
+            if status == 415 {
+                assert_eq!(response.header("accept-encoding"), "identity");
+                assert!(refused(&response, 415, "invalid_request").contains("content-encoding"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_response_is_not_stored() {
+    let server = Server::start().await;
+    for response in [
+        server.http.token(&server.admin, &[]).await,
+        server.http.form("/oauth2/token", &[], GRANT).await,
+    ] {
+        assert_eq!(response.header("cache-control"), "no-store");
+        assert_eq!(response.header("pragma"), "no-cache");
     }
 }
 

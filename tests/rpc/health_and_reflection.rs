@@ -212,6 +212,41 @@ async fn reflection_needs_a_key_unless_open() {
     ));
 }
 
+/// Comments are most of a descriptor, and a stream of small requests would amplify them.
+#[tokio::test]
+async fn a_reflection_stream_is_bounded_and_terse() {
+    let server = Server::start().await;
+    let (transport, config) = grpc(&server.process);
+    let config =
+        config.with_default_header("authorization", format!("Bearer {}", server.admin_token));
+    let mut stream =
+        ServerReflectionClient::new(transport, config).server_reflection_info().await.unwrap();
+    let mut answered = 0;
+    let refusal = loop {
+        let question = MessageRequest::FileContainingSymbol("gatekey.v1.ApiKey".to_owned());
+        let request =
+            ServerReflectionRequest { message_request: Some(question), ..Default::default() };
+        if stream.send(request).await.is_err() {
+            break stream.message().await.unwrap_err();
+        }
+        match stream.message().await {
+            Ok(response) => {
+                let response = response.unwrap().to_owned_message().message_response;
+                let Some(MessageResponse::FileDescriptorResponse(files)) = response else {
+                    panic!("{response:?}")
+                };
+                for file in &files.file_descriptor_proto {
+                    let file = FileDescriptorProto::decode_from_slice(file).unwrap();
+                    assert!(file.source_code_info.is_unset(), "{:?}", file.name);
+                }
+                answered += 1;
+            }
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!((answered, refusal.code), (100, ErrorCode::ResourceExhausted));
+}
+
 #[tokio::test]
 async fn reflection_lists_every_service_to_a_key() {
     let server = Server::start().await;

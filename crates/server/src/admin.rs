@@ -12,7 +12,8 @@ use std::{
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -46,7 +47,15 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route(HEALTH, get(async || "ok\n"))
         .route(READINESS, get(readiness))
         .route(METRICS, get(metrics))
+        .layer(middleware::map_response(with_its_type))
         .with_state(admin)
+}
+
+/// Keeps browsers from guessing another type than the response claims.
+async fn with_its_type(mut response: Response) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {

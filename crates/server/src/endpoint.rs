@@ -19,6 +19,13 @@ pub struct Endpoint<S> {
     pub response: Option<fn(&mut SchemaGenerator) -> Schema>,
 }
 
+impl<S> Endpoint<S> {
+    /// Returns whether the endpoint serves the same document to everyone.
+    pub fn is_public_document(&self) -> bool {
+        self.credential == Credential::None && self.methods == Methods::Get
+    }
+}
+
 /// The methods of an endpoint. GET includes HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Methods {

@@ -38,12 +38,17 @@ pub fn routes() -> impl Iterator<Item = Route> {
 pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<> {
     let telemetry = rpc.telemetry.clone();
     let router = router(state, rpc);
-    telemetry.observe(service_fn(move |request| guard(router.clone(), request)))
+    let strict_transport = rpc.config.server.has_public_name();
+    telemetry.observe(service_fn(move |request| guard(router.clone(), strict_transport, request)))
 }
 
 /// Answers a request, even when its handler panics. Responses are `no-store` unless the handler
-/// sets a cache policy (RFC 6749 section 5.1).
-async fn guard(router: Router, request: Request) -> Result<Response, Infallible> {
+/// sets a cache policy, and never another type than they claim.
+async fn guard(
+    router: Router,
+    strict_transport: bool,
+    request: Request,
+) -> Result<Response, Infallible> {
     let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
@@ -51,12 +56,21 @@ async fn guard(router: Router, request: Request) -> Result<Response, Infallible>
             json!({ "code": "internal", "message": "internal error", "error": "server_error" });
         Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
     })?;
-    response
-        .headers_mut()
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    let policy = headers.entry(header::CACHE_CONTROL);
+    if policy.or_insert(HeaderValue::from_static("no-store")) == "no-store" {
+        // RFC 6749 section 5.1.
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if strict_transport {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+    }
     Ok(response)
 }
+
+/// For a year, and only for this host (RFC 6797 section 6.1).
+const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Returns every route.
 pub fn router(state: ServerState, rpc: &Arc<Rpc>) -> Router {
@@ -72,6 +86,10 @@ fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
     let add = |routes: Router<ServerState>, endpoint: &Endpoint<ServerState>| {
         let handler = (endpoint.route)();
         let handler = match endpoint.methods {
+            Methods::Get if endpoint.is_public_document() => handler
+                .options(preflight)
+                .fallback(oauth::error::only_get)
+                .layer(middleware::map_response(for_any_origin)),
             Methods::Get => handler.fallback(oauth::error::only_get),
             Methods::Post => handler.fallback(oauth::error::only_post),
             Methods::GetAndPost => handler.fallback(oauth::error::only_get_and_post),
@@ -82,6 +100,26 @@ fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
     let authenticate =
         middleware::from_fn_with_state(authenticator.clone(), gatekey_authn::middleware);
     without.into_iter().fold(with_token.layer(authenticate), add)
+}
+
+/// Lets pages of any origin read a public document (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+async fn for_any_origin(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// Lets browsers send a request for a public document, with any header.
+async fn preflight() -> Response {
+    let headers = [
+        (header::ALLOW, "GET, HEAD, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
+        // The asterisk does not include `authorization`.
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, authorization"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+        (header::CACHE_CONTROL, "public, max-age=86400"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 async fn not_found(
@@ -165,7 +203,7 @@ mod tests {
         let _logging = tracing::subscriber::set_default(subscriber);
         let near = secret.expose().to_owned();
         let router = Router::new().fallback(async move || faulty(&near));
-        let Ok(answered) = guard(router, Request::default()).await;
+        let Ok(answered) = guard(router, false, Request::default()).await;
         assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
         assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");

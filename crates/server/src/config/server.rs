@@ -203,9 +203,8 @@ impl Server {
     /// Returns whether clients know the server under a public host name and by HTTPS: not under an
     /// address or a name that is never public (RFC 6761, RFC 6762, RFC 8375).
     pub fn has_public_name(&self) -> bool {
-        const NEVER_PUBLIC: [&str; 8] = [
-            "localhost", "local", "internal", "test", "invalid", "example", "onion", "home.arpa",
-        ];
+        const NEVER_PUBLIC: [&str; 8] =
+            ["localhost", "local", "internal", "test", "invalid", "example", "onion", "home.arpa"];
         let Some(Host::Domain(name)) = self.public_url.host() else { return false };
         let name = name.trim_end_matches('.');
         let is_below = |domain: &str| {
@@ -323,8 +322,14 @@ mod tests {
             assert!(is_public(url), "{url}");
         }
         for url in [
-            "https://localhost", "https://localhost:8443", "https://a.localhost", "https://keys",
-            "https://keys.local", "https://keys.internal.", "https://192.0.2.1", "https://[::1]",
+            "https://localhost",
+            "https://localhost:8443",
+            "https://a.localhost",
+            "https://keys",
+            "https://keys.local",
+            "https://keys.internal.",
+            "https://192.0.2.1",
+            "https://[::1]",
             "https://keys.default.svc.cluster.local",
         ] {
             assert!(!is_public(url), "{url}");

@@ -20,6 +20,9 @@ pub enum OAuthError {
     Token(#[from] TokenError),
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
+    /// A body is compressed.
+    #[error("the request body has a content-encoding; send it without one")]
+    Encoded,
     /// A valid Bearer token is required (RFC 6750 section 3.1).
     #[error("{reason}")]
     Bearer {
@@ -79,12 +82,13 @@ impl IntoResponse for OAuthError {
                 }
             },
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
+            Self::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
             Self::Bearer { .. } => (StatusCode::UNAUTHORIZED, "invalid_token"),
         };
         let challenge = match &self {
             Self::Bearer { sent: false, .. } => Some(bearer::CHALLENGE),
             Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
-            Self::Token(_) | Self::TooLarge(_) => {
+            Self::Token(_) | Self::TooLarge(_) | Self::Encoded => {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
             }
         };
@@ -92,11 +96,17 @@ impl IntoResponse for OAuthError {
             Self::Token(TokenError::TooManyFailures { retry_after, .. }) => {
                 Some(retry_after.as_secs())
             }
-            Self::Token(_) | Self::TooLarge(_) | Self::Bearer { .. } => None,
+            Self::Token(_) | Self::TooLarge(_) | Self::Encoded | Self::Bearer { .. } => None,
         };
         let body = ErrorResponse { error: code, error_description: self.to_string() };
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(self, Self::Encoded) {
+            // RFC 9110 section 15.5.16.
+            response
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(challenge) = challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

@@ -10,6 +10,7 @@ use axum::{
 };
 use gatekey_authn::{Authenticator, FormCredentials};
 use gatekey_core::token::{AuthenticatedKey, TokenError};
+use gatekey_credentials::detection::holds_credential;
 use gatekey_telemetry::Record;
 use tokio::time::timeout;
 use url::form_urlencoded;
@@ -126,11 +127,10 @@ impl<S: Sync> FromRequest<S> for FormRequest {
             return Err(TokenError::Internal("the request has no record".into()).into());
         };
         let headers = std::mem::take(request.headers_mut());
-        if request.uri().query().is_some() {
-            // Secrets in a URL end up in logs (RFC 6749 section 2.3.1).
-            return Err(OAuthError::invalid_request(
-                "parameters belong in the body, not in the URL",
-            ));
+        check_query(request.uri().query().unwrap_or_default())?;
+        let codings = headers.get_all(header::CONTENT_ENCODING);
+        if codings.iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(OAuthError::Encoded);
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type =
@@ -155,6 +155,51 @@ impl<S: Sync> FromRequest<S> for FormRequest {
         })?;
         Ok(Self { record, headers, form: Form::parse(&body)? })
     }
+}
+
+/// Parameters that belong in the body, of these endpoints and of others like them.
+const IN_BODY: [&str; 24] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "audience",
+    "resource",
+    "token",
+    "token_type_hint",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "code",
+    "code_verifier",
+    "redirect_uri",
+    "device_code",
+    "username",
+    "password",
+    "assertion",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "requested_token_type",
+];
+
+/// Refuses parameters in the URL that belong in the body, because URLs end up in logs (RFC 6749
+/// section 2.3.1). Others are ignored: a URL may have a query (section 3.2).
+fn check_query(query: &str) -> Result<(), OAuthError> {
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let known = IN_BODY.into_iter().find(|known| name.eq_ignore_ascii_case(known));
+        if let Some(known) = known {
+            let rule = format!("parameter {known} belongs in the body, not in the URL");
+            return Err(OAuthError::invalid_request(rule));
+        }
+        if holds_credential(&name) || holds_credential(&value) {
+            let rule = "the URL contains a credential, which belongs in the body";
+            return Err(OAuthError::invalid_request(rule));
+        }
+    }
+    Ok(())
 }
 
 /// Decodes a parameter; `None` for an empty part between two separators.
@@ -200,6 +245,22 @@ mod tests {
     #[test]
     fn an_empty_parameter_counts_as_absent() {
         assert_eq!(Form::parse(b"scope=&audience=").unwrap().get("scope"), None);
+    }
+
+    #[test]
+    fn a_query_may_have_other_parameters() {
+        for query in ["", "tenant=a", "tenant=a&tenant=b&api-version", "scopes=x", "%ff", "&&="] {
+            assert!(check_query(query).is_ok(), "{query}");
+        }
+        for name in IN_BODY {
+            for query in
+                [format!("a=b&{name}=x"), name.to_owned(), format!("{}=", name.to_uppercase())]
+            {
+                let refused = check_query(&query).unwrap_err().to_string();
+                assert!(refused.contains(&format!("parameter {name} ")), "{query}: {refused}");
+            }
+        }
+        assert!(check_query("%73cope=all").is_err());
     }
 
     #[test]

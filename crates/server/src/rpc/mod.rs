@@ -14,6 +14,7 @@
 //! - [`error`]: the only place that renders an error.
 //! - `limits`: sizes and deadlines.
 //! - `organization`: the check of the organization that a request names.
+//! - `reflection`: descriptors for clients that ask, a bounded number of times.
 //! - `watches`: how many `Health/Watch` calls one client may have open.
 
 pub mod access;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod identity;
 mod limits;
 mod organization;
+mod reflection;
 pub mod router;
 pub mod state;
 pub mod transcode;

@@ -12,7 +12,7 @@ use super::{
     bindings::Bindings,
     error, identity,
     limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
-    transcode,
+    reflection, transcode,
     watches::{self, Watches},
 };
 
@@ -26,23 +26,16 @@ pub fn services(rpc: &Arc<Rpc>) -> connectrpc::Router {
         .add_service(Arc::new(identity::Identity2 { rpc: rpc.clone() }))
         .add_service(Arc::new(identity::Identity1 { rpc: rpc.clone() }));
     let services = service_names(&router);
-    let reflector =
-        connectrpc_reflection::Reflector::from_descriptor_set_bytes(gatekey_proto::DESCRIPTOR_SET)
-            .expect("the build writes a valid descriptor set")
-            .with_services(services.iter().map(String::as_str).chain([
-                connectrpc_health::HEALTH_SERVICE_NAME,
-                connectrpc_reflection::SERVER_REFLECTION_SERVICE_NAME,
-                connectrpc_reflection::SERVER_REFLECTION_V1ALPHA_SERVICE_NAME,
-            ]));
-    for service in services {
-        let _ = rpc.health.register(service);
+    for service in &services {
+        let _ = rpc.health.register(service.clone());
     }
     let health = Arc::new(HealthService::from_arc(rpc.health.clone()));
     let router = connectrpc_health::apply_request_limits(
         health.register(router),
         connectrpc_health::request_limits(),
     );
-    connectrpc_reflection::install(router, reflector)
+    let described = services.iter().map(String::as_str);
+    reflection::install(router, described.chain([connectrpc_health::HEALTH_SERVICE_NAME]))
 }
 
 /// Returns the services as routes, behind authentication and authorization.
@@ -50,7 +43,7 @@ pub fn routes(rpc: &Arc<Rpc>) -> Router {
     let small = Limits::default()
         .with_max_request_body_size(MAX_SMALL_REQUEST)
         .with_max_message_size(MAX_SMALL_REQUEST);
-    let router = access::with_small_requests()
+    let router = access::without_role()
         .fold(services(rpc), |router, procedure| router.with_route_limits(procedure, small));
     let services = service_names(&router);
     let service = ConnectRpcService::new(router)

@@ -11,7 +11,10 @@ use axum::{
     extract::{MatchedPath, Request},
     http::{
         HeaderMap, HeaderValue, Method, Uri,
-        header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{
+            ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+            WWW_AUTHENTICATE,
+        },
     },
     middleware::Next,
     response::Response,
@@ -26,9 +29,10 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{
+    access,
     bindings::{Binding, Bindings},
     error,
-    limits::{DEFAULT_DEADLINE, MAX_REQUEST},
+    limits::{DEFAULT_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
 };
 
 /// The binding that a request matched, with what [`match_binding`] replaced.
@@ -57,7 +61,15 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
     };
     let json = match check_headers(request.headers()) {
         Ok(json) => json,
-        Err(refusal) => return error::respond(refusal, &HeaderMap::new()),
+        Err(refusal) => {
+            let mut response = error::respond(refusal, &HeaderMap::new());
+            if is_encoded(request.headers()) {
+                // Distinguishes a wrong coding from a wrong type (RFC 9110 section 15.5.16).
+                let identity = HeaderValue::from_static("identity");
+                response.headers_mut().insert(ACCEPT_ENCODING, identity);
+            }
+            return response;
+        }
     };
     // The call is Connect with JSON, whatever else these headers claim.
     let foreign = |name: &str| name.starts_with("connect-") || name.starts_with("grpc-");
@@ -95,7 +107,7 @@ fn allowed(bindings: &Bindings, path: &str) -> String {
 /// else.
 fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or("\u{fffd}").to_ascii_lowercase();
-    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| text(coding) != "identity") {
+    if is_encoded(headers) {
         return Err(error::unsupported_media_type("content-encoding must be absent or identity"));
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter().map(text);
@@ -108,6 +120,12 @@ fn check_headers(headers: &HeaderMap) -> Result<bool, ConnectError> {
         }
         (Some(_), _) => Err(error::unsupported_media_type("content-type must be application/json")),
     }
+}
+
+/// Returns whether the body is compressed.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Converts the request into a Connect call: path, query and body become the message.
@@ -124,7 +142,12 @@ async fn to_call(request: Request) -> Result<Request, ConnectError> {
     let MatchedBinding { binding, uri, json } =
         matched.ok_or_else(|| ConnectError::internal("internal error"))?;
     let in_path = path_values(binding, uri.path()).map_err(error::render)?;
-    let body = read(body, if binding.has_body { MAX_REQUEST } else { 0 }).await?;
+    let limit = if access::without_role().any(|open| open == binding.procedure.path()) {
+        MAX_SMALL_REQUEST
+    } else {
+        MAX_REQUEST
+    };
+    let body = read(body, if binding.has_body { limit } else { 0 }).await?;
     if !body.is_empty() && !json {
         return Err(error::unsupported_media_type("content-type must be application/json"));
     }
