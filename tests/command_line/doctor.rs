@@ -327,7 +327,7 @@ async fn doctor_changes_nothing_in_the_data_directory() {
     let mut server = Server::start().await;
     server.create_key("ci").await;
     let steps = check_store(&server.process.data_dir, &[]);
-    let all = ["database", "integrity", "keys", "ledger", "root key", "root key fits"];
+    let all = ["database", "integrity", "keys", "ledger", "root key", "root key fits", "seal"];
     assert_eq!(states(&steps, "ok"), all.into());
     assert!(steps["keys"]["found"].as_str().unwrap().starts_with("2 "), "{}", steps["keys"]);
     assert!(server.process.stop().await.success());
@@ -384,7 +384,7 @@ async fn a_wrong_or_missing_root_key_is_reported() {
     fs::remove_file(server.process.data_dir.join("root.key")).unwrap();
     let steps = check_store(&server.process.data_dir, &[]);
     assert_failed(&steps, "root key", "is missing", "--root-key-file");
-    assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits"].into());
+    assert_eq!(states(&steps, "skipped"), ["ledger", "root key fits", "seal"].into());
 }
 
 /// A missing directory is not created.

@@ -23,6 +23,7 @@ mod output;
 mod quickstart;
 mod refusing;
 mod root_key;
+mod seal;
 mod secrecy;
 mod serving;
 

@@ -19,7 +19,7 @@ use std::{
 
 use gatekey_core::{
     ledger::{LedgerEntry, LedgerHead, verify_chain},
-    store::LedgerStore as _,
+    store::{LedgerStore as _, Store as _},
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -158,6 +158,8 @@ async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     let entries = store.ledger_entries(0, usize::MAX).await.unwrap();
     let head = verify_chain(&root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
     assert_eq!(head, store.ledger_head().await.unwrap());
+    // A row and its share of the digest are never written apart.
+    assert_eq!(store.verify_seals().await.unwrap().faults(), [""; 0]);
     let count = entries.len();
     let names = |entry: &LedgerEntry| (entry.entry.request_id.clone(), entry.entry.action.clone());
     let entries: Ledger = entries.into_iter().map(|entry| (names(&entry), entry)).collect();

@@ -75,6 +75,11 @@ impl Server {
         self.start_again();
     }
 
+    /// Starts a stopped server again.
+    pub(crate) fn restart_stopped(&mut self) {
+        self.start_again();
+    }
+
     /// Kills the server and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.process.kill();

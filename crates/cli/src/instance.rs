@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::anyhow;
-use gatekey_core::{Env, RootKey, StoreError, signing_key::SigningKeyError};
+use gatekey_core::{Env, RootKey, StoreError, seal::Sealed, signing_key::SigningKeyError};
 use gatekey_listener::tls::PrivateCa;
 use gatekey_server::{
     Config, Server,
@@ -91,6 +91,11 @@ impl Instance {
 
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
 async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
+    let entry = Sealed::new_entry(&server.env, &local_caller(&server.env));
+    let sealed = server.store.seal_store(entry).await;
+    if let Some(Sealed { api_keys, .. }) = sealed.map_err(|error| unreadable(database, error))? {
+        tracing::info!(api_keys, "sealed the rows of the database under the root key");
+    }
     let algorithm = (mode == OpenMode::Serve).then_some(server.config.keys.signing_algorithm);
     let ensured =
         server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm).await;
@@ -101,7 +106,16 @@ async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Resul
              --root-key-file",
         ),
     })?;
-    server.store.load().await.map_err(|error| unreadable(database, error))
+    match server.store.load().await {
+        // Nothing is served, and `gatekey ledger` must be able to show what happened.
+        Err(StoreError::Tampered(reason))
+            if matches!(mode, OpenMode::Administer | OpenMode::AdministerOlder) =>
+        {
+            tracing::error!(%reason, "the database does not match its seal: the server will not start");
+            Ok(())
+        }
+        loaded => loaded.map_err(|error| unreadable(database, error)),
+    }
 }
 
 /// Finishes an interrupted change of the root key's file, and logs what the operator has to do.
@@ -119,6 +133,11 @@ async fn check_root_key(server: &Server, mode: OpenMode) {
     {
         tracing::warn!(%error, "cannot remove the word pending from the root key file: remove it by hand");
     }
+    if mode == OpenMode::Serve
+        && let Err(error) = server.operations.root_keys.reseal_rows().await
+    {
+        tracing::warn!(%error, "failed to seal all rows under the newest root key; the next start continues");
+    }
 }
 
 /// Adds a hint to the error of an unreadable database.
@@ -127,6 +146,9 @@ fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Corrupt(reason) => {
             anyhow!("{database} is damaged ({reason}); restore a backup")
+        }
+        StoreError::Tampered(reason) => {
+            anyhow!("{database} does not match its seal ({reason}); restore a backup")
         }
         StoreError::Unreadable(reason) => anyhow!(
             "{database} is damaged, or the disk cannot read it ({reason}); if the kernel log shows no disk errors, \

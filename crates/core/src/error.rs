@@ -91,7 +91,9 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Unavailable(_) | StoreError::Unreadable(_) => Self::Unavailable(error),
             StoreError::LastAdmin => Self::Precondition(LAST_ADMIN.to_owned()),
-            StoreError::Conflict | StoreError::Corrupt(_) => Self::Internal(Box::new(error)),
+            StoreError::Conflict | StoreError::Corrupt(_) | StoreError::Tampered(_) => {
+                Self::Internal(Box::new(error))
+            }
         }
     }
 }

@@ -39,6 +39,10 @@ macro_rules! random_id {
             pub fn generate(env: &Env) -> Self {
                 Self(env.random())
             }
+
+            pub(crate) fn as_bytes(&self) -> &[u8; $bytes] {
+                &self.0
+            }
         }
 
         impl fmt::Display for $name {

@@ -6,6 +6,7 @@
 //! - [`token`]: authenticate a key, issue, verify, introspect and revoke its tokens.
 //! - [`signing_key`]: the keys that sign tokens.
 //! - [`root_key`]: the one key outside the database, its versions, and everything derived from it.
+//! - [`seal`]: detects changes to the store that were made without the root key.
 //! - [`ledger`]: the chained record of changes and refused calls.
 //! - [`policy`][]: permissions.
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
@@ -30,6 +31,7 @@ pub mod organization;
 mod panic_message;
 pub mod policy;
 pub mod root_key;
+pub mod seal;
 pub mod signing_key;
 pub mod store;
 pub mod token;

@@ -83,7 +83,8 @@ fn forge(data_dir: &Path, root_key: &RootKey, target: &str) {
         peer: String::new(),
         user_agent: String::new(),
     };
-    let link = root_key.ledger_keys().newest().link(&previous, &entry.canonical(sequence + 1));
+    let link =
+        root_key.ledger_keys().newest().link(&previous, &entry.canonical(sequence + 1, None));
     let row = (sequence + 1, "server", "api_key.create", target, link, 1);
     let inserted = database.execute(
         "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer, user_agent, link,

@@ -131,7 +131,7 @@ fn outcome(entry: &LedgerEntry) -> &'static str {
 
 /// Returns an entry as it is stored; only `outcome` is derived. `core::ledger` documents the link.
 fn as_json(entry: &LedgerEntry) -> Value {
-    let LedgerEntry { sequence, entry: of, root_key_version, link } = entry;
+    let LedgerEntry { sequence, entry: of, root_key_version, state, link } = entry;
     json!({
         "sequence": sequence,
         "at": clock::rfc_3339(of.at),
@@ -144,6 +144,7 @@ fn as_json(entry: &LedgerEntry) -> Value {
         "address": of.peer,
         "client": of.user_agent,
         "root_key_version": root_key_version,
+        "state": state.map(|state| Hex(&state).to_string()),
         "link": Hex(link).to_string(),
     })
 }

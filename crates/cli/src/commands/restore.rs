@@ -177,6 +177,12 @@ async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<Led
         return Err(Coded { code: exit::UNSOUND, message }.into());
     }
     inspection.settle(root_key)?;
+    if let Some(report) = inspection.verify_seals(root_key)?
+        && let Some(mismatch) = report.mismatch()
+    {
+        let message = format!("the database was changed before it was backed up: {mismatch}");
+        return Err(Coded { code: exit::UNSOUND, message }.into());
+    }
     let read = |after, limit| future::ready(inspection.ledger_entries(after, limit));
     Ok(ledger::verify(root_key.ledger_keys(), None, read).await.err())
 }

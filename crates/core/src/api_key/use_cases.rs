@@ -156,6 +156,7 @@ impl ApiKeys {
                 error @ (StoreError::LastAdmin
                 | StoreError::Unavailable(_)
                 | StoreError::Unreadable(_)
+                | StoreError::Tampered(_)
                 | StoreError::Corrupt(_)),
             ) => Err(error.into()),
         }

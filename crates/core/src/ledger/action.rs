@@ -55,6 +55,12 @@ pub enum Action<'d> {
     StoreBackUp {
         has_passphrase: bool,
     },
+    /// The rows of a store that is older than seals were sealed, once.
+    StoreSeal {
+        api_keys: u64,
+        denials: u64,
+        signing_keys: u64,
+    },
     StoreRestore {
         /// When the backup was taken, in the format of RFC 3339.
         backup_of: &'d str,
@@ -68,6 +74,12 @@ pub enum Action<'d> {
 }
 
 impl Action<'_> {
+    /// Whether an action of that name changes the key that its entry names, and the time of the
+    /// key's last change.
+    pub(crate) fn changes_key(name: &str) -> bool {
+        name.starts_with("api_key.")
+    }
+
     /// The name of [`Self::Refuse`].
     pub(super) const REFUSE: &'static str = "refuse";
 
@@ -89,6 +101,7 @@ impl Action<'_> {
             Self::RootKeyRetire => "root_key.retire",
             Self::RootKeyRehashSecrets { .. } => "root_key.rehash_secrets",
             Self::StoreBackUp { .. } => "store.back_up",
+            Self::StoreSeal { .. } => "store.seal",
             Self::StoreRestore { .. } => "store.restore",
             Self::Refuse { .. } => Self::REFUSE,
         }
@@ -115,6 +128,9 @@ impl Action<'_> {
             Self::RootKeyRotate { after } => format!("after={after}"),
             Self::RootKeyRehashSecrets { secrets } => format!("secrets={secrets}"),
             Self::StoreBackUp { has_passphrase: true } => "with a passphrase".to_owned(),
+            Self::StoreSeal { api_keys, denials, signing_keys } => {
+                format!("api_keys={api_keys} denials={denials} signing_keys={signing_keys}")
+            }
             Self::StoreRestore { backup_of } => format!("backup of {backup_of}"),
             Self::Refuse { reason, unrecorded: 0 } => (*reason).to_owned(),
             Self::Refuse { reason, unrecorded } => {
@@ -197,6 +213,11 @@ mod tests {
             (Action::RootKeyRehashSecrets { secrets: 2 }, "root_key.rehash_secrets", "secrets=2"),
             (Action::StoreBackUp { has_passphrase: true }, "store.back_up", "with a passphrase"),
             (Action::StoreBackUp { has_passphrase: false }, "store.back_up", ""),
+            (
+                Action::StoreSeal { api_keys: 3, denials: 2, signing_keys: 1 },
+                "store.seal",
+                "api_keys=3 denials=2 signing_keys=1",
+            ),
             (
                 Action::StoreRestore { backup_of: "2026-01-01T00:00:00Z" },
                 "store.restore",

@@ -84,7 +84,7 @@ fn verify_links(
             .find(entry.root_key_version)
             .filter(|key| *version <= key.version())
             .ok_or(broken)?;
-        head = head.follow(key, &entry.entry);
+        head = head.follow(key, &entry.entry, entry.state.as_ref());
         if head.sequence != entry.sequence || head.link != entry.link {
             return Err(broken);
         }
@@ -175,8 +175,14 @@ mod tests {
                 peer: "127.0.0.1".to_owned(),
                 user_agent: "a test".to_owned(),
             };
-            head = head.follow(keys.newest(), &entry);
-            LedgerEntry { sequence: head.sequence, entry, root_key_version: 1, link: head.link }
+            head = head.follow(keys.newest(), &entry, None);
+            LedgerEntry {
+                sequence: head.sequence,
+                entry,
+                root_key_version: 1,
+                state: None,
+                link: head.link,
+            }
         });
         let entries = entries.collect();
         (keys, entries)

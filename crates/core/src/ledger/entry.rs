@@ -51,8 +51,8 @@ impl NewEntry {
     }
 
     /// Returns the bytes that a link covers. Each field is prefixed with its length, so different
-    /// entries never have the same bytes.
-    pub fn canonical(&self, sequence: i64) -> Vec<u8> {
+    /// entries never have the same bytes. The state comes last, and has a fixed length.
+    pub fn canonical(&self, sequence: i64, state: Option<&[u8; 32]>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend(sequence.to_be_bytes());
         bytes.extend(self.at.as_micros().to_be_bytes());
@@ -68,6 +68,7 @@ impl NewEntry {
             bytes.extend((field.len() as u64).to_be_bytes());
             bytes.extend(field.as_bytes());
         }
+        bytes.extend(state.into_iter().flatten());
         bytes
     }
 }
@@ -80,6 +81,10 @@ pub struct LedgerEntry {
     pub entry: NewEntry,
     /// The version of the root key that the link was made under. Never decreases along the chain.
     pub root_key_version: u32,
+    /// A MAC of all sealed rows after the change, see [`Digest`](crate::seal::Digest). `None` in
+    /// entries that are older than seals.
+    #[serde(default)]
+    pub state: Option<[u8; 32]>,
     /// HMAC over the previous link and this entry.
     pub link: [u8; 32],
 }

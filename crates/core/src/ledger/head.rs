@@ -25,9 +25,9 @@ impl LedgerHead {
 
     /// The head after one more entry.
     #[must_use]
-    pub fn follow(&self, key: &LedgerKey, entry: &NewEntry) -> Self {
+    pub fn follow(&self, key: &LedgerKey, entry: &NewEntry, state: Option<&[u8; 32]>) -> Self {
         let sequence = self.sequence + 1;
-        Self { sequence, link: key.link(&self.link, &entry.canonical(sequence)) }
+        Self { sequence, link: key.link(&self.link, &entry.canonical(sequence, state)) }
     }
 }
 

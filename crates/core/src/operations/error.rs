@@ -17,6 +17,9 @@ pub enum OperationError {
     RootKey(#[from] RootKeyError),
     #[error(transparent)]
     Ledger(#[from] LedgerFault),
+    /// Stored rows do not match their seals.
+    #[error("the ledger is intact, but {0}")]
+    Seal(String),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A backup could not be written.
@@ -33,7 +36,7 @@ pub enum ErrorKind {
     /// An argument is invalid, or the object is in the wrong state.
     Invalid,
     Unavailable,
-    /// The ledger's chain is broken.
+    /// The ledger's chain is broken, or rows do not match their seals.
     BrokenLedger,
     Failed,
 }
@@ -53,7 +56,7 @@ impl OperationError {
             | Self::Ledger(LedgerFault::Store(_))
             | Self::Store(_)
             | Self::Io(_) => ErrorKind::Failed,
-            Self::Ledger(_) => ErrorKind::BrokenLedger,
+            Self::Ledger(_) | Self::Seal(_) => ErrorKind::BrokenLedger,
         }
     }
 }

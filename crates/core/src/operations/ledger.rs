@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{OperationError, Operations};
-use crate::ledger::{self, LedgerEntry, LedgerHead};
+use crate::{
+    StoreError,
+    ledger::{self, LedgerEntry, LedgerHead},
+};
 
 /// A page of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +30,11 @@ impl Operations {
         Ok(LedgerPage { entries, last: self.store.ledger_head().await?.sequence })
     }
 
-    /// Verifies every entry of the ledger, and returns its head.
+    /// Verifies every entry of the ledger and the seal of every row, and returns the ledger's head.
     ///
     /// # Errors
-    /// See [`LedgerFault`](ledger::LedgerFault).
+    /// See [`LedgerFault`](ledger::LedgerFault); [`OperationError::Seal`] names rows that were
+    /// changed.
     pub async fn verify_ledger(
         &self,
         known: Option<LedgerHead>,
@@ -42,8 +46,19 @@ impl Operations {
             let verified = ledger::verify(self.root_key.ledger_keys(), known, read).await;
             // If the root key was rotated meanwhile, the keys lacked the new version: retry.
             if verified.is_ok() || self.root_key.version() == version {
-                return Ok(verified?);
+                let head = verified?;
+                self.verify_seals().await?;
+                return Ok(head);
             }
         }
+    }
+
+    async fn verify_seals(&self) -> Result<(), OperationError> {
+        let faults = match self.store.verify_seals().await {
+            Ok(report) => report.faults(),
+            Err(StoreError::Tampered(fault)) => vec![fault],
+            Err(error) => return Err(error.into()),
+        };
+        if faults.is_empty() { Ok(()) } else { Err(OperationError::Seal(faults.join("; "))) }
     }
 }

@@ -6,12 +6,13 @@ use super::OperationError;
 use crate::{
     ApiKey, Caller, Env, Error, Store,
     ledger::{Action, NewEntry},
+    seal::Sealed,
 };
 
 /// Keys by client id.
 pub type Keys = BTreeMap<String, ApiKey>;
 
-/// Revokes every token of a restored store, including those that were issued after the backup, and
+/// Seals a restored store that is older than seals, revokes every token, including those that were issued after the backup, and
 /// returns the number of keys. `backup_of` is the time of the backup in the format of RFC 3339.
 ///
 /// # Errors
@@ -27,6 +28,7 @@ pub async fn revoke_tokens(
     // a second.
     let epoch = u64::try_from(now.as_micros())
         .map_err(|_| Error::Precondition("this machine's clock is before 1970".to_owned()))?;
+    store.seal_store(Sealed::new_entry(env, caller)).await?;
     let entry = NewEntry::new(now, caller, Action::StoreRestore { backup_of }, "store");
     Ok(store.raise_epochs(epoch, entry).await?)
 }

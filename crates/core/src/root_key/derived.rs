@@ -4,7 +4,7 @@ use aws_lc_rs::{constant_time, hkdf, hmac};
 use zeroize::Zeroizing;
 
 use super::{CannotOpen, LENGTH, SecretHash, StoredRootKey, sealing::SealingKey};
-use crate::{Env, Timestamp, ledger::LedgerKey};
+use crate::{Env, Timestamp, ledger::LedgerKey, seal::SealKey};
 
 /// The keys derived from one version of the root key.
 pub(super) struct Version {
@@ -12,6 +12,8 @@ pub(super) struct Version {
     /// Identifies the version to the store, without revealing the key.
     pub(super) check: [u8; 16],
     pub(super) ledger: LedgerKey,
+    /// Seals rows.
+    pub(super) seal: SealKey,
     /// The keys of backups are derived from it.
     pub(super) backup: Zeroizing<[u8; 32]>,
     pepper: hmac::Key,
@@ -37,6 +39,7 @@ impl Version {
             number,
             check,
             ledger: LedgerKey::new(number, derive(b"ledger 1")),
+            seal: SealKey::derive(number, derive),
             backup: derive(b"backup 1"),
             pepper: mac(b"pepper 1"),
             page_token: mac(b"page token 1"),

@@ -15,7 +15,7 @@ use super::{
     derived::Version,
     versions::{Versions, derive},
 };
-use crate::{Env, SecretId, ledger::LedgerKeys, signing_key::SealedSigningKey};
+use crate::{Env, SecretId, ledger::LedgerKeys, seal::SealKeys, signing_key::SealedSigningKey};
 
 /// The root key in memory, and everything derived from it. `Debug` prints only the type's name.
 pub struct RootKey {
@@ -159,6 +159,12 @@ impl RootKey {
     /// The ledger keys of every version that ever linked the ledger.
     pub fn ledger_keys(&self) -> LedgerKeys {
         self.versions.load().ledger.clone()
+    }
+
+    /// The keys that seal rows, of every version in use.
+    pub fn seal_keys(&self) -> SealKeys {
+        let versions = self.versions.load();
+        SealKeys::new(versions.live.iter().map(|version| version.seal.clone()).collect())
     }
 
     /// A MAC over a page token's content, to detect changes.

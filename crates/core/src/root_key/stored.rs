@@ -6,6 +6,7 @@ use super::{SecretHash, sealing::CannotOpen};
 use crate::{
     SecretId, Timestamp,
     ledger::{Action, LedgerKey, NewEntry},
+    seal::SealKey,
 };
 
 /// The most keys that [`RootKeyRetired::Needed`] names.
@@ -34,6 +35,8 @@ pub struct RootKeyRotation {
     pub key: StoredRootKey,
     /// Links the ledger from the entry of the rotation on.
     pub ledger_key: LedgerKey,
+    /// Seals rows from the rotation on.
+    pub seal_key: SealKey,
     /// The ledger keys of earlier versions, each sealed under the new one.
     pub sealed_ledger_keys: Vec<(u32, Vec<u8>)>,
     /// Opens under any version, and seals under the new one.

@@ -22,6 +22,9 @@ use crate::{
 /// One transaction rehashes at most this many secrets, so that other changes do not wait for more.
 const REHASHES_AT_ONCE: usize = 1000;
 
+/// One transaction seals the rows of at most this many keys again.
+const RESEALS_AT_ONCE: usize = 500;
+
 /// Why the root key was not rotated, or a version of it not retired.
 #[derive(Debug, thiserror::Error)]
 pub enum RootKeyError {
@@ -155,6 +158,9 @@ impl RootKeys {
             &self.store.root_keys().await?,
             true,
         )?);
+        if let Err(error) = self.reseal_rows().await {
+            tracing::warn!(%error, "failed to seal all rows under the new root key; the next start continues");
+        }
         let still_pending =
             if keys.is_pending() { file.replace(&keys.settled()).await.err() } else { None };
         Ok(Rotated { version, was_begun, still_pending })
@@ -243,6 +249,7 @@ impl RootKeys {
         let reseal = reseal(&versions, &self.env)?;
         self.root_key.replace(versions);
         self.flush_rehashes(caller).await?;
+        self.reseal_rows().await?;
         let now = self.env.now();
         let entry = NewEntry::new(now, caller, Action::RootKeyRetire, version);
         let outcome =
@@ -274,6 +281,19 @@ impl RootKeys {
                 self.root_key.put_back(rehashes.into_iter().chain(batch));
                 return Err(error);
             }
+        }
+        Ok(())
+    }
+
+    /// Seals every row that is still sealed under an older version under the newest one, in
+    /// batches. Continues after an interrupted rotation.
+    ///
+    /// # Errors
+    /// When the store fails; rows sealed before stay so.
+    pub async fn reseal_rows(&self) -> Result<(), StoreError> {
+        let mut after = None;
+        while let Some(last) = self.store.reseal_rows(after, RESEALS_AT_ONCE).await? {
+            after = Some(last);
         }
         Ok(())
     }
@@ -315,6 +335,7 @@ fn rotation_to(
     Ok(RootKeyRotation {
         key: new.stored(Some(now)),
         ledger_key: new.ledger.clone(),
+        seal_key: new.seal.clone(),
         sealed_ledger_keys: versions.ledger.iter().map(seal).collect(),
         reseal: reseal_under(versions, new.clone(), env),
     })

@@ -14,6 +14,9 @@ pub enum StoreError {
     /// A part of the store is damaged, or the disk failed to read it: SQLite reports both alike.
     #[error("a part of the store is damaged, or the disk cannot read it: {0}")]
     Unreadable(String),
+    /// Rows were changed by someone without the root key, see [`seal`](crate::seal).
+    #[error("the store does not match its seal: {0}")]
+    Tampered(String),
     /// The store holds data that this program cannot read.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),

@@ -32,13 +32,20 @@ pub use self::{
     token::TokenStore,
     trace::{StoreSpan, StoreTracer, traced},
 };
-use crate::Timestamp;
+use crate::{Timestamp, seal::SealReport};
 
 /// Everything stored, and the calls that concern all of it.
 #[async_trait]
 pub trait Store: ApiKeyStore + TokenStore + SigningKeyStore + RootKeyStore + LedgerStore {
-    /// Reports everything to the observer: each key, each denial, the signing keys.
+    /// Reports everything to the observer: each key, each denial, the signing keys. Keys that do
+    /// not match their seals are omitted.
+    ///
+    /// Fails with [`StoreError::Tampered`] if rows are missing or were put back, or if a denial or
+    /// signing key does not match its seal. The store must then not be served.
     async fn load(&self) -> Result<(), StoreError>;
+
+    /// Verifies the seals of all rows.
+    async fn verify_seals(&self) -> Result<SealReport, StoreError>;
 
     /// Deletes denials of tokens that expired at `now` or before, creates before `replays_before`,
     /// signing keys that left the JWKS, and secrets by [`ApiKey::purge_secrets`].

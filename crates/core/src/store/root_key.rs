@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
+use gatekey_credentials::ClientId;
+
 use super::StoreError;
 use crate::{
     Timestamp,
     ledger::NewEntry,
     root_key::{Rehash, Reseal, RootKeyRetired, RootKeyRotation, StoredRootKey},
+    seal::Sealed,
 };
 
 /// Stores the root key's versions, without the keys, and everything sealed or hashed under them.
@@ -29,7 +32,8 @@ pub trait RootKeyStore: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Retires a version, unless [`RootKeyRetired::refuse`] forbids it, or a secret hashed under it
-    /// can be valid at `now` or later. Seals everything again that is still sealed under it.
+    /// can be valid at `now` or later. Seals everything again that is still sealed under it, rows
+    /// included.
     async fn retire_root_key(
         &self,
         version: u32,
@@ -45,6 +49,22 @@ pub trait RootKeyStore: Send + Sync {
         rehashes: Vec<Rehash>,
         entry: NewEntry,
     ) -> Result<(), StoreError>;
+
+    /// Seals the rows of a store that is older than seals, and appends the entry that
+    /// [`Sealed::entry`] completes. Does nothing, and returns `None`, if they are sealed. Fails with
+    /// [`StoreError::Tampered`] if they were sealed before and the seal was removed, or if the
+    /// ledger is broken.
+    ///
+    /// Does not notify the observer: call it before [`Store::load`](super::Store::load).
+    async fn seal_store(&self, entry: NewEntry) -> Result<Option<Sealed>, StoreError>;
+
+    /// Seals up to `limit` keys after a client id, and their denials, under the newest version, and
+    /// returns the last client id. `None` if there are no more.
+    async fn reseal_rows(
+        &self,
+        after: Option<ClientId>,
+        limit: usize,
+    ) -> Result<Option<ClientId>, StoreError>;
 
     /// The bytes sealed under a name.
     async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

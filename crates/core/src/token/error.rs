@@ -49,9 +49,10 @@ impl From<StoreError> for TokenError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Unreadable(_) => Self::Unavailable(error),
-            StoreError::Conflict | StoreError::LastAdmin | StoreError::Corrupt(_) => {
-                Self::Internal(Box::new(error))
-            }
+            StoreError::Conflict
+            | StoreError::LastAdmin
+            | StoreError::Corrupt(_)
+            | StoreError::Tampered(_) => Self::Internal(Box::new(error)),
         }
     }
 }

@@ -76,6 +76,13 @@ impl<'row> Columns<'row> {
         self.bytes(index)?.try_into().map_err(|_| self.corrupt(index))
     }
 
+    pub(super) fn optional_array<const N: usize>(
+        &self,
+        index: usize,
+    ) -> Result<Option<[u8; N]>, Failure> {
+        if self.is_null(index)? { Ok(None) } else { self.array(index).map(Some) }
+    }
+
     fn is_null(&self, index: usize) -> Result<bool, Failure> {
         Ok(self.row.get_ref(index)? == ValueRef::Null)
     }

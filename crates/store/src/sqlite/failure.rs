@@ -13,6 +13,9 @@ pub(super) enum Failure {
     LastAdmin,
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// Rows were changed without the root key.
+    #[error("{0}")]
+    Tampered(String),
     /// The database contains something that this program cannot read.
     #[error("{0}")]
     Corrupt(String),
@@ -27,7 +30,7 @@ impl Failure {
         match self {
             Self::Sqlite(error) => spoils_connection(error),
             Self::Panicked => true,
-            Self::Conflict | Self::LastAdmin | Self::Corrupt(_) => false,
+            Self::Conflict | Self::LastAdmin | Self::Tampered(_) | Self::Corrupt(_) => false,
         }
     }
 }
@@ -41,9 +44,11 @@ impl From<&Failure> for CommitFailed {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::Sqlite(error) => error.into(),
-            Failure::Conflict | Failure::LastAdmin | Failure::Corrupt(_) | Failure::Panicked => {
-                Self(failure.to_string().into())
-            }
+            Failure::Conflict
+            | Failure::LastAdmin
+            | Failure::Tampered(_)
+            | Failure::Corrupt(_)
+            | Failure::Panicked => Self(failure.to_string().into()),
         }
     }
 }
@@ -91,6 +96,7 @@ impl From<Failure> for StoreError {
         match failure {
             Failure::Conflict => Self::Conflict,
             Failure::LastAdmin => Self::LastAdmin,
+            Failure::Tampered(what) => Self::Tampered(what),
             Failure::Corrupt(what) => Self::Corrupt(what),
             Failure::Panicked => Self::Unavailable(Box::new(failure)),
             Failure::Sqlite(error) => match error.sqlite_error_code() {

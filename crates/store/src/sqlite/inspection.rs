@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use gatekey_core::{
-    ApiKey, RootKey, StoreError, ledger::LedgerEntry, signing_key::SealedSigningKey,
+    ApiKey, RootKey, StoreError, ledger::LedgerEntry, seal::SealReport,
+    signing_key::SealedSigningKey,
 };
 use rusqlite::Connection;
 
-use super::{OpenError, failure::Failure, ledger, load, open, root_key, signing_key};
+use super::{OpenError, failure::Failure, ledger, load, open, reader, root_key, seal, signing_key};
 
 /// A database opened for reading only, even while a server uses it.
 pub struct Inspection {
@@ -76,7 +77,23 @@ impl Inspection {
     ///
     /// # Errors
     /// If a key cannot be read.
-    pub fn each_key(&self, take: impl FnMut(ApiKey)) -> Result<(), StoreError> {
-        Ok(load::each_key(&self.connection, take)?)
+    pub fn each_key(&self, mut take: impl FnMut(ApiKey)) -> Result<(), StoreError> {
+        Ok(load::each_key(&self.connection, |key, _| {
+            take(key);
+            Ok(())
+        })?)
+    }
+
+    /// Verifies the seals of all rows. `None` if the database is older than seals.
+    ///
+    /// # Errors
+    /// If the rows cannot be read, or the seal was removed or changed.
+    pub fn verify_seals(&self, root_key: &RootKey) -> Result<Option<SealReport>, StoreError> {
+        Ok(reader::in_transaction(&self.connection, |connection| {
+            if seal::predates(connection)? {
+                return Ok(None);
+            }
+            load::verify(connection, &root_key.seal_keys()).map(Some)
+        })?)
     }
 }

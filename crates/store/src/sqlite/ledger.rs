@@ -36,7 +36,8 @@ pub(super) fn entries(
     limit: usize,
 ) -> Result<Vec<LedgerEntry>, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link, root_key_version
+        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link, root_key_version,
+                state
          FROM ledger WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
     )?;
     let mut rows = select.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
@@ -63,5 +64,6 @@ fn entry(row: &Row<'_>) -> Result<LedgerEntry, Failure> {
         },
         link: columns.array(9)?,
         root_key_version: columns.integer(10)?,
+        state: columns.optional_array(11)?,
     })
 }

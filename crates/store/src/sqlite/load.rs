@@ -1,7 +1,10 @@
-//! Reports everything stored to the observer.
+//! Reads everything, verifies the seals, and reports it to the observer.
+
+use std::collections::HashMap;
 
 use gatekey_core::{
-    ApiKey, StoredSecret,
+    ApiKey, StoredSecret, ledger,
+    seal::{History, Recount, SealKeys, SealReport, SealedRow},
     store::{Change, ChangeObserver},
 };
 use rusqlite::{Connection, Rows};
@@ -9,8 +12,12 @@ use rusqlite::{Connection, Rows};
 use super::{
     api_key::rows::{self, KEY_COLUMNS, SECRET_COLUMNS},
     columns::Columns,
+    denial,
     failure::Failure,
-    signing_key, token,
+    ledger::entries,
+    signing_key,
+    state::{newest_key, state},
+    transaction::ledger_head,
 };
 
 /// Changes reported at once, so that not all keys are in memory. So few that a key is still in the
@@ -18,9 +25,15 @@ use super::{
 const BATCH: usize = 256;
 
 /// Reports everything that a read transaction sees, in batches.
-pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Result<(), Failure> {
+///
+/// Fails if they must not be served, after everything was reported.
+pub(super) fn load(
+    connection: &Connection,
+    keys: &SealKeys,
+    observer: &dyn ChangeObserver,
+) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
-    each_change(connection, |change| {
+    let report = each_sealed(connection, keys, |change| {
         batch.push(change);
         if batch.len() == BATCH {
             observer.observe(&batch);
@@ -30,31 +43,92 @@ pub(super) fn load(connection: &Connection, observer: &dyn ChangeObserver) -> Re
     if !batch.is_empty() {
         observer.observe(&batch);
     }
-    Ok(())
+    judge(&report)
 }
 
 /// Everything that a transaction sees, as changes that replace all earlier ones.
-pub(super) fn reload(connection: &Connection) -> Result<Vec<Change>, Failure> {
+pub(super) fn reload(connection: &Connection, keys: &SealKeys) -> Result<Vec<Change>, Failure> {
     let mut changes = vec![Change::Reset];
-    each_change(connection, |change| changes.push(change))?;
+    let report = each_sealed(connection, keys, |change| changes.push(change))?;
+    judge(&report)?;
     Ok(changes)
 }
 
-fn each_change(connection: &Connection, mut take: impl FnMut(Change)) -> Result<(), Failure> {
-    each_key(connection, |key| take(Change::KeyPut(Box::new(key))))?;
-    token::each_denial(connection, |denied| take(Change::TokenDenied(denied)))?;
-    take(Change::SigningKeys(signing_key::all(connection)?));
+/// Reads every row, verifies its seal, and passes what matches to `take`.
+pub(super) fn each_sealed(
+    connection: &Connection,
+    keys: &SealKeys,
+    mut take: impl FnMut(Change),
+) -> Result<SealReport, Failure> {
+    let key = newest_key(connection, keys)?;
+    let unsealed = || Failure::Tampered("its rows are not sealed".to_owned());
+    let state = state(connection, key)?.ok_or_else(unsealed)?;
+    let mut recount = Recount::new(keys);
+    each_key(connection, |key, seal| {
+        if recount.add(SealedRow::ApiKey(&key), seal) {
+            take(Change::KeyPut(Box::new(key)));
+        }
+        Ok(())
+    })?;
+    denial::each(connection, |denied, seal| {
+        if recount.add(SealedRow::Denial(&denied), seal) {
+            take(Change::TokenDenied(denied));
+        }
+    })?;
+    let mut signing_keys = Vec::new();
+    signing_key::each(connection, |key, seal| {
+        if recount.add(SealedRow::SigningKey(&key), seal) {
+            signing_keys.push(key);
+        }
+    })?;
+    take(Change::SigningKeys(signing_keys));
+    let mut report = recount.finish(&state, ledger_head(connection)?);
+    if report.keys_differ() {
+        name_keys(connection, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Verifies the seals of all rows.
+pub(super) fn verify(connection: &Connection, keys: &SealKeys) -> Result<SealReport, Failure> {
+    each_sealed(connection, keys, drop)
+}
+
+/// Lets the ledger tell which keys differ.
+fn name_keys(connection: &Connection, report: &mut SealReport) -> Result<(), Failure> {
+    let mut found = HashMap::new();
+    each_key(connection, |key, _| {
+        found.insert(key.client_id, key.updated_at);
+        Ok(())
+    })?;
+    let mut history = History::default();
+    let mut after = 0;
+    loop {
+        let page = entries(connection, after, ledger::PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        page.iter().for_each(|entry| history.read(entry));
+    }
+    report.name_keys(&history, &found);
     Ok(())
 }
 
-/// Passes each key to `take`, in the order of client ids. Reads keys and secrets side by side: both
-/// tables are in that order.
+/// The failure of a report after which the store must not be served. Logs refused keys.
+pub(super) fn judge(report: &SealReport) -> Result<(), Failure> {
+    if let Some(keys) = report.refused() {
+        tracing::error!(%keys, "API keys do not match their seals: refusing them");
+    }
+    report.mismatch().map_or(Ok(()), |mismatch| Err(Failure::Tampered(mismatch)))
+}
+
+/// Passes each key with its stored seal to `take`, in the order of client ids. Reads keys and
+/// secrets side by side: both tables are in that order.
 pub(super) fn each_key(
     connection: &Connection,
-    mut take: impl FnMut(ApiKey),
+    mut take: impl FnMut(ApiKey, Option<&[u8]>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut keys =
-        connection.prepare(&format!("SELECT {KEY_COLUMNS} FROM api_key ORDER BY client_id"))?;
+    let mut keys = connection
+        .prepare(&format!("SELECT {KEY_COLUMNS}, seal FROM api_key ORDER BY client_id"))?;
     let mut keys = keys.query([])?;
     let mut secrets = connection
         .prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
@@ -65,7 +139,7 @@ pub(super) fn each_key(
         while let Some(secret) = secrets.take_of(key.client_id.as_str())? {
             key.secrets.push(secret);
         }
-        take(key);
+        take(key, rows::stored_seal(row)?)?;
     }
     match secrets.next {
         None => Ok(()),

@@ -6,8 +6,11 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x474b_4559;
 
 /// The number of applied steps is the file's `user_version`.
-const STEPS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_root_key.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_root_key.sql"),
+    include_str!("migrations/0003_seal.sql"),
+];
 
 /// The schema version of this program.
 #[expect(
@@ -41,10 +44,19 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 /// Makes an older database readable as if it were migrated, without changing it: views that only
 /// this connection sees replace the tables of the missing steps.
 pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Result<()> {
+    if version < 3 {
+        let root_key_version = if version < 2 { "1 AS root_key_version," } else { "" };
+        connection.execute_batch(&format!(
+            "CREATE TEMP VIEW ledger AS SELECT *, {root_key_version} NULL AS state FROM main.ledger;
+             CREATE TEMP VIEW api_key AS SELECT *, NULL AS seal FROM main.api_key;
+             CREATE TEMP VIEW denial AS SELECT *, NULL AS seal FROM main.denial;
+             CREATE TEMP VIEW signing_key AS SELECT *, NULL AS seal FROM main.signing_key;
+             CREATE TEMP VIEW state AS SELECT NULL AS sealed WHERE false;"
+        ))?;
+    }
     if version < 2 {
         connection.execute_batch(
-            "CREATE TEMP VIEW ledger AS SELECT *, 1 AS root_key_version FROM main.ledger;
-             CREATE TEMP VIEW root_key AS SELECT NULL AS version, NULL AS key_check, NULL AS since,
+            "CREATE TEMP VIEW root_key AS SELECT NULL AS version, NULL AS key_check, NULL AS since,
                  NULL AS retired_at, NULL AS ledger_key WHERE false;",
         )?;
     }

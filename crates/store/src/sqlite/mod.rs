@@ -8,6 +8,7 @@
 //! - `store`: [`SqliteStore`], through which the files below reach writer and readers.
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
 //!   its statements.
+//! - `state`, `seal`: the seals of rows. `denial`: the rows of the deny-list.
 //! - `load`, `purge`, `snapshot`: the calls that concern the whole store.
 //! - [`inspection`]: reads a database without changing it.
 //! - `columns`, `failure`: values and errors.
@@ -15,6 +16,7 @@
 mod api_key;
 mod columns;
 mod connection;
+mod denial;
 mod failure;
 pub mod inspection;
 mod ledger;
@@ -24,8 +26,10 @@ mod open;
 mod purge;
 mod reader;
 mod root_key;
+mod seal;
 mod signing_key;
 mod snapshot;
+mod state;
 mod store;
 mod token;
 mod transaction;
@@ -34,10 +38,13 @@ mod writer;
 use std::{fs::File, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use gatekey_core::{RootKey, Store, StoreError, Timestamp, store::ChangeObserver};
+use gatekey_core::{
+    RootKey, Store, StoreError, Timestamp, seal::SealReport, store::ChangeObserver,
+};
 
 pub use inspection::Inspection;
 pub use open::OpenError;
+use state::KeysInUse;
 pub use store::SqliteStore;
 use writer::Writer;
 
@@ -64,28 +71,38 @@ impl SqliteStore {
         let mut connection = open::open(&path)?;
         let ledger_keys =
             root_key::settle(&mut connection, root_key).map_err(|error| error.at(&path))?;
+        let seal_keys = KeysInUse::new(root_key.seal_keys());
         let writer = Writer::start(
             path.clone(),
             connection,
             ledger_keys,
+            seal_keys.clone(),
             Arc::clone(&observer),
             load::reload,
         )
         .map_err(io_error)?;
-        Ok(Self::new(path, writer, observer))
+        Ok(Self::new(path, writer, seal_keys, observer))
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn load(&self) -> Result<(), StoreError> {
-        let observer = self.observer();
+        let (observer, keys) = (self.observer(), self.seal_keys());
         // On the writer's thread: the facts must not be older than a change reported before.
         self.exclusively("store.load", move |connection| {
-            reader::in_transaction(connection, |connection| load::load(connection, &*observer))?;
+            reader::in_transaction(connection, |connection| {
+                load::load(connection, &keys.get(), &*observer)
+            })?;
             Ok(open::leave_log(connection, false)?)
         })
         .await
+    }
+
+    async fn verify_seals(&self) -> Result<SealReport, StoreError> {
+        let keys = self.seal_keys();
+        self.read("store.verify_seals", move |connection| load::verify(connection, &keys.get()))
+            .await
     }
 
     async fn purge(

@@ -1,6 +1,6 @@
 //! Deletes expired rows.
 
-use gatekey_core::{Timestamp, store::Change};
+use gatekey_core::{Timestamp, seal::Table, store::Change};
 use gatekey_credentials::ClientId;
 use rusqlite::Connection;
 
@@ -17,16 +17,27 @@ pub(super) fn purge(
     let delete = |statement: &str, at: Timestamp| {
         transaction.connection().prepare_cached(statement)?.execute([at.as_micros()])
     };
-    delete("DELETE FROM denial WHERE expires_at <= ?1", now)?;
     delete("DELETE FROM replay WHERE created_at < ?1", replays_before)?;
-    let signing_keys = delete("DELETE FROM signing_key WHERE published_until <= ?1", now)?;
+    transaction.delete_sealed(
+        Table::Denials,
+        "DELETE FROM denial WHERE expires_at <= ?1 RETURNING seal",
+        [now.as_micros()],
+    )?;
+    let signing_keys = transaction.delete_sealed(
+        Table::SigningKeys,
+        "DELETE FROM signing_key WHERE published_until <= ?1 RETURNING seal",
+        [now.as_micros()],
+    )?;
     if signing_keys > 0 {
         let left = signing_key::all(transaction.connection())?;
         transaction.report(Change::SigningKeys(left));
     }
     for client_id in owners(transaction.connection(), secrets_before)? {
-        if let Some(key) = rows::find(transaction.connection(), &client_id)? {
-            rows::write(transaction, &key.purge_secrets(secrets_before))?;
+        match rows::find_to_change(transaction, &client_id) {
+            Ok(Some(key)) => rows::write(transaction, &key.purge_secrets(secrets_before))?,
+            // The key is refused. It must not keep the others from being purged.
+            Ok(None) | Err(Failure::Tampered(_)) => {}
+            Err(failure) => return Err(failure),
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use gatekey_core::{
     root_key::{
         Rehash, Reseal, RootKeyMismatch, RootKeyRetired, RootKeyRotation, SHOWN_KEYS, StoredRootKey,
     },
+    seal::Sealed,
     store::{Change, RootKeyStore},
 };
 use gatekey_credentials::ClientId;
@@ -18,7 +19,7 @@ use super::{
     api_key::rows,
     columns::{Columns, micros},
     failure::Failure,
-    signing_key,
+    seal, signing_key,
     store::SqliteStore,
     transaction::{Transaction, ledger_head},
 };
@@ -67,6 +68,25 @@ impl RootKeyStore for SqliteStore {
     ) -> Result<(), StoreError> {
         self.write("store.rehash_secrets", move |transaction| {
             rehash(transaction, &rehashes, &entry)
+        })
+        .await
+    }
+
+    async fn seal_store(&self, entry: NewEntry) -> Result<Option<Sealed>, StoreError> {
+        if !self.read("store.predates_seals", seal::predates).await? {
+            return Ok(None);
+        }
+        self.write("store.seal_store", move |transaction| seal::seal_store(transaction, &entry))
+            .await
+    }
+
+    async fn reseal_rows(
+        &self,
+        after: Option<ClientId>,
+        limit: usize,
+    ) -> Result<Option<ClientId>, StoreError> {
+        self.write("store.reseal_rows", move |transaction| {
+            seal::reseal_rows(transaction, after.as_ref(), limit)
         })
         .await
     }
@@ -123,6 +143,7 @@ pub(super) fn settle(
             insert(&transaction, first)?;
         }
     }
+    seal::begin(&transaction, &root_key.seal_keys())?;
     transaction.commit()?;
     Ok(root_key.ledger_keys())
 }
@@ -210,8 +231,9 @@ fn rotate(
     rotation: RootKeyRotation,
     entry: &NewEntry,
 ) -> Result<(), Failure> {
-    let RootKeyRotation { key, ledger_key, sealed_ledger_keys, reseal } = rotation;
+    let RootKeyRotation { key, ledger_key, seal_key, sealed_ledger_keys, reseal } = rotation;
     insert(transaction.connection(), &key)?;
+    transaction.seal_under(seal_key);
     for (version, sealed) in sealed_ledger_keys {
         transaction
             .connection()
@@ -238,6 +260,7 @@ fn retire(
         return Ok(RootKeyRetired::Needed { secrets, client_ids });
     }
     reseal_all(transaction, reseal)?;
+    seal::reseal_rows(transaction, None, usize::MAX)?;
     transaction
         .connection()
         .prepare_cached("UPDATE root_key SET retired_at = ?2 WHERE version = ?1")?
@@ -253,7 +276,7 @@ fn reseal_all(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), 
             Failure::Corrupt(format!("{name} cannot be decrypted with any version of the root key"))
         })
     };
-    let mut keys = signing_key::all(transaction.connection())?;
+    let mut keys = signing_key::verified(transaction)?;
     for key in &mut keys {
         key.sealed = reseal(&key.sealing_name(), &key.sealed)?;
     }
@@ -270,37 +293,45 @@ fn rehash(
     entry: &NewEntry,
 ) -> Result<(), Failure> {
     let newest = transaction.root_key_version();
-    let mut update = transaction.connection().prepare_cached(
-        "UPDATE secret SET pepper_version = ?2, mac = ?3
-         WHERE secret_id = ?1 AND pepper_version = ?4 AND mac = ?5 RETURNING client_id",
-    )?;
-    let mut owners: Vec<ClientId> = Vec::new();
-    for Rehash { secret_id, from, to } in rehashes.iter().filter(|rehash| rehash.is_current(newest))
-    {
-        let values = params![
-            secret_id.to_string(),
-            to.pepper_version,
-            to.mac,
-            from.pepper_version,
-            from.mac
-        ];
-        let owner =
-            update.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
-        owners.extend(owner.transpose()?);
+    let mut by_owner: BTreeMap<ClientId, Vec<&Rehash>> = BTreeMap::new();
+    for rehash in rehashes.iter().filter(|rehash| rehash.is_current(newest)) {
+        if let Some(owner) = owner(transaction.connection(), rehash)? {
+            by_owner.entry(owner).or_default().push(rehash);
+        }
     }
-    drop(update);
-    let secrets = owners.len() as u64;
+    let mut secrets = 0;
+    for (client_id, rehashes) in by_owner {
+        let Some(mut key) = rows::find_to_change(transaction, &client_id)? else { continue };
+        for Rehash { secret_id, to, .. } in rehashes {
+            transaction
+                .connection()
+                .prepare_cached(
+                    "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1",
+                )?
+                .execute(params![secret_id.to_string(), to.pepper_version, to.mac])?;
+            let secret = key.secrets.iter_mut().find(|secret| secret.id == *secret_id);
+            secret.into_iter().for_each(|secret| secret.hash = *to);
+            secrets += 1;
+        }
+        rows::put_seal(transaction, &key)?;
+        transaction.report(Change::KeyPut(Box::new(key)));
+    }
     if secrets == 0 {
         return Ok(());
     }
-    owners.sort();
-    owners.dedup();
-    for client_id in owners {
-        if let Some(key) = rows::find(transaction.connection(), &client_id)? {
-            transaction.report(Change::KeyPut(Box::new(key)));
-        }
-    }
     transaction.append(&Rehash::entry(entry, secrets))
+}
+
+/// The key with the secret, if the secret still has the hash to replace.
+fn owner(connection: &Connection, rehash: &Rehash) -> Result<Option<ClientId>, Failure> {
+    let Rehash { secret_id, from, .. } = rehash;
+    let mut select = connection.prepare_cached(
+        "SELECT client_id FROM secret WHERE secret_id = ?1 AND pepper_version = ?2 AND mac = ?3",
+    )?;
+    let values = params![secret_id.to_string(), from.pepper_version, from.mac];
+    let owner =
+        select.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
+    owner.transpose()
 }
 
 pub(super) fn find_sealed(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Failure> {

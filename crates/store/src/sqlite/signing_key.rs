@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use gatekey_core::{
     StoreError, Timestamp,
     ledger::NewEntry,
+    seal::{SealedRow, Table},
     signing_key::{self, SealedSigningKey, SigningKeyRetired},
     store::{Change, SigningKeyStore},
 };
@@ -29,7 +30,7 @@ impl SigningKeyStore for SqliteStore {
         entry: NewEntry,
     ) -> Result<(), StoreError> {
         self.write("store.rotate_signing_key", move |transaction| {
-            let mut keys = all(transaction.connection())?;
+            let mut keys = verified(transaction)?;
             signing_key::rotate(&mut keys, key, others_published_until);
             put(transaction, keys)?;
             transaction.append(&entry)
@@ -44,7 +45,7 @@ impl SigningKeyStore for SqliteStore {
     ) -> Result<SigningKeyRetired, StoreError> {
         let kid = kid.to_owned();
         self.write("store.retire_signing_key", move |transaction| {
-            let mut keys = all(transaction.connection())?;
+            let mut keys = verified(transaction)?;
             let outcome = signing_key::retire(&mut keys, &kid, entry.at);
             if outcome == SigningKeyRetired::Done {
                 put(transaction, keys)?;
@@ -58,44 +59,89 @@ impl SigningKeyStore for SqliteStore {
 
 /// Every signing key, in the order of creation.
 pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Failure> {
+    let mut keys = Vec::new();
+    each(connection, |key, _| keys.push(key))?;
+    Ok(keys)
+}
+
+/// Every signing key, to be changed. Fails if one does not match its seal.
+pub(super) fn verified(transaction: &Transaction<'_>) -> Result<Vec<SealedSigningKey>, Failure> {
+    let mut keys = Vec::new();
+    let mut changed = None;
+    each(transaction.connection(), |key, seal| {
+        if !transaction.verify(SealedRow::SigningKey(&key), seal) {
+            changed = Some(key.kid.clone());
+        }
+        keys.push(key);
+    })?;
+    match changed {
+        None => Ok(keys),
+        Some(kid) => {
+            Err(Failure::Tampered(format!("signing key {kid} was changed without the root key")))
+        }
+    }
+}
+
+/// Passes each signing key with its stored seal to `take`, in the order of creation.
+pub(super) fn each(
+    connection: &Connection,
+    mut take: impl FnMut(SealedSigningKey, Option<&[u8]>),
+) -> Result<(), Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT kid, algorithm, sealed, created_at, published_until FROM signing_key ORDER BY position",
+        "SELECT kid, algorithm, sealed, created_at, published_until, seal FROM signing_key
+         ORDER BY position",
     )?;
     let mut rows = select.query([])?;
-    let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
         let columns = Columns::new("signing_key", row);
-        keys.push(SealedSigningKey {
+        let key = SealedSigningKey {
             kid: columns.string(0)?,
             algorithm: columns.parsed(1)?,
             sealed: columns.bytes(2)?.to_vec(),
             created_at: columns.instant(3)?,
             published_until: columns.optional_instant(4)?,
-        });
+        };
+        take(key, columns.optional_bytes(5)?);
     }
-    Ok(keys)
+    Ok(())
 }
 
-/// Writes all signing keys: their dates and sealed bytes, and the rows of new ones.
+/// Writes all signing keys, and reports them.
 pub(super) fn put(
     transaction: &mut Transaction<'_>,
     keys: Vec<SealedSigningKey>,
 ) -> Result<(), Failure> {
-    let mut insert = transaction.connection().prepare_cached(
-        "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until)
-         VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed, published_until = excluded.published_until",
-    )?;
-    for key in &keys {
+    put_sealed(transaction, &keys)?;
+    transaction.report(Change::SigningKeys(keys));
+    Ok(())
+}
+
+/// Writes all signing keys: their dates, sealed bytes and seals, and the rows of new ones.
+pub(super) fn put_sealed(
+    transaction: &mut Transaction<'_>,
+    keys: &[SealedSigningKey],
+) -> Result<(), Failure> {
+    let mut earlier = Vec::new();
+    each(transaction.connection(), |_, seal| earlier.push(seal.map(<[u8]>::to_vec)))?;
+    for seal in earlier {
+        transaction.unseal(Table::SigningKeys, seal.as_deref())?;
+    }
+    for key in keys {
+        let seal = transaction.seal(SealedRow::SigningKey(key))?;
+        let mut insert = transaction.connection().prepare_cached(
+            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed,
+                 published_until = excluded.published_until, seal = excluded.seal",
+        )?;
         insert.execute(params![
             key.kid,
             key.algorithm.as_str(),
             key.sealed,
             key.created_at.as_micros(),
-            micros(key.published_until)
+            micros(key.published_until),
+            seal
         ])?;
     }
-    drop(insert);
-    transaction.report(Change::SigningKeys(keys));
     Ok(())
 }

@@ -12,7 +12,9 @@ use gatekey_core::{
 };
 use rusqlite::Connection;
 
-use super::{failure::Failure, reader::Readers, transaction::Transaction, writer::Writer};
+use super::{
+    failure::Failure, reader::Readers, state::KeysInUse, transaction::Transaction, writer::Writer,
+};
 
 /// A store in an SQLite file.
 ///
@@ -22,14 +24,27 @@ pub struct SqliteStore {
     // reader cannot.
     readers: Readers,
     writer: Writer,
+    seal_keys: KeysInUse,
     observer: Arc<dyn ChangeObserver>,
     tracer: Option<Arc<dyn StoreTracer>>,
     path: PathBuf,
 }
 
 impl SqliteStore {
-    pub(super) fn new(path: PathBuf, writer: Writer, observer: Arc<dyn ChangeObserver>) -> Self {
-        Self { readers: Readers::new(path.clone()), writer, observer, tracer: None, path }
+    pub(super) fn new(
+        path: PathBuf,
+        writer: Writer,
+        seal_keys: KeysInUse,
+        observer: Arc<dyn ChangeObserver>,
+    ) -> Self {
+        Self {
+            readers: Readers::new(path.clone()),
+            writer,
+            seal_keys,
+            observer,
+            tracer: None,
+            path,
+        }
     }
 
     /// Begins a span for each call.
@@ -85,6 +100,10 @@ impl SqliteStore {
 
     pub(super) fn observer(&self) -> Arc<dyn ChangeObserver> {
         Arc::clone(&self.observer)
+    }
+
+    pub(super) fn seal_keys(&self) -> KeysInUse {
+        self.seal_keys.clone()
     }
 
     pub(super) fn queue_depth(&self) -> usize {

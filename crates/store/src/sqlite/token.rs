@@ -4,14 +4,15 @@ use async_trait::async_trait;
 use gatekey_core::{
     StoreError,
     ledger::NewEntry,
-    store::{Change, TokenStore},
+    store::TokenStore,
     token::{Denials, DeniedToken, Revocation, Revoked},
 };
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, params};
 
 use super::{
-    api_key::rows, columns::Columns, failure::Failure, store::SqliteStore, transaction::Transaction,
+    api_key::rows, columns::Columns, denial, failure::Failure, store::SqliteStore,
+    transaction::Transaction,
 };
 
 #[async_trait]
@@ -38,13 +39,13 @@ fn revoke(
     max_denials: usize,
     entry: &NewEntry,
 ) -> Result<Revoked, Failure> {
-    let key = rows::find(transaction.connection(), client_id)?.filter(|key| token.is_of(key));
+    let key = rows::find_to_change(transaction, client_id)?.filter(|key| token.is_of(key));
     let Some(key) = key else { return Ok(Revoked::Absent) };
     let denials = count(transaction.connection(), client_id, &token, entry)?;
     let revoked = match denials.revoke(max_denials) {
         Revocation::AlreadyDenied => Revoked::Denied,
         Revocation::Deny => {
-            deny(transaction, client_id, token)?;
+            denial::insert(transaction, client_id, token)?;
             Revoked::Denied
         }
         Revocation::RaiseEpoch => {
@@ -79,37 +80,4 @@ fn count(
             }))
         });
     counted?
-}
-
-fn deny(
-    transaction: &mut Transaction<'_>,
-    client_id: &ClientId,
-    token: DeniedToken,
-) -> Result<(), Failure> {
-    transaction
-        .connection()
-        .prepare_cached("INSERT INTO denial (client_id, jti, expires_at) VALUES (?1, ?2, ?3)")?
-        .execute(params![client_id.as_str(), token.jti, token.expires_at.as_micros()])?;
-    transaction.report(Change::TokenDenied(token));
-    Ok(())
-}
-
-/// Passes each entry of the deny-list to `take`.
-pub(super) fn each_denial(
-    connection: &Connection,
-    mut take: impl FnMut(DeniedToken),
-) -> Result<(), Failure> {
-    let mut select = connection.prepare(
-        "SELECT jti, denial.expires_at, key_id FROM denial JOIN api_key USING (client_id)",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("denial", row);
-        take(DeniedToken {
-            jti: columns.string(0)?,
-            expires_at: columns.instant(1)?,
-            key_id: Columns::new("api_key", row).parsed(2)?,
-        });
-    }
-    Ok(())
 }

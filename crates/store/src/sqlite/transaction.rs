@@ -5,22 +5,33 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gatekey_core::{
     LedgerKey, LedgerKeys,
     ledger::{LedgerHead, NewEntry},
+    seal::{Digest, Seal, SealKey, SealKeys, SealedRow, State, Table},
     store::Change,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::{
     columns::Columns,
     failure::{CommitFailed, Failure, spoils_connection},
+    state::{self, KeysInUse, newest_root_key},
 };
 
 /// A transaction on the writing connection, with the ledger's head and the changes to report.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
     ledger_keys: &'a mut LedgerKeys,
+    seal_keys: &'a KeysInUse,
     /// Links entries: the one of the newest root key.
     ledger_key: LedgerKey,
+    /// Seals rows: the one of the newest root key.
+    seal_key: SealKey,
+    /// Verifies the seals of rows.
+    all_seal_keys: SealKeys,
     head: LedgerHead,
+    /// The digest of all seals; `None` until the database is sealed.
+    digest: Option<Digest>,
+    /// The state before the first change.
+    stored: Option<State>,
     changes: Vec<Change>,
     /// Set when SQLite rolled back the whole transaction, with every call in it.
     failed: Option<CommitFailed>,
@@ -40,6 +51,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn new(
         connection: &'a Connection,
         ledger_keys: &'a mut LedgerKeys,
+        seal_keys: &'a KeysInUse,
         head: LedgerHead,
     ) -> Result<Self, Failure> {
         // Read from the database: a rotation whose commit was reported as failed can be durable.
@@ -50,11 +62,23 @@ impl<'a> Transaction<'a> {
             ))
         };
         let ledger_key = ledger_keys.find(newest).cloned().ok_or_else(unknown)?;
+        let all_seal_keys = seal_keys.get();
+        let seal_key = all_seal_keys.find(newest).cloned().ok_or_else(unknown)?;
+        let stored = state::state(connection, &seal_key)?;
+        if stored.as_ref().is_some_and(|state| state.head != head) {
+            let reason = "the ledger was changed without the root key".to_owned();
+            return Err(Failure::Tampered(reason));
+        }
         Ok(Self {
             connection,
             ledger_keys,
+            seal_keys,
             ledger_key,
+            seal_key,
+            all_seal_keys,
             head,
+            digest: stored.as_ref().map(|state| state.digest.clone()),
+            stored,
             changes: Vec::new(),
             failed: None,
             spoils_connection: false,
@@ -72,11 +96,12 @@ impl<'a> Transaction<'a> {
 
     /// Appends an entry to the ledger.
     pub(super) fn append(&mut self, entry: &NewEntry) -> Result<(), Failure> {
-        let head = self.head.follow(&self.ledger_key, entry);
+        let state = self.digest()?.entry_mac(&self.seal_key);
+        let head = self.head.follow(&self.ledger_key, entry, Some(&state));
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer, user_agent, \
-             link, root_key_version)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             link, root_key_version, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?;
         insert.execute(params![
             head.sequence,
@@ -90,6 +115,7 @@ impl<'a> Transaction<'a> {
             entry.user_agent,
             head.link,
             self.ledger_key.version(),
+            state,
         ])?;
         self.head = head;
         Ok(())
@@ -102,6 +128,97 @@ impl<'a> Transaction<'a> {
         self.ledger_key = key;
     }
 
+    /// Seals later rows under another key.
+    pub(super) fn seal_under(&mut self, key: SealKey) {
+        // Kept even if the transaction fails, as in `link_under`.
+        self.seal_keys.add(&key);
+        self.all_seal_keys = self.all_seal_keys.with_newest(&key);
+        self.seal_key = key;
+    }
+
+    /// The keys that link the ledger.
+    pub(super) fn ledger_keys(&self) -> &LedgerKeys {
+        self.ledger_keys
+    }
+
+    /// Whether the database is sealed.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.digest.is_some()
+    }
+
+    /// Begins to seal the rows of a database that is older than seals.
+    pub(super) fn begin_seal(&mut self) {
+        self.digest = Some(Digest::default());
+    }
+
+    /// The digest of all seals.
+    pub(super) fn digest(&self) -> Result<&Digest, Failure> {
+        self.digest.as_ref().ok_or_else(not_sealed)
+    }
+
+    /// Whether a row and its stored seal match.
+    pub(super) fn verify(&self, row: SealedRow<'_>, stored: Option<&[u8]>) -> bool {
+        let seal = stored.and_then(Seal::from_bytes);
+        seal.is_some_and(|seal| row.verify(&self.all_seal_keys, &seal))
+    }
+
+    /// Seals a row that is about to be written, and returns the bytes to store in it.
+    pub(super) fn seal(&mut self, row: SealedRow<'_>) -> Result<[u8; Seal::LENGTH], Failure> {
+        let seal = row.seal(&self.seal_key);
+        let digest = self.digest.as_mut().ok_or_else(not_sealed)?;
+        digest.add(&self.all_seal_keys, row.table(), &seal);
+        Ok(seal.to_bytes())
+    }
+
+    /// Removes the seal of a row that is deleted or replaced.
+    pub(super) fn unseal(&mut self, table: Table, stored: Option<&[u8]>) -> Result<(), Failure> {
+        let digest = self.digest.as_mut().ok_or_else(not_sealed)?;
+        if let Some(seal) = stored.and_then(Seal::from_bytes) {
+            digest.remove(&self.all_seal_keys, table, &seal);
+        }
+        Ok(())
+    }
+
+    /// Seals a row again, under the newest version. Returns the bytes to store, `Some(None)` if the
+    /// row does not match its seal and must lose it, or `None` if nothing has to be stored.
+    #[expect(clippy::option_option, reason = "NULL is one of the values to store")]
+    pub(super) fn sealed_again(
+        &mut self,
+        row: SealedRow<'_>,
+        stored: Option<&[u8]>,
+    ) -> Result<Option<Option<[u8; Seal::LENGTH]>>, Failure> {
+        let version = stored.and_then(Seal::from_bytes).map(|seal| seal.version);
+        // Before the first state, every row without a seal is sealed.
+        let is_first = self.stored.is_none() && stored.is_none();
+        if version == Some(self.seal_key.version()) || (stored.is_none() && !is_first) {
+            return Ok(None);
+        }
+        let matches = is_first || self.verify(row, stored);
+        self.unseal(row.table(), stored)?;
+        if matches { Ok(Some(Some(self.seal(row)?))) } else { Ok(Some(None)) }
+    }
+
+    /// Runs a statement that deletes rows and returns their seals. Returns the number of rows.
+    pub(super) fn delete_sealed(
+        &mut self,
+        table: Table,
+        statement: &str,
+        values: impl Params,
+    ) -> Result<usize, Failure> {
+        let mut seals = Vec::new();
+        let mut delete = self.connection.prepare_cached(statement)?;
+        let mut rows = delete.query(values)?;
+        while let Some(row) = rows.next()? {
+            seals.push(Columns::new("seal", row).optional_bytes(0)?.map(<[u8]>::to_vec));
+        }
+        drop(rows);
+        drop(delete);
+        for seal in &seals {
+            self.unseal(table, seal.as_deref())?;
+        }
+        Ok(seals.len())
+    }
+
     /// Reports a change to the observer, after the commit.
     pub(super) fn report(&mut self, change: Change) {
         self.changes.push(change);
@@ -112,7 +229,9 @@ impl<'a> Transaction<'a> {
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (head, changes, ledger_key) = (self.head, self.changes.len(), self.ledger_key.clone());
+        let (head, changes) = (self.head, self.changes.len());
+        let (ledger_key, seal_key) = (self.ledger_key.clone(), self.seal_key.clone());
+        let digest = self.digest.clone();
         let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
             let result =
                 catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
@@ -123,6 +242,8 @@ impl<'a> Transaction<'a> {
             self.head = head;
             self.changes.truncate(changes);
             self.ledger_key = ledger_key;
+            self.seal_key = seal_key;
+            self.digest = digest;
             self.spoils_connection |= failure.spoils_connection();
             let undone =
                 self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
@@ -140,7 +261,13 @@ impl<'a> Transaction<'a> {
     }
 
     /// Commits, unless the transaction has failed.
-    pub(super) fn commit(self) -> Finished {
+    pub(super) fn commit(mut self) -> Finished {
+        if self.failed.is_none()
+            && let Err(failure) = self.put_state()
+        {
+            self.spoils_connection |= failure.spoils_connection();
+            self.failed = Some((&failure).into());
+        }
         let Self { connection, head, changes, failed, mut spoils_connection, .. } = self;
         let outcome = match failed {
             Some(failed) => Err(failed),
@@ -155,9 +282,23 @@ impl<'a> Transaction<'a> {
         Finished { outcome: outcome.map(|()| (head, changes)), spoils_connection }
     }
 
+    /// Stores the state, if it changed.
+    fn put_state(&mut self) -> Result<(), Failure> {
+        let Some(digest) = self.digest.take() else { return Ok(()) };
+        let state = State { head: self.head, digest };
+        if self.stored.as_ref() == Some(&state) {
+            return Ok(());
+        }
+        state::put_state(self.connection, &self.seal_key, &state)
+    }
+
     fn execute(&self, statement: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
+}
+
+fn not_sealed() -> Failure {
+    Failure::Tampered("its rows are not sealed".to_owned())
 }
 
 /// The sequence number and link of the last entry.
@@ -173,9 +314,4 @@ pub(super) fn ledger_head(connection: &Connection) -> Result<LedgerHead, Failure
         })
         .optional()?;
     head.unwrap_or(Ok(LedgerHead::EMPTY))
-}
-
-fn newest_root_key(connection: &Connection) -> Result<u32, Failure> {
-    let mut select = connection.prepare_cached("SELECT max(version) FROM root_key")?;
-    select.query_row([], |row| Ok(Columns::new("root_key", row).integer(0)))?
 }

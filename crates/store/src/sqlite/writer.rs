@@ -21,6 +21,7 @@ use gatekey_core::{
     LedgerKeys, StoreError,
     ledger::LedgerHead,
     panic_message,
+    seal::SealKeys,
     store::{Change, ChangeObserver},
 };
 use rusqlite::Connection;
@@ -29,6 +30,7 @@ use tokio::sync::oneshot;
 use super::{
     connection,
     failure::{CommitFailed, Failure},
+    state::KeysInUse,
     transaction::{Finished, Transaction, ledger_head},
 };
 
@@ -36,7 +38,7 @@ use super::{
 const BATCH: usize = 256;
 
 /// Reads everything an observer holds, after a commit that was reported as failed proved durable.
-pub(super) type Reload = fn(&Connection) -> Result<Vec<Change>, Failure>;
+pub(super) type Reload = fn(&Connection, &SealKeys) -> Result<Vec<Change>, Failure>;
 
 /// The handle of the writer thread. Dropping it finishes the queued calls and joins the thread.
 pub(super) struct Writer {
@@ -109,6 +111,7 @@ impl Writer {
         path: PathBuf,
         connection: Connection,
         ledger_keys: LedgerKeys,
+        seal_keys: KeysInUse,
         observer: Arc<dyn ChangeObserver>,
         reload: Reload,
     ) -> std::io::Result<Self> {
@@ -119,6 +122,7 @@ impl Writer {
             connection: Some(connection),
             reported: None,
             ledger_keys,
+            seal_keys,
             observer,
             reload,
             commits: Arc::clone(&commits),
@@ -210,6 +214,7 @@ struct Worker {
     /// the first transaction.
     reported: Option<LedgerHead>,
     ledger_keys: LedgerKeys,
+    seal_keys: KeysInUse,
     observer: Arc<dyn ChangeObserver>,
     reload: Reload,
     commits: Arc<AtomicU64>,
@@ -316,10 +321,10 @@ impl Worker {
         let head = ledger_head(connection)?;
         if self.reported.is_some_and(|reported| reported != head) {
             tracing::warn!("a commit reported as failed is durable; reloading all state");
-            self.notify(&(self.reload)(connection)?);
+            self.notify(&(self.reload)(connection, &self.seal_keys.get())?);
         }
         self.reported = Some(head);
-        Transaction::new(connection, &mut self.ledger_keys, head)
+        Transaction::new(connection, &mut self.ledger_keys, &self.seal_keys, head)
     }
 
     /// Takes the connection, or opens one if the last one broke.
@@ -374,8 +379,10 @@ mod tests {
     fn writer(directory: &TempDir, observer: Arc<dyn ChangeObserver>) -> Writer {
         let path = directory.path().join("gatekey.db");
         let mut connection = open::open(&path).unwrap();
-        let ledger_keys = root_key::settle(&mut connection, &RootKey::new(&[1; 32])).ok().unwrap();
-        Writer::start(path, connection, ledger_keys, observer, load::reload).unwrap()
+        let root_key = RootKey::new(&[1; 32]);
+        let ledger_keys = root_key::settle(&mut connection, &root_key).ok().unwrap();
+        let seal_keys = KeysInUse::new(root_key.seal_keys());
+        Writer::start(path, connection, ledger_keys, seal_keys, observer, load::reload).unwrap()
     }
 
     fn entry(target: &str) -> NewEntry {

@@ -50,6 +50,7 @@ impl StoreSpan for CallSpan {
                 StoreError::Conflict => "conflict",
                 StoreError::LastAdmin => "last_admin",
                 StoreError::Unavailable(_) => "unavailable",
+                StoreError::Tampered(_) => "tampered",
                 StoreError::Corrupt(_) => "corrupt",
                 StoreError::Unreadable(_) => "unreadable",
             };

@@ -35,7 +35,7 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
                 "name the data directory with --data-dir; if it is the right one, restore a backup",
             ));
             report.skip(
-                &["integrity", "keys", "root key fits", "ledger"],
+                &["integrity", "keys", "root key fits", "ledger", "seal"],
                 "the database does not open",
             );
             return report;
@@ -47,8 +47,9 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
         Some(root_key) => {
             report.add(root_key_fits(&inspection, &root_key));
             report.add(chain(&inspection, &root_key).await);
+            report.add(seal(&inspection, &root_key));
         }
-        None => report.skip(&["root key fits", "ledger"], "the root key cannot be read"),
+        None => report.skip(&["root key fits", "ledger", "seal"], "the root key cannot be read"),
     }
     report
 }
@@ -126,5 +127,18 @@ async fn chain(inspection: &Inspection, root_key: &RootKey) -> Step {
             fault.to_string(),
             "if the root key fits, someone changed the ledger: compare it with an earlier export or backup",
         ),
+    }
+}
+
+/// Verifies that no row was changed, removed or put back without the root key.
+fn seal(inspection: &Inspection, root_key: &RootKey) -> Step {
+    const NAME: &str = "seal";
+    match inspection.verify_seals(root_key) {
+        Ok(None) => Step::ok(NAME, "the next start of the server seals the rows"),
+        Ok(Some(report)) => match report.faults() {
+            faults if faults.is_empty() => Step::ok(NAME, "every row matches its seal"),
+            faults => Step::failed(NAME, faults.join("; "), RESTORE),
+        },
+        Err(error) => Step::failed(NAME, causes(&error.into()), RESTORE),
     }
 }

@@ -1,14 +1,13 @@
 //! Keeps the last usable admin key.
 
 use gatekey_core::{ApiKey, Timestamp, api_key::LastAdmin};
-use rusqlite::Connection;
 
 use super::rows;
-use crate::sqlite::{columns::Columns, failure::Failure};
+use crate::sqlite::{columns::Columns, failure::Failure, transaction::Transaction};
 
 /// Checks that a change of a key leaves a usable admin key. `after` is `None` for a deletion.
 pub(super) fn check(
-    connection: &Connection,
+    transaction: &Transaction<'_>,
     last_admin: LastAdmin,
     before: &ApiKey,
     after: Option<&ApiKey>,
@@ -16,23 +15,30 @@ pub(super) fn check(
 ) -> Result<(), Failure> {
     let is_usable = |key: &ApiKey| key.is_usable_admin(now);
     let loses_admin = is_usable(before) && !after.is_some_and(is_usable);
-    if last_admin == LastAdmin::Release || !loses_admin || has_another(connection, before, now)? {
+    if last_admin == LastAdmin::Release || !loses_admin || has_another(transaction, before, now)? {
         Ok(())
     } else {
         Err(Failure::LastAdmin)
     }
 }
 
-/// Whether there is a usable admin other than `key`.
-fn has_another(connection: &Connection, key: &ApiKey, now: Timestamp) -> Result<bool, Failure> {
-    let mut admins = connection.prepare_cached(
+/// Whether there is a usable admin other than `key`. One that does not match its seal is refused, so
+/// it is not usable.
+fn has_another(
+    transaction: &Transaction<'_>,
+    key: &ApiKey,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let mut admins = transaction.connection().prepare_cached(
         "SELECT client_id FROM api_key WHERE role = 'admin' AND disabled_at IS NULL AND client_id <> ?1",
     )?;
     let mut admins = admins.query([key.client_id.as_str()])?;
     while let Some(row) = admins.next()? {
         let client_id = Columns::new("api_key", row).parsed(0)?;
-        if rows::find(connection, &client_id)?.is_some_and(|other| other.is_usable_admin(now)) {
-            return Ok(true);
+        match rows::find_to_change(transaction, &client_id) {
+            Ok(Some(other)) if other.is_usable_admin(now) => return Ok(true),
+            Ok(_) | Err(Failure::Tampered(_)) => {}
+            Err(failure) => return Err(failure),
         }
     }
     Ok(false)

@@ -15,9 +15,10 @@ use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, StoreError, Timestamp,
     api_key::{
         KeyChange, LastAdmin, RememberedCreate, Replay, Rotation, Switch, TooManySecrets,
-        list::Selection,
+        list::Selection, raised_epoch,
     },
     ledger::NewEntry,
+    seal::Table,
     store::{ApiKeyStore, Created, Rotated},
 };
 use gatekey_credentials::ClientId;
@@ -78,7 +79,7 @@ impl ApiKeyStore for SqliteStore {
             let Some(key) = rows::find(transaction.connection(), &client_id)? else {
                 return Ok(None);
             };
-            admins::check(transaction.connection(), last_admin, &key, None, entry.at)?;
+            admins::check(transaction, last_admin, &key, None, entry.at)?;
             rows::delete(transaction, &key)?;
             forget_create(transaction.connection(), &key)?;
             transaction.append(&entry)?;
@@ -95,7 +96,7 @@ impl ApiKeyStore for SqliteStore {
     ) -> Result<Rotated, StoreError> {
         let client_id = client_id.clone();
         self.write("store.rotate_secret", move |transaction| {
-            let key = rows::find(transaction.connection(), &client_id)?;
+            let key = rows::find_to_change(transaction, &client_id)?;
             let Some(key) = key.filter(|key| rotation.is_for(key)) else {
                 return Ok(Rotated::Absent);
             };
@@ -145,7 +146,7 @@ impl ApiKeyStore for SqliteStore {
 
     async fn raise_epochs(&self, least: u64, entry: NewEntry) -> Result<usize, StoreError> {
         self.write("store.raise_epochs", move |transaction| {
-            let keys = raise_epochs(transaction.connection(), least)?;
+            let keys = raise_epochs(transaction, least)?;
             transaction.append(&entry)?;
             Ok(keys)
         })
@@ -166,7 +167,7 @@ fn create(
     replay: &Replay,
     entry: &NewEntry,
 ) -> Result<Created, Failure> {
-    let Some(existing) = rows::find(transaction.connection(), &key.client_id)? else {
+    let Some(existing) = rows::find_to_change(transaction, &key.client_id)? else {
         rows::insert(transaction, &key)?;
         remember_create(transaction.connection(), &key, replay)?;
         transaction.append(entry)?;
@@ -190,10 +191,10 @@ fn change(
     entry: &NewEntry,
     rule: impl FnOnce(ApiKey) -> Option<KeyChange>,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some(before) = rows::find(transaction.connection(), client_id)? else { return Ok(None) };
+    let Some(before) = rows::find_to_change(transaction, client_id)? else { return Ok(None) };
     let Some(change) = rule(before.clone()) else { return Ok(None) };
     let after = Some(&change.key);
-    admins::check(transaction.connection(), last_admin, &before, after, entry.at)?;
+    admins::check(transaction, last_admin, &before, after, entry.at)?;
     rows::write(transaction, &change)?;
     transaction.append(entry)?;
     Ok(Some(change.key))
@@ -252,13 +253,23 @@ fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Raises every epoch by the rule of [`raised_epoch`](gatekey_core::api_key::raised_epoch), and
-/// deletes the denials. Returns the number of keys.
-fn raise_epochs(connection: &Connection, least: u64) -> Result<usize, Failure> {
-    let least =
-        i64::try_from(least).map_err(|_| Failure::Corrupt("an epoch is too large".to_owned()))?;
-    connection.execute("DELETE FROM denial", [])?;
-    Ok(connection.execute("UPDATE api_key SET epoch = max(epoch + 1, ?1)", [least])?)
+/// Raises every epoch by [`raised_epoch`], and deletes the denials. Returns the number of keys. A
+/// key that does not match its seal stays as it is, refused.
+fn raise_epochs(transaction: &mut Transaction<'_>, least: u64) -> Result<usize, Failure> {
+    transaction.delete_sealed(Table::Denials, "DELETE FROM denial RETURNING seal", [])?;
+    let client_ids = rows::client_ids(transaction.connection(), None, usize::MAX)?;
+    for client_id in &client_ids {
+        match rows::find_to_change(transaction, client_id) {
+            Ok(Some(mut key)) => {
+                key.epoch = raised_epoch(key.epoch, least);
+                rows::put_state(transaction.connection(), &key)?;
+                rows::put_seal(transaction, &key)?;
+            }
+            Ok(None) | Err(Failure::Tampered(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(client_ids.len())
 }
 
 fn record_last_used(

@@ -1,7 +1,10 @@
 //! The rows of keys and secrets.
 
 use gatekey_core::{
-    ApiKey, Application, SecretHash, SecretId, StoredSecret, api_key::KeyChange, store::Change,
+    ApiKey, Application, SecretHash, SecretId, StoredSecret,
+    api_key::KeyChange,
+    seal::{Seal, SealedRow, Table},
+    store::Change,
 };
 use gatekey_credentials::{ClientId, Role};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,6 +13,7 @@ use crate::{
     names::{Named, join},
     sqlite::{
         columns::{Columns, json, micros},
+        denial,
         failure::Failure,
         transaction::Transaction,
     },
@@ -30,10 +34,35 @@ pub(in crate::sqlite) fn find(
     connection: &Connection,
     client_id: &ClientId,
 ) -> Result<Option<ApiKey>, Failure> {
+    Ok(find_with_seal(connection, client_id)?.map(|(key, _)| key))
+}
+
+/// A key and its secrets, to be changed. Fails if they do not match their seal: a change would seal
+/// whatever the rows contain.
+pub(in crate::sqlite) fn find_to_change(
+    transaction: &Transaction<'_>,
+    client_id: &ClientId,
+) -> Result<Option<ApiKey>, Failure> {
+    let Some((key, seal)) = find_with_seal(transaction.connection(), client_id)? else {
+        return Ok(None);
+    };
+    if transaction.verify(SealedRow::ApiKey(&key), seal.as_deref()) {
+        return Ok(Some(key));
+    }
+    Err(Failure::Tampered(format!(
+        "API key {client_id} was changed without the root key; delete it and create it again"
+    )))
+}
+
+/// A key, its secrets, and its stored seal.
+fn find_with_seal(
+    connection: &Connection,
+    client_id: &ClientId,
+) -> Result<Option<(ApiKey, Option<Vec<u8>>)>, Failure> {
     let mut select = connection
-        .prepare_cached(&format!("SELECT {KEY_COLUMNS} FROM api_key WHERE client_id = ?1"))?;
-    let found = select.query_row([client_id.as_str()], |row| Ok(key(row))).optional()?;
-    let Some(mut found) = found.transpose()? else { return Ok(None) };
+        .prepare_cached(&format!("SELECT {KEY_COLUMNS}, seal FROM api_key WHERE client_id = ?1"))?;
+    let found = select.query_row([client_id.as_str()], |row| Ok(with_seal(row))).optional()?;
+    let Some((mut found, seal)) = found.transpose()? else { return Ok(None) };
     let mut select = connection.prepare_cached(&format!(
         "SELECT {SECRET_COLUMNS} FROM secret WHERE client_id = ?1 ORDER BY position"
     ))?;
@@ -41,7 +70,36 @@ pub(in crate::sqlite) fn find(
     while let Some(row) = rows.next()? {
         found.secrets.push(secret(row)?);
     }
-    Ok(Some(found))
+    Ok(Some((found, seal)))
+}
+
+fn with_seal(row: &Row<'_>) -> Result<(ApiKey, Option<Vec<u8>>), Failure> {
+    Ok((key(row)?, stored_seal(row)?.map(<[u8]>::to_vec)))
+}
+
+/// Up to `limit` client ids after another one, in their order.
+pub(in crate::sqlite) fn client_ids(
+    connection: &Connection,
+    after: Option<&ClientId>,
+    limit: usize,
+) -> Result<Vec<ClientId>, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT client_id FROM api_key WHERE client_id > ?1 ORDER BY client_id LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![after.map_or("", ClientId::as_str), limit])?;
+    let mut client_ids = Vec::new();
+    while let Some(row) = rows.next()? {
+        client_ids.push(Columns::new("api_key", row).parsed(0)?);
+    }
+    Ok(client_ids)
+}
+
+/// Reads the seal, which follows [`KEY_COLUMNS`] as the last column of a row.
+pub(in crate::sqlite) fn stored_seal<'row>(
+    row: &'row Row<'row>,
+) -> Result<Option<&'row [u8]>, Failure> {
+    Columns::new("api_key", row).optional_bytes(row.as_ref().column_count() - 1)
 }
 
 /// Reads a key from a row of [`KEY_COLUMNS`], without its secrets.
@@ -92,7 +150,8 @@ pub(in crate::sqlite) fn secret(row: &Row<'_>) -> Result<StoredSecret, Failure> 
 
 /// Inserts a new key, and reports it.
 pub(super) fn insert(transaction: &mut Transaction<'_>, key: &ApiKey) -> Result<(), Failure> {
-    insert_key(transaction.connection(), key)?;
+    let seal = transaction.seal(SealedRow::ApiKey(key))?;
+    insert_key(transaction.connection(), key, &seal)?;
     for secret in &key.secrets {
         insert_secret(transaction.connection(), &key.client_id, secret)?;
     }
@@ -105,15 +164,16 @@ pub(in crate::sqlite) fn write(
     transaction: &mut Transaction<'_>,
     change: &KeyChange,
 ) -> Result<(), Failure> {
-    let (connection, key) = (transaction.connection(), &change.key);
+    let key = &change.key;
+    if change.epoch_raised {
+        denial::delete_all(transaction, &key.client_id)?;
+    }
+    let connection = transaction.connection();
     if change.fields_changed {
         put_fields(connection, key)?;
     }
     if change.state_changed {
         put_state(connection, key)?;
-    }
-    if change.epoch_raised {
-        delete_denials(connection, &key.client_id)?;
     }
     for secret in &change.dated {
         put_dates(connection, secret)?;
@@ -124,26 +184,74 @@ pub(in crate::sqlite) fn write(
     for secret in &change.added {
         insert_secret(connection, &key.client_id, secret)?;
     }
+    if !change.is_empty() {
+        put_seal(transaction, key)?;
+    }
     for report in Change::of_key(change) {
         transaction.report(report);
     }
     Ok(())
 }
 
-/// Deletes a key, and reports it. The foreign keys delete its secrets and denials.
-pub(super) fn delete(transaction: &mut Transaction<'_>, key: &ApiKey) -> Result<(), Failure> {
-    transaction
+/// Seals a key whose rows were written.
+pub(in crate::sqlite) fn put_seal(
+    transaction: &mut Transaction<'_>,
+    key: &ApiKey,
+) -> Result<(), Failure> {
+    let stored: Option<Vec<u8>> = transaction
         .connection()
-        .prepare_cached("DELETE FROM api_key WHERE client_id = ?1")?
-        .execute([key.client_id.as_str()])?;
+        .prepare_cached("SELECT seal FROM api_key WHERE client_id = ?1")?
+        .query_row([key.client_id.as_str()], |row| row.get(0))?;
+    transaction.unseal(Table::ApiKeys, stored.as_deref())?;
+    let seal = transaction.seal(SealedRow::ApiKey(key))?;
+    write_seal(transaction.connection(), &key.client_id, Some(seal))
+}
+
+/// Seals a key under the newest version, unless it is. A key that does not match its seal loses it.
+pub(in crate::sqlite) fn reseal(
+    transaction: &mut Transaction<'_>,
+    client_id: &ClientId,
+) -> Result<(), Failure> {
+    let Some((key, stored)) = find_with_seal(transaction.connection(), client_id)? else {
+        return Ok(());
+    };
+    match transaction.sealed_again(SealedRow::ApiKey(&key), stored.as_deref())? {
+        Some(seal) => write_seal(transaction.connection(), client_id, seal),
+        None => Ok(()),
+    }
+}
+
+fn write_seal(
+    connection: &Connection,
+    client_id: &ClientId,
+    seal: Option<[u8; Seal::LENGTH]>,
+) -> Result<(), Failure> {
+    connection
+        .prepare_cached("UPDATE api_key SET seal = ?2 WHERE client_id = ?1")?
+        .execute(params![client_id.as_str(), seal])?;
+    Ok(())
+}
+
+/// Deletes a key with its denials, and reports it. The foreign key deletes its secrets.
+pub(super) fn delete(transaction: &mut Transaction<'_>, key: &ApiKey) -> Result<(), Failure> {
+    denial::delete_all(transaction, &key.client_id)?;
+    transaction.delete_sealed(
+        Table::ApiKeys,
+        "DELETE FROM api_key WHERE client_id = ?1 RETURNING seal",
+        [key.client_id.as_str()],
+    )?;
     transaction.report(Change::KeyDeleted { client_id: key.client_id.clone(), key_id: key.key_id });
     Ok(())
 }
 
-fn insert_key(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
+fn insert_key(
+    connection: &Connection,
+    key: &ApiKey,
+    seal: &[u8; Seal::LENGTH],
+) -> Result<(), Failure> {
     let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO api_key ({KEY_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)"
+        "INSERT INTO api_key ({KEY_COLUMNS}, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)"
     ))?;
     let application = &key.application;
     insert.execute(params![
@@ -169,6 +277,7 @@ fn insert_key(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
         micros(key.expires_at),
         micros(key.disabled_at),
         stored_epoch(key)?,
+        seal,
     ])?;
     Ok(())
 }
@@ -204,7 +313,7 @@ fn put_fields(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
 }
 
 /// Writes the columns that other changes touch.
-fn put_state(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
+pub(super) fn put_state(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
     connection
         .prepare_cached(
             "UPDATE api_key SET updated_at = ?2, disabled_at = ?3, epoch = ?4 WHERE client_id = ?1",
@@ -261,12 +370,5 @@ fn put_dates(connection: &Connection, secret: &StoredSecret) -> Result<(), Failu
             secret.not_before.as_micros(),
             micros(secret.expires_at)
         ])?;
-    Ok(())
-}
-
-fn delete_denials(connection: &Connection, client_id: &ClientId) -> Result<(), Failure> {
-    connection
-        .prepare_cached("DELETE FROM denial WHERE client_id = ?1")?
-        .execute([client_id.as_str()])?;
     Ok(())
 }

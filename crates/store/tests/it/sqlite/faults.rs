@@ -75,15 +75,10 @@ async fn a_commit_that_surfaces_later_is_reported_first() {
         store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
     // As after a failed sync: the commit is in the log, and takes effect when that is read again.
-    let surfaced = Connection::open(file.path()).unwrap();
-    surfaced
-        .execute_batch(
-            "UPDATE api_key SET disabled_at = 1, epoch = epoch + 1 WHERE client_id = 'ci';
-             DELETE FROM api_key WHERE client_id = 'gone';
-             INSERT INTO ledger SELECT sequence + 1, at, actor, action, target, detail, request_id, peer,
-                 user_agent, link, root_key_version FROM ledger WHERE sequence = 2",
-        )
-        .unwrap();
+    let surfaced = file.open_sqlite(Arc::new(Mirror::default()));
+    let (keep, disable) = (LastAdmin::Keep, Switch::Disable);
+    surfaced.switch_key(&client_id("ci"), disable, keep, entry(NOW, "ci")).await.unwrap();
+    surfaced.delete_key(&client_id("gone"), keep, entry(NOW, "gone")).await.unwrap();
     let disable = Switch::Disable;
     let answered = store
         .switch_key(&client_id("ci"), disable, LastAdmin::Keep, entry(NOW, "ci"))
@@ -121,7 +116,7 @@ async fn an_unreadable_value_is_corrupt_and_named() {
         damage
             .execute_batch(&format!(
                 "PRAGMA foreign_keys = OFF; DROP TRIGGER ledger_is_not_changed;
-                 INSERT INTO signing_key VALUES (1, 'kid', 'ES256', x'00', 1, NULL);
+                 INSERT INTO signing_key VALUES (1, 'kid', 'ES256', x'00', 1, NULL, NULL);
                  UPDATE {table} SET {column} = {value}"
             ))
             .unwrap();
@@ -169,7 +164,7 @@ async fn the_ledger_is_append_only() {
         store.create_key(new_key(id), new_call(id), entry(NOW, id)).await.unwrap();
     }
     let hand = Connection::open(file.path()).unwrap();
-    let row = "'', '', '', '', '', '', '', x'', 1";
+    let row = "'', '', '', '', '', '', '', x'', 1, NULL";
     for statement in [
         "UPDATE ledger SET actor = 'nobody'".to_owned(),
         "DELETE FROM ledger".to_owned(),

@@ -4,4 +4,5 @@ mod commit;
 mod faults;
 mod inspection;
 mod open;
+mod seal;
 mod spans;

@@ -58,7 +58,7 @@ async fn a_new_database_is_one_complete_file() {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
-    assert_eq!(pragma("user_version"), 2);
+    assert_eq!(pragma("user_version"), 3);
 }
 
 #[cfg(unix)]
@@ -111,7 +111,7 @@ async fn a_newer_database_is_rejected_unchanged() {
     drop(newer);
     let before = contents(&directory);
     let refusal = refusal(&path);
-    assert!(matches!(refusal, OpenError::Newer { found: 7, known: 2, .. }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { found: 7, known: 3, .. }), "{refusal}");
     assert!(refusal.to_string().contains("run that version"), "{refusal}");
     assert_eq!(contents(&directory), before);
 }

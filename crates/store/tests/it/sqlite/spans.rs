@@ -76,6 +76,7 @@ async fn each_call_has_a_span_of_its_name() {
         secrets_by_root_key(NOW);
         retire_root_key(9, NOW, Box::new(|_, sealed| Ok(sealed.to_vec())), entry(NOW, "9"));
         rehash_secrets(Vec::new(), entry(NOW, "1"));
+        reseal_rows(None, 9);
         put_sealed("ca", Vec::new());
         find_sealed("ca");
         append_entry(entry(NOW, "refused"));
@@ -99,6 +100,7 @@ fn rotation() -> RootKeyRotation {
     RootKeyRotation {
         key,
         ledger_key: root_key().ledger_keys().find(1).unwrap().clone(),
+        seal_key: root_key().seal_keys().find(1).unwrap().clone(),
         sealed_ledger_keys: Vec::new(),
         reseal: Box::new(|_, sealed| Ok(sealed.to_vec())),
     }

@@ -1,0 +1,311 @@
+//! [`Digest`]: the sum over all seals, and [`State`], which is stored.
+
+use std::fmt;
+
+use super::{Seal, SealKey, SealKeys};
+use crate::ledger::LedgerHead;
+
+/// A table whose rows have seals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    ApiKeys,
+    Denials,
+    SigningKeys,
+}
+
+impl Table {
+    pub const ALL: [Self; 3] = [Self::ApiKeys, Self::Denials, Self::SigningKeys];
+
+    /// Begins the content of the table's rows.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::ApiKeys => 1,
+            Self::Denials => 2,
+            Self::SigningKeys => 3,
+        }
+    }
+
+    fn place(self) -> usize {
+        usize::from(self.number()) - 1
+    }
+}
+
+/// The number of a table's rows, and the sum of their terms modulo 2^256.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    rows: u64,
+    /// The lowest part first.
+    sum: [u64; 4],
+}
+
+impl Tally {
+    /// The arithmetic wraps: rows that are taken away without having been added only make the
+    /// digest wrong, which is what it is for.
+    fn add(&mut self, term: &[u8; 32]) {
+        self.rows = self.rows.wrapping_add(1);
+        let mut carry = false;
+        for (sum, part) in self.sum.iter_mut().zip(parts(term)) {
+            (*sum, carry) = carrying_add(*sum, part, carry);
+        }
+    }
+
+    fn remove(&mut self, term: &[u8; 32]) {
+        self.rows = self.rows.wrapping_sub(1);
+        let mut borrow = false;
+        for (sum, part) in self.sum.iter_mut().zip(parts(term)) {
+            let (difference, below) = sum.overflowing_sub(part);
+            let (difference, further) = difference.overflowing_sub(u64::from(borrow));
+            (*sum, borrow) = (difference, below || further);
+        }
+    }
+}
+
+fn carrying_add(left: u64, right: u64, carry: bool) -> (u64, bool) {
+    let (sum, over) = left.overflowing_add(right);
+    let (sum, further) = sum.overflowing_add(u64::from(carry));
+    (sum, over || further)
+}
+
+fn parts(term: &[u8; 32]) -> impl Iterator<Item = u64> {
+    term.as_chunks::<8>().0.iter().map(|part| u64::from_le_bytes(*part))
+}
+
+/// A keyed digest of a set of seals, for each table and each version of the root key.
+///
+/// It can be updated row by row, in any order: it is a sum of terms, each a MAC of one seal under a
+/// secret key. `Debug` prints only the number of rows: whoever knew the sums could compute terms.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Digest(Vec<OfVersion>);
+
+/// The rows that are sealed under one version. There is none without rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct OfVersion {
+    version: u32,
+    tallies: [Tally; Table::ALL.len()],
+}
+
+impl Digest {
+    /// Adds the seal of a row.
+    pub fn add(&mut self, keys: &SealKeys, table: Table, seal: &Seal) {
+        // No key for the version: the row is refused when it is loaded.
+        if let Some(key) = keys.find(seal.version) {
+            self.of(seal.version).tallies[table.place()].add(&key.term(table.number(), seal));
+        }
+    }
+
+    /// Removes the seal of a row.
+    pub fn remove(&mut self, keys: &SealKeys, table: Table, seal: &Seal) {
+        if let Some(key) = keys.find(seal.version) {
+            self.of(seal.version).tallies[table.place()].remove(&key.term(table.number(), seal));
+            let empty = [Tally::default(); Table::ALL.len()];
+            self.0.retain(|of| of.tallies != empty);
+        }
+    }
+
+    /// The number of a table's rows.
+    pub fn rows(&self, table: Table) -> u64 {
+        self.0.iter().map(|of| of.tallies[table.place()].rows).fold(0, u64::wrapping_add)
+    }
+
+    /// The number of rows that are not sealed under that version.
+    pub fn rows_except(&self, version: u32) -> u64 {
+        let others = self.0.iter().filter(|of| of.version != version);
+        others.flat_map(|of| of.tallies).map(|tally| tally.rows).fold(0, u64::wrapping_add)
+    }
+
+    /// Whether two digests are of the same rows of a table.
+    pub(super) fn is_same(&self, other: &Self, table: Table) -> bool {
+        let of_table = |digest: &Self| -> Vec<(u32, Tally)> {
+            let tallies = digest.0.iter().map(|of| (of.version, of.tallies[table.place()]));
+            tallies.filter(|(_, tally)| *tally != Tally::default()).collect()
+        };
+        of_table(self) == of_table(other)
+    }
+
+    /// The MAC that a ledger entry carries.
+    pub fn entry_mac(&self, key: &SealKey) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        key.entry_mac(&bytes)
+    }
+
+    fn of(&mut self, version: u32) -> &mut OfVersion {
+        let place = match self.0.binary_search_by_key(&version, |of| of.version) {
+            Ok(place) => place,
+            Err(place) => {
+                let tallies = [Tally::default(); Table::ALL.len()];
+                self.0.insert(place, OfVersion { version, tallies });
+                place
+            }
+        };
+        &mut self.0[place]
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        for of in &self.0 {
+            bytes.extend(of.version.to_be_bytes());
+            for tally in of.tallies {
+                bytes.extend(tally.rows.to_be_bytes());
+                tally.sum.iter().for_each(|part| bytes.extend(part.to_be_bytes()));
+            }
+        }
+    }
+
+    fn read(mut bytes: &[u8]) -> Option<Self> {
+        let mut versions = Vec::new();
+        while !bytes.is_empty() {
+            let (version, rest) = bytes.split_first_chunk::<4>()?;
+            bytes = rest;
+            let mut tallies = [Tally::default(); Table::ALL.len()];
+            for tally in &mut tallies {
+                tally.rows = take(&mut bytes)?;
+                for part in &mut tally.sum {
+                    *part = take(&mut bytes)?;
+                }
+            }
+            versions.push(OfVersion { version: u32::from_be_bytes(*version), tallies });
+        }
+        let sorted = versions.is_sorted_by(|left, right| left.version < right.version);
+        sorted.then_some(Self(versions))
+    }
+}
+
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = bytes.split_first_chunk::<8>()?;
+    *bytes = rest;
+    Some(u64::from_be_bytes(*number))
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = Table::ALL.map(|table| self.rows(table));
+        formatter.debug_tuple("Digest").field(&rows).finish()
+    }
+}
+
+/// The stored state cannot be decrypted with the newest version of the root key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the state was changed, or belongs to another root key")]
+pub struct InvalidState;
+
+/// The digest of all rows, bound to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The head of the ledger when the digest was last updated.
+    pub head: LedgerHead,
+    pub digest: Digest,
+}
+
+impl State {
+    /// The state of a store without rows.
+    pub fn empty() -> Self {
+        Self { head: LedgerHead::EMPTY, digest: Digest::default() }
+    }
+
+    /// The stored bytes, encrypted.
+    pub fn encrypt(&self, key: &SealKey) -> Vec<u8> {
+        key.encrypt(&self.to_bytes())
+    }
+
+    /// Decrypts the stored bytes.
+    ///
+    /// # Errors
+    /// When they were changed, or encrypted under another root key.
+    pub fn decrypt(key: &SealKey, sealed: &[u8]) -> Result<Self, InvalidState> {
+        key.decrypt(sealed).and_then(|bytes| Self::from_bytes(&bytes)).ok_or(InvalidState)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend(self.head.sequence.to_be_bytes());
+        bytes.extend(self.head.link);
+        self.digest.write(&mut bytes);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (sequence, bytes) = bytes.split_first_chunk::<8>()?;
+        let (link, bytes) = bytes.split_first_chunk::<32>()?;
+        let head = LedgerHead { sequence: i64::from_be_bytes(*sequence), link: *link };
+        Some(Self { head, digest: Digest::read(bytes)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::RootKey;
+
+    fn keys() -> SealKeys {
+        let second = SealKey::derive(2, |_| zeroize::Zeroizing::new([2; 32]));
+        RootKey::new(&[1; 32]).seal_keys().with_newest(&second)
+    }
+
+    fn row() -> impl Strategy<Value = (Table, Seal)> {
+        let content = proptest::collection::vec(any::<u8>(), 0..9);
+        (0..Table::ALL.len(), 1..3_u32, content).prop_map(|(table, version, content)| {
+            (Table::ALL[table], keys().find(version).unwrap().seal(&content))
+        })
+    }
+
+    fn of(rows: &[(Table, Seal)]) -> Digest {
+        let mut digest = Digest::default();
+        rows.iter().for_each(|(table, seal)| digest.add(&keys(), *table, seal));
+        digest
+    }
+
+    #[test]
+    fn tallies_carry_into_the_next_part() {
+        let mut tally = Tally::default();
+        tally.add(&[0xff; 32]);
+        tally.add(&[0xff; 32]);
+        assert_eq!(tally.sum, [u64::MAX - 1, u64::MAX, u64::MAX, u64::MAX]);
+        tally.remove(&[0xff; 32]);
+        tally.remove(&[0xff; 32]);
+        assert!(tally == Tally::default());
+    }
+
+    proptest! {
+        #[test]
+        fn a_digest_depends_on_the_set_only(
+            rows in proptest::collection::vec(row(), 0..9),
+            extra in row(),
+        ) {
+            let digest = of(&rows);
+            let mut other = of(&rows.iter().rev().copied().collect::<Vec<_>>());
+            prop_assert!(digest == other);
+            other.add(&keys(), extra.0, &extra.1);
+            prop_assert!(digest != other && !digest.is_same(&other, extra.0));
+            other.remove(&keys(), extra.0, &extra.1);
+            prop_assert!(digest == other);
+        }
+
+        #[test]
+        fn a_state_survives_a_round_trip(
+            rows in proptest::collection::vec(row(), 0..9),
+            sequence in 0..i64::MAX,
+            place in any::<prop::sample::Index>(),
+        ) {
+            let state = State { head: LedgerHead { sequence, link: [7; 32] }, digest: of(&rows) };
+            let (keys, mut sealed) = (keys(), state.encrypt(keys().find(1).unwrap()));
+            prop_assert_eq!(State::decrypt(keys.find(1).unwrap(), &sealed), Ok(state));
+            prop_assert!(State::decrypt(keys.find(2).unwrap(), &sealed).is_err());
+            let place = place.index(sealed.len());
+            sealed[place] ^= 1;
+            prop_assert!(State::decrypt(keys.find(1).unwrap(), &sealed).is_err());
+        }
+
+        #[test]
+        fn any_state_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(state) = State::from_bytes(&bytes) {
+                prop_assert_eq!(state.to_bytes(), bytes.clone());
+            }
+            prop_assert!(State::decrypt(keys().find(1).unwrap(), &bytes).is_err());
+            if let Some(seal) = Seal::from_bytes(&bytes) {
+                prop_assert_eq!(&seal.to_bytes()[..], &bytes[..]);
+            }
+        }
+    }
+}

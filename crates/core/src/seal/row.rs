@@ -1,0 +1,334 @@
+//! [`SealedRow`]: the content of a row that its seal covers.
+//!
+//! The content lists every column that grants something, each with its length or of a fixed one, so
+//! that different rows never have the same content. The patterns below name every field of a row: a
+//! new field does not compile until it is sealed here, or left out on purpose.
+
+use gatekey_credentials::Role;
+
+use super::{Seal, SealKey, SealKeys, Table};
+use crate::{
+    ApiKey, Application, SecretHash, StoredSecret, Timestamp,
+    api_key::{ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod},
+    signing_key::SealedSigningKey,
+    token::DeniedToken,
+};
+
+/// A row that has a seal.
+#[derive(Debug, Clone, Copy)]
+pub enum SealedRow<'r> {
+    /// A key with its secrets, which share its seal.
+    ApiKey(&'r ApiKey),
+    Denial(&'r DeniedToken),
+    SigningKey(&'r SealedSigningKey),
+}
+
+impl SealedRow<'_> {
+    /// The table of the row.
+    pub fn table(self) -> Table {
+        match self {
+            Self::ApiKey(_) => Table::ApiKeys,
+            Self::Denial(_) => Table::Denials,
+            Self::SigningKey(_) => Table::SigningKeys,
+        }
+    }
+
+    /// Seals the row.
+    pub fn seal(self, key: &SealKey) -> Seal {
+        key.seal(&self.content())
+    }
+
+    /// Whether it is the seal of this row, under any version in use.
+    pub fn verify(self, keys: &SealKeys, seal: &Seal) -> bool {
+        keys.find(seal.version).is_some_and(|key| key.verify(&self.content(), seal))
+    }
+
+    fn content(self) -> Vec<u8> {
+        let mut content = Content(Vec::with_capacity(512));
+        content.byte(self.table().number());
+        match self {
+            Self::ApiKey(key) => content.key(key),
+            Self::Denial(denied) => content.denial(denied),
+            Self::SigningKey(key) => content.signing_key(key),
+        }
+        content.0
+    }
+}
+
+struct Content(Vec<u8>);
+
+impl Content {
+    fn key(&mut self, key: &ApiKey) {
+        let ApiKey {
+            key_id,
+            client_id,
+            organization,
+            role,
+            application,
+            created_at,
+            updated_at,
+            expires_at,
+            disabled_at,
+            epoch,
+            secrets,
+        } = key;
+        self.0.extend(key_id.as_bytes());
+        self.text(client_id.as_str());
+        self.text(organization);
+        self.text(role.map_or("", Role::as_str));
+        self.application(application);
+        self.instant(*created_at);
+        self.instant(*updated_at);
+        self.optional_instant(*expires_at);
+        self.optional_instant(*disabled_at);
+        self.0.extend(epoch.to_be_bytes());
+        self.list(secrets, Self::secret);
+    }
+
+    /// What a key may do with OAuth. Names, contacts and links grant nothing.
+    fn application(&mut self, application: &Application) {
+        let Application {
+            client_name: _,
+            redirect_uris,
+            response_types,
+            grant_types,
+            application_type,
+            contacts: _,
+            logo_uri: _,
+            client_uri: _,
+            policy_uri: _,
+            tos_uri: _,
+            jwks_uri,
+            token_endpoint_auth_method,
+            consent_method,
+        } = application;
+        self.list(redirect_uris, |content, uri| content.text(uri));
+        self.list(response_types, |content, name| {
+            content.byte(match name {
+                ResponseType::Code => 1,
+                ResponseType::Token => 2,
+                ResponseType::IdToken => 3,
+            });
+        });
+        self.list(grant_types, |content, name| {
+            content.byte(match name {
+                GrantType::AuthorizationCode => 1,
+                GrantType::Implicit => 2,
+                GrantType::Password => 3,
+                GrantType::ClientCredentials => 4,
+                GrantType::RefreshToken => 5,
+                GrantType::DeviceCode => 6,
+            });
+        });
+        self.byte(match application_type {
+            ApplicationType::Web => 1,
+            ApplicationType::Native => 2,
+        });
+        self.text(jwks_uri);
+        self.byte(match token_endpoint_auth_method {
+            TokenEndpointAuthMethod::ClientSecretPost => 1,
+            TokenEndpointAuthMethod::ClientSecretBasic => 2,
+            TokenEndpointAuthMethod::None => 3,
+        });
+        self.byte(match consent_method {
+            ConsentMethod::None => 1,
+            ConsentMethod::Trusted => 2,
+            ConsentMethod::Required => 3,
+        });
+    }
+
+    fn secret(&mut self, secret: &StoredSecret) {
+        let StoredSecret {
+            id,
+            label: _,
+            hash: SecretHash { pepper_version, mac },
+            created_at,
+            not_before,
+            expires_at,
+            // Written for each use, in batches, and grants nothing.
+            last_used_at: _,
+        } = secret;
+        self.0.extend(id.as_bytes());
+        self.0.extend(pepper_version.to_be_bytes());
+        self.0.extend(mac);
+        self.instant(*created_at);
+        self.instant(*not_before);
+        self.optional_instant(*expires_at);
+    }
+
+    fn denial(&mut self, denied: &DeniedToken) {
+        let DeniedToken { jti, key_id, expires_at } = denied;
+        self.text(jti);
+        self.0.extend(key_id.as_bytes());
+        self.instant(*expires_at);
+    }
+
+    fn signing_key(&mut self, key: &SealedSigningKey) {
+        let SealedSigningKey { kid, algorithm, sealed, created_at, published_until } = key;
+        self.text(kid);
+        self.text(algorithm.as_str());
+        self.bytes(sealed);
+        self.instant(*created_at);
+        self.optional_instant(*published_until);
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend((bytes.len() as u64).to_be_bytes());
+        self.0.extend(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn instant(&mut self, instant: Timestamp) {
+        self.0.extend(instant.as_micros().to_be_bytes());
+    }
+
+    fn optional_instant(&mut self, instant: Option<Timestamp>) {
+        match instant {
+            None => self.byte(0),
+            Some(instant) => {
+                self.byte(1);
+                self.instant(instant);
+            }
+        }
+    }
+
+    fn list<T>(&mut self, list: &[T], mut item: impl FnMut(&mut Self, &T)) {
+        self.0.extend((list.len() as u64).to_be_bytes());
+        for each in list {
+            item(self, each);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_credentials::jwt::Algorithm;
+
+    use super::*;
+    use crate::RootKey;
+
+    fn secret() -> StoredSecret {
+        StoredSecret {
+            id: "1111111111111111".parse().unwrap(),
+            label: String::new(),
+            hash: SecretHash { pepper_version: 1, mac: [7; 32] },
+            created_at: Timestamp::from_micros(1),
+            not_before: Timestamp::from_micros(2),
+            expires_at: None,
+            last_used_at: None,
+        }
+    }
+
+    fn key() -> ApiKey {
+        ApiKey {
+            key_id: "00000000000000000000000000000001".parse().unwrap(),
+            client_id: "ci".parse().unwrap(),
+            organization: String::new(),
+            role: None,
+            application: Application::named("CI"),
+            created_at: Timestamp::from_micros(1),
+            updated_at: Timestamp::from_micros(2),
+            expires_at: None,
+            disabled_at: None,
+            epoch: 1,
+            secrets: vec![secret()],
+        }
+    }
+
+    /// Whether the seal of the key still matches after a change.
+    fn survives(change: impl FnOnce(&mut ApiKey)) -> bool {
+        let keys = RootKey::new(&[1; 32]).seal_keys();
+        let mut key = key();
+        let seal = SealedRow::ApiKey(&key).seal(keys.find(1).unwrap());
+        change(&mut key);
+        SealedRow::ApiKey(&key).verify(&keys, &seal)
+    }
+
+    #[test]
+    fn a_seal_covers_everything_that_grants() {
+        assert!(survives(|_| ()));
+        let at = || Some(Timestamp::from_micros(2));
+        let changes: Vec<Box<dyn FnOnce(&mut ApiKey)>> = vec![
+            Box::new(|key| key.key_id = "00000000000000000000000000000002".parse().unwrap()),
+            Box::new(|key| key.client_id = "co".parse().unwrap()),
+            Box::new(|key| key.organization = "other".to_owned()),
+            Box::new(|key| key.role = Some(Role::Admin)),
+            Box::new(|key| key.created_at = Timestamp::from_micros(0)),
+            Box::new(|key| key.updated_at = Timestamp::from_micros(3)),
+            Box::new(move |key| key.expires_at = at()),
+            Box::new(move |key| key.disabled_at = at()),
+            Box::new(|key| key.epoch = 0),
+            Box::new(|key| key.application.grant_types.push(GrantType::Password)),
+            Box::new(|key| key.application.response_types.push(ResponseType::Token)),
+            Box::new(|key| key.application.redirect_uris.push("https://a".to_owned())),
+            Box::new(|key| key.application.application_type = ApplicationType::Native),
+            Box::new(|key| key.application.jwks_uri = "https://a".to_owned()),
+            Box::new(|key| key.application.consent_method = ConsentMethod::Trusted),
+            Box::new(|key| key.secrets.clear()),
+            Box::new(|key| key.secrets.push(secret())),
+            Box::new(|key| key.secrets[0].id = "1111111111111112".parse().unwrap()),
+            Box::new(|key| key.secrets[0].hash.pepper_version = 2),
+            Box::new(|key| key.secrets[0].hash.mac[31] = 0),
+            Box::new(|key| key.secrets[0].created_at = Timestamp::from_micros(0)),
+            Box::new(|key| key.secrets[0].not_before = Timestamp::from_micros(0)),
+            Box::new(move |key| key.secrets[0].expires_at = at()),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert!(!survives(change), "change {number}");
+        }
+    }
+
+    #[test]
+    fn names_and_uses_are_outside_the_seal() {
+        assert!(survives(|key| {
+            key.application.client_name = "other".to_owned();
+            key.application.contacts.push("me".to_owned());
+            key.secrets[0].label = "other".to_owned();
+            key.secrets[0].last_used_at = Some(Timestamp::from_micros(9));
+        }));
+    }
+
+    #[test]
+    fn a_seal_is_bound_to_its_table_and_key() {
+        let keys = RootKey::new(&[1; 32]).seal_keys();
+        let denied = DeniedToken {
+            jti: "a".to_owned(),
+            key_id: key().key_id,
+            expires_at: Timestamp::from_micros(1),
+        };
+        let signing_key = SealedSigningKey {
+            kid: "a".to_owned(),
+            algorithm: Algorithm::ES256,
+            sealed: vec![1],
+            created_at: Timestamp::from_micros(1),
+            published_until: None,
+        };
+        let key = key();
+        let rows = [
+            SealedRow::ApiKey(&key),
+            SealedRow::Denial(&denied),
+            SealedRow::SigningKey(&signing_key),
+        ];
+        for (number, row) in rows.into_iter().enumerate() {
+            let seal = row.seal(keys.find(1).unwrap());
+            assert_eq!(Seal::from_bytes(&seal.to_bytes()), Some(seal));
+            for (other, row) in rows.into_iter().enumerate() {
+                assert_eq!(row.verify(&keys, &seal), number == other);
+            }
+            assert!(!row.verify(&RootKey::new(&[2; 32]).seal_keys(), &seal));
+        }
+        let later = SealedSigningKey {
+            published_until: Some(Timestamp::from_micros(1)),
+            ..signing_key.clone()
+        };
+        let seal = SealedRow::SigningKey(&signing_key).seal(keys.find(1).unwrap());
+        assert!(!SealedRow::SigningKey(&later).verify(&keys, &seal));
+    }
+}

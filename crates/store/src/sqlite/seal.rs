@@ -1,0 +1,105 @@
+//! Seals the rows of a database that is older than seals, and those under an older root key.
+
+use gatekey_core::{
+    LedgerKeys,
+    ledger::{self, LedgerHead, NewEntry, verify_chain},
+    seal::{SealKeys, Sealed, State},
+};
+use gatekey_credentials::ClientId;
+use rusqlite::Connection;
+
+use super::{
+    api_key::rows,
+    denial,
+    failure::Failure,
+    ledger::entries,
+    signing_key,
+    state::{newest_key, put_state, state},
+    transaction::Transaction,
+};
+
+/// Whether the database is older than seals. Not proven: only `seal_store` checks the ledger.
+pub(super) fn predates(connection: &Connection) -> Result<bool, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT NOT (EXISTS (SELECT 1 FROM state) OR coalesce(
+             (SELECT state FROM ledger ORDER BY sequence DESC LIMIT 1) IS NOT NULL, false))",
+    )?;
+    Ok(select.query_row([], |row| row.get(0))?)
+}
+
+/// Gives a new database its first state.
+pub(super) fn begin(connection: &Connection, keys: &SealKeys) -> Result<(), Failure> {
+    let key = newest_key(connection, keys)?;
+    if state(connection, key)?.is_none() && is_new(connection)? {
+        put_state(connection, key, &State::empty())?;
+    }
+    Ok(())
+}
+
+/// Whether nothing was ever stored.
+fn is_new(connection: &Connection) -> Result<bool, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT NOT (EXISTS (SELECT 1 FROM api_key) OR EXISTS (SELECT 1 FROM signing_key)
+                     OR EXISTS (SELECT 1 FROM denial) OR EXISTS (SELECT 1 FROM ledger))",
+    )?;
+    Ok(select.query_row([], |row| row.get(0))?)
+}
+
+/// Seals all rows of a database that is older than seals.
+pub(super) fn seal_store(
+    transaction: &mut Transaction<'_>,
+    entry: &NewEntry,
+) -> Result<Option<Sealed>, Failure> {
+    if transaction.is_sealed() {
+        return Ok(None);
+    }
+    check_never_sealed(transaction.connection(), transaction.ledger_keys())?;
+    transaction.begin_seal();
+    for client_id in &rows::client_ids(transaction.connection(), None, usize::MAX)? {
+        rows::reseal(transaction, client_id)?;
+        denial::reseal(transaction, client_id)?;
+    }
+    let keys = signing_key::all(transaction.connection())?;
+    signing_key::put_sealed(transaction, &keys)?;
+    let sealed = Sealed::of(transaction.digest()?);
+    transaction.append(&sealed.entry(entry))?;
+    Ok(Some(sealed))
+}
+
+/// Refuses a database that was sealed before, or whose ledger does not prove that it was not: its
+/// rows could be anything.
+fn check_never_sealed(connection: &Connection, keys: &LedgerKeys) -> Result<(), Failure> {
+    let removed = || Failure::Tampered("the seal of its rows was removed".to_owned());
+    let mut head = LedgerHead::EMPTY;
+    loop {
+        let page = entries(connection, head.sequence, ledger::PAGE)?;
+        if page.is_empty() {
+            break;
+        }
+        if page.iter().any(|entry| entry.state.is_some()) {
+            return Err(removed());
+        }
+        head = verify_chain(keys, head, &page).map_err(|broken| {
+            Failure::Tampered(format!("its rows are not sealed yet, and {broken}"))
+        })?;
+    }
+    if head == LedgerHead::EMPTY { Err(removed()) } else { Ok(()) }
+}
+
+/// Seals up to `limit` keys after a client id again under the newest version.
+pub(super) fn reseal_rows(
+    transaction: &mut Transaction<'_>,
+    after: Option<&ClientId>,
+    limit: usize,
+) -> Result<Option<ClientId>, Failure> {
+    let newest = transaction.root_key_version();
+    if transaction.digest()?.rows_except(newest) == 0 {
+        return Ok(None);
+    }
+    let mut client_ids = rows::client_ids(transaction.connection(), after, limit)?;
+    for client_id in &client_ids {
+        rows::reseal(transaction, client_id)?;
+        denial::reseal(transaction, client_id)?;
+    }
+    Ok(client_ids.pop())
+}

@@ -1,0 +1,246 @@
+//! Seals: changes to the file that are made without the root key.
+
+use std::sync::Arc;
+
+use gatekey_core::{
+    ApiKeyPatch, Store as _, StoreError, Timestamp,
+    api_key::{LastAdmin, Switch},
+    store::{
+        ApiKeyStore as _, LedgerStore as _, RootKeyStore as _, SigningKeyStore as _,
+        TokenStore as _,
+    },
+};
+use gatekey_store::SqliteStore;
+use rusqlite::Connection;
+
+use crate::world::{
+    Mirror, NOW, SqliteFile, client_id, entry, later, new_call, new_key, rotation_at, signing_key,
+    token,
+};
+
+/// A store with two keys, a denial and two signing keys.
+async fn store(file: &SqliteFile) -> SqliteStore {
+    let store = file.open_sqlite(Arc::new(Mirror::default()));
+    for id in ["ci", "other"] {
+        let key = new_key(id);
+        let denied = token(&key, "jti", 600);
+        store.create_key(key, new_call(id), entry(NOW, id)).await.unwrap();
+        store.revoke_token(&client_id(id), denied, 9, entry(NOW, id)).await.unwrap();
+    }
+    for kid in ["one", "two"] {
+        store.rotate_signing_key(signing_key(kid), later(60), entry(NOW, kid)).await.unwrap();
+    }
+    store
+}
+
+fn tamper(file: &SqliteFile, statements: &str) {
+    let database = Connection::open(file.path()).unwrap();
+    database.execute_batch(&format!("PRAGMA foreign_keys = OFF; {statements}")).unwrap();
+}
+
+/// Opens and loads the store again. Returns what it reports, and why it must not be served.
+async fn load(file: &SqliteFile) -> (Arc<Mirror>, Result<(), String>, Vec<String>) {
+    let mirror = Arc::new(Mirror::default());
+    let store = file.open_sqlite(mirror.clone());
+    let loaded = match store.load().await {
+        Ok(()) => Ok(()),
+        Err(StoreError::Tampered(reason)) => Err(reason),
+        Err(error) => panic!("{error}"),
+    };
+    let faults = match store.verify_seals().await {
+        Ok(report) => report.faults(),
+        Err(error) => vec![error.to_string()],
+    };
+    (mirror, loaded, faults)
+}
+
+#[tokio::test]
+async fn a_changed_key_is_refused() {
+    for change in [
+        "UPDATE api_key SET role = 'admin' WHERE client_id = 'ci'",
+        "UPDATE api_key SET epoch = 0 WHERE client_id = 'ci'",
+        "UPDATE api_key SET expires_at = 9 WHERE client_id = 'ci'",
+        "UPDATE api_key SET grant_types = 'password' WHERE client_id = 'ci'",
+        "UPDATE api_key SET key_id = printf('%032x', 1) WHERE client_id = 'ci'",
+        "UPDATE secret SET mac = (SELECT mac FROM secret WHERE client_id = 'other')
+         WHERE client_id = 'ci'",
+        "UPDATE secret SET expires_at = NULL, not_before = 0 WHERE client_id = 'ci'",
+    ] {
+        let file = SqliteFile::default();
+        drop(store(&file).await);
+        // The denial of a key is bound to the key's id.
+        if change.contains("key_id") {
+            let store = file.open_sqlite(Arc::new(Mirror::default()));
+            let (id, disable) = (client_id("ci"), Switch::Disable);
+            store.switch_key(&id, disable, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap();
+        }
+        tamper(&file, change);
+        let (mirror, loaded, faults) = load(&file).await;
+        assert_eq!(loaded, Ok(()), "{change}");
+        assert_eq!(mirror.key("ci"), None, "{change}");
+        assert!(faults[0].contains("refused: ci"), "{change}: {faults:?}");
+        assert_eq!(mirror.known().signing_keys.len(), 2);
+        assert!(mirror.key("other").is_some(), "{change}");
+    }
+}
+
+#[tokio::test]
+async fn last_uses_need_no_seal() {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    let secret = store.find_key(&client_id("ci")).await.unwrap().unwrap().secrets[0].id;
+    store.record_last_used(vec![(secret, later(9))]).await.unwrap();
+    drop(store);
+    let (mirror, loaded, faults) = load(&file).await;
+    assert_eq!((loaded, faults.len()), (Ok(()), 0));
+    assert_eq!(mirror.key("ci").unwrap().secrets[0].last_used_at, Some(later(9)));
+}
+
+#[tokio::test]
+async fn removed_rows_prevent_loading() {
+    for (change, expected) in [
+        ("DELETE FROM denial WHERE client_id = 'ci'", "1 sealed revoked tokens instead of 2"),
+        ("UPDATE denial SET expires_at = 1", "2 of the revoked tokens were changed"),
+        ("UPDATE denial SET seal = NULL", "2 of the revoked tokens were changed"),
+        (
+            "DELETE FROM api_key WHERE client_id = 'ci'; DELETE FROM secret WHERE client_id = 'ci';
+             DELETE FROM denial WHERE client_id = 'ci'",
+            "1 sealed API keys instead of 2",
+        ),
+        ("DELETE FROM signing_key WHERE kid = 'one'", "1 sealed signing keys instead of 2"),
+        ("UPDATE signing_key SET published_until = NULL", "1 of the signing keys were changed"),
+        ("DELETE FROM state", "not sealed"),
+        ("UPDATE state SET sealed = zeroblob(200)", "the state was changed"),
+        ("UPDATE api_key SET seal = NULL", "0 sealed API keys instead of 2"),
+        ("UPDATE api_key SET seal = zeroblob(37)", "0 sealed API keys instead of 2"),
+    ] {
+        let file = SqliteFile::default();
+        drop(store(&file).await);
+        tamper(&file, change);
+        let (_, loaded, faults) = load(&file).await;
+        assert!(
+            loaded.as_ref().is_err_and(|reason| reason.contains(expected)),
+            "{change}: {loaded:?}"
+        );
+        assert!(faults[0].contains(expected), "{change}: {faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_inserted_key_without_seal_is_refused() {
+    let file = SqliteFile::default();
+    drop(store(&file).await);
+    tamper(
+        &file,
+        "CREATE TEMP TABLE k AS SELECT * FROM api_key WHERE client_id = 'ci';
+         CREATE TEMP TABLE s AS SELECT * FROM secret WHERE client_id = 'ci';
+         UPDATE k SET client_id = 'new', role = 'admin', seal = NULL;
+         UPDATE s SET client_id = 'new', secret_id = printf('%016x', 1);
+         INSERT INTO api_key SELECT * FROM k; INSERT INTO secret SELECT * FROM s",
+    );
+    let (mirror, loaded, faults) = load(&file).await;
+    assert_eq!(loaded, Ok(()));
+    assert!(mirror.key("new").is_none() && mirror.key("ci").is_some());
+    assert!(faults[0].contains("refused: new"), "{faults:?}");
+}
+
+/// A change to a store, after which earlier rows are put back.
+async fn put_back(tables: &[&str]) -> (Arc<Mirror>, Result<(), String>, Vec<String>) {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    let save =
+        tables.iter().map(|table| format!("CREATE TABLE old_{table} AS SELECT * FROM {table};"));
+    tamper(&file, &save.collect::<String>());
+    let at = later(5);
+    store.rotate_secret(&client_id("ci"), rotation_at(at, 0), entry(at, "ci")).await.unwrap();
+    drop(store);
+    let put = tables.iter().map(|table| {
+        format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM old_{table};")
+    });
+    tamper(&file, &put.collect::<String>());
+    load(&file).await
+}
+
+#[tokio::test]
+async fn rows_that_are_put_back_prevent_loading() {
+    for (tables, expected) in [
+        (&["api_key", "secret"][..], "API keys were replaced by earlier versions"),
+        (&["api_key", "secret", "denial"], "2 sealed revoked tokens instead of 1"),
+        (&["denial"], "2 sealed revoked tokens instead of 1"),
+        (&["api_key", "secret", "denial", "state"], "the ledger ends at entry 7"),
+    ] {
+        let (_, loaded, faults) = put_back(tables).await;
+        assert!(loaded.as_ref().is_err_and(|reason| reason.contains(expected)), "{loaded:?}");
+        assert!(faults[0].contains(expected), "{faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_key_cannot_be_laundered() {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    tamper(&file, "UPDATE api_key SET role = 'admin' WHERE client_id = 'ci'");
+    let id = client_id("ci");
+    let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
+    let tampered = |error| matches!(error, StoreError::Tampered(what) if what.contains("ci"));
+    assert!(tampered(
+        store.update_key(&id, patch, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap_err()
+    ));
+    let rotation = rotation_at(NOW, 0);
+    assert!(tampered(store.rotate_secret(&id, rotation, entry(NOW, "ci")).await.unwrap_err()));
+    let enable = Switch::Enable;
+    assert!(tampered(
+        store.switch_key(&id, enable, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap_err()
+    ));
+    let key = new_key("ci");
+    assert!(tampered(store.create_key(key, new_call("ci"), entry(NOW, "ci")).await.unwrap_err()));
+    store.raise_epochs(9, entry(NOW, "all")).await.unwrap();
+    store.purge(NOW, NOW, Timestamp::from_seconds(i64::MAX / 1_000_000)).await.unwrap();
+    assert!(store.verify_seals().await.unwrap().faults()[0].contains("refused: ci"));
+    // The way out.
+    store.delete_key(&id, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap();
+    store.create_key(new_key("ci"), new_call("again"), entry(NOW, "ci")).await.unwrap();
+    assert_eq!(store.verify_seals().await.unwrap().faults(), [""; 0]);
+    tamper(&file, "UPDATE signing_key SET published_until = 9");
+    let rotated = store.rotate_signing_key(signing_key("new"), NOW, entry(NOW, "new")).await;
+    assert!(matches!(rotated, Err(StoreError::Tampered(_))));
+}
+
+#[tokio::test]
+async fn removed_seals_are_not_made_again() {
+    const STRIP: &str = "DELETE FROM state; UPDATE api_key SET seal = NULL, role = 'admin';
+        UPDATE denial SET seal = NULL; UPDATE signing_key SET seal = NULL;";
+    const OPEN_LEDGER: &str =
+        "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";
+    for (ledger, expected) in [
+        (String::new(), "not sealed"),
+        (format!("{OPEN_LEDGER} UPDATE ledger SET state = NULL"), "broken at entry 1"),
+        (format!("{OPEN_LEDGER} DELETE FROM ledger"), "was removed"),
+    ] {
+        let file = SqliteFile::default();
+        drop(store(&file).await);
+        tamper(&file, &format!("{STRIP} {ledger}"));
+        let store = file.open_sqlite(Arc::new(Mirror::default()));
+        let sealed = store.seal_store(entry(NOW, "store")).await;
+        let loaded = store.load().await;
+        assert!(loaded.as_ref().is_err_and(|error| error.to_string().contains("not sealed")));
+        match sealed {
+            Ok(None) => assert_eq!(expected, "not sealed", "{ledger}"),
+            Err(StoreError::Tampered(reason)) => assert!(reason.contains(expected), "{reason}"),
+            other => panic!("{ledger}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_entry_carries_the_state() {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    store.append_entry(entry(NOW, "refused")).await.unwrap();
+    let entries = store.ledger_entries(0, 99).await.unwrap();
+    let mut states: Vec<_> = entries.iter().map(|entry| entry.state.unwrap()).collect();
+    assert_eq!(states.pop(), states.last().copied(), "nothing changed");
+    states.sort_unstable();
+    states.dedup();
+    assert_eq!(states.len(), entries.len() - 1);
+}
