@@ -12,10 +12,11 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-credentials", &[]),
     ("gatekey-proto", &[]),
+    ("gatekey-outbound", &[]),
     ("gatekey-core", &["gatekey-credentials"]),
     ("gatekey-store", &["gatekey-core", "gatekey-credentials"]),
     ("gatekey-listener", &["gatekey-core"]),
-    ("gatekey-telemetry", &["gatekey-core", "gatekey-credentials"]),
+    ("gatekey-telemetry", &["gatekey-core", "gatekey-credentials", "gatekey-outbound"]),
     ("gatekey-authn", &["gatekey-telemetry", "gatekey-core", "gatekey-credentials"]),
     (
         "gatekey-server",
@@ -28,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gatekey-proto",
         ],
     ),
-    ("gatekey-client", &["gatekey-credentials", "gatekey-proto"]),
+    ("gatekey-client", &["gatekey-credentials", "gatekey-outbound", "gatekey-proto"]),
     ("gatekey-python", &["gatekey-client", "gatekey-proto"]),
     (
         "gatekey",
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gatekey-store",
             "gatekey-core",
             "gatekey-client",
+            "gatekey-outbound",
             "gatekey-credentials",
         ],
     ),
