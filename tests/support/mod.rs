@@ -7,7 +7,8 @@
 //! - [`process`]: a running server. [`server`]: the same with an admin key and an HTTP client.
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
-//! - [`collector`]: receives traces. [`random`]: random numbers from a seed that can be set.
+//! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a seed
+//!   that can be set.
 
 mod binary;
 pub(crate) mod collector;
@@ -15,6 +16,7 @@ pub(crate) mod connection;
 mod credentials;
 mod http;
 mod process;
+mod proxy;
 pub(crate) mod random;
 mod server;
 
@@ -25,6 +27,7 @@ pub(crate) use self::{
     credentials::{Credentials, basic},
     http::{Http, Response, trusting},
     process::ServerProcess,
+    proxy::Proxy,
     server::{PUBLIC_URL, Server, copied_store, decoded, eventually, in_future, now, root_key},
 };
 

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
-    Http, Server, ServerProcess, basic,
+    Http, Proxy, Server, ServerProcess, basic,
     collector::{Behavior, Collector, RecordedSpan},
     connection, eventually, gatekey, run,
 };
@@ -535,4 +535,22 @@ fn config_check_prints_the_trace_endpoint() {
     assert!(output.contains(endpoint), "{output}");
     let full_endpoint = "\nfull_endpoint = \"https://example.com/otlp/v1/traces\" # default\n";
     assert!(output.contains(full_endpoint), "{output}");
+}
+
+/// The name of the collector resolves nowhere but at the proxy.
+#[tokio::test]
+async fn a_proxy_leads_to_the_collector() {
+    let collector = Collector::start().await;
+    let proxy = Proxy::start(
+        collector.url.trim_start_matches("http://").split('/').next().unwrap(),
+        Some("proxy-authorization: Basic bWU6czNjcmV0"),
+    );
+    let url = format!("http://me:s3cret@{}", proxy.address);
+    let flags = ["--otlp-endpoint", "http://collector.example.com"];
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(directory, &flags, &[("http_proxy", &url)]).await;
+    assert_eq!(server.http.get(JWKS, &[]).await.status, 200);
+    assert!(server.process.stop().await.success());
+    assert!(!collector.named("GET /oauth2/jwks").is_empty());
+    assert!(proxy.heads()[0].starts_with("POST http://collector.example.com/"));
 }

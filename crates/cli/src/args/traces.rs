@@ -2,6 +2,7 @@
 
 use clap::Args;
 use gatekey_client::PlainSecret;
+use gatekey_outbound::Proxies;
 use gatekey_telemetry::traces::variables::{self, InvalidVariable, Variables};
 use http::HeaderMap;
 
@@ -49,6 +50,11 @@ impl TraceVariables {
         let attributes = self.resource_attributes.unwrap_or_default();
         let attributes =
             variables::pairs(&attributes).map_err(invalid("OTEL_RESOURCE_ATTRIBUTES"))?;
-        Ok(Variables { headers, attributes })
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "variables of the environment, not of a flag"
+        )]
+        let variable = |name: &str| std::env::var(name).ok();
+        Ok(Variables { headers, attributes, proxies: Proxies::from_variables(&variable) })
     }
 }

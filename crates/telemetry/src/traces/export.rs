@@ -15,14 +15,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header::PROXY_AUTHORIZATION};
+use gatekey_outbound::{Connector, PlainHttp, Proxies};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use opentelemetry::Context;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{
@@ -90,11 +88,13 @@ impl Counts {
 pub(super) fn queue(
     config: &Config,
     headers: HeaderMap,
+    proxies: Proxies,
     counts: Arc<Counts>,
 ) -> Result<BoundedQueue, InvalidConfig> {
     let cause = Arc::<Cause>::default();
     let collector = Collector {
-        client: client(config.ca_file.as_deref())?,
+        client: client(config.ca_file.as_deref(), proxies.clone())?,
+        proxies,
         headers,
         runtime: Handle::current(),
         cause: cause.clone(),
@@ -205,11 +205,12 @@ impl Cause {
     }
 }
 
-type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Https = Client<HttpsConnector<Connector>, Full<Bytes>>;
 
 /// The HTTP client of OTLP's exporter.
 struct Collector {
     client: Https,
+    proxies: Proxies,
     headers: HeaderMap,
     runtime: Handle,
     cause: Arc<Cause>,
@@ -220,6 +221,13 @@ impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let mut request = request.map(Full::new);
         request.headers_mut().extend(self.headers.clone());
+        // A proxy forwards plain HTTP, and reads its own credentials from each request.
+        if request.uri().scheme_str() == Some("http")
+            && let Ok(Some(proxy)) = self.proxies.find(request.uri())
+            && let Some(authorization) = proxy.authorization()
+        {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        }
         let exchange = exchange(self.client.clone(), request);
         // This is the thread of the batches; the timer needs the runtime.
         let exchange = self.runtime.spawn(async { timeout(EXPORT_TIMEOUT, exchange).await });
@@ -257,7 +265,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
+fn client(ca_file: Option<&Path>, proxies: Proxies) -> Result<Https, InvalidConfig> {
     let mut roots = RootCertStore::empty();
     // A system without root certificates is fine for a collector with its own CA or without TLS.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -273,8 +281,12 @@ fn client(ca_file: Option<&Path>) -> Result<Https, InvalidConfig> {
         .expect("the provider supports the default protocol versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let to_proxy = Arc::new(tls.clone());
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector::new(proxies, PlainHttp::Forwarded, move || to_proxy.clone()));
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 

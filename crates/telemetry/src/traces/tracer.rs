@@ -57,7 +57,7 @@ impl Traces {
         env: Env,
     ) -> Result<Self, InvalidConfig> {
         let counts = Arc::<Counts>::default();
-        let queue = export::queue(config, variables.headers, counts.clone())?;
+        let queue = export::queue(config, variables.headers, variables.proxies, counts.clone())?;
         Ok(Self::with_queue(queue, counts, config, variables.attributes, public_url, env))
     }
 

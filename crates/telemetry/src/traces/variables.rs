@@ -4,6 +4,7 @@
 use std::fmt;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use gatekey_outbound::Proxies;
 use percent_encoding::percent_decode_str;
 
 /// The values of `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_RESOURCE_ATTRIBUTES`.
@@ -13,6 +14,8 @@ pub struct Variables {
     pub headers: HeaderMap,
     /// Attributes of the server.
     pub attributes: Vec<(String, String)>,
+    /// The proxies that lead to the collector.
+    pub proxies: Proxies,
 }
 
 /// A value that is not a list of pairs. The message does not repeat it: it may contain a
