@@ -53,6 +53,43 @@ async fn both_parts_of_the_body_are_form_decoded() {
     assert_eq!(server.http.form("/oauth2/token", &[], &body).await.status, 200);
 }
 
+/// As from a file that ends in a line break.
+#[tokio::test]
+async fn white_space_around_a_secret_is_ignored() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    for (end, encoded) in [("\n", "%0A"), ("\r\n", "%0D%0A"), (" ", "+"), ("\t", "%09")] {
+        let padded = basic("ci", &format!("{}{end}", key.client_secret));
+        let headers = [("authorization", &*padded)];
+        let response = server.http.form("/oauth2/token", &headers, GRANT).await;
+        assert_eq!(response.status, 200, "{end:?}: {}", response.text());
+        let body = format!("{GRANT}&client_id=ci&client_secret={}{encoded}", key.client_secret);
+        let response = server.http.form("/oauth2/token", &[], &body).await;
+        assert_eq!(response.status, 200, "{end:?}: {}", response.text());
+    }
+}
+
+/// It is not counted as a wrong secret.
+#[tokio::test]
+async fn white_space_inside_a_secret_is_named() {
+    let server = Server::with_config("limits.failed_authentications_per_minute = 1").await;
+    let key = server.create_key("ci").await;
+    let (start, end) = key.client_secret.split_at(10);
+    for (blank, encoded) in [("\n", "%0A"), (" ", "+"), ("\u{85}", "%C2%85")] {
+        for _ in 0..3 {
+            let header = basic("ci", &format!("{start}{blank}{end}"));
+            let headers = [("authorization", &*header)];
+            let response = server.http.form("/oauth2/token", &headers, GRANT).await;
+            let description = refused(&response, 400, "invalid_request");
+            assert!(description.contains("white space"), "{description}");
+        }
+        let body = format!("{GRANT}&client_id=ci&client_secret={start}{encoded}{end}");
+        let response = server.http.form("/oauth2/token", &[], &body).await;
+        refused(&response, 400, "invalid_request");
+    }
+    assert_eq!(server.request_token(&key, GRANT).await.status, 200);
+}
+
 #[tokio::test]
 async fn the_scheme_name_is_case_insensitive() {
     let server = Server::start().await;

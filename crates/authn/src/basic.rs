@@ -29,10 +29,9 @@ fn decode(encoded: &str) -> Option<ClientCredentials> {
     let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim()).ok()?);
     let text = std::str::from_utf8(&bytes).ok()?;
     let (client_id, client_secret) = text.split_once(':')?;
-    Some(ClientCredentials {
-        client_id: form_decode(client_id)?,
-        client_secret: Zeroizing::new(form_decode(client_secret)?),
-    })
+    let (client_id, client_secret) =
+        (form_decode(client_id)?, Zeroizing::new(form_decode(client_secret)?));
+    Some(ClientCredentials::trimmed(&client_id, &client_secret))
 }
 
 fn form_decode(text: &str) -> Option<String> {
@@ -68,6 +67,8 @@ mod tests {
         assert_eq!(parts("a+b:c:d"), Some(("a b".into(), "c:d".into())));
         assert_eq!(parts("ci:a&b=c%26"), Some(("ci".into(), "a&b=c&".into())));
         assert_eq!(parts("ci:"), Some(("ci".into(), String::new())));
+        assert_eq!(parts("ci:s\r\n"), Some(("ci".into(), "s".into())));
+        assert_eq!(parts("%20ci:s%0A"), Some(("ci".into(), "s".into())));
         assert_eq!(parts("no colon"), None);
         assert_eq!(parts("ci:%ff"), None);
     }

@@ -12,8 +12,23 @@ use crate::{
 /// Reads the credentials of a request; `None` when there are none.
 ///
 /// # Errors
-/// [`TokenError::InvalidRequest`] for two methods at once or a malformed header.
+/// [`TokenError::InvalidRequest`] for two methods at once, a malformed header, or a secret with
+/// white space inside, which no secret has: this is a mistake of copying, and not a guess.
 pub fn read(
+    headers: &HeaderMap,
+    form: &FormCredentials<'_>,
+) -> Result<Option<ClientCredentials>, TokenError> {
+    let credentials = read_any(headers, form)?;
+    let blank = |character: char| character.is_whitespace() || character.is_control();
+    if credentials.as_ref().is_some_and(|sent| sent.client_secret.contains(blank)) {
+        return Err(invalid(
+            "the client secret contains white space or control characters; was it copied whole and alone?",
+        ));
+    }
+    Ok(credentials)
+}
+
+fn read_any(
     headers: &HeaderMap,
     form: &FormCredentials<'_>,
 ) -> Result<Option<ClientCredentials>, TokenError> {

@@ -8,6 +8,17 @@ pub struct ClientCredentials {
     pub client_secret: Zeroizing<String>,
 }
 
+impl ClientCredentials {
+    /// Removes white space around both parts, such as the line break at the end of a file.
+    pub(crate) fn trimmed(client_id: &str, client_secret: &str) -> Self {
+        let blank = |character: char| character.is_ascii_whitespace();
+        Self {
+            client_id: client_id.trim_matches(blank).to_owned(),
+            client_secret: Zeroizing::new(client_secret.trim_matches(blank).to_owned()),
+        }
+    }
+}
+
 /// The parameters of a form that concern client authentication.
 #[derive(Default, Clone, Copy)]
 pub struct FormCredentials<'f> {

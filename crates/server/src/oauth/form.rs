@@ -51,6 +51,12 @@ impl Form {
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
                 return Err(OAuthError::invalid_request("a parameter does not decode to UTF-8"));
             }
+            let value = if matches!(&*name, "client_id" | "client_secret") {
+                // Such as the line break at the end of the file that the secret comes from.
+                trimmed(value)
+            } else {
+                value
+            };
             if has_control(&value) {
                 let name = shown(&name);
                 return Err(OAuthError::invalid_request(format!(
@@ -212,6 +218,14 @@ fn decode(part: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
         return Some((name.into(), value.into()));
     }
     form_urlencoded::parse(part.as_bytes()).next()
+}
+
+fn trimmed(value: Cow<'_, str>) -> Cow<'_, str> {
+    let blank = |character: char| character.is_ascii_whitespace();
+    match value {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim_matches(blank)),
+        Cow::Owned(text) => Cow::Owned(text.trim_matches(blank).to_owned()),
+    }
 }
 
 /// Whether a name or value contains an escape.
