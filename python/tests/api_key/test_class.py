@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import io
+import pydoc
 from typing import Any
 
 import pytest
@@ -57,12 +58,41 @@ def test_operations_have_the_documented_parameters() -> None:
     assert signatures == {
         "create": "(name: 'str', *, redirect_uris: 'Sequence[str] | None' = None, "
         "skip_default_policy_assignments: 'bool' = False, role: 'str | None' = None, "
-        "expires_at: 'datetime | None' = None)",
-        "get": "(client_id: 'str')",
-        "listall": "(*, limit: 'int | None' = 100)",
+        "expires_at: 'datetime | None' = None) -> 'ApiKey'",
+        "get": "(client_id: 'str') -> 'ApiKey'",
+        "listall": "(*, limit: 'int | None' = 100) -> 'Iterator[ApiKey]'",
         "update": "(client_id: 'str', *, client_name: 'str | None' = None, "
-        "redirect_uris: 'Sequence[str] | None' = None)",
+        "redirect_uris: 'Sequence[str] | None' = None) -> 'ApiKey'",
     }
+
+
+def test_every_operation_has_a_return_type() -> None:
+    returned = {
+        name: inspect.signature(getattr(ApiKey, name)).return_annotation
+        for name in ("delete", "rotate", "disable", "enable", "details")
+    }
+    assert returned == {
+        "delete": "None",
+        "rotate": "ApiKey",
+        "disable": "KeyDetails",
+        "enable": "KeyDetails",
+        "details": "KeyDetails",
+    }
+
+
+def test_help_lists_operations_as_class_methods() -> None:
+    text = pydoc.plain(pydoc.render_doc(ApiKey))
+    _, _, methods = text.partition("Class methods defined here")
+    methods, _, _ = methods.partition("-----")
+    for line in (
+        "create(name: 'str', *, redirect_uris:",
+        "get(client_id: 'str') -> 'ApiKey'",
+        "listall(*, limit: 'int | None' = 100) -> 'Iterator[ApiKey]'",
+        "rotate(client_id: 'str', *, grace:",
+    ):
+        assert line in methods, text
+    assert "<operation" not in text
+    assert "(client_id: 'str') -> 'ApiKey'" in repr(ApiKey.get)
 
 
 @pytest.mark.parametrize(

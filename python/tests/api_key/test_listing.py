@@ -97,8 +97,10 @@ def test_a_listing_checks_its_arguments_at_once(admin: Credentials) -> None:
     for form in (ApiKey.listall, ApiKey.listall.aio):
         with pytest.raises(TypeError):
             form(5)
-        with pytest.raises(OverflowError):
+        with pytest.raises(OverflowError, match="limit must not be negative"):
             form(limit=-1)
+        with pytest.raises(TypeError, match="limit must be an int or None, not str"):
+            form(limit="10")  # type: ignore[arg-type]
 
 
 def test_a_listing_raises_at_the_next_key(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

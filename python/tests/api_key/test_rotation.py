@@ -100,6 +100,9 @@ def test_a_grace_out_of_range_is_refused(calls: Calls, name: str) -> None:
             calls.rotate(name, grace=too_long)
     with pytest.raises(ValueError, match="grace must not be negative"):
         calls.rotate(name, grace=timedelta(seconds=-1))
+    for other in ("24h", 86400):
+        with pytest.raises(TypeError, match=r"timedelta\(hours=24\)"):
+            calls.rotate(name, grace=other)
 
 
 def test_an_extreme_date_is_refused_or_kept(calls: Calls, name: str) -> None:

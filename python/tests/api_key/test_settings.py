@@ -148,7 +148,7 @@ def test_an_untrusted_certificate_is_reported(
     assert server.requests() == []
 
 
-@pytest.mark.parametrize("form", ["https://{}", "dns:///{}", "{}", "http://{}", "https://{}/"])
+@pytest.mark.parametrize("form", ["https://{}", "dns:///{}", "{}", "HTTPS://{}", "https://{}/"])
 def test_every_notation_means_the_same_endpoint(
     server: LoggedServer, admin_key: Credentials, name: str, form: str
 ) -> None:
@@ -169,6 +169,72 @@ def test_a_given_endpoint_overrides_the_keys_endpoint(server: LoggedServer, admi
     gatekey.init(server.url, api_key=elsewhere, ca_file=server.ca_file)
     with pytest.raises(gatekey.UnauthenticatedError):
         ApiKey.get("admin")
+
+
+def test_a_found_file_is_named_with_its_server(
+    server: LoggedServer, admin_key: Credentials, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_config(Path("config.yaml"), server, admin_key)
+    ApiKey.get("admin")
+    ApiKey.get("admin")
+    printed = capfd.readouterr().err
+    assert printed.count("config.yaml") == 1
+    assert server.endpoint in printed
+
+
+def test_a_given_secret_needs_a_named_endpoint(server: LoggedServer, admin_key: Credentials) -> None:
+    write_config(Path("config.yaml"), server, admin_key)
+    with pytest.raises(gatekey.ConfigurationError, match="found by searching"):
+        gatekey.init(client_id="admin", client_secret="the-real-secret")
+
+
+def test_a_found_file_names_only_flytes_variables(server: LoggedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-real-secret")
+    Path("config.yaml").write_text(
+        f"admin: {{endpoint: '{server.endpoint}', clientId: ci, clientSecretEnvVar: AWS_SECRET_ACCESS_KEY}}"
+    )
+    server.requests()
+    with pytest.raises(gatekey.ConfigurationError, match="AWS_SECRET_ACCESS_KEY"):
+        ApiKey.get("admin")
+    assert server.requests() == []
+
+
+def test_a_secret_stays_with_the_host_of_its_key(admin: Credentials) -> None:
+    with pytest.raises(gatekey.ConfigurationError, match="the secret in FLYTE_API_KEY is for 127.0.0.1"):
+        gatekey.init("https://other.example.com")
+
+
+def test_plain_http_needs_a_loopback_address() -> None:
+    gatekey.init("http://127.0.0.1:1", client_id="a", client_secret="b")
+    for host in ("localhost", "127.0.0.1.example.com", "10.0.0.1"):
+        with pytest.raises(gatekey.ConfigurationError, match="plaintext=True"):
+            gatekey.init(f"http://{host}:1", client_id="a", client_secret="b")
+        gatekey.init(f"http://{host}:1", client_id="a", client_secret="b", plaintext=True)
+
+
+def test_white_space_around_a_secret_is_ignored(server: LoggedServer, admin_key: Credentials) -> None:
+    gatekey.init(
+        server.url, client_id="admin", client_secret=f" {admin_key.client_secret}\r\n", ca_file=server.ca_file
+    )
+    assert ApiKey.get("admin").client_id == "admin"
+
+
+@pytest.mark.parametrize(
+    ("key", "saying"), [("gk_secret", "it is a client secret"), ("'aDpjaTpzOk5vbmU='", "quotation marks")]
+)
+def test_a_likely_mistake_is_named(key: str, saying: str) -> None:
+    with pytest.raises(gatekey.ConfigurationError, match=saying):
+        gatekey.init(api_key=key)
+
+
+def test_a_proxy_is_used(admin: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://me:s3cret@127.0.0.1:1")
+    # A loopback server is reached directly.
+    assert ApiKey.get("admin").client_id == "admin"
+    gatekey.init("https://keys.example.com", client_id="a", client_secret="b", retries=0)
+    with pytest.raises(gatekey.UnavailableError, match=r"the proxy http://127.0.0.1:1 \(from ALL_PROXY\)") as caught:
+        ApiKey.get("admin")
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_a_colon_error_names_the_field(field: str) -> None:
         (encoded(":ci:s3cret:None"), "^endpoint .* is empty"),
         (encoded("h::s3cret:None"), "^client_id .* is empty"),
         (encoded("h:ci::None"), "^client_secret .* is empty"),
+        ("gk_s3cret", "client secret"),
+        (f"'{encoded('h:ci:s3cret:None')}'", "quotation marks"),
     ],
 )
 def test_an_invalid_key_error_omits_the_key(text: str, saying: str) -> None:

@@ -1,6 +1,7 @@
 """`flyte create|get|update|rotate|delete api-key`, with each version of Flyte and a real server."""
 
 import ast
+import base64
 import json
 import re
 import subprocess
@@ -295,6 +296,33 @@ def test_a_key_overrides_the_config_file(
     done = configured.attempt("-c", "config.yaml", "get", "api-key", FLYTE_API_KEY=other.encoded_credentials)
     # Unlike the admin in the file, this key may not list keys.
     assert done.returncode == 1
+
+
+def test_a_secret_stays_with_the_host_of_its_key(flyte: CommandLine) -> None:
+    message = flyte.fails("--endpoint", "other.example.com", "get", "api-key", COLUMNS="200")
+
+    assert "the secret in FLYTE_API_KEY is for localhost, so it is not sent to other.example.com" in message
+
+
+def test_a_port_comes_with_lines_for_flytes_tools(flyte: CommandLine, server: Server, name: str) -> None:
+    printed = flyte.attempt("create", "api-key", "--name", name).stdout
+
+    host, port = server.endpoint.split(":")
+    assert f"drop the port {port}" in printed
+    assert f"--endpoint {server.endpoint}" in printed
+    (encoded,) = re.findall(r'^# export FLYTE_API_KEY="(.*)"$', printed, re.MULTILINE)
+    assert base64.b64decode(encoded).decode().startswith(f"{host}:{name}:gk_")
+
+
+def test_a_table_escapes_characters_that_turn_text(flyte_and_ours: Environment) -> None:
+    # Servers refuse such names now, but may have older keys.
+    printed = flyte_and_ours.run(
+        "from gatekey import ApiKey; from gatekey.app_definition_pb2 import App; from gatekey.flyte import commands\n"
+        "name = 'a\\u202eb\\x1b[2J\\u2028\\N{ARABIC LETTER ALEF}\\u200cc'\n"
+        "print(ascii(dict(commands._Row(ApiKey(App(client_id='ci', client_name=name))).__rich_repr__())['name']))"
+    )
+
+    assert ast.literal_eval(printed) == "a\\u202eb\\x1b[2J\\u2028\N{ARABIC LETTER ALEF}\u200cc"
 
 
 def test_the_endpoint_option_overrides_the_keys_endpoint(flyte: CommandLine, server: Server) -> None:

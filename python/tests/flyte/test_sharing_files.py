@@ -246,6 +246,14 @@ def test_only_two_shared_files_are_installed(empty: Environment) -> None:
     assert files == {"flyteplugins/union/remote/__init__.py", "flyteplugins/union/utils/auth.py"}
 
 
+def test_each_package_declares_its_types(empty: Environment) -> None:
+    empty.install(*OURS)
+
+    (site_packages,) = (empty.directory / "lib").glob("*/site-packages")
+    for package in ("gatekey", "gatekey/flyte", "flyteplugins/union/remote", "flyteplugins/union/utils"):
+        assert (site_packages / package / "py.typed").exists(), package
+
+
 def test_gatekey_flyte_may_be_in_another_folder(empty: Environment, tmp_path: Path) -> None:
     # As after `pip install --user`, or with one package installed as editable.
     other = Environment.make(tmp_path / "other")
@@ -284,7 +292,10 @@ def test_the_doctor_reports_a_missing_gatekey_flyte(empty: Environment) -> None:
     code, steps = doctor(empty)
 
     assert code == 8
-    assert (steps["packages"], steps["class"], steps["commands"]) == ("failed", "failed", "skipped")
+    assert (steps["packages"], steps["class"], steps["commands"]) == ("failed", "skipped", "skipped")
+    done = attempt(BINARY, "doctor", "python", "--python", empty.python)
+    assert "gatekey-flyte is not installed here" in done.stdout
+    assert "uninstall" not in done.stdout
 
 
 def test_the_doctor_reports_a_missing_interpreter(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Client:
         organization: str | None = None,
         scopes: Sequence[str] | None = None,
         plaintext: bool = False,
+        proxy: str | None = None,
         timeout: float | None = None,
         retries: int | None = None,
         user_agent: str | None = None,
@@ -73,6 +74,8 @@ class Client:
     ) -> Client: ...
     @property
     def endpoint(self) -> str: ...
+    @property
+    def notices(self) -> list[str]: ...
     @property
     def client_id(self) -> str: ...
     def create(

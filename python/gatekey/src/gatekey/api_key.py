@@ -241,13 +241,18 @@ class ApiKey:
 
         Raises:
             OverflowError: If the limit is negative.
+            TypeError: If the limit is not an integer.
 
         Example:
             for key in ApiKey.listall(limit=10):
                 print(f"{key.client_id}: {key.client_name}")
         """
-        if isinstance(limit, int) and limit < 0:
-            raise OverflowError("limit must not be negative")
+        if limit is not None:
+            # A boolean is an integer in Python, but no number of keys.
+            if isinstance(limit, bool) or not isinstance(limit, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"limit must be an int or None, not {type(limit).__name__}")
+            if limit < 0:
+                raise OverflowError("limit must not be negative; None lists all keys")
         keys = client().listall(limit=limit)
         return lambda: Pending(keys.next_page(), cls._from_page)
 
@@ -332,6 +337,7 @@ class ApiKey:
             InvalidArgumentError: If the grace is too long, or `expires_at` is in the past.
             UnimplementedError: If the server is not a Gatekey server.
             ValueError: If the grace is negative, or `expires_at` has no time zone.
+            TypeError: If the grace is not a `timedelta`.
 
         Example:
             key = ApiKey.rotate(client_id="ci-pipeline", grace=timedelta(hours=24))
@@ -342,7 +348,7 @@ class ApiKey:
         if grace is None:
             grace = timedelta()
         elif not isinstance(grace, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"grace must be a timedelta, not {type(grace).__name__}")
+            raise TypeError(f"grace must be a timedelta, such as timedelta(hours=24), not {type(grace).__name__}")
         elif grace < timedelta():
             raise ValueError("grace must not be negative")
         call = client().rotate(client_id, grace=grace, label=label, expires_at=_with_zone(expires_at))

@@ -50,6 +50,12 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
             "login can manage API keys; call flyte.init_from_api_key or gatekey.init, or set GATEKEY_API_KEY",
             code="configuration",
         )
+    if _skips_verification(of_flyte, login) and not os.environ.get("GATEKEY_CA_FILE"):
+        raise ConfigurationError(
+            "`insecure_skip_verify` of flyte.init is not supported: it would send the secret to anyone who answers; "
+            "set GATEKEY_CA_FILE to the CA certificate of the server, or pass `ca_cert_file_path` instead",
+            code="configuration",
+        )
     try:
         made = Client(
             endpoint=endpoint,
@@ -58,7 +64,7 @@ def client(user_agent: str, tried: list[str]) -> Client | None:
             # None means the one from the environment.
             ca_file=login.get("ca_cert_file_path"),
             scopes=list(login["scopes"]) if login.get("scopes") else None,
-            plaintext=endpoint.startswith("http://"),
+            proxy=login.get("http_proxy_url"),
             user_agent=user_agent,
         )
     finally:
@@ -89,6 +95,11 @@ def _login(of_flyte: Any) -> Mapping[str, Any]:
         if "proxy_command" not in kept:
             return kept.get("kwargs", {})
     return {}
+
+
+def _skips_verification(of_flyte: Any, login: Mapping[str, Any]) -> bool:
+    session = getattr(of_flyte, "session_config", None)
+    return bool(getattr(session, "insecure_skip_verify", False) or login.get("insecure_skip_verify"))
 
 
 def _interceptors(of_flyte: Any) -> Iterable[Any]:

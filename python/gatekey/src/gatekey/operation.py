@@ -38,19 +38,24 @@ class _Bound:
         self._owner = owner
         self.__name__ = start.__name__
         self.__qualname__ = start.__qualname__
+        self.__module__ = start.__module__
         self.__doc__ = start.__doc__
+
+    def __get__(self, instance, owner=None):
+        # `help` shows parameters only for objects that have this method.
+        return self
 
     @property
     def __signature__(self):
         import inspect
 
         signature = inspect.signature(self._start)
-        # Without the class, and without the type `Pending`, which callers never see.
+        # Without the class, and with the type that callers get instead of `Pending`.
         parameters = list(signature.parameters.values())[1:]
-        return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+        return signature.replace(parameters=parameters, return_annotation=self._returned(signature.return_annotation))
 
     def __repr__(self):
-        return f"<operation {self.__qualname__}>"
+        return f"<operation {self.__qualname__}{self.__signature__}>"
 
     def __eq__(self, other):
         return type(other) is type(self) and (self._start, self._owner) == (other._start, other._owner)
@@ -63,6 +68,10 @@ class _Bound:
 
 
 class BoundOperation(_Bound):
+    @staticmethod
+    def _returned(annotation):
+        return annotation.removeprefix("Pending[").removesuffix("]")
+
     def __call__(self, *args, **kwargs):
         return self._start(self._owner, *args, **kwargs).wait()
 
@@ -71,6 +80,11 @@ class BoundOperation(_Bound):
 
 
 class BoundListing(_Bound):
+    @staticmethod
+    def _returned(annotation):
+        _, _, item = annotation.partition("list[")
+        return f"Iterator[{item.partition(']')[0]}]"
+
     # Not a generator itself, so that it checks the arguments when it is called.
     def __call__(self, *args, **kwargs):
         return _items(self._start(self._owner, *args, **kwargs))
@@ -90,22 +104,24 @@ async def _awaited_items(next_page):
             yield item
 
 
-class _Unbound:
+# A `classmethod`, so that `help` lists operations among the class methods.
+class _Unbound(classmethod):
     """A descriptor that binds to the class, as a class method does."""
 
     def __init__(self, start):
+        super().__init__(start)
         self._start = start
         self.__doc__ = start.__doc__
 
 
 class Operation(_Unbound):
-    def __get__(self, instance, owner):
-        return BoundOperation(self._start, owner)
+    def __get__(self, instance, owner=None):
+        return BoundOperation(self._start, type(instance) if owner is None else owner)
 
 
 class Listing(_Unbound):
-    def __get__(self, instance, owner):
-        return BoundListing(self._start, owner)
+    def __get__(self, instance, owner=None):
+        return BoundListing(self._start, type(instance) if owner is None else owner)
 
 
 def operation(method):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from gatekey import initialized_flyte
 from gatekey._native import Client, __version__
@@ -24,6 +25,14 @@ _VARIABLES = (
     "UCTL_CONFIG",
     "FLYTECTL_CONFIG",
     "HOME",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "HTTP_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
 )
 
 _given: Client | None = None
@@ -54,15 +63,21 @@ def init(
     4. Flyte's configuration: the first file that has a section `admin` of `./config.yaml`,
        `./.flyte/config.yaml`, `.flyte/config.yaml` in the root of the git repository, the files
        named by `UCTL_CONFIG` and `FLYTECTL_CONFIG`, `~/.union/config.yaml` and
-       `~/.flyte/config.yaml`.
+       `~/.flyte/config.yaml`. A file that is neither named nor the caller's own in the home
+       directory may have been written by somebody else: it may name only secrets beside itself, its
+       endpoint gets only those, and standard error says that it is used.
     5. `SSL_CERT_FILE`.
+
+    Connections go through the proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in
+    upper or lower case, as in curl, but never to a loopback address.
 
     A process that does not call this uses the settings of `flyte.init`, if that was called with an
     API key or a client secret, or else the environment.
 
     Args:
         endpoint: The server, such as `https://flyte.example.com:8443`. The port defaults to 443.
-            Overrides the endpoint of an encoded key.
+            Overrides the endpoint of an encoded key. `http://` is only for loopback addresses such as
+            `http://127.0.0.1:8443`. A key from the environment must be for the same host.
         api_key: An encoded API key: endpoint, client id, secret and organization in one string.
         client_id: The client id to log in with, instead of an encoded key.
         client_secret: The secret of the client id.
@@ -70,8 +85,8 @@ def init(
             login.
         organization: The organization of requests. A Gatekey server does not need one.
         scopes: The scopes to request. Defaults to those that the server advertises.
-        plaintext: Send requests, with their secrets, over plaintext HTTP, unless the endpoint
-            starts with `https://`.
+        plaintext: Send requests, with their secrets, over plaintext HTTP to any host, unless the
+            endpoint starts with `https://`.
         timeout: The timeout of a call in seconds, including login and retries. Defaults to 30.
         retries: How often a call is retried while the server is unavailable. Defaults to 3.
 
@@ -101,6 +116,7 @@ def init(
     finally:
         # Keeps the secrets out of tracebacks that show local variables.
         del api_key, client_secret
+    _print_notices(_given)
 
 
 def client() -> Client:
@@ -118,5 +134,13 @@ def _environment_client(tried: list[str]) -> Client:
     if _of_environment is not None and _of_environment[0] == around:
         return _of_environment[1]
     made = Client(tried=tried, user_agent=_USER_AGENT)
+    _print_notices(made)
     _of_environment = (around, made)
     return made
+
+
+def _print_notices(of: Client) -> None:
+    """Prints that a configuration file was found by searching, which the caller may not expect."""
+    # Python has no standard error in a program without a console.
+    for notice in of.notices if sys.stderr else ():
+        print(f"gatekey: {notice}", file=sys.stderr)

@@ -74,6 +74,16 @@ def test_flyte_initialized_from_a_file_is_used(server: LoggedServer, admin_key: 
     assert caller(server) == "admin"
 
 
+def test_skipped_verification_is_refused(
+    server: LoggedServer, admin_key: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_with_secret(server, admin_key, insecure_skip_verify=True)
+    with pytest.raises(gatekey.ConfigurationError, match="insecure_skip_verify"):
+        ApiKey.get("admin")
+    monkeypatch.setenv("GATEKEY_CA_FILE", str(server.ca_file))
+    assert caller(server) == "admin"
+
+
 def test_another_login_of_flyte_is_refused(server: LoggedServer, admin: Credentials) -> None:
     flyte.init(endpoint=f"dns:///{server.endpoint}", ca_cert_file_path=str(server.ca_file))
     with pytest.raises(gatekey.ConfigurationError, match=r"flyte\.init has no client secret"):

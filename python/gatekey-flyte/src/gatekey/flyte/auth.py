@@ -21,6 +21,8 @@ _SERVERLESS_ENDPOINTS = frozenset(
     )
 )
 
+_QUOTATION_MARKS = ('"', "'", "`", "\u201c", "\u201d", "\u2019")
+
 # The parts that must not contain a colon. The endpoint may have one before its port.
 _WITHOUT_COLON = ("client_id", "client_secret", "org")
 
@@ -80,6 +82,11 @@ def decode_app_client_credentials(encoded_credentials: str) -> AppClientCredenti
         InvalidArgumentError: If the key is not base64 of UTF-8 text, lacks a part, or has an empty
             endpoint, client id or secret.
     """
+    given = encoded_credentials.strip()
+    if given[:1] in _QUOTATION_MARKS or given[-1:] in _QUOTATION_MARKS:
+        raise _invalid("the encoded API key has quotation marks around it; remove them")
+    if given.startswith("gk_"):
+        raise _invalid("this is a client secret; use the encoded credentials that were printed with it")
     try:
         text = base64.b64decode(encoded_credentials.strip(), validate=True).decode()
     except UnicodeDecodeError:
@@ -89,7 +96,9 @@ def decode_app_client_credentials(encoded_credentials: str) -> AppClientCredenti
     parts = text.rsplit(":", 3)
     if len(parts) != 4:
         raise _invalid("the encoded API key does not decode to endpoint:client_id:client_secret:organization")
-    decoded = AppClientCredentials(*parts)
+    endpoint, client_id, client_secret, org = parts
+    # White space around a secret, such as a line break from a file, is not part of it.
+    decoded = AppClientCredentials(endpoint, client_id, client_secret.strip(), org)
     for name in ("endpoint", "client_id", "client_secret"):
         if not getattr(decoded, name):
             raise _invalid(f"{name} in the encoded API key is empty")

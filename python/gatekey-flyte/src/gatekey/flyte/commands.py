@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -23,7 +25,7 @@ from rich.panel import Panel
 
 import gatekey
 from flyte.cli import _common as common
-from gatekey.flyte import ownership
+from gatekey.flyte import auth, ownership
 
 _JSON = ("json", "json-raw")
 
@@ -238,7 +240,7 @@ def _calls(cfg: common.CLIConfig) -> Generator[None]:
         _init(cfg)
         yield
     except (gatekey.Error, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(_printable(str(error))) from error
 
 
 def _init(cfg: common.CLIConfig) -> None:
@@ -246,12 +248,16 @@ def _init(cfg: common.CLIConfig) -> None:
     if api_key:
         # Not by Flyte, which cannot read a key whose endpoint has a port.
         platform = cfg.config.platform
-        gatekey.init(
-            cfg.endpoint,
-            api_key=api_key,
-            ca_file=platform.ca_cert_file_path,
-            plaintext=bool(platform.insecure if cfg.insecure is None else cfg.insecure),
-        )
+        own = auth.decode_app_client_credentials(api_key).endpoint
+        endpoint = cfg.endpoint or own
+        if _host(endpoint) not in (_host(own), _host(os.environ.get("GATEKEY_ENDPOINT", own))):
+            raise click.ClickException(
+                f"the secret in FLYTE_API_KEY is for {_host(own)}, so it is not sent to {_host(endpoint)}; if it "
+                "belongs there as well, set GATEKEY_ENDPOINT to that server"
+            )
+        if platform.insecure if cfg.insecure is None else cfg.insecure:
+            endpoint = re.sub(r"^(dns:///|http://|(?!https://))", "http://", endpoint)
+        gatekey.init(endpoint, api_key=api_key, ca_file=platform.ca_cert_file_path)
         return
     try:
         # Keys do not belong to a project or domain.
@@ -259,6 +265,13 @@ def _init(cfg: common.CLIConfig) -> None:
     except Exception as error:
         # Flyte raises unrelated classes of exceptions for invalid settings.
         raise click.ClickException(f"Flyte cannot be initialized: {error}") from error
+
+
+def _host(endpoint: str) -> str:
+    """Returns the host of an endpoint. All loopback hosts are this machine."""
+    host = re.sub(r"^(https?://|dns:///)|/+$", "", endpoint.strip(), flags=re.IGNORECASE)
+    host = re.sub(r":\d+$", "", host).rstrip(".").lower()
+    return "localhost" if host == "[::1]" or re.fullmatch(r"127(\.\d+){3}", host) else host
 
 
 def _warn_if_replaced() -> None:
@@ -277,13 +290,23 @@ def _show_secret(cfg: common.CLIConfig, key: gatekey.ApiKey, title: str) -> None
     console = common.get_console()
     sign = "" if console.options.ascii_only else "⚠️  "
     text = (
-        f"[green bold]Client ID:[/green bold] {escape(key.client_id)}\n\n"
+        f"[green bold]Client ID:[/green bold] {escape(_printable(key.client_id))}\n\n"
         f"[yellow bold]{sign}The following API key will only be shown once. Be sure to keep it safe![/yellow bold]\n\n"
         "Configure your headless CLI by setting the following environment variable:"
     )
     console.print(Panel.fit(text, title=f"[bold]{title}[/bold]", border_style="green"))
     # Outside the frame, which would wrap it into lines that cannot be copied.
     click.echo(f'export FLYTE_API_KEY="{key.encoded_credentials}"')
+    parts = auth.decode_app_client_credentials(str(key.encoded_credentials))
+    port = re.search(r":(\d+)$", parts.endpoint)
+    if port is None:
+        return
+    of_flyte = replace(parts, endpoint=parts.endpoint.removesuffix(port[0]))
+    click.echo(
+        f"# Gatekey's tools read that key. Flyte's other tools drop the port {port[1]} from it: give them this\n"
+        f"# key and --endpoint {parts.endpoint}\n"
+        f'# export FLYTE_API_KEY="{auth.encode_app_client_credentials(of_flyte)}"'
+    )
 
 
 def _show_json(cfg: common.CLIConfig, keys: list[gatekey.ApiKey], **more: Any) -> None:
@@ -300,7 +323,8 @@ def _show_json(cfg: common.CLIConfig, keys: list[gatekey.ApiKey], **more: Any) -
 def _show_success(verb: str, client_id: str) -> None:
     console = common.get_console()
     sign = "" if console.options.ascii_only else "[green]✓[/green] "
-    console.print(f"{sign}Successfully {verb} API key: [cyan]{escape(client_id)}[/cyan]", soft_wrap=True)
+    shown = escape(_printable(client_id))
+    console.print(f"{sign}Successfully {verb} API key: [cyan]{shown}[/cyan]", soft_wrap=True)
 
 
 class _Row:
@@ -311,7 +335,17 @@ class _Row:
 
     def __rich_repr__(self) -> Iterator[tuple[str, str]]:
         for column, value in self._key.__rich_repr__():
-            yield column, escape(value)
+            yield column, escape(_printable(value))
+
+
+def _printable(text: str) -> str:
+    """Escapes characters that control a terminal or the direction of text. Joiners remain."""
+    kept = "\u200c\u200d"
+    controls = ("Cc", "Cf", "Zl", "Zp", "Cs")
+    return "".join(
+        repr(character)[1:-1] if character not in kept and unicodedata.category(character) in controls else character
+        for character in text
+    )
 
 
 def _now() -> datetime:

@@ -158,6 +158,9 @@ def _command(verb: str) -> Command:
 def _advice(
     distributions: dict[str, str | None], modules: dict[str, Module], commands: dict[str, Command]
 ) -> Iterator[str]:
+    if distributions[OURS] is None:
+        yield f"{OURS} is not installed here; to use Gatekey's class: pip install {OURS}"
+        return
     ours, theirs = (_pinned(name, distributions[name]) for name in (OURS, THEIRS))
     for name, found in modules.items():
         if found.owner == OURS:
