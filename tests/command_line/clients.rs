@@ -1,6 +1,6 @@
 //! How the client commands find server, credentials and certificates; `token` and `whoami`.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -18,14 +18,16 @@ impl Server {
     /// Writes a Flyte configuration file for the admin, with that name.
     pub(super) fn write_flyte_config(&self, name: &str) -> TempDir {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("secret.txt"), format!("{}\n", self.admin.client_secret))
-            .unwrap();
         let file = directory.path().join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let secret = Path::new(name).with_file_name("secret.txt");
+        fs::write(directory.path().join(&secret), format!("{}\n", self.admin.client_secret))
+            .unwrap();
         let yaml = format!(
             "admin:\n  endpoint: dns:///{}\n  authType: ClientSecret\n  clientId: admin\n  \
-             clientSecretLocation: secret.txt\n  caCertFilePath: {}\nlogger:\n  level: 4\n",
+             clientSecretLocation: {}\n  caCertFilePath: {}\nlogger:\n  level: 4\n",
             self.process.endpoint(),
+            secret.display(),
             self.process.ca_file().display()
         );
         fs::write(&file, yaml).unwrap();
@@ -57,6 +59,8 @@ async fn whoami_prints_identity_and_server() {
     assert_eq!(value_of(&text, "subject"), "admin");
     assert_eq!(value_of(&text, "role"), "admin");
     assert_eq!(value_of(&text, "endpoint"), server.process.url);
+    // It would be the first label of the address.
+    assert!(!text.contains("userhandle"), "{text}");
 }
 
 #[tokio::test]
@@ -213,4 +217,18 @@ fn a_malformed_config_file_is_named() {
     fs::write(directory.path().join("config.yaml"), "admin: [what is this").unwrap();
     let stderr = fails(&run_with(gatekey().current_dir(directory.path()), "token"), 2);
     assert!(stderr.contains("config.yaml"), "{stderr}");
+}
+
+#[test]
+fn an_invalid_number_is_explained() {
+    for words in [
+        "key list --limit x",
+        "ledger list --data-dir D --limit -1",
+        "ledger list --data-dir D --limit 1.5",
+    ] {
+        let stderr = fails(&run_with(&mut gatekey(), words), 2);
+        assert!(stderr.contains("expected a whole number, such as 100"), "{stderr}");
+    }
+    let stderr = fails(&run_with(&mut gatekey(), "root-key retire new --data-dir D"), 2);
+    assert!(stderr.contains("expected the number of a version"), "{stderr}");
 }

@@ -221,6 +221,14 @@ async fn a_port_without_tls_is_reported() {
     assert_eq!(steps["discovery over RPC"]["state"], "ok", "{}", steps["discovery over RPC"]);
 }
 
+#[tokio::test]
+async fn a_port_with_tls_is_reported() {
+    let server = ServerProcess::start();
+    let steps = doctor(&server.url.replace("https://", "http://"), None, &[]);
+    let https = format!("use {}", server.url);
+    assert_failed(&steps, "discovery over HTTPS", "does not answer with plain HTTP", &https);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_without_http2_is_reported() {
     let directory = tempfile::tempdir().unwrap();

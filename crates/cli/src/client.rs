@@ -2,17 +2,28 @@
 
 use gatekey_client::{Client, Error};
 
-use crate::args;
+use crate::{args, output};
 
-/// Builds a client from flags, environment and config files.
+/// Builds a client from flags, environment and config files. Prints what the user should know about
+/// them to standard error.
 pub(crate) fn from_flags(flags: &args::Client) -> Result<Client, Error> {
-    let mut builder = Client::builder().user_agent(concat!("gatekey/", env!("CARGO_PKG_VERSION")));
+    let mut builder = Client::builder()
+        .user_agent(concat!("gatekey/", env!("CARGO_PKG_VERSION")))
+        .plaintext(flags.plaintext);
     if let Some(endpoint) = &flags.endpoint {
-        // Plain HTTP only when the URL asks for it; such servers listen on loopback.
-        builder = builder.endpoint(endpoint).plaintext(endpoint.starts_with("http://"));
+        builder = builder.endpoint(endpoint);
     }
     if let Some(ca_file) = &flags.ca_file {
         builder = builder.ca_file(ca_file);
     }
-    builder.fill_from_env()?.build()
+    let client = builder.fill_from_env()?.build()?;
+    print_notices(&client);
+    Ok(client)
+}
+
+/// Prints what the user should know about the sources of a client's settings.
+pub(crate) fn print_notices(client: &Client) {
+    for notice in client.notices() {
+        eprintln!("{} {}", output::note_word(), output::printable(notice));
+    }
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use buffa::EnumValue;
 use buffa_types::google::protobuf::{self as well_known, FieldMask, Timestamp};
-use connectrpc::client::HttpClient;
 use gatekey_credentials::Role;
 use gatekey_proto::{
     cloudidl::identity::{App, GrantTypes, ResponseTypes, TokenEndpointAuthMethod},
@@ -16,6 +15,7 @@ use crate::{
     api_key::{describe, no_key_in_response},
     details::{KeyDetails, role_to_wire},
     listing::{Listing, Page},
+    transport::Http,
 };
 
 /// The largest page that a Gatekey server returns.
@@ -366,6 +366,6 @@ fn app_grant(grant: v1::GrantType) -> Option<GrantTypes> {
     }
 }
 
-fn service(client: &Client) -> v1::ApiKeyServiceClient<HttpClient> {
+fn service(client: &Client) -> v1::ApiKeyServiceClient<Http> {
     v1::ApiKeyServiceClient::new(client.http(), client.calls())
 }

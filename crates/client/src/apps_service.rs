@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use connectrpc::client::HttpClient;
 use futures::TryFutureExt;
 use gatekey_proto::cloudidl::{
     common::ListRequest,
@@ -17,6 +16,7 @@ use crate::{
     api_key::describe,
     error::connection_was_lost,
     listing::{Listing, Page},
+    transport::Http,
 };
 
 /// The largest page to request, as in Union's client.
@@ -232,6 +232,6 @@ pub(crate) async fn create(client: &Client, request: CreateAppRequest) -> Result
     ApiKey::from_response(app, &operation, &request.organization)?.encoded_for(client)
 }
 
-fn apps(client: &Client) -> AppsServiceClient<HttpClient> {
+fn apps(client: &Client) -> AppsServiceClient<Http> {
     AppsServiceClient::new(client.http(), client.calls())
 }

@@ -15,9 +15,11 @@ use crate::{
     login::Login,
     settings::{Authorities, Settings, Sourced},
     single_flight::SingleFlight,
-    transport::{self, Transport},
+    transport::{self, Plaintext, Transport, TrustedCertificates},
 };
 
+/// The source of a setting that the caller gave.
+const GIVEN: &str = "the builder";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RETRIES: u32 = 3;
 const DEFAULT_USER_AGENT: &str = concat!("gatekey-client/", env!("CARGO_PKG_VERSION"));
@@ -98,17 +100,19 @@ impl ClientBuilder {
     /// Sets the address of the server: `https://host:port`, `dns:///host:port` or `host:port`. The
     /// port defaults to 443.
     ///
-    /// `http://` means `https://`, as in Flyte's clients, unless [`ClientBuilder::plaintext`] is
-    /// set. The endpoint overrides that of an encoded key.
+    /// `http://` means plaintext HTTP, which is only allowed to a loopback address such as
+    /// `127.0.0.1`, unless [`ClientBuilder::plaintext`] is set. The endpoint overrides that of an
+    /// encoded key. A key from the environment must be for the same host, unless `GATEKEY_ENDPOINT`
+    /// names the host as well.
     pub fn endpoint(mut self, endpoint: &str) -> Self {
-        self.settings.endpoint = Some(Sourced::new(endpoint.to_owned(), "the builder"));
+        self.settings.endpoint = Some(Sourced::new(endpoint.to_owned(), GIVEN));
         self
     }
 
-    /// Sets the client id and the secret to log in with.
+    /// Sets the client id and the secret to log in with. White space around them is removed.
     pub fn credentials(mut self, client_id: impl Into<String>, client_secret: PlainSecret) -> Self {
-        let credentials = Credentials { client_id: client_id.into(), client_secret };
-        self.settings.credentials = Some(Sourced::new(credentials, "the builder"));
+        let credentials = Credentials::new(&client_id.into(), &client_secret);
+        self.settings.credentials = Some(Sourced::new(credentials, GIVEN));
         self
     }
 
@@ -140,22 +144,39 @@ impl ClientBuilder {
     /// As in OpenSSL, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates. Those
     /// are read at the first call.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.settings.authorities.push(Sourced::new(Authorities::File(path.into()), "the builder"));
+        self.settings.authorities.push(Sourced::new(Authorities::File(path.into()), GIVEN));
         self
     }
 
     /// Trusts CA certificates in PEM, in addition to the system's. May be called repeatedly.
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.settings.authorities.push(Sourced::new(Authorities::Pem(pem.into()), "the builder"));
+        self.settings.authorities.push(Sourced::new(Authorities::Pem(pem.into()), GIVEN));
         self
     }
 
-    /// Sends requests, with their secrets, over plaintext HTTP, unless the endpoint starts with
-    /// `https://`. The token endpoint may then be `http` as well. Defaults to false.
+    /// Sends requests, with their secrets, over plaintext HTTP to any host, unless the endpoint
+    /// starts with `https://`. The token endpoint may then be `http` as well. Defaults to false.
     ///
-    /// For a server on the same machine, or behind a proxy that adds TLS.
+    /// For a server behind a proxy that adds TLS. A server on the same machine does not need it:
+    /// `http://` and a loopback address suffice.
     pub fn plaintext(mut self, plaintext: bool) -> Self {
         self.plaintext = plaintext;
+        self
+    }
+
+    /// Sends all requests through an HTTP or SOCKS proxy, such as `http://proxy.example.com:3128`,
+    /// except to loopback hosts. Defaults to none; [`ClientBuilder::fill_from_env`] reads the
+    /// variables of proxies. [`ClientBuilder::build`] reports a malformed URL.
+    ///
+    /// ```
+    /// # use gatekey_client::{Client, PlainSecret};
+    /// let builder = Client::builder().endpoint("h").credentials("ci", PlainSecret::new("s"));
+    /// assert!(builder.clone().proxy("http://me:secret@proxy.example.com:3128").build().is_ok());
+    /// assert!(builder.proxy("ftp://proxy.example.com").build().unwrap_err().is_configuration());
+    /// # Ok::<(), gatekey_client::Error>(())
+    /// ```
+    pub fn proxy(mut self, url: &str) -> Self {
+        self.settings.set_proxy(url, "the given proxy");
         self
     }
 
@@ -222,13 +243,23 @@ impl ClientBuilder {
     ///    file that has a section `admin` of `./config.yaml`, `./.flyte/config.yaml`,
     ///    `.flyte/config.yaml` in the root of the git repository, the files named by `UCTL_CONFIG`
     ///    and `FLYTECTL_CONFIG`, `~/.union/config.yaml` and `~/.flyte/config.yaml`. Its fields
-    ///    `endpoint`, `clientId`, `clientSecretLocation`, `clientSecretEnvVar`, `scopes` and
-    ///    `caCertFilePath` are used. Paths are relative to the working directory.
+    ///    `endpoint`, `insecure`, `clientId`, `clientSecretLocation`, `clientSecretEnvVar`,
+    ///    `scopes`, `audience`, `caCertFilePath` and `httpProxyURL` are used. Paths are relative to
+    ///    the working directory.
     /// 5. `SSL_CERT_FILE`: CA certificates.
+    /// 6. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in lower or upper case: proxies,
+    ///    as in curl. A loopback host is never reached through a proxy.
+    ///
+    /// A configuration file that is neither named by a variable nor the user's own file in
+    /// `~/.flyte`, `~/.union` or `~/.uctl` may have been written by somebody else. It is used only
+    /// if it belongs to the user or root and not everybody can write it. It may name a secret only
+    /// in its own directory or below `~/.flyte` or `~/.union`, or in a variable that starts with
+    /// `FLYTE_`, `UNION_` or `GATEKEY_`. [`Client::notices`] reports that such a file is used.
     ///
     /// # Errors
-    /// [`is_configuration`](Error::is_configuration) if a setting is malformed or a file cannot be
-    /// read. Only [`ClientBuilder::build`] reports a missing setting.
+    /// [`is_configuration`](Error::is_configuration) if a setting is malformed, a file cannot be
+    /// read or asks for too much, or a secret is for another host than the endpoint. Only
+    /// [`ClientBuilder::build`] reports a missing setting.
     ///
     /// ```no_run
     /// # use gatekey_client::Client;
@@ -281,14 +312,21 @@ impl ClientBuilder {
             Endpoint::parse(&endpoint.value, self.plaintext)?,
             endpoint.source.clone(),
         );
+        let plaintext = Plaintext::new(self.plaintext, endpoint.value.is_plaintext());
         let ca_file = self.settings.authorities.iter().find_map(|source| match &source.value {
             Authorities::File(path) => Some(path.clone()),
             Authorities::Pem(_) => None,
         });
-        let mut authorities = Vec::new();
+        let mut trusted = TrustedCertificates::default();
         for source in &self.settings.authorities {
-            authorities.extend(read_authorities(source)?);
+            trusted.certificates.extend(read_authorities(source)?);
+            trusted.sources.push(shown_authorities(source));
         }
+        // An unusable proxy is a mistake in the settings, not of the network.
+        let proxies = self.settings.proxies;
+        proxies
+            .find(&endpoint.value.uri())
+            .map_err(|error| Error::configuration(error.to_string()).caused_by(error))?;
         let user_agent: HeaderValue = self.user_agent.parse().map_err(|error| {
             Error::configuration("the user agent contains characters that no header may contain")
                 .caused_by(error)
@@ -303,6 +341,7 @@ impl ClientBuilder {
             calls: calls.clone(),
             user_agent,
             retries: self.retries,
+            audience: self.settings.audience,
             cache: self.token_cache,
             discovery: SingleFlight::default(),
         };
@@ -313,7 +352,8 @@ impl ClientBuilder {
             ca_file,
             timeout: self.timeout,
             retries: self.retries,
-            transport: Transport::new(authorities, self.plaintext, self.protocol),
+            notices: self.settings.notices,
+            transport: Transport::new(trusted, plaintext, self.protocol, proxies),
             calls,
             login,
             user_handle: OnceCell::new(),
@@ -333,15 +373,24 @@ impl fmt::Debug for ClientBuilder {
 fn read_authorities(
     source: &Sourced<Authorities>,
 ) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, Error> {
+    let shown = shown_authorities(source);
     match &source.value {
-        Authorities::Pem(pem) => transport::parse_authorities(pem, &source.source),
+        Authorities::Pem(pem) => transport::parse_authorities(pem, &shown),
         Authorities::File(path) => {
-            let shown = format!("{} (from {})", path.display(), source.source);
             let pem = fs::read(path).map_err(|error| {
                 Error::configuration(format!("cannot read the CA certificates in {shown}: {error}"))
                     .caused_by(error)
             })?;
             transport::parse_authorities(&pem, &shown)
         }
+    }
+}
+
+/// Names certificates in messages. A file that the caller gave needs no further source.
+fn shown_authorities(source: &Sourced<Authorities>) -> String {
+    match &source.value {
+        Authorities::Pem(_) => source.source.clone(),
+        Authorities::File(path) if source.source == GIVEN => path.display().to_string(),
+        Authorities::File(path) => format!("{} (from {})", path.display(), source.source),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use connectrpc::{
     ConnectError,
-    client::{CallOptions, ClientConfig, HttpClient},
+    client::{CallOptions, ClientConfig},
 };
 use gatekey_proto::{flyteidl, flyteidl2};
 use tokio::{sync::OnceCell, time::Instant};
@@ -23,7 +23,7 @@ use crate::{
     random,
     retry::with_retries,
     settings::Sourced,
-    transport::Transport,
+    transport::{Http, Transport},
 };
 
 /// A client of one server, with the credentials of one API key.
@@ -56,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) credentials: Sourced<Credentials>,
     pub(crate) organization: Option<String>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) notices: Vec<String>,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
     pub(crate) transport: Transport,
@@ -83,8 +84,8 @@ impl Client {
         self.0.endpoint.value.bare()
     }
 
-    /// Returns the endpoint with its scheme: `https`, or `http` if
-    /// [`ClientBuilder::plaintext`](crate::ClientBuilder::plaintext) is set.
+    /// Returns the endpoint with its scheme: `https`, or `http` if the endpoint was given like that
+    /// or [`ClientBuilder::plaintext`](crate::ClientBuilder::plaintext) is set.
     pub fn url(&self) -> String {
         self.0.endpoint.value.url()
     }
@@ -129,6 +130,25 @@ impl Client {
         &self.0.credentials.source
     }
 
+    /// Returns what a person should know about the sources of the settings, one sentence each: that
+    /// a configuration file was found by searching, and which of its members are ignored.
+    ///
+    /// ```
+    /// # use gatekey_client::{Client, PlainSecret};
+    /// let builder = Client::builder().endpoint("h").credentials("ci", PlainSecret::new("s"));
+    /// assert!(builder.build()?.notices().is_empty());
+    /// # Ok::<(), gatekey_client::Error>(())
+    /// ```
+    pub fn notices(&self) -> &[String] {
+        &self.0.notices
+    }
+
+    /// Returns the proxies that the client uses.
+    #[doc(hidden)]
+    pub fn proxies(&self) -> &gatekey_outbound::Proxies {
+        self.0.transport.proxies()
+    }
+
     /// Returns an access token for another API: the cached one, or a new one if that is about to
     /// expire.
     ///
@@ -147,8 +167,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn access_token(&self) -> Result<String, Error> {
-        let deadline = Instant::now() + self.0.timeout;
-        let login = tokio::time::timeout_at(deadline, self.access()).await;
+        let (deadline, request_id) = (Instant::now() + self.0.timeout, random::request_id());
+        let login = tokio::time::timeout_at(deadline, self.access(&request_id)).await;
         let access = login.unwrap_or_else(|_| Err(Error::timed_out("log in", self.0.timeout)))?;
         Ok(access.token().text().expose().to_owned())
     }
@@ -224,7 +244,7 @@ impl Client {
         self.0.user_handle.set(handle.to_owned()).expect("it is set only once");
     }
 
-    pub(crate) fn http(&self) -> HttpClient {
+    pub(crate) fn http(&self) -> Http {
         self.0.transport.for_calls(self.0.endpoint.value.is_plaintext())
     }
 
@@ -232,8 +252,8 @@ impl Client {
         self.0.calls.clone()
     }
 
-    async fn access(&self) -> Result<Access, Error> {
-        self.0.login.access(&self.0.transport).await
+    async fn access(&self, request_id: &str) -> Result<Access, Error> {
+        self.0.login.access(&self.0.transport, request_id).await
     }
 
     /// Calls an RPC; `attempt` sends the request once.
@@ -256,11 +276,11 @@ impl Client {
         let request_id = random::request_id();
         let deadline = Instant::now() + self.0.timeout;
         let attempts = async {
-            let access = self.access().await?;
+            let access = self.access(&request_id).await?;
             match self.attempts(operation, &access, &request_id, deadline, &attempt).await {
                 Err(error) if error.is_unauthenticated() => {
                     self.0.login.forget(&access);
-                    let access = self.access().await?;
+                    let access = self.access(&request_id).await?;
                     self.attempts(operation, &access, &request_id, deadline, &attempt).await
                 }
                 outcome => outcome,

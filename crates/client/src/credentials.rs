@@ -7,3 +7,14 @@ pub(crate) struct Credentials {
     pub(crate) client_id: String,
     pub(crate) client_secret: PlainSecret,
 }
+
+impl Credentials {
+    /// Removes white space around both parts, such as the line break at the end of a file or of a
+    /// Kubernetes Secret. Neither can contain white space.
+    pub(crate) fn new(client_id: &str, client_secret: &PlainSecret) -> Self {
+        Self {
+            client_id: client_id.trim().to_owned(),
+            client_secret: PlainSecret::new(client_secret.expose().trim()),
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub(crate) const CONFIG_VARIABLES: [&str; 2] = ["UCTL_CONFIG", "FLYTECTL_CONFIG"
 /// let names: Vec<_> = gatekey_client::VARIABLES.iter().map(|(name, _)| *name).collect();
 /// assert!(names.contains(&"GATEKEY_API_KEY"));
 /// ```
-pub const VARIABLES: [(&str, &str); 9] = [
+pub const VARIABLES: [(&str, &str); 17] = [
     (ENDPOINT_VARIABLE, "URL of the server. Overrides the endpoint in an encoded key"),
     (KEY_VARIABLES[0], "Encoded API key. Its endpoint may have a port"),
     (KEY_VARIABLES[1], "Encoded API key, used if `GATEKEY_API_KEY` is not set"),
@@ -41,6 +41,14 @@ pub const VARIABLES: [(&str, &str); 9] = [
     ("SSL_CERT_DIR", "Directory of CA certificates that replaces the system's, as in OpenSSL"),
     (CONFIG_VARIABLES[0], "Configuration file of Flyte"),
     (CONFIG_VARIABLES[1], "Configuration file of Flyte, used if `UCTL_CONFIG` is not set"),
+    ("https_proxy", "Proxy for https, such as `http://proxy.example.com:3128`"),
+    ("HTTPS_PROXY", "The same, used if `https_proxy` is not set"),
+    ("http_proxy", "Proxy for plain HTTP"),
+    ("HTTP_PROXY", "The same, used if `http_proxy` is not set"),
+    ("all_proxy", "Proxy for both, used if there is none for the scheme"),
+    ("ALL_PROXY", "The same, used if `all_proxy` is not set"),
+    ("no_proxy", "Hosts and networks that are reached without a proxy; loopback always is"),
+    ("NO_PROXY", "The same, used if `no_proxy` is not set"),
 ];
 
 /// Environment variables, a home directory and a working directory, from which a
@@ -66,6 +74,7 @@ pub struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
     home: Option<PathBuf>,
     working_directory: PathBuf,
+    user: u32,
 }
 
 impl<'a> Environment<'a> {
@@ -75,7 +84,18 @@ impl<'a> Environment<'a> {
         home: Option<PathBuf>,
         working_directory: impl Into<PathBuf>,
     ) -> Self {
-        Self { variable, home, working_directory: working_directory.into() }
+        let user = rustix::process::geteuid().as_raw();
+        Self { variable, home, working_directory: working_directory.into(), user }
+    }
+
+    /// Replaces the user whose files are trusted, which is that of the process.
+    #[cfg(test)]
+    pub(crate) fn with_user(self, user: u32) -> Self {
+        Self { user, ..self }
+    }
+
+    pub(crate) fn user(&self) -> u32 {
+        self.user
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

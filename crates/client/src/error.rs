@@ -1,12 +1,28 @@
 //! [`Error`]: the one error type of this crate.
 
-use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
+use gatekey_outbound::Failure;
 use http::header;
+
+use crate::failed::Failed;
 
 const CA_HINT: &str =
     "if the server uses a private CA, set GATEKEY_CA_FILE to its certificate file";
+const CLOCK_HINT: &str =
+    "renew the certificate of the server; if it is valid, check this machine's clock";
+const NAME_HINT: &str =
+    "use a name that the certificate covers, or give the server a certificate for this one";
+const LOGS_HINT: &str = "check the logs of the server, and of the proxy in front of it";
+const REFUSED_HINT: &str = "check that the server runs, and listens on this address and port";
+const DNS_HINT: &str = "check the spelling of the host, and its entry in DNS or /etc/hosts";
+const ROUTE_HINT: &str =
+    "check the network and firewalls; if this network needs a proxy, set HTTPS_PROXY";
+const PROXY_HINT: &str =
+    "check the URL of the proxy; to connect without it, add the host to NO_PROXY";
+const LOST_HINT: &str =
+    "the server, or a proxy in front of it, closed the connection; check their logs";
 /// The longest part of a message that comes from a server, in characters.
 const MAX_REMOTE_TEXT: usize = 500;
 
@@ -37,7 +53,9 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: Kind,
     message: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
+    /// Whether a server may have seen the request.
+    was_sent: bool,
     request_id: Option<String>,
     source: Option<SharedSource>,
 }
@@ -119,6 +137,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            was_sent: kind != Kind::Configuration,
             request_id: None,
             source: None,
         }))
@@ -143,15 +162,24 @@ impl Error {
         self.with(|inner| inner.source = Some(Arc::new(source)))
     }
 
+    /// Adds the id, unless the error has that of another request, or no server saw one.
     pub(crate) fn with_request_id(self, request_id: &str) -> Self {
+        if self.0.request_id.is_some() || !self.0.was_sent {
+            return self;
+        }
         self.with(|inner| inner.request_id = Some(request_id.to_owned()))
+    }
+
+    pub(crate) fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.with(|inner| inner.hint = Some(hint.into()))
     }
 
     fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,
             message: shared.message.clone(),
-            hint: shared.hint,
+            hint: shared.hint.clone(),
+            was_sent: shared.was_sent,
             request_id: shared.request_id.clone(),
             source: shared.source.clone(),
         });
@@ -163,7 +191,7 @@ impl Error {
     pub(crate) fn of_call(operation: &str, server: &str, error: ConnectError) -> Self {
         let kind = Kind::of(error.code);
         if let Some(cause) = deepest_cause(&error) {
-            return Self::of_transport(operation, server, kind, &cause).caused_by(error);
+            return Self::of_transport(operation, server, kind, cause).caused_by(error);
         }
         let reason = error.message.as_deref().map(|text| one_line(without_html(text, &error)));
         let reason = reason.filter(|text| !text.is_empty());
@@ -171,28 +199,46 @@ impl Error {
         Self::new(kind, format!("could not {operation}: {reason}")).caused_by(error)
     }
 
-    fn of_transport(operation: &str, server: &str, kind: Kind, cause: &Cause) -> Self {
-        let message = match cause {
-            Cause::Certificate(reason) => {
-                format!(
-                    "could not {operation}: the certificate of {server} is not trusted ({reason})"
-                )
+    /// The operation is named only if the request was sent: otherwise it does not matter.
+    fn of_transport(operation: &str, server: &str, kind: Kind, cause: Cause) -> Self {
+        let was_sent = matches!(cause, Cause::Lost(_) | Cause::NotHttp(_));
+        let bare = server.split_once("://").map_or(server, |(_, bare)| bare);
+        let bare = bare.split('/').next().unwrap_or(bare);
+        let (message, hint): (String, Cow<'static, str>) = match cause {
+            Cause::Certificate { reason, hint } => {
+                (format!("the certificate of {server} is not trusted ({reason})"), hint)
             }
+            Cause::NotTls => (
+                format!("the TLS handshake with {server} failed: the server does not speak TLS"),
+                format!("use http://{bare} if the server is meant to be reached without TLS")
+                    .into(),
+            ),
             Cause::Tls(reason) => {
-                format!("could not {operation}: the TLS handshake with {server} failed ({reason})")
+                (format!("the TLS handshake with {server} failed ({reason})"), LOGS_HINT.into())
             }
-            Cause::Unreachable(reason) => {
-                format!("could not {operation}: cannot reach {server} ({reason})")
+            Cause::Proxy(reason) => (format!("cannot reach {server}: {reason}"), PROXY_HINT.into()),
+            Cause::Unreachable { reason, hint } => {
+                (format!("cannot reach {server}: {reason}"), hint.into())
             }
-            Cause::Lost(reason) => {
-                format!("could not {operation}: the connection to {server} was lost ({reason})")
-            }
+            Cause::NotHttp(reason) if server.starts_with("http://") => (
+                format!(
+                    "could not {operation}: {server} does not answer with plain HTTP ({reason})"
+                ),
+                format!("if it speaks HTTPS, use https://{bare}").into(),
+            ),
+            Cause::NotHttp(reason) => (
+                format!("could not {operation}: {server} does not answer with HTTP ({reason})"),
+                "check the host and the port".into(),
+            ),
+            Cause::Lost(reason) => (
+                format!("could not {operation}: the connection to {server} was lost ({reason})"),
+                LOST_HINT.into(),
+            ),
         };
-        let hint = match cause {
-            Cause::Certificate(_) => Some(CA_HINT),
-            Cause::Tls(_) | Cause::Unreachable(_) | Cause::Lost(_) => None,
-        };
-        Self::new(kind, message).with(|inner| inner.hint = hint)
+        Self::new(kind, message).with(|inner| {
+            inner.hint = Some(hint);
+            inner.was_sent = was_sent;
+        })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -209,8 +255,8 @@ impl Error {
         self.0.kind.code()
     }
 
-    /// Returns the `x-request-id` of the failed call, by which the server's log names it; `None` if
-    /// no request was sent.
+    /// Returns the `x-request-id` of the failed call or login, by which the server's log names it;
+    /// `None` if no request was sent.
     ///
     /// ```
     /// let error = gatekey_client::Client::builder().build().unwrap_err();
@@ -227,7 +273,7 @@ impl Error {
     /// assert_eq!(error.hint(), None);
     /// ```
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint
+        self.0.hint.as_deref()
     }
 
     /// Whether settings are missing, contradictory or unreadable. No request was sent.
@@ -320,7 +366,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0.message)?;
-        match self.0.hint {
+        match &self.0.hint {
             Some(hint) => write!(formatter, "; {hint}"),
             None => Ok(()),
         }
@@ -346,10 +392,20 @@ impl StdError for Error {
 
 /// Why a request got no response.
 enum Cause {
-    Certificate(String),
+    Certificate {
+        reason: String,
+        hint: Cow<'static, str>,
+    },
+    NotTls,
     Tls(String),
+    /// The proxy, or the URL of it.
+    Proxy(String),
     /// There was no connection, so the request was not sent.
-    Unreachable(String),
+    Unreachable {
+        reason: String,
+        hint: &'static str,
+    },
+    NotHttp(String),
     Lost(String),
 }
 
@@ -363,31 +419,87 @@ pub(crate) fn connection_was_lost(error: &ConnectError) -> bool {
 /// Returns `None` for an error that a server returned, which has no source.
 fn deepest_cause(error: &ConnectError) -> Option<Cause> {
     let mut link = error.source()?;
-    let mut connected = true;
+    let (mut connected, mut trusted) = (true, &[][..]);
     loop {
+        if let Some(failed) = link.downcast_ref::<Failed>() {
+            trusted = &failed.trusted;
+        }
         if let Some(http) = link.downcast_ref::<hyper_util::client::legacy::Error>() {
             connected = !http.is_connect();
         }
-        if let Some(tls) = link.downcast_ref::<rustls::Error>() {
-            return Some(match tls {
-                rustls::Error::InvalidCertificate(reason) => {
-                    Cause::Certificate(one_line(&reason.to_string()))
+        if let Some(failure) = link.downcast_ref::<Failure>() {
+            let reason = one_line(&failure.to_string());
+            return Some(match failure {
+                Failure::TimedOut => Cause::Unreachable { reason, hint: ROUTE_HINT },
+                Failure::Invalid(_) | Failure::Unreachable { .. } | Failure::Refused { .. } => {
+                    Cause::Proxy(reason)
                 }
-                other => Cause::Tls(one_line(&other.to_string())),
             });
+        }
+        if let Some(tls) = link.downcast_ref::<rustls::Error>() {
+            return Some(of_tls(tls, trusted));
+        }
+        if let Some(http) = link.downcast_ref::<hyper::Error>()
+            && http.is_parse()
+        {
+            return Some(Cause::NotHttp(one_line(&http.to_string())));
         }
         // The `source` of an io::Error is the source of the wrapped error, so it skips that error
         // itself.
-        let source = match link.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        let io = link.downcast_ref::<io::Error>();
+        let source = match io.and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => link.source(),
         };
         let Some(next) = source else {
             let reason = one_line(&link.to_string());
-            return Some(if connected { Cause::Lost(reason) } else { Cause::Unreachable(reason) });
+            return Some(if connected {
+                Cause::Lost(reason)
+            } else {
+                unreachable(io.map(io::Error::kind), &reason)
+            });
         };
         link = next;
     }
+}
+
+fn unreachable(kind: Option<io::ErrorKind>, reason: &str) -> Cause {
+    let (reason, hint) = match kind {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            ("connection refused: nothing listens there", REFUSED_HINT)
+        }
+        Some(io::ErrorKind::TimedOut) => ("the connection timed out", ROUTE_HINT),
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            (reason, ROUTE_HINT)
+        }
+        _ if reason.contains("lookup") || reason.contains("resolve") => (reason, DNS_HINT),
+        _ => (reason, LOGS_HINT),
+    };
+    Cause::Unreachable { reason: reason.to_owned(), hint }
+}
+
+fn of_tls(error: &rustls::Error, trusted: &[String]) -> Cause {
+    use rustls::CertificateError as Invalid;
+    let rustls::Error::InvalidCertificate(invalid) = error else {
+        return match error {
+            // The first bytes of the answer are no TLS record.
+            rustls::Error::InvalidMessage(_) => Cause::NotTls,
+            other => Cause::Tls(one_line(&other.to_string())),
+        };
+    };
+    let hint: Cow<'static, str> = match invalid {
+        Invalid::UnknownIssuer if !trusted.is_empty() => {
+            let sources = one_line(&trusted.join(", "));
+            format!("neither the system's CA certificates nor those in {sources} signed it").into()
+        }
+        Invalid::Expired
+        | Invalid::ExpiredContext { .. }
+        | Invalid::NotValidYet
+        | Invalid::NotValidYetContext { .. } => CLOCK_HINT.into(),
+        Invalid::NotValidForName | Invalid::NotValidForNameContext { .. } => NAME_HINT.into(),
+        _ => CA_HINT.into(),
+    };
+    Cause::Certificate { reason: one_line(&invalid.to_string()), hint }
 }
 
 /// Keeps only the status before an HTML page, which proxies and web servers send.
@@ -400,18 +512,33 @@ fn without_html<'t>(text: &'t str, error: &ConnectError) -> &'t str {
     }
 }
 
-/// Sanitizes untrusted text for a message: replaces control characters, and truncates it.
+/// Sanitizes untrusted text for a message: replaces control characters, escapes invisible
+/// characters, and truncates it.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .trim()
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .take(MAX_REMOTE_TEXT)
-        .collect();
-    if text.trim().chars().nth(MAX_REMOTE_TEXT).is_some() {
-        line.push('…');
+    let mut line = String::new();
+    for (number, character) in text.trim().chars().enumerate() {
+        match character {
+            _ if number == MAX_REMOTE_TEXT => {
+                line.push('…');
+                break;
+            }
+            _ if character.is_control() => line.push(' '),
+            _ if is_invisible(character) => line.extend(character.escape_default()),
+            _ => line.push(character),
+        }
     }
     line
+}
+
+/// Whether a character is invisible or changes the direction of text: Unicode's categories Cf, Zl
+/// and Zp, except the joiners U+200C and U+200D, which words need.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}'
+        | '\u{8e2}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -468,6 +595,29 @@ mod tests {
         assert!(message.contains("certificate of https://h:1 is not trusted"), "{message}");
         assert!(message.contains("GATEKEY_CA_FILE"), "{message}");
         assert!(error.source().is_some());
+    }
+
+    #[test]
+    fn invisible_characters_are_escaped() {
+        assert_eq!(one_line("a\u{202e}b\u{2028}c\u{feff}"), "a\\u{202e}b\\u{2028}c\\u{feff}");
+        assert_eq!(one_line("می\u{200c}خواهم"), "می\u{200c}خواهم");
+    }
+
+    #[test]
+    fn each_certificate_error_has_its_own_hint() {
+        use rustls::CertificateError as Invalid;
+        for (invalid, trusted, part) in [
+            (Invalid::UnknownIssuer, None, "GATEKEY_CA_FILE"),
+            (Invalid::UnknownIssuer, Some("other.pem"), "other.pem"),
+            (Invalid::Expired, None, "clock"),
+            (Invalid::NotValidForName, None, "name"),
+        ] {
+            let trusted: Vec<_> = trusted.into_iter().map(str::to_owned).collect();
+            let cause = of_tls(&rustls::Error::InvalidCertificate(invalid), &trusted);
+            let error = Error::of_transport("list", "https://h:1", Kind::Unavailable, cause);
+            assert!(error.hint().unwrap().contains(part), "{error}");
+            assert_eq!(error.with_request_id("id").request_id(), None, "no server saw it");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod details;
 mod endpoint;
 mod environment;
 mod error;
+mod failed;
 mod flyte_config;
 pub mod json;
 mod jwks;

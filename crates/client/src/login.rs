@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use connectrpc::client::{CallOptions, ClientConfig, HttpClient};
+use connectrpc::client::{CallOptions, ClientConfig};
 use gatekey_proto::{flyteidl, flyteidl2};
 use http::{HeaderName, HeaderValue, Uri, header};
 use tokio::time::Duration;
@@ -17,7 +17,7 @@ use crate::{
     single_flight::{Freshness, SingleFlight},
     token::{Token, TokenKey, TokenSlot},
     token_request::TokenRequest,
-    transport::Transport,
+    transport::{Http, Transport},
 };
 
 /// The timeout of one request for metadata. The caller's own timeout applies as well.
@@ -29,6 +29,8 @@ pub(crate) struct Login {
     pub(crate) credentials: Credentials,
     /// The scopes to request. `None` means the advertised ones.
     pub(crate) scopes: Option<Vec<String>>,
+    /// The audience to request. `None` means the advertised one.
+    pub(crate) audience: Option<String>,
     pub(crate) calls: ClientConfig,
     pub(crate) user_agent: HeaderValue,
     pub(crate) retries: u32,
@@ -73,9 +75,18 @@ struct Metadata {
 
 impl Login {
     /// Returns a valid token.
-    pub(crate) async fn access(&self, transport: &Transport) -> Result<Access, Error> {
-        let discovery =
-            self.discovery.get(|_| Freshness::Fresh, || self.discover(transport)).await?;
+    ///
+    /// A login has the id of the call that needs it. Calls that wait for the same login share its
+    /// error, with that id.
+    pub(crate) async fn access(
+        &self,
+        transport: &Transport,
+        request_id: &str,
+    ) -> Result<Access, Error> {
+        let discovery = self
+            .discovery
+            .get(|_| Freshness::Fresh, || self.discover(transport, request_id))
+            .await?;
         let token = discovery
             .tokens
             .get(Token::freshness, || async {
@@ -86,6 +97,7 @@ impl Login {
                     scopes: &discovery.scopes,
                     audience: &discovery.audience,
                     user_agent: &self.user_agent,
+                    request_id,
                 };
                 let http = transport.for_login(request.token_endpoint)?;
                 with_retries(self.retries, None, || request.send(&http)).await
@@ -100,15 +112,18 @@ impl Login {
         self.discovery.forget(&access.discovery);
     }
 
-    async fn discover(&self, transport: &Transport) -> Result<Discovery, Error> {
+    async fn discover(&self, transport: &Transport, request_id: &str) -> Result<Discovery, Error> {
         let http = transport.for_calls(self.endpoint.is_plaintext());
         let metadata = with_retries(self.retries, None, || async {
-            match self.metadata_from_flyte_2(&http).await {
-                Err(error) if error.is_unimplemented() => self.metadata_from_flyte_1(&http).await,
+            match self.metadata_from_flyte_2(&http, request_id).await {
+                Err(error) if error.is_unimplemented() => {
+                    self.metadata_from_flyte_1(&http, request_id).await
+                }
                 response => response,
             }
         })
-        .await?;
+        .await
+        .map_err(|error| error.with_request_id(request_id))?;
         self.read_metadata(metadata)
     }
 
@@ -137,6 +152,7 @@ impl Login {
             })?,
         };
         let scopes = self.scopes.clone().unwrap_or(metadata.scopes);
+        let audience = self.audience.clone().unwrap_or(metadata.audience);
         let secret = digest(&SHA256, self.credentials.client_secret.expose().as_bytes());
         let key = TokenKey {
             endpoint: server.clone(),
@@ -144,23 +160,29 @@ impl Login {
             client_id: self.credentials.client_id.clone(),
             secret_fingerprint: secret.as_ref().try_into().expect("SHA-256 has 32 bytes"),
             scopes: scopes.clone(),
-            audience: metadata.audience.clone(),
+            audience: audience.clone(),
         };
         let tokens = self.cache.slot(&key);
-        Ok(Discovery { token_endpoint, scopes, audience: metadata.audience, header_name, tokens })
+        Ok(Discovery { token_endpoint, scopes, audience, header_name, tokens })
     }
 
-    async fn metadata_from_flyte_2(&self, http: &HttpClient) -> Result<Metadata, Error> {
+    async fn metadata_from_flyte_2(
+        &self,
+        http: &Http,
+        request_id: &str,
+    ) -> Result<Metadata, Error> {
         use flyteidl2::auth::{
             AuthMetadataServiceClient, GetOAuth2MetadataRequest, GetPublicClientConfigRequest,
         };
         let service = AuthMetadataServiceClient::new(http.clone(), self.calls.clone());
         let (server, config) = futures::try_join!(
-            service
-                .get_o_auth2_metadata_with_options(GetOAuth2MetadataRequest::default(), options()),
+            service.get_o_auth2_metadata_with_options(
+                GetOAuth2MetadataRequest::default(),
+                options(request_id)
+            ),
             service.get_public_client_config_with_options(
                 GetPublicClientConfigRequest::default(),
-                options()
+                options(request_id)
             ),
         )
         .map_err(|error| self.error(error))?;
@@ -173,16 +195,23 @@ impl Login {
         })
     }
 
-    async fn metadata_from_flyte_1(&self, http: &HttpClient) -> Result<Metadata, Error> {
+    async fn metadata_from_flyte_1(
+        &self,
+        http: &Http,
+        request_id: &str,
+    ) -> Result<Metadata, Error> {
         use flyteidl::service::{
             AuthMetadataServiceClient, OAuth2MetadataRequest, PublicClientAuthConfigRequest,
         };
         let service = AuthMetadataServiceClient::new(http.clone(), self.calls.clone());
         let (server, config) = futures::try_join!(
-            service.get_o_auth2_metadata_with_options(OAuth2MetadataRequest::default(), options()),
+            service.get_o_auth2_metadata_with_options(
+                OAuth2MetadataRequest::default(),
+                options(request_id)
+            ),
             service.get_public_client_config_with_options(
                 PublicClientAuthConfigRequest::default(),
-                options()
+                options(request_id)
             ),
         )
         .map_err(|error| self.error(error))?;
@@ -200,6 +229,6 @@ impl Login {
     }
 }
 
-fn options() -> CallOptions {
-    CallOptions::default().with_timeout(DISCOVERY_TIMEOUT)
+fn options(request_id: &str) -> CallOptions {
+    CallOptions::default().with_timeout(DISCOVERY_TIMEOUT).with_header("x-request-id", request_id)
 }

@@ -4,12 +4,15 @@
 use std::path::PathBuf;
 
 use gatekey_credentials::EncodedCredentials;
+use gatekey_outbound::Proxies;
 
 use crate::{
     Environment, Error,
     credentials::Credentials,
+    endpoint,
     environment::{CA_VARIABLE, COMMON_CA_VARIABLE, ENDPOINT_VARIABLE, KEY_VARIABLES},
-    flyte_config::{self, FlyteConfig},
+    error::one_line,
+    flyte_config::{self, FlyteConfig, Trust},
 };
 
 /// A value and its source, as text for people.
@@ -33,13 +36,19 @@ pub(crate) enum Authorities {
 }
 
 /// The settings that may come from several sources. A set value is never overwritten.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Option<Sourced<String>>,
     pub(crate) credentials: Option<Sourced<Credentials>>,
     pub(crate) organization: Option<String>,
     pub(crate) authorities: Vec<Sourced<Authorities>>,
     pub(crate) scopes: Option<Vec<String>>,
+    /// The audience to request instead of the advertised one.
+    pub(crate) audience: Option<String>,
+    pub(crate) proxies: Proxies,
+    has_own_proxy: bool,
+    /// What a person should know about the sources, one sentence each.
+    pub(crate) notices: Vec<String>,
     /// The sources that had no value, for the error about a missing setting.
     pub(crate) tried: Vec<String>,
 }
@@ -51,13 +60,10 @@ impl Settings {
             Error::configuration(format!("{source} is invalid: {error}")).caused_by(error)
         })?;
         if self.endpoint.is_none() {
-            self.endpoint = Some(Sourced::new(key.endpoint().to_owned(), source));
+            self.endpoint = Some(Sourced::new(key.written_endpoint(), source));
         }
         if self.credentials.is_none() {
-            let credentials = Credentials {
-                client_id: key.client_id().to_owned(),
-                client_secret: key.client_secret().clone(),
-            };
+            let credentials = Credentials::new(key.client_id(), key.client_secret());
             self.credentials = Some(Sourced::new(credentials, source));
             // The organization belongs to the key, so other credentials must not use it.
             if self.organization.is_none() && !key.organization().is_empty() {
@@ -68,7 +74,13 @@ impl Settings {
     }
 
     /// Fills unset settings from environment variables, then from Flyte's configuration file.
+    ///
+    /// # Errors
+    /// If the secret of a variable or file would be sent to another host than the one it belongs
+    /// to. `GATEKEY_ENDPOINT` allows it: the variable stands beside the secret.
     pub(crate) fn fill_from(&mut self, environment: &Environment<'_>) -> Result<(), Error> {
+        let given = self.endpoint.as_ref().map(|endpoint| endpoint.value.clone());
+        let needs_credentials = self.credentials.is_none();
         if self.endpoint.is_none()
             && let Some(endpoint) = environment.variable(ENDPOINT_VARIABLE)
         {
@@ -76,7 +88,15 @@ impl Settings {
         }
         if self.endpoint.is_none() || self.credentials.is_none() {
             match KEY_VARIABLES.iter().find_map(|name| Some((name, environment.variable(name)?))) {
-                Some((name, encoded)) => self.fill_from_encoded(&encoded, name)?,
+                Some((name, encoded)) => {
+                    self.fill_from_encoded(&encoded, name)?;
+                    if let (Some(given), true) = (&given, needs_credentials) {
+                        // It was decoded above.
+                        let key = EncodedCredentials::decode(&encoded).ok();
+                        let own = key.as_ref().map_or("", EncodedCredentials::endpoint);
+                        belongs_to(own, name, given, environment)?;
+                    }
+                }
                 None => self.tried.push(KEY_VARIABLES.join(", ")),
             }
         }
@@ -86,11 +106,20 @@ impl Settings {
         if self.endpoint.is_none() || self.credentials.is_none() {
             let found = flyte_config::find(environment, &mut self.tried)?;
             if let Some(found) = found {
-                self.fill_from_flyte(&found, environment)?;
+                self.fill_from_flyte(&found, given.as_deref(), environment)?;
             }
         }
         self.trust(environment, authority(COMMON_CA_VARIABLE));
+        if !self.has_own_proxy {
+            self.proxies = Proxies::from_variables(&|name| environment.variable(name));
+        }
         Ok(())
+    }
+
+    /// Uses one proxy for everything, instead of those of the environment.
+    pub(crate) fn set_proxy(&mut self, url: &str, source: &str) {
+        self.proxies = Proxies::of(url, source);
+        self.has_own_proxy = true;
     }
 
     /// Trusts a file of CA certificates, given with its source, unless other certificates are set.
@@ -106,26 +135,62 @@ impl Settings {
     fn fill_from_flyte(
         &mut self,
         found: &FlyteConfig,
+        given: Option<&str>,
         environment: &Environment<'_>,
     ) -> Result<(), Error> {
+        let admin = &found.admin;
         let source = found.path.display().to_string();
-        if self.endpoint.is_none()
-            && let Some(endpoint) = &found.admin.endpoint
-        {
-            self.endpoint = Some(Sourced::new(endpoint.clone(), &source));
+        if admin.insecure_skip_verify && self.authorities.is_empty() {
+            return Err(Error::configuration(format!(
+                "`insecureSkipVerify` in {source} is not supported: it would send the secret to anyone who answers; \
+                 set GATEKEY_CA_FILE to the CA certificate of the server, or replace it by `caCertFilePath`"
+            )));
         }
-        if self.credentials.is_none() {
+        let had_credentials = self.credentials.is_some();
+        if self.endpoint.is_none()
+            && let Some(endpoint) = &admin.endpoint
+        {
+            if found.trust == Trust::Found && had_credentials {
+                return Err(Error::configuration(format!(
+                    "{source} was found by searching, so the given client secret is not sent to its endpoint; name the \
+                     endpoint as well, or set GATEKEY_ENDPOINT"
+                )));
+            }
+            let endpoint =
+                if admin.insecure { endpoint::as_plaintext(endpoint) } else { endpoint.clone() };
+            self.endpoint = Some(Sourced::new(endpoint, &source));
+        }
+        if let Some(proxy) = &admin.http_proxy_url
+            && !self.has_own_proxy
+        {
+            self.set_proxy(proxy, &format!("`httpProxyURL` in {source}"));
+        }
+        if !had_credentials {
             match found.credentials(environment)? {
                 Some(credentials) => {
+                    if let (Some(given), Some(own)) = (given, &admin.endpoint) {
+                        belongs_to(own, &source, given, environment)?;
+                    }
                     self.credentials = Some(Sourced::new(credentials, &source));
                     if self.scopes.is_none() {
-                        self.scopes.clone_from(&found.admin.scopes);
+                        self.scopes.clone_from(&admin.scopes);
                     }
+                    self.audience.clone_from(&admin.audience);
                 }
                 None => self.tried.push(format!("{source} (no client secret: another authType)")),
             }
         }
-        self.trust(environment, found.admin.ca_cert_file_path.clone().map(|path| (path, source)));
+        if found.trust == Trust::Found {
+            let endpoint = self.endpoint.as_ref().map_or("no endpoint", |found| &found.value);
+            self.notices
+                .push(format!("uses {source}, found by searching, for {}", one_line(endpoint)));
+        }
+        let ignored = admin.ignored();
+        if !ignored.is_empty() {
+            let names: Vec<_> = ignored.iter().map(|name| format!("`admin.{name}`")).collect();
+            self.notices.push(format!("ignores {} in {source}", names.join(", ")));
+        }
+        self.trust(environment, admin.ca_cert_file_path.clone().map(|path| (path, source)));
         Ok(())
     }
 
@@ -141,6 +206,26 @@ impl Settings {
              client id and secret"
         ))
     }
+}
+
+/// Checks that a secret from `source`, which belongs to the endpoint `own`, may be sent to the
+/// given endpoint.
+fn belongs_to(
+    own: &str,
+    source: &str,
+    given: &str,
+    environment: &Environment<'_>,
+) -> Result<(), Error> {
+    let also = environment.variable(ENDPOINT_VARIABLE);
+    let mut allowed = [Some(own), also.as_deref()].into_iter().flatten();
+    if allowed.any(|allowed| endpoint::same_host(allowed, given)) {
+        return Ok(());
+    }
+    let (own, given) = (one_line(endpoint::host_of(own)), one_line(endpoint::host_of(given)));
+    Err(Error::configuration(format!(
+        "the secret in {source} is for {own}, so it is not sent to {given}; if it belongs there as well, set \
+         {ENDPOINT_VARIABLE} to that server"
+    )))
 }
 
 #[cfg(test)]
@@ -164,6 +249,8 @@ mod tests {
     struct World {
         root: tempfile::TempDir,
         variables: BTreeMap<&'static str, String>,
+        /// The calling user, if it is not the real one.
+        user: Option<u32>,
     }
 
     impl World {
@@ -172,7 +259,7 @@ mod tests {
             for directory in ["home", "repository/.git", "repository/work"] {
                 fs::create_dir_all(root.path().join(directory)).unwrap();
             }
-            Self { root, variables: BTreeMap::new() }
+            Self { root, variables: BTreeMap::new(), user: None }
         }
 
         fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -194,7 +281,7 @@ mod tests {
         fn write_flyte(&self, path: &str, name: &str) {
             let text = format!(
                 "admin:\n  endpoint: dns:///{name}.example\n  authType: ClientSecret\n  clientId: {name}\n  \
-                 clientSecretEnvVar: THE_SECRET\n"
+                 clientSecretEnvVar: FLYTE_SECRET\n"
             );
             self.write(path, &text);
         }
@@ -202,8 +289,18 @@ mod tests {
         fn fill(&self, mut settings: Settings) -> Result<Settings, Error> {
             let variable = |name: &str| self.variables.get(name).cloned();
             let (home, here) = (self.path("home"), self.path("repository/work"));
-            settings.fill_from(&Environment::new(&variable, Some(home), here))?;
+            let environment = Environment::new(&variable, Some(home), here);
+            let user = environment.user();
+            settings.fill_from(&environment.with_user(self.user.unwrap_or(user)))?;
             Ok(settings)
+        }
+
+        /// Writes a file that was found by searching; `secret` is its member for the secret.
+        fn found(secret: &str) -> Self {
+            let world = Self::new();
+            let text = format!("admin: {{endpoint: attacker.example, clientId: ci, {secret}}}");
+            world.write("repository/.flyte/config.yaml", &text);
+            world
         }
 
         fn settings(&self) -> Settings {
@@ -273,12 +370,12 @@ mod tests {
             "the builder",
         );
         let given = Settings {
-            endpoint: Some(Sourced::new("own:1".into(), "the builder")),
+            endpoint: Some(Sourced::new("second.example:1".into(), "the builder")),
             authorities: vec![Sourced::new(Authorities::Pem(b"pem".to_vec()), "the builder")],
             ..Settings::default()
         };
         let settings = world.fill(given.clone()).unwrap();
-        assert_eq!((endpoint(&settings), client_id(&settings)), ("own:1", "second"));
+        assert_eq!((endpoint(&settings), client_id(&settings)), ("second.example:1", "second"));
         assert_eq!(settings.authorities, given.authorities);
 
         let settings = world.fill(Settings { credentials: Some(own), ..given }).unwrap();
@@ -300,8 +397,8 @@ mod tests {
 
     #[test]
     fn flytes_certificates_take_precedence_over_ssl_cert_file() {
-        let world = World::new().with("SSL_CERT_FILE", "/bundle.pem").with("THE_SECRET", "s");
-        let admin = "{endpoint: h, clientId: ci, clientSecretEnvVar: THE_SECRET, caCertFilePath: /flyte.pem}";
+        let world = World::new().with("SSL_CERT_FILE", "/bundle.pem").with("FLYTE_SECRET", "s");
+        let admin = "{endpoint: h, clientId: ci, clientSecretEnvVar: FLYTE_SECRET, caCertFilePath: /flyte.pem}";
         world.write("repository/work/config.yaml", &format!("admin: {admin}"));
         let file = |world: &World| world.settings().authorities[0].value.clone();
         assert_eq!(file(&world), Authorities::File("/flyte.pem".into()));
@@ -311,7 +408,7 @@ mod tests {
 
     #[test]
     fn flytes_files_are_searched_in_the_documented_order() {
-        let world = World::new().with("THE_SECRET", "s");
+        let world = World::new().with("FLYTE_SECRET", "s");
         // In reverse order: each new file takes precedence over the earlier ones.
         for (path, name) in [
             ("home/.flyte/config.yaml", "home-flyte"),
@@ -325,8 +422,8 @@ mod tests {
             world.write_flyte(path, name);
             let variables = [("FLYTECTL_CONFIG", "flytectl.yaml"), ("UCTL_CONFIG", "uctl.yaml")];
             let existing = variables.into_iter().filter(|(_, file)| world.path(file).exists());
-            let mut with =
-                World { root: tempfile::tempdir().unwrap(), variables: world.variables.clone() };
+            let root = tempfile::tempdir().unwrap();
+            let mut with = World { root, variables: world.variables.clone(), user: None };
             with.variables.extend(
                 existing.map(|(name, file)| (name, world.path(file).display().to_string())),
             );
@@ -380,23 +477,23 @@ mod tests {
 
     #[test]
     fn the_secret_variable_overrides_the_secret_file() {
-        let world = World::new().with("THE_SECRET", "from the variable");
-        world.write("repository/work/secret.txt", "from the file");
+        let world = World::new().with("FLYTE_SECRET", "from-the-variable");
+        world.write("repository/work/secret.txt", "from-the-file");
         world.write(
             "repository/work/config.yaml",
             "admin: {endpoint: h, clientId: ci, clientSecretLocation: secret.txt, \
-             clientSecretEnvVar: THE_SECRET}",
+             clientSecretEnvVar: FLYTE_SECRET}",
         );
-        assert_eq!(secret(&world.settings()), "from the variable");
+        assert_eq!(secret(&world.settings()), "from-the-variable");
         let world = World { variables: BTreeMap::new(), ..world };
-        assert_eq!(secret(&world.settings()), "from the file");
+        assert_eq!(secret(&world.settings()), "from-the-file");
     }
 
     #[test]
     fn an_incomplete_file_is_an_error() {
         for (admin, why) in [
             ("{endpoint: h, clientId: ci, clientSecretLocation: absent.txt}", "absent.txt"),
-            ("{endpoint: h, clientId: ci, clientSecretEnvVar: ABSENT}", "ABSENT"),
+            ("{endpoint: h, clientId: ci, clientSecretEnvVar: FLYTE_ABSENT}", "FLYTE_ABSENT"),
             ("{endpoint: h, clientId: ci, authType: ClientSecret}", "neither"),
             ("{endpoint: h, clientSecretLocation: secret.txt}", "no `clientId`"),
             ("{endpoint: h, clientId: ci, clientSecretLocation: empty.txt}", "empty"),
@@ -419,7 +516,7 @@ mod tests {
     /// Any program may have a `config.yaml`, so a foreign one is not an error.
     #[test]
     fn only_a_foreign_file_may_be_unreadable() {
-        let world = World::new().with("THE_SECRET", "s");
+        let world = World::new().with("FLYTE_SECRET", "s");
         world.write_flyte("home/.flyte/config.yaml", "home");
         for foreign in ["a: [", "- list", "", "other: 1", "admin: 3"] {
             world.write("repository/work/config.yaml", foreign);
@@ -448,6 +545,214 @@ mod tests {
         }
     }
 
+    fn refused(world: &World) -> String {
+        let message = world.error();
+        assert!(message.contains("found by searching"), "{message}");
+        assert!(message.contains("FLYTECTL_CONFIG"), "{message}");
+        message
+    }
+
+    #[test]
+    fn a_found_file_names_only_flytes_variables() {
+        for name in ["AWS_SECRET_ACCESS_KEY", "FLYTE", "flyte_x", "MY_FLYTE_SECRET", ""] {
+            let mut world = World::found(&format!("clientSecretEnvVar: {name:?}"));
+            world.variables.insert("AWS_SECRET_ACCESS_KEY", "s3cret".into());
+            assert!(!refused(&world).contains("s3cret"));
+        }
+        for name in ["FLYTE_SECRET", "UNION_SECRET", "GATEKEY_SECRET"] {
+            let world =
+                World::found(&format!("clientSecretEnvVar: {name}")).with(name, " s3cret\n");
+            assert_eq!(secret(&world.settings()), "s3cret");
+        }
+    }
+
+    #[test]
+    fn a_found_file_names_only_secrets_beside_it() {
+        let elsewhere = ["id_ed25519", "../id_ed25519", "../.flyte/keys/secret", "/etc/hostname"];
+        for location in elsewhere {
+            let world = World::found(&format!("clientSecretLocation: {location}"));
+            world.write("repository/work/id_ed25519", "s3cret");
+            world.write("repository/id_ed25519", "s3cret");
+            world.write("repository/.flyte/keys/secret", "s3cret");
+            let message = refused(&world);
+            assert!(message.contains("beside it"), "{message}");
+        }
+        for (location, file) in [
+            ("../.flyte/secret", "repository/.flyte/secret"),
+            ("../../home/.flyte/a/b", "home/.flyte/a/b"),
+            ("../../home/.union/secret", "home/.union/secret"),
+        ] {
+            let world = World::found(&format!("clientSecretLocation: {location}"));
+            world.write(file, "s3cret\n");
+            assert_eq!(secret(&world.settings()), "s3cret");
+        }
+    }
+
+    /// A repository may contain links.
+    #[test]
+    fn a_found_file_names_no_secret_through_links() {
+        use std::os::unix::fs::symlink;
+        let world = World::found("clientSecretLocation: ../.flyte/secret");
+        world.write("home/.ssh/id", "s3cret");
+        symlink(world.path("home/.ssh/id"), world.path("repository/.flyte/secret")).unwrap();
+        assert!(!refused(&world).contains("s3cret"));
+
+        let world = World::found("clientSecretLocation: ../link/id");
+        world.write("home/.ssh/id", "s3cret");
+        symlink(world.path("home/.ssh"), world.path("repository/link")).unwrap();
+        refused(&world);
+    }
+
+    #[test]
+    fn a_found_files_secret_must_look_like_one() {
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaA\n-----END";
+        let token = "eyJhbGciOiJFUzI1NiJ9.e30.c2ln";
+        for text in [key, token, FIRST, "two words", "a\nb", "\u{e9}t\u{e9}", &"x".repeat(513)] {
+            let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", text);
+            assert!(!refused(&world).contains(text), "{text}");
+            let world = World::found("clientSecretLocation: ../.flyte/secret");
+            world.write("repository/.flyte/secret", text);
+            assert!(!refused(&world).contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_found_file_must_belong_to_the_user() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", "s3cret");
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(world.root.path()).unwrap());
+        let mut other = World { user: Some(owner + 1), ..world };
+        if owner == 0 {
+            // The owner is root, whose files are trusted.
+            assert_eq!(secret(&other.settings()), "s3cret");
+        } else {
+            assert!(refused(&other).contains("belongs to"));
+        }
+        other.user = None;
+        let file = other.path("repository/.flyte/config.yaml");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
+        assert!(refused(&other).contains("every user"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+        assert_eq!(secret(&other.settings()), "s3cret");
+    }
+
+    #[test]
+    fn a_given_secret_needs_a_named_endpoint() {
+        let given = || {
+            let own = Credentials::new("own", &PlainSecret::new("s3cret"));
+            Settings { credentials: Some(Sourced::new(own, "the builder")), ..Settings::default() }
+        };
+        let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", "s");
+        let message = world.fill(given()).unwrap_err().to_string();
+        assert!(message.contains("found by searching"), "{message}");
+        let settings = world.with("GATEKEY_ENDPOINT", "h:1").fill(given()).unwrap();
+        assert_eq!(endpoint(&settings), "h:1");
+    }
+
+    #[test]
+    fn files_of_flyte_in_home_count_as_named() {
+        for directory in [".flyte", ".union"] {
+            let world = World::new().with("MY_SECRET", "s3cret");
+            let text = "admin: {endpoint: h, clientId: ci, clientSecretEnvVar: MY_SECRET}";
+            world.write(&format!("home/{directory}/config.yaml"), text);
+            let settings = world.settings();
+            assert_eq!(secret(&settings), "s3cret");
+            assert!(settings.notices.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_found_file_is_reported_with_its_endpoint() {
+        let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", "s3cret");
+        let notices = world.settings().notices;
+        assert!(notices[0].contains(".flyte/config.yaml"), "{notices:?}");
+        assert!(notices[0].contains("attacker.example"), "{notices:?}");
+        let world = world.with("FLYTECTL_CONFIG", "named.yaml");
+        fs::remove_file(world.path("repository/.flyte/config.yaml")).unwrap();
+        world.write(
+            "repository/work/named.yaml",
+            "admin: {endpoint: h, tokenUrl: u, proxyCommand: [x]}",
+        );
+        let notices = world.settings().notices;
+        assert_eq!(notices.len(), 1);
+        assert!(notices[0].contains("`admin.tokenUrl`, `admin.proxyCommand`"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_secret_is_sent_only_to_its_own_host() {
+        let to = |endpoint: &str| Settings {
+            endpoint: Some(Sourced::new(endpoint.into(), "the builder")),
+            ..Settings::default()
+        };
+        let world = World::new().with("FLYTE_API_KEY", FIRST);
+        let message = world.fill(to("https://other.example")).unwrap_err().to_string();
+        for part in ["FLYTE_API_KEY", "first.example", "other.example", "GATEKEY_ENDPOINT"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(world.fill(to("FIRST.example:1")).is_ok());
+        let world = world.with("GATEKEY_ENDPOINT", "other.example:8443");
+        assert!(world.fill(to("https://other.example")).is_ok());
+
+        let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", "s3cret");
+        assert!(world.fill(to("https://other.example")).is_err());
+        assert!(world.fill(to("https://attacker.example:8443")).is_ok());
+    }
+
+    #[test]
+    fn insecure_in_flytes_file_means_plain_http() {
+        for (admin, expected) in [
+            ("endpoint: dns:///127.0.0.1:1, insecure: true", "http://127.0.0.1:1"),
+            ("endpoint: '127.0.0.1:1', insecure: 'Yes'", "http://127.0.0.1:1"),
+            ("endpoint: https://127.0.0.1:1, insecure: true", "https://127.0.0.1:1"),
+            ("endpoint: dns:///127.0.0.1:1, insecure: off", "dns:///127.0.0.1:1"),
+        ] {
+            let world = World::new();
+            world.write("home/.flyte/config.yaml", &format!("admin: {{{admin}}}"));
+            assert_eq!(endpoint(&world.settings()), expected);
+        }
+        let world = World::new();
+        world.write("home/.flyte/config.yaml", "admin: {endpoint: h, insecure: maybe}");
+        assert!(world.error().contains("true or false"));
+    }
+
+    #[test]
+    fn insecure_skip_verify_is_refused_by_name() {
+        let world = World::new();
+        world.write("home/.flyte/config.yaml", "admin: {endpoint: h, insecureSkipVerify: true}");
+        let message = world.error();
+        assert!(message.contains("insecureSkipVerify"), "{message}");
+        assert!(message.contains("GATEKEY_CA_FILE") && message.contains("caCertFilePath"));
+        assert!(world.with("GATEKEY_CA_FILE", "ca.pem").fill(Settings::default()).is_ok());
+    }
+
+    #[test]
+    fn flytes_proxy_overrides_those_of_the_environment() {
+        let proxy = |settings: &Settings| {
+            let found = settings.proxies.find(&http::Uri::from_static("https://h/")).unwrap();
+            found.map(|proxy| proxy.authority().to_owned())
+        };
+        let world = World::new().with("https_proxy", "http://p:1");
+        assert_eq!(proxy(&world.settings()).as_deref(), Some("p:1"));
+        let file = "admin: {endpoint: h, httpProxyURL: 'http://me:s3cret@q:2'}";
+        world.write("home/.flyte/config.yaml", file);
+        let settings = world.settings();
+        assert_eq!(proxy(&settings).as_deref(), Some("q:2"));
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn secrets_are_trimmed_wherever_they_enter() {
+        for written in ["s3cret\n", "s3cret\r\n", " s3cret\t"] {
+            let file = "admin: {endpoint: h, clientId: ' ci ', clientSecretEnvVar: S}";
+            let world = World::new().with("S", written);
+            world.write("home/.flyte/config.yaml", file);
+            let settings = world.settings();
+            assert_eq!((client_id(&settings), secret(&settings)), ("ci", "s3cret"));
+            let given = Credentials::new("ci", &PlainSecret::new(written));
+            assert_eq!(given.client_secret.expose(), "s3cret");
+        }
+    }
+
     #[test]
     fn every_variable_that_is_read_is_documented() {
         let read = RefCell::new(BTreeSet::new());
@@ -463,6 +768,8 @@ mod tests {
         let mut read = read.into_inner();
         // `rustls-native-certs` reads this one.
         read.insert("SSL_CERT_DIR".to_owned());
+        // It tells only that a server started this program, in which case one variable is ignored.
+        read.remove("REQUEST_METHOD");
         assert_eq!(read, documented);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use connectrpc::client::{ClientBody, ClientTransport, HttpClient, full_body};
+use connectrpc::client::{ClientBody, ClientTransport, full_body};
 use gatekey_credentials::PlainSecret;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
@@ -17,10 +17,13 @@ use crate::{
     Error,
     error::{Kind, one_line},
     token::{LONGEST_LIFETIME, Token},
+    transport::Http,
 };
 
 /// The lifetime of a token without `expires_in`, which RFC 6749 section 5.1 only recommends.
 const UNSTATED_LIFETIME: Duration = Duration::from_mins(1);
+const REQUEST_ID: &str = "x-request-id";
+const REFUSED_HINT: &str = "the key may be deleted, disabled, expired or rotated";
 /// The largest response to read, in bytes.
 const MAX_RESPONSE: usize = 1 << 20;
 
@@ -32,11 +35,13 @@ pub(crate) struct TokenRequest<'a> {
     pub(crate) scopes: &'a [String],
     pub(crate) audience: &'a str,
     pub(crate) user_agent: &'a HeaderValue,
+    /// The `x-request-id` of the call that needs the token.
+    pub(crate) request_id: &'a str,
 }
 
 impl TokenRequest<'_> {
     /// Sends the request once. The caller checks that the token endpoint may receive the secret.
-    pub(crate) async fn send(&self, http: &HttpClient) -> Result<Token, Error> {
+    pub(crate) async fn send(&self, http: &Http) -> Result<Token, Error> {
         // The lifetime counts from before the request: to refresh too early is harmless.
         let sent_at = Instant::now();
         let operation = format!("log in as {:?}", one_line(self.client_id));
@@ -44,7 +49,8 @@ impl TokenRequest<'_> {
         let response = http
             .send(self.http_request()?)
             .await
-            .map_err(|error| Error::of_call(&operation, &address, error))?;
+            .map_err(|error| Error::of_call(&operation, &address, error))
+            .map_err(|error| error.with_request_id(self.request_id))?;
         let status = response.status();
         let body =
             Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(|error| {
@@ -56,7 +62,10 @@ impl TokenRequest<'_> {
             })?;
         let body = Zeroizing::new(body.to_bytes().to_vec());
         read_response(status, &body, sent_at).map_err(|(kind, reason)| {
-            Error::new(kind, format!("could not {operation}: {address} returned {reason}"))
+            let message = format!("could not {operation}: {address} returned {reason}");
+            let error = Error::new(kind, message).with_request_id(self.request_id);
+            // The server does not say which: a stranger may not learn it.
+            if kind == Kind::Unauthenticated { error.with_hint(REFUSED_HINT) } else { error }
         })
     }
 
@@ -75,6 +84,7 @@ impl TokenRequest<'_> {
             .header(header::ACCEPT, "application/json")
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::USER_AGENT, self.user_agent)
+            .header(REQUEST_ID, self.request_id)
             .body(full_body(Bytes::from(form.finish())))
             .map_err(|error| Error::internal("cannot build the token request").caused_by(error))
     }

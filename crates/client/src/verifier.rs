@@ -8,6 +8,7 @@ use std::{
 };
 
 use gatekey_credentials::jwt::Algorithm;
+use gatekey_outbound::Proxies;
 use tokio::time::Instant;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     access_token::{Claims, Rejection, UnverifiedToken},
     jwks::{KeySet, Source},
     single_flight::{Freshness, SingleFlight},
-    transport::{Transport, parse_authorities},
+    transport::{Plaintext, Transport, TrustedCertificates, parse_authorities},
 };
 
 const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
@@ -101,6 +102,7 @@ impl Verifier {
             ca_files: Vec::new(),
             ca_pems: Vec::new(),
             plaintext: false,
+            proxies: Proxies::default(),
             leeway: Duration::ZERO,
             refresh_interval: DEFAULT_REFRESH_INTERVAL,
             max_age: DEFAULT_MAX_AGE,
@@ -244,6 +246,7 @@ pub struct VerifierBuilder {
     ca_files: Vec<PathBuf>,
     ca_pems: Vec<Vec<u8>>,
     plaintext: bool,
+    proxies: Proxies,
     leeway: Duration,
     refresh_interval: Duration,
     max_age: Duration,
@@ -285,11 +288,28 @@ impl VerifierBuilder {
         self
     }
 
-    /// Allows `http` URLs for the issuer and its keys. Defaults to false.
+    /// Allows `http` URLs for the issuer and its keys. Defaults to false: only an issuer whose URL
+    /// has a loopback address, such as `http://127.0.0.1:8443`, needs no permission.
     ///
-    /// Anyone on the network path can then forge tokens, so use it only on one machine.
+    /// Anyone on the network path can then forge tokens.
     pub fn plaintext(mut self, plaintext: bool) -> Self {
         self.plaintext = plaintext;
+        self
+    }
+
+    /// Fetches through an HTTP or SOCKS proxy, such as `http://proxy.example.com:3128`, except from
+    /// loopback hosts. Defaults to none.
+    pub fn proxy(mut self, url: &str) -> Self {
+        self.proxies = Proxies::of(url, "the given proxy");
+        self
+    }
+
+    /// Fetches through the proxies of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+    /// `NO_PROXY`, in lower or upper case, as in curl.
+    pub fn proxies_from_env(mut self) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the method says that it reads them")]
+        let variable = |name: &str| std::env::var(name).ok();
+        self.proxies = Proxies::from_variables(&variable);
         self
     }
 
@@ -339,17 +359,19 @@ impl VerifierBuilder {
     /// [`is_configuration`](Error::is_configuration) if a URL is invalid or not `https`, a CA file
     /// cannot be read, no algorithm is accepted, or an audience is empty.
     pub fn build(self) -> Result<Verifier, Error> {
-        let mut authorities = Vec::new();
+        let mut trusted = TrustedCertificates::default();
         for path in &self.ca_files {
             let origin = path.display().to_string();
             let pem = fs::read(path).map_err(|error| {
                 Error::configuration(format!("cannot read the CA file {origin}: {error}"))
                     .caused_by(error)
             })?;
-            authorities.extend(parse_authorities(&pem, &origin)?);
+            trusted.certificates.extend(parse_authorities(&pem, &origin)?);
+            trusted.sources.push(origin);
         }
         for pem in &self.ca_pems {
-            authorities.extend(parse_authorities(pem, "the builder")?);
+            trusted.certificates.extend(parse_authorities(pem, "the builder")?);
+            trusted.sources.push("the builder".to_owned());
         }
         if self.algorithms.is_empty() {
             return Err(Error::configuration(
@@ -359,7 +381,8 @@ impl VerifierBuilder {
         if self.audiences.iter().any(String::is_empty) {
             return Err(Error::configuration("the audience must not be empty"));
         }
-        let transport = Transport::new(authorities, self.plaintext, Protocol::Connect);
+        let plaintext = Plaintext::new(self.plaintext, self.issuer.starts_with("http://"));
+        let transport = Transport::new(trusted, plaintext, Protocol::Connect, self.proxies);
         let source = Source::new(&self.issuer, self.jwks_uri.as_deref(), transport, self.timeout)?;
         Ok(Verifier(Arc::new(Inner {
             issuer: self.issuer,
@@ -396,6 +419,7 @@ mod tests {
     fn an_untrustworthy_configuration_is_refused() {
         for (issuer, jwks_uri) in [
             ("http://keys.example.com", None),
+            ("http://localhost:1", None),
             ("keys.example.com", None),
             ("", None),
             ("https://keys.example.com", Some("http://keys.example.com/jwks")),
@@ -408,7 +432,8 @@ mod tests {
             };
             assert!(builder.build().unwrap_err().is_configuration(), "{issuer} {jwks_uri:?}");
         }
-        assert!(Verifier::builder("http://127.0.0.1:1", "a").plaintext(true).build().is_ok());
+        assert!(Verifier::builder("http://keys.example.com", "a").plaintext(true).build().is_ok());
+        assert!(Verifier::builder("http://127.0.0.1:1", "a").build().is_ok());
         let none = Verifier::builder("https://h", "a").algorithms([]).build();
         assert!(none.unwrap_err().is_configuration());
         assert!(Verifier::builder("https://h", "").build().unwrap_err().is_configuration());

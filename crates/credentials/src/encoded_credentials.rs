@@ -5,10 +5,13 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-use crate::PlainSecret;
+use crate::{PlainSecret, secret};
 
 /// The longest encoded API key that is accepted, in bytes.
 pub const MAX_LENGTH: usize = 4096;
+
+const HTTP: &str = "http://";
+const QUOTATION_MARKS: [char; 6] = ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2019}'];
 
 /// An encoded API key: base64 of `endpoint:client_id:client_secret:organization`, in which an empty
 /// organization is `None`.
@@ -21,6 +24,8 @@ pub struct EncodedCredentials {
     client_id: String,
     client_secret: PlainSecret,
     organization: String,
+    /// Whether the text named the scheme `http://`, which encoding removes.
+    is_plaintext: bool,
 }
 
 /// Why a text is not an encoded API key, or why parts cannot be encoded. The message never repeats
@@ -34,6 +39,12 @@ pub enum InvalidEncodedCredentials {
     /// The text is not standard base64.
     #[error("the encoded API key is not base64; was it copied whole, without line breaks?")]
     NotBase64,
+    /// The text is a client secret, which is only one part of an encoded API key.
+    #[error("it is a client secret; use the encoded credentials that were printed with it")]
+    Secret,
+    /// The text has quotation marks around it.
+    #[error("it has quotation marks around it; remove them")]
+    Quoted,
     /// The decoded bytes are not UTF-8.
     #[error("the encoded API key does not decode to text")]
     NotText,
@@ -86,6 +97,7 @@ impl EncodedCredentials {
             client_id: client_id.to_owned(),
             client_secret,
             organization: organization.to_owned(),
+            is_plaintext: false,
         })
     }
 
@@ -98,6 +110,13 @@ impl EncodedCredentials {
         if encoded.len() > MAX_LENGTH {
             return Err(InvalidEncodedCredentials::TooLong);
         }
+        if encoded.starts_with(QUOTATION_MARKS) || encoded.ends_with(QUOTATION_MARKS) {
+            return Err(InvalidEncodedCredentials::Quoted);
+        }
+        // An underscore is not in base64's alphabet, so a secret cannot be an encoded key.
+        if encoded.starts_with(secret::PREFIX) {
+            return Err(InvalidEncodedCredentials::Secret);
+        }
         let bytes = Zeroizing::new(
             BASE64_STANDARD.decode(encoded).map_err(|_| InvalidEncodedCredentials::NotBase64)?,
         );
@@ -108,7 +127,11 @@ impl EncodedCredentials {
         else {
             return Err(InvalidEncodedCredentials::MissingPart);
         };
-        Self::new(endpoint, client_id, PlainSecret::new(secret), organization)
+        // White space around a secret, such as a line break from a file, is not part of it.
+        let key = Self::new(endpoint, client_id, PlainSecret::new(secret.trim()), organization)?;
+        let is_plaintext =
+            endpoint.get(..HTTP.len()).is_some_and(|start| start.eq_ignore_ascii_case(HTTP));
+        Ok(Self { is_plaintext, ..key })
     }
 
     /// Encodes the key as one string, for `FLYTE_API_KEY`. It contains the secret, so it is a
@@ -127,6 +150,12 @@ impl EncodedCredentials {
     /// Returns the host, or host and port, without a scheme.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Returns the endpoint with `http://` if the key was encoded with that scheme, or without a
+    /// scheme.
+    pub fn written_endpoint(&self) -> String {
+        format!("{}{}", if self.is_plaintext { HTTP } else { "" }, self.endpoint)
     }
 
     /// Returns the client id. Another server may have assigned it, so it may not be a valid
@@ -159,10 +188,11 @@ impl fmt::Debug for EncodedCredentials {
 /// Removes the scheme and trailing slashes from an endpoint, as Union's class does before it
 /// encodes one.
 pub fn bare_endpoint(endpoint: &str) -> &str {
-    let bare = ["https://", "http://", "dns:///"]
-        .iter()
-        .find_map(|scheme| endpoint.strip_prefix(scheme))
-        .unwrap_or(endpoint);
+    let without = |scheme: &str| {
+        let start = endpoint.get(..scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then(|| &endpoint[scheme.len()..])
+    };
+    let bare = ["https://", HTTP, "dns:///"].into_iter().find_map(without).unwrap_or(endpoint);
     bare.trim_end_matches('/')
 }
 
@@ -206,6 +236,41 @@ mod tests {
             Err(Invalid::NotText)
         );
         assert_eq!(EncodedCredentials::decode(&"A".repeat(4100)), Err(Invalid::TooLong));
+    }
+
+    #[test]
+    fn a_written_scheme_is_kept() {
+        for (text, written) in [
+            ("http://127.0.0.1:8443:ci:s:None", "http://127.0.0.1:8443"),
+            ("HTTP://h:ci:s:None", "http://h"),
+            ("https://h:1:ci:s:None", "h:1"),
+            ("h:1:ci:s:None", "h:1"),
+        ] {
+            let decoded = EncodedCredentials::decode(&encode(text)).unwrap();
+            assert_eq!(decoded.written_endpoint(), written, "{text}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_a_secret_is_removed() {
+        for secret in ["s3cret\n", " s3cret", "s3cret\r\n"] {
+            let decoded = EncodedCredentials::decode(&encode(&format!("h:ci:{secret}:None")));
+            assert_eq!(decoded.unwrap().client_secret().expose(), "s3cret");
+        }
+    }
+
+    #[test]
+    fn a_likely_mistake_is_named() {
+        use InvalidEncodedCredentials as Invalid;
+        let secret = crate::Secret::from_random(&[7; 23]);
+        assert_eq!(EncodedCredentials::decode(secret.expose()), Err(Invalid::Secret));
+        assert_eq!(EncodedCredentials::decode(" gk_cut\n"), Err(Invalid::Secret));
+        let key = encode("h:ci:s3cret:None");
+        for quoted in
+            [format!("\"{key}\""), format!("'{key}'"), format!("'{key}"), format!("{key}\"")]
+        {
+            assert_eq!(EncodedCredentials::decode(&quoted), Err(Invalid::Quoted), "{quoted}");
+        }
     }
 
     #[test]

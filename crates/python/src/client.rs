@@ -95,7 +95,7 @@ impl Client {
     #[new]
     #[pyo3(signature = (
         *, endpoint=None, api_key=None, client_id=None, client_secret=None, ca_file=None,
-        organization=None, scopes=None, plaintext=false, timeout=None, retries=None,
+        organization=None, scopes=None, plaintext=false, proxy=None, timeout=None, retries=None,
         user_agent=None, tried=Vec::new(),
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
@@ -109,6 +109,7 @@ impl Client {
         organization: Option<String>,
         scopes: Option<Bound<'_, PyAny>>,
         plaintext: bool,
+        proxy: Option<&str>,
         timeout: Option<f64>,
         retries: Option<u32>,
         user_agent: Option<String>,
@@ -136,6 +137,9 @@ impl Client {
         }
         if let Some(ca_file) = ca_file {
             builder = builder.ca_file(ca_file);
+        }
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy);
         }
         if let Some(organization) = organization {
             builder = builder.organization(organization);
@@ -169,6 +173,12 @@ impl Client {
     #[getter]
     fn endpoint(&self) -> String {
         self.connected.load().client.endpoint().to_owned()
+    }
+
+    /// What a person should know about the sources of the settings, one sentence each.
+    #[getter]
+    fn notices(&self) -> Vec<String> {
+        self.connected.load().client.notices().to_vec()
     }
 
     #[getter]

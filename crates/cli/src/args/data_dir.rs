@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use gatekey_core::ledger::LedgerHead;
 
-use super::{help, output::Output, value::duration};
+use super::{
+    help,
+    output::Output,
+    value::{count, duration, version},
+};
 use crate::settings::{Initializing, RootKeyFile, SettingFlags};
 
 #[derive(Debug, Args)]
@@ -77,6 +81,7 @@ pub(crate) enum RootKeys {
     #[command(after_help = help::examples(&["gatekey root-key retire 1 --data-dir /var/lib/gatekey"]))]
     Retire {
         /// Version, as `gatekey root-key list` shows it
+        #[arg(value_parser = version)]
         version: u32,
         #[command(flatten)]
         data_dir: DataDir,
@@ -105,7 +110,7 @@ pub(crate) enum Ledger {
     ]))]
     List {
         /// Maximum number of entries
-        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = count)]
         limit: usize,
         /// Only entries with this key as actor or target
         #[arg(long, value_name = "CLIENT_ID")]

@@ -44,6 +44,9 @@ pub(crate) struct PythonCheck {
 pub(crate) struct ServerCheck {
     /// URL of the server [default: from the environment]
     pub(crate) url: Option<String>,
+    /// Log in over plain HTTP to any host; http:// alone is only for loopback addresses
+    #[arg(long)]
+    pub(crate) plaintext: bool,
     /// PEM file of CA certificates to trust in addition to the system's
     #[arg(long, value_name = "FILE", env = "GATEKEY_CA_FILE")]
     pub(crate) ca_file: Option<PathBuf>,

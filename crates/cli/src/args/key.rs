@@ -9,7 +9,7 @@ use super::{
     connection::Client,
     help,
     output::Output,
-    value::{duration, role},
+    value::{count, duration, role},
 };
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +59,7 @@ pub(crate) enum Key {
     #[command(after_help = help::examples(&["gatekey key list", "gatekey key list --details --output json"]))]
     List {
         /// Maximum number of keys [default: unlimited]
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = count)]
         limit: Option<usize>,
         /// Include role, dates and secrets in JSON and YAML
         #[arg(long)]

@@ -21,6 +21,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// Short enough to be added to the present instant.
 const MAX_DURATION: Duration = Duration::from_hours(1000 * 366 * 24);
 
+/// Parses a number of things.
+pub(super) fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "expected a whole number, such as 100")
+}
+
+/// Parses the number of a version.
+pub(super) fn version(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "expected the number of a version, such as 2")
+}
+
 pub(super) fn role() -> impl TypedValueParser<Value = Role> {
     let names = Role::ALL.map(|role| {
         PossibleValue::new(role.as_str()).help(match role {

@@ -10,7 +10,7 @@ pub(crate) use self::{
     error::{is_closed_pipe, print_error},
     notation::Notation,
     text::{
-        bold, date, dim, done_mark, failure_mark, printable, shell_quoted, table, warning_mark,
-        warning_word,
+        bold, date, dim, done_mark, failure_mark, note_word, printable, shell_quoted, table,
+        warning_mark, warning_word,
     },
 };

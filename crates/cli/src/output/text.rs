@@ -54,6 +54,11 @@ pub(crate) fn warning_word() -> String {
     paint(WARNING, "warning:", stderr().is_terminal())
 }
 
+/// The first word of a note on standard error.
+pub(crate) fn note_word() -> String {
+    paint(BOLD, "note:", stderr().is_terminal())
+}
+
 /// The first word of a hint on standard error.
 pub(crate) fn hint_word() -> String {
     paint(WARNING, "hint:", stderr().is_terminal())

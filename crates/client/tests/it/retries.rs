@@ -52,12 +52,7 @@ async fn an_unreachable_server_is_reported_with_its_address() {
     let error = client.whoami().await.unwrap_err();
     assert!(error.is_unavailable());
     let message = error.to_string();
-    assert!(
-        message.starts_with(
-            "could not read the server's login metadata: cannot reach http://127.0.0.1:"
-        ),
-        "{message}"
-    );
+    assert!(message.starts_with("cannot reach http://127.0.0.1:"), "{message}");
     assert!(message.to_lowercase().contains("refused"), "{message}");
 }
 

@@ -5,20 +5,27 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use gatekey_outbound::Proxy;
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
 };
 
 use super::{
-    connection::{STEP_TIMEOUT, Target},
+    connection::{STEP_TIMEOUT, Target, causes},
     report::Step,
 };
+
+const TCP: &str = "TCP";
 
 /// Resolves the server's name as the system does.
 pub(super) async fn look_up(target: &Target) -> (Step, Vec<SocketAddr>) {
     const NAME: &str = "name";
     let host = target.host();
+    if let Some(proxy) = target.proxy() {
+        let found = format!("the proxy {proxy} resolves {host}");
+        return (Step::ok(NAME, found), Vec::new());
+    }
     let addresses: Vec<_> = match timeout(STEP_TIMEOUT, lookup_host((host, target.port()))).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
@@ -53,9 +60,19 @@ pub(super) async fn look_up(target: &Target) -> (Step, Vec<SocketAddr>) {
     (Step::ok(NAME, found), addresses)
 }
 
+/// Connects through the proxy.
+pub(super) async fn connect_through(target: &Target, proxy: &Proxy) -> Step {
+    match target.tcp().await {
+        Ok(_) => Step::ok(TCP, format!("the proxy {proxy} connects to {}", target.endpoint())),
+        Err(error) => {
+            let fix = "check the URL of the proxy; to connect without it, add the host to NO_PROXY";
+            Step::failed(TCP, causes(&error), fix)
+        }
+    }
+}
+
 /// Connects to each address. Returns the first one that accepts the connection.
 pub(super) async fn connect(addresses: &[SocketAddr]) -> (Step, Option<SocketAddr>) {
-    const NAME: &str = "TCP";
     let (mut reached, mut failures) = (None, Vec::new());
     for address in addresses {
         match timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
@@ -70,15 +87,15 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> (Step, Option<SocketAdd
         None => {
             let fix =
                 "start the server with --listen on this address and port, and open it in firewalls";
-            Step::failed(NAME, shown, fix)
+            Step::failed(TCP, shown, fix)
         }
         Some(address) if failures.is_empty() => {
-            Step::ok(NAME, format!("{address} accepts the connection"))
+            Step::ok(TCP, format!("{address} accepts the connection"))
         }
         Some(address) => {
             let fix =
                 "let the server listen on every address of its name, or remove the others from DNS";
-            Step::warning(NAME, format!("{address} accepts the connection, but {shown}"), fix)
+            Step::warning(TCP, format!("{address} accepts the connection, but {shown}"), fix)
         }
     };
     (step, reached)

@@ -3,7 +3,8 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use http::{Method, Request, StatusCode, header};
+use gatekey_outbound::{Connector, Io, PlainHttp, Proxies, Proxy};
+use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -40,11 +41,16 @@ pub(super) struct Target {
     pub(super) ca_file: Option<String>,
     /// The first address of the server's name that accepts connections, once it was found.
     pub(super) address: Option<SocketAddr>,
+    proxies: Proxies,
 }
 
 impl Target {
     /// Reads a URL, `host:port` or `dns:///host:port`, and the CA file.
-    pub(super) fn new(text: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        text: &str,
+        ca_file: Option<&Path>,
+        proxies: Proxies,
+    ) -> anyhow::Result<Self> {
         let bare = text.trim();
         let bare = bare.strip_prefix("dns:///").unwrap_or(bare);
         let url = if bare.contains("://") {
@@ -77,7 +83,20 @@ impl Target {
             }
         }
         let ca_file = ca_file.map(|file| file.display().to_string());
-        Ok(Self { url, roots: Arc::new(roots), system: Arc::new(system), ca_file, address: None })
+        let (roots, system) = (Arc::new(roots), Arc::new(system));
+        let target = Self { url, roots, system, ca_file, address: None, proxies };
+        target.proxies.find(&target.uri()).map_err(|error| exit::usage(error.to_string()))?;
+        Ok(target)
+    }
+
+    fn uri(&self) -> Uri {
+        self.url.as_str().parse().unwrap_or_default()
+    }
+
+    /// The proxy that leads to the server.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        // `new` has checked it.
+        self.proxies.find(&self.uri()).ok().flatten()
     }
 
     pub(super) fn is_plaintext(&self) -> bool {
@@ -113,9 +132,18 @@ impl Target {
         })
     }
 
-    async fn tcp(&self) -> anyhow::Result<TcpStream> {
+    /// Connects to the server, through the proxy if there is one.
+    pub(super) async fn tcp(&self) -> anyhow::Result<Box<dyn Io>> {
+        if self.proxy().is_some() {
+            let tls = tls_config(&self.roots)?;
+            let connector = Connector::new(self.proxies.clone(), PlainHttp::Tunneled, move || {
+                tls.clone().into()
+            });
+            let stream = connector.open(self.uri()).await.map_err(anyhow::Error::from_boxed)?;
+            return Ok(stream.into_inner());
+        }
         let address = self.address.context("the server's address is unknown")?;
-        Ok(TcpStream::connect(address).await?)
+        Ok(Box::new(TcpStream::connect(address).await?))
     }
 
     /// Connects with TLS, offering protocols for ALPN.
@@ -123,12 +151,8 @@ impl Target {
         &self,
         roots: &Arc<RootCertStore>,
         protocols: &[&str],
-    ) -> anyhow::Result<TlsStream<TcpStream>> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots.clone())
-            .with_no_client_auth();
+    ) -> anyhow::Result<TlsStream<Box<dyn Io>>> {
+        let mut config = tls_config(roots)?;
         config.alpn_protocols =
             protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let connecting = async {
@@ -173,6 +197,14 @@ impl Target {
         };
         timeout(STEP_TIMEOUT, exchange).await.with_context(timed_out)?
     }
+}
+
+fn tls_config(roots: &Arc<RootCertStore>) -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth())
 }
 
 fn timed_out() -> String {

@@ -17,7 +17,7 @@ const METADATA_KEY: &str = "set authorization_metadata_key in the configuration"
 /// Checks the RFC 8414 metadata, and the client configuration that flytectl and Terraform read.
 pub(super) async fn over_https(target: &Target) -> Step {
     let path = "/.well-known/oauth-authorization-server";
-    let metadata = match answered(HTTPS, path, target.get(path).await) {
+    let metadata = match answered(HTTPS, target, path, target.get(path).await) {
         Ok(metadata) => metadata,
         Err(step) => return *step,
     };
@@ -36,7 +36,7 @@ pub(super) async fn over_https(target: &Target) -> Step {
         return Step::failed(HTTPS, "the server does not offer the client_credentials grant", fix);
     }
     let path = "/config/v1/flyte_client";
-    match answered(HTTPS, path, target.get(path).await) {
+    match answered(HTTPS, target, path, target.get(path).await) {
         Ok(config) => match metadata_key(&config["authorization_metadata_key"]) {
             Ok(_) => Step::ok(HTTPS, format!("the token endpoint is {token_endpoint}")),
             Err(wrong) => Step::failed(HTTPS, wrong, METADATA_KEY),
@@ -50,7 +50,7 @@ pub(super) async fn over_rpc(target: &Target) -> Step {
     let mut found = String::new();
     for service in ["flyteidl2.auth.AuthMetadataService", "flyteidl.service.AuthMetadataService"] {
         let procedure = format!("/{service}/GetOAuth2Metadata");
-        let metadata = match answered(RPC, &procedure, target.call(&procedure).await) {
+        let metadata = match answered(RPC, target, &procedure, target.call(&procedure).await) {
             Ok(metadata) => metadata,
             Err(step) => return *step,
         };
@@ -59,7 +59,7 @@ pub(super) async fn over_rpc(target: &Target) -> Step {
             return Step::failed(RPC, wrong, ISSUER);
         }
         let procedure = format!("/{service}/GetPublicClientConfig");
-        let config = match answered(RPC, &procedure, target.call(&procedure).await) {
+        let config = match answered(RPC, target, &procedure, target.call(&procedure).await) {
             Ok(config) => config,
             Err(step) => return *step,
         };
@@ -78,18 +78,30 @@ pub(super) async fn over_rpc(target: &Target) -> Step {
 /// Returns the JSON of a response with status 200.
 fn answered(
     step: &'static str,
+    target: &Target,
     path: &str,
     answer: anyhow::Result<(StatusCode, Value)>,
 ) -> Result<Value, Box<Step>> {
     let (found, fix) = match answer {
         Ok((StatusCode::OK, json)) if json.is_object() => return Ok(json),
-        Ok((StatusCode::OK, _)) => (format!("{path} does not return JSON"), PROXY),
-        Ok((status, _)) => (format!("{path} returns {status}"), PROXY),
+        Ok((StatusCode::OK, _)) => (format!("{path} does not return JSON"), PROXY.to_owned()),
+        Ok((status, _)) => (format!("{path} returns {status}"), PROXY.to_owned()),
+        // Such as the TLS alert with which a TLS server answers plain HTTP.
+        Err(error) if target.is_plaintext() && is_not_http(&error) => (
+            format!("the server does not answer with plain HTTP: {}", causes(&error)),
+            format!("use https://{}", target.endpoint()),
+        ),
         Err(error) => {
-            (format!("{path} gives no response: {}", causes(&error)), "check the server's logs")
+            let found = format!("{path} gives no response: {}", causes(&error));
+            (found, "check the server's logs".to_owned())
         }
     };
     Err(Box::new(Step::failed(step, found, fix)))
+}
+
+fn is_not_http(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    causes.any(hyper::Error::is_parse)
 }
 
 fn check_token_endpoint(target: &Target, token_endpoint: &str) -> Result<(), String> {

@@ -11,6 +11,9 @@ use crate::clock;
 /// future.
 const MAX_SKEW: u64 = 60;
 
+const REFUSED: &str = "check the key with `gatekey key get`: it may be deleted, disabled, expired or rotated; \
+                       `gatekey key rotate` gives it a new secret, and `gatekey init --rotate` gives one to the admin key";
+
 /// Fetches a token, and compares the server's clock with this machine's.
 pub(super) async fn fetch_token(client: &Client) -> Step {
     const NAME: &str = "token";
@@ -40,8 +43,8 @@ pub(super) async fn call(name: &'static str, client: &Client) -> Step {
 
 fn fix(error: &Error) -> String {
     let otherwise = if error.is_unauthenticated() {
-        "check the key with `gatekey key get`: it may be deleted, disabled, expired or rotated; `gatekey key rotate` \
-         gives it a new secret, and `gatekey init --rotate` gives one to the admin key"
+        // More than the hint of the error.
+        return REFUSED.to_owned();
     } else if error.is_unavailable() || error.is_timeout() {
         "check the proxy in front of the server: gRPC needs HTTP/2 all the way to the server"
     } else {

@@ -61,7 +61,10 @@ pub(super) fn check(arguments: &PythonCheck) -> Report {
         }
     };
     report.add(Step::ok("interpreter", found.python.clone()));
-    report.add(packages(&found));
+    if !report.add(packages(&found)) {
+        report.skip(&["class", "utils.auth", "commands"], &format!("{OURS} is not installed here"));
+        return report;
+    }
     report.add(module("class", "flyteplugins.union.remote", &found));
     report.add(module("utils.auth", "flyteplugins.union.utils.auth", &found));
     report.add(commands(&found));

@@ -1,6 +1,7 @@
 //! Goes through a client's steps to a server.
 
 use gatekey_client::{Client, Error, Protocol};
+use gatekey_outbound::Proxies;
 
 use super::{
     address,
@@ -11,7 +12,7 @@ use super::{
     report::{Report, Step},
     tls,
 };
-use crate::args::ServerCheck;
+use crate::{args::ServerCheck, client};
 
 const CONNECT: &str = "RPC over Connect";
 const GRPC: &str = "RPC over gRPC";
@@ -19,16 +20,22 @@ const ENCODED_KEY: &str = "encoded key";
 
 /// Runs the steps in order, and skips the steps that depend on a failed one.
 pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
-    let client = client(&arguments, arguments.url.as_deref(), Protocol::Connect);
+    let client = client_of(&arguments, arguments.url.as_deref(), Protocol::Connect);
     let (url, client) = match (&arguments.url, client) {
         (Some(url), client) => (url.clone(), client),
         (None, Ok(client)) => (client.url(), Ok(client)),
         (None, Err(error)) => return Err(error.into()),
     };
+    if let Ok(client) = &client {
+        client::print_notices(client);
+    }
     // Prefers the client's CA file: a config file of Flyte may name one.
     let ca_file = client.as_ref().ok().and_then(Client::ca_file);
     let ca_file = ca_file.or(arguments.ca_file.as_deref()).or(arguments.ssl_cert_file.as_deref());
-    let mut target = Target::new(&url, ca_file)?;
+    let proxies = client
+        .as_ref()
+        .map_or_else(|_| proxies_of_environment(), |client| client.proxies().clone());
+    let mut target = Target::new(&url, ca_file, proxies)?;
     let mut report = Report::new(target.issuer());
     let reached = reach(&mut target, &mut report).await;
     if reached {
@@ -69,8 +76,14 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
         report.skip(&REST, "the server's name does not resolve");
         return false;
     }
-    let (step, address) = address::connect(&addresses).await;
-    target.address = address;
+    let step = match target.proxy() {
+        Some(proxy) => address::connect_through(target, proxy).await,
+        None => {
+            let (step, address) = address::connect(&addresses).await;
+            target.address = address;
+            step
+        }
+    };
     if !report.add(step) {
         report.skip(&REST[1..], "the server cannot be reached");
         return false;
@@ -106,28 +119,39 @@ async fn log_in(
     let rest = ["token", CONNECT, GRPC];
     let connect = match connect {
         Ok(connect) => connect,
-        Err(error) => return report.skip(&rest, &format!("there are no credentials: {error}")),
+        Err(error) => return report.skip(&rest, &format!("no login: {error}")),
     };
     if !report.add(login::fetch_token(&connect).await) {
         return report.skip(&rest[1..], "there is no token");
     }
     report.add(login::call(CONNECT, &connect).await);
-    let grpc = match client(arguments, Some(target.issuer()), Protocol::Grpc) {
+    let grpc = match client_of(arguments, Some(target.issuer()), Protocol::Grpc) {
         Ok(grpc) => login::call(GRPC, &grpc).await,
         Err(error) => Step::skipped(GRPC, error.to_string()),
     };
     report.add(grpc);
 }
 
+fn proxies_of_environment() -> Proxies {
+    #[expect(clippy::disallowed_methods, reason = "there is no client that has read them")]
+    let variable = |name: &str| std::env::var(name).ok();
+    Proxies::from_variables(&variable)
+}
+
 /// A client like that of the other commands, but without retries.
-fn client(arguments: &ServerCheck, url: Option<&str>, protocol: Protocol) -> Result<Client, Error> {
+fn client_of(
+    arguments: &ServerCheck,
+    url: Option<&str>,
+    protocol: Protocol,
+) -> Result<Client, Error> {
     let mut builder = Client::builder()
         .user_agent(concat!("gatekey-doctor/", env!("CARGO_PKG_VERSION")))
         .protocol(protocol)
         .timeout(STEP_TIMEOUT)
+        .plaintext(arguments.plaintext)
         .retries(0);
     if let Some(url) = url {
-        builder = builder.endpoint(url).plaintext(url.starts_with("http://"));
+        builder = builder.endpoint(url);
     }
     if let Some(ca_file) = &arguments.ca_file {
         builder = builder.ca_file(ca_file);
