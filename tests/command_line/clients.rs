@@ -223,7 +223,7 @@ fn a_malformed_config_file_is_named() {
 fn an_invalid_number_is_explained() {
     for words in [
         "key list --limit x",
-        "ledger list --data-dir D --limit -1",
+        "ledger list --data-dir D --limit=-1",
         "ledger list --data-dir D --limit 1.5",
     ] {
         let stderr = fails(&run_with(&mut gatekey(), words), 2);

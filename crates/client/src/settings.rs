@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_sent_only_to_its_own_host() {
+    fn a_secret_is_sent_only_to_its_host() {
         let to = |endpoint: &str| Settings {
             endpoint: Some(Sourced::new(endpoint.into(), "the builder")),
             ..Settings::default()
