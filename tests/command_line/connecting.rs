@@ -103,7 +103,7 @@ async fn insecure_skip_verify_is_refused() {
 }
 
 #[test]
-fn a_secret_in_place_of_a_key_is_recognized() {
+fn a_bare_secret_is_recognized() {
     let secret = gatekey_credentials::Secret::from_random(&[7; 23]);
     for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY"] {
         let stderr = fails(&run_with(gatekey().env(variable, secret.expose()), "whoami"), 2);

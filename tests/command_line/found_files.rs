@@ -107,7 +107,7 @@ fn a_found_file_names_only_client_secrets() {
 }
 
 #[test]
-fn a_found_file_must_not_be_writable_by_all() {
+fn a_found_file_writable_by_all_is_refused() {
     let directory = repository("endpoint: h.invalid, clientSecretEnvVar: FLYTE_X");
     let file = directory.path().join("repository/.flyte/config.yaml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
@@ -166,7 +166,7 @@ async fn ones_own_file_in_home_counts_as_named() {
 
 /// For `--endpoint` and `doctor URL`.
 #[tokio::test]
-async fn a_secret_stays_with_the_host_of_its_key() {
+async fn a_secret_stays_with_its_host() {
     let server = Server::start().await;
     let (endpoint, connections) = attacker();
     let key = server.admin.encoded("keys.example.com");
