@@ -28,6 +28,7 @@ mod root_key;
 mod seal;
 mod secrecy;
 mod serving;
+mod trusted_files;
 
 /// The standard output of a run that must succeed.
 pub(crate) fn stdout(output: &Output) -> String {

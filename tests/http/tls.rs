@@ -1,6 +1,6 @@
 //! TLS with the private CA or with configured certificates.
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
 
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::{ProtocolVersion, version};
@@ -21,6 +21,8 @@ impl Files {
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
         fs::write(directory.path().join("cert.pem"), cert.pem()).unwrap();
         fs::write(directory.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(directory.path().join("key.pem"), private).unwrap();
         Self { directory }
     }
 

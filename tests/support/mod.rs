@@ -7,6 +7,7 @@
 //! - [`process`]: a running server. [`server`]: the same with an admin key and an HTTP client.
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
+//! - [`user`]: commands of other users.
 //! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a seed
 //!   that can be set.
 
@@ -19,6 +20,7 @@ mod process;
 mod proxy;
 pub(crate) mod random;
 mod server;
+pub(crate) mod user;
 
 use std::io::Write as _;
 

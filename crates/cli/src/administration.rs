@@ -26,6 +26,7 @@ use crate::{
     instance::{Instance, OpenMode, OpenOptions},
     last_start::{Address, LastStart},
     process::local_caller,
+    root_key_file::RootKeyPath,
     settings,
 };
 
@@ -91,7 +92,7 @@ impl Administration {
             None => settings,
         };
         let is_first = last_start.is_none() && mode == OpenMode::Administer;
-        let root_key_file = settings.root_key_path(data_dir.path());
+        let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
         let options = OpenOptions {
             config: settings::resolve(&settings, settings.listen())?,
             root_key_file: &root_key_file,
@@ -174,13 +175,11 @@ impl Administration {
 }
 
 fn must_exist(path: &Path) -> anyhow::Result<()> {
-    if path.join(data_dir::DATABASE).exists() {
-        return Ok(());
+    // Not `exists`, which takes a directory that may not be entered for an empty one.
+    match path.join(data_dir::DATABASE).symlink_metadata() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(data_dir::unreadable(path, &error)),
     }
-    let shown = path.display();
-    Err(exit::usage(format!(
-        "no Gatekey database in {shown}; name the data directory with --data-dir"
-    )))
 }
 
 /// Gives a failure its exit code.

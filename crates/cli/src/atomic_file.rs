@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
@@ -22,22 +22,36 @@ pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, 0o644, |_| Ok(()))
 }
 
-/// Replaces the content of a file atomically, and keeps its owner and its owner's permissions.
+/// Replaces the content of a file atomically, and keeps its owner and the permissions of owner and
+/// group.
+///
+/// A process that may not give the file to that owner keeps it; one that may not give it to that
+/// group gives the group no permission.
 pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Follows a link, so that the file and not the link is replaced.
     let path = fs::canonicalize(path)?;
     let metadata = fs::metadata(&path)?;
-    let mode = metadata.permissions().mode() & 0o700;
+    let mode = metadata.permissions().mode();
     remove_leftovers(&path)?;
-    write(&path, bytes, mode, |file| {
+    write(&path, bytes, mode & 0o700, |file| {
         let own = file.metadata()?;
-        let (uid, gid) = (metadata.uid(), metadata.gid());
-        if (own.uid(), own.gid()) == (uid, gid) {
-            Ok(())
-        } else {
-            fchown(file, Some(uid), Some(gid))
+        if own.uid() != metadata.uid() {
+            allow_denied(fchown(file, Some(metadata.uid()), None))?;
         }
+        if own.gid() != metadata.gid() {
+            allow_denied(fchown(file, None, Some(metadata.gid())))?;
+        }
+        let kept = if file.metadata()?.gid() == metadata.gid() { 0o770 } else { 0o700 };
+        file.set_permissions(Permissions::from_mode(mode & kept))
     })
+}
+
+/// Ignores that only root may change an owner.
+fn allow_denied(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes temporary files of killed processes: they may contain a key.

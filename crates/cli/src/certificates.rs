@@ -7,8 +7,13 @@ use gatekey_core::Env;
 use gatekey_listener::tls::{self, PrivateCa, Reload, ServedCertificate};
 use gatekey_server::{Config, Server, config::TlsMode, jobs::Renewal};
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
-use crate::{atomic_file, data_dir::DataDir};
+use crate::{
+    atomic_file,
+    data_dir::DataDir,
+    trusted::{self, Kind},
+};
 
 /// The CA's certificate, for clients.
 pub(crate) const CA_FILE: &str = "ca.pem";
@@ -56,11 +61,21 @@ fn server_names(config: &Config) -> BTreeSet<String> {
 
 /// Reads a certificate and its private key from files.
 pub(crate) fn read(cert: &Path, key: &Path) -> anyhow::Result<ServedCertificate> {
-    let (chain, private_key) = tls::read_files(cert, key)?;
+    let (chain, private_key) = tls::read_files(cert, key, read_key)?;
     ServedCertificate::new(chain, &private_key).with_context(|| {
         let (cert, key) = (cert.display(), key.display());
         format!("the certificate in {cert} and the private key in {key} cannot be used together")
     })
+}
+
+/// Reads the file of a private key that only Gatekey should be able to use.
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (bytes, exposure) =
+        trusted::read(path, Kind::TlsKey).map_err(|refusal| refusal.to_string())?;
+    if let Some(exposure) = exposure {
+        exposure.log();
+    }
+    Ok(bytes)
 }
 
 /// TLS for a server, and the jobs that keep its certificate current.
@@ -80,8 +95,8 @@ impl Tls {
             (TlsMode::Plaintext, _) | (TlsMode::PrivateCa, None) => return Ok(Self::default()),
             (TlsMode::Files { cert, key }, _) => {
                 let served = Arc::new(read(cert, key)?);
-                let reload =
-                    Reload { cert: cert.clone(), key: key.clone(), served: served.clone() };
+                let (cert, key) = (cert.clone(), key.clone());
+                let reload = Reload { cert, key, read_key, served: served.clone() };
                 (served, None, Some(reload))
             }
             (TlsMode::PrivateCa, Some(ca)) => {

@@ -4,14 +4,17 @@
 //! bytes.
 
 use std::{
-    fs::{self, File, Permissions},
-    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    fs::{self, File},
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use gatekey_server::control::{Failure, Operation, Request, SOCKET};
+use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -21,17 +24,30 @@ use zeroize::Zeroizing;
 use crate::{
     data_dir::DataDir,
     exit::{Coded, IN_USE},
+    process,
 };
+
+/// Connections that wait to be accepted: commands come one at a time.
+const BACKLOG: i32 = 128;
 
 /// Binds the socket, for the server's own user only.
 pub(crate) fn bind(data_dir: &DataDir) -> anyhow::Result<UnixListener> {
     remove(data_dir);
     let directory = File::open(data_dir.path())?;
     let path = data_dir.file(SOCKET);
-    let listener = UnixListener::bind(short_path(&directory))
-        .with_context(|| format!("cannot create the control socket {}", path.display()))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    listen(&directory)
+        .with_context(|| format!("cannot create the control socket {}", path.display()))
+}
+
+fn listen(directory: &File) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Linux gives the file of the socket this mode when it is bound. A change by path afterwards
+    // would leave a moment in which others can connect, and could change another file.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(short_path(directory))?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }
 
 pub(crate) fn remove(data_dir: &DataDir) {
@@ -66,14 +82,24 @@ pub(crate) async fn send<A: DeserializeOwned>(
 
 async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
     let directory = File::open(data_dir)?;
-    Ok(UnixStream::connect(short_path(&directory)).await.map_err(|error| {
+    let stream = UnixStream::connect(short_path(&directory)).await.map_err(|error| {
         let message = format!(
             "a process uses the data directory but does not accept connections on {}: {error}; if it is starting, \
              try again",
             data_dir.join(SOCKET).display()
         );
         Coded { code: IN_USE, message }
-    })?)
+    })?;
+    // A request can contain a passphrase.
+    let (server, own) = (stream.peer_cred()?.uid(), process::own_uid());
+    if server != own && server != 0 && own != 0 {
+        bail!(
+            "the server on {} runs as {}; run the command as that user or as root",
+            data_dir.display(),
+            process::user(server)
+        );
+    }
+    Ok(stream)
 }
 
 /// The socket's path while the directory is open.

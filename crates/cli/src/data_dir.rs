@@ -1,32 +1,39 @@
 //! The files of a data directory, and the lock on it.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use gatekey_core::{Env, RootKey};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
 use crate::{
-    exit::{Coded, IN_USE},
-    root_key_file,
+    exit::{self, Coded, IN_USE},
+    output::shell_quoted,
+    process,
+    root_key_file::{self, RootKeyPath},
+    trusted::{self, Exposure, Kind, Refusal},
 };
 
 /// Default file of the root key.
 pub(crate) const ROOT_KEY: &str = "root.key";
 pub(crate) const DATABASE: &str = "gatekey.db";
+const LOCK: &str = "lock";
 
 /// A data directory, locked by this process until dropped.
 pub(crate) struct DataDir {
     path: PathBuf,
+    directory: File,
     _lock: File,
 }
 
 impl DataDir {
-    /// Creates the directory unless it exists, and locks it.
+    /// Creates the directory unless it exists, checks that only trusted users can change it, and
+    /// locks it.
     ///
     /// Another process that cannot lock it reports the holder, such as `gatekey serve`.
     pub(crate) fn open(path: &Path, holder: &str) -> anyhow::Result<Self> {
@@ -35,41 +42,76 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .with_context(|| format!("cannot create the data directory {shown}"))?;
-        let path = fs::canonicalize(path)
-            .with_context(|| format!("cannot find the data directory {shown}"))?;
-        let mut lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join("lock"))
-            .with_context(|| format!("cannot write to the data directory {shown}"))?;
+            .map_err(|error| not_created(path, error))?;
+        let (path, directory) = find(path)?;
+        let exposure = match trusted::check(&directory, &path, Kind::DataDirectory) {
+            Ok(exposure) => exposure,
+            // The server's own check lets root administer it.
+            Err(_) if process::own_uid() == 0 && is_locked(&directory, &path) => {
+                return Err(in_use(&path, &directory));
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let writable = writable(&directory, &path);
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        // Its contents only inform, so anyone may have written them.
+        let mut lock = match trusted::open_fixed(&directory, &path.join(LOCK), flags) {
+            Ok(lock) => lock,
+            Err(error) => {
+                writable?;
+                return Err(trusted::unreadable(&path.join(LOCK), Kind::Lock, &error).into());
+            }
+        };
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut other = String::new();
-                let _ = lock.read_to_string(&mut other);
-                let other = if other.is_empty() { "another process" } else { other.trim() };
-                let message = format!("the data directory {shown} is in use by {other}");
-                return Err(Coded { code: IN_USE, message }.into());
-            }
+            Err(TryLockError::WouldBlock) => return Err(in_use(&path, &directory)),
             Err(TryLockError::Error(error)) => {
                 return Err(error)
                     .with_context(|| format!("cannot lock the data directory {shown}"));
             }
         }
+        writable?;
+        if let Some(exposure) = exposure {
+            exposure.log();
+        }
         lock.set_len(0)?;
         lock.rewind()?;
-        writeln!(lock, "process {} ({holder})", std::process::id())?;
-        Ok(Self { path, _lock: lock })
+        let host = process::host_name();
+        writeln!(lock, "process {} ({holder}) on {host}", std::process::id())?;
+        let data_dir = Self { path, directory, _lock: lock };
+        data_dir.check_database()?;
+        Ok(data_dir)
+    }
+
+    /// Checks the files of the database, and removes the access of others where that is possible: a
+    /// volume may not allow it.
+    fn check_database(&self) -> anyhow::Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            let path = self.file(&format!("{DATABASE}{suffix}"));
+            let refuse = |error| trusted::unreadable(&path, Kind::Database, &error);
+            let file = match trusted::open_fixed(&self.directory, &path, OFlags::RDONLY) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(refuse(error).into()),
+            };
+            if file.metadata().map_err(refuse)?.mode() & 0o077 != 0 {
+                let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
+            }
+            if let Some(exposure) = trusted::check(&file, &path, Kind::Database)? {
+                exposure.log();
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a data directory inside a Git checkout from being committed.
     pub(crate) fn hide_from_git(&self) -> io::Result<()> {
-        let ignore = self.file(".gitignore");
-        if ignore.exists() { Ok(()) } else { fs::write(&ignore, "*\n") }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        match trusted::open_fixed(&self.directory, &self.file(".gitignore"), flags) {
+            Ok(mut file) => file.write_all(b"*\n"),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -85,7 +127,7 @@ impl DataDir {
     }
 
     /// Reads the root key, or creates one if there is no database yet.
-    pub(crate) fn root_key(&self, file: &Path, env: &Env) -> anyhow::Result<RootKey> {
+    pub(crate) fn root_key(&self, file: &RootKeyPath, env: &Env) -> anyhow::Result<RootKey> {
         if let Some(root_key) = root_key_file::open(file)? {
             return Ok(root_key);
         }
@@ -95,10 +137,94 @@ impl DataDir {
             bail!(
                 "the root key {} is missing, so the data in {} cannot be decrypted; restore the file from your \
                  copy, or name another with --root-key-file",
-                file.display(),
+                file.path().display(),
                 self.path.display()
             );
         }
         root_key_file::create(file, env)
     }
+}
+
+/// Checks whom an existing directory belongs to, without a lock. Returns who else can change it.
+///
+/// # Errors
+/// When it cannot be opened or is not trusted.
+pub(crate) fn inspect(path: &Path) -> anyhow::Result<Option<Exposure>> {
+    let (path, directory) = find(path)?;
+    Ok(trusted::check(&directory, &path, Kind::DataDirectory)?)
+}
+
+/// Opens the directory behind a path, which may be a link of this user or root.
+fn find(path: &Path) -> anyhow::Result<(PathBuf, File)> {
+    let shown = path.display();
+    // Without a slash at its end, which would follow the link.
+    let name: PathBuf = path.components().collect();
+    if let Ok(link) = name.symlink_metadata()
+        && link.is_symlink()
+        && ![0, process::own_uid()].contains(&link.uid())
+    {
+        bail!(
+            "the data directory {shown} is a symbolic link of {}, who can change it; name the directory itself",
+            process::user(link.uid())
+        );
+    }
+    let opened = fs::canonicalize(path)
+        .and_then(|path| trusted::open_directory(&path).map(|directory| (path, directory)));
+    opened.map_err(|error| unreadable(path, &error))
+}
+
+/// Converts the error of reading something in a data directory.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
+    match trusted::unreadable(path, Kind::DataDirectory, error) {
+        Refusal::Missing { path, .. } => exit::usage(format!(
+            "no Gatekey database in {path}; name the data directory with --data-dir"
+        )),
+        refused @ Refusal::Refused(_) => refused.into(),
+    }
+}
+
+fn not_created(path: &Path, error: io::Error) -> anyhow::Error {
+    let shown = path.display();
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => trusted::denied(path),
+        _ => None,
+    };
+    anyhow!("cannot create the data directory {shown}: {error}{}", hint.unwrap_or_default())
+}
+
+/// Checks that this process can create files in the directory: SQLite only reports that the
+/// database is read-only.
+fn writable(directory: &File, path: &Path) -> anyhow::Result<()> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    let Err(error) = rustix::fs::accessat(directory, ".", access, AtFlags::EACCESS) else {
+        return Ok(());
+    };
+    let shown = path.display();
+    let error = io::Error::from(error);
+    let fix = match error.kind() {
+        io::ErrorKind::PermissionDenied => trusted::denied(path)
+            .unwrap_or_else(|| format!("; run: chmod u+wx {}", shell_quoted(&shown.to_string()))),
+        io::ErrorKind::ReadOnlyFilesystem => "; mount it for writing".to_owned(),
+        _ => String::new(),
+    };
+    Err(anyhow!("the data directory {shown} is not writable: {error}{fix}"))
+}
+
+/// Whether another process holds the lock.
+fn is_locked(directory: &File, path: &Path) -> bool {
+    trusted::open_fixed(directory, &path.join(LOCK), OFlags::RDONLY)
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn in_use(path: &Path, directory: &File) -> anyhow::Error {
+    let mut holder = String::new();
+    if let Ok(lock) = trusted::open_fixed(directory, &path.join(LOCK), OFlags::RDONLY) {
+        let _ = lock.take(1024).read_to_string(&mut holder);
+    }
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        holder => crate::output::printable(holder),
+    };
+    let message = format!("the data directory {} is in use by {holder}", path.display());
+    Coded { code: IN_USE, message }.into()
 }

@@ -18,6 +18,7 @@ use crate::{
     data_dir::DataDir,
     last_start::Address,
     process::local_caller,
+    root_key_file::RootKeyPath,
 };
 
 /// A server on a data directory, before it listens.
@@ -44,7 +45,7 @@ pub(crate) enum OpenMode {
 /// How an instance is opened.
 pub(crate) struct OpenOptions<'a> {
     pub(crate) config: Config,
-    pub(crate) root_key_file: &'a Path,
+    pub(crate) root_key_file: &'a RootKeyPath,
     pub(crate) mode: OpenMode,
     pub(crate) env: Env,
     pub(crate) request_log: Arc<dyn RequestLog>,

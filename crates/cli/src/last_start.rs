@@ -1,14 +1,16 @@
 //! The server's last start, as recorded in the data directory.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use gatekey_server::config::{InvalidSetting, Origin, Settings, setting};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::{atomic_file, data_dir::DataDir};
+use crate::{
+    atomic_file,
+    data_dir::DataDir,
+    trusted::{self, Kind},
+};
 
 /// The address of a server for clients. Also the content of the ready file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +37,9 @@ impl LastStart {
 
     /// Reads the last start; `None` before the first one.
     pub(crate) fn read(data_dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(data_dir.join(Self::FILE)).ok()?).ok()
+        let path = data_dir.join(Self::FILE);
+        let (file, _) = trusted::open_beside(&path, Kind::LastStart, OFlags::RDONLY).ok()?;
+        serde_json::from_slice(&trusted::read_all(file, &path, Kind::LastStart).ok()?).ok()
     }
 
     pub(crate) fn write(&self, data_dir: &DataDir) -> anyhow::Result<()> {

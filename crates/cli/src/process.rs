@@ -21,6 +21,27 @@ pub(crate) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The name of a user; `None` if the system knows none.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    // Only local users: asking for others needs the C library.
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// A user in a message: the name, or else the number.
+pub(crate) fn user(uid: u32) -> String {
+    user_name(uid).map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+/// The name of this host, or of this container.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Raises the soft limit on open files to the hard one. The soft limit is often 1,024, for programs
 /// that call `select`.
 ///

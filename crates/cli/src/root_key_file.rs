@@ -1,50 +1,84 @@
 //! The file of the root key.
 
 use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
 use gatekey_core::{
     Env, RootKey,
     root_key::{FileError, RootKeyFile, RootKeyVersions},
 };
-use zeroize::Zeroizing;
+use rustix::fs::OFlags;
 
-use crate::{atomic_file, output};
+use crate::{
+    atomic_file,
+    data_dir::ROOT_KEY,
+    output,
+    trusted::{self, Exposure, Kind, Refusal},
+};
+
+/// Where the root key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RootKeyPath {
+    /// A file that the operator named, which may be a link.
+    Named(PathBuf),
+    /// The default file in a data directory, which must not be a link.
+    InDataDir(PathBuf),
+}
+
+impl RootKeyPath {
+    pub(crate) fn new(named: Option<PathBuf>, data_dir: &Path) -> Self {
+        named.map_or_else(|| Self::InDataDir(data_dir.join(ROOT_KEY)), Self::Named)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::InDataDir(path) => path,
+        }
+    }
+}
 
 /// Opens a root key that can be rotated in its file; `None` if there is no such file.
-pub(crate) fn open(file: &Path) -> anyhow::Result<Option<RootKey>> {
-    Ok(read(file)?.map(|versions| in_file(file, &versions)))
+pub(crate) fn open(file: &RootKeyPath) -> anyhow::Result<Option<RootKey>> {
+    let Some((root_key, exposure)) = inspect(file)? else { return Ok(None) };
+    if let Some(exposure) = exposure {
+        exposure.log();
+    }
+    Ok(Some(root_key))
+}
+
+/// Opens a root key, and returns who else can use its file.
+pub(crate) fn inspect(file: &RootKeyPath) -> anyhow::Result<Option<(RootKey, Option<Exposure>)>> {
+    Ok(read(file)?.map(|(versions, exposure)| (in_file(file, &versions), exposure)))
 }
 
 /// Creates a root key and its file.
-pub(crate) fn create(file: &Path, env: &Env) -> anyhow::Result<RootKey> {
+pub(crate) fn create(file: &RootKeyPath, env: &Env) -> anyhow::Result<RootKey> {
     let versions = RootKeyVersions::generate(env);
-    atomic_file::write_private(file, versions.to_text().as_bytes())
-        .with_context(|| format!("cannot write the root key {}", file.display()))?;
+    atomic_file::write_private(file.path(), versions.to_text().as_bytes())
+        .with_context(|| format!("cannot write the root key {}", file.path().display()))?;
     Ok(in_file(file, &versions))
 }
 
 /// Reads the versions in a root key file, which must exist.
-pub(crate) fn read_versions(file: &Path) -> anyhow::Result<RootKeyVersions> {
-    read(file)?.with_context(|| format!("the root key {} is missing", file.display()))
+pub(crate) fn read_versions(file: &RootKeyPath) -> anyhow::Result<RootKeyVersions> {
+    let read = read(file)?.map(|(versions, _)| versions);
+    read.with_context(|| format!("the root key {} is missing", file.path().display()))
 }
 
-fn in_file(file: &Path, versions: &RootKeyVersions) -> RootKey {
-    RootKey::from_file(versions, Some(Arc::new(KeptInFile(file.to_owned()))))
+fn in_file(file: &RootKeyPath, versions: &RootKeyVersions) -> RootKey {
+    RootKey::from_file(versions, Some(Arc::new(KeptInFile(file.clone()))))
 }
 
-struct KeptInFile(PathBuf);
+struct KeptInFile(RootKeyPath);
 
 #[async_trait]
 impl RootKeyFile for KeptInFile {
     fn place(&self) -> String {
-        output::shell_quoted(&self.0.display().to_string())
+        output::shell_quoted(&self.0.path().display().to_string())
     }
 
     async fn read(&self) -> Result<RootKeyVersions, FileError> {
@@ -56,27 +90,27 @@ impl RootKeyFile for KeptInFile {
     async fn replace(&self, versions: &RootKeyVersions) -> Result<(), FileError> {
         let (path, text) = (self.0.clone(), versions.to_text());
         Ok(tokio::task::spawn_blocking(move || {
-            atomic_file::replace_private(&path, text.as_bytes())
+            atomic_file::replace_private(path.path(), text.as_bytes())
         })
         .await??)
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Option<RootKeyVersions>> {
-    let shown = file.display();
-    match fs::metadata(file) {
-        Ok(metadata) => {
-            let mode = metadata.permissions().mode();
-            if mode & 0o077 != 0 {
-                bail!("the root key {shown} is readable by other users; run: chmod 600 {shown}");
-            }
-            let text = Zeroizing::new(
-                fs::read_to_string(file)
-                    .with_context(|| format!("cannot read the root key {shown}"))?,
-            );
-            text.parse().map(Some).map_err(|error| anyhow!("{shown} {error}"))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read the root key {shown}")),
-    }
+fn read(file: &RootKeyPath) -> anyhow::Result<Option<(RootKeyVersions, Option<Exposure>)>> {
+    let opened = match file {
+        RootKeyPath::Named(path) => trusted::open(path, Kind::RootKey),
+        RootKeyPath::InDataDir(path) => trusted::open_beside(path, Kind::RootKey, OFlags::RDONLY),
+    };
+    let (opened, exposure) = match opened {
+        Ok(opened) => opened,
+        Err(Refusal::Missing { .. }) => return Ok(None),
+        Err(refused @ Refusal::Refused(_)) => return Err(refused.into()),
+    };
+    let path = file.path();
+    let bytes = trusted::read_all(opened, path, Kind::RootKey)?;
+    let shown = path.display();
+    let text = str::from_utf8(&bytes)
+        .map_err(|_| anyhow!("cannot read the root key {shown}: it is not text"))?;
+    let versions = text.parse().map_err(|error| anyhow!("{shown} {error}"))?;
+    Ok(Some((versions, exposure)))
 }

@@ -3,7 +3,7 @@
 //! The flags are generated from the definitions in [`gatekey_server::config`], which are also the
 //! definitions of the file. So a new setting needs no code here.
 
-use std::{fs, marker::PhantomData, net::SocketAddr, path::PathBuf};
+use std::{marker::PhantomData, net::SocketAddr, path::PathBuf};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
@@ -17,7 +17,10 @@ use gatekey_server::{
     config::{self, Origin, Setting, Settings, Value},
 };
 
-use crate::exit;
+use crate::{
+    exit, output,
+    trusted::{self, Exposure, Kind, Refusal},
+};
 
 /// Chooses the settings that have a flag on a command.
 pub(crate) trait Scope {
@@ -63,23 +66,28 @@ pub(crate) struct SettingFlags<S> {
 }
 
 impl<S> SettingFlags<S> {
-    /// Returns the settings of flags, environment and file.
-    pub(crate) fn read(self) -> anyhow::Result<Settings> {
-        let Some(path) = &self.config else { return Ok(self.settings) };
-        let text = fs::read_to_string(path).map_err(|error| {
+    /// Returns the settings of flags, environment and file, and who else can change the file.
+    pub(crate) fn read(self) -> anyhow::Result<(Settings, Option<Exposure>)> {
+        let Some(path) = &self.config else { return Ok((self.settings, None)) };
+        let refuse = |refusal: Refusal| exit::usage(refusal.to_string());
+        let (bytes, exposure) = trusted::read(path, Kind::Configuration).map_err(refuse)?;
+        let text = str::from_utf8(&bytes).map_err(|error| {
             exit::usage(format!("cannot read the configuration file {}: {error}", path.display()))
         })?;
         let file =
-            Settings::from_toml(path, &text).map_err(|error| exit::usage(error.to_string()))?;
-        Ok(self.settings.or(file))
+            Settings::from_toml(path, text).map_err(|error| exit::usage(error.to_string()))?;
+        Ok((self.settings.or(file), exposure))
     }
 
-    /// Returns the settings of flags, environment and file, and prints a warning for each
-    /// deprecated name.
+    /// Returns the settings of flags, environment and file, and prints warnings: of deprecated
+    /// names, and of a file that a group can change.
     pub(crate) fn read_and_warn(self) -> anyhow::Result<Settings> {
-        let settings = self.read()?;
+        let (settings, exposure) = self.read()?;
+        if let Some(exposure) = exposure {
+            eprintln!("{} {exposure}", output::warning_word());
+        }
         for deprecated in settings.flat_names() {
-            eprintln!("warning: {deprecated}");
+            eprintln!("{} {deprecated}", output::warning_word());
         }
         Ok(settings)
     }

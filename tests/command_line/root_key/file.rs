@@ -118,21 +118,26 @@ async fn the_file_keeps_its_permissions_and_link() {
     let elsewhere = tempfile::tempdir().unwrap();
     let real = elsewhere.path().join("real.key");
     fs::rename(key_file(&data_dir), &real).unwrap();
-    symlink(&real, key_file(&data_dir)).unwrap();
+    let link = elsewhere.path().join("link.key");
+    symlink(&real, &link).unwrap();
+    let words = ["root-key", "rotate", "--root-key-file", link.to_str().unwrap()];
     for kept in [0o600, 0o400] {
         fs::set_permissions(&real, fs::Permissions::from_mode(kept)).unwrap();
-        rotate(&data_dir);
+        stdout(&run_on(&data_dir, &words));
         assert_eq!(mode(&real), kept);
     }
     // A file that a killed process left, and a file with a similar name.
     for name in ["real.key.0123456789abcdef0123456789abcdef.new", "real.key.old"] {
         fs::write(elsewhere.path().join(name), "").unwrap();
     }
-    rotate(&data_dir);
-    assert!(fs::symlink_metadata(key_file(&data_dir)).unwrap().is_symlink());
-    assert_eq!(lines(&data_dir).len(), 4);
+    stdout(&run_on(&data_dir, &words));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&real).unwrap().lines().count(), 4);
     let names = fs::read_dir(elsewhere.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(names.collect::<BTreeSet<_>>(), ["real.key".into(), "real.key.old".into()].into());
+    assert_eq!(
+        names.collect::<BTreeSet<_>>(),
+        ["link.key".into(), "real.key".into(), "real.key.old".into()].into()
+    );
 }
 
 #[tokio::test]

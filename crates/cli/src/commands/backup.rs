@@ -4,7 +4,6 @@ use std::{fs, path::Path};
 
 use gatekey_core::operations::backup::Passphrase;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::{
     administration::Administration,
@@ -13,6 +12,7 @@ use crate::{
     clock, exit,
     logging::{self, LogFormat},
     output,
+    trusted::{self, Kind, Refusal},
 };
 
 /// Writes a backup, taken by the server if one runs on the data directory.
@@ -55,11 +55,14 @@ pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
 pub(super) fn passphrase(file: Option<&Path>) -> anyhow::Result<Option<Passphrase>> {
     let Some(file) = file else { return Ok(None) };
     let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| {
-        exit::usage(format!("cannot read the passphrase file {shown}: {error}"))
-    })?;
-    let text = Zeroizing::new(text);
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let refuse = |refusal: Refusal| exit::usage(refusal.to_string());
+    let (bytes, exposure) = trusted::read(file, Kind::Passphrase).map_err(refuse)?;
+    if let Some(exposure) = exposure {
+        exposure.log();
+    }
+    let text = str::from_utf8(&bytes)
+        .map_err(|_| exit::usage(format!("the passphrase file {shown} is not UTF-8")))?;
+    let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
         return Err(exit::usage(format!("the passphrase file {shown} is empty")));

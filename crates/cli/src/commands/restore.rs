@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     future,
     io::{self, BufReader, BufWriter, Seek as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,7 +30,7 @@ use crate::{
     logging::{self, LogFormat},
     output,
     process::local_caller,
-    root_key_file,
+    root_key_file::{self, RootKeyPath},
 };
 
 /// Maximum number of client ids of one kind in text output; JSON and YAML list all.
@@ -100,9 +100,9 @@ fn refuse_used(target: &Path) -> anyhow::Result<()> {
 }
 
 fn root_key(arguments: &args::Restore) -> anyhow::Result<RootKey> {
-    let file = arguments.root_key_file.clone().unwrap_or_else(|| arguments.data_dir.join(ROOT_KEY));
+    let file = RootKeyPath::new(arguments.root_key_file.clone(), &arguments.data_dir);
     let root_key = root_key_file::open(&file)?.ok_or_else(|| {
-        let shown = file.display();
+        let shown = file.path().display();
         exit::usage(format!(
             "the root key {shown} is missing; backups do not include it: copy it there, or name it with \
              --root-key-file"
@@ -143,7 +143,7 @@ impl NewDirectory {
             vec![data_dir.path().to_owned()]
         };
         let new = Self { data_dir, staging, created, finished: false };
-        fs::create_dir(&new.staging)?;
+        fs::DirBuilder::new().mode(0o700).create(&new.staging)?;
         Ok(new)
     }
 

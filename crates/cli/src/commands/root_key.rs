@@ -15,7 +15,8 @@ use crate::{
     atomic_file::NewFile,
     clock, exit,
     logging::{self, LogFormat},
-    output, root_key_file,
+    output,
+    root_key_file::{self, RootKeyPath},
 };
 
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
@@ -55,7 +56,8 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             Ok(())
         }
         RootKeys::New { file, root_key_file } => {
-            let keys = root_key_file::read_versions(&root_key_file)?;
+            let named = RootKeyPath::Named(root_key_file.clone());
+            let keys = root_key_file::read_versions(&named)?;
             if keys.is_pending() {
                 let shown = root_key_file.display();
                 return Err(exit::usage(format!(

@@ -14,17 +14,21 @@ use crate::{
     instance::{Instance, OpenMode, OpenOptions},
     logging,
     process::StopSignals,
+    root_key_file::RootKeyPath,
     running_server::{self, RunningServer},
     settings,
 };
 
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let variables = arguments.traces.parse()?;
-    let settings = arguments.settings.read()?;
+    let (settings, exposure) = arguments.settings.read()?;
     // Checked before anything changes on disk. With port 0, settings that depend on the port are
     // checked again below.
     let config = settings::resolve(&settings, settings.listen())?;
     let logging = logging::start(config.log.format, "info");
+    if let Some(exposure) = exposure {
+        exposure.log();
+    }
     for deprecated in settings.flat_names() {
         tracing::warn!(
             setting = deprecated.old,
@@ -37,7 +41,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
         tracing::warn!(warning, "the configuration may have a mistake");
     }
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
-    let root_key_file = settings.root_key_path(data_dir.path());
+    let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
     if let Some(ready_file) = &arguments.ready_file
         && let Err(error) = std::fs::remove_file(ready_file)
         && error.kind() != ErrorKind::NotFound

@@ -11,6 +11,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use zeroize::Zeroizing;
+
 use super::error::TlsError;
 
 /// The certificate that is served. It can be replaced while connections arrive.
@@ -59,6 +61,9 @@ fn certified(
     Ok(certified)
 }
 
+/// Reads the file of a private key, after checking who else can use it.
+pub type ReadKey = fn(&Path) -> Result<Zeroizing<Vec<u8>>, String>;
+
 /// Reads a chain and its private key from PEM files.
 ///
 /// # Errors
@@ -66,6 +71,7 @@ fn certified(
 pub fn read_files(
     cert: &Path,
     key: &Path,
+    read_key: ReadKey,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let read = |path: &Path| {
         fs::read(path)
@@ -76,7 +82,8 @@ pub fn read_files(
     if chain.is_empty() {
         return Err(TlsError::NotPem { path: cert.display().to_string(), expected: "certificate" });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| TlsError::NotPem {
+    let pem = read_key(key).map_err(TlsError::Refused)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NotPem {
         path: key.display().to_string(),
         expected: "private key",
     })?;

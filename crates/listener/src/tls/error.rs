@@ -8,6 +8,9 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{path} cannot be read: {cause}")]
     Unreadable { path: String, cause: io::Error },
+    /// The file of the private key cannot be read or is not trusted.
+    #[error("{0}")]
+    Refused(String),
     /// A file is not PEM, or PEM of something else.
     #[error("{path} contains no {expected} in PEM format")]
     NotPem { path: String, expected: &'static str },

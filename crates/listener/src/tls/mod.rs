@@ -6,7 +6,7 @@ pub mod private_ca;
 pub mod reload;
 
 pub use self::{
-    certificate::{ServedCertificate, read_files, server_config},
+    certificate::{ReadKey, ServedCertificate, read_files, server_config},
     error::TlsError,
     private_ca::PrivateCa,
     reload::Reload,

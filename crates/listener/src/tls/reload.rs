@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    certificate::{ServedCertificate, read_files},
+    certificate::{ReadKey, ServedCertificate, read_files},
     error::TlsError,
 };
 
@@ -28,6 +28,7 @@ pub struct Reload {
     pub cert: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+    pub read_key: ReadKey,
     pub served: Arc<ServedCertificate>,
 }
 
@@ -74,7 +75,7 @@ impl Reload {
     }
 
     fn load(&self) -> Result<(), TlsError> {
-        let (chain, key) = read_files(&self.cert, &self.key)?;
+        let (chain, key) = read_files(&self.cert, &self.key, self.read_key)?;
         self.served.replace(chain, &key)
     }
 }

@@ -1,10 +1,6 @@
 //! [`Settings`]: values that were set, each with its origin.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize as _;
 use toml::{Table, Value};
@@ -65,9 +61,9 @@ impl Settings {
         self.values.contains_key(path)
     }
 
-    /// Returns the file of the root key.
-    pub fn root_key_path(&self, data_dir: &Path) -> PathBuf {
-        self.read().keys.root_key_file.unwrap_or_else(|| data_dir.join("root.key"))
+    /// Returns the file of the root key, if one is named.
+    pub fn root_key_file(&self) -> Option<PathBuf> {
+        self.read().keys.root_key_file
     }
 
     /// Returns the address to listen on.

@@ -56,6 +56,11 @@ pub enum OpenError {
          with a new database", .path.display()
     )]
     Leftover { path: PathBuf },
+    /// A file of the database is a symbolic link.
+    #[error(
+        "{} is a symbolic link, which is not followed; move the file that it points to here", .path.display()
+    )]
+    Link { path: PathBuf },
     /// The root key does not belong to the database.
     #[error(transparent)]
     RootKey(#[from] RootKeyMismatch),
@@ -93,6 +98,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Opens the database at `path` for writing. Creates or migrates it if necessary.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    let path = &without_links(path)?;
     if !path.try_exists().map_err(|source| io_error(path, source))? {
         create(path)?;
     }
@@ -104,7 +110,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     let refused = |source| sqlite_error(path, source);
     let mut connection =
-        connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
+        connection::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW)
+            .map_err(refused)?;
     // Closing moves the log into the file. That must wait until `Store::load` has read all of it.
     leave_log(&connection, log > 0).map_err(refused)?;
     let version = migrations::version(&connection).map_err(refused)?;
@@ -121,7 +128,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens the database at `path` for reading only. Creates no file beside it, unless it is in use.
 pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
-    let path = &std::path::absolute(path).map_err(|source| io_error(path, source))?;
+    let path = &without_links(path)?;
     let log = with_suffix(path, "-wal");
     let in_use = log.try_exists().map_err(|source| io_error(&log, source))?;
     check_header(path, log_length(path)?)?;
@@ -137,6 +144,25 @@ pub(super) fn open_to_inspect(path: &Path) -> Result<Connection, OpenError> {
     check_version(path, version)?;
     migrations::stand_in(&connection, version).map_err(|source| sqlite_error(path, source))?;
     Ok(connection)
+}
+
+/// Returns the path of a database with the links before its name resolved.
+///
+/// # Errors
+/// When a file of the database is itself a link: whoever placed it would choose which file is read
+/// and changed.
+fn without_links(path: &Path) -> Result<PathBuf, OpenError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = fs::canonicalize(parent.unwrap_or(Path::new(".")))
+        .map_err(|source| io_error(path, source))?;
+    let path = directory.join(path.file_name().unwrap_or_default());
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let file = with_suffix(&path, suffix);
+        if file.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+            return Err(OpenError::Link { path: file });
+        }
+    }
+    Ok(path)
 }
 
 /// The URI of a file that does not change (<https://www.sqlite.org/uri.html>).
@@ -269,13 +295,24 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
 #[cfg(unix)]
 fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
-    let private = fs::metadata(path).and_then(|metadata| {
-        let exposed = metadata.permissions().mode() & 0o077 != 0;
-        if exposed { fs::set_permissions(path, fs::Permissions::from_mode(0o600)) } else { Ok(()) }
+    let private = File::open(path).and_then(|file| {
+        let exposed = file.metadata()?.permissions().mode() & 0o077 != 0;
+        if exposed { file.set_permissions(fs::Permissions::from_mode(0o600)) } else { Ok(()) }
     });
     match private {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
-        Ok(()) | Err(_) => Ok(()),
+        // A volume may not allow it, though it allows reading and writing.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(|error| io_error(path, error)),
     }
 }
 

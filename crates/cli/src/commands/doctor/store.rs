@@ -1,15 +1,20 @@
 //! Inspects a data directory without changing it, also while a server uses it.
 
-use std::{future, path::Path};
+use std::{future, io, path::Path};
 
 use gatekey_core::{RootKey, ledger, signing_key};
-use gatekey_store::Inspection;
+use gatekey_store::{Inspection, OpenError};
 
 use super::{
     connection::causes,
     report::{Report, Step},
 };
-use crate::{args::StoreCheck, data_dir, root_key_file};
+use crate::{
+    args::StoreCheck,
+    data_dir, exit,
+    root_key_file::{self, RootKeyPath},
+    trusted,
+};
 
 const MAX_FAULTS: usize = 5;
 const RESTORE: &str = "restore a backup into a new data directory with `gatekey restore`";
@@ -18,9 +23,15 @@ const NAME_ROOT_KEY: &str = "name the root key of this data directory with --roo
 pub(super) async fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
-    let root_key_file =
-        arguments.root_key_file.clone().unwrap_or_else(|| data_dir.join(data_dir::ROOT_KEY));
-    let (step, root_key) = read_root_key(&root_key_file);
+    if let Some(step) = directory(data_dir)
+        && !report.add(step)
+    {
+        let rest = ["root key", "database", "integrity", "keys", "root key fits", "ledger"];
+        report.skip(&rest, "the data directory is not trusted");
+        return report;
+    }
+    let (step, root_key) =
+        read_root_key(&RootKeyPath::new(arguments.root_key_file.clone(), data_dir));
     report.add(step);
     let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
         Ok(inspection) => {
@@ -28,12 +39,7 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
             inspection
         }
         Err(error) => {
-            let found = causes(&error.into());
-            report.add(Step::failed(
-                "database",
-                found,
-                "name the data directory with --data-dir; if it is the right one, restore a backup",
-            ));
+            report.add(unopened(&data_dir.join(data_dir::DATABASE), error));
             report.skip(
                 &["integrity", "keys", "root key fits", "ledger", "seal"],
                 "the database does not open",
@@ -54,20 +60,69 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
     report
 }
 
-fn read_root_key(file: &Path) -> (Step, Option<RootKey>) {
+/// Reports a directory that a server would not use; `None` if it would, or if there is none.
+fn directory(data_dir: &Path) -> Option<Step> {
+    const NAME: &str = "data directory";
+    match data_dir::inspect(data_dir) {
+        Ok(None) => None,
+        Ok(Some(exposure)) => {
+            let fix =
+                "if no volume with fsGroup needs this, remove the group's access with chmod g-w";
+            Some(Step::warning(NAME, exposure.to_string(), fix))
+        }
+        // A missing directory is reported as a missing database.
+        Err(error) if exit::code(&error) == exit::USAGE => None,
+        Err(error) => Some(split(NAME, &causes(&error), "use another directory with --data-dir")),
+    }
+}
+
+/// Reports that the database was not opened.
+fn unopened(database: &Path, error: OpenError) -> Step {
+    const NAME: &str = "database";
+    let denied = match &error {
+        OpenError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+        _ => false,
+    };
+    let is_link = matches!(error, OpenError::Link { .. });
+    let found = causes(&error.into());
+    if denied {
+        let hint = trusted::denied(database).unwrap_or_default();
+        return split(NAME, &format!("{found}{hint}"), "let the server's user read it");
+    }
+    if is_link {
+        return split(NAME, &found, RESTORE);
+    }
+    let fix = "name the data directory with --data-dir; if it is the right one, restore a backup";
+    Step::failed(NAME, found, fix)
+}
+
+/// A failed step of a message that ends with its own fix, after a semicolon.
+fn split(name: &'static str, message: &str, otherwise: &str) -> Step {
+    match message.split_once("; ") {
+        Some((found, fix)) => Step::failed(name, found, fix),
+        None => Step::failed(name, message, otherwise),
+    }
+}
+
+fn read_root_key(file: &RootKeyPath) -> (Step, Option<RootKey>) {
     const NAME: &str = "root key";
-    match root_key_file::open(file) {
-        Ok(Some(root_key)) => {
-            (Step::ok(NAME, format!("{} is a valid root key file", file.display())), Some(root_key))
+    let shown = file.path().display();
+    match root_key_file::inspect(file) {
+        Ok(Some((root_key, None))) => {
+            (Step::ok(NAME, format!("{shown} is a valid root key file")), Some(root_key))
+        }
+        Ok(Some((root_key, Some(exposure)))) => {
+            let fix =
+                "if no volume with fsGroup needs this, remove the group's access with chmod g=";
+            (Step::warning(NAME, exposure.to_string(), fix), Some(root_key))
         }
         Ok(None) => {
             let fix = "restore the file from your copy, or name another with --root-key-file";
-            (Step::failed(NAME, format!("{} is missing", file.display()), fix), None)
+            (Step::failed(NAME, format!("{shown} is missing"), fix), None)
         }
         Err(error) => {
-            let fix =
-                "restore the file that the server created, readable by its owner only (chmod 600)";
-            (Step::failed(NAME, causes(&error), fix), None)
+            let fix = "restore the file that the server created, as it was";
+            (split(NAME, &causes(&error), fix), None)
         }
     }
 }

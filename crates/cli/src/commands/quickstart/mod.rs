@@ -10,12 +10,13 @@ use tokio::net::TcpListener;
 use self::steps::{ADMIN_SECRET, step};
 use crate::{
     args,
-    data_dir::{DataDir, ROOT_KEY},
+    data_dir::DataDir,
     exit,
     instance::{Instance, OpenMode, OpenOptions},
     logging::{self, LogFormat},
     output,
     process::StopSignals,
+    root_key_file::RootKeyPath,
     running_server::{self, RunningServer},
     settings,
 };
@@ -36,7 +37,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         return Err(exit::usage(message));
     }
     let listener = listen(arguments.listen).await?;
-    let root_key_file = data_dir.file(ROOT_KEY);
+    let root_key_file = RootKeyPath::new(None, data_dir.path());
     let options = OpenOptions {
         config: settings::resolve(&Settings::default(), listener.local_addr()?)?,
         root_key_file: &root_key_file,

@@ -1,14 +1,17 @@
 //! The life of a key, step by step.
 
-use std::{fs, io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use futures::TryStreamExt as _;
 use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
-use zeroize::Zeroizing;
+use rustix::fs::OFlags;
 
 use crate::{
-    administration::failed, atomic_file, output, process::local_caller,
+    administration::failed,
+    atomic_file, output,
+    process::local_caller,
     running_server::RunningServer,
+    trusted::{self, Kind, Refusal},
 };
 
 pub(super) const KEY: &str = "ci-pipeline";
@@ -86,8 +89,8 @@ async fn reject_deleted(running: &RunningServer, admin: &Client) -> anyhow::Resu
 /// Returns a client with the admin key: the one of an earlier run, or a new one.
 async fn admin_client(running: &RunningServer) -> anyhow::Result<Client> {
     let file = running.data_dir.file(ADMIN_SECRET);
-    if let Ok(secret) = fs::read_to_string(&file).map(Zeroizing::new) {
-        let client = client(running, "admin", &PlainSecret::new(secret.trim()))?;
+    if let Some(secret) = kept_secret(&file)? {
+        let client = client(running, "admin", &secret)?;
         match client.access_token().await {
             Ok(_) => {
                 step("The admin key exists from an earlier run")?;
@@ -103,6 +106,17 @@ async fn admin_client(running: &RunningServer) -> anyhow::Result<Client> {
     atomic_file::write_private(&file, secret.expose().as_bytes())?;
     step(&format!("Created the admin key; its secret is in {}", file.display()))?;
     client(running, "admin", &PlainSecret::new(secret.expose()))
+}
+
+/// Reads the secret of an earlier run.
+fn kept_secret(file: &Path) -> anyhow::Result<Option<PlainSecret>> {
+    let (opened, _) = match trusted::open_beside(file, Kind::Secret, OFlags::RDONLY) {
+        Ok(opened) => opened,
+        Err(Refusal::Missing { .. }) => return Ok(None),
+        Err(refused @ Refusal::Refused(_)) => return Err(refused.into()),
+    };
+    let bytes = trusted::read_all(opened, file, Kind::Secret)?;
+    Ok(str::from_utf8(&bytes).ok().map(|secret| PlainSecret::new(secret.trim())))
 }
 
 async fn rotate(client: &Client, client_id: &str) -> Result<ApiKey, Error> {
