@@ -32,6 +32,7 @@ impl Scratch {
 
     fn file(&self, name: &str, text: &str) -> String {
         fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
         self.path(name).to_str().unwrap().to_owned()
     }
 

@@ -1,6 +1,6 @@
 //! `gatekey init`: creates the first admin key, or restores a lost one.
 
-use std::{collections::BTreeSet, path::Path, process::Output};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use serde_json::{Value, json};
 
@@ -161,6 +161,34 @@ async fn init_remembers_the_last_public_url() {
             server.process.ca_file().canonicalize().unwrap().to_str().unwrap()
         );
     }
+}
+
+#[tokio::test]
+async fn init_says_that_the_address_is_guessed() {
+    let warning = |flags: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let output = init(&directory.path().join("data"), flags);
+        stdout(&output);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for flags in [&[][..], &["--listen", "127.0.0.1:0"], &["--plaintext"]] {
+        let stderr = warning(flags);
+        let named = if flags.contains(&"--listen") { ":0" } else { "127.0.0.1:8443" };
+        assert!(stderr.contains("no server was started") && stderr.contains(named), "{stderr}");
+    }
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&config, "[server]\npublic_url = \"https://keys.example.com\"").unwrap();
+    for flags in [
+        &["--public-url", "https://keys.example.com"][..],
+        &["--listen", "127.0.0.1:9443"],
+        &["--config", config.path().to_str().unwrap()],
+    ] {
+        let stderr = warning(flags);
+        assert!(!stderr.contains("no server was started"), "{stderr}");
+    }
+    let server = ServerProcess::start();
+    let output = init(&server.data_dir, &[]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("no server was started"));
 }
 
 /// Paths that are too long for the address of a socket.

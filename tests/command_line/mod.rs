@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::support::gatekey;
 
 mod backup;
+mod ca;
 mod clients;
 mod configuration;
 mod connecting;

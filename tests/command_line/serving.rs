@@ -226,3 +226,95 @@ async fn everyone_can_read_the_ready_file() {
     eventually("the ready file", async || ready_file.exists()).await;
     assert_eq!(fs::metadata(&ready_file).unwrap().permissions().mode() & 0o777, 0o644);
 }
+
+/// One unit file or script fits every configuration.
+#[tokio::test]
+async fn sighup_never_stops_a_server() {
+    for flags in [&[][..], &["--plaintext"]] {
+        let mut server = ServerProcess::start_with(flags);
+        for _ in 0..3 {
+            stop("HUP", server.pid());
+            server.wait_for_log("nothing to reload at SIGHUP: there are no certificate files");
+        }
+        assert_eq!(server.http().get("/oauth2/jwks", &[]).await.status, 200);
+        assert!(server.stop().await.success());
+    }
+}
+
+/// Closing the terminal ends a quickstart, like Ctrl-C.
+#[tokio::test]
+async fn sighup_stops_a_quickstart_gracefully() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let mut child = gatekey()
+        .args(["quickstart", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(lines).map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("Serving until")));
+    stop("HUP", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_without_keys_says_so() {
+    let message = "there is no API key yet: create the first one, for an admin";
+    let mut server = ServerProcess::start();
+    server.wait_for_log(message);
+    let log = server.log();
+    let hint = log.iter().find(|line| line["message"] == message).unwrap();
+    assert!(hint["command"].as_str().unwrap().starts_with("gatekey init --data-dir "), "{hint}");
+    server.init();
+    assert!(server.terminate().success());
+    let server = ServerProcess::start_on(&server.data_dir, &[]);
+    assert!(!server.log().iter().any(|line| line["message"] == message));
+}
+
+#[test]
+fn a_failed_start_creates_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (deep, empty) = (path("a/b/data"), path("empty"));
+    fs::create_dir(&empty).unwrap();
+    let free = ["--listen", "127.0.0.1:0"];
+    let flags = [
+        vec!["--listen", &*busy],
+        [&free[..], &["--admin-listen", &busy]].concat(),
+        [&free[..], &["--tls-cert", "absent.pem", "--tls-key", "absent.pem"]].concat(),
+        [&free[..], &["--root-key-file", "/nonexistent/root.key"]].concat(),
+        [&free[..], &["--config", "absent.toml"]].concat(),
+    ];
+    for flags in flags {
+        for data_dir in [&deep, &empty] {
+            let output = run(&[&["serve", "--data-dir", data_dir], &flags[..]].concat());
+            assert!(!output.status.success(), "{flags:?}");
+            assert!(!fs::exists(path("a")).unwrap(), "{flags:?}");
+            assert_eq!(fs::read_dir(&empty).unwrap().count(), 0, "{flags:?}");
+        }
+    }
+    let quickstart = ["quickstart", "--once", "--listen", &busy, "--data-dir", &deep];
+    assert!(!run(&quickstart).status.success());
+    assert!(!fs::exists(path("a")).unwrap());
+}
+
+#[test]
+fn a_listen_address_without_ip_is_explained() {
+    for command in [&["serve"][..], &["quickstart", "--once"], &["config", "check"], &["init"]] {
+        for (address, written) in [
+            ("localhost:8443", "127.0.0.1:8443"),
+            (":8443", "127.0.0.1:8443, or 0.0.0.0:8443"),
+            ("8443", "127.0.0.1:8443, or 0.0.0.0:8443"),
+        ] {
+            let stderr = fails(&run(&[command, &["--listen", address]].concat()), 2);
+            let expected =
+                format!("IP address and a port, such as 127.0.0.1:8443; write {written}");
+            let stderr = stderr.replace("with a port", "and a port");
+            assert!(stderr.contains(&expected), "{stderr}");
+        }
+    }
+}

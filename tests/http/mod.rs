@@ -1,6 +1,7 @@
 //! HTTP itself, and the listener below it: TLS, connections, limits and malformed requests.
 
 mod admin_listener;
+mod certificates;
 mod connections;
 mod http1;
 mod http2;

@@ -34,8 +34,14 @@ use crate::{
 pub(crate) enum Administration {
     /// The server that runs on the directory executes them.
     Server(PathBuf),
-    /// This process executes them. `Address` is the server's address once it runs.
-    Local(Box<Instance>, Address),
+    /// This process executes them.
+    Local {
+        instance: Box<Instance>,
+        /// The server's address once it runs.
+        address: Address,
+        /// Whether nothing says what the address will be.
+        is_guess: bool,
+    },
 }
 
 impl Administration {
@@ -91,6 +97,10 @@ impl Administration {
             Some(last_start) => settings.or(last_start.settings()?),
             None => settings,
         };
+        // With port 0, the address is unknown until the server listens.
+        let is_guess = last_start.is_none()
+            && !settings.contains("server.public_url")
+            && (!settings.contains("server.listen") || settings.listen().port() == 0);
         let is_first = last_start.is_none() && mode == OpenMode::Administer;
         let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
         let options = OpenOptions {
@@ -103,7 +113,7 @@ impl Administration {
         };
         let instance = Instance::open(data_dir, options).await?;
         let address = last_start.map_or_else(|| instance.address(), |start| start.address);
-        Ok(Self::Local(Box::new(instance), address))
+        Ok(Self::Local { instance: Box::new(instance), address, is_guess })
     }
 
     /// Returns the server's address for clients. A server that is starting has not written it yet,
@@ -115,8 +125,13 @@ impl Administration {
                     .context("cannot read server.json of the running server")?;
                 Ok(start.address)
             }
-            Self::Local(_, address) => Ok(address.clone()),
+            Self::Local { address, .. } => Ok(address.clone()),
         }
+    }
+
+    /// Whether the server's address is a guess, because it was never started or configured here.
+    pub(crate) fn is_guess(&self) -> bool {
+        matches!(self, Self::Local { is_guess: true, .. })
     }
 
     /// Executes an operation, by the server or by this process.
@@ -126,7 +141,7 @@ impl Administration {
     pub(crate) async fn execute<O: Operation>(&self, operation: O) -> anyhow::Result<O::Answer> {
         let answer = match self {
             Self::Server(path) => control_socket::execute(path, operation).await?,
-            Self::Local(instance, _) => {
+            Self::Local { instance, .. } => {
                 let caller = local_caller(&instance.server.env);
                 operation.execute(&instance.server.control(), &caller).await.map_err(Failure::from)
             }
@@ -162,7 +177,7 @@ impl Administration {
                 }
                 Ok(created_at)
             }
-            Self::Local(instance, _) => {
+            Self::Local { instance, .. } => {
                 let caller = local_caller(&instance.server.env);
                 let snapshot = instance.server.operations.back_up(&caller, passphrase).await;
                 let backup = snapshot.map_err(|error| failed(error.into()))?.seal()?;

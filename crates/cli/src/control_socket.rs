@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     data_dir::DataDir,
-    exit::{Coded, IN_USE},
-    process,
+    exit::{Coded, FAILURE, IN_USE},
+    process, trusted,
 };
 
 /// Connections that wait to be accepted: commands come one at a time.
@@ -83,10 +83,16 @@ pub(crate) async fn send<A: DeserializeOwned>(
 async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
     let directory = File::open(data_dir)?;
     let stream = UnixStream::connect(short_path(&directory)).await.map_err(|error| {
+        let socket = data_dir.join(SOCKET);
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let hint = trusted::denied(&socket).unwrap_or_default();
+            let message = format!("cannot connect to {}: {error}{hint}", socket.display());
+            return Coded { code: FAILURE, message };
+        }
         let message = format!(
             "a process uses the data directory but does not accept connections on {}: {error}; if it is starting, \
              try again",
-            data_dir.join(SOCKET).display()
+            socket.display()
         );
         Coded { code: IN_USE, message }
     })?;

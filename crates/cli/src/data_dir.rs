@@ -9,26 +9,64 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use gatekey_core::{Env, RootKey};
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, OFlags};
 
 use crate::{
     exit::{self, Coded, IN_USE},
     output::shell_quoted,
     process,
-    root_key_file::{self, RootKeyPath},
+    root_key_file::{self, ROOT_KEY, RootKeyPath},
     trusted::{self, Exposure, Kind, Refusal},
 };
 
-/// Default file of the root key.
-pub(crate) const ROOT_KEY: &str = "root.key";
+/// The private CA's certificate, for clients.
+pub(crate) const CA_FILE: &str = "ca.pem";
+/// The CA's certificate with the system's roots, because `SSL_CERT_FILE` replaces the roots that a
+/// client trusts.
+pub(crate) const CA_BUNDLE_FILE: &str = "ca-bundle.pem";
 pub(crate) const DATABASE: &str = "gatekey.db";
 const LOCK: &str = "lock";
+const GIT_IGNORE: &str = ".gitignore";
+
+/// The files that opening a data directory for the first time creates.
+const FIRST_FILES: [&str; 8] = [
+    DATABASE,
+    "gatekey.db-wal",
+    "gatekey.db-shm",
+    ROOT_KEY,
+    CA_FILE,
+    CA_BUNDLE_FILE,
+    GIT_IGNORE,
+    LOCK,
+];
 
 /// A data directory, locked by this process until dropped.
 pub(crate) struct DataDir {
     path: PathBuf,
     directory: File,
+    new: New,
     _lock: File,
+}
+
+/// What did not exist before. It is removed when dropped, so that a start that fails leaves nothing
+/// behind.
+#[derive(Default)]
+struct New {
+    files: Vec<PathBuf>,
+    /// The innermost first.
+    directories: Vec<PathBuf>,
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+        for directory in &self.directories {
+            // Fails for a directory that is not empty.
+            let _ = fs::remove_dir(directory);
+        }
+    }
 }
 
 impl DataDir {
@@ -38,6 +76,11 @@ impl DataDir {
     /// Another process that cannot lock it reports the holder, such as `gatekey serve`.
     pub(crate) fn open(path: &Path, holder: &str) -> anyhow::Result<Self> {
         let shown = path.display();
+        let is_missing = |path: &&Path| {
+            !path.as_os_str().is_empty() && path.symlink_metadata().is_err_and(is_not_found)
+        };
+        let mut new = New::default();
+        new.directories = path.ancestors().take_while(is_missing).map(Path::to_owned).collect();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -53,6 +96,11 @@ impl DataDir {
             Err(refusal) => return Err(refusal.into()),
         };
         let writable = writable(&directory, &path);
+        let is_used = path.join(DATABASE).symlink_metadata().is_ok();
+        let names = if is_used { &FIRST_FILES[FIRST_FILES.len() - 2..] } else { &FIRST_FILES };
+        let files = names.iter().map(|name| path.join(name));
+        let files = files.filter(|file| file.symlink_metadata().is_err_and(is_not_found));
+        let files = files.collect();
         let flags = OFlags::RDWR | OFlags::CREATE;
         // Its contents only inform, so anyone may have written them.
         let mut lock = match trusted::open_fixed(&directory, &path.join(LOCK), flags) {
@@ -63,13 +111,16 @@ impl DataDir {
             }
         };
         match lock.try_lock() {
-            Ok(()) => {}
+            Ok(()) if lock.metadata()?.nlink() > 0 => {}
             Err(TryLockError::WouldBlock) => return Err(in_use(&path, &directory)),
+            // Its holder removed it, because its start failed.
+            Ok(()) => return Err(in_use(&path, &directory)),
             Err(TryLockError::Error(error)) => {
                 return Err(error)
                     .with_context(|| format!("cannot lock the data directory {shown}"));
             }
         }
+        new.files = files;
         writable?;
         if let Some(exposure) = exposure {
             exposure.log();
@@ -78,13 +129,18 @@ impl DataDir {
         lock.rewind()?;
         let host = process::host_name();
         writeln!(lock, "process {} ({holder}) on {host}", std::process::id())?;
-        let data_dir = Self { path, directory, _lock: lock };
+        let data_dir = Self { path, directory, new, _lock: lock };
         data_dir.check_database()?;
         Ok(data_dir)
     }
 
-    /// Checks the files of the database, and removes the access of others where that is possible: a
-    /// volume may not allow it.
+    /// Keeps everything that was created when this is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.new.files.clear();
+        self.new.directories.clear();
+    }
+
+    /// Checks the files of the database.
     fn check_database(&self) -> anyhow::Result<()> {
         for suffix in ["", "-wal", "-shm"] {
             let path = self.file(&format!("{DATABASE}{suffix}"));
@@ -94,9 +150,6 @@ impl DataDir {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(refuse(error).into()),
             };
-            if file.metadata().map_err(refuse)?.mode() & 0o077 != 0 {
-                let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
-            }
             if let Some(exposure) = trusted::check(&file, &path, Kind::Database)? {
                 exposure.log();
             }
@@ -107,7 +160,7 @@ impl DataDir {
     /// Keeps a data directory inside a Git checkout from being committed.
     pub(crate) fn hide_from_git(&self) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        match trusted::open_fixed(&self.directory, &self.file(".gitignore"), flags) {
+        match trusted::open_fixed(&self.directory, &self.file(GIT_IGNORE), flags) {
             Ok(mut file) => file.write_all(b"*\n"),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
@@ -127,7 +180,7 @@ impl DataDir {
     }
 
     /// Reads the root key, or creates one if there is no database yet.
-    pub(crate) fn root_key(&self, file: &RootKeyPath, env: &Env) -> anyhow::Result<RootKey> {
+    pub(crate) fn root_key(&mut self, file: &RootKeyPath, env: &Env) -> anyhow::Result<RootKey> {
         if let Some(root_key) = root_key_file::open(file)? {
             return Ok(root_key);
         }
@@ -141,8 +194,24 @@ impl DataDir {
                 self.path.display()
             );
         }
-        root_key_file::create(file, env)
+        let root_key = root_key_file::create(file, env)?;
+        self.new.files.push(file.path().to_owned());
+        Ok(root_key)
     }
+}
+
+fn is_not_found(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Refuses a directory that another process uses, and creates nothing.
+pub(crate) fn refuse_in_use(path: &Path) -> anyhow::Result<()> {
+    if let Ok((path, directory)) = find(path)
+        && is_locked(&directory, &path)
+    {
+        return Err(in_use(&path, &directory));
+    }
+    Ok(())
 }
 
 /// Checks whom an existing directory belongs to, without a lock. Returns who else can change it.

@@ -14,8 +14,8 @@ use gatekey_store::SqliteStore;
 use gatekey_telemetry::{RequestLog, Traces};
 
 use crate::{
-    certificates::{self, CA_FILE},
-    data_dir::DataDir,
+    certificates,
+    data_dir::{CA_FILE, DataDir},
     last_start::Address,
     process::local_caller,
     root_key_file::RootKeyPath,
@@ -53,7 +53,10 @@ pub(crate) struct OpenOptions<'a> {
 }
 
 impl Instance {
-    pub(crate) async fn open(data_dir: DataDir, options: OpenOptions<'_>) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        mut data_dir: DataDir,
+        options: OpenOptions<'_>,
+    ) -> anyhow::Result<Self> {
         let OpenOptions { config, root_key_file, mode, env, request_log, traces } = options;
         let root_key = data_dir.root_key(root_key_file, &env)?;
         let root_key = Arc::new(match mode {
@@ -76,6 +79,7 @@ impl Instance {
             }
             (_, _) => None,
         };
+        data_dir.keep();
         Ok(Self { server, data_dir, ca })
     }
 

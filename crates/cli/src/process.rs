@@ -1,6 +1,6 @@
 //! Requests to the operating system for this process.
 
-use std::io;
+use std::{future, io};
 
 use gatekey_core::{Caller, Env};
 use rustix::process::{
@@ -57,25 +57,46 @@ pub(crate) fn local_caller(env: &Env) -> Caller {
     Caller::local(env, own_uid(), concat!("gatekey/", env!("CARGO_PKG_VERSION")))
 }
 
-/// SIGTERM and SIGINT. They must be caught before the server reports that it is ready, so that
-/// neither kills it.
+/// SIGTERM and SIGINT, and SIGHUP where it stops the process. They must be caught before the server
+/// reports that it is ready, so that none kills it.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
+    /// Catches the signals that stop a server.
     pub(crate) fn catch() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: None,
         })
+    }
+
+    /// Catches the signals that stop a command on a terminal, which sends SIGHUP when it is closed.
+    pub(crate) fn catch_with_hangup() -> io::Result<Self> {
+        Ok(Self { hangup: Some(catch_hangups()?), ..Self::catch()? })
     }
 
     pub(crate) async fn wait(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hangup(self.hangup.as_mut()) => {}
         }
     }
+}
+
+async fn hangup(hangups: Option<&mut Signal>) {
+    match hangups {
+        Some(hangups) => drop(hangups.recv().await),
+        None => future::pending().await,
+    }
+}
+
+/// Catches SIGHUP, which otherwise kills the process.
+pub(crate) fn catch_hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

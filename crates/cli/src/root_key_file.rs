@@ -14,11 +14,12 @@ use gatekey_core::{
 use rustix::fs::OFlags;
 
 use crate::{
-    atomic_file,
-    data_dir::ROOT_KEY,
-    output,
+    atomic_file, output,
     trusted::{self, Exposure, Kind, Refusal},
 };
+
+/// Default file of the root key in a data directory.
+pub(crate) const ROOT_KEY: &str = "root.key";
 
 /// Where the root key is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! A running server: its sockets and its background work, from start to stop.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use gatekey_core::network::Networks;
-use gatekey_listener::{Limits, Listener, serve, tls::Reload};
+use gatekey_listener::{
+    Limits, Listener, serve,
+    tls::{Reload, ServedCertificate},
+};
 use gatekey_server::{Server, control};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::Signal,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -19,6 +22,7 @@ use crate::{
     data_dir::DataDir,
     instance::Instance,
     last_start::{Address, LastStart},
+    output,
     process::{self, StopSignals},
 };
 
@@ -41,11 +45,13 @@ pub(crate) struct RunningServer {
 }
 
 impl RunningServer {
-    /// Serves clients on `listener`, and probes and metrics on `admin`.
+    /// Serves clients on `listener`, and probes and metrics on `admin`. Each of `hangups` reloads the
+    /// certificate.
     pub(crate) fn start(
         instance: Instance,
         listener: TcpListener,
         admin: Option<TcpListener>,
+        hangups: Option<Signal>,
     ) -> anyhow::Result<Self> {
         if let Err(error) = process::raise_descriptor_limit() {
             tracing::warn!(%error, "cannot raise the limit on open files");
@@ -53,20 +59,18 @@ impl RunningServer {
         let mut address = instance.address();
         address.admin_url = admin.as_ref().map(admin_url).transpose()?;
         let Instance { server, data_dir, ca } = instance;
-        let Tls { acceptor, renewal, reload } = Tls::new(&server.config.tls, ca, &server.env)?;
+        let Tls { served, acceptor, renewal, reload } = Tls::new(&server.config, ca, &server.env)?;
         let control = control_socket::bind(&data_dir)?;
         let organization = server.config.server.organization.clone();
         LastStart { address: address.clone(), organization }.write(&data_dir)?;
 
         let mut background = vec![
             tokio::spawn(control::serve(server.control(), control, process::own_uid())),
-            tokio::spawn(server.jobs().run(renewal)),
+            tokio::spawn(server.jobs().run(served.clone(), renewal)),
         ];
-        if let Some(reload) = reload {
-            background.extend(reload_on_hangup(reload)?);
-        }
+        background.extend(reload_on_hangup(reload, hangups));
         if let Some(socket) = admin {
-            background.push(serve_probes(&server, socket));
+            background.push(serve_probes(&server, socket, served));
         }
         let (stop, stopped) = oneshot::channel();
         let serving = serve_clients(&server, listener, acceptor, stopped);
@@ -79,6 +83,11 @@ impl RunningServer {
             signing_algorithm = %server.config.keys.signing_algorithm,
             "serving"
         );
+        if server.caches.directory.len() == 0 {
+            let data_dir = output::shell_quoted(&data_dir.path().display().to_string());
+            let command = format!("gatekey init --data-dir {data_dir}");
+            tracing::info!(command, "there is no API key yet: create the first one, for an admin");
+        }
         Ok(Self { server, data_dir, address, stop, serving, background })
     }
 
@@ -162,7 +171,11 @@ fn serve_clients(
 
 /// Serves probes until the task is aborted, so that they report while clients are drained that the
 /// server is stopping.
-fn serve_probes(server: &Server, socket: TcpListener) -> JoinHandle<()> {
+fn serve_probes(
+    server: &Server,
+    socket: TcpListener,
+    served: Option<Arc<ServedCertificate>>,
+) -> JoinHandle<()> {
     let limits = Limits {
         connections: ADMIN_CONNECTIONS,
         share_per_address: ADMIN_SHARE,
@@ -177,18 +190,28 @@ fn serve_probes(server: &Server, socket: TcpListener) -> JoinHandle<()> {
         limits,
         drain: Duration::ZERO,
     };
-    tokio::spawn(serve(listener, server.admin(), std::future::pending()))
+    tokio::spawn(serve(listener, server.admin(served), std::future::pending()))
 }
 
-/// Reloads a certificate when its files change and on SIGHUP. Without files to reload, SIGHUP ends
-/// the process as usual.
-fn reload_on_hangup(reload: Reload) -> io::Result<[JoinHandle<()>; 2]> {
+/// Reloads a certificate when its files change and on SIGHUP. Without files, SIGHUP is only logged:
+/// one unit file or script fits every configuration.
+fn reload_on_hangup(reload: Option<Reload>, hangups: Option<Signal>) -> Vec<JoinHandle<()>> {
     let (notify, notified) = mpsc::channel(1);
-    let mut hangups = signal(SignalKind::hangup())?;
-    let forwarding = tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            let _ = notify.send(()).await;
-        }
-    });
-    Ok([forwarding, tokio::spawn(reload.run(notified))])
+    let has_files = reload.is_some();
+    let mut tasks = Vec::new();
+    if let Some(reload) = reload {
+        tasks.push(tokio::spawn(reload.run(notified)));
+    }
+    if let Some(mut hangups) = hangups {
+        tasks.push(tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                if has_files {
+                    let _ = notify.send(()).await;
+                } else {
+                    tracing::info!("nothing to reload at SIGHUP: there are no certificate files");
+                }
+            }
+        }));
+    }
+    tasks
 }

@@ -140,7 +140,10 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     let parse = |text: &str| match setting.variable() {
         // An empty variable counts as not set (OpenTelemetry specification, "Parsing empty value").
         Some(_) if text.is_empty() => Ok(None),
-        _ => setting.parse(text).map(Some),
+        _ => setting.parse(text).map(Some).map_err(|rule| match setting.value_name() {
+            Some("ADDR") => format!("{rule}{}", address_hint(text)),
+            _ => rule,
+        }),
     };
     let choices = setting.choices();
     Some(if choices.is_empty() {
@@ -150,6 +153,19 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
             choices.into_iter().map(|(name, meaning)| PossibleValue::new(name).help(meaning));
         arg.value_parser(PossibleValuesParser::new(choices).try_map(move |text| parse(&text)))
     })
+}
+
+/// Says how to write an address without an IP address; empty where that is not clear.
+pub(crate) fn address_hint(text: &str) -> String {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let Ok(port) = port.parse::<u16>() else { return String::new() };
+    match host {
+        "localhost" => format!("; write 127.0.0.1:{port}"),
+        "" | "*" => {
+            format!("; write 127.0.0.1:{port}, or 0.0.0.0:{port} for every address of this machine")
+        }
+        _ => String::new(),
+    }
 }
 
 fn help(setting: &Setting) -> String {

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Passphrase,
     TlsKey,
     Configuration,
+    /// A certificate for clients to trust.
+    Certificate,
     /// A secret that quickstart keeps.
     Secret,
     /// What the server's last start wrote for later commands.
@@ -60,6 +62,7 @@ impl fmt::Display for Kind {
             Self::Passphrase => "the passphrase file",
             Self::TlsKey => "the TLS key",
             Self::Configuration => "the configuration file",
+            Self::Certificate => "the certificate",
             Self::Secret => "the secret",
             Self::LastStart => "the file",
             Self::Lock => "the lock",
@@ -150,15 +153,18 @@ impl Exposure {
     /// Logs it as a warning. The first group is enough: with `fsGroup`, it can use every file.
     pub(crate) fn log(&self) {
         static GROUP_IS_LOGGED: AtomicBool = AtomicBool::new(false);
+        static ALL_IS_LOGGED: AtomicBool = AtomicBool::new(false);
         let Self { path, group, .. } = self;
         match group {
-            None => tracing::warn!(path, "every user of this machine can read the TLS key"),
+            None if !ALL_IS_LOGGED.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(path, "every user of this machine can read the TLS key");
+            }
             Some(group) if !GROUP_IS_LOGGED.swap(true, Ordering::Relaxed) => tracing::warn!(
                 path,
                 group,
                 "a group can use files that only Gatekey should; accepted, because volumes with fsGroup need it"
             ),
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
 }
@@ -166,7 +172,7 @@ impl Exposure {
 /// Why a file was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("{kind} {path} is missing")]
+    #[error("cannot read {kind} {path}: No such file or directory")]
     Missing { kind: Kind, path: String },
     /// It is not trusted, or cannot be read.
     #[error("{0}")]
@@ -263,6 +269,7 @@ pub(crate) fn read_all(file: File, path: &Path, kind: Kind) -> Result<Zeroizing<
 /// # Errors
 /// When it is not trusted.
 pub(crate) fn check(file: &File, path: &Path, kind: Kind) -> Result<Option<Exposure>, Refusal> {
+    let own = process::own_uid();
     let metadata = file.metadata().map_err(|error| unreadable(path, kind, &error))?;
     if metadata.is_dir() && kind != Kind::DataDirectory {
         return Err(Refusal::Refused(format!("{kind} {} is a directory", path.display())));
@@ -271,9 +278,14 @@ pub(crate) fn check(file: &File, path: &Path, kind: Kind) -> Result<Option<Expos
     if is_inherited(path) || !(metadata.is_file() || metadata.is_dir()) {
         return Ok(None);
     }
-    let found = Found::from(&metadata);
+    let mut found = Found::from(&metadata);
+    if kind == Kind::Database && (found.owner == own || own == 0) {
+        // The store removes the access of others, once it knows that the file is a database of its
+        // own.
+        found.mode &= !0o077;
+    }
     let path = path.display().to_string();
-    match judge(kind, found, process::own_uid()) {
+    match judge(kind, found, own) {
         Ok(Others::No) => Ok(None),
         Ok(Others::Group) => Ok(Some(Exposure { path, kind, group: Some(found.group) })),
         Ok(Others::All) => Ok(Some(Exposure { path, kind, group: None })),

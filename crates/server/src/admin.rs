@@ -18,6 +18,7 @@ use axum::{
     routing::get,
 };
 use gatekey_core::{Directory, Env, KeyRing, Store};
+use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
 use serde_json::json;
 use tokio::time::timeout;
@@ -39,6 +40,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// Set once the server begins to shut down.
     pub stopping: Arc<AtomicBool>,
+    /// The certificate that is served; `None` without TLS.
+    pub served: Option<Arc<ServedCertificate>>,
     pub env: Env,
 }
 
@@ -84,6 +87,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         keys: admin.directory.count(admin.env.now()),
         denied_tokens: admin.directory.denied_tokens(),
         store_queue_depth: admin.store.queue_depth(),
+        certificate_expires_at: admin.served.as_ref().and_then(|served| served.expires_at()),
         spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
     let text = admin.telemetry.metrics.render(&gauges);

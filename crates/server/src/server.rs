@@ -13,7 +13,7 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     token::TokenSettings,
 };
-use gatekey_listener::RequestService;
+use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 
 use crate::{
@@ -146,13 +146,14 @@ impl Server {
     }
 
     /// Returns the service of the admin listener.
-    pub fn admin(&self) -> impl RequestService + use<> {
+    pub fn admin(&self, served: Option<Arc<ServedCertificate>>) -> impl RequestService + use<> {
         admin::router(Arc::new(Admin {
             store: self.store.clone(),
             directory: self.caches.directory.clone(),
             key_ring: self.caches.key_ring.clone(),
             telemetry: self.telemetry.clone(),
             stopping: self.stopping.clone(),
+            served,
             env: self.env.clone(),
         }))
     }

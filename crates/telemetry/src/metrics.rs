@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gatekey_core::memory::KeyCounts;
+use gatekey_core::{Timestamp, memory::KeyCounts};
 
 use crate::{outcome::Outcome, traces::export::Counts};
 
@@ -54,6 +54,8 @@ pub struct Gauges<'a> {
     pub denied_tokens: usize,
     /// Store calls that wait for a commit.
     pub store_queue_depth: usize,
+    /// When the first certificate of the served chain expires; `None` without TLS.
+    pub certificate_expires_at: Option<Timestamp>,
     /// `None` when no traces are exported.
     pub spans: Option<&'a Counts>,
 }
@@ -161,6 +163,11 @@ impl Metrics {
         writeln!(text, "gatekey_denied_tokens {denied_tokens}")?;
         family(text, "gatekey_store_queue_depth", "gauge", "Store calls that wait for a commit.")?;
         writeln!(text, "gatekey_store_queue_depth {}", gauges.store_queue_depth)?;
+        if let Some(expires_at) = gauges.certificate_expires_at {
+            let name = "gatekey_certificate_expires_seconds";
+            family(text, name, "gauge", "When the certificate expires, in seconds since 1970.")?;
+            writeln!(text, "{name} {}", expires_at.as_seconds())?;
+        }
         if let Some(spans) = gauges.spans {
             family(
                 text,

@@ -19,7 +19,7 @@ pub(crate) use self::{
     doctor::{Check, Doctor, PythonCheck, ServerCheck, StoreCheck},
     key::{Key, OneKey},
     output::{Format, Output},
-    server::{Config, Init, Quickstart, Serve},
+    server::{Ca, Config, Init, Quickstart, Serve},
     traces::TraceVariables,
 };
 
@@ -70,6 +70,15 @@ pub(crate) enum Command {
         "gatekey init --rotate --output env",
     ]))]
     Init(Init),
+    /// Print the certificate that clients of this server must trust
+    ///
+    /// It is the certificate of the private CA, in PEM format, and contains nothing secret: copy it
+    /// to the clients, and name it there with --ca-file or GATEKEY_CA_FILE.
+    #[command(after_help = help::examples(&[
+        "gatekey ca --data-dir /var/lib/gatekey > ca.pem",
+        "gatekey ca --bundle > ca-bundle.pem",
+    ]))]
+    Ca(Ca),
     /// Create, list, change, rotate and delete API keys
     #[command(subcommand, after_help = help::client_examples(&[
         "gatekey key create ci-pipeline --expires-in 90d",

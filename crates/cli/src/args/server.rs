@@ -50,6 +50,15 @@ pub(crate) struct Init {
     pub(crate) settings: SettingFlags<Initializing>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Ca {
+    /// With the CA certificates of this system, for `SSL_CERT_FILE`, which replaces the client's
+    #[arg(long)]
+    pub(crate) bundle: bool,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDir,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Print the JSON Schema of a configuration file

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use gatekey_client::{PlainSecret, Role};
 
+use crate::settings::address_hint;
+
 /// Parses `90d`, `24h`, `15m`, `30s` or `0`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -48,6 +50,26 @@ pub(super) fn plain_secret(text: &str) -> Result<PlainSecret, std::convert::Infa
     Ok(PlainSecret::new(text))
 }
 
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8443")
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("expected an IP address and a port, such as 127.0.0.1:8443{}", address_hint(text))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_port_is_explained() {
+        for text in ["8443", ":8443", "*:8443"] {
+            let error = socket_address(text).unwrap_err();
+            assert!(error.contains("127.0.0.1:8443, or 0.0.0.0:8443"), "{error}");
+        }
+        let error = socket_address("localhost:9").unwrap_err();
+        assert!(error.ends_with("write 127.0.0.1:9"), "{error}");
+        for text in ["", "keys.example.com:443", "99999", "127.0.0.1"] {
+            assert_eq!(address_hint(text), "", "{text}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! `gatekey config`.
 
+use gatekey_core::Env;
 use gatekey_server::config::{self, TlsMode};
 use gatekey_telemetry::traces;
 
 use crate::{
     args::{Config, TraceVariables},
-    certificates, exit,
+    certificates, exit, output,
     settings::{self, Serving, SettingFlags},
 };
 
@@ -24,7 +25,12 @@ fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Res
     let settings = flags.read_and_warn()?;
     let config = settings::resolve(&settings, settings.listen())?;
     if let TlsMode::Files { cert, key } = &config.tls {
-        certificates::read(cert, key)?;
+        let served = certificates::read(cert, key)?;
+        let now = Env::system().now();
+        for problem in certificates::judge(&config).problems(&served.chain(), now) {
+            let warning = output::warning_word();
+            eprintln!("{warning} clients may reject {}: {problem}", cert.display());
+        }
     }
     if let Some(ca_file) = config.traces.as_ref().and_then(|traces| traces.ca_file.as_ref()) {
         traces::export::authorities(ca_file)

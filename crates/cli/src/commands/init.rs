@@ -6,7 +6,7 @@ use crate::{
     administration::Administration,
     args,
     logging::{self, LogFormat},
-    output::Credentials,
+    output::{self, Credentials},
 };
 
 /// Creates an admin key, through the server if one runs on the data directory.
@@ -19,6 +19,14 @@ pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
     let NewKey { endpoint, client_id, client_secret, organization } =
         administration.execute(init).await?;
     let address = administration.address()?;
+    if administration.is_guess() {
+        eprintln!(
+            "{} no server was started on this data directory yet, so the key names {}; if the server gets another \
+             address, run `gatekey init --rotate` after its start, or with the flags or --config of `gatekey serve`",
+            output::warning_word(),
+            address.url
+        );
+    }
     let credentials = Credentials {
         endpoint: &endpoint,
         client_id: &client_id,

@@ -3,6 +3,7 @@
 use crate::args::{Arguments, Command};
 
 mod backup;
+mod ca;
 mod completions;
 mod config;
 mod doctor;
@@ -22,6 +23,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Init(arguments) => init::run(arguments).await,
+        Command::Ca(arguments) => ca::run(&arguments),
         Command::Key(arguments) => key::run(arguments).await,
         Command::Token(client) => token::run(client).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,

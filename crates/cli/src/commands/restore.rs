@@ -25,12 +25,12 @@ use serde_json::json;
 use super::backup;
 use crate::{
     args, clock,
-    data_dir::{self, DataDir, ROOT_KEY},
+    data_dir::{self, DataDir},
     exit::{self, Coded},
     logging::{self, LogFormat},
     output,
     process::local_caller,
-    root_key_file::{self, RootKeyPath},
+    root_key_file::{self, ROOT_KEY, RootKeyPath},
 };
 
 /// Maximum number of client ids of one kind in text output; JSON and YAML list all.
@@ -153,6 +153,7 @@ impl NewDirectory {
         fs::rename(self.staging.join(data_dir::DATABASE), self.data_dir.database())?;
         File::open(self.data_dir.path())?.sync_all()?;
         self.finished = true;
+        self.data_dir.keep();
         fs::remove_dir_all(&self.staging)?;
         Ok(())
     }

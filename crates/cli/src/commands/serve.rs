@@ -4,16 +4,19 @@ use std::io::ErrorKind;
 
 use anyhow::Context as _;
 use gatekey_core::Env;
-use gatekey_server::{Config, config::Settings};
+use gatekey_server::{
+    Config,
+    config::{Settings, TlsMode},
+};
 use gatekey_telemetry::traces::{Traces, variables::Variables};
 
 use crate::{
-    args, atomic_file,
-    data_dir::DataDir,
+    args, atomic_file, certificates,
+    data_dir::{self, DataDir},
     exit,
     instance::{Instance, OpenMode, OpenOptions},
     logging,
-    process::StopSignals,
+    process::{self, StopSignals},
     root_key_file::RootKeyPath,
     running_server::{self, RunningServer},
     settings,
@@ -40,8 +43,13 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     for warning in config.warnings() {
         tracing::warn!(warning, "the configuration may have a mistake");
     }
-    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
-    let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
+    // Not later: it would end a server that is loading its keys.
+    let hangups = process::catch_hangups()?;
+    // Everything that can be wrong without the data directory is checked before it is created.
+    data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
+    if let TlsMode::Files { cert, key } = &config.tls {
+        certificates::read(cert, key)?;
+    }
     if let Some(ready_file) = &arguments.ready_file
         && let Err(error) = std::fs::remove_file(ready_file)
         && error.kind() != ErrorKind::NotFound
@@ -58,6 +66,8 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     };
     let env = Env::system();
     let traces = traces(&settings, &config, variables, &env)?;
+    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
+    let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
     let options = OpenOptions {
         config,
         root_key_file: &root_key_file,
@@ -68,7 +78,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     };
     let instance = Instance::open(data_dir, options).await?;
     let signals = StopSignals::catch()?;
-    let server = RunningServer::start(instance, listener, admin)?;
+    let server = RunningServer::start(instance, listener, admin, Some(hangups))?;
     if let Some(ready_file) = &arguments.ready_file {
         atomic_file::write_public(ready_file, &serde_json::to_vec(&server.address)?)?;
     }

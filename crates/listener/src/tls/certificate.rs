@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use gatekey_core::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -11,13 +12,20 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use webpki::EndEntityCert;
 use zeroize::Zeroizing;
 
-use super::error::TlsError;
+use super::{error::TlsError, judge};
 
 /// The certificate that is served. It can be replaced while connections arrive.
 #[derive(Debug)]
-pub struct ServedCertificate(ArcSwap<CertifiedKey>);
+pub struct ServedCertificate(ArcSwap<Served>);
+
+#[derive(Debug)]
+struct Served {
+    key: Arc<CertifiedKey>,
+    expires_at: Option<Timestamp>,
+}
 
 impl ServedCertificate {
     /// Serves a certificate chain with its private key.
@@ -43,22 +51,43 @@ impl ServedCertificate {
         self.0.store(Arc::new(certified(chain, key)?));
         Ok(())
     }
+
+    /// Returns when the first certificate of the chain expires; `None` if that is not known.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.load().expires_at
+    }
+
+    /// Returns the chain that is served.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.0.load().key.cert.clone()
+    }
 }
 
 impl ResolvesServerCert for ServedCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.0.load().key.clone())
     }
 }
 
 fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
-) -> Result<CertifiedKey, TlsError> {
+) -> Result<Served, TlsError> {
     let key = aws_lc_rs::sign::any_supported_type(key)?;
     let certified = CertifiedKey::new(chain, key);
-    certified.keys_match()?;
-    Ok(certified)
+    if let Err(error) = certified.keys_match() {
+        let of_key = |der: &CertificateDer<'static>| {
+            let alone = CertifiedKey::new(vec![der.clone()], certified.key.clone());
+            matches!(alone.keys_match(), Ok(()))
+        };
+        return Err(match certified.cert.iter().position(of_key) {
+            Some(index) => TlsError::NotFirst { number: index + 1 },
+            None => error.into(),
+        });
+    }
+    let dates = certified.cert.iter().filter_map(judge::validity);
+    let expires_at = dates.map(|validity| validity.not_after).min();
+    Ok(Served { key: Arc::new(certified), expires_at })
 }
 
 /// Reads the file of a private key, after checking who else can use it.
@@ -77,17 +106,63 @@ pub fn read_files(
         fs::read(path)
             .map_err(|cause| TlsError::Unreadable { path: path.display().to_string(), cause })
     };
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(cert)?).filter_map(Result::ok).collect();
-    if chain.is_empty() {
-        return Err(TlsError::NotPem { path: cert.display().to_string(), expected: "certificate" });
-    }
+    let chain = parse_chain(cert, &read(cert)?)?;
     let pem = read_key(key).map_err(TlsError::Refused)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NotPem {
-        path: key.display().to_string(),
-        expected: "private key",
-    })?;
-    Ok((chain, key))
+    Ok((chain, parse_key(key, &pem)?))
+}
+
+fn parse_chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let path = path.display().to_string();
+    check_encoding(&path, pem)?;
+    let mut chain = Vec::new();
+    for parsed in CertificateDer::pem_slice_iter(pem) {
+        let number = chain.len() + 1;
+        let damaged = || TlsError::Damaged { path: path.clone(), number };
+        let certificate = parsed.map_err(|_| damaged())?;
+        // Any other error may be a rule of this verifier alone.
+        if let Err(webpki::Error::BadDer | webpki::Error::TrailingData(_)) =
+            EndEntityCert::try_from(&certificate)
+        {
+            return Err(damaged());
+        }
+        chain.push(certificate);
+    }
+    if chain.is_empty() {
+        return Err(not_pem(path, pem, "certificate"));
+    }
+    Ok(chain)
+}
+
+fn parse_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let path = path.display().to_string();
+    check_encoding(&path, pem)?;
+    let contains = |text: &str| pem.windows(text.len()).any(|part| part == text.as_bytes());
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        // PKCS #8, and the older form of OpenSSL.
+        if contains("BEGIN ENCRYPTED PRIVATE KEY") || contains("Proc-Type: 4,ENCRYPTED") {
+            TlsError::Encrypted { path }
+        } else {
+            not_pem(path, pem, "private key")
+        }
+    })
+}
+
+/// Refuses a byte order mark: the PEM parser would skip what follows it.
+fn check_encoding(path: &str, bytes: &[u8]) -> Result<(), TlsError> {
+    let marks: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+    if marks.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(TlsError::ByteOrderMark { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn not_pem(path: String, bytes: &[u8], expected: &'static str) -> TlsError {
+    // The tag of a sequence, with which certificates and keys begin.
+    if bytes.first() == Some(&0x30) {
+        let command = if expected == "certificate" { "x509" } else { "pkey" };
+        return TlsError::Der { path, command };
+    }
+    TlsError::NotPem { path, expected }
 }
 
 /// Configures TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1: gRPC clients need HTTP/2, the token

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use gatekey_core::{Env, Timestamp};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval},
@@ -16,6 +17,7 @@ use tokio::{
 use super::{
     certificate::{ReadKey, ServedCertificate, read_files},
     error::TlsError,
+    judge::Judge,
 };
 
 /// How often the files are checked, which costs two calls of `stat`. Watching them would need a
@@ -29,6 +31,8 @@ pub struct Reload {
     /// Its private key, PEM.
     pub key: PathBuf,
     pub read_key: ReadKey,
+    pub judge: Judge,
+    pub env: Env,
     pub served: Arc<ServedCertificate>,
 }
 
@@ -38,6 +42,13 @@ type Version = Option<(SystemTime, u64, u64)>;
 fn version(path: &Path) -> Version {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+/// Logs everything that clients will object to in a chain from a file.
+pub fn log_problems(judge: &Judge, served: &ServedCertificate, cert: &Path, now: Timestamp) {
+    for problem in judge.problems(&served.chain(), now) {
+        tracing::warn!(%problem, cert = %cert.display(), "clients may reject the certificate");
+    }
 }
 
 impl Reload {
@@ -59,7 +70,10 @@ impl Reload {
             }
             loaded = versions;
             match self.load() {
-                Ok(()) => tracing::info!(cert = %self.cert.display(), "reloaded the certificate"),
+                Ok(()) => {
+                    tracing::info!(cert = %self.cert.display(), "reloaded the certificate");
+                    log_problems(&self.judge, &self.served, &self.cert, self.env.now());
+                }
                 // Certificate and key are two files: between the two writes they do not match.
                 Err(error) => tracing::warn!(
                     %error,

@@ -5,13 +5,17 @@ mod rehash_secrets;
 mod renew_certificate;
 mod report;
 mod rotate_signing_key;
+mod watch_expiry;
 mod write_last_used;
 
 use std::{sync::Arc, time::Duration};
 
 use gatekey_core::{Env, LastUsed, Operations, Store};
+use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::Telemetry;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use watch_expiry::ExpiryWatch;
 
 pub use renew_certificate::Renewal;
 
@@ -33,7 +37,10 @@ pub struct Jobs {
 
 impl Jobs {
     /// Runs until its task is dropped. Call [`Self::finish`] after that.
-    pub async fn run(self, mut renewal: Option<Renewal>) {
+    ///
+    /// `served` is the certificate that is served, and `renewal` renews it.
+    pub async fn run(self, served: Option<Arc<ServedCertificate>>, mut renewal: Option<Renewal>) {
+        let mut expiry = served.map(|served| ExpiryWatch::new(served, self.env.now()));
         self.rotate_signing_key().await;
         self.report().await;
         let mut flushes = interval(FLUSH_INTERVAL);
@@ -49,6 +56,9 @@ impl Jobs {
                     self.hourly().await;
                     if let Some(renewal) = &mut renewal {
                         renew_certificate::run(renewal, &self.env);
+                    }
+                    if let Some(expiry) = &mut expiry {
+                        expiry.check(self.env.now());
                     }
                 }
             }

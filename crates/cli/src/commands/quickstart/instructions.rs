@@ -6,7 +6,7 @@ use gatekey_client::PlainSecret;
 
 use super::steps::{ADMIN_SECRET, KEY};
 use crate::{
-    certificates::{CA_BUNDLE_FILE, CA_FILE},
+    data_dir::{CA_BUNDLE_FILE, CA_FILE},
     output::{self, Credentials},
     running_server::RunningServer,
 };

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use self::steps::{ADMIN_SECRET, step};
 use crate::{
     args,
-    data_dir::DataDir,
+    data_dir::{self, DataDir},
     exit,
     instance::{Instance, OpenMode, OpenOptions},
     logging::{self, LogFormat},
@@ -27,6 +27,9 @@ mod steps;
 /// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let logging = logging::start(LogFormat::Auto, "warn");
+    data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
+    // Before the data directory is created.
+    let listener = listen(arguments.listen).await?;
     let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
     if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
         let message = format!(
@@ -36,7 +39,6 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         );
         return Err(exit::usage(message));
     }
-    let listener = listen(arguments.listen).await?;
     let root_key_file = RootKeyPath::new(None, data_dir.path());
     let options = OpenOptions {
         config: settings::resolve(&Settings::default(), listener.local_addr()?)?,
@@ -47,7 +49,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         traces: None,
     };
     let instance = Instance::open(data_dir, options).await?;
-    let running = RunningServer::start(instance, listener, None)?;
+    let running = RunningServer::start(instance, listener, None, None)?;
     step(&format!(
         "Serving on {} with a certificate from a private CA; data is stored in {}",
         running.address.url,
@@ -71,7 +73,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         output::shell_quoted(&running.data_dir.path().display().to_string()),
         running.server.config.server.listen
     );
-    let signals = StopSignals::catch()?;
+    let signals = StopSignals::catch_with_hangup()?;
     say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
     running.run_until(signals).await;
     Ok(())

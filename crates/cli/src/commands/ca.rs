@@ -1,0 +1,36 @@
+//! `gatekey ca`: prints the private CA's certificate, for clients.
+
+use std::io::{Write as _, stdout};
+
+use rustix::fs::OFlags;
+
+use crate::{
+    args,
+    data_dir::{self, CA_BUNDLE_FILE, CA_FILE},
+    exit,
+    last_start::LastStart,
+    trusted::{self, Kind, Refusal},
+};
+
+pub(crate) fn run(arguments: &args::Ca) -> anyhow::Result<()> {
+    let data_dir = &arguments.data_dir.data_dir;
+    data_dir::inspect(data_dir)?;
+    let shown = data_dir.display();
+    // The file stays when a server is given a certificate of its own.
+    if LastStart::read(data_dir).is_some_and(|start| start.address.ca_file.is_none()) {
+        return Err(exit::usage(format!(
+            "the server on {shown} does not use its private CA: clients need the CA of its certificate, or none"
+        )));
+    }
+    let path = data_dir.join(if arguments.bundle { CA_BUNDLE_FILE } else { CA_FILE });
+    let (file, _) = match trusted::open_beside(&path, Kind::Certificate, OFlags::RDONLY) {
+        Ok(opened) => opened,
+        Err(Refusal::Missing { .. }) => {
+            return Err(exit::usage(format!(
+                "there is no private CA in {shown} yet: the first `gatekey serve` or `gatekey init` creates it"
+            )));
+        }
+        Err(refused @ Refusal::Refused(_)) => return Err(refused.into()),
+    };
+    Ok(stdout().write_all(&trusted::read_all(file, &path, Kind::Certificate)?)?)
+}
