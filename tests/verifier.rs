@@ -13,7 +13,8 @@ fn verifier_for(server: &ServerProcess) -> VerifierBuilder {
 }
 
 fn rotate_signing_key(server: &ServerProcess) {
-    let rotated = run(&["signing-key", "rotate", "--data-dir", server.data_dir.to_str().unwrap()]);
+    let rotated =
+        run(&["signing-key", "rotate", "--now", "--data-dir", server.data_dir.to_str().unwrap()]);
     assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
 }
 

@@ -16,6 +16,7 @@ use gatekey_core::{
     Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
     api_key::{CreateApiKey, KeyFacts},
     env::{Clock, Entropy},
+    signing_key::Start,
 };
 use gatekey_credentials::{Role, jwt::Algorithm};
 use gatekey_server::{
@@ -148,7 +149,7 @@ impl Server {
         };
         let (admin_token, viewer_token) = runtime.block_on(async {
             let signing_keys = &server.operations.signing_keys;
-            signing_keys.ensure(&recorded, Some(Algorithm::ES256)).await.expect("a signing key");
+            signing_keys.ensure(&recorded, Some(Algorithm::ES256), Start::Now).await.expect("a signing key");
             let mut tokens = Vec::new();
             for (client_id, role) in KEYS {
                 let create = CreateApiKey {

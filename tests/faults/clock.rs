@@ -18,6 +18,7 @@ use gatekey_core::{
     api_key::{CreateApiKey, LastAdmin, RotateSecret, WithSecret, list::ListKeys},
     env::{Clock, SystemEntropy},
     ledger::{LedgerHead, verify_chain},
+    signing_key::Start,
     store::LedgerStore as _,
     token::{TokenError, TokenRefusal},
 };
@@ -72,7 +73,7 @@ impl InProcess {
         let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
         let inner =
             Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
-        inner.operations.signing_keys.ensure(&caller("start"), None).await.unwrap();
+        inner.operations.signing_keys.ensure(&caller("start"), None, Start::Now).await.unwrap();
         inner.store.load().await.unwrap();
         inner
     }

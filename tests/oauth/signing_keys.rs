@@ -12,14 +12,110 @@ use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use gatekey_store::SqliteStore;
 
 use super::{jwks, verified};
-use crate::support::{PUBLIC_URL, Server, ServerProcess, decoded, root_key, run};
+use crate::support::{Credentials, PUBLIC_URL, Server, ServerProcess, decoded, root_key, run};
 
 /// Runs `gatekey signing-key rotate` on a server's data directory, and returns the new key's id.
-fn rotate(server: &Server) -> String {
-    let output =
-        run(&["signing-key", "rotate", "--data-dir", server.process.data_dir.to_str().unwrap()]);
+fn rotate_with(server: &Server, flags: &[&str]) -> String {
+    let output = signing_key(server, &[&["rotate"], flags].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Rotates the key that signs at once.
+fn rotate(server: &Server) -> String {
+    rotate_with(server, &["--now"])
+}
+
+/// The ids of the published keys.
+async fn published(server: &Server) -> Vec<String> {
+    jwks(&server.http).await.into_iter().map(|jwk| jwk.kid).collect()
+}
+
+/// A verifier that has cached the JWKS would refuse the new key's tokens.
+#[tokio::test]
+async fn a_rotated_signing_key_only_signs_later() {
+    let mut server = Server::with_public_url().await;
+    let old = kid(&server.admin_token);
+    let next = rotate_with(&server, &[]);
+    assert_eq!(published(&server).await, [old.clone(), next.clone()]);
+    let states = [(old.clone(), "signs".to_owned()), (next.clone(), "next".to_owned())];
+    for restarts in 0..2 {
+        assert_eq!(kid(&server.token(&server.admin).await), old);
+        assert_eq!(listed(&server), states);
+        let again = signing_key(&server, &["rotate"]);
+        assert_eq!(again.status.code(), Some(2));
+        let stderr = String::from_utf8(again.stderr).unwrap();
+        assert!(stderr.contains(&next) && stderr.contains("--now"), "{stderr}");
+        assert_eq!(published(&server).await.len(), 2, "after {restarts} restarts");
+        server.kill_and_restart();
+    }
+}
+
+#[tokio::test]
+async fn rotating_now_reports_its_cost() {
+    let server = Server::start().await;
+    let old = kid(&server.admin_token);
+    let output = signing_key(&server, &["rotate", "--now"]);
+    let (new, stderr) = (output.stdout.trim_ascii_end(), String::from_utf8(output.stderr).unwrap());
+    let new = String::from_utf8(new.to_vec()).unwrap();
+    assert_eq!(kid(&server.token(&server.admin).await), new);
+    assert!(stderr.contains("cache the JWKS") && stderr.contains("5 minutes"), "{stderr}");
+    assert_eq!(published(&server).await, [old, new]);
+}
+
+/// It may have leaked together with the key that signs.
+#[tokio::test]
+async fn rotating_now_withdraws_the_next_key() {
+    let server = Server::start().await;
+    let old = kid(&server.admin_token);
+    let next = rotate_with(&server, &[]);
+    let new = rotate(&server);
+    assert_eq!(published(&server).await, [old.clone(), new.clone()]);
+    let states = [(old, "published"), (next, "retired"), (new, "signs")];
+    assert_eq!(listed(&server), states.map(|(kid, state)| (kid, state.to_owned())));
+}
+
+#[tokio::test]
+async fn the_next_signing_key_can_be_withdrawn() {
+    let server = Server::start().await;
+    let old = kid(&server.admin_token);
+    let next = rotate_with(&server, &[]);
+    assert!(signing_key(&server, &["retire", &next]).status.success());
+    assert_eq!(published(&server).await, [old.clone()]);
+    assert_eq!(kid(&server.token(&server.admin).await), old);
+    assert_ne!(rotate_with(&server, &[]), next, "another one can follow");
+}
+
+/// The state is in the database, so a backup has it.
+#[tokio::test]
+async fn a_restored_server_keeps_the_next_key() {
+    let server = Server::with_public_url().await;
+    let (old, next) = (kid(&server.admin_token), rotate_with(&server, &[]));
+    let path = |name: &str| server.process.data_dir.with_file_name(name);
+    let (backup, restored) = (path("backup"), path("restored"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let data_dir = text(&server.process.data_dir);
+    let root_key = text(&server.process.data_dir.join("root.key"));
+    for command in [
+        vec!["backup", &text(&backup), "--data-dir", &data_dir],
+        vec![
+            "restore",
+            &text(&backup),
+            "--data-dir",
+            &text(&restored),
+            "--root-key-file",
+            &root_key,
+        ],
+    ] {
+        let output = run(&command);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let list = ["signing-key", "list", "--output", "json", "--root-key-file", &root_key];
+    let output = run(&[&list[..], &["--data-dir", &text(&restored)]].concat());
+    let keys: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let states: Vec<_> =
+        keys.as_array().unwrap().iter().map(|key| [&key["kid"], &key["state"]]).collect();
+    assert_eq!(serde_json::json!(states), serde_json::json!([[old, "signs"], [next, "next"]]));
 }
 
 fn kid(token: &str) -> String {
@@ -80,6 +176,7 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
         kid: kid.to_owned(),
         algorithm: Algorithm::ES256,
         created_at: env.now().before(age),
+        signs_from: env.now().before(age),
         published_until: None,
     };
     let caller = Caller {
@@ -91,42 +188,46 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
     let entry = NewEntry::new(
         env.now(),
         &caller,
-        Action::SigningKeyRotate { algorithm: Algorithm::ES256 },
+        Action::SigningKeyRotate { algorithm: Algorithm::ES256, is_next: false },
         kid,
     );
     store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
 }
 
-/// Its tokens stay valid.
+/// The next key is published in time.
 #[tokio::test]
-async fn an_aged_signing_key_is_rotated() {
+async fn an_aged_signing_key_gets_a_successor() {
     let mut server = Server::with_config(&format!(
-        "keys.signing_key_max_age_seconds = 3600\nserver.public_url = \"{PUBLIC_URL}\""
+        "keys.signing_key_max_age_seconds = 3600\nkeys.signing_key_publish_ahead_seconds = 600\n\
+         server.public_url = \"{PUBLIC_URL}\""
     ))
     .await;
-    for (planted, minutes, stays) in [("young", 59, true), ("old", 61, false)] {
+    for (planted, minutes, successors) in [("young", 49, 0), ("old", 51, 1)] {
         assert!(server.process.stop().await.success());
         plant_signing_key(&server.process.data_dir, planted, Duration::from_mins(minutes)).await;
         server.kill_and_restart();
         // Logged right after the key's age was checked.
         server.process.wait_for_log("ledger head");
         let token = server.token(&server.admin).await;
-        assert_eq!(kid(&token) == planted, stays, "{planted}");
+        assert_eq!(kid(&token), planted);
+        let next = listed(&server).into_iter().filter(|(_, state)| state == "next").count();
+        assert_eq!(next, successors, "{planted}");
         assert!(server.accepts(&token).await && server.accepts(&server.admin_token).await);
         let by_the_clock =
             server.ledger().await.iter().filter(|entry| entry.actor == "server").count();
-        assert_eq!(by_the_clock, usize::from(!stays), "and has an entry");
+        assert_eq!(by_the_clock, successors, "and has an entry");
     }
 }
 
-/// Tokens of the previous algorithm stay valid.
+/// Tokens of the previous algorithm stay valid, and `--now` switches at once.
 #[tokio::test]
-async fn a_new_algorithm_signs_from_the_next_start() {
+async fn a_new_algorithm_is_published_before_it_signs() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let config = directory.path().join("gatekey.toml");
     let mut admin = None;
     let mut tokens: Vec<String> = Vec::new();
+    let mut signed = "ES256";
     for algorithm in ["ES256", "RS256", "EdDSA"] {
         let settings = format!(
             "keys.signing_algorithm = \"{algorithm}\"\nserver.public_url = \"{PUBLIC_URL}\""
@@ -135,10 +236,21 @@ async fn a_new_algorithm_signs_from_the_next_start() {
         let mut server =
             ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
         let admin = admin.get_or_insert_with(|| server.init());
+        let http = server.http();
+        assert_eq!(decoded(&server.token(admin).await).0["alg"], signed);
+        let discovery = http.get("/.well-known/openid-configuration", &[]).await.json();
+        let advertised = &discovery["id_token_signing_alg_values_supported"];
+        for used in [signed, algorithm] {
+            assert!(advertised.as_array().unwrap().contains(&used.into()), "{advertised}");
+        }
+        if signed != algorithm {
+            let now = ["signing-key", "rotate", "--now", "--data-dir", data_dir.to_str().unwrap()];
+            assert!(run(&now).status.success());
+            signed = algorithm;
+        }
         let token = server.token(admin).await;
         assert_eq!(decoded(&token).0["alg"], algorithm);
         tokens.push(token);
-        let http = server.http();
         for token in &tokens {
             let bearer = format!("Bearer {token}");
             assert_eq!(
@@ -150,6 +262,33 @@ async fn a_new_algorithm_signs_from_the_next_start() {
         }
         assert!(server.stop().await.success());
     }
+}
+
+/// Nobody has fetched a key of a server that never ran.
+#[tokio::test]
+async fn the_first_start_signs_with_the_configured_algorithm() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let made = run(&["init", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let config = directory.path().join("gatekey.toml");
+    std::fs::write(&config, "keys.signing_algorithm = \"RS256\"").unwrap();
+    let server = ServerProcess::start_on(&data_dir, &["--config", config.to_str().unwrap()]);
+    let init = run(&[
+        "init",
+        "--name",
+        "other",
+        "--output",
+        "json",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+    ]);
+    let made: serde_json::Value = serde_json::from_slice(&init.stdout).unwrap();
+    let key = Credentials {
+        client_id: "other".to_owned(),
+        client_secret: made["client_secret"].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(decoded(&server.token(&key).await).0["alg"], "RS256");
 }
 
 fn signing_key(server: &Server, words: &[&str]) -> std::process::Output {

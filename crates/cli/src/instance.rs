@@ -3,7 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::anyhow;
-use gatekey_core::{Env, RootKey, StoreError, seal::Sealed, signing_key::SigningKeyError};
+use gatekey_core::{
+    Env, RootKey, StoreError,
+    seal::Sealed,
+    signing_key::{SigningKeyError, Start},
+};
 use gatekey_listener::tls::PrivateCa;
 use gatekey_server::{
     Config, Server,
@@ -14,9 +18,9 @@ use gatekey_store::SqliteStore;
 use gatekey_telemetry::{RequestLog, Traces};
 
 use crate::{
-    certificates,
+    certificates, clock,
     data_dir::{CA_FILE, DataDir},
-    last_start::Address,
+    last_start::{Address, LastStart},
     process::local_caller,
     root_key_file::RootKeyPath,
 };
@@ -69,7 +73,10 @@ impl Instance {
         let store = Arc::new(store);
         let server =
             Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
-        load(&server, mode, &data_dir.database()).await?;
+        // A server that never ran has published nothing that a verifier could have cached.
+        let has_run = LastStart::read(data_dir.path()).is_some();
+        let start = if has_run { Start::Ahead } else { Start::Now };
+        load(&server, mode, start, &data_dir.database()).await?;
         check_root_key(&server, mode).await;
         // Not earlier: only an opened database proves that the directory is Gatekey's.
         data_dir.hide_from_git()?;
@@ -95,7 +102,12 @@ impl Instance {
 }
 
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
-async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Result<()> {
+async fn load(
+    server: &Server,
+    mode: OpenMode,
+    start: Start,
+    database: &Path,
+) -> anyhow::Result<()> {
     let entry = Sealed::new_entry(&server.env, &local_caller(&server.env));
     let sealed = server.store.seal_store(entry).await;
     if let Some(Sealed { api_keys, .. }) = sealed.map_err(|error| unreadable(database, error))? {
@@ -103,14 +115,23 @@ async fn load(server: &Server, mode: OpenMode, database: &Path) -> anyhow::Resul
     }
     let algorithm = (mode == OpenMode::Serve).then_some(server.config.keys.signing_algorithm);
     let ensured =
-        server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm).await;
-    ensured.map_err(|error| match error {
+        server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm, start).await;
+    let next = ensured.map_err(|error| match error {
         SigningKeyError::Store(error) => unreadable(database, error),
         SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
             "cannot decrypt the signing keys; name the root key that belongs to the data directory with \
              --root-key-file",
         ),
+        SigningKeyError::NextExists(_) => error.into(),
     })?;
+    if let (Some(next), Start::Ahead) = (next, start) {
+        tracing::warn!(
+            kid = next.kid,
+            signs_from = clock::rfc_3339(next.signs_from),
+            "published a signing key for the configured algorithm; it signs later, or now with `gatekey signing-key \
+             rotate --now`"
+        );
+    }
     match server.store.load().await {
         // Nothing is served, and `gatekey ledger` must be able to show what happened.
         Err(StoreError::Tampered(reason))

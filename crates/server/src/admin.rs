@@ -63,7 +63,7 @@ async fn with_its_type(mut response: Response) -> Response {
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
     let stopping = admin.stopping.load(Ordering::Relaxed);
-    let signing_key = admin.key_ring.signing_key().is_some();
+    let signing_key = admin.key_ring.signing_key(admin.env.now()).is_some();
     let store = match timeout(STORE_TIMEOUT, admin.store.ledger_head()).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {

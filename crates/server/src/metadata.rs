@@ -4,6 +4,7 @@
 //! Advertises only what this server supports. Both OAuth and RPC endpoints return these documents.
 
 use gatekey_core::token::SCOPE_ALL;
+use gatekey_credentials::jwt::Algorithm;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -71,15 +72,19 @@ pub struct OpenIdConfiguration {
     /// A subject has the same identifier for every client.
     subject_types_supported: [&'static str; 1],
     /// How tokens are signed.
-    id_token_signing_alg_values_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: Vec<&'static str>,
 }
 
 impl OpenIdConfiguration {
-    pub fn new(config: &Config) -> Self {
+    /// `algorithms` are those of the published keys.
+    pub fn new(config: &Config, algorithms: &[Algorithm]) -> Self {
         Self {
             authorization_server: AuthorizationServer::new(config),
             subject_types_supported: ["public"],
-            id_token_signing_alg_values_supported: [config.keys.signing_algorithm.as_str()],
+            id_token_signing_alg_values_supported: algorithms
+                .iter()
+                .map(|algorithm| algorithm.as_str())
+                .collect(),
         }
     }
 }

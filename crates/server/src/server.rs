@@ -108,6 +108,7 @@ impl Server {
             key_ring.clone(),
             root_key.clone(),
             store.clone(),
+            config.keys.publish_ahead,
             env.clone(),
         );
         let token_header = HeaderName::try_from(config.tokens.authorization_metadata_key.as_str())

@@ -21,17 +21,26 @@ pub(crate) struct DataDir {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SigningKey {
-    /// Sign with a new key
+    /// Publish the next key, which signs later
     ///
-    /// The old key stays published until its last token has expired.
-    #[command(after_help = help::examples(&["gatekey signing-key rotate --data-dir /var/lib/gatekey"]))]
+    /// The next key signs once verifiers that cache the JWKS have fetched it (setting
+    /// `keys.signing_key_publish_ahead_seconds`). The old key stays published until its last token
+    /// has expired.
+    #[command(after_help = help::examples(&[
+        "gatekey signing-key rotate --data-dir /var/lib/gatekey",
+        "gatekey signing-key rotate --now",
+    ]))]
     Rotate {
+        /// Sign with a new key at once, after a leak; verifiers that cache the JWKS reject its tokens
+        /// until they fetch it again
+        #[arg(long)]
+        now: bool,
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten, next_help_heading = "Settings of the server, before its first start")]
         settings: SettingFlags<Initializing>,
     },
-    /// List the key that signs, and the old keys that are still published
+    /// List the key that signs, the next one, and the old keys that are still published
     #[command(after_help = help::examples(&["gatekey signing-key list --data-dir /var/lib/gatekey"]))]
     List {
         #[command(flatten)]

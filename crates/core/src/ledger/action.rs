@@ -41,6 +41,8 @@ pub enum Action<'d> {
     },
     SigningKeyRotate {
         algorithm: Algorithm,
+        /// Whether the key is published first and signs later.
+        is_next: bool,
     },
     SigningKeyRetire,
     RootKeyRotate {
@@ -124,7 +126,8 @@ impl Action<'_> {
                 format!("secret={secret} grace={grace_seconds}s")
             }
             Self::TokenRevoke { jti } => format!("jti={jti}"),
-            Self::SigningKeyRotate { algorithm } => algorithm.as_str().to_owned(),
+            Self::SigningKeyRotate { algorithm, is_next: false } => algorithm.as_str().to_owned(),
+            Self::SigningKeyRotate { algorithm, is_next: true } => format!("{algorithm} next"),
             Self::RootKeyRotate { after } => format!("after={after}"),
             Self::RootKeyRehashSecrets { secrets } => format!("secrets={secrets}"),
             Self::StoreBackUp { has_passphrase: true } => "with a passphrase".to_owned(),
@@ -203,9 +206,14 @@ mod tests {
             (Action::ApiKeyEnable, "api_key.enable", ""),
             (Action::TokenRevoke { jti: "1.2" }, "token.revoke", "jti=1.2"),
             (
-                Action::SigningKeyRotate { algorithm: Algorithm::ES256 },
+                Action::SigningKeyRotate { algorithm: Algorithm::ES256, is_next: false },
                 "signing_key.rotate",
                 "ES256",
+            ),
+            (
+                Action::SigningKeyRotate { algorithm: Algorithm::ES256, is_next: true },
+                "signing_key.rotate",
+                "ES256 next",
             ),
             (Action::SigningKeyRetire, "signing_key.retire", ""),
             (Action::RootKeyRotate { after: 1 }, "root_key.rotate", "after=1"),

@@ -51,6 +51,7 @@ impl OperationError {
                 Error::Unavailable(_) | Error::TooManyRequests { .. } => ErrorKind::Unavailable,
                 Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
             },
+            Self::SigningKey(SigningKeyError::NextExists(_)) => ErrorKind::Invalid,
             Self::SigningKey(_)
             | Self::RootKey(_)
             | Self::Ledger(LedgerFault::Store(_))

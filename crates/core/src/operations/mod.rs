@@ -15,7 +15,7 @@ mod purge;
 pub mod restore;
 mod retire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use error::{ErrorKind, OperationError};
 pub use ledger::LedgerPage;
@@ -42,10 +42,17 @@ impl Operations {
         key_ring: Arc<KeyRing>,
         root_key: Arc<RootKey>,
         store: Arc<dyn Store>,
+        publish_ahead: Duration,
         env: Env,
     ) -> Self {
         Self {
-            signing_keys: SigningKeys::new(key_ring, root_key.clone(), store.clone(), env.clone()),
+            signing_keys: SigningKeys::new(
+                key_ring,
+                root_key.clone(),
+                store.clone(),
+                publish_ahead,
+                env.clone(),
+            ),
             root_keys: RootKeys::new(root_key.clone(), store.clone(), env.clone()),
             api_keys,
             directory,

@@ -164,11 +164,13 @@ impl Content {
     }
 
     fn signing_key(&mut self, key: &SealedSigningKey) {
-        let SealedSigningKey { kid, algorithm, sealed, created_at, published_until } = key;
+        let SealedSigningKey { kid, algorithm, sealed, created_at, signs_from, published_until } =
+            key;
         self.text(kid);
         self.text(algorithm.as_str());
         self.bytes(sealed);
         self.instant(*created_at);
+        self.instant(*signs_from);
         self.optional_instant(*published_until);
     }
 
@@ -308,6 +310,7 @@ mod tests {
             algorithm: Algorithm::ES256,
             sealed: vec![1],
             created_at: Timestamp::from_micros(1),
+            signs_from: Timestamp::from_micros(1),
             published_until: None,
         };
         let key = key();

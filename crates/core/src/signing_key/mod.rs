@@ -5,5 +5,11 @@ mod sealed;
 mod use_cases;
 
 pub use ring::{KeyRing, UnusableSigningKey, open};
-pub use sealed::{SealedSigningKey, SigningKeyRetired, retire, rotate};
-pub use use_cases::{MAX_TOKEN_LIFETIME, SigningKeyError, SigningKeyFacts, SigningKeys};
+pub use sealed::{
+    SealedSigningKey, SigningKeyDates, SigningKeyRetired, SigningKeyState, retire, rotate,
+    signing_at, states,
+};
+pub use use_cases::{
+    JWKS_MAX_AGE, MAX_TOKEN_LIFETIME, MIN_PUBLISH_AHEAD, SigningKeyError, SigningKeyFacts,
+    SigningKeyRotated, SigningKeys, Start,
+};

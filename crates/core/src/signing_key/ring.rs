@@ -6,11 +6,11 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
 use gatekey_credentials::{
     AccessTokenClaims,
-    jwt::{self, InvalidToken, Jwk, SigningKey, UnusableKey, VerifyingKey},
+    jwt::{self, Algorithm, InvalidToken, Jwk, SigningKey, UnusableKey, VerifyingKey},
 };
 use quick_cache::sync::Cache;
 
-use super::SealedSigningKey;
+use super::{SealedSigningKey, SigningKeyDates, signing_at};
 use crate::{
     RootKey, Timestamp,
     root_key::CannotOpen,
@@ -33,8 +33,8 @@ pub enum UnusableSigningKey {
 const CACHED_TOKENS: usize = 8192;
 
 struct Ring {
-    signing: Option<Current>,
-    published: Vec<Published>,
+    /// In the order of creation.
+    keys: Vec<Held>,
     /// The claims of tokens with a valid signature, by the token's SHA-256. Belongs to this ring:
     /// when keys change, the new ring's cache is empty.
     verified: Cache<[u8; 32], Arc<AccessTokenClaims>>,
@@ -42,26 +42,16 @@ struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { signing: None, published: Vec::new(), verified: Cache::new(CACHED_TOKENS) }
+        Self { keys: Vec::new(), verified: Cache::new(CACHED_TOKENS) }
     }
 }
 
-/// The key that signs.
-struct Current {
-    key: Arc<SigningKey>,
-    created_at: Timestamp,
-}
-
-struct Published {
-    key: VerifyingKey,
+/// A key in memory.
+struct Held {
+    signing: Arc<SigningKey>,
+    verifying: VerifyingKey,
     jwk: Jwk,
-    until: Option<Timestamp>,
-}
-
-impl Published {
-    fn is_published_at(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
+    dates: SigningKeyDates,
 }
 
 /// The key that signs, and the keys that verify.
@@ -77,23 +67,29 @@ impl KeyRing {
     }
 
     /// The key that signs; `None` before the first one was created.
-    pub fn signing_key(&self) -> Option<Arc<SigningKey>> {
-        self.ring.load().signing.as_ref().map(|current| current.key.clone())
-    }
-
-    /// When the key that signs was created.
-    pub(super) fn signing_since(&self) -> Option<Timestamp> {
-        self.ring.load().signing.as_ref().map(|current| current.created_at)
+    pub fn signing_key(&self, now: Timestamp) -> Option<Arc<SigningKey>> {
+        let ring = self.ring.load();
+        let place = signing_at(ring.keys.iter().map(|key| key.dates), now)?;
+        Some(Arc::clone(&ring.keys[place].signing))
     }
 
     /// The published keys (RFC 7517 section 5).
     pub fn jwks(&self, now: Timestamp) -> Vec<Jwk> {
         let ring = self.ring.load();
-        ring.published
-            .iter()
-            .filter(|key| key.is_published_at(now))
-            .map(|key| key.jwk.clone())
-            .collect()
+        let published = ring.keys.iter().filter(|key| key.dates.is_published_at(now));
+        published.map(|key| key.jwk.clone()).collect()
+    }
+
+    /// The algorithms of the published keys, each once.
+    pub fn algorithms(&self, now: Timestamp) -> Vec<Algorithm> {
+        let mut algorithms = Vec::new();
+        for key in self.ring.load().keys.iter().filter(|key| key.dates.is_published_at(now)) {
+            let algorithm = key.signing.algorithm();
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        algorithms
     }
 
     /// Verifies a token's signature, or finds it in the cache, and returns its claims.
@@ -114,8 +110,8 @@ impl KeyRing {
             return Ok(claims);
         }
         let claims = jwt::verify(token, |kid| {
-            let mut keys = ring.published.iter().filter(|key| key.is_published_at(now));
-            keys.find(|published| published.key.kid() == kid).map(|published| &published.key)
+            let mut keys = ring.keys.iter().filter(|key| key.dates.is_published_at(now));
+            keys.find(|key| key.verifying.kid() == kid).map(|key| &key.verifying)
         })?;
         let claims = Arc::new(claims);
         ring.verified.insert(digest, Arc::clone(&claims));
@@ -130,14 +126,12 @@ impl KeyRing {
         let mut ring = Ring::default();
         for sealed in stored {
             let key = open(&self.root_key, sealed)?;
-            ring.published.push(Published {
-                key: key.verifying_key()?,
+            ring.keys.push(Held {
+                verifying: key.verifying_key()?,
                 jwk: key.jwk(),
-                until: sealed.published_until,
+                signing: Arc::new(key),
+                dates: sealed.dates(),
             });
-            if sealed.published_until.is_none() {
-                ring.signing = Some(Current { key: Arc::new(key), created_at: sealed.created_at });
-            }
         }
         self.ring.store(Arc::new(ring));
         Ok(())

@@ -6,7 +6,8 @@ use gatekey_credentials::jwt::{Algorithm, SigningKey, UnusableKey};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyRing, SealedSigningKey, SigningKeyRetired, UnusableSigningKey, sealed::sealing_name,
+    KeyRing, SealedSigningKey, SigningKeyDates, SigningKeyRetired, UnusableSigningKey,
+    sealed::sealing_name, signing_at,
 };
 use crate::{
     Caller, Env, RootKey, SecretId, Store, StoreError, Timestamp,
@@ -22,6 +23,29 @@ pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 const PUBLISHED_AFTER_ROTATION: Duration =
     MAX_TOKEN_LIFETIME.saturating_add(Duration::from_mins(1));
 
+/// How long caches may keep the JWKS.
+pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
+/// The shortest time that a key is published before it signs: every cache has expired by then, with
+/// a margin for slow fetches and clocks that differ.
+pub const MIN_PUBLISH_AHEAD: Duration = JWKS_MAX_AGE.saturating_add(Duration::from_mins(5));
+
+/// When a new key begins to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Once verifiers had the time to fetch it.
+    Ahead,
+    /// At once: after a leak, or when nobody has fetched the keys yet.
+    Now,
+}
+
+/// A new signing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKeyRotated {
+    pub kid: String,
+    pub signs_from: Timestamp,
+}
+
 /// Why there is no usable signing key.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
@@ -29,6 +53,10 @@ pub enum SigningKeyError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Unusable(#[from] UnusableSigningKey),
+    #[error(
+        "signing key {0} is published already and signs next; use `--now` to sign with a new key at once"
+    )]
+    NextExists(String),
 }
 
 impl From<UnusableKey> for SigningKeyError {
@@ -44,14 +72,24 @@ pub struct SigningKeyFacts {
     pub kid: String,
     pub algorithm: Algorithm,
     pub created_at: Timestamp,
-    /// When the key leaves the JWKS. `None` for the key that signs.
+    /// When the key begins to sign, or began to.
+    pub signs_from: Timestamp,
+    /// When the key leaves the JWKS. `None` for the newest key.
     pub published_until: Option<Timestamp>,
+}
+
+impl SigningKeyFacts {
+    pub fn dates(&self) -> SigningKeyDates {
+        let Self { created_at, signs_from, published_until, .. } = *self;
+        SigningKeyDates { created_at, signs_from, published_until }
+    }
 }
 
 impl From<SealedSigningKey> for SigningKeyFacts {
     fn from(key: SealedSigningKey) -> Self {
-        let SealedSigningKey { kid, algorithm, created_at, published_until, sealed: _ } = key;
-        Self { kid, algorithm, created_at, published_until }
+        let SealedSigningKey { kid, algorithm, created_at, signs_from, published_until, sealed: _ } =
+            key;
+        Self { kid, algorithm, created_at, signs_from, published_until }
     }
 }
 
@@ -60,6 +98,8 @@ pub struct SigningKeys {
     key_ring: Arc<KeyRing>,
     root_key: Arc<RootKey>,
     store: Arc<dyn Store>,
+    /// How long a key is published before it signs.
+    publish_ahead: Duration,
     env: Env,
 }
 
@@ -68,13 +108,17 @@ impl SigningKeys {
         key_ring: Arc<KeyRing>,
         root_key: Arc<RootKey>,
         store: Arc<dyn Store>,
+        publish_ahead: Duration,
         env: Env,
     ) -> Self {
-        Self { key_ring, root_key, store, env }
+        Self { key_ring, root_key, store, publish_ahead, env }
     }
 
-    /// Loads the stored keys into the key ring, and creates a key unless one already signs with
-    /// that algorithm. Without `algorithm` any will do, and a new key is for ES256.
+    /// Loads the stored keys into the key ring. Creates the first key, and the next one if the
+    /// newest key has another algorithm; it is returned. Without `algorithm` any will do, and the
+    /// first key is for ES256.
+    ///
+    /// The very first key signs at once; `start` is for the others.
     ///
     /// # Errors
     /// When a stored key does not open, or a key cannot be created or stored.
@@ -82,28 +126,51 @@ impl SigningKeys {
         &self,
         caller: &Caller,
         algorithm: Option<Algorithm>,
-    ) -> Result<(), SigningKeyError> {
-        self.key_ring.load(&self.store.signing_keys().await?)?;
-        let fits =
-            |key: Arc<SigningKey>| algorithm.is_none_or(|algorithm| key.algorithm() == algorithm);
-        if !self.key_ring.signing_key().is_some_and(fits) {
-            self.create(caller, algorithm.unwrap_or(Algorithm::ES256)).await?;
+        start: Start,
+    ) -> Result<Option<SigningKeyRotated>, SigningKeyError> {
+        let stored = self.store.signing_keys().await?;
+        self.key_ring.load(&stored)?;
+        let (newest, signing) = self.newest_and_signing(&stored);
+        let Some(newest) = newest else {
+            let algorithm = algorithm.unwrap_or(Algorithm::ES256);
+            self.create(caller, algorithm, Start::Now).await?;
+            return Ok(None);
+        };
+        let Some(algorithm) = algorithm.filter(|algorithm| newest.algorithm != *algorithm) else {
+            return Ok(None);
+        };
+        if signing.is_some_and(|signing| signing.algorithm == algorithm) {
+            // The algorithm was changed, and changed back before the next key signed.
+            self.retire(caller, &newest.kid).await?;
+            return Ok(None);
         }
-        Ok(())
+        self.create(caller, algorithm, start).await.map(Some)
     }
 
-    /// Creates a key that signs from now on, with the algorithm of the key before it, and returns
-    /// its `kid`. The other keys stay in the JWKS as long as their tokens may be valid.
+    /// Creates the next key, with the algorithm of the newest one. The other keys stay in the JWKS
+    /// as long as their tokens may be valid.
     ///
     /// # Errors
-    /// When the key cannot be created or stored; then nothing changes.
-    pub async fn rotate(&self, caller: &Caller) -> Result<String, SigningKeyError> {
-        let algorithm = self.key_ring.signing_key().map_or(Algorithm::ES256, |key| key.algorithm());
-        self.create(caller, algorithm).await
+    /// [`SigningKeyError::NextExists`] unless the key is to sign at once; when the key cannot be
+    /// created or stored. Then nothing changes.
+    pub async fn rotate(
+        &self,
+        caller: &Caller,
+        start: Start,
+    ) -> Result<SigningKeyRotated, SigningKeyError> {
+        let stored = self.store.signing_keys().await?;
+        let (newest, signing) = self.newest_and_signing(&stored);
+        if let (Start::Ahead, Some(newest)) = (start, newest)
+            && signing.is_some_and(|signing| signing.kid != newest.kid)
+        {
+            return Err(SigningKeyError::NextExists(newest.kid.clone()));
+        }
+        let algorithm = newest.map_or(Algorithm::ES256, |key| key.algorithm);
+        self.create(caller, algorithm, start).await
     }
 
-    /// Rotates if the key that signs is at least as old as `max_age`, and returns the new key's
-    /// `kid` if it did.
+    /// Publishes the next key in time for it to replace the key that signs once that one has signed
+    /// for `max_age`, and returns the next key if it did.
     ///
     /// # Errors
     /// As [`Self::rotate`].
@@ -111,12 +178,27 @@ impl SigningKeys {
         &self,
         caller: &Caller,
         max_age: Duration,
-    ) -> Result<Option<String>, SigningKeyError> {
-        let due = self
-            .key_ring
-            .signing_since()
-            .is_some_and(|since| since.after(max_age) <= self.env.now());
-        if due { self.rotate(caller).await.map(Some) } else { Ok(None) }
+    ) -> Result<Option<SigningKeyRotated>, SigningKeyError> {
+        let stored = self.store.signing_keys().await?;
+        let (Some(newest), Some(signing)) = self.newest_and_signing(&stored) else {
+            return Ok(None);
+        };
+        let publish_at = signing.signs_from.after(max_age.saturating_sub(self.publish_ahead));
+        if newest.kid != signing.kid || self.env.now() < publish_at {
+            return Ok(None);
+        }
+        self.create(caller, newest.algorithm, Start::Ahead).await.map(Some)
+    }
+
+    /// The newest published key, which signs now or next, and the key that signs.
+    fn newest_and_signing<'k>(
+        &self,
+        keys: &'k [SealedSigningKey],
+    ) -> (Option<&'k SealedSigningKey>, Option<&'k SealedSigningKey>) {
+        let now = self.env.now();
+        let signing = signing_at(keys.iter().map(SealedSigningKey::dates), now);
+        let newest = keys.iter().rev().find(|key| key.dates().is_published_at(now));
+        (newest, signing.map(|place| &keys[place]))
     }
 
     /// Every stored key, in the order they were created.
@@ -144,8 +226,13 @@ impl SigningKeys {
         &self,
         caller: &Caller,
         algorithm: Algorithm,
-    ) -> Result<String, SigningKeyError> {
+        start: Start,
+    ) -> Result<SigningKeyRotated, SigningKeyError> {
         let now = self.env.now();
+        let signs_from = match start {
+            Start::Ahead => now.after(self.publish_ahead),
+            Start::Now => now,
+        };
         let kid = SecretId::generate(&self.env).to_string();
         let private = SigningKey::generate(algorithm)?;
         let key = SealedSigningKey {
@@ -153,10 +240,13 @@ impl SigningKeys {
             kid: kid.clone(),
             algorithm,
             created_at: now,
+            signs_from,
             published_until: None,
         };
-        let entry = NewEntry::new(now, caller, Action::SigningKeyRotate { algorithm }, &kid);
-        self.store.rotate_signing_key(key, now.after(PUBLISHED_AFTER_ROTATION), entry).await?;
-        Ok(kid)
+        let action = Action::SigningKeyRotate { algorithm, is_next: start == Start::Ahead };
+        let entry = NewEntry::new(now, caller, action, &kid);
+        let others_published_until = signs_from.after(PUBLISHED_AFTER_ROTATION);
+        self.store.rotate_signing_key(key, others_published_until, entry).await?;
+        Ok(SigningKeyRotated { kid, signs_from })
     }
 }

@@ -15,7 +15,7 @@ pub trait SigningKeyStore: Send + Sync {
     /// All signing keys, in the order of creation.
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError>;
 
-    /// Adds the key that signs from now on, by [`rotate`](crate::signing_key::rotate).
+    /// Adds a key at `entry.at`, by [`rotate`](crate::signing_key::rotate).
     async fn rotate_signing_key(
         &self,
         key: SealedSigningKey,

@@ -79,7 +79,7 @@ impl Tokens {
         };
         let signing_key = self
             .key_ring
-            .signing_key()
+            .signing_key(now)
             .ok_or_else(|| TokenError::Internal("no signing key".into()))?;
         let access_token =
             signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;

@@ -2,14 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use gatekey_core::signing_key::MIN_PUBLISH_AHEAD;
 use gatekey_credentials::jwt::Algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::invalid_setting::Problems;
 
 /// The periodic check for an old signing key runs hourly.
 const MIN_SIGNING_KEY_AGE: Duration = Duration::from_hours(1);
 /// Ten years.
 const MAX_SIGNING_KEY_AGE: Duration = Duration::from_hours(10 * 365 * 24);
+const MAX_PUBLISH_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// The root key and the signing keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,14 +28,18 @@ pub(super) struct Section {
     pub(super) root_key_file: Option<PathBuf>,
     /// Signature algorithm of access tokens; AWS load balancers verify only RS256.
     pub(super) signing_algorithm: Algorithm,
-    /// Age in seconds at which a signing key is rotated, checked hourly.
+    /// Seconds for which a signing key signs before the next one replaces it, checked hourly; 0 for
+    /// no scheduled rotation.
     ///
     /// The previous key stays published until the last token that it signed has expired.
-    #[schemars(
-        range(min = MIN_SIGNING_KEY_AGE.as_secs(), max = MAX_SIGNING_KEY_AGE.as_secs()),
-        extend("x-unset" = "never")
-    )]
-    pub(super) signing_key_max_age_seconds: Option<u64>,
+    #[schemars(range(min = 0, max = MAX_SIGNING_KEY_AGE.as_secs()))]
+    pub(super) signing_key_max_age_seconds: u64,
+    /// Seconds for which a new signing key is published before it signs.
+    ///
+    /// Verifiers that cache the JWKS must have fetched it again by then. The first key of a server
+    /// and `gatekey signing-key rotate --now` sign at once.
+    #[schemars(range(min = MIN_PUBLISH_AHEAD.as_secs(), max = MAX_PUBLISH_AHEAD.as_secs()))]
+    pub(super) signing_key_publish_ahead_seconds: u64,
 }
 
 impl Default for Section {
@@ -39,7 +47,8 @@ impl Default for Section {
         Self {
             root_key_file: None,
             signing_algorithm: Algorithm::ES256,
-            signing_key_max_age_seconds: None,
+            signing_key_max_age_seconds: Duration::from_hours(90 * 24).as_secs(),
+            signing_key_publish_ahead_seconds: Duration::from_hours(24).as_secs(),
         }
     }
 }
@@ -51,26 +60,48 @@ pub struct Keys {
     pub signing_algorithm: Algorithm,
     /// Age at which a signing key is rotated; `None` for never.
     pub signing_key_max_age: Option<Duration>,
+    /// How long a new signing key is published before it signs.
+    pub publish_ahead: Duration,
 }
 
 impl Section {
-    pub(super) fn check(&self) -> Keys {
+    pub(super) fn check(&self, problems: &mut Problems) -> Keys {
+        let max_age = Some(self.signing_key_max_age_seconds).filter(|seconds| *seconds != 0);
+        let max_age = max_age.map(Duration::from_secs);
+        if max_age.is_some_and(|age| age < MIN_SIGNING_KEY_AGE) {
+            problems.add(
+                "keys.signing_key_max_age_seconds",
+                "must be 0, or at least 3600: it is checked hourly",
+            );
+        }
         Keys {
             signing_algorithm: self.signing_algorithm,
-            signing_key_max_age: self.signing_key_max_age_seconds.map(Duration::from_secs),
+            signing_key_max_age: max_age,
+            publish_ahead: Duration::from_secs(self.signing_key_publish_ahead_seconds),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::broken;
+    use crate::config::tests::{broken, resolve};
 
     #[test]
     fn the_maximum_key_age_has_bounds() {
-        for age in [0, 3599, 315_360_001] {
+        for age in [1, 3599, 315_360_001] {
             let toml = format!("[keys]\nsigning_key_max_age_seconds = {age}");
             assert_eq!(broken(&toml), ["keys.signing_key_max_age_seconds"]);
+        }
+        let never = resolve("[keys]\nsigning_key_max_age_seconds = 0").unwrap();
+        assert_eq!(never.keys.signing_key_max_age, None);
+    }
+
+    /// Caches may keep the JWKS for five minutes.
+    #[test]
+    fn a_key_is_published_until_caches_expire() {
+        for ahead in [0, 300, 599, 2_592_001] {
+            let toml = format!("[keys]\nsigning_key_publish_ahead_seconds = {ahead}");
+            assert_eq!(broken(&toml), ["keys.signing_key_publish_ahead_seconds"]);
         }
     }
 }

@@ -181,9 +181,10 @@ mod tests {
         fn keys_section()(
             root_key_file in option::of(path()),
             signing_algorithm in select(&Algorithm::ALL),
-            signing_key_max_age_seconds in option::of(3600..=315_360_000_u64),
+            signing_key_max_age_seconds in 3600..=315_360_000_u64,
+            signing_key_publish_ahead_seconds in 600..=2_592_000_u64,
         ) -> keys::Section {
-            keys::Section { root_key_file, signing_algorithm, signing_key_max_age_seconds }
+            keys::Section { root_key_file, signing_algorithm, signing_key_max_age_seconds, signing_key_publish_ahead_seconds }
         }
     }
 

@@ -67,7 +67,7 @@ impl Settings {
         let tls = sections.tls.check(sections.server.is_shielded(), &mut problems);
         let server = sections.server.check(&tls, &mut problems);
         let tokens = sections.tokens.check(&mut problems);
-        let keys = sections.keys.check();
+        let keys = sections.keys.check(&mut problems);
         let traces = sections.traces.check(&mut problems);
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
         let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();

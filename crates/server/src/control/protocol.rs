@@ -11,7 +11,7 @@ use gatekey_core::{
     ledger::LedgerHead,
     operations::{ErrorKind, LedgerPage, OperationError, backup::Passphrase},
     root_key::RootKeyFacts,
-    signing_key::SigningKeyFacts,
+    signing_key::{SigningKeyFacts, SigningKeyRotated, Start},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -110,19 +110,27 @@ impl Operation for Init {
     }
 }
 
-/// Creates the next signing key and signs with it from now on; the answer is its `kid`.
+/// Creates the next signing key.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RotateSigningKey;
+#[serde(deny_unknown_fields)]
+pub struct RotateSigningKey {
+    /// When it begins to sign.
+    pub start: Start,
+}
 
 impl Operation for RotateSigningKey {
-    type Answer = String;
+    type Answer = SigningKeyRotated;
 
     fn into_request(self) -> Request {
         Request::RotateSigningKey(self)
     }
 
-    async fn execute(self, control: &Control, caller: &Caller) -> Result<String, OperationError> {
-        Ok(control.operations.signing_keys.rotate(caller).await?)
+    async fn execute(
+        self,
+        control: &Control,
+        caller: &Caller,
+    ) -> Result<SigningKeyRotated, OperationError> {
+        Ok(control.operations.signing_keys.rotate(caller, self.start).await?)
     }
 }
 

@@ -106,6 +106,7 @@ mod tests {
     use gatekey_core::{
         Caller, Timestamp,
         env::{Clock, SystemEntropy},
+        signing_key::Start,
     };
     use gatekey_credentials::jwt::Algorithm;
     use tempfile::TempDir;
@@ -140,12 +141,17 @@ mod tests {
         let settings = Settings::from_toml(Path::new("gatekey.toml"), toml).unwrap();
         let (server, directory) = server_with(&settings, env);
         let caller = Caller::server(&server.env);
-        server.operations.signing_keys.ensure(&caller, Some(algorithm)).await.unwrap();
+        server
+            .operations
+            .signing_keys
+            .ensure(&caller, Some(algorithm), Start::Ahead)
+            .await
+            .unwrap();
         (server, clock, directory)
     }
 
     fn signing_key(server: &Server) -> (String, Algorithm) {
-        let key = server.caches.key_ring.signing_key().unwrap();
+        let key = server.caches.key_ring.signing_key(server.env.now()).unwrap();
         (key.kid().to_owned(), key.algorithm())
     }
 
@@ -153,37 +159,97 @@ mod tests {
         server.caches.key_ring.jwks(server.env.now()).into_iter().map(|key| key.kid).collect()
     }
 
+    const DAY: i64 = 86_400;
+
     #[tokio::test]
     async fn an_aged_key_is_rotated_but_stays_published() {
-        let (server, clock, _directory) =
-            server("[keys]\nsigning_key_max_age_seconds = 86400", Algorithm::EdDSA).await;
+        let age = 10 * DAY;
+        let toml = format!("[keys]\nsigning_key_max_age_seconds = {age}");
+        let (server, clock, _directory) = server(&toml, Algorithm::EdDSA).await;
         let jobs = server.jobs();
         let first = signing_key(&server);
-        clock.advance(86_399);
+        clock.advance(9 * DAY - 1);
         jobs.hourly().await;
-        assert_eq!(signing_key(&server), first);
+        assert_eq!(published(&server), [first.0.clone()]);
         clock.advance(1);
         jobs.hourly().await;
-        let second = signing_key(&server);
-        assert_ne!(second.0, first.0);
-        assert_eq!(second.1, Algorithm::EdDSA, "the algorithm stays");
         assert_eq!(published(&server).len(), 2);
+        assert_eq!(signing_key(&server), first, "the next key is only published");
+        jobs.hourly().await;
+        assert_eq!(published(&server).len(), 2, "one next key is enough");
+        clock.advance(DAY - 1);
+        assert_eq!(signing_key(&server), first);
+        clock.advance(1);
+        let second = signing_key(&server);
+        assert_eq!(published(&server), [first.0.clone(), second.0.clone()]);
+        assert_eq!(second.1, Algorithm::EdDSA, "the algorithm stays");
         jobs.hourly().await;
         assert_eq!(signing_key(&server), second, "a young key is not rotated");
         // A token lives for a day at most; a minute more is for tokens signed during the rotation.
-        clock.advance(86_399);
+        clock.advance(DAY + 59);
         jobs.hourly().await;
         assert_eq!(published(&server).len(), 2);
-        clock.advance(61);
-        assert!(!published(&server).contains(&first.0));
+        clock.advance(1);
+        jobs.hourly().await;
+        assert_eq!(published(&server), [second.0]);
     }
 
     #[tokio::test]
-    async fn a_signing_key_has_no_default_maximum_age() {
+    async fn a_signing_key_is_rotated_every_90_days() {
         let (server, clock, _directory) = server("", Algorithm::ES256).await;
+        let mut kids = vec![signing_key(&server).0];
+        for _ in 0..3 {
+            clock.advance(89 * DAY);
+            server.jobs().hourly().await;
+            assert_eq!(signing_key(&server).0, *kids.last().unwrap());
+            clock.advance(DAY);
+            let next = signing_key(&server).0;
+            assert!(!kids.contains(&next));
+            kids.push(next);
+        }
+    }
+
+    #[tokio::test]
+    async fn zero_disables_the_scheduled_rotation() {
+        let toml = "[keys]\nsigning_key_max_age_seconds = 0";
+        let (server, clock, _directory) = server(toml, Algorithm::ES256).await;
         let first = signing_key(&server);
-        clock.advance(100 * 365 * 86_400);
+        clock.advance(100 * 365 * DAY);
         server.jobs().hourly().await;
         assert_eq!(signing_key(&server), first);
+    }
+
+    #[tokio::test]
+    async fn another_algorithm_is_published_before_it_signs() {
+        let (server, clock, _directory) = server("", Algorithm::ES256).await;
+        let caller = Caller::server(&server.env);
+        let keys = &server.operations.signing_keys;
+        let rsa = Some(Algorithm::RS256);
+        let next = keys.ensure(&caller, rsa, Start::Ahead).await.unwrap().unwrap();
+        assert_eq!(keys.ensure(&caller, rsa, Start::Ahead).await.unwrap(), None);
+        assert_eq!(signing_key(&server).1, Algorithm::ES256);
+        assert!(published(&server).contains(&next.kid));
+        // Changed back in time, the next key is withdrawn.
+        keys.ensure(&caller, Some(Algorithm::ES256), Start::Ahead).await.unwrap();
+        assert!(!published(&server).contains(&next.kid));
+        let next = keys.ensure(&caller, rsa, Start::Ahead).await.unwrap().unwrap();
+        clock.advance(DAY);
+        assert_eq!(signing_key(&server), (next.kid, Algorithm::RS256));
+    }
+
+    #[tokio::test]
+    async fn the_next_key_stays_next_after_a_restart() {
+        let (server, clock, _directory) = server("", Algorithm::ES256).await;
+        let caller = Caller::server(&server.env);
+        let keys = &server.operations.signing_keys;
+        let first = signing_key(&server);
+        let next = keys.rotate(&caller, Start::Ahead).await.unwrap();
+        assert!(keys.rotate(&caller, Start::Ahead).await.is_err());
+        keys.ensure(&caller, Some(Algorithm::ES256), Start::Ahead).await.unwrap();
+        assert_eq!(signing_key(&server), first);
+        clock.advance(DAY);
+        assert_eq!(signing_key(&server).0, next.kid);
+        clock.advance(-DAY);
+        assert_eq!(signing_key(&server), first, "the clock was set back");
     }
 }

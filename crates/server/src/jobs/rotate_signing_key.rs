@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use gatekey_core::{Caller, Env, Operations};
+use gatekey_core::{Caller, Env, Operations, signing_key::SigningKeyRotated};
 
 pub(super) async fn run(operations: &Operations, env: &Env, max_age: Option<Duration>) {
     let Some(max_age) = max_age else { return };
     match operations.signing_keys.rotate_if_older(&Caller::server(env), max_age).await {
-        Ok(Some(kid)) => {
+        Ok(Some(SigningKeyRotated { kid, .. })) => {
             tracing::info!(
                 kid,
-                "rotated the signing key: the previous one reached its maximum age"
+                "published the next signing key: the one that signs is about to reach its maximum age"
             );
         }
         Ok(None) => {}

@@ -8,6 +8,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use gatekey_core::signing_key::JWKS_MAX_AGE;
 use gatekey_credentials::jwt::Jwk;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,13 +18,15 @@ use super::OAuth;
 /// A JWK set.
 #[derive(Serialize, JsonSchema)]
 pub struct JwkSet {
-    /// The key that signs, and earlier ones whose tokens may still be valid.
+    /// The key that signs, the one that signs next, and earlier ones whose tokens may still be
+    /// valid.
     keys: Vec<Jwk>,
 }
 
-/// Serves the published keys. Verifiers fetch them again for an unknown `kid`, so a short cache
-/// lifetime costs nothing.
+/// Serves the published keys. Not every verifier fetches them again for an unknown `kid`, so a key
+/// is published for longer than caches keep this response before it signs.
 pub async fn handle(State(oauth): State<Arc<OAuth>>) -> Response {
     let body = JwkSet { keys: oauth.key_ring.jwks(oauth.env.now()) };
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(body)).into_response()
+    let cache_control = format!("public, max-age={}", JWKS_MAX_AGE.as_secs());
+    ([(header::CACHE_CONTROL, cache_control)], Json(body)).into_response()
 }

@@ -20,7 +20,8 @@ pub async fn authorization_server(State(oauth): State<Arc<OAuth>>) -> Response {
 
 /// `/.well-known/openid-configuration`.
 pub async fn openid_configuration(State(oauth): State<Arc<OAuth>>) -> Response {
-    cached(OpenIdConfiguration::new(&oauth.config))
+    let algorithms = oauth.key_ring.algorithms(oauth.env.now());
+    cached(OpenIdConfiguration::new(&oauth.config, &algorithms))
 }
 
 /// `/config/v1/flyte_client`.

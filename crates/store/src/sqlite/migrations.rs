@@ -10,6 +10,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_root_key.sql"),
     include_str!("migrations/0003_seal.sql"),
+    include_str!("migrations/0004_signing_key_signs_from.sql"),
 ];
 
 /// The schema version of this program.
@@ -50,7 +51,6 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
             "CREATE TEMP VIEW ledger AS SELECT *, {root_key_version} NULL AS state FROM main.ledger;
              CREATE TEMP VIEW api_key AS SELECT *, NULL AS seal FROM main.api_key;
              CREATE TEMP VIEW denial AS SELECT *, NULL AS seal FROM main.denial;
-             CREATE TEMP VIEW signing_key AS SELECT *, NULL AS seal FROM main.signing_key;
              CREATE TEMP VIEW state AS SELECT NULL AS sealed WHERE false;"
         ))?;
     }
@@ -59,6 +59,12 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
             "CREATE TEMP VIEW root_key AS SELECT NULL AS version, NULL AS key_check, NULL AS since,
                  NULL AS retired_at, NULL AS ledger_key WHERE false;",
         )?;
+    }
+    if version < 4 {
+        let seal = if version < 3 { "NULL AS seal," } else { "" };
+        connection.execute_batch(&format!(
+            "CREATE TEMP VIEW signing_key AS SELECT *, {seal} created_at AS signs_from FROM main.signing_key;"
+        ))?;
     }
     Ok(())
 }

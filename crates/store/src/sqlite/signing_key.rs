@@ -31,7 +31,7 @@ impl SigningKeyStore for SqliteStore {
     ) -> Result<(), StoreError> {
         self.write("store.rotate_signing_key", move |transaction| {
             let mut keys = verified(transaction)?;
-            signing_key::rotate(&mut keys, key, others_published_until);
+            signing_key::rotate(&mut keys, key, others_published_until, entry.at);
             put(transaction, keys)?;
             transaction.append(&entry)
         })
@@ -88,8 +88,8 @@ pub(super) fn each(
     mut take: impl FnMut(SealedSigningKey, Option<&[u8]>),
 ) -> Result<(), Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT kid, algorithm, sealed, created_at, published_until, seal FROM signing_key
-         ORDER BY position",
+        "SELECT kid, algorithm, sealed, created_at, signs_from, published_until, seal
+         FROM signing_key ORDER BY position",
     )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
@@ -99,9 +99,10 @@ pub(super) fn each(
             algorithm: columns.parsed(1)?,
             sealed: columns.bytes(2)?.to_vec(),
             created_at: columns.instant(3)?,
-            published_until: columns.optional_instant(4)?,
+            signs_from: columns.instant(4)?,
+            published_until: columns.optional_instant(5)?,
         };
-        take(key, columns.optional_bytes(5)?);
+        take(key, columns.optional_bytes(6)?);
     }
     Ok(())
 }
@@ -129,8 +130,8 @@ pub(super) fn put_sealed(
     for key in keys {
         let seal = transaction.seal(SealedRow::SigningKey(key))?;
         let mut insert = transaction.connection().prepare_cached(
-            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, published_until, seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from, published_until, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed,
                  published_until = excluded.published_until, seal = excluded.seal",
         )?;
@@ -139,6 +140,7 @@ pub(super) fn put_sealed(
             key.algorithm.as_str(),
             key.sealed,
             key.created_at.as_micros(),
+            key.signs_from.as_micros(),
             micros(key.published_until),
             seal
         ])?;

@@ -51,6 +51,7 @@ async fn unpublished_signing_keys_are_purged(world: &mut World) {
             algorithm: Algorithm::ES256,
             sealed: vec![1],
             created_at: NOW,
+            signs_from: NOW,
             published_until: None,
         };
         world.store().rotate_signing_key(key, later(until), entry(NOW, kid)).await.unwrap();

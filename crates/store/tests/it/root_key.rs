@@ -60,6 +60,7 @@ async fn put_signing_key(world: &World, kid: &str, sealed: Vec<u8>) {
         algorithm: Algorithm::ES256,
         sealed,
         created_at: NOW,
+        signs_from: NOW,
         published_until: None,
     };
     world.store().rotate_signing_key(key, later(100), entry(NOW, kid)).await.unwrap();

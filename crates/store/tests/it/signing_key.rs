@@ -18,6 +18,7 @@ fn signing_key(kid: &str, algorithm: Algorithm, seconds: u64) -> SealedSigningKe
         algorithm,
         sealed: vec![0, 255, 39, 0, 7],
         created_at: later(seconds),
+        signs_from: later(seconds),
         published_until: None,
     }
 }

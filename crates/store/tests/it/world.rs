@@ -388,6 +388,7 @@ pub(crate) fn signing_key(kid: &str) -> SealedSigningKey {
         algorithm: Algorithm::ES256,
         sealed: vec![1],
         created_at: NOW,
+        signs_from: NOW,
         published_until: None,
     }
 }
