@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use http::Method;
@@ -91,6 +92,51 @@ async fn the_longest_idle_connection_makes_room() {
     for stream in &mut others {
         stream.write_all(get).await.unwrap();
     }
+}
+
+/// Otherwise, a client that does not read occupies a connection for as long as it likes.
+#[tokio::test]
+async fn unread_responses_end_their_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start_in(directory, &["--plaintext"], &[("GATEKEY_LOG", "debug")]).await;
+    let mut stream = TcpStream::connect(connection::address(&server.process)).await.unwrap();
+    // More responses than the sockets can buffer.
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: h\r\n\r\n".repeat(500);
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let waited = tokio::task::spawn_blocking(move || {
+        server.process.wait_for_log("ended a connection");
+        server
+    });
+    let server = waited.await.unwrap();
+    let ended: Vec<_> = server.process.log();
+    let reason = ended.iter().find(|line| line["message"] == "ended a connection").unwrap();
+    assert_eq!(reason["reason"], "timed out sending a response");
+    drop(stream);
+}
+
+#[tokio::test]
+async fn idle_clients_delay_a_stop_by_five_seconds() {
+    let mut server = Server::start().await;
+    let (mut silent, mut open) = (Vec::new(), Vec::new());
+    silent.push(TcpStream::connect(connection::address(&server.process)).await.unwrap());
+    for begin in [
+        "",
+        "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n",
+        "GET /oauth2/jwks HTTP/1.1\r\nhost: h\r\n\r\n",
+        "POST /oauth2/token HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\n",
+    ] {
+        let mut stream = connection::connect(&server.process).await;
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        open.push(stream);
+    }
+    let http2 = Http::new(&server.process.reached_at, Some(&server.process.ca_file()));
+    assert_eq!(http2.get("/oauth2/jwks", &[]).await.status, 200);
+    let started = Instant::now();
+    assert!(server.process.stop().await.success());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    drop((silent, open));
 }
 
 /// Debian 12's curl, over HTTP/2: it reports a stream that is reset before its body is sent, also

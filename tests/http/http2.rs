@@ -201,6 +201,65 @@ async fn a_refusal_waits_for_a_short_body() {
     }
 }
 
+/// RFC 9113 section 10.5: a window of zero keeps responses in the server's memory.
+#[tokio::test]
+async fn a_window_of_zero_ends_the_connection() {
+    let server = Server::start().await;
+    let mut frames = Frames::connect(&server.process).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE = 0.
+    frames.send(frame::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+    let flags = frame::END_HEADERS | frame::END_STREAM;
+    for stream in [1, 3, 5] {
+        frames.send(frame::HEADERS, flags, stream, &get("/openapi.json")).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(50), async {
+        while let Some((kind, _, _, payload)) = frames.next().await {
+            assert!(kind != frame::DATA || payload.is_empty());
+            // Pings do not extend it.
+            if kind == frame::HEADERS {
+                frames.ping().await;
+            }
+        }
+    });
+    ended.await.expect("the server ends the connection");
+    server.assert_serving().await;
+}
+
+/// RFC 9110 section 9.3.2. hyper sends over HTTP/2 what it is given.
+#[tokio::test]
+async fn a_head_response_has_no_body() {
+    let server = Server::start().await;
+    for path in [
+        "/oauth2/jwks",
+        "/oauth2/token",
+        "/nothing",
+        "/me",
+        "/gatekey/v1/keys",
+        "/gatekey/v1/keys/admin/rotate",
+        "/gatekey.v1.ApiKeyService/List",
+        "/gatekey.v1.ApiKeyService/Nothing",
+    ] {
+        let mut frames = Frames::connect(&server.process).await;
+        let head = literals(&[
+            (":method", "HEAD"),
+            (":scheme", "https"),
+            (":authority", "h"),
+            (":path", path),
+        ]);
+        frames.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &head).await;
+        let mut bytes = 0;
+        while let Some((kind, flags, stream, payload)) = frames.next().await {
+            if stream == 1 {
+                bytes += if kind == frame::DATA { payload.len() } else { 0 };
+                if flags & frame::END_STREAM != 0 {
+                    break;
+                }
+            }
+        }
+        assert_eq!(bytes, 0, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn http2_names_one_host() {
     let server = Server::start().await;

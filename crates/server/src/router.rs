@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, s
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware,
@@ -49,6 +50,7 @@ async fn guard(
     strict_transport: bool,
     request: Request,
 ) -> Result<Response, Infallible> {
+    let is_head = request.method() == Method::HEAD;
     let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
@@ -66,7 +68,8 @@ async fn guard(
     if strict_transport {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
     }
-    Ok(response)
+    // Refusals come from outside axum's routes, which would do this. Over HTTP/2 hyper does not.
+    Ok(if is_head { response.map(|_| Body::empty()) } else { response })
 }
 
 /// For a year, and only for this host (RFC 6797 section 6.1).
