@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use buffa_descriptor::{
-    DescriptorPool, EnumValueDescriptor, FieldKind, MessageIndex, ScalarType, SingularKind,
+    DescriptorPool, FieldKind, MessageIndex, ScalarType, SingularKind,
     generated::descriptor::FileDescriptorProto,
 };
 use schemars::{SchemaGenerator, generate::SchemaSettings};
@@ -22,9 +22,13 @@ use crate::{
     path,
     rpc::{
         access::{Access, access},
-        bindings::{Binding, Bindings},
+        bindings::{Binding, Bindings, BodyPart, last_name},
+        plain_json::{self, is_well_known},
+        transcode,
     },
 };
+
+mod messages;
 
 /// The document as bytes, created when it is first requested.
 pub type LazyDocument = LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>;
@@ -179,8 +183,18 @@ impl Schemas {
                 json!({ "name": field.name(), "in": "path", "required": true, "schema": schema })
             })
             .collect();
-        if !binding.has_body {
-            self.query(binding.input, "", &in_path, &mut parameters);
+        match &binding.body {
+            BodyPart::Whole => {}
+            BodyPart::Nothing => self.query(binding.input, "", &in_path, &mut parameters),
+            BodyPart::Field(body) => {
+                for name in binding.path_fields().map(|(_, field)| last_name(field)) {
+                    let schema = json!({ "type": "string" });
+                    parameters.push(
+                        json!({ "name": name, "in": "path", "required": true, "schema": schema }),
+                    );
+                }
+                self.query(binding.input, "", &[body], &mut parameters);
+            }
         }
         let security = match access(procedure) {
             Some(Access::Anonymous) => json!([]),
@@ -206,15 +220,28 @@ impl Schemas {
                 "default": { "$ref": "#/components/responses/RpcError" },
             },
         });
-        if binding.has_body {
-            // Not required: an empty body is an empty message.
-            let schema = if in_path.is_empty() {
-                self.message(binding.input)
-            } else {
-                self.object(binding.input, &in_path)
+        if let Some((message, field)) = binding.body_message(self.pool) {
+            let in_path: Vec<_> = match field {
+                None => in_path,
+                Some(_) => binding.path_fields().map(|(_, field)| last_name(field)).collect(),
             };
-            operation["requestBody"] =
-                json!({ "content": { "application/json": { "schema": schema } } });
+            let mut schema = if in_path.is_empty() {
+                self.message(message)
+            } else {
+                self.object(message, &in_path)
+            };
+            if field.is_some()
+                && let Value::Object(schema) = &mut schema
+            {
+                // Only the fields to change.
+                schema.remove("required");
+            }
+            // An empty body is an empty message.
+            let required = messages::needs_body(self.pool.message(message).full_name());
+            operation["requestBody"] = json!({
+                "required": required,
+                "content": { "application/json": { "schema": schema } },
+            });
         }
         operation
     }
@@ -234,7 +261,9 @@ impl Schemas {
             }
             let name = format!("{prefix}{}", field.name());
             match field.kind() {
-                FieldKind::Singular(SingularKind::Message(inner)) => {
+                FieldKind::Singular(SingularKind::Message(inner))
+                    if !is_well_known(pool, inner) =>
+                {
                     self.query(inner, &format!("{name}."), &[], parameters);
                 }
                 FieldKind::List(SingularKind::Message(_)) | FieldKind::Map { .. } => {}
@@ -278,9 +307,13 @@ impl Schemas {
             if field.options().is_some_and(|options| options.deprecated == Some(true)) {
                 schema["deprecated"] = json!(true);
             }
+            if messages::is_read_only(message.full_name(), field.json_name()) {
+                schema["readOnly"] = json!(true);
+            }
             properties.insert(field.json_name().to_owned(), schema);
         }
         let mut object = json!({ "type": "object", "properties": properties });
+        messages::complete(message.full_name(), &mut object);
         if let Some(comment) = self.comment(message.full_name(), &[]) {
             object["description"] = json!(comment);
         }
@@ -318,17 +351,13 @@ impl Schemas {
                 | ScalarType::Sint64 => json!({ "type": "string", "pattern": "^-?[0-9]+$" }),
             },
             SingularKind::Enum(index) => {
-                let names: Vec<_> = self
-                    .pool
-                    .enumeration(index)
-                    .values()
-                    .iter()
-                    .map(EnumValueDescriptor::name)
-                    .collect();
-                json!({ "type": "string", "enum": names })
+                json!({ "type": "string", "enum": plain_json::words(self.pool, index) })
             }
             SingularKind::Message(index) => match self.pool.message(index).full_name() {
                 "google.protobuf.Timestamp" => json!({ "type": "string", "format": "date-time" }),
+                transcode::FIELD_MASK => {
+                    json!({ "type": "string", "description": "Names of fields, separated by commas" })
+                }
                 "google.protobuf.Duration" => {
                     json!({ "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$" })
                 }

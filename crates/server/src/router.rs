@@ -105,7 +105,8 @@ fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
     without.into_iter().fold(with_token.layer(authenticate), add)
 }
 
-/// Lets pages of any origin read a public document (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+/// Lets pages of any origin read a public document
+/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 async fn for_any_origin(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `x-flag` | command-line flag, such as `--listen` |
 //! | `x-variable` | environment variable of the flag |
-//! | `x-value` | placeholder of the flag's value; `ADDR`, `FILE`, `NETWORK` and `URL` also describe the type |
+//! | `x-value` | placeholder of the flag's value; `ADDR`, `FILE`, `NETWORK`, `URL` are also types |
 //! | `x-bare` | value of the flag when it is given without one |
 //! | `x-unset` | what applies when an optional setting is not set |
 //! | `x-group` | settings that override lower layers together, such as certificate and key |

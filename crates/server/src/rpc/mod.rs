@@ -8,8 +8,8 @@
 //! - [`apps_service`]: `cloudidl.identity.AppsService`, the API of public clients.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, for what that API lacks.
 //! - [`auth_metadata`], [`identity`]: how clients log in, and the caller's identity.
-//! - [`bindings`], [`transcode`]: which methods are also plain HTTP, and how such a request becomes
-//!   a call.
+//! - [`bindings`], [`transcode`], [`plain_json`]: which methods are also plain HTTP, how such a
+//!   request becomes a call, and how its JSON is read.
 //! - [`convert`]: between generated messages and the domain, one file per message family.
 //! - [`error`]: the only place that renders an error.
 //! - `limits`: sizes and deadlines.
@@ -28,6 +28,7 @@ pub mod error;
 pub mod identity;
 mod limits;
 mod organization;
+pub mod plain_json;
 mod reflection;
 pub mod router;
 pub mod state;

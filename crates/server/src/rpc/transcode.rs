@@ -10,7 +10,7 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{MatchedPath, Request},
     http::{
-        HeaderMap, HeaderValue, Method, Uri,
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
         header::{
             ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
             WWW_AUTHENTICATE,
@@ -30,9 +30,10 @@ use url::form_urlencoded;
 
 use super::{
     access,
-    bindings::{Binding, Bindings},
+    bindings::{Binding, Bindings, BodyPart, last_name},
     error,
     limits::{DEFAULT_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
+    plain_json,
 };
 
 /// The binding that a request matched, with what [`match_binding`] replaced.
@@ -79,17 +80,21 @@ pub async fn match_binding(path: MatchedPath, mut request: Request, next: Next) 
         request.headers_mut().remove(name);
     }
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if plain_json::has_words(&bindings.pool, binding.output) {
+        // The response is read before it is sent.
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
     let uri = std::mem::replace(request.uri_mut(), binding.procedure.clone());
     if let Some(record) = request.extensions().get::<Arc<Record>>() {
         record.set_route(&binding.path);
     }
     request.extensions_mut().insert(MatchedBinding { binding, uri, json });
     let mut response = next.run(request).await;
-    if response.status() == axum::http::StatusCode::UNAUTHORIZED {
+    if response.status() == StatusCode::UNAUTHORIZED {
         // RFC 9110 section 15.5.2 requires a challenge; Connect sends none.
         response.headers_mut().entry(WWW_AUTHENTICATE).or_insert(bearer::CHALLENGE);
     }
-    if head { response.map(|_| Body::empty()) } else { response }
+    response
 }
 
 /// Returns the methods of a path, such as `GET, HEAD, POST`.
@@ -130,10 +135,31 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 
 /// Converts the request into a Connect call: path, query and body become the message.
 pub async fn transcode(request: Request, next: Next) -> Response {
-    match to_call(request).await {
-        Ok(call) => next.run(call).await,
-        Err(refusal) => error::respond(refusal, &HeaderMap::new()),
+    let binding = request.extensions().get::<MatchedBinding>().map(|matched| matched.binding);
+    match (to_call(request).await, binding) {
+        (Ok(call), Some(binding)) => with_words(binding, next.run(call).await).await,
+        (Ok(call), None) => next.run(call).await,
+        (Err(refusal), _) => error::respond(refusal, &HeaderMap::new()),
     }
+}
+
+/// Bytes of a response, which is the server's own: a page has at most a thousand keys.
+const MAX_RESPONSE: usize = 1 << 28;
+
+/// Replaces names of the protos in a response by words.
+async fn with_words(binding: &Binding, response: Response) -> Response {
+    let pool = &Bindings::get().pool;
+    if response.status() != StatusCode::OK || !plain_json::has_words(pool, binding.output) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let read = to_bytes(body, MAX_RESPONSE).await.ok();
+    let Some(mut message) = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()) else {
+        return error::respond(ConnectError::internal("internal error"), &HeaderMap::new());
+    };
+    plain_json::write(pool, binding.output, &mut message);
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(message.to_string()))
 }
 
 async fn to_call(request: Request) -> Result<Request, ConnectError> {
@@ -147,32 +173,86 @@ async fn to_call(request: Request) -> Result<Request, ConnectError> {
     } else {
         MAX_REQUEST
     };
-    let body = read(body, if binding.has_body { limit } else { 0 }).await?;
+    let body = read(body, if binding.has_body() { limit } else { 0 }).await?;
     if !body.is_empty() && !json {
         return Err(error::unsupported_media_type("content-type must be application/json"));
     }
     let query = uri.query().unwrap_or_default();
-    let message = if binding.has_body {
-        if !query.is_empty() {
-            let rule = "parameters are not supported here; send them in the body";
-            return Err(error::render(Error::invalid("query", rule)));
-        }
-        with_path(body, &in_path).map_err(error::render)?
-    } else {
-        let pool = &Bindings::get().pool;
-        let mut message = from_query(pool, binding, query).map_err(error::render)?;
-        message.extend(
-            in_path.into_iter().map(|(field, value)| (field.to_owned(), Value::String(value))),
-        );
-        to_bytes_of(&message)
-    };
+    let message = to_message(binding, &body, query, in_path).map_err(error::render)?;
+    let message = Bytes::from(serde_json::to_vec(&message).expect("a JSON object can be written"));
     parts.method = Method::POST;
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(message.len()));
     Ok(Request::from_parts(parts, Body::from(message)))
 }
 
-fn to_bytes_of(message: &Map<String, Value>) -> Bytes {
-    serde_json::to_vec(message).expect("a JSON object can be written").into()
+/// Returns the request's message in proto3's JSON.
+fn to_message(
+    binding: &Binding,
+    body: &[u8],
+    query: &str,
+    in_path: Vec<(&str, String)>,
+) -> Result<Map<String, Value>, Error> {
+    let pool = &Bindings::get().pool;
+    if binding.body == BodyPart::Whole && !query.is_empty() {
+        let rule = "parameters are not supported here; send them in the body";
+        return Err(Error::invalid("query", rule));
+    }
+    let mut message = from_query(pool, binding, query)?;
+    if let Some((of, field)) = binding.body_message(pool) {
+        let mut object = object(body)?;
+        plain_json::read(pool, of, &mut object)?;
+        match field {
+            None => message = object,
+            Some(field) => {
+                if !message.contains_key(UPDATE_MASK) {
+                    message.insert(UPDATE_MASK.to_owned(), mask_of(&object, &in_path).into());
+                }
+                message.insert(field.to_owned(), Value::Object(object));
+            }
+        }
+    }
+    for (field, value) in in_path {
+        put_path(&mut message, field, value);
+    }
+    Ok(message)
+}
+
+/// The field that names what a partial update changes (<https://google.aip.dev/134>).
+const UPDATE_MASK: &str = "update_mask";
+
+/// Returns the mask of the members of a body, except fields of the path.
+fn mask_of(body: &Map<String, Value>, in_path: &[(&str, String)]) -> String {
+    let names = body.keys().map(|name| json_name(name));
+    let is_in_path =
+        |name: &String| in_path.iter().any(|(field, _)| json_name(last_name(field)) == *name);
+    names.filter(|name| !is_in_path(name)).collect::<Vec<_>>().join(",")
+}
+
+/// Sets a field of the path, which takes precedence over the body.
+fn put_path(message: &mut Map<String, Value>, field: &str, value: String) {
+    match field.split_once('.') {
+        None => {
+            message.remove(&json_name(field));
+            message.insert(field.to_owned(), Value::String(value));
+        }
+        Some((first, rest)) => {
+            let inner = message.entry(first).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = inner {
+                put_path(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Parses a body, which may be empty.
+fn object(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    if body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(body).map_err(|cause| {
+        let place = format!("line {} column {}", cause.line(), cause.column());
+        Error::invalid("body", format!("must be a JSON object; invalid at {place}"))
+    })
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -200,7 +280,8 @@ fn path_values<'b>(binding: &'b Binding, path: &str) -> Result<Vec<(&'b str, Str
         let decoded = segments.get(at).and_then(|segment| decode(segment));
         let decoded = decoded.filter(|decoded| !decoded.is_empty() && !decoded.contains('/'));
         decoded.map(|decoded| (field, decoded)).ok_or_else(|| {
-            let rule = format!("must contain {field} as one segment, UTF-8 and percent-encoded");
+            let name = last_name(field);
+            let rule = format!("must contain {name} as one segment, UTF-8 and percent-encoded");
             Error::invalid("path", rule)
         })
     };
@@ -224,29 +305,6 @@ fn decode(segment: &str) -> Option<String> {
         }
     }
     String::from_utf8(decoded).ok()
-}
-
-/// Returns a JSON body with the fields of the path, which take precedence.
-fn with_path(body: Bytes, in_path: &[(&str, String)]) -> Result<Bytes, Error> {
-    if body.is_empty() && in_path.is_empty() {
-        return Ok(Bytes::from_static(b"{}"));
-    }
-    if in_path.is_empty() {
-        return Ok(body);
-    }
-    let mut message: Map<String, Value> = if body.is_empty() {
-        Map::new()
-    } else {
-        serde_json::from_slice(&body).map_err(|cause| {
-            let place = format!("line {} column {}", cause.line(), cause.column());
-            Error::invalid("body", format!("must be a JSON object; invalid at {place}"))
-        })?
-    };
-    for (field, value) in in_path {
-        message.remove(&json_name(field));
-        message.insert((*field).to_owned(), Value::String(value.clone()));
-    }
-    Ok(to_bytes_of(&message))
 }
 
 /// Returns the JSON name of a field, such as `clientId` for `client_id`.
@@ -286,10 +344,19 @@ fn from_query(
         if binding.path_fields().any(|(_, field)| name == field || name == json_name(field)) {
             continue;
         }
+        if let BodyPart::Field(in_body) = &binding.body {
+            let first = name.split('.').next().unwrap_or_default();
+            if first == in_body || first == json_name(in_body) {
+                return Err(refuse("belongs in the body"));
+            }
+        }
         put(pool, binding.input, &name, &value, &mut message).map_err(refuse)?;
     }
     Ok(message)
 }
+
+/// The message whose JSON is a list of paths, separated by commas.
+pub(crate) const FIELD_MASK: &str = "google.protobuf.FieldMask";
 
 /// Puts one parameter into a message, or returns why that is not possible.
 fn put(
@@ -305,6 +372,15 @@ fn put(
     let field = fields.find(|field| field.name() == first || field.json_name() == first);
     let field = field.ok_or("is not a field of this request")?;
     match (field.kind(), rest) {
+        (FieldKind::Singular(SingularKind::Message(inner)), None)
+            if pool.message(inner).full_name() == FIELD_MASK =>
+        {
+            let paths: Vec<_> = value.split(',').map(json_name).collect();
+            match into.insert(field.name().to_owned(), Value::from(paths.join(","))) {
+                None => Ok(()),
+                Some(_) => Err("is given twice"),
+            }
+        }
         (FieldKind::Singular(SingularKind::Message(inner)), Some(rest)) => {
             let place = into.entry(field.name()).or_insert_with(|| Value::Object(Map::new()));
             let place = place.as_object_mut().ok_or("is given twice")?;

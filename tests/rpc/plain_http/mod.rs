@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use super::{client_ids, json::check, outcome, refused};
 use crate::support::{Response, Server};
 
+mod keys;
+
 const APPS: &str = "/oauth_app/api/v1";
+const KEYS: &str = "/gatekey/v1/keys";
 
 impl Server {
     /// Sends a request with a token unless it is empty, and a JSON body unless it is null.
