@@ -95,10 +95,11 @@ mod tests {
             assert_eq!(schema["properties"].as_object().unwrap().len(), section.settings.len());
         }
         let text = schema.to_string();
-        assert!(
-            !text.contains("null") && !text.contains("\"x-") && !text.contains("\"required"),
-            "{text}"
-        );
+        let has_keyword = |keyword: &str| text.contains(&format!("\"{keyword}\":"));
+        assert!(!text.contains("null") && !has_keyword("required"), "{text}");
+        for keyword in ["x-flag", "x-variable", "x-value", "x-bare", "x-unset", "x-group"] {
+            assert!(!has_keyword(keyword), "{keyword}: {text}");
+        }
     }
 
     #[test]
