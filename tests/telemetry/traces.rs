@@ -476,46 +476,23 @@ fn invalid_trace_settings_are_named() {
     let data_dir = data_dir.to_str().unwrap();
     let nowhere = "/nonexistent/ca.pem";
     let good = "http://127.0.0.1:1";
-    for (flags, environment, named) in [
+    for (flags, named) in [
         (
             vec!["--otlp-endpoint", "localhost:4318"],
-            vec![],
             "--otlp-endpoint: traces.endpoint must be an http or https URL",
         ),
-        (
-            vec!["--otlp-endpoint", "http://user:canary@h"],
-            vec![],
-            "--otlp-endpoint: traces.endpoint",
-        ),
-        (
-            vec![],
-            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://h:4317")],
-            "OTEL_EXPORTER_OTLP_ENDPOINT: traces.endpoint",
-        ),
-        (
-            vec![],
-            vec![("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "h")],
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces.full_endpoint",
-        ),
+        (vec!["--otlp-endpoint", "http://user:canary@h"], "--otlp-endpoint: traces.endpoint"),
         (
             vec!["--otlp-endpoint", good, "--otlp-ca-file", nowhere],
-            vec![],
             "--otlp-ca-file: traces.ca_file",
         ),
-        (vec![], vec![("OTEL_EXPORTER_OTLP_HEADERS", "canary")], "OTEL_EXPORTER_OTLP_HEADERS"),
-        (
-            vec![],
-            vec![("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=canary")],
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-        ),
-        (vec![], vec![("OTEL_RESOURCE_ATTRIBUTES", "=canary")], "OTEL_RESOURCE_ATTRIBUTES"),
     ] {
         for command in [
             &["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir][..],
             &["config", "check"],
         ] {
             let mut command_line = gatekey();
-            command_line.args(command).args(&flags).envs(environment.iter().copied());
+            command_line.args(command).args(&flags);
             let output = command_line.output().unwrap();
             let error = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{error}");
@@ -553,4 +530,115 @@ async fn a_proxy_leads_to_the_collector() {
     assert!(server.process.stop().await.success());
     assert!(!collector.named("GET /oauth2/jwks").is_empty());
     assert!(proxy.heads()[0].starts_with("POST http://collector.example.com/"));
+}
+
+/// Variables that are malformed, or ask for what is not supported.
+const IGNORED: [(&str, &str); 17] = [
+    ("OTEL_RESOURCE_ATTRIBUTES", "service.version"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "=canary"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=canary"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:canary@h"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "canary"),
+    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent/ca.pem"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "canary"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "canary.pem"),
+    ("OTEL_SDK_DISABLED", "canary"),
+    ("OTEL_TRACES_EXPORTER", "canary"),
+    ("OTEL_TRACES_SAMPLER", "canary"),
+    ("OTEL_TRACES_SAMPLER_ARG", "canary"),
+    ("OTEL_PROPAGATORS", "canary"),
+];
+
+#[tokio::test]
+async fn a_malformed_opentelemetry_variable_is_ignored() {
+    let collector = Collector::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    for (number, (variable, value)) in IGNORED.into_iter().enumerate() {
+        let mut environment = vec![(variable, value)];
+        if variable == "OTEL_TRACES_SAMPLER_ARG" {
+            environment.push(("OTEL_TRACES_SAMPLER", "traceidratio"));
+        }
+        if variable != "OTEL_EXPORTER_OTLP_ENDPOINT" {
+            environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url));
+        }
+        let data_dir = directory.path().join(number.to_string());
+        let mut server = ServerProcess::start_in(&data_dir, &[], &environment);
+        server.http().get(JWKS, &[]).await;
+        assert!(server.stop().await.success());
+        let log = server.log();
+        let reports = log.iter().filter(|line| line["variable"] == variable);
+        assert_eq!(reports.count(), 1, "{variable}: {log:#?}");
+        assert!(!format!("{log:?}").contains("canary"));
+        let traced = usize::from(variable != "OTEL_EXPORTER_OTLP_ENDPOINT");
+        assert_eq!(collector.named(&format!("GET {JWKS}")).len(), traced, "{variable}");
+        collector.clear();
+
+        let mut check = gatekey();
+        let output = check.args(["config", "check"]).envs(environment).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        assert!(error.contains(variable) && !error.contains("canary"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_variable_leaves_the_files_setting() {
+    let collector = Collector::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gatekey.toml");
+    fs::write(&file, format!("[traces]\nendpoint = \"{}\"", collector.url)).unwrap();
+    let flags = ["--config", file.to_str().unwrap()];
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-good=1,broken"),
+    ];
+    let data_dir = directory.path().join("data");
+    let mut server = ServerProcess::start_in(&data_dir, &flags, &environment);
+    server.http().get(JWKS, &[]).await;
+    assert!(server.stop().await.success());
+    collector.only(&format!("GET {JWKS}"));
+    assert_eq!(collector.batches()[0].headers.get("x-good"), None, "the whole value is ignored");
+}
+
+/// The spans that two requests leave, without and with a caller's recorded trace.
+async fn recorded(environment: &[(&str, &str)]) -> usize {
+    let collector = Collector::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--otlp-endpoint", &*collector.url];
+    let data_dir = directory.path().join("data");
+    let mut server = ServerProcess::start_in(&data_dir, &flags, environment);
+    server.http().get(JWKS, &[]).await;
+    let parent = format!("{PARENT}-01");
+    server.http().get(JWKS, &[("traceparent", &parent)]).await;
+    assert!(server.stop().await.success());
+    collector.named(&format!("GET {JWKS}")).len()
+}
+
+#[tokio::test]
+async fn opentelemetrys_switches_are_heeded() {
+    for (environment, spans) in [
+        (&[("OTEL_SDK_DISABLED", "true")][..], 0),
+        (&[("OTEL_SDK_DISABLED", "false")], 2),
+        (&[("OTEL_TRACES_EXPORTER", "none")], 0),
+        (&[("OTEL_TRACES_EXPORTER", "otlp")], 2),
+        (&[("OTEL_TRACES_SAMPLER", "always_off")], 0),
+        (&[("OTEL_TRACES_SAMPLER", "always_on")], 2),
+        (&[("OTEL_TRACES_SAMPLER", "parentbased_always_off")], 1),
+        (&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")], 0),
+        (
+            &[
+                ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+                ("OTEL_TRACES_SAMPLER_ARG", "0"),
+            ],
+            1,
+        ),
+        (&[("OTEL_TRACES_SAMPLER", "parentbased_always_off"), ("OTEL_PROPAGATORS", "none")], 0),
+        (&[("OTEL_SDK_DISABLED", ""), ("OTEL_TRACES_SAMPLER", ""), ("OTEL_PROPAGATORS", "")], 2),
+    ] {
+        assert_eq!(recorded(environment).await, spans, "{environment:?}");
+    }
 }

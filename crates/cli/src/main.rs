@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`args`]: arguments and flags. [`settings`]: the flags that are settings of a server.
+//!   [`trace_variables`]: OpenTelemetry's environment.
 //! - [`commands`]: one file per command.
 //! - [`client`]: the client of the commands that talk to a server.
 //! - [`administration`]: operations on a data directory, by its server or in this process.
@@ -43,6 +44,7 @@ mod reference;
 mod root_key_file;
 mod running_server;
 mod settings;
+mod trace_variables;
 mod trusted;
 
 fn main() -> std::process::ExitCode {

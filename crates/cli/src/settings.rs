@@ -7,7 +7,7 @@ use std::{marker::PhantomData, net::SocketAddr, path::PathBuf};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
-    builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _},
+    builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser as _},
     error::ErrorKind,
     parser::ValueSource,
     value_parser,
@@ -68,7 +68,8 @@ pub(crate) struct SettingFlags<S> {
 impl<S> SettingFlags<S> {
     /// Returns the settings of flags, environment and file, and who else can change the file.
     pub(crate) fn read(self) -> anyhow::Result<(Settings, Option<Exposure>)> {
-        let Some(path) = &self.config else { return Ok((self.settings, None)) };
+        let set = self.settings.without_malformed_variables();
+        let Some(path) = &self.config else { return Ok((set, None)) };
         let refuse = |refusal: Refusal| exit::usage(refusal.to_string());
         let (bytes, exposure) = trusted::read(path, Kind::Configuration).map_err(refuse)?;
         let text = str::from_utf8(&bytes).map_err(|error| {
@@ -76,11 +77,11 @@ impl<S> SettingFlags<S> {
         })?;
         let file =
             Settings::from_toml(path, text).map_err(|error| exit::usage(error.to_string()))?;
-        Ok((self.settings.or(file), exposure))
+        Ok((set.or(file), exposure))
     }
 
     /// Returns the settings of flags, environment and file, and prints warnings: of deprecated
-    /// names, and of a file that a group can change.
+    /// names, of variables that are ignored, and of a file that a group can change.
     pub(crate) fn read_and_warn(self) -> anyhow::Result<Settings> {
         let (settings, exposure) = self.read()?;
         if let Some(exposure) = exposure {
@@ -88,6 +89,9 @@ impl<S> SettingFlags<S> {
         }
         for deprecated in settings.flat_names() {
             eprintln!("{} {deprecated}", output::warning_word());
+        }
+        for ignored in settings.ignored_variables() {
+            eprintln!("{} {ignored}; it is ignored", output::warning_word());
         }
         Ok(settings)
     }
@@ -147,7 +151,10 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     };
     let choices = setting.choices();
     Some(if choices.is_empty() {
-        arg.value_parser(parse)
+        // What is not UTF-8 is found later, so that a variable can be ignored.
+        arg.value_parser(
+            OsStringValueParser::new().try_map(move |text| parse(&text.to_string_lossy())),
+        )
     } else {
         let choices =
             choices.into_iter().map(|(name, meaning)| PossibleValue::new(name).help(meaning));

@@ -10,7 +10,6 @@ mod help;
 mod key;
 mod output;
 mod server;
-mod traces;
 mod value;
 
 pub(crate) use self::{
@@ -20,7 +19,6 @@ pub(crate) use self::{
     key::{Key, OneKey},
     output::{Format, Output},
     server::{Ca, Config, Init, Quickstart, Serve},
-    traces::TraceVariables,
 };
 
 /// API keys for the Flyte you host yourself

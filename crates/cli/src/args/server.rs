@@ -4,9 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{
-    data_dir::DataDir, help, output::Output, traces::TraceVariables, value::socket_address,
-};
+use super::{data_dir::DataDir, help, output::Output, value::socket_address};
 use crate::settings::{Initializing, Serving, SettingFlags};
 
 #[derive(Debug, Args)]
@@ -27,8 +25,6 @@ pub(crate) struct Serve {
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
     pub(crate) settings: SettingFlags<Serving>,
-    #[command(flatten)]
-    pub(crate) traces: TraceVariables,
     /// File to write once the port accepts connections; JSON with the URL, CA file and process id
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -69,7 +65,5 @@ pub(crate) enum Config {
     Check {
         #[command(flatten)]
         settings: Box<SettingFlags<Serving>>,
-        #[command(flatten)]
-        traces: Box<TraceVariables>,
     },
 }

@@ -2,28 +2,31 @@
 
 use gatekey_core::Env;
 use gatekey_server::config::{self, TlsMode};
-use gatekey_telemetry::traces;
+use tracing::level_filters::LevelFilter;
 
 use crate::{
-    args::{Config, TraceVariables},
-    certificates, exit, output,
+    args::Config,
+    certificates,
+    logging::{self, filter::Malformed},
+    output,
     settings::{self, Serving, SettingFlags},
+    trace_variables,
 };
 
 /// Checks a configuration, or prints the schema of a configuration file.
 pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     match arguments {
         Config::Schema => Ok(say!("{:#}", config::schema())?),
-        Config::Check { settings, traces } => check(*settings, *traces),
+        Config::Check { settings } => check(*settings),
     }
 }
 
 /// Prints the effective configuration as a configuration file, with the origin of each value. Reads
 /// certificate files, and changes nothing.
-fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Result<()> {
-    variables.parse()?;
+fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
+    let (variables, mut ignored) = trace_variables::read();
     let settings = flags.read_and_warn()?;
-    let config = settings::resolve(&settings, settings.listen())?;
+    let mut config = settings::resolve(&settings, settings.listen())?;
     if let TlsMode::Files { cert, key } = &config.tls {
         let served = certificates::read(cert, key)?;
         let now = Env::system().now();
@@ -32,9 +35,19 @@ fn check(flags: SettingFlags<Serving>, variables: TraceVariables) -> anyhow::Res
             eprintln!("{warning} clients may reject {}: {problem}", cert.display());
         }
     }
-    if let Some(ca_file) = config.traces.as_ref().and_then(|traces| traces.ca_file.as_ref()) {
-        traces::export::authorities(ca_file)
-            .map_err(|invalid| exit::usage(settings.locate(invalid.into()).to_string()))?;
+    if let Some(traces) = &mut config.traces {
+        ignored.extend(trace_variables::check_authorities(&settings, traces)?);
+        if let Some(variable) = variables.disabled_by {
+            eprintln!("{} {variable} disables traces", output::warning_word());
+        }
+    }
+    for ignored in ignored {
+        eprintln!("{} {ignored}; it is ignored", output::warning_word());
+    }
+    if let Err(Malformed(found)) = logging::read_filter(LevelFilter::INFO) {
+        let variable = logging::filter::VARIABLE;
+        let warning = output::warning_word();
+        eprintln!("{warning} {variable} is malformed at {found:?}; level info applies");
     }
     if let Some(note) = config.audience_note() {
         eprintln!("note: {note}");

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
+use gatekey_telemetry::traces::variables::Ignored;
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
-use super::{FlatName, InvalidSetting, Origin, Setting, definition, sections::Sections};
+use super::{FlatName, InvalidSetting, Origin, Setting, definition, sections::Sections, traces};
+
+/// How the names of OpenTelemetry's variables begin.
+const OPENTELEMETRY: &str = "OTEL_";
 
 /// Values that were set by one or more layers: flags and environment, file, last start. Each can be
 /// read; whether they fit together is checked by [`Settings::resolve`].
@@ -14,6 +18,7 @@ pub struct Settings {
     /// By the path of the setting.
     values: BTreeMap<&'static str, (Value, Origin)>,
     pub(super) flat_names: Vec<FlatName>,
+    ignored: Vec<Ignored>,
 }
 
 impl Settings {
@@ -48,6 +53,7 @@ impl Settings {
             }
         }
         self.flat_names.extend(lower.flat_names);
+        self.ignored.extend(lower.ignored);
         self
     }
 
@@ -74,6 +80,30 @@ impl Settings {
     /// Returns the names without a section that the file still uses.
     pub fn flat_names(&self) -> &[FlatName] {
         &self.flat_names
+    }
+
+    /// Removes the values of OpenTelemetry's variables that are malformed, as its specification
+    /// demands. They are often set for every program on a machine.
+    #[must_use]
+    pub fn without_malformed_variables(mut self) -> Self {
+        self.values.retain(|path, (value, origin)| {
+            let Origin::Variable(variable) = *origin else { return true };
+            if !variable.starts_with(OPENTELEMETRY) {
+                return true;
+            }
+            let setting = definition::setting(path);
+            let checked =
+                traces::check(setting.name(), value).and_then(|()| setting.check_bounds(value));
+            let Err(rule) = checked else { return true };
+            self.ignored.push(Ignored { variable, rule });
+            false
+        });
+        self
+    }
+
+    /// Returns the variables that are malformed, and were removed.
+    pub fn ignored_variables(&self) -> &[Ignored] {
+        &self.ignored
     }
 
     /// Returns an error about a setting, with its origin.

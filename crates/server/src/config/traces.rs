@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use gatekey_telemetry::traces::config::{Config, InvalidConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::Value;
 use url::Url;
 
 use super::invalid_setting::{InvalidSetting, Problems};
 
 /// Path of traces below a collector's URL (OTLP specification, "OTLP/HTTP Request").
 const TRACES_PATH: &str = "/v1/traces";
+const ENDPOINT_RULE: &str = "must be an http or https URL without user, password, query and fragment, such as \
+                             http://localhost:4318";
 
 /// Traces, sent by OTLP over HTTP.
 ///
@@ -88,17 +91,15 @@ impl From<InvalidConfig> for InvalidSetting {
 impl Section {
     /// Returns `None` if traces are disabled.
     pub(super) fn check(&mut self, problems: &mut Problems) -> Option<Config> {
-        let rule = "must be an http or https URL without user, password, query and fragment, such as \
-                    http://localhost:4318";
         let endpoint = if let Some(url) = &self.full_endpoint {
             let Some(url) = parse(url) else {
-                problems.add("traces.full_endpoint", rule);
+                problems.add("traces.full_endpoint", ENDPOINT_RULE);
                 return None;
             };
             url
         } else {
             let Some(mut url) = parse(self.endpoint.as_ref()?) else {
-                problems.add("traces.endpoint", rule);
+                problems.add("traces.endpoint", ENDPOINT_RULE);
                 return None;
             };
             let path = format!("{}{TRACES_PATH}", url.path().trim_end_matches('/'));
@@ -113,6 +114,22 @@ impl Section {
             ratio: self.sample_ratio,
         })
     }
+}
+
+/// Checks a value of a setting of this section by itself.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(super) fn check(name: &str, value: &Value) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    // What was not UTF-8 has this character.
+    if text.contains('\u{fffd}') {
+        return Err("must be UTF-8".to_owned());
+    }
+    if matches!(name, "endpoint" | "full_endpoint") && parse(text).is_none() {
+        return Err(ENDPOINT_RULE.to_owned());
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Option<Url> {

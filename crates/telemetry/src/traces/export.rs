@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, header::PROXY_AUTHORIZATION};
+use axum::http::{HeaderMap, header};
 use gatekey_outbound::{Connector, PlainHttp, Proxies};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -99,7 +99,6 @@ pub(super) fn queue(
         runtime: Handle::current(),
         cause: cause.clone(),
     };
-    // It reads headers from the environment by itself. The ones given here come from there, too.
     let otlp = OtlpExporter::builder()
         .with_http()
         .with_endpoint(config.endpoint.as_str())
@@ -220,13 +219,20 @@ struct Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let mut request = request.map(Full::new);
-        request.headers_mut().extend(self.headers.clone());
+        // The exporter reads headers from the environment by itself, malformed ones as well.
+        let mut headers = self.headers.clone();
+        for name in [header::CONTENT_TYPE, header::USER_AGENT] {
+            if let Some(value) = request.headers_mut().remove(&name) {
+                headers.insert(name, value);
+            }
+        }
+        *request.headers_mut() = headers;
         // A proxy forwards plain HTTP, and reads its own credentials from each request.
         if request.uri().scheme_str() == Some("http")
             && let Ok(Some(proxy)) = self.proxies.find(request.uri())
             && let Some(authorization) = proxy.authorization()
         {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
         let exchange = exchange(self.client.clone(), request);
         // This is the thread of the batches; the timer needs the runtime.
@@ -271,9 +277,8 @@ fn client(ca_file: Option<&Path>, proxies: Proxies) -> Result<Https, InvalidConf
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(ca_file) = ca_file {
         for authority in authorities(ca_file)? {
-            roots
-                .add(authority)
-                .map_err(|error| invalid(format!("has an unusable certificate: {error}")))?;
+            // They have been added to a store before.
+            let _ = roots.add(authority);
         }
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -303,6 +308,11 @@ pub fn authorities(ca_file: &Path) -> Result<Vec<CertificateDer<'static>>, Inval
         authorities.map_err(|error| invalid(format!("{shown} is not valid PEM: {error}")))?;
     if authorities.is_empty() {
         return Err(invalid(format!("{shown} has no certificate")));
+    }
+    for authority in &authorities {
+        RootCertStore::empty()
+            .add(authority.clone())
+            .map_err(|error| invalid(format!("{shown} has an unusable certificate: {error}")))?;
     }
     Ok(authorities)
 }

@@ -24,7 +24,7 @@ use super::{
     span::{FixedAttributes, RequestSpan},
     stopwatch::Stopwatch,
     store::StoreSpans,
-    variables::Variables,
+    variables::{Sampling, Variables},
 };
 use crate::metrics::Route;
 
@@ -43,6 +43,8 @@ pub struct Traces {
     counts: Arc<Counts>,
     env: Env,
     fixed: FixedAttributes,
+    /// Whether callers' traces are ignored.
+    ignores_callers: bool,
 }
 
 impl Traces {
@@ -57,18 +59,20 @@ impl Traces {
         env: Env,
     ) -> Result<Self, InvalidConfig> {
         let counts = Arc::<Counts>::default();
-        let queue = export::queue(config, variables.headers, variables.proxies, counts.clone())?;
-        Ok(Self::with_queue(queue, counts, config, variables.attributes, public_url, env))
+        let (headers, proxies) = (variables.headers.clone(), variables.proxies.clone());
+        let queue = export::queue(config, headers, proxies, counts.clone())?;
+        Ok(Self::with_queue(queue, counts, config, variables, public_url, env))
     }
 
     fn with_queue(
         queue: impl SpanProcessor + 'static,
         counts: Arc<Counts>,
         config: &Config,
-        attributes: Vec<(String, String)>,
+        variables: Variables,
         public_url: &Url,
         env: Env,
     ) -> Self {
+        let Variables { attributes, sampling, ignores_callers, .. } = variables;
         let attributes = attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
         let service_name =
             config.service_name.clone().map(|name| KeyValue::new("service.name", name));
@@ -79,9 +83,13 @@ impl Traces {
             .with_attributes(attributes)
             .with_attributes(service_name)
             .build();
+        let Sampling { parent_based, ratio } =
+            sampling.unwrap_or(Sampling { parent_based: true, ratio: config.ratio });
+        let sampler = Sampler::TraceIdRatioBased(ratio);
+        let sampler = if parent_based { Sampler::ParentBased(Box::new(sampler)) } else { sampler };
         // OpenTelemetry reads anything that is not set here from the environment.
         let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.ratio))))
+            .with_sampler(sampler)
             .with_id_generator(Ids(env.clone()))
             .with_span_limits(SpanLimits::default())
             .with_resource(resource)
@@ -92,19 +100,24 @@ impl Traces {
             .with_schema_url(SCHEMA)
             .build();
         let tracer = provider.tracer_with_scope(scope);
-        Self { tracer, provider, counts, env, fixed: FixedAttributes::new(public_url) }
+        let fixed = FixedAttributes::new(public_url);
+        Self { tracer, provider, counts, env, fixed, ignores_callers }
     }
 
     /// Begins the span of a request; `None` when it is not recorded. The span continues the
-    /// caller's trace, and is recorded if that is.
+    /// caller's trace, and is then recorded if that is, unless the environment changes it.
     pub(crate) fn begin_request(
         &self,
         method: Option<&'static str>,
         route: Option<Route>,
         headers: &HeaderMap,
     ) -> Option<RequestSpan> {
-        let caller = TraceContextPropagator::new()
-            .extract_with_context(&Context::new(), &Traceparent(headers));
+        let caller = if self.ignores_callers {
+            Context::new()
+        } else {
+            let propagator = TraceContextPropagator::new();
+            propagator.extract_with_context(&Context::new(), &Traceparent(headers))
+        };
         let stopwatch = Stopwatch::of_request(&self.env);
         let builder = SpanBuilder::from_name("request")
             .with_kind(SpanKind::Server)
@@ -216,7 +229,14 @@ mod tests {
         let url = Url::parse("https://keys.example.com").unwrap();
         let config =
             Config { endpoint: url.clone(), ca_file: None, service_name: None, ratio: 1.0 };
-        Traces::with_queue(kept.clone(), Arc::default(), &config, Vec::new(), &url, Env::system())
+        Traces::with_queue(
+            kept.clone(),
+            Arc::default(),
+            &config,
+            Variables::default(),
+            &url,
+            Env::system(),
+        )
     }
 
     proptest! {
@@ -249,7 +269,7 @@ mod tests {
             kept.clone(),
             Arc::default(),
             &config,
-            Vec::new(),
+            Variables::default(),
             &url,
             Env::system(),
         );
