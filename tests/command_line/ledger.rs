@@ -1,11 +1,17 @@
 //! `gatekey ledger`.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Lines},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, ChildStdout, Output, Stdio},
+};
 
 use serde_json::{Value, json};
 
 use super::{fails, json, json_lines, stdout, tamper, value_of};
-use crate::support::{Server, run};
+use crate::support::{Server, gatekey, run};
 
 fn ledger(data_dir: &Path, words: &[&str]) -> Output {
     run(&[&["ledger"], words, &["--data-dir", data_dir.to_str().unwrap()]].concat())
@@ -201,4 +207,79 @@ fn ledger_commands_create_no_database() {
         assert!(stderr.contains("no Gatekey database"), "{stderr}");
     }
     assert!(!data_dir.exists());
+}
+
+/// `gatekey ledger follow`, and the entries that it prints.
+struct Following {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Following {
+    fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut command = gatekey();
+        command.args(["ledger", "follow", "--output", "json", "--data-dir"]).arg(data_dir);
+        let mut child = command.args(flags).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Waits for the entry of an action on a key.
+    fn wait_for(&mut self, action: &str, target: &str) -> Value {
+        let entries = self.lines.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let mut entries = entries.filter(|entry: &Value| {
+            (&entry["action"], &entry["target"]) == (&action.into(), &target.into())
+        });
+        entries.next().unwrap()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn ledger_follow_prints_each_entry() {
+    let mut server = Server::with_public_url().await;
+    server.create_key("first").await;
+    let mut following = Following::start(&server.process.data_dir, &[]);
+    let first = following.wait_for("api_key.create", "first");
+    server.create_key("second").await;
+    let second = following.wait_for("api_key.create", "second");
+    assert_eq!(second["sequence"], first["sequence"].as_i64().unwrap() + 1);
+    server.restart().await;
+    server.admin_token = server.token(&server.admin).await;
+    server.create_key("third").await;
+    let third = following.wait_for("api_key.create", "third");
+    assert!(third["sequence"].as_i64() > second["sequence"].as_i64());
+    let listed = listed(&server.process.data_dir, &[]);
+    assert!([first, second, third].iter().all(|entry| listed.contains(entry)));
+}
+
+#[tokio::test]
+async fn ledger_follow_begins_where_asked() {
+    let server = Server::start().await;
+    for name in ["first", "second"] {
+        server.create_key(name).await;
+    }
+    let entries = listed(&server.process.data_dir, &["--key", "first"]);
+    let after = entries.last().unwrap()["sequence"].to_string();
+    let mut following = Following::start(&server.process.data_dir, &["--after", &after]);
+    let line = following.lines.next().unwrap().unwrap();
+    let entry: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(entry["target"], "second");
+    let mut following = Following::start(&server.process.data_dir, &["--key", "second"]);
+    let line = following.lines.next().unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), entry);
+}
+
+#[test]
+fn ledger_follow_needs_a_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = ledger(directory.path(), &["follow"]);
+    assert!(fails(&output, 2).contains("no Gatekey database"));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

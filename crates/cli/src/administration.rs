@@ -189,7 +189,8 @@ impl Administration {
     }
 }
 
-fn must_exist(path: &Path) -> anyhow::Result<()> {
+/// Checks that a directory has a database.
+pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
     // Not `exists`, which takes a directory that may not be entered for an empty one.
     match path.join(data_dir::DATABASE).symlink_metadata() {
         Ok(_) => Ok(()),

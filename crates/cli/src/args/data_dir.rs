@@ -134,6 +134,26 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         output: Output,
     },
+    /// Print entries as they are added, until Ctrl-C
+    ///
+    /// Continues while the server stops and starts again. With `--output json`, each entry is one
+    /// line.
+    #[command(after_help = help::examples(&[
+        "gatekey ledger follow --data-dir /var/lib/gatekey",
+        "gatekey ledger follow --after 1200 --output json | logger -t gatekey-ledger",
+    ]))]
+    Follow {
+        /// Begin after this sequence number [default: the last 10 entries]
+        #[arg(long, value_name = "SEQUENCE")]
+        after: Option<i64>,
+        /// Only entries with this key as actor or target
+        #[arg(long, value_name = "CLIENT_ID")]
+        key: Option<String>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Verify the chain of entries; exit with 8 if it is broken
     #[command(after_help = help::examples(&["gatekey ledger verify --data-dir /var/lib/gatekey"]))]
     Verify {

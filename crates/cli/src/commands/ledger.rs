@@ -3,6 +3,9 @@
 use std::{
     collections::VecDeque,
     io::{BufWriter, Write, stdout},
+    mem,
+    path::Path,
+    time::Duration,
 };
 
 use gatekey_core::{
@@ -12,19 +15,22 @@ use gatekey_core::{
     operations::LedgerPage,
 };
 use gatekey_server::control::{ReadLedger, VerifyLedger};
+use gatekey_store::Inspection;
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
-    administration::Administration,
+    administration::{self, Administration},
     args::{Format, Ledger},
     atomic_file::NewFile,
-    clock,
+    clock, data_dir,
+    exit::{Coded, UNSOUND},
     logging::{self, LogFormat},
     output::{self, Notation},
 };
 
 pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     match arguments {
         Ledger::List { limit, key, since, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
@@ -39,6 +45,13 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             let all = since.is_none() && key.is_none();
             let entries = newest(&administration, limit, all, wanted).await?;
             print(&entries, output.output)
+        }
+        Ledger::Follow { after, key, data_dir, output } => {
+            administration::must_exist(&data_dir.data_dir)?;
+            let database = data_dir.data_dir.join(data_dir::DATABASE);
+            let wanted =
+                |entry: &LedgerEntry| key.as_deref().is_none_or(|key| is_about(entry, key));
+            follow(&database, after, wanted, output.output).await
         }
         Ledger::Verify { known_head, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
@@ -119,6 +132,94 @@ async fn export(
     Ok(())
 }
 
+/// How often the database is read for new entries.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Entries to begin with.
+const RECENT: i64 = 10;
+
+/// Prints entries as they are added.
+///
+/// Reads the database itself, and opens it each time: neither a running server nor one that starts
+/// meanwhile is disturbed.
+async fn follow(
+    database: &Path,
+    after: Option<i64>,
+    wanted: impl Fn(&LedgerEntry) -> bool,
+    format: Format,
+) -> anyhow::Result<()> {
+    let newest = Inspection::open(database)?.last_ledger_sequence()?;
+    let sequence = after.unwrap_or(newest - RECENT).max(0);
+    let mut last = Last { sequence, link: None };
+    let mut failing = false;
+    loop {
+        match last.read(database) {
+            Ok(entries) => {
+                failing = false;
+                let is_page = entries.len() >= PAGE;
+                for entry in entries {
+                    let entry = last.follow(entry)?;
+                    if let Some(entry) = entry.filter(&wanted) {
+                        print_line(&entry, format)?;
+                    }
+                }
+                stdout().flush()?;
+                if is_page {
+                    continue;
+                }
+            }
+            // While a server starts or stops, the files change under the reader.
+            Err(error) if !mem::replace(&mut failing, true) => {
+                tracing::warn!(%error, "cannot read the database; retrying");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// The last entry that was printed or skipped.
+struct Last {
+    sequence: i64,
+    link: Option<[u8; 32]>,
+}
+
+impl Last {
+    /// Reads the last entry again, and the entries after it.
+    fn read(&self, database: &Path) -> anyhow::Result<Vec<LedgerEntry>> {
+        let after = if self.link.is_some() { self.sequence - 1 } else { self.sequence };
+        Ok(Inspection::open(database)?.ledger_entries(after, PAGE + 1)?)
+    }
+
+    /// Returns an entry unless it is the last one again.
+    ///
+    /// # Errors
+    /// If it is another entry with the same number.
+    fn follow(&mut self, entry: LedgerEntry) -> anyhow::Result<Option<LedgerEntry>> {
+        if self.link.is_some() && entry.sequence == self.sequence {
+            if self.link == Some(entry.link) {
+                return Ok(None);
+            }
+            let message = format!(
+                "entry {} of the ledger is not the one that was printed: the ledger was replaced",
+                self.sequence
+            );
+            return Err(Coded { code: UNSOUND, message }.into());
+        }
+        *self = Self { sequence: entry.sequence, link: Some(entry.link) };
+        Ok(Some(entry))
+    }
+}
+
+/// Prints one entry.
+fn print_line(entry: &LedgerEntry, format: Format) -> anyhow::Result<()> {
+    match format.notation() {
+        Some(Notation::Json) => Ok(say!("{}", as_json(entry))?),
+        // Consecutive lists of one element are one list.
+        Some(Notation::Yaml) => Notation::Yaml.print(&[as_json(entry)]),
+        None => Ok(say!("{}", cells(entry).join("  "))?),
+    }
+}
+
 /// Whether the key is the entry's actor or target.
 fn is_about(entry: &LedgerEntry, client_id: &str) -> bool {
     let by_key = entry.entry.actor.strip_prefix("key:").and_then(|key| key.split_once('/'));
@@ -164,23 +265,20 @@ fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> 
         }
         None => {}
     }
-    let rows = entries.iter().map(|entry| {
-        let of = &entry.entry;
-        let address = if of.peer.is_empty() { "this machine" } else { &of.peer };
-        let cells = [
-            &*of.actor,
-            &of.action,
-            &of.target,
-            outcome(entry),
-            &of.detail,
-            address,
-            &of.user_agent,
-        ];
-        let at = output::date(Some(clock::system_time(of.at)), "");
-        [entry.sequence.to_string(), at].into_iter().chain(cells.map(output::printable)).collect()
-    });
+    let rows = entries.iter().map(|entry| cells(entry).into());
     let header =
         ["#", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "DETAIL", "ADDRESS", "CLIENT"];
     say!("{}", output::table(&header, rows))?;
     Ok(())
+}
+
+/// An entry as a row of a table.
+fn cells(entry: &LedgerEntry) -> [String; 9] {
+    let of = &entry.entry;
+    let address = if of.peer.is_empty() { "this machine" } else { &of.peer };
+    let at = output::date(Some(clock::system_time(of.at)), "");
+    let [actor, action, target, outcome, detail, address, client] =
+        [&*of.actor, &of.action, &of.target, outcome(entry), &of.detail, address, &of.user_agent]
+            .map(output::printable);
+    [entry.sequence.to_string(), at, actor, action, target, outcome, detail, address, client]
 }

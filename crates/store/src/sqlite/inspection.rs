@@ -65,6 +65,14 @@ impl Inspection {
         Ok(ledger::entries(&self.connection, after, limit)?)
     }
 
+    /// The sequence number of the ledger's last entry; 0 for an empty ledger.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn last_ledger_sequence(&self) -> Result<i64, StoreError> {
+        Ok(ledger::last_sequence(&self.connection)?)
+    }
+
     /// All signing keys, in the order of creation.
     ///
     /// # Errors

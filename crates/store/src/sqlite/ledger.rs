@@ -48,6 +48,12 @@ pub(super) fn entries(
     Ok(entries)
 }
 
+/// The sequence number of the last entry; 0 for none.
+pub(super) fn last_sequence(connection: &Connection) -> Result<i64, Failure> {
+    let select = "SELECT coalesce(max(sequence), 0) FROM ledger";
+    Ok(connection.query_row(select, [], |row| row.get(0))?)
+}
+
 fn entry(row: &Row<'_>) -> Result<LedgerEntry, Failure> {
     let columns = Columns::new("ledger", row);
     Ok(LedgerEntry {
