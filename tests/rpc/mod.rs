@@ -23,6 +23,7 @@ mod json;
 mod last_admin;
 mod limits;
 mod lost_access;
+mod misplaced_credentials;
 mod plain_http;
 mod protocols;
 

@@ -4,6 +4,8 @@ use std::any::Any;
 
 use gatekey_credentials::detection::holds_credential;
 
+use crate::redact::REDACTED;
+
 /// The longest logged message, in characters.
 const MAX_LENGTH: usize = 1000;
 
@@ -21,7 +23,7 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let message = message.unwrap_or("no message");
     if holds_credential(message) {
-        return "[credential]".to_owned();
+        return REDACTED.to_owned();
     }
     message.chars().take(MAX_LENGTH).collect()
 }

@@ -2,10 +2,12 @@
 
 use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
-use gatekey_credentials::ClientId;
+use gatekey_credentials::{ClientId, detection::holds_credential};
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiKey, Error, RootKey, Timestamp};
+
+use super::validate::NO_CREDENTIAL;
 
 /// The default number of keys on a page.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -91,6 +93,28 @@ pub struct Filter {
     pub condition: Condition,
 }
 
+impl Filter {
+    fn holds_credential(&self) -> bool {
+        let in_operand = |operand: &Operand| match operand {
+            Operand::Text(text) => holds_credential(text),
+            Operand::Instant(_) => false,
+        };
+        match &self.condition {
+            Condition::In(operands) => operands.iter().any(in_operand),
+            Condition::NotEqual(operand)
+            | Condition::Above(operand)
+            | Condition::AtLeast(operand)
+            | Condition::Below(operand)
+            | Condition::AtMost(operand) => in_operand(operand),
+            Condition::Contains(text)
+            | Condition::ContainsIgnoringCase(text)
+            | Condition::EndsWith(text)
+            | Condition::NotEndsWith(text) => holds_credential(text),
+            Condition::Exists | Condition::Absent => false,
+        }
+    }
+}
+
 /// A field that an order can name: never absent, and indexed by the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderField {
@@ -174,9 +198,12 @@ impl ListKeys {
     /// Returns the selection, with the cursor of the page token.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the token was not issued here, or belongs to a list with other filters
-    /// or another order.
+    /// [`Error::Invalid`] if a filter contains a credential, or if the token was not issued here, or
+    /// belongs to a list with other filters or another order.
     pub fn selection(&self, root_key: &RootKey) -> Result<Selection, Error> {
+        if self.filters.iter().any(Filter::holds_credential) {
+            return Err(Error::invalid("filters", NO_CREDENTIAL));
+        }
         let after = if self.page_token.is_empty() {
             None
         } else {

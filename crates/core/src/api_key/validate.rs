@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, hash::Hash, time::Duration};
 
+use gatekey_credentials::detection::holds_credential;
+
 use super::{Application, redirect_uri};
 use crate::{Error, Timestamp, error::Violation};
 
@@ -16,6 +18,10 @@ pub const MAX_GRACE: Duration = Duration::from_hours(2160);
 /// The longest contact, in bytes: an e-mail address of the longest parts (RFC 5321 section
 /// 4.5.3.1).
 const MAX_CONTACT_LENGTH: usize = 320;
+
+/// The rule of every text: people paste credentials into the wrong fields, and what a key shows is
+/// listed, logged and recorded for ever.
+pub(super) const NO_CREDENTIAL: &str = "must not contain a secret or a token";
 
 /// Collects every rule that a request breaks, so that the caller learns all of them at once.
 #[derive(Debug, Default)]
@@ -50,6 +56,14 @@ impl Validation {
             self.broken(field, format!("must be at most {MAX_NAME_LENGTH} characters long"));
         } else if label.chars().any(char::is_control) {
             self.broken(field, "must not contain control characters");
+        }
+        self.text(field, label);
+    }
+
+    /// Checks that a text contains no credential.
+    pub(super) fn text(&mut self, field: &'static str, text: &str) {
+        if holds_credential(text) {
+            self.broken(field, NO_CREDENTIAL);
         }
     }
 
@@ -86,6 +100,9 @@ impl Validation {
             self.broken(field, rule);
         }
         self.distinct(field, list);
+        if list.iter().any(|entry| holds_credential(entry)) {
+            self.broken(field, NO_CREDENTIAL);
+        }
     }
 
     fn distinct<T: Eq + Hash>(&mut self, field: &'static str, list: &[T]) {
@@ -100,6 +117,7 @@ impl Validation {
                 format!("must be an absolute http or https URL of at most {MAX_URI_LENGTH} bytes");
             self.broken(field, rule);
         }
+        self.text(field, uri);
     }
 
     pub(super) fn broken(&mut self, field: &'static str, rule: impl Into<String>) {

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Caller};
-use crate::Timestamp;
+use crate::{Timestamp, redact};
+
+/// Characters of a target and of a detail. What is recorded is shorter.
+const MAX_TEXT: usize = 4096;
 
 /// An entry that is not in the chain yet. Never contains a secret or a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,7 @@ pub struct NewEntry {
 }
 
 impl NewEntry {
-    /// The entry of a caller's action.
+    /// The entry of a caller's action. Target and detail are redacted if they contain a credential.
     pub fn new(
         at: Timestamp,
         caller: &Caller,
@@ -37,8 +40,8 @@ impl NewEntry {
             at,
             actor: caller.actor.to_string(),
             action: action.name().to_owned(),
-            target: target.to_string(),
-            detail: action.detail(),
+            target: redact(&target.to_string(), MAX_TEXT),
+            detail: redact(&action.detail(), MAX_TEXT),
             request_id: caller.request_id.clone(),
             peer: caller.peer.clone(),
             user_agent: caller.user_agent.clone(),

@@ -1,7 +1,7 @@
 //! The organization that a request names, in its field and in the header of flytekit.
 
 use connectrpc::{ConnectError, RequestContext};
-use gatekey_core::{Caller, Error};
+use gatekey_core::{Caller, Error, redact};
 
 use super::{Rpc, error::render};
 use crate::refusals;
@@ -29,7 +29,7 @@ pub(super) async fn check(
             // Without the name: the caller could fill the ledger with names.
             let reason = "the organization is not served here";
             refusals::record(&rpc.api_keys, caller, procedure, reason).await;
-            let name: String = name.chars().take(MAX_NAME).collect();
+            let name = redact(name, MAX_NAME);
             let reason = format!("organization {name:?} is not served here");
             return Err(render(Error::Forbidden(reason)));
         }

@@ -334,7 +334,7 @@ fn from_query(
     let mut message = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let refuse = |rule: &str| {
-            let shown: String = name.chars().take(64).collect();
+            let shown = gatekey_core::redact(&name, 64);
             Error::invalid("query", format!("parameter {shown:?} {rule}"))
         };
         // The decoder writes this character for bytes that are not UTF-8.
