@@ -22,6 +22,7 @@ mod found_files;
 mod init;
 mod keys;
 mod ledger;
+mod logging;
 mod output;
 mod quickstart;
 mod refusing;

@@ -147,8 +147,12 @@ impl Incoming {
                     self.failing = false;
                     let address = peer.ip();
                     if !self.only_from.is_empty() && !self.only_from.contains(address) {
-                        if self.strangers.is_due() {
-                            tracing::warn!(%peer, "refused connections that are not from a trusted proxy");
+                        if let Some(refused) = self.strangers.due() {
+                            tracing::warn!(
+                                %peer,
+                                refused,
+                                "refused connections that are not from a trusted proxy"
+                            );
                         }
                         continue;
                     }
@@ -156,9 +160,10 @@ impl Incoming {
                     if let Some(place) = self.addresses.admit(address, &activity) {
                         return Accepted { stream, peer, activity, place, permit };
                     }
-                    if self.crowded.is_due() {
+                    if let Some(refused) = self.crowded.due() {
                         tracing::warn!(
                             %peer,
+                            refused,
                             "refused connections: their address has its share of them, and none is idle \
                              (raise `server.connection_share_per_address`)"
                         );
@@ -181,18 +186,24 @@ impl Incoming {
     }
 }
 
-/// Limits a log message that any client can cause to one a minute.
+/// Limits a log message that any client can cause to one a minute, which counts the others.
 #[derive(Default)]
-struct LogInterval(Option<Instant>);
+struct LogInterval {
+    last: Option<Instant>,
+    /// Occurrences without a message.
+    unlogged: u64,
+}
 
 impl LogInterval {
-    fn is_due(&mut self) -> bool {
+    /// Returns the number of occurrences since the last message, if another one is due.
+    fn due(&mut self) -> Option<u64> {
         let now = Instant::now();
-        let due = self.0.is_none_or(|last| now.duration_since(last) >= REFUSAL_LOG_INTERVAL);
-        if due {
-            self.0 = Some(now);
+        self.unlogged += 1;
+        if self.last.is_some_and(|last| now.duration_since(last) < REFUSAL_LOG_INTERVAL) {
+            return None;
         }
-        due
+        self.last = Some(now);
+        Some(mem::take(&mut self.unlogged))
     }
 }
 

@@ -88,6 +88,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         denied_tokens: admin.directory.denied_tokens(),
         store_queue_depth: admin.store.queue_depth(),
         certificate_expires_at: admin.served.as_ref().and_then(|served| served.expires_at()),
+        log_lines_dropped: admin.telemetry.request_log.dropped(),
         spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
     let text = admin.telemetry.metrics.render(&gauges);

@@ -56,6 +56,7 @@ pub struct Gauges<'a> {
     pub store_queue_depth: usize,
     /// When the first certificate of the served chain expires; `None` without TLS.
     pub certificate_expires_at: Option<Timestamp>,
+    pub log_lines_dropped: u64,
     /// `None` when no traces are exported.
     pub spans: Option<&'a Counts>,
 }
@@ -168,6 +169,9 @@ impl Metrics {
             family(text, name, "gauge", "When the certificate expires, in seconds since 1970.")?;
             writeln!(text, "{name} {}", expires_at.as_seconds())?;
         }
+        let name = "gatekey_log_lines_dropped_total";
+        family(text, name, "counter", "Log lines dropped because their reader was too slow.")?;
+        writeln!(text, "{name} {}", gauges.log_lines_dropped)?;
         if let Some(spans) = gauges.spans {
             family(
                 text,

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use gatekey_core::operations::backup::Passphrase;
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     administration::Administration,
@@ -17,7 +18,7 @@ use crate::{
 
 /// Writes a backup, taken by the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Backup) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     let args::Backup { file, passphrase_file, data_dir, root_key, output } = arguments;
     let passphrase = passphrase(passphrase_file.as_deref())?;
     let settings = root_key.read_and_warn()?;

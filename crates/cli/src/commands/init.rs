@@ -1,6 +1,7 @@
 //! `gatekey init`: creates the first admin key, or gives a lost one a new secret.
 
 use gatekey_server::control::{Init, NewKey};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     administration::Administration,
@@ -11,7 +12,7 @@ use crate::{
 
 /// Creates an admin key, through the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     let settings = arguments.settings.read_and_warn()?;
     let administration =
         Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;

@@ -21,6 +21,7 @@ use gatekey_core::{
 };
 use gatekey_store::{Inspection, OpenError, SqliteStore};
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use super::backup;
 use crate::{
@@ -38,7 +39,7 @@ const MAX_SHOWN: usize = 20;
 
 /// Checks the whole backup, and then writes it into a new data directory.
 pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     let passphrase = backup::passphrase(arguments.passphrase_file.as_deref())?;
     let target = &arguments.data_dir;
     refuse_used(target)?;

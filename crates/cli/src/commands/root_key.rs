@@ -8,6 +8,7 @@ use gatekey_core::{
 };
 use gatekey_server::control::{ListRootKeys, RetireRootKey, RootKeyRotated, RotateRootKey};
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     administration::Administration,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "error");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::ERROR);
     match arguments {
         RootKeys::Rotate { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;

@@ -8,7 +8,11 @@ use gatekey_server::{
     Config,
     config::{Settings, TlsMode},
 };
-use gatekey_telemetry::traces::{Traces, variables::Variables};
+use gatekey_telemetry::traces::{
+    Traces,
+    variables::{Ignored, Variables},
+};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     args, atomic_file, certificates,
@@ -19,16 +23,16 @@ use crate::{
     process::{self, StopSignals},
     root_key_file::RootKeyPath,
     running_server::{self, RunningServer},
-    settings,
+    settings, trace_variables,
 };
 
 pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
-    let variables = arguments.traces.parse()?;
     let (settings, exposure) = arguments.settings.read()?;
+    let (variables, ignored) = trace_variables::read();
     // Checked before anything changes on disk. With port 0, settings that depend on the port are
     // checked again below.
     let config = settings::resolve(&settings, settings.listen())?;
-    let logging = logging::start(config.log.format, "info");
+    let logging = logging::start(config.log.format, LevelFilter::INFO);
     if let Some(exposure) = exposure {
         exposure.log();
     }
@@ -42,6 +46,9 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     }
     for warning in config.warnings() {
         tracing::warn!(warning, "the configuration may have a mistake");
+    }
+    for ignored in settings.ignored_variables().iter().chain(&ignored) {
+        log_ignored(ignored);
     }
     // Not later: it would end a server that is loading its keys.
     let hangups = process::catch_hangups()?;
@@ -86,6 +93,10 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn log_ignored(Ignored { variable, rule }: &Ignored) {
+    tracing::warn!(variable, rule, "ignored an environment variable of OpenTelemetry");
+}
+
 /// Starts sending traces, unless they are disabled.
 fn traces(
     settings: &Settings,
@@ -93,7 +104,14 @@ fn traces(
     variables: Variables,
     env: &Env,
 ) -> anyhow::Result<Option<Traces>> {
-    let Some(traces) = &config.traces else { return Ok(None) };
-    let started = Traces::start(traces, variables, &config.server.public_url, env.clone());
+    let Some(mut traces) = config.traces.clone() else { return Ok(None) };
+    if let Some(variable) = variables.disabled_by {
+        tracing::info!(variable, "traces are disabled by the environment");
+        return Ok(None);
+    }
+    if let Some(ignored) = trace_variables::check_authorities(settings, &mut traces)? {
+        log_ignored(&ignored);
+    }
+    let started = Traces::start(&traces, variables, &config.server.public_url, env.clone());
     started.map(Some).map_err(|invalid| exit::usage(settings.locate(invalid.into()).to_string()))
 }

@@ -6,6 +6,7 @@ use gatekey_core::{
 };
 use gatekey_server::control::{ListSigningKeys, RetireSigningKey, RotateSigningKey};
 use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     administration::Administration,
@@ -16,7 +17,7 @@ use crate::{
 };
 
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, "warn");
+    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     match arguments {
         SigningKey::Rotate { now, data_dir, settings } => {
             let settings = settings.read_and_warn()?;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use gatekey_core::Env;
 use gatekey_server::config::Settings;
 use tokio::net::TcpListener;
+use tracing::level_filters::LevelFilter;
 
 use self::steps::{ADMIN_SECRET, step};
 use crate::{
@@ -26,7 +27,7 @@ mod steps;
 
 /// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
-    let logging = logging::start(LogFormat::Auto, "warn");
+    let logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
     data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
     // Before the data directory is created.
     let listener = listen(arguments.listen).await?;
