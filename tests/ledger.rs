@@ -49,14 +49,16 @@ impl Server {
         entry
     }
 
-    /// How the ledger names the admin.
+    /// How the ledger names the admin, by the only secret that it has.
     async fn admin_actor(&self) -> String {
         let admin = self.admin_call("Get", json!({ "clientId": "admin" })).await;
-        format!("key:admin/{}", admin["apiKey"]["keyId"].as_str().unwrap())
+        let secret = &admin["apiKey"]["secrets"][0]["id"];
+        let key_id = admin["apiKey"]["keyId"].as_str().unwrap();
+        format!("key:admin/{key_id}/{}", secret.as_str().unwrap())
     }
 }
 
-/// The entry has actor, action and key.
+/// The entry has actor, with the secret that acted, action and key.
 #[tokio::test]
 async fn each_change_has_one_entry() {
     let server = Server::start().await;

@@ -9,6 +9,7 @@ mod audience_and_scope;
 mod bearer;
 mod claims;
 mod discovery;
+mod failed_logins;
 mod forged_tokens;
 mod introspection;
 mod key_changes;

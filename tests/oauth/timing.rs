@@ -243,6 +243,7 @@ async fn assert_indistinguishable(rotations: u32) {
         let began = Instant::now();
         let refused = server.tokens.authenticate(&reason.client_id, &reason.secret, from);
         let took = began.elapsed();
+        let refused = refused.map_err(TokenError::from);
         assert!(
             matches!(refused, Err(TokenError::InvalidClient | TokenError::TooManyFailures { .. })),
             "{}: {refused:?}",

@@ -9,8 +9,8 @@ use axum::{
     response::Response,
 };
 use gatekey_core::{
-    Tokens,
-    token::{AuthenticatedKey, TokenError},
+    Actor, ApiKeys, Caller, Tokens,
+    token::{AuthenticatedKey, FailureCause, TokenError},
 };
 use gatekey_telemetry::Record;
 
@@ -23,15 +23,17 @@ use crate::{
 /// Authenticates callers, and adds their keys to the request records.
 pub struct Authenticator {
     tokens: Arc<Tokens>,
+    /// Records the use of secrets that are not valid any more.
+    api_keys: ApiKeys,
     /// A header other than `authorization` that can contain a token.
     token_header: Option<HeaderName>,
 }
 
 impl Authenticator {
     /// `token_header` is the header that clients are told to send their token in.
-    pub fn new(tokens: Arc<Tokens>, token_header: HeaderName) -> Self {
+    pub fn new(tokens: Arc<Tokens>, api_keys: ApiKeys, token_header: HeaderName) -> Self {
         let token_header = (token_header != header::AUTHORIZATION).then_some(token_header);
-        Self { tokens, token_header }
+        Self { tokens, api_keys, token_header }
     }
 
     /// Authenticates by an access token.
@@ -67,6 +69,13 @@ impl Authenticator {
         let ClientCredentials { client_id, client_secret } =
             client_secret::read(headers, form)?.ok_or(TokenError::InvalidClient)?;
         let authenticated = self.tokens.authenticate(&client_id, &client_secret, record.peer);
+        let authenticated = authenticated.map_err(|failed| {
+            record.set_failure(&client_id, failed.cause);
+            if let Some(actor) = failed.actor {
+                self.record_use(record.caller(actor), failed.cause);
+            }
+            failed.error
+        });
         if let (Err(TokenError::TooManyFailures { first: true, .. }), Some(peer)) =
             (&authenticated, record.peer)
         {
@@ -76,6 +85,20 @@ impl Authenticator {
         let key = authenticated?;
         record.set_client_id(&key.facts.client_id);
         Ok(key)
+    }
+
+    /// Records in the ledger that a key's own secret was refused, which a leak may be the reason
+    /// for: at most once a minute for each key and cause. Does not delay the response, whose time
+    /// would tell that the secret was right.
+    fn record_use(&self, caller: Caller, cause: FailureCause) {
+        let Actor::Key { client_id, .. } = &caller.actor else { return };
+        let (target, reason) = (client_id.to_string(), format!("right secret, but {cause}"));
+        let api_keys = self.api_keys.clone();
+        tokio::spawn(async move {
+            if let Err(error) = api_keys.record_refusal(&caller, &target, &reason).await {
+                tracing::error!(%error, target, "failed to record a refusal in the ledger");
+            }
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use clap::CommandFactory as _;
 use gatekey_server::config;
+use gatekey_telemetry::traces::variables;
 
 use crate::{args::Arguments, logging};
 
@@ -104,9 +105,14 @@ Generated from the code. A flag overrides its variable.
         }
     }
     rows.push(format!(
-        "| `{}` | | `info` | Log filter: a level, or levels by part, such as `info,gatekey::request=off` |",
-        logging::FILTER_VARIABLE
+        "| `{}` | | `info` | Log filter: {}. Parts without a level have the default; a malformed filter \
+         is reported, and the default applies |",
+        logging::filter::VARIABLE,
+        logging::filter::FORM_IN_MARKDOWN
     ));
+    for (variable, meaning) in variables::MEANINGS {
+        rows.push(format!("| `{variable}` | |  | {} |", cell(meaning)));
+    }
     rows.sort();
     rows.dedup();
     writeln!(page, "{}", rows.join("\n")).unwrap();

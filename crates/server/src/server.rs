@@ -124,7 +124,11 @@ impl Server {
             traces,
         };
         Self {
-            authenticator: Arc::new(Authenticator::new(tokens.clone(), token_header)),
+            authenticator: Arc::new(Authenticator::new(
+                tokens.clone(),
+                api_keys.clone(),
+                token_header,
+            )),
             config: Arc::new(config),
             store,
             caches,

@@ -5,7 +5,7 @@
 //! # Layout
 //! - [`record`]: the facts about a request, filled in by the layers and handlers that learn them.
 //! - [`observe`]: the outermost layer, which creates the record and reads it once at the end.
-//! - [`request_id`], [`client_address`], `redact`: the initial facts of the record.
+//! - [`request_id`], [`client_address`]: the initial facts of the record.
 //! - [`outcome`]: the result of a request, from an HTTP or a gRPC status.
 //! - [`request_log`], [`metrics`], [`traces`]: the outputs.
 
@@ -14,7 +14,6 @@ pub mod metrics;
 pub mod observe;
 pub mod outcome;
 pub mod record;
-mod redact;
 pub mod request_id;
 pub mod request_log;
 pub mod traces;
@@ -24,7 +23,7 @@ pub use self::{
     metrics::{Metrics, Route},
     observe::Telemetry,
     outcome::Outcome,
-    record::Record,
+    record::{Failure, Record},
     request_log::{NoRequestLog, RequestLine, RequestLog},
     traces::Traces,
 };

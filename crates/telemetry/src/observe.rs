@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{extract::Request, http::HeaderValue, response::Response};
-use gatekey_core::Env;
+use gatekey_core::{Env, redact};
 use gatekey_credentials::ClientId;
 use tower::{Service, ServiceExt as _, service_fn};
 
@@ -12,14 +12,15 @@ use crate::{
     metrics::Metrics,
     outcome::Outcome,
     record::Record,
-    redact::redact,
     request_id::REQUEST_ID,
     request_log::{RequestLine, RequestLog, known_method},
     traces::{Traces, span::RequestSpan},
 };
 
-/// Characters of a path that are logged.
+/// Characters of a key's path that are logged.
 const MAX_PATH: usize = 256;
+/// Characters of anyone else's path that are logged, unless a route has that path.
+const MAX_UNKNOWN_PATH: usize = 32;
 
 pub struct Telemetry {
     /// Time and randomness, for request ids.
@@ -80,10 +81,16 @@ impl Telemetry {
         let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
         let counters = self.metrics.route(record.route().unwrap_or(&path));
         counters.count(outcome, took);
+        let path = match (record.client_id(), counters.route()) {
+            (None, route) if route.is_none_or(|route| route.path != path) => {
+                truncated(&path, MAX_UNKNOWN_PATH)
+            }
+            _ => &path,
+        };
         let line = RequestLine {
             request_id: &record.request_id,
             method: method.unwrap_or("_OTHER"),
-            path: &path,
+            path,
             version,
             status: response.status().as_u16(),
             grpc_status: response
@@ -91,6 +98,7 @@ impl Telemetry {
                 .get("grpc-status")
                 .and_then(|value| value.to_str().ok()),
             client_id: record.client_id().map_or("", ClientId::as_str),
+            failure: record.failure(),
             peer: record.peer,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
@@ -100,4 +108,9 @@ impl Telemetry {
         }
         Ok(response)
     }
+}
+
+/// Truncates a text to a number of characters.
+fn truncated(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
 }

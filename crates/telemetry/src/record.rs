@@ -9,13 +9,22 @@ use axum::{
     extract::{ConnectInfo, Request},
     http::header,
 };
-use gatekey_core::{Actor, Caller, Env};
-use gatekey_credentials::ClientId;
+use gatekey_core::{Actor, Caller, Env, redact, token::FailureCause};
+use gatekey_credentials::{ClientId, detection::holds_credential};
 
-use crate::{client_address::ClientAddresses, outcome::Outcome, redact::redact, request_id};
+use crate::{client_address::ClientAddresses, outcome::Outcome, request_id};
 
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;
+
+/// A failed authentication, for the log.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The client id that was sent, if it has the form of one and contains no credential.
+    pub claimed_client_id: Option<ClientId>,
+    /// The cause, which the caller does not learn.
+    pub cause: FailureCause,
+}
 
 /// The facts about one request.
 ///
@@ -31,6 +40,7 @@ pub struct Record {
     pub user_agent: String,
     route: OnceLock<&'static str>,
     client_id: OnceLock<ClientId>,
+    failure: OnceLock<Failure>,
     outcome: OnceLock<Outcome>,
 }
 
@@ -65,6 +75,16 @@ impl Record {
 
     pub fn client_id(&self) -> Option<&ClientId> {
         self.client_id.get()
+    }
+
+    /// Records that the caller failed to authenticate.
+    pub fn set_failure(&self, claimed: &str, cause: FailureCause) {
+        let claimed_client_id = claimed.parse().ok().filter(|_| !holds_credential(claimed));
+        let _ = self.failure.set(Failure { claimed_client_id, cause });
+    }
+
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
     }
 
     /// Records the outcome, where the response's status does not show it: a gRPC-Web response

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use axum::http::{Method, Version};
 
+use crate::record::Failure;
+
 /// The log line of a request, known once it is answered.
 #[derive(Debug, Clone)]
 pub struct RequestLine<'r> {
     pub request_id: &'r str,
     /// `GET`, `POST`, ...; `_OTHER` for a method that HTTP does not define.
     pub method: &'static str,
-    /// At most 256 characters of the path, without the query and without credentials.
+    /// The path, without the query and without credentials: at most 256 characters, or 32 of a path
+    /// that is not served, if no key called.
     pub path: &'r str,
     pub version: Version,
     pub status: u16,
@@ -18,6 +21,8 @@ pub struct RequestLine<'r> {
     pub grpc_status: Option<&'r str>,
     /// The API key that called; empty when none did.
     pub client_id: &'r str,
+    /// The failed authentication, if there was one.
+    pub failure: Option<&'r Failure>,
     pub peer: Option<IpAddr>,
     /// Microseconds until the response's headers.
     pub duration_us: u64,
@@ -30,6 +35,11 @@ pub struct RequestLine<'r> {
 pub trait RequestLog: Send + Sync {
     /// Takes one line. Must not block for long.
     fn log(&self, line: &RequestLine<'_>);
+
+    /// The number of lines that were dropped because the log accepts them too slowly.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// Discards every line.

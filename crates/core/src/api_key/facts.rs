@@ -2,8 +2,11 @@
 
 use gatekey_credentials::{ClientId, Role};
 
-use super::{ApiKey, GrantType, SecretFacts};
+use super::{ApiKey, EndedSecret, GrantType, SecretFacts, StoredSecret};
 use crate::{Actor, Env, KeyId, SecretHash, SecretId, Timestamp};
+
+/// Secrets of a key that are kept in memory although they have ended.
+pub(crate) const MAX_ENDED: usize = 4;
 
 /// The part of a key that tokens and authentication need, held in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct KeyFacts {
     /// Whether the key may use the client credentials grant.
     pub client_credentials: bool,
     pub secrets: Box<[SecretFacts]>,
+    /// The newest secrets that will never be valid again, to recognize them.
+    pub ended: Box<[EndedSecret]>,
 }
 
 impl KeyFacts {
@@ -40,12 +45,13 @@ impl KeyFacts {
             disabled: true,
             client_credentials: false,
             secrets: Box::new([secret]),
+            ended: Box::default(),
         }
     }
 
-    /// The key as the actor of a ledger entry.
-    pub fn actor(&self) -> Actor {
-        Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id }
+    /// The key as the actor of a ledger entry, by the secret that it used.
+    pub fn actor(&self, secret: Option<SecretId>) -> Actor {
+        Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id, secret }
     }
 
     /// Whether the key is enabled and within its dates.
@@ -59,6 +65,12 @@ impl KeyFacts {
     }
 }
 
+/// Whether a secret is never valid again: it was retired, or had expired when the key was last
+/// changed.
+fn has_ended(key: &ApiKey, secret: &StoredSecret) -> bool {
+    secret.has_expired(key.updated_at) || SecretFacts::of(secret).is_none()
+}
+
 impl From<&ApiKey> for KeyFacts {
     fn from(key: &ApiKey) -> Self {
         Self {
@@ -69,14 +81,19 @@ impl From<&ApiKey> for KeyFacts {
             expires_at: key.expires_at,
             disabled: key.disabled_at.is_some(),
             client_credentials: key.application.may_use(GrantType::ClientCredentials),
-            // A secret that had expired when the key was last changed will not be valid again.
             secrets: key
                 .secrets
                 .iter()
-                .filter(|secret| {
-                    secret.expires_at.is_none_or(|expires_at| key.updated_at < expires_at)
-                })
+                .filter(|secret| !has_ended(key, secret))
                 .filter_map(SecretFacts::of)
+                .collect(),
+            ended: key
+                .secrets
+                .iter()
+                .rev()
+                .filter(|secret| has_ended(key, secret))
+                .take(MAX_ENDED)
+                .map(EndedSecret::of)
                 .collect(),
         }
     }

@@ -18,9 +18,10 @@ pub use application::{
 };
 pub use change::{KeyChange, LastAdmin, Rotation, Switch, TooManySecrets, raised_epoch};
 pub use facts::KeyFacts;
+pub(crate) use facts::MAX_ENDED;
 pub use key::ApiKey;
 pub use patch::ApiKeyPatch;
 pub use replay::{RememberedCreate, Replay};
-pub use secret::{MAX_SECRETS, SecretFacts, StoredSecret};
+pub use secret::{EndedSecret, MAX_SECRETS, SecretFacts, StoredSecret};
 pub use use_cases::{ApiKeys, CreateApiKey, REPLAY_LIMIT, REPLAY_WINDOW, RotateSecret, WithSecret};
 pub use validate::{MAX_GRACE, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_URI_LENGTH};

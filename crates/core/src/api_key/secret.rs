@@ -80,3 +80,19 @@ impl SecretFacts {
         (self.not_before <= now) & (now.as_micros() < ends)
     }
 }
+
+/// A secret that is never valid again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedSecret {
+    pub id: SecretId,
+    pub hash: SecretHash,
+    /// Whether it was retired, rather than left to expire.
+    pub retired: bool,
+}
+
+impl EndedSecret {
+    pub(super) fn of(secret: &StoredSecret) -> Self {
+        let retired = SecretFacts::of(secret).is_none();
+        Self { id: secret.id, hash: secret.hash, retired }
+    }
+}

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
-use gatekey_credentials::{ClientId, Role, Secret, client_id::InvalidClientId};
+use gatekey_credentials::{
+    ClientId, Role, Secret, client_id::InvalidClientId, detection::holds_credential,
+};
 use serde::Serialize;
 
 use crate::{
@@ -11,13 +13,14 @@ use crate::{
     Store, StoreError, StoredSecret, Timestamp,
     error::Kind,
     ledger::{Action, NewEntry, Refusals},
+    redact,
     store::{Created, Rotated},
 };
 
 use super::{
     LastAdmin, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
-    validate::Validation,
+    validate::{NO_CREDENTIAL, Validation},
 };
 
 /// A create can be repeated for this long.
@@ -54,6 +57,7 @@ impl CreateApiKey {
         if let Err(rule) = &client_id {
             validation.broken(field, rule.to_string());
         }
+        validation.text("client_id", &self.client_id);
         if name.is_empty() {
             name.clone_from(&self.client_id);
         }
@@ -129,7 +133,7 @@ impl ApiKeys {
         let entry = |action| NewEntry::new(now, caller, action, &client_id);
         let created = entry(Action::ApiKeyCreate { key_id, role: create.role });
         let replay = Replay {
-            actor: caller.actor.to_string(),
+            actor: caller.actor.whichever_secret().to_string(),
             request_id: caller.request_id.clone(),
             digest: digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"),
             since: now.before(REPLAY_WINDOW),
@@ -344,7 +348,8 @@ impl ApiKeys {
         reason: &str,
     ) -> Result<(), Error> {
         let (now, target) = (self.env.now(), bounded(target));
-        let noted = self.refusals.note(now, &caller.actor.to_string(), &target, reason);
+        let actor = caller.actor.whichever_secret().to_string();
+        let noted = self.refusals.note(now, &actor, &target, reason);
         let Some(unrecorded) = noted else { return Ok(()) };
         let entry = NewEntry::new(now, caller, Action::Refuse { reason, unrecorded }, target);
         Ok(self.store.append_entry(entry).await?)
@@ -374,11 +379,15 @@ fn parse_client_id(client_id: &str) -> Result<ClientId, Error> {
     client_id.parse().map_err(|rule: InvalidClientId| Error::invalid("client_id", rule.to_string()))
 }
 
+/// A key that was created before texts with credentials were refused can still be named.
 fn not_found(client_id: &ClientId) -> Error {
+    if holds_credential(client_id.as_str()) {
+        return Error::invalid("client_id", NO_CREDENTIAL);
+    }
     Error::not_found(Kind::ApiKey, client_id)
 }
 
 /// Truncates and sanitizes text from the caller, before it is echoed or stored.
 fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    redact(&text.chars().filter(|c| !c.is_control()).collect::<String>(), 200)
 }

@@ -50,6 +50,8 @@ pub enum Actor {
         /// The client id at the time of the call.
         client_id: ClientId,
         key_id: KeyId,
+        /// The secret that the call was made with, or that fetched its token.
+        secret: Option<SecretId>,
     },
     /// A user of the server's own machine.
     Local {
@@ -60,10 +62,26 @@ pub enum Actor {
     Server,
 }
 
+impl Actor {
+    /// The same author, whichever secret it used.
+    #[must_use]
+    pub fn whichever_secret(&self) -> Self {
+        match self {
+            Self::Key { client_id, key_id, secret: _ } => {
+                Self::Key { client_id: client_id.clone(), key_id: *key_id, secret: None }
+            }
+            Self::Local { .. } | Self::Server => self.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key { client_id, key_id } => write!(formatter, "key:{client_id}/{key_id}"),
+            Self::Key { client_id, key_id, secret } => {
+                write!(formatter, "key:{client_id}/{key_id}")?;
+                secret.map_or(Ok(()), |secret| write!(formatter, "/{secret}"))
+            }
             Self::Local { uid } => write!(formatter, "local:uid={uid}"),
             Self::Server => formatter.write_str("server"),
         }

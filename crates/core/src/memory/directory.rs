@@ -1,7 +1,7 @@
 //! [`Directory`]: the facts of all keys in memory, fed by the store's changes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -20,6 +20,32 @@ pub struct Directory {
     keys: RwLock<HashMap<ClientId, Arc<KeyFacts>>>,
     denials: RwLock<HashMap<KeyId, HashMap<String, Timestamp>>>,
     tally: Mutex<Tally>,
+    deleted: RwLock<Deleted>,
+}
+
+/// Deleted keys that are remembered, to recognize their secrets.
+const MAX_DELETED: usize = 1000;
+
+/// The keys that were deleted last, since the server started.
+#[derive(Debug, Default)]
+struct Deleted {
+    by_client_id: HashMap<ClientId, Arc<KeyFacts>>,
+    /// Their client ids, the oldest first.
+    order: VecDeque<ClientId>,
+}
+
+impl Deleted {
+    fn insert(&mut self, key: Arc<KeyFacts>) {
+        let client_id = key.client_id.clone();
+        if self.by_client_id.insert(client_id.clone(), key).is_none() {
+            self.order.push_back(client_id);
+        }
+        if self.order.len() > MAX_DELETED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_client_id.remove(&oldest);
+        }
+    }
 }
 
 /// The number of keys by state.
@@ -72,6 +98,13 @@ impl Directory {
     /// Returns the facts of the key with a client id. Takes any text.
     pub fn find(&self, client_id: &str) -> Option<Arc<KeyFacts>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(client_id).cloned()
+    }
+
+    /// Returns the facts of a key that was deleted, if it is among the last that were. Takes any
+    /// text.
+    pub(crate) fn find_deleted(&self, client_id: &str) -> Option<Arc<KeyFacts>> {
+        let deleted = self.deleted.read().unwrap_or_else(PoisonError::into_inner);
+        deleted.by_client_id.get(client_id).cloned()
     }
 
     /// Whether a token is on the deny-list.
@@ -129,6 +162,9 @@ impl ChangeObserver for Directory {
                 Change::KeyDeleted { client_id, key_id } => {
                     if let Some(before) = keys.remove(client_id) {
                         tally.remove(&before);
+                        let mut deleted =
+                            self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+                        deleted.insert(before);
                     }
                     denials.remove(key_id);
                 }

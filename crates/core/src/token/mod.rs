@@ -10,7 +10,7 @@ mod throttle;
 mod use_cases;
 mod verify;
 
-pub use authenticate::AuthenticatedKey;
+pub use authenticate::{AuthenticatedKey, FailedAuthentication, FailureCause};
 pub use denied::{Denials, DeniedToken, Revocation, Revoked};
 pub use error::{TokenError, TokenRefusal};
 pub use issue::{IssuedToken, SCOPE_ALL};

@@ -6,7 +6,7 @@ use gatekey_credentials::{AccessTokenClaims, jwt::InvalidToken};
 
 use super::{TokenRefusal, Tokens};
 use crate::{
-    SecretId, Timestamp,
+    Actor, SecretId, Timestamp,
     api_key::KeyFacts,
     policy::{Action, Principal, Resource, decide},
 };
@@ -17,6 +17,18 @@ pub struct VerifiedToken {
     pub claims: Arc<AccessTokenClaims>,
     /// The key that fetched the token.
     pub facts: Arc<KeyFacts>,
+}
+
+impl VerifiedToken {
+    /// The key as the actor of a ledger entry.
+    pub fn actor(&self) -> Actor {
+        self.facts.actor(secret_of(&self.claims.jti))
+    }
+}
+
+/// The secret that fetched a token.
+fn secret_of(jti: &str) -> Option<SecretId> {
+    jti.split('.').next()?.parse().ok()
 }
 
 impl Tokens {
@@ -91,8 +103,7 @@ impl Tokens {
         if !facts.is_usable_at(now) {
             return Err(TokenRefusal::Key);
         }
-        let secret_id = claims.jti.split('.').next().and_then(|id| id.parse::<SecretId>().ok());
-        if secret_id.and_then(|id| facts.valid_secret(id, now)).is_none() {
+        if secret_of(&claims.jti).and_then(|id| facts.valid_secret(id, now)).is_none() {
             return Err(TokenRefusal::Secret);
         }
         if self.directory.is_denied(facts.key_id, &claims.jti) {

@@ -25,7 +25,7 @@ pub async fn handle(
 ) -> Result<Response, OAuthError> {
     let key = request.authenticate(&oauth.authenticator)?;
     let FormRequest { record, form, .. } = request;
-    let caller = record.caller(key.facts.actor());
+    let caller = record.caller(key.actor());
     let revoked = oauth.tokens.revoke(&caller, &key.facts, form.require("token")?).await;
     if let Err(refusal @ TokenError::UnauthorizedClient(_)) = &revoked {
         refusals::record(&oauth.api_keys, &caller, path::REVOKE, &refusal.to_string()).await;

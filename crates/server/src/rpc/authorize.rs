@@ -52,7 +52,7 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
                 ) {
                     Decision::Allow | Decision::AllowOnly(_) => None,
                     Decision::Deny(reason) => {
-                        let caller = record.map(|record| record.caller(token.facts.actor()));
+                        let caller = record.map(|record| record.caller(token.actor()));
                         Some(deny(&rpc, caller.as_ref(), procedure, reason).await)
                     }
                 }
@@ -97,7 +97,7 @@ pub async fn check(
     resource: Resource<'_>,
 ) -> Result<Granted, ConnectError> {
     let (token, record) = (authenticated(rpc, context)?, record(context)?);
-    let caller = record.caller(token.facts.actor());
+    let caller = record.caller(token.actor());
     match decide(policy::Principal::Key(&token.facts), action, resource) {
         Decision::Allow => Ok(Granted { caller, only_key: None }),
         Decision::AllowOnly(key_id) => Ok(Granted { caller, only_key: Some(key_id) }),
@@ -126,7 +126,8 @@ pub async fn prove(
         return Err(error::render(Error::invalid("current_secret", rule)));
     }
     let record = record(context)?;
-    let refusal = match rpc.tokens.authenticate(client_id, current_secret, record.peer) {
+    let authenticated_key = rpc.tokens.authenticate(client_id, current_secret, record.peer);
+    let refusal = match authenticated_key.map_err(TokenError::from) {
         Ok(key) if key.facts.key_id == key_id => return Ok(()),
         Err(TokenError::TooManyFailures { retry_after, .. }) => {
             let reason = "current_secret is wrong, too often from this address".to_owned();
@@ -134,7 +135,7 @@ pub async fn prove(
         }
         Ok(_) | Err(_) => "current_secret is not a valid secret of the API key",
     };
-    let caller = record.caller(authenticated(rpc, context)?.facts.actor());
+    let caller = record.caller(authenticated(rpc, context)?.actor());
     Err(deny(rpc, Some(&caller), context.path().unwrap_or_default(), refusal).await)
 }
 

@@ -30,7 +30,7 @@ pub async fn issue(
         | TokenError::InvalidClient),
     ) = &issued
     {
-        let caller = record.caller(key.facts.actor());
+        let caller = record.caller(key.actor());
         refusals::record(&oauth.api_keys, &caller, path::TOKEN, &refusal.to_string()).await;
     }
     issued
