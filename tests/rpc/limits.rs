@@ -230,10 +230,15 @@ async fn a_client_id_has_at_most_128_characters() {
 #[tokio::test]
 async fn a_client_name_has_at_most_200_characters() {
     let server = Server::start().await;
-    for (number, name) in
-        [&*"\u{1f511}".repeat(200), "Ключ", "a", "tab-free \u{202e} name", "'; DROP TABLE api_key"]
-            .into_iter()
-            .enumerate()
+    for (number, name) in [
+        &*"\u{1f511}".repeat(200),
+        "Ключ",
+        "a",
+        "خط أنابيب ❤\u{fe0f} می\u{200c}خواهم",
+        "'; DROP TABLE api_key",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let request = json!({ "clientId": format!("key-{number}"), "clientName": name });
         assert_eq!(server.apps("Create", request).await.unwrap()["app"]["clientName"], name);
@@ -246,6 +251,14 @@ async fn a_client_name_has_at_most_200_characters() {
         ("\u{1b}[31mred", "control characters"),
         ("a\u{85}b", "control characters"),
         ("  ", "must not be empty"),
+        ("\u{200d}", "visible"),
+        ("a\u{202e}gnp.exe", "U+202E"),
+        ("a\u{2066}b", "U+2066"),
+        ("a\u{2028}b", "U+2028"),
+        ("a\u{2029}b", "U+2029"),
+        ("ad\u{200b}min", "U+200B"),
+        ("ad\u{e0061}min", "U+E0061"),
+        ("admin\u{fe0f}", "U+FE0F"),
     ] {
         let request = json!({ "clientId": "new", "clientName": name });
         refused(

@@ -7,6 +7,7 @@
 //! - [`encoded_credentials`]: endpoint, client id, secret and organization in one base64 string.
 //! - [`detection`]: finds leaked secrets.
 //! - [`role`]: the permissions of an API key.
+//! - [`text`]: the characters of names, and text from elsewhere made printable.
 //! - [`claims`] and [`jwt`]: access tokens (RFC 9068), their signing and verification.
 //!
 //! ```
@@ -29,6 +30,7 @@ pub mod encoded_credentials;
 pub mod jwt;
 pub mod role;
 pub mod secret;
+pub mod text;
 
 pub use claims::AccessTokenClaims;
 pub use client_id::ClientId;

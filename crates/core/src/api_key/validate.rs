@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, hash::Hash, time::Duration};
 
-use gatekey_credentials::detection::holds_credential;
+use gatekey_credentials::{detection::holds_credential, text};
 
 use super::{Application, redirect_uri};
 use crate::{Error, Timestamp, error::Violation};
@@ -54,8 +54,8 @@ impl Validation {
     pub(super) fn label(&mut self, field: &'static str, label: &str) {
         if label.chars().count() > MAX_NAME_LENGTH {
             self.broken(field, format!("must be at most {MAX_NAME_LENGTH} characters long"));
-        } else if label.chars().any(char::is_control) {
-            self.broken(field, "must not contain control characters");
+        } else {
+            self.shown_as_it_is(field, label);
         }
         self.text(field, label);
     }
@@ -82,8 +82,28 @@ impl Validation {
     fn name(&mut self, field: &'static str, name: &str) {
         if name.trim().is_empty() {
             self.broken(field, "must not be empty");
+        } else if text::deceptive_character(name).is_none() && !text::is_visible(name) {
+            self.broken(field, "must contain a visible character");
         } else {
             self.label(field, name);
+        }
+    }
+
+    /// Refuses characters that are invisible or turn text around: one admin reads in lists what
+    /// another caller wrote.
+    fn shown_as_it_is(&mut self, field: &'static str, text: &str) {
+        match text::deceptive_character(text) {
+            None => {}
+            Some(character) if character.is_control() => {
+                self.broken(field, "must not contain control characters");
+            }
+            Some(character) => {
+                let code = u32::from(character);
+                let rule = format!(
+                    "must not contain U+{code:04X}, which is invisible or changes the direction of text"
+                );
+                self.broken(field, rule);
+            }
         }
     }
 
@@ -94,7 +114,12 @@ impl Validation {
         let fits = |entry: &String| {
             (1..=longest).contains(&entry.len()) && !entry.chars().any(char::is_control)
         };
-        if !list.iter().all(fits) {
+        if list.iter().all(fits) {
+            let deceptive = list.iter().find(|entry| text::deceptive_character(entry).is_some());
+            if let Some(entry) = deceptive {
+                self.shown_as_it_is(field, entry);
+            }
+        } else {
             let rule =
                 format!("must have entries of 1 to {longest} bytes without control characters");
             self.broken(field, rule);
