@@ -463,3 +463,33 @@ async fn a_malformed_authorization_header_is_refused() {
         server.http.form("/oauth2/token", &[("authorization", &without_colon)], GRANT).await;
     refused(&response, 400, "invalid_request");
 }
+
+/// Flyte's tools cut an encoded key at each colon, so a port becomes the client id.
+#[tokio::test]
+async fn a_port_as_client_id_is_explained() {
+    let server = Server::start().await;
+    let cut = Credentials { client_id: "8443".to_owned(), client_secret: "ci".to_owned() };
+    let basic = server.http.token(&cut, &[]).await;
+    let body = "grant_type=client_credentials&client_id=8443&client_secret=ci";
+    let post = server.http.form("/oauth2/token", &[], body).await;
+    for response in [basic, post] {
+        assert_eq!(
+            (response.status.as_u16(), &response.json()["error"]),
+            (401, &"invalid_client".into())
+        );
+        let description = response.json()["error_description"].as_str().unwrap().to_owned();
+        for words in ["8443 is a port", "--endpoint", "443"] {
+            assert!(description.contains(words), "{description}");
+        }
+        assert!(!description.contains(['"', '\\']), "{description}");
+        assert!(response.headers.contains_key("www-authenticate"));
+    }
+    // The description says nothing about which keys exist.
+    server.create_key("8444").await;
+    for (client_id, is_port) in [("8444", true), ("0", false), ("70000", false), ("8443a", false)] {
+        let key = Credentials { client_id: client_id.to_owned(), client_secret: "x".to_owned() };
+        let description =
+            server.http.token(&key, &[]).await.json()["error_description"].to_string();
+        assert_eq!(description.contains("is a port"), is_port, "{client_id}: {description}");
+    }
+}

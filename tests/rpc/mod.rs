@@ -9,6 +9,7 @@
 //!   while their request arrives.
 //! - [`last_admin`]: the admin key that must remain.
 //! - [`connect_get`]: GET in the Connect protocol.
+//! - [`for_flyte`]: requests that Flyte should have got.
 //! - [`health_and_reflection`]: gRPC health and reflection.
 //! - [`plain_http`]: the public API as plain HTTP with JSON.
 //! - [`limits`]: requests that are too large, too deep or malformed.
@@ -18,6 +19,7 @@ mod api_key_service;
 mod apps_service;
 mod cases;
 mod connect_get;
+mod for_flyte;
 pub(crate) mod health_and_reflection;
 mod json;
 mod last_admin;

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
 };
@@ -129,13 +129,19 @@ async fn preflight() -> Response {
 async fn not_found(
     State(oauth): State<Arc<OAuth>>,
     method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if rpc::error::is_rpc(&method, &headers) {
-        return rpc::error::unimplemented(&headers);
+    // Flyte's services are called in many ways, such as Connect's GET; an RPC error suits all.
+    if rpc::error::is_rpc(&method, &headers) || uri.path().starts_with("/flyteidl") {
+        return rpc::error::unimplemented(uri.path(), &headers);
     }
     let document = oauth.config.server.url(path::OPENAPI);
-    let description = format!("nothing is served at this path; {document} lists the endpoints");
+    let description = if rpc::error::is_for_flyte(uri.path()) {
+        rpc::error::FOR_FLYTE.to_owned()
+    } else {
+        format!("nothing is served at this path; {document} lists the endpoints")
+    };
     let body = json!({ "error": "not_found", "error_description": description });
     (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
 }

@@ -18,6 +18,17 @@ pub enum OAuthError {
     /// An error with a name in RFC 6749 section 5.2.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The key failed to authenticate, and its client id is a port: Flyte's tools split an encoded
+    /// key at each colon.
+    #[error(
+        "{cause}; the client id {port} is a port, because Flyte's tools cut the key at the colon before it: use \
+         a key without a port together with --endpoint HOST:{port}, or serve on port 443"
+    )]
+    ClientIdIsPort {
+        #[source]
+        cause: TokenError,
+        port: u16,
+    },
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
     /// A body is compressed.
@@ -57,7 +68,7 @@ const CHALLENGE_INVALID_TOKEN: HeaderValue =
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let (status, code) = match &self {
-            Self::Token(error) => match error {
+            Self::Token(error) | Self::ClientIdIsPort { cause: error, .. } => match error {
                 TokenError::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
                 TokenError::InvalidClient => (StatusCode::UNAUTHORIZED, "invalid_client"),
                 // The RFC has no error for this, and the status 401 only for invalid_client. Of the
@@ -88,15 +99,20 @@ impl IntoResponse for OAuthError {
         let challenge = match &self {
             Self::Bearer { sent: false, .. } => Some(bearer::CHALLENGE),
             Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
-            Self::Token(_) | Self::TooLarge(_) | Self::Encoded => {
+            Self::Token(_) | Self::ClientIdIsPort { .. } | Self::TooLarge(_) | Self::Encoded => {
                 (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
             }
         };
         let retry_after = match &self {
-            Self::Token(TokenError::TooManyFailures { retry_after, .. }) => {
-                Some(retry_after.as_secs())
-            }
-            Self::Token(_) | Self::TooLarge(_) | Self::Encoded | Self::Bearer { .. } => None,
+            Self::Token(TokenError::TooManyFailures { retry_after, .. })
+            | Self::ClientIdIsPort {
+                cause: TokenError::TooManyFailures { retry_after, .. }, ..
+            } => Some(retry_after.as_secs()),
+            Self::Token(_)
+            | Self::ClientIdIsPort { .. }
+            | Self::TooLarge(_)
+            | Self::Encoded
+            | Self::Bearer { .. } => None,
         };
         let body = ErrorResponse { error: code, error_description: self.to_string() };
         let mut response = (status, Json(body)).into_response();

@@ -8,7 +8,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use gatekey_authn::{Authenticator, FormCredentials};
+use gatekey_authn::{Authenticator, FormCredentials, client_secret};
 use gatekey_core::token::{AuthenticatedKey, TokenError};
 use gatekey_credentials::detection::holds_credential;
 use gatekey_telemetry::Record;
@@ -116,12 +116,24 @@ impl FormRequest {
     /// Authenticates the key that calls by its secret.
     ///
     /// # Errors
-    /// See [`Authenticator::client`].
+    /// See [`Authenticator::client`]. What it says of a client id depends on the client id alone,
+    /// so that it does not reveal which keys exist.
     pub fn authenticate(
         &self,
         authenticator: &Authenticator,
-    ) -> Result<AuthenticatedKey, TokenError> {
-        authenticator.client(&self.record, &self.headers, &self.form.credentials())
+    ) -> Result<AuthenticatedKey, OAuthError> {
+        let form = self.form.credentials();
+        let failed = match authenticator.client(&self.record, &self.headers, &form) {
+            Ok(key) => return Ok(key),
+            Err(failed) => failed,
+        };
+        let is_refusal =
+            matches!(failed, TokenError::InvalidClient | TokenError::TooManyFailures { .. });
+        let claimed = client_secret::read(&self.headers, &form).ok().flatten();
+        match claimed.and_then(|claimed| port(&claimed.client_id)) {
+            Some(port) if is_refusal => Err(OAuthError::ClientIdIsPort { cause: failed, port }),
+            Some(_) | None => Err(failed.into()),
+        }
     }
 }
 
@@ -206,6 +218,12 @@ fn check_query(query: &str) -> Result<(), OAuthError> {
         }
     }
     Ok(())
+}
+
+/// Reads a client id as a port.
+fn port(client_id: &str) -> Option<u16> {
+    let is_number = client_id.bytes().all(|byte| byte.is_ascii_digit());
+    client_id.parse().ok().filter(|port| is_number && *port > 0)
 }
 
 /// Decodes a parameter; `None` for an empty part between two separators.

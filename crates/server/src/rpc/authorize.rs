@@ -32,7 +32,7 @@ use crate::{config::Reflection, refusals};
 pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let procedure = request.uri().path();
     let Some(access) = access(procedure) else {
-        return error::unimplemented(request.headers());
+        return error::unimplemented(procedure, request.headers());
     };
     let principal = request.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
     let record = request.extensions().get::<Arc<Record>>();

@@ -84,9 +84,29 @@ pub fn respond(error: ConnectError, headers: &HeaderMap) -> Response {
     error.into_http_response(headers).map(Body::new).into_response()
 }
 
+/// The refusal of a request that a proxy or an endpoint should have sent to Flyte.
+pub const FOR_FLYTE: &str = "this is Gatekey, which serves keys; send this to Flyte: see \
+                             docs/guides/flyte.md, Connect it to Flyte";
+
 /// Responds to a call of a method that is not served.
-pub fn unimplemented(headers: &HeaderMap) -> Response {
-    respond(ConnectError::unimplemented("this method is not served here"), headers)
+pub fn unimplemented(path: &str, headers: &HeaderMap) -> Response {
+    let message = if is_for_flyte(path) { FOR_FLYTE } else { "this method is not served here" };
+    respond(ConnectError::unimplemented(message), headers)
+}
+
+/// Whether a path belongs to Flyte: its RPC services, and the plain HTTP of flyteadmin.
+pub fn is_for_flyte(path: &str) -> bool {
+    const PREFIXES: [&str; 7] = [
+        "/flyteidl",
+        "/flyteplugins",
+        "/cloudidl.",
+        "/datacatalog.",
+        "/cacheservice.",
+        "/api/v1/",
+        "/data/",
+    ];
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+        && !path.starts_with("/cloudidl.identity.")
 }
 
 /// Returns whether a request to an unknown path looks like RPC, and so needs an RPC error.
