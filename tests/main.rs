@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`oauth`], [`rpc`], [`http`], [`command_line`]: one folder for each interface of the server.
+//! - [`proxy`]: nginx in front of the server, as the guides have it.
 //! - [`ledger`], [`telemetry`]: what the server records. [`faults`]: broken machines.
 //! - [`verifier`]: the verifier of `gatekey-client`. [`smoke`]: the main use.
 //! - [`repository`]: rules about the repository's own files.
@@ -21,6 +22,7 @@ mod faults;
 mod http;
 mod ledger;
 mod oauth;
+mod proxy;
 mod repository;
 mod rpc;
 mod smoke;

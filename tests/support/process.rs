@@ -89,14 +89,19 @@ impl ServerProcess {
         let log = Arc::new(Mutex::new(Vec::new()));
         let logged = Arc::new(Condvar::new());
         let (ready, serving) = mpsc::channel();
+        let is_plain = flags.iter().any(|flag| {
+            let config = || fs::read_to_string(flag).unwrap_or_default();
+            *flag == "--plaintext" || config().contains("plaintext = true")
+        });
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (kept, note) = (log.clone(), logged.clone());
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({ "text": line }));
                 if line["message"] == "serving" {
-                    let scheme =
-                        line["url"].as_str().unwrap().split_once("://").unwrap().0.to_owned();
+                    // With a public URL, a proxy in front may terminate TLS.
+                    let url = line["url"].as_str().unwrap();
+                    let scheme = if is_plain { "http" } else { url.split_once("://").unwrap().0 };
                     let reached_at = format!("{scheme}://{}", line["listen"].as_str().unwrap());
                     let admin_url = line["admin_url"].as_str().map(str::to_owned);
                     let _ = ready.send((
@@ -188,16 +193,6 @@ impl ServerProcess {
             .env("GATEKEY_API_KEY", key.encoded(self.endpoint()))
             .env("GATEKEY_CA_FILE", self.ca_file());
         command
-    }
-
-    /// A client from `gatekey-client`.
-    pub(crate) fn client(&self, key: &Credentials) -> gatekey_client::Client {
-        gatekey_client::Client::builder()
-            .endpoint(&self.url)
-            .ca_file(self.ca_file())
-            .credentials(&key.client_id, gatekey_client::PlainSecret::new(&key.client_secret))
-            .build()
-            .unwrap()
     }
 
     /// Limits the size of files that the server writes, in bytes.

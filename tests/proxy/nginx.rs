@@ -1,0 +1,192 @@
+//! The real nginx, with Gatekey and a stand-in for Flyte behind it.
+
+use std::{
+    convert::Infallible,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use http::{HeaderMap, HeaderName, Request, Response};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::{
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::support::{Credentials, Http, Server, not_proven};
+
+/// nginx in front of Gatekey and Flyte.
+pub(crate) struct Proxied {
+    /// `https://localhost:PORT`.
+    pub(crate) url: String,
+    /// Clients of nginx: any version of HTTP, and only HTTP/1.1.
+    pub(crate) http: Http,
+    pub(crate) http1: Http,
+    pub(crate) gatekey: Server,
+    pub(crate) admin: Credentials,
+    flyte: JoinHandle<()>,
+    nginx: Child,
+    _directory: TempDir,
+}
+
+impl Proxied {
+    /// Starts all three with a file of `docs/guides/nginx`. Returns `None` if there is no nginx.
+    pub(crate) async fn start(configuration: &str) -> Option<Self> {
+        let Some(nginx) = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+        else {
+            not_proven("Flyte behind nginx: there is no nginx (Debian's package nginx-light)");
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+        fs::write(&chain, signed.cert.pem()).unwrap();
+        fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+
+        let port = free_port();
+        let url = format!("https://localhost:{port}");
+        let toml = format!(
+            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n"
+        );
+        let gatekey = Server::with_config(&toml).await;
+        let behind = gatekey.process.reached_at.strip_prefix("http://").unwrap();
+        let (flyte, address) = flyte().await;
+
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides/nginx");
+        let mut text = fs::read_to_string(file.join(configuration)).unwrap();
+        let address = address.to_string();
+        for (documented, here) in [
+            ("listen 443 ssl http2;", &*format!("listen 127.0.0.1:{port} ssl http2;")),
+            ("/etc/nginx/chain.pem", chain.to_str().unwrap()),
+            ("/etc/nginx/key.pem", key.to_str().unwrap()),
+            ("flyte.example.com", "localhost"),
+            ("127.0.0.1:8081", behind),
+        ] {
+            assert!(text.contains(documented), "{configuration} lacks {documented}");
+            text = text.replace(documented, here);
+        }
+        for documented in ["127.0.0.1:8090", "127.0.0.1:8089", "127.0.0.1:8088"] {
+            text = text.replace(documented, &address);
+        }
+        let mut nginx = start_nginx(nginx, directory.path(), &text);
+        let mut tries = 0;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = || fs::read_to_string(directory.path().join("error.log")).unwrap_or_default();
+            assert!(nginx.try_wait().unwrap().is_none(), "nginx ended: {}", log());
+            tries += 1;
+            assert!(tries < 1_000_000, "nginx does not listen: {}", log());
+            tokio::task::yield_now().await;
+        }
+        let (http, http1) = (Http::new(&url, Some(&chain)), Http::over_http1(&url, Some(&chain)));
+        let admin = gatekey.admin.clone();
+        Some(Self { url, http, http1, gatekey, admin, flyte, nginx, _directory: directory })
+    }
+
+    /// Fetches a token through nginx.
+    pub(crate) async fn token(&self, http: &Http, key: &Credentials) -> String {
+        let response = http.token(key, &[]).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn stop_flyte(&self) {
+        self.flyte.abort();
+    }
+}
+
+impl Drop for Proxied {
+    fn drop(&mut self) {
+        self.flyte.abort();
+        // A single process, without workers that would outlive it.
+        let _ = self.nginx.kill();
+        let _ = self.nginx.wait();
+    }
+}
+
+fn start_nginx(nginx: &str, directory: &Path, included: &str) -> Child {
+    let shown = directory.display();
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {shown}/{name};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\nmaster_process off;\npid {shown}/nginx.pid;\nerror_log {shown}/error.log;\n\
+         events {{}}\nhttp {{\naccess_log off;\n{paths}{included}\n}}\n"
+    );
+    let file = directory.join("nginx.conf");
+    fs::write(&file, text).unwrap();
+    Command::new(nginx)
+        .args(["-p", directory.to_str().unwrap(), "-c", file.to_str().unwrap()])
+        .args(["-e", directory.join("error.log").to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A port that was free a moment ago: nginx cannot be given a socket.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A stand-in for Flyte, which answers every call with what it saw of the request.
+async fn flyte() -> (JoinHandle<()>, SocketAddr) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service_fn(respond))
+                    .await;
+            });
+        }
+    });
+    (task, address)
+}
+
+async fn respond(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let _ = body.collect().await;
+    let mut response = Response::builder().header("seen-path", parts.uri.path());
+    let host = parts.uri.authority().map(ToString::to_string);
+    if let Some(host) = host {
+        response = response.header("seen-host", host);
+    }
+    for (name, value) in &parts.headers {
+        let name = HeaderName::try_from(format!("seen-{name}")).unwrap();
+        response = response.header(name, value);
+    }
+    let content_type = parts.headers.get("content-type").cloned();
+    let is_grpc = content_type
+        .as_ref()
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if let Some(content_type) = content_type {
+        response = response.header("content-type", content_type);
+    }
+    if is_grpc {
+        let trailers = HeaderMap::from_iter([(
+            HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static("0"),
+        )]);
+        let body = Full::new(Bytes::from_static(&[0; 5]))
+            .with_trailers(std::future::ready(Some(Ok(trailers))));
+        return Ok(response.body(body.boxed()).unwrap());
+    }
+    let body = Full::new(Bytes::from_static(b"{\"stand-in\":true}"));
+    Ok(response.body(body.boxed()).unwrap())
+}
