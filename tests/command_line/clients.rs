@@ -69,7 +69,8 @@ async fn whoami_prints_json() {
     let output =
         json(&run_with(&mut server.process.as_client(&server.admin), "whoami --output json"));
     assert_eq!(output["subject"], "admin");
-    assert_eq!(output["additionalClaims"]["role"], "admin");
+    assert_eq!(output["endpoint"], server.process.url);
+    assert_eq!(output["additional_claims"]["role"], "admin");
 }
 
 #[tokio::test]

@@ -94,6 +94,7 @@ fn config_check_prints_each_setting_and_its_origin() {
     );
     let checked = stdout(&file.check(&["--organization", "acme"]));
     assert!(checked.starts_with("# The configuration is valid."), "{checked}");
+    assert!(checked.ends_with("\n# ok: the configuration is valid\n"), "{checked}");
     let at = |line| format!("# {}, line {line}", file.path().display());
     for (setting, value, origin) in [
         ("listen", "\"127.0.0.1:8443\"", "# default".to_owned()),

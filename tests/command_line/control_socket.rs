@@ -45,7 +45,7 @@ async fn the_control_socket_reports_a_malformed_request() {
     let listed = server.admin_call("List", json!({})).await;
     assert_eq!(listed["apiKeys"].as_array().unwrap().len(), 1, "no key was created");
     let made = server.administer(b"{\"init\":{\"name\":\"x\",\"rotate\":false}}\n");
-    assert_eq!(made["Ok"]["client_id"], "x");
+    assert_eq!(made["Ok"]["key"]["clientId"], "x");
 }
 
 #[tokio::test]

@@ -42,15 +42,36 @@ async fn an_admin_created_online_works_at_once() {
 }
 
 #[tokio::test]
-async fn init_prints_five_members_as_json() {
+async fn init_prints_the_key_as_json() {
     let server = ServerProcess::start();
     let made = json(&init(&server.data_dir, &["--output", "json"]));
     let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into()
+        [
+            "ca_file",
+            "client_id",
+            "client_name",
+            "client_secret",
+            "created_at",
+            "disabled_at",
+            "encoded_credentials",
+            "endpoint",
+            "epoch",
+            "expires_at",
+            "grant_types",
+            "key_id",
+            "organization",
+            "redirect_uris",
+            "role",
+            "secrets",
+            "state",
+            "updated_at",
+        ]
+        .into()
     );
-    assert_eq!(made["endpoint"], server.endpoint());
+    assert_eq!(made["endpoint"], server.url);
+    assert_eq!((&made["role"], &made["state"]), (&json!("admin"), &json!("enabled")));
     assert_eq!(made["client_id"], "admin");
     assert_secret(made["client_secret"].as_str().unwrap());
     assert_eq!(made["encoded_credentials"], credentials(&made).encoded(server.endpoint()));
@@ -64,7 +85,7 @@ fn the_secret_is_printed_with_a_warning() {
     let text = stdout(&output);
     assert_eq!(value_of(&text, "client id  "), "admin");
     assert_secret(value_of(&text, "client secret"));
-    assert_eq!(value_of(&text, "endpoint"), "127.0.0.1:8443");
+    assert_eq!(value_of(&text, "endpoint"), "https://127.0.0.1:8443");
     assert_eq!(
         value_of(&text, "CA certificate"),
         directory.path().canonicalize().unwrap().join("ca.pem").to_str().unwrap()
@@ -131,7 +152,9 @@ async fn init_rotate_restores_a_disabled_admin() {
     server.admin_call("Disable", json!({ "clientId": "other" })).await;
     let output =
         init(&server.process.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
-    assert!(is_admin(&server.process, &credentials(&json(&output))).await);
+    let made = json(&output);
+    assert_eq!((&made["role"], &made["state"]), (&json!("admin"), &json!("enabled")));
+    assert!(is_admin(&server.process, &credentials(&made)).await);
 }
 
 #[tokio::test]
@@ -145,7 +168,7 @@ async fn init_rotate_creates_a_missing_key() {
 fn init_accepts_the_public_url() {
     let directory = tempfile::tempdir().unwrap();
     let flags = ["--public-url", "https://keys.example.com", "--output", "json"];
-    assert_eq!(json(&init(directory.path(), &flags))["endpoint"], "keys.example.com");
+    assert_eq!(json(&init(directory.path(), &flags))["endpoint"], "https://keys.example.com");
 }
 
 #[tokio::test]
@@ -155,7 +178,7 @@ async fn init_remembers_the_last_public_url() {
     assert!(server.process.stop().await.success());
     let stopped = json(&init(&server.process.data_dir, &["--name", "b", "--output", "json"]));
     for made in [running, stopped] {
-        assert_eq!(made["endpoint"], "keys.example.com");
+        assert_eq!(made["endpoint"], "https://keys.example.com");
         assert_eq!(
             made["ca_file"],
             server.process.ca_file().canonicalize().unwrap().to_str().unwrap()

@@ -5,8 +5,6 @@ use std::{
     process::{Command, Output},
 };
 
-use futures::TryStreamExt as _;
-use gatekey_client::ApiKey;
 use serde_json::{Value, json};
 
 use super::{assert_secret, fails, helps, json, run_with, stdout, value_of};
@@ -36,15 +34,12 @@ fn seconds(date: &str) -> i64 {
 async fn key_create_prints_the_json_of_init() {
     let server = Server::start().await;
     let made = json(&server.run("key create ci --output json"));
-    let names: BTreeSet<_> = made.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["ca_file", "client_id", "client_secret", "encoded_credentials", "endpoint"].into()
-    );
+    let got = json(&server.run("key get ci --output json"));
+    assert_with_secret(&made, &got);
     let key = credentials(&made);
     assert_eq!(key.client_id, "ci");
     assert_secret(&key.client_secret);
-    assert_eq!(made["endpoint"], server.process.endpoint());
+    assert_eq!(made["endpoint"], server.process.url);
     assert_eq!(made["encoded_credentials"], key.encoded(server.process.endpoint()));
     assert_eq!(made["ca_file"], server.process.ca_file().to_str().unwrap());
     assert_eq!(decoded(&server.token(&key).await).1["sub"], "ci");
@@ -59,7 +54,7 @@ async fn key_create_prints_a_warning() {
     assert_eq!(value_of(&text, "client id  "), "my-key");
     let secret = value_of(&text, "client secret").to_owned();
     assert_secret(&secret);
-    assert_eq!(value_of(&text, "endpoint"), server.process.endpoint());
+    assert_eq!(value_of(&text, "endpoint"), server.process.url);
     let key = Credentials { client_id: "my-key".to_owned(), client_secret: secret };
     assert_eq!(value_of(&text, "encoded credentials"), key.encoded(server.process.endpoint()));
     assert!(String::from_utf8(output.stderr).unwrap().contains("shown only once"));
@@ -130,41 +125,110 @@ async fn key_get_prints_no_secret() {
     assert!(!text.contains(&key.client_secret) && !text.contains("gk_"));
 }
 
-#[tokio::test]
-async fn key_get_prints_the_json_of_the_class() {
-    let server = Server::start().await;
-    server.create_key("ci").await;
-    let client = server.process.client(&server.admin);
-    let key = ApiKey::get(&client, "ci").await.unwrap();
-    assert_eq!(stdout(&server.run("key get ci --output json")).trim_end(), key.to_json());
+/// The members of a key, in every command that prints one.
+const MEMBERS: [&str; 14] = [
+    "client_id",
+    "client_name",
+    "created_at",
+    "disabled_at",
+    "epoch",
+    "expires_at",
+    "grant_types",
+    "key_id",
+    "organization",
+    "redirect_uris",
+    "role",
+    "secrets",
+    "state",
+    "updated_at",
+];
+
+fn names(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Asserts that a printed key is `got` with its secret, apart from what another call changes.
+fn assert_with_secret(made: &Value, got: &Value) {
+    assert_eq!(names(got), MEMBERS.into());
+    let secret = ["ca_file", "client_secret", "encoded_credentials", "endpoint"];
+    assert_eq!(names(made), MEMBERS.into_iter().chain(secret).collect());
+    for member in MEMBERS.iter().filter(|member| !["secrets", "updated_at"].contains(member)) {
+        assert_eq!(made[*member], got[*member], "{member}");
+    }
 }
 
 #[tokio::test]
-async fn details_add_what_the_public_api_lacks() {
+async fn every_command_prints_the_same_key() {
     let server = Server::start().await;
     server.create_key("ci").await;
-    let details = json(&server.run("key get ci --details --output json"));
-    assert_eq!(details["role"], "contributor");
-    assert_eq!(details["secrets"].as_array().unwrap().len(), 1);
-    let listed = json(&server.run("key list --details --output json"));
-    assert_eq!(listed[1], details);
+    let got = json(&server.run("key get ci --output json"));
+    assert_eq!(names(&got), MEMBERS.into());
+    let secret = ["created_at", "expires_at", "id", "label", "last_used_at", "not_before", "state"];
+    assert_eq!(names(&got["secrets"][0]), secret.into());
+    assert_eq!((&got["role"], &got["state"]), (&json!("contributor"), &json!("enabled")));
+    assert!(got["grant_types"].is_array() && got["redirect_uris"].is_array(), "{got}");
+    assert_eq!(json(&server.run("key get ci --details --output json")), got);
+    assert_eq!(json(&server.run("key list --output json"))[1], got);
+    assert_eq!(json(&server.run("key list --details --output json"))[1], got);
+    let rotated = json(&server.run("key rotate ci --grace 1h --output json"));
+    assert_with_secret(&rotated, &json(&server.run("key get ci --output json")));
+    assert_eq!(rotated["secrets"].as_array().unwrap().len(), 2);
+    let retire = format!("key retire ci {} -o json", got["secrets"][0]["id"].as_str().unwrap());
+    for (words, state) in [
+        (&*retire, "enabled"),
+        ("key update ci --role viewer --output json", "enabled"),
+        ("key disable ci --output json", "disabled"),
+        ("key enable ci --output json", "enabled"),
+    ] {
+        let printed = json(&server.run(words));
+        assert_eq!(
+            (names(&printed), &printed["state"]),
+            (MEMBERS.into(), &json!(state)),
+            "{words}"
+        );
+    }
+}
+
+/// Its token stops working with the secret that fetched it.
+#[tokio::test]
+async fn a_self_rotation_prints_the_whole_key() {
+    let server = Server::start().await;
+    let key = server.create_key("ci").await;
+    let rotate = "key rotate ci --output json";
+    let rotated = json(&run_with(&mut server.process.as_client(&key), rotate));
+    assert_with_secret(&rotated, &json(&server.run("key get ci --output json")));
+    assert_eq!(rotated["role"], "contributor");
 }
 
 #[tokio::test]
-async fn key_list_prints_the_json_of_the_class() {
+async fn key_get_marks_expired_secrets() {
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    stdout(&server.run("key rotate ci --grace 1h"));
+    let before = json(&server.run("key get ci --output json"));
+    let first = before["secrets"][0]["id"].as_str().unwrap().to_owned();
+    stdout(&server.run(&format!("key retire ci {first}")));
+    let text = stdout(&server.run("key get ci"));
+    let line = text.lines().find(|line| line.starts_with(&first));
+    if let Some(line) = line {
+        assert!(line.contains("expired"), "{text}");
+    }
+    let valid = text.lines().filter(|line| line.contains("  valid  ")).count();
+    assert_eq!(valid, 1, "{text}");
+}
+
+#[tokio::test]
+async fn key_list_prints_keys_by_client_id() {
     let server = Server::start().await;
     for name in ["b", "a", "c"] {
         server.create_key(name).await;
     }
-    let client = server.process.client(&server.admin);
-    let keys: Vec<_> = ApiKey::listall(&client, None).try_collect().await.unwrap();
-    let keys: Vec<_> = keys.iter().map(|key| Value::Object(key.to_dict())).collect();
-    assert_eq!(keys.len(), 4);
-    assert_eq!(json(&server.run("key list --output json")), Value::Array(keys.clone()));
-    assert_eq!(
-        json(&server.run("key list --limit 2 --output json")),
-        Value::Array(keys[..2].to_vec())
-    );
+    let all = json(&server.run("key list --output json"));
+    let ids: Vec<_> =
+        all.as_array().unwrap().iter().map(|key| key["client_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["a", "admin", "b", "c"]);
+    let two = json(&server.run("key list --limit 2 --output json"));
+    assert_eq!(two, Value::Array(all.as_array().unwrap()[..2].to_vec()));
     assert_eq!(json(&server.run("key list --limit 0 --output json")), json!([]));
 }
 
@@ -198,9 +262,9 @@ async fn key_update_changes_only_the_named_fields() {
     let changed = json(&server.run(
         "key update ci --no-role --no-expiry --redirect-uri https://b.example/cb --output json",
     ));
-    assert_eq!(changed["clientName"], "New Name");
-    assert_eq!((&changed["role"], &changed["expiresAt"]), (&Value::Null, &Value::Null));
-    assert_eq!(changed["redirectUris"], json!(["https://b.example/cb"]));
+    assert_eq!(changed["client_name"], "New Name");
+    assert_eq!((&changed["role"], &changed["expires_at"]), (&Value::Null, &Value::Null));
+    assert_eq!(changed["redirect_uris"], json!(["https://b.example/cb"]));
 }
 
 #[tokio::test]
@@ -246,7 +310,7 @@ async fn key_retire_removes_one_secret() {
     let server = Server::start().await;
     let old = server.create_key("ci").await;
     let new = credentials(&json(&server.run("key rotate ci --grace 24h --output json")));
-    let secrets = json(&server.run("key get ci --details --output json"))["secrets"].clone();
+    let secrets = json(&server.run("key get ci --output json"))["secrets"].clone();
     let text =
         stdout(&server.run(&format!("key retire ci {}", secrets[0]["id"].as_str().unwrap())));
     assert_eq!(value_of(&text, "client id"), "ci");
@@ -263,7 +327,7 @@ async fn a_key_can_be_disabled_and_enabled() {
     assert_eq!(value_of(&stdout(&server.run("key disable ci")), "state"), "disabled");
     assert_eq!(server.http.token(&key, &[]).await.status, 401);
     let enabled = json(&server.run("key enable ci --output json"));
-    assert_eq!(enabled["disabledAt"], Value::Null);
+    assert_eq!(enabled["disabled_at"], Value::Null);
     assert_eq!(server.http.token(&key, &[]).await.status, 200);
 }
 
@@ -276,6 +340,90 @@ async fn a_deleted_key_is_gone() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("deleted ci;"));
     assert_eq!(server.http.token(&key, &[]).await.status, 401);
     fails(&server.run("key get ci"), 3);
+    server.create_key("other").await;
+    let deleted = json(&server.run("key delete other --output json"));
+    assert_eq!(deleted, json!({ "client_id": "other", "state": "deleted" }));
+}
+
+/// The client id is derived from the name, in which nothing else needs a dash.
+#[tokio::test]
+async fn a_derived_client_id_ends_without_a_dash() {
+    let server = Server::start().await;
+    let mut create = server.process.as_client(&server.admin);
+    let text = stdout(
+        &create.args(["key", "create", " My CI Key!", "--role", "viewer"]).output().unwrap(),
+    );
+    assert_eq!(value_of(&text, "client id  "), "my-ci-key");
+}
+
+/// The error names the way out.
+#[tokio::test]
+async fn the_last_admin_needs_force() {
+    let server = Server::start().await;
+    let secret = server.admin_call("Get", json!({ "clientId": "admin" })).await;
+    let secret = secret["apiKey"]["secrets"][0]["id"].as_str().unwrap().to_owned();
+    for words in [
+        "key update admin --role viewer",
+        "key disable admin",
+        &format!("key retire admin {secret}"),
+        "key delete admin",
+    ] {
+        let output = server.run(words);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.contains("gatekey init"), "{words}: {stderr}");
+    }
+    stdout(&server.run("key delete admin --force"));
+    fails(&server.run("key list"), 5);
+}
+
+#[tokio::test]
+async fn the_env_output_needs_a_secret() {
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    for words in
+        ["key get ci", "key list", "key delete ci", "key disable ci", "token", "whoami", "doctor"]
+    {
+        let stderr = fails(&server.run(&format!("{words} --output env")), 2);
+        assert!(stderr.contains("[possible values: text, json, yaml]"), "{words}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn token_prints_json() {
+    let server = Server::start().await;
+    let printed = json(&server.run("token --output json"));
+    assert_eq!(decoded(printed["access_token"].as_str().unwrap()).1["sub"], "admin");
+    assert_eq!(printed["token_type"], "Bearer");
+}
+
+/// The lines that Flyte's tools need, which drop a port from a key.
+#[tokio::test]
+async fn a_new_key_prints_lines_for_flyte() {
+    let server = Server::start().await;
+    let endpoint = server.process.endpoint();
+    let port = endpoint.rsplit_once(':').unwrap().1;
+    let data_dir = server.process.data_dir.to_str().unwrap();
+    for words in [
+        "key create a",
+        "key rotate a",
+        "key create b --output env",
+        &format!("init --name c --data-dir {data_dir}"),
+        &format!("init --name d --data-dir {data_dir} --output env"),
+    ] {
+        let text = stdout(&server.run(words));
+        let warning = format!(
+            "# Flyte's tools drop the port {port} from a key: use them with --endpoint {endpoint}"
+        );
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("FLYTE_API_KEY")).collect();
+        let [line] = lines[..] else { panic!("{words}: {text}") };
+        assert!(text.contains(&format!("{warning}\n{line}")), "{words}: {text}");
+        assert!(text.contains("export GATEKEY_API_KEY="), "{words}: {text}");
+        let encoded = line.strip_prefix("export FLYTE_API_KEY=").unwrap();
+        let decoded = gatekey_client::EncodedCredentials::decode(encoded).unwrap();
+        assert_eq!(decoded.endpoint(), "127.0.0.1", "{words}");
+        let bundle = server.process.data_dir.canonicalize().unwrap().join("ca-bundle.pem");
+        assert!(text.contains(&format!("SSL_CERT_FILE={}", bundle.display())), "{words}: {text}");
+    }
 }
 
 #[tokio::test]
@@ -378,9 +526,9 @@ fn every_command_has_help() {
 #[test]
 fn help_lists_every_exit_code() {
     let help = stdout(&gatekey().arg("--help").output().unwrap());
-    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(9);
+    let codes = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).take(10);
     let codes: Vec<_> = codes.filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     for variable in ["GATEKEY_API_KEY", "FLYTE_API_KEY", "UNION_API_KEY", "GATEKEY_CA_FILE"] {
         assert!(help.contains(variable), "{variable}");
     }

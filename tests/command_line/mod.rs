@@ -23,6 +23,7 @@ mod init;
 mod keys;
 mod ledger;
 mod logging;
+mod lost_output;
 mod output;
 mod quickstart;
 mod refusing;
@@ -30,6 +31,7 @@ mod root_key;
 mod seal;
 mod secrecy;
 mod serving;
+mod terminal;
 mod trusted_files;
 
 /// The standard output of a run that must succeed.

@@ -7,9 +7,18 @@ use serde_json::{Deserializer, Value, json};
 use super::{helps, run_with, stdout};
 use crate::support::Server;
 
-const SECRETS: &[&str] = &["client_id", "client_secret", "encoded_credentials"];
-const ANOTHER_KEY: &[&str] =
-    &["clientId", "clientName", "keyId", "id", "createdAt", "updatedAt", "notBefore", "expiresAt"];
+const SECRETS: &[&str] = &[
+    "client_id",
+    "client_name",
+    "key_id",
+    "id",
+    "created_at",
+    "updated_at",
+    "not_before",
+    "expires_at",
+    "client_secret",
+    "encoded_credentials",
+];
 
 /// Every command with output formats, its arguments, and the members whose values differ between
 /// runs. In the arguments, DATA is the data directory, SHELF another one, AS the format, and SECRET
@@ -19,14 +28,14 @@ const COMMANDS: [(&str, &str, &[&str]); 24] = [
     ("init", "--data-dir DATA --name admin-AS", SECRETS),
     ("key create", "made-AS", SECRETS),
     ("key rotate", "made-AS --grace 1h --label 0123", SECRETS),
-    ("key retire", "made-AS SECRET", ANOTHER_KEY),
-    ("key update", "ci --name 2026-11-24 --expires-in 90d", &["updatedAt", "expiresAt"]),
-    ("key disable", "ci", &["disabledAt", "updatedAt"]),
-    ("key enable", "ci", &["updatedAt"]),
+    ("key retire", "made-AS SECRET", SECRETS),
+    ("key delete", "made-AS", SECRETS),
+    ("key update", "ci --name 2026-11-24 --expires-in 90d", &["updated_at", "expires_at"]),
+    ("key disable", "ci", &["disabled_at", "updated_at"]),
+    ("key enable", "ci", &["updated_at"]),
     ("key get", "ci", &[]),
-    ("key get", "ci --details", &[]),
     ("key list", "", &[]),
-    ("key list", "--details", &[]),
+    ("token", "", &["access_token"]),
     ("key list", "--limit 0", &[]),
     ("signing-key list", "--data-dir DATA", &[]),
     ("root-key list", "--data-dir DATA", &[]),
@@ -51,7 +60,7 @@ fn mask(value: &mut Value, differing: &[&str]) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(|value| mask(value, differing)),
         Value::Object(members) => {
-            members.remove("lastUsedAt");
+            members.remove("last_used_at");
             for (name, value) in members {
                 match value {
                     Value::String(_) if differing.contains(&&**name) => *value = json!("a string"),
@@ -145,13 +154,13 @@ async fn a_yaml_name_stays_a_string() {
         stdout(&run_with(&mut server.process.as_client(&server.admin), "key list --output yaml"));
     let listed: Vec<Value> = serde_saphyr::from_str(&text).unwrap();
     let listed: Vec<_> =
-        listed.iter().skip(1).map(|key| key["clientName"].as_str().unwrap()).collect();
+        listed.iter().skip(1).map(|key| key["client_name"].as_str().unwrap()).collect();
     assert_eq!(listed, names);
     // For any YAML parser, not only the library that wrote it.
     for name in names {
         assert!(
-            text.contains(&format!("clientName: '{name}'"))
-                || text.contains(&format!("clientName: \"{name}\"")),
+            text.contains(&format!("client_name: '{name}'"))
+                || text.contains(&format!("client_name: \"{name}\"")),
             "{name}: {text}"
         );
     }

@@ -59,27 +59,20 @@ Use the key with Flyte's tools (pip install flyte flyteplugins-union):
 
 export SSL_CERT_FILE=DATA/ca-bundle.pem
 export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=DATA/ca-bundle.pem
+# Flyte's tools drop the port PORT from a key: use them with --endpoint 127.0.0.1:PORT
 export FLYTE_API_KEY=BASE64(127.0.0.1:ci-pipeline:SECRET:None)
 flyte --endpoint 127.0.0.1:PORT get api-key ci-pipeline
 
 Manage keys with Flyte's tools, as admin:
 
-cat > config.yaml <<'END'
-admin:
-  endpoint: dns:///127.0.0.1:PORT
-  authType: ClientSecret
-  clientId: admin
-  clientSecretLocation: "DATA/admin.secret"
-  caCertFilePath: "DATA/ca.pem"
-END
 unset FLYTE_API_KEY
-flyte -c config.yaml get api-key
+flyte -c DATA/flyte-admin.yaml get api-key
 
-Use the key ci-pipeline with this binary:
+Manage keys with this binary, as admin:
 
-export GATEKEY_API_KEY=BASE64(127.0.0.1:PORT:ci-pipeline:SECRET:None)
+export GATEKEY_API_KEY=BASE64(127.0.0.1:PORT:admin:SECRET:None)
 export GATEKEY_CA_FILE=DATA/ca.pem
-gatekey whoami
+gatekey key list
 "#;
 
 #[test]
@@ -99,6 +92,18 @@ ok Created, used and deleted another key; its token and secret stopped working a
 ";
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Flyte's own `config.yaml` may be in any of these directories.
+#[test]
+fn quickstart_leaves_the_users_files_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config.yaml");
+    std::fs::write(&config, "admin: {}\n").unwrap();
+    let mut quickstart = quickstart(home.path());
+    quickstart.env("HOME", home.path()).current_dir(home.path());
+    stdout(&quickstart.arg("--once").output().unwrap());
+    assert_eq!(std::fs::read_to_string(config).unwrap(), "admin: {}\n");
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn the_printed_lines_work_as_they_are() {
     let data_dir = directory.path().join("a directory's name");
     let mut serving = Serving::start(&data_dir);
     let text = &serving.text;
-    let lines = text.split("Use the key ci-pipeline with this binary:").nth(1).unwrap();
+    let lines = text.split("Manage keys with this binary, as admin:").nth(1).unwrap();
     let lines: String =
         lines.lines().filter(|line| !line.starts_with("Serving")).collect::<Vec<_>>().join("\n");
     let mut bash = Command::new("bash");
@@ -164,14 +169,14 @@ fn the_printed_lines_work_as_they_are() {
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", "/nonexistent")
         .args(["-euc", &lines]);
-    let whoami = stdout(&bash.output().unwrap());
-    assert!(whoami.contains("ci-pipeline"), "{whoami}");
+    let listed = stdout(&bash.output().unwrap());
+    assert!(listed.contains("ci-pipeline"), "{listed}");
 
-    // Gatekey reads the config.yaml for Flyte's tools, too.
-    let yaml = text.split("<<'END'\n").nth(1).unwrap().split("END\n").next().unwrap();
-    std::fs::write(directory.path().join("config.yaml"), yaml).unwrap();
-    let listed = gatekey().current_dir(directory.path()).args(["key", "list"]).output().unwrap();
-    assert!(stdout(&listed).contains("ci-pipeline"));
+    // Gatekey reads the file for Flyte's tools, too.
+    let config = data_dir.join("flyte-admin.yaml");
+    let mut as_admin = gatekey();
+    as_admin.env("FLYTECTL_CONFIG", config).args(["key", "list"]);
+    assert!(stdout(&as_admin.output().unwrap()).contains("ci-pipeline"));
 
     let pid = serving.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());

@@ -58,16 +58,16 @@ def run_script(python: str | Path, form: str, server: Server, admin: Credentials
     env = {**server.trust, "FLYTE_API_KEY": admin.encoded_credentials}
     printed = run(python, SCRIPT, form, prefix, env=env)
     outcomes: Outcomes = json.loads(printed.splitlines()[-1])
-    listed = json.loads(server.command(admin, "key", "list", "--details", "--output", "json"))
-    state = [comparable(key, prefix) for key in listed if key["clientId"].startswith(prefix)]
-    return Run(outcomes, sorted(state, key=lambda key: str(key["clientId"])))
+    listed = json.loads(server.command(admin, "key", "list", "--output", "json"))
+    state = [comparable(key, prefix) for key in listed if key["client_id"].startswith(prefix)]
+    return Run(outcomes, sorted(state, key=lambda key: str(key["client_id"])))
 
 
 def comparable(key: dict[str, Any], prefix: str) -> dict[str, Any]:
     """A key on the server, without values that differ between two runs."""
     text = json.dumps(key).replace(prefix, "PREFIX")
     kept: dict[str, Any] = json.loads(text)
-    for name in ("keyId", "createdAt", "updatedAt"):
+    for name in ("key_id", "created_at", "updated_at"):
         kept.pop(name, None)
     kept["secrets"] = [{"label": secret["label"]} for secret in kept["secrets"]]
     return kept

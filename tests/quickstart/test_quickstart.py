@@ -42,7 +42,7 @@ def run_as_copied(printed: str) -> str:
 
 
 def assert_complete(output: str) -> None:
-    """Flyte's tools printed the key, then all keys as an admin; gatekey printed the identity."""
+    """Flyte's tools printed the key, then all keys as an admin; gatekey listed them, too."""
     assert output.count("ci-pipeline") >= 3, output
     assert "admin" in output
 

@@ -153,7 +153,7 @@ class Server:
 
     def role(self, caller: Credentials, client_id: str) -> str | None:
         """The role of a key, which the public clients do not see."""
-        printed = self.command(caller, "key", "get", client_id, "--details", "--output", "json")
+        printed = self.command(caller, "key", "get", client_id, "--output", "json")
         role: str | None = json.loads(printed).get("role")
         return role
 

@@ -7,7 +7,7 @@
 //! - [`process`]: a running server. [`server`]: the same with an admin key and an HTTP client.
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
-//! - [`user`]: commands of other users.
+//! - [`terminal`]: runs a command on a pseudo-terminal. [`user`]: commands of other users.
 //! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a seed
 //!   that can be set.
 
@@ -20,6 +20,7 @@ mod process;
 mod proxy;
 pub(crate) mod random;
 mod server;
+mod terminal;
 pub(crate) mod user;
 
 use std::io::Write as _;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     process::ServerProcess,
     proxy::Proxy,
     server::{PUBLIC_URL, Server, copied_store, decoded, eventually, in_future, now, root_key},
+    terminal::on_terminal,
 };
 
 /// Whether tests should repeat more: `./test --long`.

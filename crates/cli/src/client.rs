@@ -24,6 +24,6 @@ pub(crate) fn from_flags(flags: &args::Client) -> Result<Client, Error> {
 /// Prints what the user should know about the sources of a client's settings.
 pub(crate) fn print_notices(client: &Client) {
     for notice in client.notices() {
-        eprintln!("{} {}", output::note_word(), output::printable(notice));
+        output::note(&format!("{} {}", output::note_word(), output::printable(notice)));
     }
 }

@@ -292,7 +292,7 @@ fn in_use(path: &Path, directory: &File) -> anyhow::Error {
     }
     let holder = match holder.trim() {
         "" => "another process".to_owned(),
-        holder => crate::output::printable(holder),
+        holder => crate::output::printable(holder).into_owned(),
     };
     let message = format!("the data directory {} is in use by {holder}", path.display());
     Coded { code: IN_USE, message }.into()

@@ -16,6 +16,8 @@ pub(crate) const UNAVAILABLE: u8 = 6;
 pub(crate) const IN_USE: u8 = 7;
 /// A check failed.
 pub(crate) const UNSOUND: u8 = 8;
+/// What is shown only once cannot be printed.
+pub(crate) const NOT_PRINTED: u8 = 9;
 
 /// The codes and their meaning, a line each.
 pub(crate) const HELP: &str = "  0  success
@@ -26,7 +28,8 @@ pub(crate) const HELP: &str = "  0  success
   5  the credentials are invalid, or permission is denied
   6  the server cannot be reached, or is unavailable
   7  another process uses the data directory
-  8  a check failed: a broken ledger, a damaged backup, a failed step of doctor";
+  8  a check failed: a broken ledger, a damaged backup, a failed step of doctor
+  9  standard output cannot be written, so that a secret or a token is not shown";
 
 /// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]

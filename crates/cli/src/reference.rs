@@ -7,7 +7,9 @@ use clap::CommandFactory as _;
 use gatekey_server::config;
 use gatekey_telemetry::traces::variables;
 
-use crate::{args::Arguments, logging};
+use serde_json::Value;
+
+use crate::{args::Arguments, logging, output::WithSecret};
 
 #[track_caller]
 fn must_be(page: &str, generated: &str) {
@@ -66,6 +68,88 @@ config schema` prints its JSON Schema, for editors.
         }
     }
     must_be("configuration.md", &page);
+}
+
+#[test]
+fn the_page_of_the_output_is_current() {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<WithSecret<'_>>().to_value();
+    must_be("output.schema.json", &format!("{schema:#}\n"));
+    let mut page = "# Output for programs
+
+Generated from the code. `--output json` and `--output yaml` print the same members. A key has one
+shape in all commands that print one; [output.schema.json](output.schema.json) is its JSON Schema.
+A member is never left out: what does not apply is null. Later versions may add members.
+`gatekey key delete` prints `client_id`, and `state` as `\"deleted\"`.
+
+## A key
+
+`gatekey key create`, `get`, `list`, `update`, `rotate`, `retire`, `disable`, `enable` and `gatekey
+init`.
+
+"
+    .to_owned();
+    let secret = &schema["$defs"]["KeySecret"];
+    let with_secret = ["client_secret", "endpoint", "encoded_credentials", "ca_file"];
+    let (added, of_key): (Vec<_>, Vec<_>) =
+        members(&schema).into_iter().partition(|(name, _)| with_secret.contains(&&**name));
+    let mut section = |text: &str, members: &[(String, Value)]| {
+        page.push_str(text);
+        page.push_str("| member | value | meaning |\n|---|---|---|\n");
+        for (name, member) in members {
+            let meaning = cell(member["description"].as_str().unwrap());
+            writeln!(page, "| `{name}` | {} | {meaning} |", value(member, &schema)).unwrap();
+        }
+    };
+    section("", &of_key);
+    section("\n## A secret of a key\n\n", &members(secret));
+    section(
+        "\n## A new secret\n\n`gatekey key create`, `gatekey key rotate` and `gatekey init` add these \
+         to the key. They are\nshown only once.\n\n",
+        &added,
+    );
+    must_be("output.md", &page);
+}
+
+fn members(schema: &Value) -> Vec<(String, Value)> {
+    let members = schema["properties"].as_object().unwrap();
+    members.iter().map(|(name, member)| (name.clone(), member.clone())).collect()
+}
+
+/// Names the kind of value that a schema describes.
+fn value(member: &Value, schema: &Value) -> String {
+    if let Some(any) = member["anyOf"].as_array() {
+        return any.iter().map(|one| value(one, schema)).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(name) = member["$ref"].as_str() {
+        return value(&schema["$defs"][name.rsplit('/').next().unwrap()], schema);
+    }
+    let kinds = match &member["type"] {
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        Value::String(kind) if kind == "null" => return "null".to_owned(),
+        Value::String(kind) => vec![&**kind],
+        _ => Vec::new(),
+    };
+    let mut kind = match member["format"].as_str() {
+        Some("date-time") => "date and time (RFC 3339)".to_owned(),
+        _ => kinds.first().copied().unwrap_or_default().to_owned(),
+    };
+    let names: Vec<_> = [&member["enum"], &member["oneOf"]]
+        .into_iter()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|one| one.as_str().or_else(|| one["const"].as_str()))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if !names.is_empty() {
+        kind = names.join(", ");
+    }
+    if kind == "array" {
+        let item = &member["items"];
+        kind =
+            if item["$ref"].is_string() { "list of secrets" } else { "list of strings" }.to_owned();
+    }
+    if kinds.contains(&"null") { format!("{kind} or null") } else { kind }
 }
 
 #[test]

@@ -7,7 +7,11 @@ use gatekey_proto::cloudidl::identity::App;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-use crate::{Client, Error, error::one_line, json};
+use crate::{
+    Client, Error, KeyDetails,
+    error::{no_key_in_response, one_line},
+    json,
+};
 
 /// An API key: an OAuth application for headless use, `cloudidl.identity.App` on the wire.
 ///
@@ -33,6 +37,7 @@ pub struct ApiKey {
     pb2: App,
     organization: Option<String>,
     encoded_credentials: Option<PlainSecret>,
+    details: Option<Box<KeyDetails>>,
 }
 
 impl ApiKey {
@@ -59,6 +64,15 @@ impl ApiKey {
     /// Treat the text like the secret that it contains.
     pub fn encoded_credentials(&self) -> Option<&str> {
         self.encoded_credentials.as_ref().map(PlainSecret::expose)
+    }
+
+    /// Returns what a Gatekey server said of the key together with its new secret.
+    ///
+    /// `None` unless the key comes from `rotate`, or from `create_with` and options that only
+    /// Gatekey servers have. Unlike [`ApiKey::details`], it needs no further call, for which a key
+    /// that rotated itself may have no valid token.
+    pub fn details_with_secret(&self) -> Option<&KeyDetails> {
+        self.details.as_deref()
     }
 
     /// Returns the OAuth client id. Field `client_id`.
@@ -116,13 +130,18 @@ impl ApiKey {
             Error::internal(message).caused_by(error)
         })?;
         let organization = Some(organization).filter(|name| !name.is_empty()).map(str::to_owned);
-        Ok(Self { pb2, organization, encoded_credentials: None })
+        Ok(Self { pb2, organization, encoded_credentials: None, details: None })
     }
 
     /// Sets the secret, for a response that carries it apart from the key.
     pub(crate) fn with_secret(mut self, secret: String) -> Self {
         self.pb2.client_secret.zeroize();
         self.pb2.client_secret = secret;
+        self
+    }
+
+    pub(crate) fn with_details(mut self, details: KeyDetails) -> Self {
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -162,10 +181,6 @@ impl fmt::Debug for ApiKey {
 /// Names an operation on one key, to complete "could not ...".
 pub(crate) fn describe(verb: &str, client_id: &str) -> String {
     format!("{verb} API key {:?}", one_line(client_id))
-}
-
-pub(crate) fn no_key_in_response(operation: &str) -> Error {
-    Error::internal(format!("could not {operation}: the response contains no API key"))
 }
 
 #[cfg(test)]

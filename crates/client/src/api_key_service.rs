@@ -12,8 +12,9 @@ use gatekey_proto::{
 
 use crate::{
     ApiKey, Client, Error,
-    api_key::{describe, no_key_in_response},
+    api_key::describe,
     details::{KeyDetails, role_to_wire},
+    error::no_key_in_response,
     listing::{Listing, Page},
     transport::Http,
 };
@@ -61,6 +62,9 @@ pub struct SettingsUpdate {
     pub redirect_uris: Option<Vec<String>>,
     /// The new expiry; `Some(None)` means never.
     pub expires_at: Option<Option<SystemTime>>,
+    /// Permits a change after which no admin key works. Only `gatekey init` on the server can then
+    /// create one.
+    pub force: bool,
 }
 
 impl ApiKey {
@@ -123,8 +127,26 @@ impl ApiKey {
     /// # }
     /// ```
     pub async fn disable(client: &Client, client_id: &str) -> Result<KeyDetails, Error> {
-        let request =
-            v1::DisableRequest { client_id: client_id.to_owned(), ..v1::DisableRequest::default() };
+        Self::disable_with(client, client_id, false).await
+    }
+
+    /// As [`ApiKey::disable`]. With `force`, also if no admin key works afterwards: only `gatekey
+    /// init` on the server can then create one.
+    ///
+    /// # Errors
+    /// [`is_not_found`](Error::is_not_found) if the key does not exist, and
+    /// [`is_failed_precondition`](Error::is_failed_precondition) for the last admin key without
+    /// `force`.
+    pub async fn disable_with(
+        client: &Client,
+        client_id: &str,
+        force: bool,
+    ) -> Result<KeyDetails, Error> {
+        let request = v1::DisableRequest {
+            client_id: client_id.to_owned(),
+            force,
+            ..v1::DisableRequest::default()
+        };
         let operation = describe("disable", client_id);
         let service = service(client);
         let response = client
@@ -177,9 +199,26 @@ impl ApiKey {
         client_id: &str,
         secret_id: &str,
     ) -> Result<KeyDetails, Error> {
+        Self::retire_secret_with(client, client_id, secret_id, false).await
+    }
+
+    /// As [`ApiKey::retire_secret`]. With `force`, also if no admin key works afterwards: only
+    /// `gatekey init` on the server can then create one.
+    ///
+    /// # Errors
+    /// [`is_not_found`](Error::is_not_found) if the key or the secret does not exist, and
+    /// [`is_failed_precondition`](Error::is_failed_precondition) for the last secret of the last
+    /// admin key without `force`.
+    pub async fn retire_secret_with(
+        client: &Client,
+        client_id: &str,
+        secret_id: &str,
+        force: bool,
+    ) -> Result<KeyDetails, Error> {
         let request = v1::RetireSecretRequest {
             client_id: client_id.to_owned(),
             secret_id: secret_id.to_owned(),
+            force,
             ..v1::RetireSecretRequest::default()
         };
         let operation = describe("retire a secret of", client_id);
@@ -188,6 +227,24 @@ impl ApiKey {
             service.retire_secret_with_options(request.clone(), options)
         });
         KeyDetails::from_response(response.await?.into_owned().api_key.into_option(), &operation)
+    }
+
+    /// Deletes a key, even if no admin key works afterwards: only `gatekey init` on the server can
+    /// then create one. Needs a Gatekey server.
+    ///
+    /// # Errors
+    /// [`is_not_found`](Error::is_not_found) if the key does not exist.
+    pub async fn force_delete(client: &Client, client_id: &str) -> Result<(), Error> {
+        let request = v1::DeleteRequest {
+            client_id: client_id.to_owned(),
+            force: true,
+            ..v1::DeleteRequest::default()
+        };
+        let operation = describe("delete", client_id);
+        let service = service(client);
+        let response = client
+            .call(&operation, |options| service.delete_with_options(request.clone(), options));
+        response.await.map(drop)
     }
 
     /// Looks up all that a Gatekey server knows about a key. A key may look up itself.
@@ -289,13 +346,14 @@ async fn with_new_secret(
     operation: &str,
 ) -> Result<ApiKey, Error> {
     let key = key.ok_or_else(|| no_key_in_response(operation))?;
+    let details = KeyDetails::from(key.clone());
     let key = if let Ok(complete) = ApiKey::get(client, &key.client_id).await {
         complete
     } else {
         let organization = client.organization().unwrap_or_default();
         ApiKey::from_response(Some(app_of(key)), operation, organization)?
     };
-    key.with_secret(secret).encoded_for(client)
+    key.with_secret(secret).with_details(details).encoded_for(client)
 }
 
 async fn details_page(
@@ -336,6 +394,7 @@ fn update_request(client_id: &str, update: SettingsUpdate) -> v1::UpdateRequest 
     v1::UpdateRequest {
         api_key: key.into(),
         update_mask: FieldMask::from_paths(paths).into(),
+        force: update.force,
         ..v1::UpdateRequest::default()
     }
 }

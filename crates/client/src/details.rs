@@ -8,7 +8,7 @@ use gatekey_credentials::Role;
 use gatekey_proto::gatekey::v1;
 use serde::{Serialize, Serializer};
 
-use crate::{Error, api_key::no_key_in_response};
+use crate::{Error, error::no_key_in_response};
 
 /// All that a Gatekey server knows about a key: `gatekey.v1.ApiKey`.
 ///

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use connectrpc::{ConnectError, ErrorCode, SharedSource};
+use gatekey_credentials::text::printable;
 use gatekey_outbound::Failure;
 use http::header;
 
@@ -512,33 +513,24 @@ fn without_html<'t>(text: &'t str, error: &ConnectError) -> &'t str {
     }
 }
 
-/// Sanitizes untrusted text for a message: replaces control characters, escapes invisible
-/// characters, and truncates it.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    for (number, character) in text.trim().chars().enumerate() {
-        match character {
-            _ if number == MAX_REMOTE_TEXT => {
-                line.push('…');
-                break;
-            }
-            _ if character.is_control() => line.push(' '),
-            _ if is_invisible(character) => line.extend(character.escape_default()),
-            _ => line.push(character),
-        }
-    }
-    line
+pub(crate) fn no_key_in_response(operation: &str) -> Error {
+    Error::internal(format!("could not {operation}: the response contains no API key"))
 }
 
-/// Whether a character is invisible or changes the direction of text: Unicode's categories Cf, Zl
-/// and Zp, except the joiners U+200C and U+200D, which words need.
-fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}'
-        | '\u{8e2}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
-        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+/// Sanitizes untrusted text for a message: replaces control characters, escapes characters that are
+/// invisible or turn text around, and truncates it.
+pub(crate) fn one_line(text: &str) -> String {
+    let line: String = text
+        .trim()
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(MAX_REMOTE_TEXT)
+        .collect();
+    let mut line = printable(&line).into_owned();
+    if text.trim().chars().nth(MAX_REMOTE_TEXT).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ def key(server: Server, admin_key: Credentials, name: str) -> Credentials:
 
 def shown(server: Server, admin_key: Credentials, client_id: str) -> dict[str, Any]:
     """Returns a key, as the server stores it."""
-    printed = server.command(admin_key, "key", "get", client_id, "--details", "--output", "json")
+    printed = server.command(admin_key, "key", "get", client_id, "--output", "json")
     values: dict[str, Any] = json.loads(printed)
     return values
 
@@ -106,7 +106,7 @@ def test_create_sets_role_and_expiry(flyte: CommandLine, server: Server, admin_k
 
     made = shown(server, admin_key, name)
     assert made["role"] == "viewer"
-    expires_at = datetime.fromisoformat(made["expiresAt"].replace("Z", "+00:00"))
+    expires_at = datetime.fromisoformat(made["expires_at"].replace("Z", "+00:00"))
     assert abs(expires_at - before - timedelta(hours=36)) < timedelta(minutes=2)
 
 
@@ -179,7 +179,7 @@ def test_update_changes_only_the_given_fields(
     flyte("update", "api-key", key.client_id, "--client-name", "Nightly builds")
 
     updated = shown(server, admin_key, key.client_id)
-    assert (updated["redirectUris"], updated["clientName"]) == (uris, "Nightly builds")
+    assert (updated["redirect_uris"], updated["client_name"]) == (uris, "Nightly builds")
 
 
 def test_update_without_a_change_is_a_usage_error(flyte: CommandLine, key: Credentials) -> None:

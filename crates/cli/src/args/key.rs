@@ -8,7 +8,7 @@ use gatekey_client::Role;
 use super::{
     connection::Client,
     help,
-    output::Output,
+    output::{Output, SecretOutput},
     value::{count, duration, role},
 };
 
@@ -37,18 +37,18 @@ pub(crate) enum Key {
         #[command(flatten)]
         client: Client,
         #[command(flatten)]
-        output: Output,
+        output: SecretOutput,
     },
     /// Show a key
     #[command(after_help = help::examples(&[
         "gatekey key get ci-pipeline",
-        "gatekey key get ci-pipeline --details --output json",
+        "gatekey key get ci-pipeline --output json",
     ]))]
     Get {
         /// Client id of the key
         client_id: String,
-        /// Include role, dates and secrets in JSON and YAML
-        #[arg(long)]
+        /// No effect: JSON and YAML always include role, dates and secrets
+        #[arg(long, hide = true)]
         details: bool,
         #[command(flatten)]
         client: Client,
@@ -56,13 +56,13 @@ pub(crate) enum Key {
         output: Output,
     },
     /// List keys
-    #[command(after_help = help::examples(&["gatekey key list", "gatekey key list --details --output json"]))]
+    #[command(after_help = help::examples(&["gatekey key list", "gatekey key list --output json"]))]
     List {
         /// Maximum number of keys [default: unlimited]
         #[arg(long, value_name = "NUMBER", value_parser = count)]
         limit: Option<usize>,
-        /// Include role, dates and secrets in JSON and YAML
-        #[arg(long)]
+        /// No effect: JSON and YAML always include role, dates and secrets
+        #[arg(long, hide = true)]
         details: bool,
         #[command(flatten)]
         client: Client,
@@ -95,6 +95,9 @@ pub(crate) enum Key {
         /// Remove the expiry
         #[arg(long, conflicts_with = "expires_in")]
         no_expiry: bool,
+        /// Proceed even if no admin key works afterwards; then only `gatekey init` creates one
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         client: Client,
         #[command(flatten)]
@@ -117,10 +120,13 @@ pub(crate) enum Key {
         /// Label to store with the new secret
         #[arg(long)]
         label: Option<String>,
+        /// Do not ask on a terminal before secrets are revoked without a grace
+        #[arg(long, short)]
+        yes: bool,
         #[command(flatten)]
         client: Client,
         #[command(flatten)]
-        output: Output,
+        output: SecretOutput,
     },
     /// Revoke one secret of a key and the tokens issued for it
     #[command(after_help = help::examples(&["gatekey key retire ci-pipeline 0b5c9e1f2a7d4683"]))]
@@ -129,6 +135,9 @@ pub(crate) enum Key {
         client_id: String,
         /// Id of the secret, as `gatekey key get` shows it
         secret_id: String,
+        /// Proceed even if no admin key works afterwards; then only `gatekey init` creates one
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         client: Client,
         #[command(flatten)]
@@ -136,17 +145,34 @@ pub(crate) enum Key {
     },
     /// Reject a key until it is enabled, and revoke its tokens
     #[command(after_help = help::examples(&["gatekey key disable ci-pipeline"]))]
-    Disable(OneKey),
+    Disable {
+        #[command(flatten)]
+        key: OneKey,
+        /// Proceed even if no admin key works afterwards; then only `gatekey init` creates one
+        #[arg(long)]
+        force: bool,
+    },
     /// Accept a disabled key again
     #[command(after_help = help::examples(&["gatekey key enable ci-pipeline"]))]
     Enable(OneKey),
     /// Delete a key permanently, and revoke its tokens
-    #[command(after_help = help::examples(&["gatekey key delete ci-pipeline"]))]
+    #[command(after_help = help::examples(&[
+        "gatekey key delete ci-pipeline",
+        "gatekey key delete ci-pipeline --yes --output json",
+    ]))]
     Delete {
         /// Client id of the key
         client_id: String,
+        /// Do not ask on a terminal
+        #[arg(long, short)]
+        yes: bool,
+        /// Proceed even if no admin key works afterwards; then only `gatekey init` creates one
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         client: Client,
+        #[command(flatten)]
+        output: Output,
     },
 }
 

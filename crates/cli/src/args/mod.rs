@@ -85,8 +85,16 @@ pub(crate) enum Command {
     ]))]
     Key(Key),
     /// Print an access token
-    #[command(after_help = help::client_examples(&["gatekey token", "gatekey token --endpoint keys.example.com"]))]
-    Token(Client),
+    #[command(after_help = help::client_examples(&[
+        "gatekey token",
+        "gatekey token --endpoint keys.example.com --output json",
+    ]))]
+    Token {
+        #[command(flatten)]
+        client: Client,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show the current identity, and the server
     #[command(after_help = help::client_examples(&["gatekey whoami", "gatekey whoami --output json"]))]
     Whoami {

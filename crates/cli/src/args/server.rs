@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::{data_dir::DataDir, help, output::Output, value::socket_address};
+use super::{data_dir::DataDir, help, output::SecretOutput, value::socket_address};
 use crate::settings::{Initializing, Serving, SettingFlags};
 
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(crate) struct Init {
     #[arg(long)]
     pub(crate) rotate: bool,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) output: SecretOutput,
     #[command(flatten, next_help_heading = "Settings of the server, before its first start")]
     pub(crate) settings: SettingFlags<Initializing>,
 }

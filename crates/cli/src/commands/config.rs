@@ -69,5 +69,6 @@ fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
             }
         }
     }
+    say!("\n# ok: the configuration is valid")?;
     Ok(())
 }

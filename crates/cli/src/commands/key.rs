@@ -1,39 +1,42 @@
 //! `gatekey key`: manages a server's API keys through `gatekey-client`.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::path::PathBuf;
 
-use futures::TryStreamExt as _;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use gatekey_client::{
-    ApiKey, Client, CreateOptions, KeyDetails, RotateOptions, SettingsUpdate, UpdateOptions,
+    ApiKey, Client, CreateOptions, Error, RotateOptions, SettingsUpdate, UpdateOptions,
 };
+use serde_json::json;
 
 use crate::{
     args::{self, Format, Key},
     client,
     clock::now,
     exit,
-    output::{self, Credentials, Notation},
+    output::{self, Credentials},
 };
 
 pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     match arguments {
         Key::Create { name, role, no_role, redirect_uris, expires_in, client: flags, output } => {
+            output::check_stdout()?;
             let client = client::from_flags(&flags)?;
             let options = CreateOptions {
                 role,
                 redirect_uris,
                 skip_default_policy_assignments: no_role,
                 expires_at: expires_in.map(|after| now() + after),
-                ..CreateOptions::new(name)
+                ..CreateOptions::new(trimmed(&name))
             };
-            let key = ApiKey::create_with(&client, options).await?;
-            print_credentials(&client, &flags, &key, output.output)
+            let created = ApiKey::create_with(&client, options).await?;
+            let key = described(&client, &created).await;
+            print_credentials(&client, &flags, &created, &key, "created", output.output)
         }
-        Key::Get { client_id, details, client, output } => {
-            get(&client::from_flags(&client)?, &client_id, details, output.output).await
+        Key::Get { client_id, details: _, client, output } => {
+            get(&client::from_flags(&client)?, &client_id, output.output).await
         }
-        Key::List { limit, details, client, output } => {
-            list(&client::from_flags(&client)?, limit, details, output.output).await
+        Key::List { limit, details: _, client, output } => {
+            list(&client::from_flags(&client)?, limit, output.output).await
         }
         Key::Update {
             client_id,
@@ -43,6 +46,7 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
             redirect_uris,
             expires_in,
             no_expiry,
+            force,
             client,
             output,
         } => {
@@ -55,100 +59,123 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
                 } else {
                     expires_in.map(|after| Some(now() + after))
                 },
+                force,
             };
             update(&client::from_flags(&client)?, &client_id, changes, output.output).await
         }
-        Key::Rotate { client_id, grace, expires_in, label, client: flags, output } => {
+        Key::Rotate { client_id, grace, expires_in, label, yes, client: flags, output } => {
+            output::check_stdout()?;
             let client = client::from_flags(&flags)?;
+            if grace.is_zero() {
+                let consequence = format!(
+                    "without --grace, all secrets and tokens of {client_id} stop working at once"
+                );
+                output::confirm(&consequence, yes)?;
+            }
             let options =
                 RotateOptions { grace, label, expires_at: expires_in.map(|after| now() + after) };
-            let key = ApiKey::rotate(&client, &client_id, options).await?;
-            print_credentials(&client, &flags, &key, output.output)
+            let rotated = ApiKey::rotate(&client, &client_id, options).await?;
+            let key = described(&client, &rotated).await;
+            print_credentials(&client, &flags, &rotated, &key, "rotated", output.output)
         }
-        Key::Retire { client_id, secret_id, client, output } => {
+        Key::Retire { client_id, secret_id, force, client, output } => {
             let client = client::from_flags(&client)?;
-            print_details(
-                &ApiKey::retire_secret(&client, &client_id, &secret_id).await?,
-                output.output,
-            )
+            let key = ApiKey::retire_secret_with(&client, &client_id, &secret_id, force).await?;
+            output::Key::of_details(key, now()).print(output.output)
         }
-        Key::Disable(args::OneKey { client_id, client, output }) => {
+        Key::Disable { key: args::OneKey { client_id, client, output }, force } => {
             let client = client::from_flags(&client)?;
-            print_details(&ApiKey::disable(&client, &client_id).await?, output.output)
+            let key = ApiKey::disable_with(&client, &client_id, force).await?;
+            output::Key::of_details(key, now()).print(output.output)
         }
         Key::Enable(args::OneKey { client_id, client, output }) => {
             let client = client::from_flags(&client)?;
-            print_details(&ApiKey::enable(&client, &client_id).await?, output.output)
+            let key = ApiKey::enable(&client, &client_id).await?;
+            output::Key::of_details(key, now()).print(output.output)
         }
-        Key::Delete { client_id, client } => {
-            ApiKey::delete(&client::from_flags(&client)?, &client_id).await?;
-            eprintln!("deleted {client_id}; its tokens are revoked");
+        Key::Delete { client_id, yes, force, client, output } => {
+            let client = client::from_flags(&client)?;
+            let consequence = format!(
+                "this deletes the key {client_id} permanently; its secrets and tokens stop working"
+            );
+            output::confirm(&consequence, yes)?;
+            if force {
+                ApiKey::force_delete(&client, &client_id).await?;
+            } else {
+                ApiKey::delete(&client, &client_id).await?;
+            }
+            if let Some(notation) = output.output.notation() {
+                return notation.print(&json!({ "client_id": client_id, "state": "deleted" }));
+            }
+            output::note(&format!("deleted {client_id}; its tokens are revoked"));
             Ok(())
         }
     }
 }
 
-async fn get(
-    client: &Client,
-    client_id: &str,
-    details: bool,
-    format: Format,
-) -> anyhow::Result<()> {
-    if format.notation().is_some() && !details {
-        return print_key(&ApiKey::get(client, client_id).await?, format);
-    }
-    match ApiKey::details(client, client_id).await {
-        Ok(key) => print_details(&key, format),
-        // Union's servers have no API key service; the public API returns the key without details.
-        Err(error) if error.is_unimplemented() => {
-            print_key(&ApiKey::get(client, client_id).await?, format)
-        }
-        Err(error) => Err(error.into()),
-    }
+/// Trims what a client id would begin or end with a dash for, such as the last character of "My
+/// key!". A name without anything else is left for the rule that refuses it.
+fn trimmed(name: &str) -> &str {
+    let trimmed = name.trim_matches(|character: char| !character.is_ascii_alphanumeric());
+    if trimmed.is_empty() { name } else { trimmed }
 }
 
-async fn list(
-    client: &Client,
-    limit: Option<usize>,
-    details: bool,
-    format: Format,
-) -> anyhow::Result<()> {
+async fn get(client: &Client, client_id: &str, format: Format) -> anyhow::Result<()> {
+    let key = match ApiKey::details(client, client_id).await {
+        Ok(key) => output::Key::of_details(key, now()),
+        // Union's servers have no API key service; the public API returns the key without details.
+        Err(error) if error.is_unimplemented() => {
+            output::Key::of_public_api(&ApiKey::get(client, client_id).await?)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    key.print(format)
+}
+
+async fn list(client: &Client, limit: Option<usize>, format: Format) -> anyhow::Result<()> {
+    let keys = keys(client, limit).await;
     if let Some(notation) = format.notation() {
-        return if details {
-            notation.print_list(ApiKey::list_details(client, limit)).await
-        } else {
-            notation.print_list(ApiKey::listall(client, limit).map_ok(|key| key.to_dict())).await
-        };
+        return notation.print_list(keys).await;
     }
-    let now = now();
-    let mut keys = ApiKey::list_details(client, limit);
+    let mut keys = std::pin::pin!(keys);
     let mut rows = Vec::new();
     while let Some(key) = keys.try_next().await? {
         rows.push(vec![
             key.client_id.clone(),
             key.client_name.clone(),
-            role(&key),
-            state(&key, now).to_owned(),
+            key.role_name(),
+            key.state.name().to_owned(),
             output::date(key.created_at, ""),
             output::date(key.expires_at, "never"),
-            output::date(
-                key.secrets.iter().filter_map(|secret| secret.last_used_at).max(),
-                "never",
-            ),
+            output::date(key.last_used_at(), "never"),
         ]);
     }
     if rows.is_empty() {
-        eprintln!("no keys");
+        output::note("no keys");
         return Ok(());
     }
-    say!(
-        "{}",
-        output::table(
-            &["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"],
-            rows
-        )
-    )?;
+    let header = ["CLIENT ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "LAST USED"];
+    say!("{}", output::table(&header, rows))?;
     Ok(())
+}
+
+/// Lists keys with their details, or without on a server that has no API key service.
+async fn keys(
+    client: &Client,
+    limit: Option<usize>,
+) -> impl Stream<Item = Result<output::Key, Error>> {
+    let now = now();
+    // An empty list has ended with its first item.
+    let mut keys = ApiKey::list_details(client, limit).fuse();
+    let first = keys.next().await;
+    if let Some(Err(error)) = &first
+        && error.is_unimplemented()
+    {
+        let keys = ApiKey::listall(client, limit);
+        return keys.map_ok(|key| output::Key::of_public_api(&key)).left_stream();
+    }
+    let keys = stream::iter(first).chain(keys);
+    keys.map_ok(move |key| output::Key::of_details(key, now)).right_stream()
 }
 
 async fn update(
@@ -157,13 +184,13 @@ async fn update(
     changes: SettingsUpdate,
     format: Format,
 ) -> anyhow::Result<()> {
-    if changes == SettingsUpdate::default() {
+    if changes == (SettingsUpdate { force: changes.force, ..SettingsUpdate::default() }) {
         return Err(exit::usage(
             "nothing to change; use --name, --role, --no-role, --redirect-uri, --expires-in or --no-expiry",
         ));
     }
-    match ApiKey::update_settings(client, client_id, changes.clone()).await {
-        Ok(key) => print_details(&key, format),
+    let key = match ApiKey::update_settings(client, client_id, changes.clone()).await {
+        Ok(key) => output::Key::of_details(key, now()),
         // Union's servers can only change the name and the redirect URIs.
         Err(error)
             if error.is_unimplemented()
@@ -174,81 +201,45 @@ async fn update(
                 client_name: changes.client_name,
                 redirect_uris: changes.redirect_uris.unwrap_or_default(),
             };
-            print_key(&ApiKey::update(client, client_id, options).await?, format)
+            output::Key::of_public_api(&ApiKey::update(client, client_id, options).await?)
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    key.print(format)
 }
 
-/// Prints a key of the public API, in JSON exactly as `ApiKey.to_json()` of the Python class.
-fn print_key(key: &ApiKey, format: Format) -> anyhow::Result<()> {
-    match format.notation() {
-        Some(Notation::Yaml) => Notation::Yaml.print(&key.to_dict()),
-        Some(Notation::Json) | None => Ok(say!("{}", key.to_json())?),
+/// Describes a key that has a new secret. The secret must be shown, so this cannot fail: without
+/// details, the key has the fields of the public API.
+async fn described(client: &Client, key: &ApiKey) -> output::Key {
+    if let Some(details) = key.details_with_secret() {
+        return output::Key::of_details(details.clone(), now());
+    }
+    match ApiKey::details(client, key.client_id()).await {
+        Ok(details) => output::Key::of_details(details, now()),
+        Err(_) => output::Key::of_public_api(key),
     }
 }
 
 fn print_credentials(
     client: &Client,
     flags: &args::Client,
-    key: &ApiKey,
+    with_secret: &ApiKey,
+    key: &output::Key,
+    verb: &str,
     format: Format,
 ) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "the client has read the same variable")]
     let trusted =
         flags.ca_file.clone().or_else(|| std::env::var_os("GATEKEY_CA_FILE").map(PathBuf::from));
     let credentials = Credentials {
+        url: &client.url(),
         endpoint: client.endpoint(),
-        client_id: key.client_id(),
-        client_secret: key.client_secret(),
-        organization: key.organization().unwrap_or_default(),
+        client_id: with_secret.client_id(),
+        client_secret: with_secret.client_secret(),
+        organization: with_secret.organization().unwrap_or_default(),
         ca_file: trusted.as_deref().filter(|path| !path.as_os_str().is_empty()),
     };
-    credentials.print(format)
-}
-
-fn print_details(key: &KeyDetails, format: Format) -> anyhow::Result<()> {
-    if let Some(notation) = format.notation() {
-        return notation.print(key);
-    }
-    for (title, value) in [
-        ("client id", output::bold(&key.client_id)),
-        ("name", key.client_name.clone()),
-        ("key id", key.key_id.clone()),
-        ("role", role(key)),
-        ("state", state(key, now()).to_owned()),
-        ("created", output::date(key.created_at, "")),
-        ("changed", output::date(key.updated_at, "")),
-        ("expires", output::date(key.expires_at, "never")),
-        ("grants", key.grant_types.join(" ")),
-        ("redirect URIs", key.redirect_uris.join(" ")),
-    ] {
-        say!("{}  {value}", output::dim(&format!("{title:<13}")))?;
-    }
-    say!()?;
-    let rows = key.secrets.iter().map(|secret| {
-        vec![
-            secret.id.clone(),
-            secret.label.clone(),
-            output::date(secret.created_at, ""),
-            output::date(secret.expires_at, "never"),
-            output::date(secret.last_used_at, "never"),
-        ]
-    });
-    say!("{}", output::table(&["SECRET", "LABEL", "CREATED", "EXPIRES", "LAST USED"], rows))?;
-    Ok(())
-}
-
-fn role(key: &KeyDetails) -> String {
-    key.role.map_or_else(|| "none".to_owned(), |role| role.to_string())
-}
-
-fn state(key: &KeyDetails, now: SystemTime) -> &'static str {
-    if key.disabled_at.is_some() {
-        "disabled"
-    } else if key.expires_at.is_some_and(|at| at <= now) {
-        "expired"
-    } else {
-        "enabled"
-    }
+    let client_id = with_secret.client_id();
+    let made = format!("the key {client_id} was {verb}");
+    credentials.print(key, format, &made, &format!("`gatekey key rotate {client_id}`"))
 }

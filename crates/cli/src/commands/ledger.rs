@@ -125,7 +125,7 @@ async fn export(
         let Some(last) = entries.last() else { break };
         after = last.sequence;
         for entry in &entries {
-            writeln!(out, "{}", as_json(entry))?;
+            writeln!(out, "{}", output::json_line(&as_json(entry)))?;
         }
     }
     out.flush()?;
@@ -213,7 +213,7 @@ impl Last {
 /// Prints one entry.
 fn print_line(entry: &LedgerEntry, format: Format) -> anyhow::Result<()> {
     match format.notation() {
-        Some(Notation::Json) => Ok(say!("{}", as_json(entry))?),
+        Some(Notation::Json) => Ok(say!("{}", output::json_line(&as_json(entry)))?),
         // Consecutive lists of one element are one list.
         Some(Notation::Yaml) => Notation::Yaml.print(&[as_json(entry)]),
         None => Ok(say!("{}", cells(entry).join("  "))?),
@@ -255,7 +255,7 @@ fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> 
         Some(Notation::Json) => {
             let mut out = BufWriter::new(stdout().lock());
             for entry in entries {
-                writeln!(out, "{}", as_json(entry))?;
+                writeln!(out, "{}", output::json_line(&as_json(entry)))?;
             }
             out.flush()?;
             return Ok(());
@@ -277,8 +277,10 @@ fn cells(entry: &LedgerEntry) -> [String; 9] {
     let of = &entry.entry;
     let address = if of.peer.is_empty() { "this machine" } else { &of.peer };
     let at = output::date(Some(clock::system_time(of.at)), "");
+    // The ids of the actor's key and secret are in JSON and YAML.
+    let actor = of.actor.split_once('/').map_or(&*of.actor, |(actor, _)| actor);
     let [actor, action, target, outcome, detail, address, client] =
-        [&*of.actor, &of.action, &of.target, outcome(entry), &of.detail, address, &of.user_agent]
-            .map(output::printable);
+        [actor, &of.action, &of.target, outcome(entry), &of.detail, address, &of.user_agent]
+            .map(|text| output::printable(text).into_owned());
     [entry.sequence.to_string(), at, actor, action, target, outcome, detail, address, client]
 }

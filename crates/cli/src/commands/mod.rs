@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Init(arguments) => init::run(arguments).await,
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Key(arguments) => key::run(arguments).await,
-        Command::Token(client) => token::run(client).await,
+        Command::Token { client, output } => token::run(client, output.output).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config::run(arguments),
         Command::SigningKey(arguments) => signing_key::run(arguments).await,

@@ -260,7 +260,10 @@ impl Report {
             "All earlier tokens are revoked. Secrets that were valid at that time are valid again."
         )?;
         if let Some(broken) = broken {
-            eprintln!("{} {broken}; this was so before the backup", output::warning_word());
+            output::note(&format!(
+                "{} {broken}; this was so before the backup",
+                output::warning_word()
+            ));
         }
         match &self.comparison {
             None => {

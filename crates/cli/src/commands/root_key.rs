@@ -45,11 +45,11 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             let retired = administration.execute(RetireRootKey { version }).await?;
             say!("{} retired version {version} of the root key", output::done_mark())?;
             if let Some(reason) = retired.still_in_file {
-                eprintln!(
+                output::note(&format!(
                     "{} cannot change the root key file: remove the line gatekey-root-key-{version}:... by hand \
                      ({reason})",
                     output::warning_word()
-                );
+                ));
             }
             say!(
                 "Earlier backups still need it: keep a copy of the old root key file as long as those backups."
@@ -101,11 +101,11 @@ fn print_rotated(rotated: &RootKeyRotated, format: Format) -> anyhow::Result<()>
         say!("`gatekey root-key list` shows when older versions are no longer needed.")?;
     }
     if let Some(reason) = still_pending {
-        eprintln!(
+        output::note(&format!(
             "{} cannot change the root key file: remove the word pending by hand; until then, a database from before \
              the rotation is accepted ({reason})",
             output::warning_word()
-        );
+        ));
     }
     Ok(())
 }

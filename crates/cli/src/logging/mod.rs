@@ -30,6 +30,7 @@ use self::{
     repeats::{Events, Limited, PERIOD, Strangers, Unlogged},
     requests::Requests,
 };
+use crate::output::color_on_stderr;
 
 pub(crate) use gatekey_server::config::log::LogFormat;
 
@@ -58,7 +59,7 @@ pub(crate) fn start(format: LogFormat, default_level: LevelFilter) -> Guard {
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
     let lines = if text {
-        lines.with_ansi(stderr().is_terminal()).boxed()
+        lines.with_ansi(color_on_stderr()).boxed()
     } else {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };

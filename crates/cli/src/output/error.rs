@@ -1,10 +1,10 @@
 //! Errors on standard error.
 
-use std::io;
+use std::io::{self, Write as _, stderr};
 
 use gatekey_client::Error;
 
-use super::text::{dim_on_stderr, error_word, hint_word};
+use super::text::{dim_on_stderr, error_word, hint_word, printable, printable_lines};
 
 /// Whether the reader of standard output closed it.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -30,11 +30,13 @@ pub(crate) fn print_error(error: &anyhow::Error) {
             }
         }
     }
-    eprintln!("{} {message}", error_word());
+    // An error that cannot be printed leaves the exit code.
+    let mut stderr = stderr().lock();
+    let _ = writeln!(stderr, "{} {}", error_word(), printable_lines(&message));
     if let Some(hint) = hint.filter(|hint| !message.contains(hint)) {
-        eprintln!("{} {hint}", hint_word());
+        let _ = writeln!(stderr, "{} {}", hint_word(), printable_lines(hint));
     }
     if let Some(id) = error.downcast_ref::<Error>().and_then(Error::request_id) {
-        eprintln!("{}", dim_on_stderr(&format!("request id: {id}")));
+        let _ = writeln!(stderr, "{}", dim_on_stderr(&format!("request id: {}", printable(id))));
     }
 }

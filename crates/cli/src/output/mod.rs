@@ -1,16 +1,26 @@
 //! The output of commands: text, JSON, YAML, or lines for a shell.
 
+mod confirm;
 mod credentials;
 mod error;
+mod key;
 mod notation;
+mod secret;
+mod table;
 mod text;
 
+#[cfg(test)]
+pub(crate) use self::credentials::WithSecret;
 pub(crate) use self::{
-    credentials::{Credentials, bare_host, port_of},
+    confirm::confirm,
+    credentials::{Credentials, bare_host, flyte_flags},
     error::{is_closed_pipe, print_error},
-    notation::Notation,
+    key::Key,
+    notation::{Notation, json_line},
+    secret::{check_stdout, print_once},
+    table::table,
     text::{
-        bold, date, dim, done_mark, failure_mark, note_word, printable, shell_quoted, table,
-        warning_mark, warning_word,
+        bold, color_on_stderr, date, dim, done_mark, failure_mark, note, note_word, printable,
+        shell_quoted, warning_mark, warning_word,
     },
 };

@@ -4,7 +4,10 @@ use std::io::{Write as _, stdout};
 
 use futures::{Stream, TryStreamExt as _};
 use gatekey_client::Error;
-use serde::Serialize;
+use gatekey_credentials::text::{deceptive_character, deceptive_characters};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
 
 use crate::args::Format;
 
@@ -61,17 +64,87 @@ impl Notation {
         Ok(())
     }
 
-    /// Returns a value without a final newline.
-    fn text(self, value: &impl Serialize) -> anyhow::Result<String> {
+    /// Returns a value without a final newline. Characters of strings that could control a terminal
+    /// are escaped, so that they do not have to be taken out.
+    pub(crate) fn text(self, value: &impl Serialize) -> anyhow::Result<String> {
         Ok(match self {
-            Self::Json => serde_json::to_string_pretty(value)?,
+            Self::Json => escaped(&serde_json::to_string_pretty(value)?, json_escape),
             Self::Yaml => {
                 let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-                serde_saphyr::to_string_with_options(value, options)?
-                    .trim_end_matches('\n')
-                    .to_owned()
+                let mut text = serde_saphyr::to_string_with_options(value, options.clone())?;
+                if deceptive_characters(&text).any(|(_, character)| character != '\n') {
+                    let value = serde_json::to_value(value)?;
+                    text = if has_deceptive_name(&value) {
+                        // Names have no style of their own; JSON is YAML with all strings quoted.
+                        serde_json::to_string_pretty(&value)?
+                    } else {
+                        serde_saphyr::to_string_with_options(&Escapable(&value), options)?
+                    };
+                }
+                escaped(text.trim_end_matches('\n'), yaml_escape)
             }
         })
+    }
+}
+
+/// Returns a value as one line of JSON.
+pub(crate) fn json_line(value: &Value) -> String {
+    escaped(&value.to_string(), json_escape)
+}
+
+/// Escapes deceptive characters within strings. Between strings, there are only line breaks.
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = 0;
+    for (at, character) in deceptive_characters(text).filter(|(_, character)| *character != '\n') {
+        escaped.push_str(&text[rest..at]);
+        escaped.push_str(&escape(character));
+        rest = at + character.len_utf8();
+    }
+    escaped.push_str(&text[rest..]);
+    escaped
+}
+
+/// RFC 8259 section 7: outside the basic plane, a surrogate pair.
+fn json_escape(character: char) -> String {
+    character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+}
+
+/// YAML 1.2.2 section 5.7.
+fn yaml_escape(character: char) -> String {
+    format!("\\U{:08X}", u32::from(character))
+}
+
+/// A value whose strings are in double quotes, the only ones with escapes, where they need them.
+struct Escapable<'a>(&'a Value);
+
+impl Serialize for Escapable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if deceptive_character(text).is_some() => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(values) => serializer.collect_seq(values.iter().map(Escapable)),
+            Value::Object(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                for (name, value) in members {
+                    map.serialize_entry(name, &Escapable(value))?;
+                }
+                map.end()
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// Whether the name of a member needs escapes.
+fn has_deceptive_name(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(has_deceptive_name),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| deceptive_character(name).is_some() || has_deceptive_name(value)),
+        _ => false,
     }
 }
 
@@ -105,6 +178,20 @@ mod tests {
             let written = yaml(&value);
             let read: Value = serde_saphyr::from_str(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
             prop_assert_eq!(read, value, "{}", written);
+        }
+
+        #[test]
+        fn printed_strings_have_nothing_deceptive(name in any::<String>(), text in odd_text()) {
+            let value = json!({ name: [&text], "b": { "c": text } });
+            for (notation, written) in [Notation::Json, Notation::Yaml].map(|n| (n, n.text(&value).unwrap())) {
+                let deceptive = deceptive_character(&written.replace('\n', ""));
+                prop_assert_eq!(deceptive, None, "{:?} {}", notation, written);
+                let read: Value = match notation {
+                    Notation::Json => serde_json::from_str(&written).unwrap(),
+                    Notation::Yaml => serde_saphyr::from_str(&written).unwrap(),
+                };
+                prop_assert_eq!(&read, &value);
+            }
         }
 
         #[test]

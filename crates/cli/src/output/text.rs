@@ -1,12 +1,15 @@
-//! Text for a terminal: styles, tables, dates and quoting.
+//! Text for a terminal: styles, dates and quoting.
 
 use std::{
-    io::{IsTerminal as _, stderr, stdout},
+    borrow::Cow,
+    io::{IsTerminal as _, Write as _, stderr, stdout},
     time::SystemTime,
 };
 
+use anstream::{AutoStream, ColorChoice, stream::RawStream};
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use gatekey_credentials::text;
+use rustix::termios::tcgetwinsize;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -18,8 +21,28 @@ fn paint(style: Style, text: &str, color: bool) -> String {
     if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
+/// Whether a stream takes colors: it is a terminal, and neither `NO_COLOR` nor `TERM=dumb` forbids
+/// them. Decides as clap does for the help.
+fn takes_color(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
 fn color_on_stdout() -> bool {
-    stdout().is_terminal()
+    takes_color(&stdout())
+}
+
+/// Whether standard error takes colors.
+pub(crate) fn color_on_stderr() -> bool {
+    takes_color(&stderr())
+}
+
+/// The width of the terminal on standard output; `None` if there is none, or its width is unknown.
+pub(crate) fn terminal_width() -> Option<usize> {
+    if !stdout().is_terminal() {
+        return None;
+    }
+    let columns = tcgetwinsize(stdout()).ok()?.ws_col;
+    Some(usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 /// Bold on a terminal.
@@ -46,27 +69,32 @@ pub(crate) fn failure_mark() -> String {
 
 /// The first word of an error on standard error.
 pub(crate) fn error_word() -> String {
-    paint(BAD, "error:", stderr().is_terminal())
+    paint(BAD, "error:", color_on_stderr())
 }
 
 /// The first word of a warning on standard error.
 pub(crate) fn warning_word() -> String {
-    paint(WARNING, "warning:", stderr().is_terminal())
+    paint(WARNING, "warning:", color_on_stderr())
 }
 
 /// The first word of a note on standard error.
 pub(crate) fn note_word() -> String {
-    paint(BOLD, "note:", stderr().is_terminal())
+    paint(BOLD, "note:", color_on_stderr())
 }
 
 /// The first word of a hint on standard error.
 pub(crate) fn hint_word() -> String {
-    paint(WARNING, "hint:", stderr().is_terminal())
+    paint(WARNING, "hint:", color_on_stderr())
 }
 
 /// Faint on a terminal, for standard error.
 pub(crate) fn dim_on_stderr(text: &str) -> String {
-    paint(DIM, text, stderr().is_terminal())
+    paint(DIM, text, color_on_stderr())
+}
+
+/// Prints a line to standard error. A line that cannot be printed must not stop a command.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(stderr(), "{}", text);
 }
 
 /// Quotes text as one word of a shell, where it needs quotes.
@@ -82,29 +110,29 @@ pub(crate) fn shell_quoted(text: &str) -> String {
 
 /// A date in text output.
 pub(crate) fn date(instant: Option<SystemTime>, otherwise: &str) -> String {
-    instant.map_or_else(
-        || otherwise.to_owned(),
-        |at| humantime::format_rfc3339_seconds(at).to_string(),
-    )
+    instant.map_or_else(|| otherwise.to_owned(), |at| rfc_3339(at, false))
 }
 
-/// A table without borders.
-pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|title| bold(title)));
-    for row in rows {
-        table.add_row(row);
+/// Formats an instant in RFC 3339, with or without the fraction of a second.
+///
+/// A server may send instants that RFC 3339 lacks: they become the nearest one that it has.
+pub(crate) fn rfc_3339(at: SystemTime, fraction: bool) -> String {
+    let last = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799);
+    let at = at.clamp(SystemTime::UNIX_EPOCH, last);
+    if fraction {
+        humantime::format_rfc3339_micros(at).to_string()
+    } else {
+        humantime::format_rfc3339_seconds(at).to_string()
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Escapes control characters, so that foreign text cannot control the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+/// Escapes everything in text from elsewhere that could control the terminal, or that shows as
+/// something other than it is. The result is one line.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    text::printable(text)
+}
+
+/// As [`printable`], but keeps line breaks: for text of our own that quotes text from elsewhere.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }

@@ -49,7 +49,7 @@ impl Operations {
             ..ApiKeyPatch::default()
         };
         self.api_keys.update(caller, client_id, patch, LastAdmin::Keep).await?;
-        self.api_keys.enable(caller, client_id).await?;
-        Ok(rotated)
+        let key = self.api_keys.enable(caller, client_id).await?;
+        Ok(WithSecret { key, ..rotated })
     }
 }

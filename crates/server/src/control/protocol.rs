@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::Control;
+use crate::rpc::convert::api_key::from_key;
 
 /// A request that can be sent over the socket, or executed by the process that has the data
 /// directory.
@@ -81,12 +82,12 @@ pub struct Init {
     pub rotate: bool,
 }
 
-/// The credentials of a key. No `Debug`: it contains the secret.
+/// A key and its new secret. No `Debug`: it contains the secret.
 #[derive(Serialize, Deserialize)]
 pub struct NewKey {
     /// Host and port of the server.
     pub endpoint: String,
-    pub client_id: String,
+    pub key: gatekey_proto::gatekey::v1::ApiKey,
     pub client_secret: Zeroizing<String>,
     pub organization: String,
 }
@@ -103,7 +104,7 @@ impl Operation for Init {
             control.operations.init(caller, &self.name, self.rotate).await?;
         Ok(NewKey {
             endpoint: control.endpoint.clone(),
-            client_id: key.client_id.to_string(),
+            key: from_key(&key),
             client_secret: Zeroizing::new(secret.expose().to_owned()),
             organization: control.organization.clone(),
         })

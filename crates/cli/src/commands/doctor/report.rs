@@ -126,7 +126,7 @@ impl Report {
     }
 
     fn print_text(&self) -> io::Result<()> {
-        say!("{}", output::bold(&self.subject))?;
+        say!("{}", output::bold(&output::printable(&self.subject)))?;
         for Step { name, state, found, fix, .. } in &self.steps {
             let (mark, gap) = match state {
                 State::Ok => (output::done_mark(), "     "),
@@ -134,9 +134,10 @@ impl Report {
                 State::Failed => (output::failure_mark(), " "),
                 State::Skipped => (output::dim("skipped"), ""),
             };
+            let found = output::printable(found);
             say!("  {mark}{gap}  {}  {found}", output::bold(name))?;
             if let Some(fix) = fix {
-                say!("           {} {fix}", output::dim("fix:"))?;
+                say!("           {} {}", output::dim("fix:"), output::printable(fix))?;
             }
         }
         Ok(())

@@ -1,56 +1,53 @@
 //! Lines to paste, for Flyte's tools and for this binary.
 
-use std::path::Path;
+use std::{fmt::Write as _, fs, path::Path};
 
+use anyhow::Context as _;
 use gatekey_client::PlainSecret;
+use zeroize::Zeroizing;
 
 use super::steps::{ADMIN_SECRET, KEY};
 use crate::{
-    data_dir::{CA_BUNDLE_FILE, CA_FILE},
+    atomic_file,
+    data_dir::CA_FILE,
     output::{self, Credentials},
     running_server::RunningServer,
 };
 
-/// Prints lines to paste, which depend on the port.
-pub(super) fn print(running: &RunningServer, secret: &PlainSecret) -> anyhow::Result<()> {
+/// Flyte's configuration for the admin key. The user's own files stay as they are.
+const FLYTE_CONFIG: &str = "flyte-admin.yaml";
+
+/// Returns lines to paste, which depend on the port, and writes the file that they use.
+pub(super) fn write(running: &RunningServer, secret: &PlainSecret) -> anyhow::Result<String> {
     let endpoint = running.server.config.server.endpoint();
-    let credentials = Credentials {
+    let admin_secret = fs::read_to_string(running.data_dir.file(ADMIN_SECRET)).map(Zeroizing::new);
+    let admin_secret = admin_secret.context("cannot read the secret of the admin key")?;
+    let credentials = |client_id, client_secret| Credentials {
+        url: &running.address.url,
         endpoint,
-        client_id: KEY,
-        client_secret: secret.expose(),
+        client_id,
+        client_secret,
         organization: "",
         ca_file: running.address.ca_file.as_deref(),
     };
-    let bundle = running.data_dir.file(CA_BUNDLE_FILE);
-    let bundle = output::shell_quoted(&bundle.display().to_string());
-    say!(
-        "\n{}",
-        output::bold("Use the key with Flyte's tools (pip install flyte flyteplugins-union):")
-    )?;
-    say!()?;
-    say!("export SSL_CERT_FILE={bundle}")?;
-    say!("export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}")?;
-    say!("export FLYTE_API_KEY={}", credentials.encoded_for_flyte()?.expose())?;
-    match output::port_of(endpoint) {
-        None => say!("flyte get api-key {KEY}")?,
-        Some(_) => say!("flyte --endpoint {endpoint} get api-key {KEY}")?,
-    }
-    say!("\n{}", output::bold("Manage keys with Flyte's tools, as admin:"))?;
-    say!()?;
-    say!("cat > config.yaml <<'END'")?;
-    say!("{}", config_yaml(running.data_dir.path(), endpoint))?;
-    say!("END")?;
-    say!("unset FLYTE_API_KEY")?;
-    say!("flyte -c config.yaml get api-key")?;
-    say!("\n{}", output::bold(&format!("Use the key {KEY} with this binary:")))?;
-    say!()?;
-    say!("export GATEKEY_API_KEY={}", credentials.encoded()?.expose())?;
-    say!(
-        "export GATEKEY_CA_FILE={}",
-        output::shell_quoted(&running.data_dir.file(CA_FILE).display().to_string())
-    )?;
-    say!("{} whoami", program())?;
-    Ok(())
+    let config = running.data_dir.file(FLYTE_CONFIG);
+    let yaml = config_yaml(running.data_dir.path(), endpoint);
+    atomic_file::write_private(&config, yaml.as_bytes())?;
+    let config = output::shell_quoted(&config.display().to_string());
+    let flags = output::flyte_flags(&running.address.url, endpoint);
+
+    let mut text = String::new();
+    let title = "Use the key with Flyte's tools (pip install flyte flyteplugins-union):";
+    writeln!(text, "\n{}\n", output::bold(title))?;
+    text.push_str(&credentials(KEY, secret.expose()).flyte_lines()?);
+    writeln!(text, "flyte {flags}get api-key {KEY}")?;
+    writeln!(text, "\n{}\n", output::bold("Manage keys with Flyte's tools, as admin:"))?;
+    writeln!(text, "unset FLYTE_API_KEY")?;
+    writeln!(text, "flyte -c {config} get api-key")?;
+    writeln!(text, "\n{}\n", output::bold("Manage keys with this binary, as admin:"))?;
+    text.push_str(&credentials("admin", admin_secret.trim()).gatekey_lines()?);
+    write!(text, "{} key list", program())?;
+    Ok(text)
 }
 
 /// This program as it was called, because it need not be on `PATH`.
@@ -62,8 +59,9 @@ pub(super) fn program() -> String {
 fn config_yaml(data_dir: &Path, endpoint: &str) -> String {
     let quoted = |name: &str| format!("{:?}", data_dir.join(name).display().to_string());
     format!(
-        "admin:\n  endpoint: dns:///{endpoint}\n  authType: ClientSecret\n  clientId: admin\n  \
-         clientSecretLocation: {}\n  caCertFilePath: {}",
+        "# Written by gatekey quickstart: Flyte's tools use it with `flyte -c FILE`.\nadmin:\n  endpoint: \
+         dns:///{endpoint}\n  authType: ClientSecret\n  clientId: admin\n  clientSecretLocation: \
+         {}\n  caCertFilePath: {}\n",
         quoted(ADMIN_SECRET),
         quoted(CA_FILE)
     )

@@ -12,7 +12,7 @@ use self::steps::{ADMIN_SECRET, step};
 use crate::{
     args,
     data_dir::{self, DataDir},
-    exit,
+    exit::{self, Coded},
     instance::{Instance, OpenMode, OpenOptions},
     logging::{self, LogFormat},
     output,
@@ -28,6 +28,7 @@ mod steps;
 /// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     let logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    output::check_stdout()?;
     data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
     // Before the data directory is created.
     let listener = listen(arguments.listen).await?;
@@ -60,10 +61,12 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         Ok(secret) => secret,
         Err(error) => {
             running.stop().await;
-            return Err(error);
+            return Err(not_printed(error));
         }
     };
-    instructions::print(&running, &secret)?;
+    let lines = instructions::write(&running, &secret)?;
+    let made = format!("the key {} has a new secret, which", steps::KEY);
+    output::print_once(&lines, &made, "run `gatekey quickstart` again")?;
     if arguments.once {
         running.stop().await;
         return Ok(());
@@ -78,6 +81,17 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
     running.run_until(signals).await;
     Ok(())
+}
+
+/// Keeps the loss of the output from passing for a reader that has read enough: the new secret was
+/// not shown.
+fn not_printed(error: anyhow::Error) -> anyhow::Error {
+    if !output::is_closed_pipe(&error) {
+        return error;
+    }
+    let message = "standard output was closed before the new secret was shown; run `gatekey \
+                   quickstart` again";
+    Coded { code: exit::NOT_PRINTED, message: message.to_owned() }.into()
 }
 
 /// Listens on the given address, or on port 443 where that is allowed: Flyte's tools need keys

@@ -145,5 +145,5 @@ fn client(
 }
 
 pub(super) fn step(text: &str) -> io::Result<()> {
-    say!("{} {text}", output::done_mark())
+    say!("{} {}", output::done_mark(), output::printable(text))
 }
