@@ -33,6 +33,7 @@ mod secrecy;
 mod serving;
 mod terminal;
 mod trusted_files;
+mod upgrade;
 
 /// The standard output of a run that must succeed.
 pub(crate) fn stdout(output: &Output) -> String {

@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 
 use super::{key_file, lines, rotate, run_on, verified_ledger, versions, write_lines};
 use crate::{
-    command_line::{fails, json, stdout},
+    command_line::{
+        fails, json, stdout,
+        upgrade::{copy_old_data_dir, old_admin},
+    },
     faults::disk::{EROFS, Faulty},
     support::{PUBLIC_URL, Server, ServerProcess, run},
 };
@@ -184,9 +187,9 @@ async fn a_read_only_file_is_rotated_by_hand() {
 
 #[tokio::test]
 async fn a_database_without_versions_is_migrated() {
-    let mut server = Server::with_public_url().await;
-    let data_dir = server.process.data_dir.clone();
-    assert!(server.process.stop().await.success());
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    copy_old_data_dir("version_1", &data_dir);
     let unversion = "DROP TABLE root_key; ALTER TABLE ledger DROP COLUMN root_key_version; PRAGMA user_version = 1";
     rusqlite::Connection::open(data_dir.join("gatekey.db"))
         .unwrap()
@@ -199,13 +202,16 @@ async fn a_database_without_versions_is_migrated() {
     let refused = fails(&run_on(&data_dir, &["root-key", "list"]), 1);
     assert!(refused.contains("root key that belongs to the data directory"), "{refused}");
     write_lines(&data_dir, &[&right[0]]);
-    server.kill_and_restart();
-    server.serves(&server.admin, &server.admin_token).await;
+    let server = ServerProcess::start_on(&data_dir, &["--public-url", PUBLIC_URL]);
+    let admin = old_admin();
+    server.token(&admin).await;
     rotate(&data_dir);
-    server.serves(&server.admin, &server.admin_token).await;
+    server.token(&admin).await;
     let entries = verified_ledger(&data_dir);
+    let last = entries.last().unwrap();
     assert_eq!(
-        (&entries[0]["root_key_version"], &entries[2]["root_key_version"]),
+        (&entries[0]["root_key_version"], &last["root_key_version"]),
         (&json!(1), &json!(2))
     );
+    assert_eq!((&entries[0]["state"], last["state"].is_string()), (&Value::Null, true));
 }

@@ -30,50 +30,31 @@ impl Table {
     }
 }
 
-/// The number of a table's rows, and the sum of their terms modulo 2^256.
+/// The number of a table's rows, and the sum of their terms modulo 2^128.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
     rows: u64,
-    /// The lowest part first.
-    sum: [u64; 4],
+    sum: u128,
 }
 
 impl Tally {
     /// The arithmetic wraps: rows that are taken away without having been added only make the
     /// digest wrong, which is what it is for.
-    fn add(&mut self, term: &[u8; 32]) {
+    fn add(&mut self, term: u128) {
         self.rows = self.rows.wrapping_add(1);
-        let mut carry = false;
-        for (sum, part) in self.sum.iter_mut().zip(parts(term)) {
-            (*sum, carry) = carrying_add(*sum, part, carry);
-        }
+        self.sum = self.sum.wrapping_add(term);
     }
 
-    fn remove(&mut self, term: &[u8; 32]) {
+    fn remove(&mut self, term: u128) {
         self.rows = self.rows.wrapping_sub(1);
-        let mut borrow = false;
-        for (sum, part) in self.sum.iter_mut().zip(parts(term)) {
-            let (difference, below) = sum.overflowing_sub(part);
-            let (difference, further) = difference.overflowing_sub(u64::from(borrow));
-            (*sum, borrow) = (difference, below || further);
-        }
+        self.sum = self.sum.wrapping_sub(term);
     }
-}
-
-fn carrying_add(left: u64, right: u64, carry: bool) -> (u64, bool) {
-    let (sum, over) = left.overflowing_add(right);
-    let (sum, further) = sum.overflowing_add(u64::from(carry));
-    (sum, over || further)
-}
-
-fn parts(term: &[u8; 32]) -> impl Iterator<Item = u64> {
-    term.as_chunks::<8>().0.iter().map(|part| u64::from_le_bytes(*part))
 }
 
 /// A keyed digest of a set of seals, for each table and each version of the root key.
 ///
-/// It can be updated row by row, in any order: it is a sum of terms, each a MAC of one seal under a
-/// secret key. `Debug` prints only the number of rows: whoever knew the sums could compute terms.
+/// It can be updated row by row, in any order: it is a sum of terms, each an encryption of one
+/// seal. `Debug` prints only the number of rows: whoever knew the sums could compute terms.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Digest(Vec<OfVersion>);
 
@@ -89,14 +70,14 @@ impl Digest {
     pub fn add(&mut self, keys: &SealKeys, table: Table, seal: &Seal) {
         // No key for the version: the row is refused when it is loaded.
         if let Some(key) = keys.find(seal.version) {
-            self.of(seal.version).tallies[table.place()].add(&key.term(table.number(), seal));
+            self.of(seal.version).tallies[table.place()].add(key.term(seal));
         }
     }
 
     /// Removes the seal of a row.
     pub fn remove(&mut self, keys: &SealKeys, table: Table, seal: &Seal) {
         if let Some(key) = keys.find(seal.version) {
-            self.of(seal.version).tallies[table.place()].remove(&key.term(table.number(), seal));
+            self.of(seal.version).tallies[table.place()].remove(key.term(seal));
             let empty = [Tally::default(); Table::ALL.len()];
             self.0.retain(|of| of.tallies != empty);
         }
@@ -146,7 +127,7 @@ impl Digest {
             bytes.extend(of.version.to_be_bytes());
             for tally in of.tallies {
                 bytes.extend(tally.rows.to_be_bytes());
-                tally.sum.iter().for_each(|part| bytes.extend(part.to_be_bytes()));
+                bytes.extend(tally.sum.to_be_bytes());
             }
         }
     }
@@ -158,22 +139,16 @@ impl Digest {
             bytes = rest;
             let mut tallies = [Tally::default(); Table::ALL.len()];
             for tally in &mut tallies {
-                tally.rows = take(&mut bytes)?;
-                for part in &mut tally.sum {
-                    *part = take(&mut bytes)?;
-                }
+                let (rows, rest) = bytes.split_first_chunk::<8>()?;
+                let (sum, rest) = rest.split_first_chunk::<16>()?;
+                bytes = rest;
+                *tally = Tally { rows: u64::from_be_bytes(*rows), sum: u128::from_be_bytes(*sum) };
             }
             versions.push(OfVersion { version: u32::from_be_bytes(*version), tallies });
         }
         let sorted = versions.is_sorted_by(|left, right| left.version < right.version);
         sorted.then_some(Self(versions))
     }
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let (number, rest) = bytes.split_first_chunk::<8>()?;
-    *bytes = rest;
-    Some(u64::from_be_bytes(*number))
 }
 
 impl fmt::Debug for Digest {
@@ -254,17 +229,6 @@ mod tests {
         let mut digest = Digest::default();
         rows.iter().for_each(|(table, seal)| digest.add(&keys(), *table, seal));
         digest
-    }
-
-    #[test]
-    fn tallies_carry_into_the_next_part() {
-        let mut tally = Tally::default();
-        tally.add(&[0xff; 32]);
-        tally.add(&[0xff; 32]);
-        assert_eq!(tally.sum, [u64::MAX - 1, u64::MAX, u64::MAX, u64::MAX]);
-        tally.remove(&[0xff; 32]);
-        tally.remove(&[0xff; 32]);
-        assert!(tally == Tally::default());
     }
 
     proptest! {

