@@ -12,6 +12,7 @@ use gatekey_core::{
     env::{Clock, SystemEntropy},
     ledger,
     seal::Sealed,
+    signing_key::Start,
     token::TokenRefusal,
 };
 use gatekey_server::{
@@ -94,7 +95,7 @@ async fn open(data_dir: &Path) -> (Inner, bool) {
     let caller = Caller::server(&inner.env);
     let entry = Sealed::new_entry(&inner.env, &caller);
     let sealed = inner.store.seal_store(entry).await.unwrap();
-    inner.operations.signing_keys.ensure(&caller, None).await.unwrap();
+    inner.operations.signing_keys.ensure(&caller, None, Start::Now).await.unwrap();
     inner.store.load().await.unwrap();
     (inner, sealed.is_some())
 }

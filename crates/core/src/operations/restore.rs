@@ -12,8 +12,8 @@ use crate::{
 /// Keys by client id.
 pub type Keys = BTreeMap<String, ApiKey>;
 
-/// Seals a restored store that is older than seals, revokes every token, including those that were issued after the backup, and
-/// returns the number of keys. `backup_of` is the time of the backup in the format of RFC 3339.
+/// Seals a restored store that is older than seals, revokes every token, including those that were
+/// issued after the backup, and returns the number of keys. `backup_of` is the time of the backup in the format of RFC 3339.
 ///
 /// # Errors
 /// [`Error::Precondition`] if the clock is before 1970; when the store cannot write.

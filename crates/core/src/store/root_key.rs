@@ -51,8 +51,8 @@ pub trait RootKeyStore: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Seals the rows of a store that is older than seals, and appends the entry that
-    /// [`Sealed::entry`] completes. Does nothing, and returns `None`, if they are sealed. Fails with
-    /// [`StoreError::Tampered`] if they were sealed before and the seal was removed, or if the
+    /// [`Sealed::entry`] completes. Does nothing, and returns `None`, if they are sealed. Fails
+    /// with [`StoreError::Tampered`] if they were sealed before and the seal was removed, or if the
     /// ledger is broken.
     ///
     /// Does not notify the observer: call it before [`Store::load`](super::Store::load).

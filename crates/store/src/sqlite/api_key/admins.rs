@@ -22,8 +22,8 @@ pub(super) fn check(
     }
 }
 
-/// Whether there is a usable admin other than `key`. One that does not match its seal is refused, so
-/// it is not usable.
+/// Whether there is a usable admin other than `key`. One that does not match its seal is refused,
+/// so it is not usable.
 fn has_another(
     transaction: &Transaction<'_>,
     key: &ApiKey,
