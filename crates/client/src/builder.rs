@@ -3,7 +3,7 @@
 use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use connectrpc::client::ClientConfig;
-use gatekey_credentials::PlainSecret;
+use gatekey_credentials::{EncodedCredentials, PlainSecret};
 use http::HeaderValue;
 use tokio::sync::OnceCell;
 
@@ -111,7 +111,7 @@ impl ClientBuilder {
 
     /// Sets the client id and the secret to log in with. White space around them is removed.
     pub fn credentials(mut self, client_id: impl Into<String>, client_secret: PlainSecret) -> Self {
-        let credentials = Credentials::new(&client_id.into(), &client_secret);
+        let credentials = Credentials::new(&client_id.into(), client_secret);
         self.settings.credentials = Some(Sourced::new(credentials, GIVEN));
         self
     }
@@ -307,6 +307,14 @@ impl ClientBuilder {
             || credentials.value.client_secret.expose().is_empty()
         {
             return Err(Error::configuration("the client id and the secret must not be empty"));
+        }
+        // No secret looks like that: three colons and four parts in base64.
+        if EncodedCredentials::decode(credentials.value.client_secret.expose()).is_ok() {
+            return Err(Error::configuration(format!(
+                "the client secret of {} is an encoded API key, which contains more than the secret; set \
+                 GATEKEY_API_KEY to it instead",
+                credentials.source
+            )));
         }
         let endpoint = Sourced::new(
             Endpoint::parse(&endpoint.value, self.plaintext)?,

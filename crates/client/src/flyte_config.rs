@@ -322,7 +322,7 @@ impl FlyteConfig {
                 "{file} has a client secret, but no `clientId`"
             )));
         };
-        let credentials = Credentials::new(client_id, &secret);
+        let credentials = Credentials::new(client_id, secret);
         if self.trust == Trust::Found && !has_shape_of_secret(credentials.client_secret.expose()) {
             let why = "names something that does not look like a client secret";
             return Err(refused(&self.path, why));
@@ -403,5 +403,35 @@ impl FlyteConfig {
             return Err(unreadable(io::Error::other("it is not a regular file")));
         }
         Ok(real)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A file in a cloned repository may contain anything.
+        #[test]
+        fn no_text_makes_the_reader_panic(
+            text in "\\PC{0,200}", member in "[a-zA-Z]{1,30}", value in "[\\PC\n]{0,60}",
+        ) {
+            let _ = serde_saphyr::from_str::<Option<File>>(&text);
+            let _ = serde_saphyr::from_str::<Option<File>>(&format!("admin:\n  {member}: {value}\n"));
+        }
+
+        #[test]
+        fn only_one_visible_word_looks_like_a_secret(text in "\\PC{1,40}") {
+            let one_word = text.bytes().all(|byte| byte.is_ascii_graphic());
+            prop_assert!(one_word || !has_shape_of_secret(&text));
+        }
+    }
+
+    #[test]
+    fn a_gatekey_secret_looks_like_one() {
+        let secret = gatekey_credentials::Secret::from_random(&[7; 23]);
+        assert!(has_shape_of_secret(secret.expose()));
+        assert!(has_shape_of_secret("s/+=~!\"#$%&'()*,-.:;<>?@[]^_`{|}"));
     }
 }

@@ -63,7 +63,7 @@ impl Settings {
             self.endpoint = Some(Sourced::new(key.written_endpoint(), source));
         }
         if self.credentials.is_none() {
-            let credentials = Credentials::new(key.client_id(), key.client_secret());
+            let credentials = Credentials::new(key.client_id(), key.client_secret().clone());
             self.credentials = Some(Sourced::new(credentials, source));
             // The organization belongs to the key, so other credentials must not use it.
             if self.organization.is_none() && !key.organization().is_empty() {
@@ -182,8 +182,17 @@ impl Settings {
         }
         if found.trust == Trust::Found {
             let endpoint = self.endpoint.as_ref().map_or("no endpoint", |found| &found.value);
-            self.notices
-                .push(format!("uses {source}, found by searching, for {}", one_line(endpoint)));
+            let mut notice =
+                format!("uses {source}, found by searching, for {}", one_line(endpoint));
+            // Together, they can lead to another server than the one that is named.
+            if admin.http_proxy_url.is_some() {
+                notice.push_str(", through the proxy that it names");
+            }
+            if let Some(path) = &admin.ca_cert_file_path {
+                notice.push_str(", trusting the CA certificates in ");
+                notice.push_str(&one_line(path));
+            }
+            self.notices.push(notice);
         }
         let ignored = admin.ignored();
         if !ignored.is_empty() {
@@ -639,7 +648,7 @@ mod tests {
     #[test]
     fn a_given_secret_needs_a_named_endpoint() {
         let given = || {
-            let own = Credentials::new("own", &PlainSecret::new("s3cret"));
+            let own = Credentials::new("own", PlainSecret::new("s3cret"));
             Settings { credentials: Some(Sourced::new(own, "the builder")), ..Settings::default() }
         };
         let world = World::found("clientSecretEnvVar: FLYTE_X").with("FLYTE_X", "s");
@@ -748,7 +757,7 @@ mod tests {
             world.write("home/.flyte/config.yaml", file);
             let settings = world.settings();
             assert_eq!((client_id(&settings), secret(&settings)), ("ci", "s3cret"));
-            let given = Credentials::new("ci", &PlainSecret::new(written));
+            let given = Credentials::new("ci", PlainSecret::new(written));
             assert_eq!(given.client_secret.expose(), "s3cret");
         }
     }

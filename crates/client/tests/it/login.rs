@@ -151,6 +151,28 @@ async fn only_equal_clients_share_a_token() {
     assert_eq!(server.0.record().logins.len(), 4);
 }
 
+#[test]
+fn an_encoded_key_as_secret_is_recognized() {
+    let encoded = "Zmlyc3QuZXhhbXBsZTo4NDQzOmZpcnN0Om9uZTpOb25l";
+    let builder = Client::builder().endpoint("h").credentials("ci", PlainSecret::new(encoded));
+    let error = builder.build().unwrap_err();
+    assert!(error.is_configuration() && error.to_string().contains("encoded API key"), "{error}");
+    assert!(!error.to_string().contains(encoded), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_has_the_id_of_its_call() {
+    let server = Server::start().await;
+    let wrong = server.builder().credentials(CLIENT_ID, PlainSecret::new("wrong")).build().unwrap();
+    let error = wrong.whoami().await.unwrap_err();
+    assert_eq!(error.hint(), Some("the key may be deleted, disabled, expired or rotated"));
+    let id = error.request_id().unwrap().to_owned();
+    assert_eq!(server.0.record().login_ids, [id]);
+    server.client().whoami().await.unwrap();
+    let (_, called) = server.0.record().calls[0].clone();
+    assert_eq!(server.0.record().login_ids[1], called);
+}
+
 #[tokio::test]
 async fn debug_prints_no_secret() {
     let server = Server::start().await;

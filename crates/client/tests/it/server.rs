@@ -93,6 +93,8 @@ pub(crate) struct Record {
     pub(crate) user_agents: Vec<String>,
     /// The form of each token request.
     pub(crate) logins: Vec<String>,
+    /// The request id of each token request.
+    pub(crate) login_ids: Vec<String>,
     pub(crate) discoveries: usize,
     pub(crate) creates: Vec<CreateAppRequest>,
     pub(crate) updates: Vec<UpdateAppRequest>,
@@ -206,6 +208,8 @@ async fn token(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Stri
     let takes = shared.behavior().login_takes;
     tokio::time::sleep(takes).await;
     shared.record().logins.push(body);
+    let id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    shared.record().login_ids.push(id.to_owned());
     let number = shared.record().logins.len();
     let mut behavior = shared.behavior();
     if behavior.busy > 0 {

@@ -76,13 +76,12 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
         report.skip(&REST, "the server's name does not resolve");
         return false;
     }
-    let step = match target.proxy() {
-        Some(proxy) => address::connect_through(target, proxy).await,
-        None => {
-            let (step, address) = address::connect(&addresses).await;
-            target.address = address;
-            step
-        }
+    let step = if let Some(proxy) = target.proxy() {
+        address::connect_through(target, proxy).await
+    } else {
+        let (step, address) = address::connect(&addresses).await;
+        target.address = address;
+        step
     };
     if !report.add(step) {
         report.skip(&REST[1..], "the server cannot be reached");
