@@ -22,7 +22,7 @@ use crate::activity::Activity;
 const PIECE: usize = 16 * 1024;
 
 /// Bytes of the unread rest of a body that are read and dropped.
-const MAX_REST: u64 = 256 * 1024;
+const MAX_REST: u64 = 1024 * 1024;
 /// How long the rest may take to arrive.
 const REST_TIMEOUT: Duration = Duration::from_secs(2);
 
