@@ -295,6 +295,8 @@ def test_the_doctor_reports_a_missing_gatekey_flyte(empty: Environment) -> None:
     assert (steps["packages"], steps["class"], steps["commands"]) == ("failed", "skipped", "skipped")
     done = attempt(BINARY, "doctor", "python", "--python", empty.python)
     assert "gatekey-flyte is not installed here" in done.stdout
+    # Not advertised as if it were on PyPI.
+    assert "pip install --find-links wheels gatekey-flyte" in done.stdout
     assert "uninstall" not in done.stdout
 
 

@@ -24,7 +24,9 @@ const OWNERSHIP: &str =
 const RUN: &str = "import sys; exec(compile(sys.stdin.read(), 'ownership.py', 'exec'), \
                    {'__name__': '__main__', '__file__': '/nowhere/gatekey/flyte/ownership.py'})";
 const OURS: &str = "gatekey-flyte";
-const INSTALL: &str = "pip install gatekey-flyte";
+/// The packages are not on `PyPI`.
+const INSTALL: &str = "build the wheels with python/build-wheels, then: \
+                       pip install --find-links wheels gatekey-flyte";
 
 /// The JSON that the program prints.
 #[derive(Deserialize)]

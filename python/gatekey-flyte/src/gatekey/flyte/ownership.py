@@ -159,7 +159,11 @@ def _advice(
     distributions: dict[str, str | None], modules: dict[str, Module], commands: dict[str, Command]
 ) -> Iterator[str]:
     if distributions[OURS] is None:
-        yield f"{OURS} is not installed here; to use Gatekey's class: pip install {OURS}"
+        # The packages are not on PyPI.
+        yield (
+            f"{OURS} is not installed here; to use Gatekey's class, build the wheels with "
+            f"python/build-wheels, then: pip install --find-links wheels {OURS}"
+        )
         return
     ours, theirs = (_pinned(name, distributions[name]) for name in (OURS, THEIRS))
     for name, found in modules.items():
