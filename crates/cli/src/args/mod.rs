@@ -118,7 +118,7 @@ pub(crate) enum Command {
     /// database, and secrets are hashed with it.
     #[command(subcommand, after_help = help::examples(&["gatekey root-key list", "gatekey root-key rotate"]))]
     RootKey(RootKeys),
-    /// List, verify and export the record of changes
+    /// List, follow, verify and export the record of changes
     ///
     /// Every change, and every refused call of a known key, is an entry. Entries are chained, so
     /// that a changed or removed entry is detected.

@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(levels(" warn , gatekey::request = info "), [info, warn]);
         assert_eq!(levels("gatekey=debug"), [debug, debug]);
         assert_eq!(levels("off"), [None, None]);
-        assert_eq!(parse(None, LevelFilter::WARN), parsed("warn"));
+        assert_eq!(parse(None, LevelFilter::WARN), parse(Some("".as_ref()), LevelFilter::WARN));
     }
 
     #[test]

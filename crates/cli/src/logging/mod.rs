@@ -86,6 +86,10 @@ pub(crate) fn read_filter(
 
 fn report_malformed(malformed: &Malformed, level: LevelFilter) {
     let Malformed(found) = malformed;
+    if level < LevelFilter::WARN {
+        eprintln!("warning: {} is malformed at {found:?}, and ignored", filter::VARIABLE);
+        return;
+    }
     tracing::warn!(
         found,
         expected = filter::FORM,
