@@ -4,10 +4,18 @@
 
 use std::{env, error::Error, fs, path::PathBuf, time::UNIX_EPOCH};
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 20] = [
     "google/api/http.proto",
     "google/api/annotations.proto",
     "common/list.proto",
+    "common/identifier.proto",
+    "common/identity.proto",
+    "common/authorization.proto",
+    "common/policy.proto",
+    "common/role.proto",
+    "authorizer/definition.proto",
+    "authorizer/payload.proto",
+    "authorizer/authorizer.proto",
     "identity/enums.proto",
     "identity/app_definition.proto",
     "identity/app_payload.proto",

@@ -103,7 +103,8 @@ impl InProcess {
 
     /// A change that concerns neither secrets nor tokens.
     async fn touch(&self, key: &WithSecret) {
-        let patch = ApiKeyPatch { role: Some(Some(Role::Viewer)), ..ApiKeyPatch::default() };
+        let patch =
+            ApiKeyPatch { client_name: Some("touched".to_owned()), ..ApiKeyPatch::default() };
         self.inner
             .api_keys
             .update(&caller("touch"), key.key.client_id.as_str(), patch, LastAdmin::Keep)

@@ -396,7 +396,7 @@ impl Worker {
             _ if key.disabled => Change::Enable,
             0..40 => Change::Rotate,
             40..52 => {
-                let role = if dice.is_multiple_of(2) { "ROLE_VIEWER" } else { "ROLE_CONTRIBUTOR" };
+                let role = if dice.is_multiple_of(2) { "ROLE_ADMIN" } else { "ROLE_CONTRIBUTOR" };
                 Change::Update((format!("name {}", self.calls), role))
             }
             52..65 => Change::Disable,

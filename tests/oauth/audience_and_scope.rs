@@ -150,13 +150,22 @@ async fn skipping_default_policies_leaves_no_scope() {
 
 /// The token does not name the role, which is looked up at each use.
 #[tokio::test]
-async fn every_role_gets_the_scope_all() {
+async fn only_roles_that_write_get_all() {
     let server = Server::start().await;
-    for role in ["ROLE_ADMIN", "ROLE_CONTRIBUTOR", "ROLE_VIEWER", "ROLE_VERIFIER"] {
+    for (role, scope) in [
+        ("ROLE_ADMIN", "all"),
+        ("ROLE_CONTRIBUTOR", "all"),
+        ("ROLE_VIEWER", "read"),
+        ("ROLE_VERIFIER", ""),
+    ] {
         let name = role.to_lowercase();
         let key = server.create_key_with(&name, json!({ "role": role })).await;
-        let (_, claims) = decoded(&server.token(&key).await);
-        assert_eq!(claims["scp"], json!(["all"]), "{role}");
+        let response = server.request_token(&key, GRANT).await.json();
+        assert_eq!(response["scope"], scope, "{role}");
+        let (_, claims) = decoded(response["access_token"].as_str().unwrap());
+        assert_eq!(claims["scope"], scope, "{role}");
+        let list: Vec<_> = scope.split_whitespace().collect();
+        assert_eq!(claims["scp"], json!(list), "{role}");
         let others = claims
             .as_object()
             .unwrap()
@@ -166,6 +175,41 @@ async fn every_role_gets_the_scope_all() {
         let role = name.trim_start_matches("role_");
         assert!(!others.iter().any(|value| value.contains(role)), "{claims}");
     }
+}
+
+/// RFC 6749 section 3.3: the response says what was granted.
+#[tokio::test]
+async fn asking_for_more_grants_what_the_role_allows() {
+    let server = Server::start().await;
+    for (role, cases) in [
+        ("ROLE_CONTRIBUTOR", [("all", "all"), ("read", "read"), ("read+all", "read all")]),
+        ("ROLE_VIEWER", [("all", "read"), ("read", "read"), ("all+read+read", "read")]),
+        ("ROLE_VERIFIER", [("all", ""), ("read", ""), ("read+all", "")]),
+        ("ROLE_UNSPECIFIED", [("all", ""), ("read", ""), ("", "")]),
+    ] {
+        let bare = role == "ROLE_UNSPECIFIED";
+        let body = if bare { json!({ "withoutRole": true }) } else { json!({ "role": role }) };
+        let key = server.create_key_with(&role.to_lowercase(), body).await;
+        for (asked, granted) in cases {
+            let response = server.request_token(&key, &format!("{GRANT}&scope={asked}")).await;
+            assert_eq!(response.status, 200, "{role} {asked}: {}", response.text());
+            let response = response.json();
+            assert_eq!(response["scope"], granted, "{role} {asked}");
+            let token = response["access_token"].as_str().unwrap();
+            assert_eq!(decoded(token).1["scope"], granted, "{role} {asked}");
+            assert_eq!(server.introspect(&server.admin, token).await["scope"], granted);
+        }
+    }
+}
+
+/// Clients request what is advertised.
+#[tokio::test]
+async fn the_advertised_scope_is_all() {
+    let server = Server::start().await;
+    let metadata = server.http.get("/.well-known/oauth-authorization-server", &[]).await.json();
+    assert_eq!(metadata["scopes_supported"], json!(["all"]));
+    let client = server.http.get("/config/v1/flyte_client", &[]).await.json();
+    assert_eq!(client["scopes"], json!(["all"]));
 }
 
 /// Audience injection at endpoints that take no audience (update of the OAuth security BCP,

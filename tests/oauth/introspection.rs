@@ -77,12 +77,12 @@ async fn introspection_omits_a_missing_role() {
 #[tokio::test]
 async fn introspection_returns_the_current_role() {
     let server = Server::start().await;
-    let key = server.create_key("ci").await;
+    let key = server.create_key_with("ci", json!({ "role": "ROLE_VIEWER" })).await;
     let token = server.token(&key).await;
     let update =
-        json!({ "apiKey": { "clientId": "ci", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+        json!({ "apiKey": { "clientId": "ci", "role": "ROLE_CONTRIBUTOR" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
-    assert_eq!(server.introspect(&key, &token).await["role"], "viewer");
+    assert_eq!(server.introspect(&key, &token).await["role"], "contributor");
 }
 
 #[tokio::test]

@@ -87,11 +87,36 @@ async fn a_role_change_applies_to_issued_tokens() {
     let token = server.token(&key).await;
     let list = "/gatekey.v1.ApiKeyService/List";
     assert_eq!(server.http.connect_json(list, &token, &json!({})).await.status, 200);
-    let update =
-        json!({ "apiKey": { "clientId": "second", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let update = json!({ "apiKey": { "clientId": "second", "role": "ROLE_CONTRIBUTOR" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     assert_eq!(server.http.connect_json(list, &token, &json!({})).await.status, 403);
     assert!(server.accepts(&token).await, "the token itself is still valid");
+}
+
+#[tokio::test]
+async fn narrowing_the_scope_revokes_tokens() {
+    let server = Server::start().await;
+    for (number, (before, after, kept)) in [
+        ("ROLE_ADMIN", "ROLE_CONTRIBUTOR", true),
+        ("ROLE_ADMIN", "ROLE_VIEWER", false),
+        ("ROLE_CONTRIBUTOR", "ROLE_ADMIN", true),
+        ("ROLE_CONTRIBUTOR", "ROLE_VIEWER", false),
+        ("ROLE_CONTRIBUTOR", "ROLE_VERIFIER", false),
+        ("ROLE_VIEWER", "ROLE_CONTRIBUTOR", true),
+        ("ROLE_VIEWER", "ROLE_VERIFIER", false),
+        ("ROLE_VIEWER", "ROLE_UNSPECIFIED", false),
+        ("ROLE_VERIFIER", "ROLE_UNSPECIFIED", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("key-{number}");
+        let key = server.create_key_with(&name, json!({ "role": before })).await;
+        let token = server.token(&key).await;
+        let key = json!({ "clientId": name, "role": after });
+        server.admin_call("Update", json!({ "apiKey": key, "updateMask": "role" })).await;
+        assert_eq!(server.accepts(&token).await, kept, "{before} {after}");
+    }
 }
 
 #[tokio::test]

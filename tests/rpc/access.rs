@@ -19,7 +19,12 @@ enum Requires {
 }
 
 /// Every method that is served, and the access it requires.
-const METHODS: [(&str, Requires); 24] = [
+const METHODS: [(&str, Requires); 29] = [
+    ("/cloudidl.authorizer.AuthorizerService/AssignIdentity", Requires::Admin),
+    ("/cloudidl.authorizer.AuthorizerService/GetIdentityAssignments", Requires::Admin),
+    ("/cloudidl.authorizer.AuthorizerService/GetPolicy", Requires::Admin),
+    ("/cloudidl.authorizer.AuthorizerService/GetRole", Requires::Admin),
+    ("/cloudidl.authorizer.AuthorizerService/UnassignIdentity", Requires::Admin),
     ("/cloudidl.identity.AppsService/Create", Requires::Admin),
     ("/cloudidl.identity.AppsService/Delete", Requires::Admin),
     ("/cloudidl.identity.AppsService/Get", Requires::AdminOrSelf),
@@ -269,8 +274,7 @@ async fn every_invalid_credential_is_unauthenticated() {
 async fn access_is_checked_again_after_the_body() {
     let server = Server::start().await;
     let id = json!({ "clientId": "other" });
-    let demote =
-        json!({ "apiKey": { "clientId": "other", "role": "ROLE_VIEWER" }, "updateMask": "role" });
+    let demote = json!({ "apiKey": { "clientId": "other", "role": "ROLE_CONTRIBUTOR" }, "updateMask": "role" });
     for (method, request, code) in [
         ("Update", &demote, "permission_denied"),
         ("RotateSecret", &id, "unauthenticated"),

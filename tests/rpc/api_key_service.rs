@@ -103,14 +103,14 @@ async fn update_changes_only_the_masked_fields() {
     let expires_at = in_future(Duration::from_mins(15));
     server
         .create_key_from(
-            json!({ "clientId": "ci", "role": "ROLE_VIEWER", "expiresAt": expires_at }),
+            json!({ "clientId": "ci", "role": "ROLE_CONTRIBUTOR", "expiresAt": expires_at }),
         )
         .await;
     let before = server.shown("ci").await;
     let given = json!({
         "clientId": "ci",
         "clientName": "Renamed",
-        "role": "ROLE_VERIFIER",
+        "role": "ROLE_ADMIN",
         "redirectUris": ["https://ci.example.com/"],
         "expiresAt": "2999-01-01T00:00:00Z",
         "keyId": "00000000000000000000000000000000",
@@ -205,7 +205,7 @@ async fn a_role_change_takes_effect_at_once() {
     refused(&server.keys_as(&token, "List", json!({})).await, "permission_denied", &[]);
     set("ROLE_ADMIN").await;
     assert!(server.keys_as(&token, "List", json!({})).await.is_ok());
-    set("ROLE_VIEWER").await;
+    set("ROLE_CONTRIBUTOR").await;
     refused(&server.keys_as(&token, "List", json!({})).await, "permission_denied", &[]);
     // Its tokens have the scope `all`, which a key without a role may not have.
     set("ROLE_UNSPECIFIED").await;

@@ -71,6 +71,12 @@ macro_rules! apps {
     };
 }
 
+macro_rules! authorizer {
+    ($method:literal) => {
+        concat!("/cloudidl.authorizer.AuthorizerService/", $method)
+    };
+}
+
 macro_rules! keys {
     ($method:literal) => {
         concat!("/gatekey.v1.ApiKeyService/", $method)
@@ -320,6 +326,67 @@ const CASES: &[Case] = &[
         "{}",
         ErrorCode::PermissionDenied,
         &["admin"],
+    ),
+    // cloudidl.authorizer.AuthorizerService
+    answered(
+        "assign",
+        authorizer!("AssignIdentity"),
+        Admin,
+        r#"{"identity": {"applicationId": {"subject": "$key"}}, "policyId": {"name": "viewer"}}"#,
+        "{}",
+    ),
+    answered(
+        "unassign",
+        authorizer!("UnassignIdentity"),
+        Admin,
+        r#"{"identity": {"applicationId": {"subject": "$key"}}, "policyId": {"name": "contributor"}}"#,
+        "{}",
+    ),
+    refused(
+        "assign to the calling key",
+        authorizer!("AssignIdentity"),
+        Itself,
+        r#"{"identity": {"applicationId": {"subject": "$key"}}, "policyId": {"name": "admin"}}"#,
+        ErrorCode::PermissionDenied,
+        &["admin"],
+    ),
+    answered(
+        "get assignments",
+        authorizer!("GetIdentityAssignments"),
+        Admin,
+        r#"{"identity": {"applicationId": {"subject": "$key"}}}"#,
+        r#"{"identityAssignment": {"identity": {"applicationId": {"subject": "$key"}},
+            "policies": [{"id": {"name": "contributor"}}]}}"#,
+    ),
+    refused(
+        "get assignments of an unknown key",
+        authorizer!("GetIdentityAssignments"),
+        Admin,
+        r#"{"identity": {"applicationId": {"subject": "$new"}}}"#,
+        ErrorCode::NotFound,
+        &["$new"],
+    ),
+    answered(
+        "get a policy",
+        authorizer!("GetPolicy"),
+        Admin,
+        r#"{"id": {"name": "viewer"}}"#,
+        r#"{"policy": {"id": {"name": "viewer"}, "bindings": [{"roleId": {"name": "viewer"}}]}}"#,
+    ),
+    answered(
+        "get a role",
+        authorizer!("GetRole"),
+        Admin,
+        r#"{"id": {"name": "viewer"}}"#,
+        r#"{"role": {"id": {"name": "viewer"}, "roleType": "ROLE_TYPE_VIEWER"}}"#,
+    ),
+    refused(
+        "create a policy",
+        authorizer!("CreatePolicy"),
+        Admin,
+        "{}",
+        ErrorCode::Unimplemented,
+        &[],
     ),
     // gatekey.v1.ApiKeyService
     answered(

@@ -255,6 +255,7 @@ async fn reflection_lists_every_service_to_a_key() {
     assert_eq!(
         listed,
         [
+            "cloudidl.authorizer.AuthorizerService",
             "cloudidl.identity.AppsService",
             "flyteidl.service.AuthMetadataService",
             "flyteidl.service.IdentityService",

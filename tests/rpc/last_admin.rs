@@ -72,7 +72,8 @@ async fn the_last_admin_cannot_be_removed() {
 #[tokio::test]
 async fn rotating_the_last_admin_is_allowed() {
     let server = Server::start().await;
-    let rotated = server.rotate(&server.admin, json!({})).await;
+    let current = json!({ "currentSecret": server.admin.client_secret });
+    let rotated = server.rotate(&server.admin, current).await;
     let token = server.token(&rotated).await;
     let renamed = json!({ "clientId": "admin", "clientName": "renamed" });
     assert!(server.apps_as(&token, "Update", renamed).await.is_ok());

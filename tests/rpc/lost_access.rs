@@ -64,9 +64,9 @@ async fn a_role_lost_during_a_request_is_enforced() {
     let create = json!({ "clientName": "heir" });
     let held =
         HeldCall::begin(&server.process, "/gatekey.v1.ApiKeyService/Create", &token, &create).await;
-    let viewer =
-        json!({ "apiKey": { "clientId": "leaver", "role": "ROLE_VIEWER" }, "updateMask": "role" });
-    server.admin_call("Update", viewer).await;
+    let contributor = json!({ "clientId": "leaver", "role": "ROLE_CONTRIBUTOR" });
+    let update = json!({ "apiKey": contributor, "updateMask": "role" });
+    server.admin_call("Update", update).await;
     assert_eq!(held.finish().await.0, 403);
 }
 

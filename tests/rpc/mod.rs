@@ -4,6 +4,7 @@
 //! - [`cases`]: a table of cases, run over each protocol in [`protocols`]; [`json`] compares
 //!   responses.
 //! - [`apps_service`]: the service that public clients call.
+//! - [`authorizer_service`]: the roles of keys, as Terraform manages them.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, with everything that the public API lacks.
 //! - [`access`]: which callers may call which methods. [`lost_access`]: callers that lose access
 //!   while their request arrives.
@@ -17,6 +18,7 @@
 mod access;
 mod api_key_service;
 mod apps_service;
+mod authorizer_service;
 mod cases;
 mod connect_get;
 mod for_flyte;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatekey_credentials::ClientId;
+use gatekey_credentials::{ClientId, role::UnknownRole};
 
 use crate::store::StoreError;
 
@@ -23,6 +23,14 @@ pub enum Kind {
     Secret {
         client_id: ClientId,
     },
+    /// A policy of the public API. Each is named after a role.
+    Policy,
+    /// A role of the public API.
+    Role,
+    /// A policy that a key holds.
+    Assignment {
+        client_id: ClientId,
+    },
     SigningKey,
     RootKeyVersion,
 }
@@ -32,6 +40,11 @@ impl Kind {
         match self {
             Self::ApiKey => format!("API key {id} does not exist"),
             Self::Secret { client_id } => format!("API key {client_id} has no secret {id}"),
+            Self::Policy => format!("policy {id} does not exist; {UnknownRole}"),
+            Self::Role => format!("role {id} does not exist; {UnknownRole}"),
+            Self::Assignment { client_id } => {
+                format!("API key {client_id} does not hold the policy {id}")
+            }
             Self::SigningKey => format!("signing key {id} does not exist"),
             Self::RootKeyVersion => format!("the database knows no version {id} of the root key"),
         }

@@ -25,7 +25,7 @@ pub enum Role {
 pub struct UnknownRole;
 
 impl Role {
-    /// All roles.
+    /// All roles, the highest first.
     pub const ALL: [Self; 4] = [Self::Admin, Self::Contributor, Self::Viewer, Self::Verifier];
 
     /// Returns the name in lower case, as it is stored and displayed.

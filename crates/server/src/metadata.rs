@@ -3,7 +3,7 @@
 //!
 //! Advertises only what this server supports. Both OAuth and RPC endpoints return these documents.
 
-use gatekey_core::token::SCOPE_ALL;
+use gatekey_core::api_key::Scope;
 use gatekey_credentials::jwt::Algorithm;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub struct AuthorizationServer {
     pub response_types_supported: [&'static str; 0],
     /// The grants of the token endpoint.
     pub grant_types_supported: [&'static str; 1],
-    /// The only supported scope.
+    /// The scope that clients request. A key without write access gets less.
     pub scopes_supported: [&'static str; 1],
     /// How a key authenticates.
     pub token_endpoint_auth_methods_supported: [&'static str; 2],
@@ -56,7 +56,7 @@ impl AuthorizationServer {
             userinfo_endpoint: config.server.url(path::USERINFO),
             response_types_supported: [],
             grant_types_supported: ["client_credentials"],
-            scopes_supported: [SCOPE_ALL],
+            scopes_supported: [Scope::All.as_str()],
             token_endpoint_auth_methods_supported: AUTH_METHODS,
             introspection_endpoint_auth_methods_supported: AUTH_METHODS,
             revocation_endpoint_auth_methods_supported: AUTH_METHODS,
@@ -113,7 +113,7 @@ impl PublicClientConfig {
         Self {
             client_id: "",
             redirect_uri: PUBLIC_CLIENT_REDIRECT_URI,
-            scopes: [SCOPE_ALL],
+            scopes: [Scope::All.as_str()],
             authorization_metadata_key: config.tokens.authorization_metadata_key.clone(),
             service_http_endpoint: config.server.issuer().to_owned(),
             audience: "",

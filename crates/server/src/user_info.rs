@@ -27,9 +27,9 @@ impl UserInfo {
         let key = api_keys.get(token.facts.client_id.as_ref()).await?;
         Ok(Self {
             subject: key.client_id.to_string(),
+            role: key.role(),
             name: key.application.client_name,
             user_handle: organization.user_handle().to_owned(),
-            role: key.role,
         })
     }
 }

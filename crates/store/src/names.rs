@@ -3,6 +3,7 @@
 use gatekey_core::api_key::{
     ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod,
 };
+use gatekey_credentials::Role;
 
 /// A value that is stored by its name.
 pub(crate) trait Named: Copy {
@@ -67,6 +68,16 @@ stored_names! {
         None = "none",
         Trusted = "trusted",
         Required = "required",
+    }
+}
+
+impl Named for Role {
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        name.parse().ok()
     }
 }
 

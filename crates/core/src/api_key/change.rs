@@ -5,14 +5,14 @@
 
 use gatekey_credentials::Role;
 
-use super::{ApiKey, ApiKeyPatch, GrantType, StoredSecret};
+use super::{ApiKey, ApiKeyPatch, GrantType, Scope, StoredSecret};
 use crate::{KeyId, SecretId, Timestamp};
 
 /// A changed key, and the differences to its stored rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     pub key: ApiKey,
-    /// Whether the application, the role or the expiry differs.
+    /// Whether the application, the roles or the expiry differs.
     pub fields_changed: bool,
     /// Whether `updated_at`, `disabled_at` or `epoch` differs.
     pub state_changed: bool,
@@ -55,6 +55,13 @@ pub enum Switch {
     Enable,
 }
 
+/// A request to add one role to a key, or to take one away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignment {
+    Assign(Role),
+    Unassign(Role),
+}
+
 /// Whether a change may leave the server without a usable admin key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastAdmin {
@@ -75,23 +82,17 @@ impl ApiKey {
     /// Whether the key can manage the server's keys: it is an admin, enabled and within its dates,
     /// and has a valid secret that fetches tokens.
     pub fn is_usable_admin(&self, now: Timestamp) -> bool {
-        self.role == Some(Role::Admin)
+        self.roles.contains(Role::Admin)
             && self.disabled_at.is_none()
             && self.expires_at.is_none_or(|expires_at| now < expires_at)
             && self.application.may_use(GrantType::ClientCredentials)
             && self.secrets.iter().any(|secret| secret.is_valid_at(now))
     }
 
-    /// Applies a patch. Revokes the key's tokens if it loses its role, because they have the scope
-    /// `all`.
+    /// Applies a patch.
     #[must_use]
     pub fn update(self, patch: &ApiKeyPatch, at: Timestamp) -> KeyChange {
-        self.change(|key| {
-            if patch.takes_role_from(key) {
-                key.raise_epoch();
-            }
-            patch.apply(key, at);
-        })
+        self.change(|key| patch.apply(key, at))
     }
 
     /// Adds a secret, and ends the others.
@@ -127,6 +128,22 @@ impl ApiKey {
         Some(self.change(|key| {
             key.secrets[place].end(at, at);
             key.updated_at = at;
+        }))
+    }
+
+    /// Adds a role to the key, or takes one away. `None` if the key lacks the role to take away. A
+    /// key that has the role to add does not change.
+    pub fn assign(self, assignment: Assignment, at: Timestamp) -> Option<KeyChange> {
+        let roles = match assignment {
+            Assignment::Assign(role) => self.roles.with(role),
+            Assignment::Unassign(role) if self.roles.contains(role) => self.roles.without(role),
+            Assignment::Unassign(_) => return None,
+        };
+        Some(self.change(|key| {
+            if key.roles != roles {
+                key.roles = roles;
+                key.updated_at = at;
+            }
         }))
     }
 
@@ -184,6 +201,10 @@ impl ApiKey {
     fn change(self, change: impl FnOnce(&mut Self)) -> KeyChange {
         let mut key = self.clone();
         change(&mut key);
+        if key.epoch == self.epoch && Scope::of(key.roles) < Scope::of(self.roles) {
+            // Its tokens have a scope that it no longer has.
+            key.raise_epoch();
+        }
         KeyChange::between(&self, key)
     }
 }
@@ -212,8 +233,8 @@ impl KeyChange {
         let removed =
             before.secrets.iter().map(|secret| secret.id).filter(|id| !is_kept(*id)).collect();
         Self {
-            fields_changed: (&before.application, before.role, before.expires_at)
-                != (&key.application, key.role, key.expires_at),
+            fields_changed: (&before.application, before.roles, before.expires_at)
+                != (&key.application, key.roles, key.expires_at),
             state_changed: (before.updated_at, before.disabled_at, before.epoch)
                 != (key.updated_at, key.disabled_at, key.epoch),
             epoch_raised: before.epoch < key.epoch,
@@ -240,7 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Application, SecretHash};
+    use crate::{Application, SecretHash, api_key::Roles};
 
     const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
@@ -265,7 +286,7 @@ mod tests {
             key_id: "00000000000000000000000000000001".parse().unwrap(),
             client_id: "ci".parse().unwrap(),
             organization: String::new(),
-            role: Some(Role::Contributor),
+            roles: Role::Contributor.into(),
             application: Application::named("CI"),
             created_at: START,
             updated_at: START,
@@ -347,22 +368,43 @@ mod tests {
     }
 
     #[test]
-    fn losing_the_role_revokes_the_tokens() {
-        let role = |role| ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
-        let change = key().update(&role(Some(Role::Viewer)), at(1));
-        assert_eq!((change.fields_changed, change.epoch_raised), (true, false));
-        let change = change.key.update(&role(None), at(2));
-        assert_eq!((change.key.epoch, change.epoch_raised), (2, true));
-        assert!(!change.key.update(&role(None), at(3)).epoch_raised, "it has none to lose");
+    fn a_narrower_scope_revokes_the_tokens() {
+        let roles = [Some(Role::Admin), Some(Role::Contributor), Some(Role::Viewer), None];
+        for (place, before) in roles.into_iter().enumerate() {
+            for (other, after) in roles.into_iter().enumerate() {
+                let key = ApiKey { roles: before.into(), ..key() };
+                let patch = ApiKeyPatch { role: Some(after), ..ApiKeyPatch::default() };
+                let change = key.update(&patch, at(1));
+                // Admins and contributors have the same scope.
+                let narrows = place.max(1) < other.max(1);
+                assert_eq!(change.epoch_raised, narrows, "{before:?} {after:?}");
+                assert_eq!(change.key.role(), after);
+            }
+        }
+    }
+
+    #[test]
+    fn an_assignment_changes_one_role() {
+        let assign = |key: ApiKey, role| key.assign(Assignment::Assign(role), at(1)).unwrap();
+        let both = assign(key(), Role::Viewer);
+        assert_eq!((both.key.roles.iter().count(), both.key.role()), (2, Some(Role::Contributor)));
+        assert!(!both.epoch_raised && both.fields_changed && both.key.updated_at == at(1));
+        assert!(assign(both.key.clone(), Role::Viewer).is_empty());
+        let unassign = |key: ApiKey, role| key.assign(Assignment::Unassign(role), at(2));
+        let viewer = unassign(both.key.clone(), Role::Contributor).unwrap();
+        assert_eq!((viewer.key.role(), viewer.epoch_raised), (Some(Role::Viewer), true));
+        let contributor = unassign(both.key, Role::Viewer).unwrap();
+        assert_eq!((contributor.key.role(), contributor.epoch_raised), (key().role(), false));
+        assert_eq!(unassign(contributor.key, Role::Viewer), None);
     }
 
     #[test]
     fn a_usable_admin_can_fetch_tokens() {
-        let admin = ApiKey { role: Some(Role::Admin), ..key() };
+        let admin = ApiKey { roles: Role::Admin.into(), ..key() };
         assert!(admin.is_usable_admin(at(0)));
         assert!(!key().is_usable_admin(at(0)));
         let unusable: [fn(&mut ApiKey); 5] = [
-            |key| key.role = None,
+            |key| key.roles = Roles::NONE,
             |key| key.disabled_at = Some(START),
             |key| key.expires_at = Some(START),
             |key| key.application.grant_types = vec![GrantType::DeviceCode],
@@ -416,6 +458,7 @@ mod tests {
         Rotate(u64, usize),
         Retire(usize),
         Update(Option<Role>),
+        Assign(Assignment),
         Switch(Switch),
         RevokeTokens,
         Purge(u64),
@@ -426,6 +469,8 @@ mod tests {
             4 => (prop_oneof![Just(0), 1..20_u64], 1..4_usize).prop_map(|(grace, max)| Step::Rotate(grace, max)),
             2 => (0..5_usize).prop_map(Step::Retire),
             1 => prop_oneof![Just(None), Just(Some(Role::Admin))].prop_map(Step::Update),
+            1 => Just(Step::Assign(Assignment::Assign(Role::Viewer))),
+            1 => Just(Step::Assign(Assignment::Unassign(Role::Admin))),
             1 => Just(Step::Switch(Switch::Disable)),
             1 => Just(Step::Switch(Switch::Enable)),
             1 => Just(Step::RevokeTokens),
@@ -447,6 +492,7 @@ mod tests {
             Step::Update(role) => {
                 Some(key.update(&ApiKeyPatch { role: Some(*role), ..ApiKeyPatch::default() }, now))
             }
+            Step::Assign(assignment) => key.assign(*assignment, now),
             Step::Switch(switch) => Some(key.switch(*switch, now)),
             Step::RevokeTokens => Some(key.revoke_tokens(now)),
             Step::Purge(ago) => Some(key.purge_secrets(at(number.saturating_sub(*ago)))),
@@ -458,7 +504,7 @@ mod tests {
         let key = &change.key;
         if change.fields_changed {
             rows.application = key.application.clone();
-            (rows.role, rows.expires_at) = (key.role, key.expires_at);
+            (rows.roles, rows.expires_at) = (key.roles, key.expires_at);
         }
         if change.state_changed {
             (rows.updated_at, rows.disabled_at, rows.epoch) =

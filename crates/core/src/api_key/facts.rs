@@ -2,7 +2,7 @@
 
 use gatekey_credentials::{ClientId, Role};
 
-use super::{ApiKey, EndedSecret, GrantType, SecretFacts, StoredSecret};
+use super::{ApiKey, EndedSecret, GrantType, Roles, SecretFacts, StoredSecret};
 use crate::{Actor, Env, KeyId, SecretHash, SecretId, Timestamp};
 
 /// Secrets of a key that are kept in memory although they have ended.
@@ -13,7 +13,7 @@ pub(crate) const MAX_ENDED: usize = 4;
 pub struct KeyFacts {
     pub client_id: ClientId,
     pub key_id: KeyId,
-    pub role: Option<Role>,
+    pub roles: Roles,
     /// The epoch that a token of the key must carry.
     pub epoch: u64,
     /// The key is rejected from this instant on.
@@ -39,7 +39,7 @@ impl KeyFacts {
         Self {
             client_id: "nobody".parse().expect("this is a client id"),
             key_id: KeyId::generate(env),
-            role: None,
+            roles: Roles::NONE,
             epoch: 0,
             expires_at: None,
             disabled: true,
@@ -47,6 +47,11 @@ impl KeyFacts {
             secrets: Box::new([secret]),
             ended: Box::default(),
         }
+    }
+
+    /// The highest role.
+    pub fn role(&self) -> Option<Role> {
+        self.roles.highest()
     }
 
     /// The key as the actor of a ledger entry, by the secret that it used.
@@ -76,7 +81,7 @@ impl From<&ApiKey> for KeyFacts {
         Self {
             client_id: key.client_id.clone(),
             key_id: key.key_id,
-            role: key.role,
+            roles: key.roles,
             epoch: key.epoch,
             expires_at: key.expires_at,
             disabled: key.disabled_at.is_some(),

@@ -2,7 +2,7 @@
 
 use gatekey_credentials::{ClientId, Role};
 
-use super::{Application, StoredSecret};
+use super::{Application, Roles, StoredSecret};
 use crate::{KeyId, Timestamp};
 
 /// An API key: an OAuth 2.0 application for headless use (wire message `cloudidl.identity.App`).
@@ -14,8 +14,8 @@ pub struct ApiKey {
     pub client_id: ClientId,
     /// The server's organization when the key was created; empty by default.
     pub organization: String,
-    /// `None` for a key that can only view and rotate itself.
-    pub role: Option<Role>,
+    /// None for a key that can only view and rotate itself.
+    pub roles: Roles,
     pub application: Application,
     pub created_at: Timestamp,
     /// The last change to the key or its secrets.
@@ -27,4 +27,11 @@ pub struct ApiKey {
     pub epoch: u64,
     /// In the order they were created. Never empty.
     pub secrets: Vec<StoredSecret>,
+}
+
+impl ApiKey {
+    /// The highest role.
+    pub fn role(&self) -> Option<Role> {
+        self.roles.highest()
+    }
 }

@@ -8,6 +8,8 @@ pub mod list;
 mod patch;
 pub mod redirect_uri;
 mod replay;
+mod roles;
+mod scope;
 mod secret;
 mod use_cases;
 mod validate;
@@ -16,12 +18,16 @@ pub use application::{
     Application, ApplicationType, ConsentMethod, DEFAULT_REDIRECT_URI, GrantType, ResponseType,
     TokenEndpointAuthMethod,
 };
-pub use change::{KeyChange, LastAdmin, Rotation, Switch, TooManySecrets, raised_epoch};
+pub use change::{
+    Assignment, KeyChange, LastAdmin, Rotation, Switch, TooManySecrets, raised_epoch,
+};
 pub use facts::KeyFacts;
 pub(crate) use facts::MAX_ENDED;
 pub use key::ApiKey;
 pub use patch::ApiKeyPatch;
 pub use replay::{RememberedCreate, Replay};
+pub use roles::Roles;
+pub use scope::Scope;
 pub use secret::{EndedSecret, MAX_SECRETS, SecretFacts, StoredSecret};
 pub use use_cases::{ApiKeys, CreateApiKey, REPLAY_LIMIT, REPLAY_WINDOW, RotateSecret, WithSecret};
 pub use validate::{MAX_GRACE, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_URI_LENGTH};

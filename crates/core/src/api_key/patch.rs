@@ -22,7 +22,7 @@ pub struct ApiKeyPatch {
     pub tos_uri: Option<String>,
     pub jwks_uri: Option<String>,
     pub token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
-    /// `Some(None)` takes the role away.
+    /// Replaces all roles; `Some(None)` takes them away.
     pub role: Option<Option<Role>>,
     /// `Some(None)` removes the expiry.
     pub expires_at: Option<Option<Timestamp>>,
@@ -32,7 +32,9 @@ impl ApiKeyPatch {
     /// Applies the changes to a key. The store calls it inside its transaction.
     pub fn apply(&self, key: &mut ApiKey, at: Timestamp) {
         self.apply_to_application(&mut key.application);
-        set(&mut key.role, self.role.as_ref());
+        if let Some(role) = self.role {
+            key.roles = role.into();
+        }
         set(&mut key.expires_at, self.expires_at.as_ref());
         key.updated_at = at;
     }
@@ -51,12 +53,6 @@ impl ApiKeyPatch {
         set(&mut application.tos_uri, self.tos_uri.as_ref());
         set(&mut application.jwks_uri, self.jwks_uri.as_ref());
         set(&mut application.token_endpoint_auth_method, self.token_endpoint_auth_method.as_ref());
-    }
-
-    /// Whether the patch takes the key's role away. The key's tokens then must be revoked: their
-    /// scope is `all`, which needs a role.
-    pub fn takes_role_from(&self, key: &ApiKey) -> bool {
-        key.role.is_some() && self.role == Some(None)
     }
 
     /// The names of the changed fields, for the ledger.

@@ -14,11 +14,11 @@ use crate::{
     error::Kind,
     ledger::{Action, NewEntry, Refusals},
     redact,
-    store::{Created, Rotated},
+    store::{Assigned, Created, Rotated},
 };
 
 use super::{
-    LastAdmin, MAX_SECRETS, Replay, Rotation, Switch,
+    Assignment, LastAdmin, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::{NO_CREDENTIAL, Validation},
 };
@@ -144,7 +144,7 @@ impl ApiKeys {
             key_id,
             client_id: client_id.clone(),
             organization: self.organization.name().to_owned(),
-            role: create.role,
+            roles: create.role.into(),
             application: create.application,
             created_at: now,
             updated_at: now,
@@ -217,6 +217,31 @@ impl ApiKeys {
         let entry = NewEntry::new(now, caller, action, &client_id);
         let updated = self.store.update_key(&client_id, patch, last_admin, entry).await?;
         updated.ok_or_else(|| not_found(&client_id))
+    }
+
+    /// Adds one role to a key, or takes one away.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for the key, or for a role that it does not hold;
+    /// [`Error::Precondition`] if no usable admin would be left.
+    pub async fn assign(
+        &self,
+        caller: &Caller,
+        client_id: &str,
+        assignment: Assignment,
+        last_admin: LastAdmin,
+    ) -> Result<ApiKey, Error> {
+        let client_id = parse_client_id(client_id)?;
+        let (action, role) = match assignment {
+            Assignment::Assign(role) => (Action::ApiKeyAssignRole { role }, role),
+            Assignment::Unassign(role) => (Action::ApiKeyUnassignRole { role }, role),
+        };
+        let entry = NewEntry::new(self.env.now(), caller, action, &client_id);
+        match self.store.assign_role(&client_id, assignment, last_admin, entry).await? {
+            Assigned::Done(key) => Ok(*key),
+            Assigned::NotHeld => Err(Error::not_found(Kind::Assignment { client_id }, &role)),
+            Assigned::Absent => Err(not_found(&client_id)),
+        }
     }
 
     /// Deletes a key permanently, and so revokes its tokens.

@@ -26,6 +26,12 @@ pub enum Action<'d> {
         /// The new role, if the role changed.
         role: Option<Option<Role>>,
     },
+    ApiKeyAssignRole {
+        role: Role,
+    },
+    ApiKeyUnassignRole {
+        role: Role,
+    },
     ApiKeyDelete,
     ApiKeyRotateSecret {
         secret: SecretId,
@@ -91,6 +97,8 @@ impl Action<'_> {
             Self::ApiKeyCreate { .. } => "api_key.create",
             Self::ApiKeyCreateReplay { .. } => "api_key.create_replay",
             Self::ApiKeyUpdate { .. } => "api_key.update",
+            Self::ApiKeyAssignRole { .. } => "api_key.assign_role",
+            Self::ApiKeyUnassignRole { .. } => "api_key.unassign_role",
             Self::ApiKeyDelete => "api_key.delete",
             Self::ApiKeyRotateSecret { .. } => "api_key.rotate_secret",
             Self::ApiKeyRetireSecret { .. } => "api_key.retire_secret",
@@ -121,6 +129,9 @@ impl Action<'_> {
             Self::ApiKeyUpdate { fields, role: None } => format!("fields={}", fields.join(",")),
             Self::ApiKeyUpdate { fields, role: Some(role) } => {
                 format!("fields={} role={}", fields.join(","), RoleName(*role))
+            }
+            Self::ApiKeyAssignRole { role } | Self::ApiKeyUnassignRole { role } => {
+                format!("role={role}")
             }
             Self::ApiKeyRotateSecret { secret, grace_seconds } => {
                 format!("secret={secret} grace={grace_seconds}s")
@@ -190,6 +201,12 @@ mod tests {
                 Action::ApiKeyUpdate { fields: &fields[..1], role: None },
                 "api_key.update",
                 "fields=client_name",
+            ),
+            (Action::ApiKeyAssignRole { role: Role::Viewer }, "api_key.assign_role", "role=viewer"),
+            (
+                Action::ApiKeyUnassignRole { role: Role::Admin },
+                "api_key.unassign_role",
+                "role=admin",
             ),
             (Action::ApiKeyDelete, "api_key.delete", ""),
             (

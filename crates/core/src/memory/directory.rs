@@ -188,7 +188,7 @@ impl ChangeObserver for Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ApiKey, Application};
+    use crate::{ApiKey, Application, api_key::Roles};
 
     #[test]
     fn a_reload_does_not_change_the_counts() {
@@ -196,7 +196,7 @@ mod tests {
             key_id: "00000000000000000000000000000001".parse().unwrap(),
             client_id: "ci".parse().unwrap(),
             organization: String::new(),
-            role: None,
+            roles: Roles::NONE,
             application: Application::named("CI"),
             created_at: Timestamp::MIN,
             updated_at: Timestamp::MIN,

@@ -1,4 +1,5 @@
-//! Permissions: [`decide`] is the only place that reads roles.
+//! Permissions: only [`decide`] reads roles, and [`Scope::of`](crate::api_key::Scope::of) for what
+//! tokens permit elsewhere.
 
 use gatekey_credentials::Role;
 
@@ -57,7 +58,7 @@ impl Decision {
 /// - `contributor` and `viewer` may do nothing else here: they are for the APIs behind the gate.
 pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) -> Decision {
     let Principal::Key(key) = principal;
-    let is_admin = key.role == Some(Role::Admin);
+    let is_admin = key.roles.contains(Role::Admin);
     let allowed_if =
         |allowed, reason| if allowed { Decision::Allow } else { Decision::Deny(reason) };
     match (action, resource) {
@@ -70,7 +71,7 @@ pub fn decide(principal: Principal<'_>, action: Action, resource: Resource<'_>) 
             allowed_if(is_admin, "role admin is needed for keys other than the caller's own")
         }
         (Action::IntrospectToken, Resource::TokenOf(owner)) => {
-            let reads_all = matches!(key.role, Some(Role::Admin | Role::Verifier));
+            let reads_all = is_admin || key.roles.contains(Role::Verifier);
             allowed_if(reads_all || owner == key.key_id, "role admin or verifier is needed")
         }
         (Action::RevokeToken, Resource::TokenOf(owner)) => {
@@ -104,7 +105,12 @@ mod tests {
 
     fn key(role: Option<Role>) -> KeyFacts {
         let client_id = "ci".parse().unwrap();
-        KeyFacts { role, client_id, disabled: false, ..KeyFacts::nobody(&Env::system()) }
+        KeyFacts {
+            roles: role.into(),
+            client_id,
+            disabled: false,
+            ..KeyFacts::nobody(&Env::system())
+        }
     }
 
     fn allowed(action: Action, resource: impl Fn(&KeyFacts) -> Resource<'static>) -> [bool; 5] {

@@ -63,7 +63,7 @@ impl Content {
             key_id,
             client_id,
             organization,
-            role,
+            roles,
             application,
             created_at,
             updated_at,
@@ -75,7 +75,9 @@ impl Content {
         self.0.extend(key_id.as_bytes());
         self.text(client_id.as_str());
         self.text(organization);
-        self.text(role.map_or("", Role::as_str));
+        // One role, or none, as it was before a key could hold several.
+        let roles: Vec<_> = roles.iter().map(Role::as_str).collect();
+        self.text(&roles.join(" "));
         self.application(application);
         self.instant(*created_at);
         self.instant(*updated_at);
@@ -224,7 +226,7 @@ mod tests {
     use gatekey_credentials::jwt::Algorithm;
 
     use super::*;
-    use crate::RootKey;
+    use crate::{RootKey, api_key::Roles};
 
     fn secret() -> StoredSecret {
         StoredSecret {
@@ -243,7 +245,7 @@ mod tests {
             key_id: "00000000000000000000000000000001".parse().unwrap(),
             client_id: "ci".parse().unwrap(),
             organization: String::new(),
-            role: None,
+            roles: Roles::NONE,
             application: Application::named("CI"),
             created_at: Timestamp::from_micros(1),
             updated_at: Timestamp::from_micros(2),
@@ -286,7 +288,8 @@ mod tests {
             Box::new(|key| key.key_id = "00000000000000000000000000000002".parse().unwrap()),
             Box::new(|key| key.client_id = "co".parse().unwrap()),
             Box::new(|key| key.organization = "other".to_owned()),
-            Box::new(|key| key.role = Some(Role::Admin)),
+            Box::new(|key| key.roles = Role::Admin.into()),
+            Box::new(|key| key.roles = Role::Viewer.into()),
             Box::new(|key| key.created_at = Timestamp::from_micros(0)),
             Box::new(|key| key.updated_at = Timestamp::from_micros(3)),
             Box::new(move |key| key.expires_at = at()),

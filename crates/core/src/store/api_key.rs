@@ -6,7 +6,7 @@ use gatekey_credentials::ClientId;
 use super::StoreError;
 use crate::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, Timestamp,
-    api_key::{LastAdmin, Replay, Rotation, Switch, list::Selection},
+    api_key::{Assignment, LastAdmin, Replay, Rotation, Switch, list::Selection},
     ledger::NewEntry,
 };
 
@@ -24,6 +24,15 @@ pub enum Rotated {
     Done(Box<ApiKey>),
     /// Nothing was changed.
     TooManySecrets,
+    Absent,
+}
+
+/// The outcome of [`ApiKeyStore::assign_role`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assigned {
+    Done(Box<ApiKey>),
+    /// The key lacks the role to take away. Nothing was changed.
+    NotHeld,
     Absent,
 }
 
@@ -60,6 +69,15 @@ pub trait ApiKeyStore: Send + Sync {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError>;
+
+    /// Changes a key by [`ApiKey::assign`]. The entry is appended even if the key does not change.
+    async fn assign_role(
+        &self,
+        client_id: &ClientId,
+        assignment: Assignment,
+        last_admin: LastAdmin,
+        entry: NewEntry,
+    ) -> Result<Assigned, StoreError>;
 
     /// Deletes a key with its secrets and denials, and returns its key id.
     async fn delete_key(

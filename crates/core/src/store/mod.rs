@@ -23,7 +23,7 @@ use std::fs::File;
 use async_trait::async_trait;
 
 pub use self::{
-    api_key::{ApiKeyStore, Created, Rotated},
+    api_key::{ApiKeyStore, Assigned, Created, Rotated},
     change::{Change, ChangeObserver, Observers},
     error::StoreError,
     ledger::LedgerStore,

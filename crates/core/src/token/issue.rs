@@ -9,10 +9,11 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_credentials::AccessTokenClaims;
 
 use super::{AuthenticatedKey, TokenError, Tokens};
-use crate::{SecretId, api_key::KeyFacts};
+use crate::{
+    SecretId,
+    api_key::{KeyFacts, Scope},
+};
 
-/// The scope of a key with a role: everything that its role allows.
-pub const SCOPE_ALL: &str = "all";
 /// `iat` and `nbf` are this many seconds in the past, for verifiers whose clocks are behind.
 const BACKDATED: i64 = 5;
 
@@ -121,10 +122,24 @@ impl Tokens {
     }
 }
 
+/// RFC 6749 section 3.3 lets the server grant less than was requested, if it says so. A key that
+/// requests more than its roles permit gets all that they permit.
 fn grant_scopes(facts: &KeyFacts, requested: &str) -> Result<Vec<&'static str>, TokenError> {
-    if requested.split_ascii_whitespace().any(|scope| scope != SCOPE_ALL) {
-        return Err(TokenError::InvalidScope(format!("the only supported scope is {SCOPE_ALL}")));
+    let widest = Scope::of(facts.roles);
+    let mut scopes = Vec::new();
+    for name in requested.split_ascii_whitespace() {
+        let scope = Scope::NAMED.into_iter().find(|scope| scope.as_str() == name);
+        let scope = scope.ok_or_else(|| {
+            let names = Scope::NAMED.map(Scope::as_str).join(" and ");
+            TokenError::InvalidScope(format!("the supported scopes are {names}"))
+        })?;
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
     }
-    // RFC 6749 section 3.3 lets the server grant less than was requested, if it says so.
-    Ok(facts.role.iter().map(|_| SCOPE_ALL).collect())
+    scopes.retain(|scope| *scope <= widest);
+    if scopes.is_empty() && widest > Scope::None {
+        scopes.push(widest);
+    }
+    Ok(scopes.into_iter().map(Scope::as_str).collect())
 }

@@ -13,7 +13,7 @@ mod verify;
 pub use authenticate::{AuthenticatedKey, FailedAuthentication, FailureCause};
 pub use denied::{Denials, DeniedToken, Revocation, Revoked};
 pub use error::{TokenError, TokenRefusal};
-pub use issue::{IssuedToken, SCOPE_ALL};
+pub use issue::IssuedToken;
 pub use revoke::MAX_DENIALS;
 pub use settings::TokenSettings;
 pub use use_cases::Tokens;

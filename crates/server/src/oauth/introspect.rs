@@ -85,7 +85,7 @@ pub async fn handle(
         nbf: token.claims.nbf,
         jti: &token.claims.jti,
         org: &token.claims.org,
-        role: token.facts.role,
+        role: token.facts.role(),
     });
     Ok(Json(Introspection { active: token.is_some(), token }).into_response())
 }

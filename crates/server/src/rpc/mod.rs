@@ -6,6 +6,7 @@
 //! - [`access`], [`authorize`]: the table of who may call what, and the layer that applies it
 //!   before a body is read.
 //! - [`apps_service`]: `cloudidl.identity.AppsService`, the API of public clients.
+//! - [`authorizer_service`]: `cloudidl.authorizer.AuthorizerService`, the roles of keys in its terms.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, for what that API lacks.
 //! - [`auth_metadata`], [`identity`]: how clients log in, and the caller's identity.
 //! - [`bindings`], [`transcode`], [`plain_json`]: which methods are also plain HTTP, how such a
@@ -22,6 +23,7 @@ pub mod api_key_service;
 pub mod apps_service;
 pub mod auth_metadata;
 pub mod authorize;
+pub mod authorizer_service;
 pub mod bindings;
 pub mod convert;
 pub mod error;

@@ -8,7 +8,7 @@ use connectrpc_health::{HealthExt as _, HealthService};
 use gatekey_telemetry::{Outcome, Record};
 
 use super::{
-    Rpc, access, api_key_service, apps_service, auth_metadata, authorize,
+    Rpc, access, api_key_service, apps_service, auth_metadata, authorize, authorizer_service,
     bindings::Bindings,
     error, identity,
     limits::{DEFAULT_DEADLINE, MAX_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
@@ -20,6 +20,7 @@ use super::{
 pub fn services(rpc: &Arc<Rpc>) -> connectrpc::Router {
     let router = connectrpc::Router::new()
         .add_service(Arc::new(apps_service::Apps { rpc: rpc.clone() }))
+        .add_service(Arc::new(authorizer_service::Authorizer { rpc: rpc.clone() }))
         .add_service(Arc::new(api_key_service::ApiKeys { rpc: rpc.clone() }))
         .add_service(Arc::new(auth_metadata::AuthMetadata2 { rpc: rpc.clone() }))
         .add_service(Arc::new(auth_metadata::AuthMetadata1 { rpc: rpc.clone() }))

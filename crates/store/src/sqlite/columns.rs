@@ -43,6 +43,10 @@ impl<'row> Columns<'row> {
         names::split(self.text(index)?).ok_or_else(|| self.corrupt(index))
     }
 
+    pub(super) fn optional_names<T: Named>(&self, index: usize) -> Result<Vec<T>, Failure> {
+        if self.is_null(index)? { Ok(Vec::new()) } else { self.names(index) }
+    }
+
     pub(super) fn texts(&self, index: usize) -> Result<Vec<String>, Failure> {
         // Most keys have no contacts, and a comparison costs less than a parser.
         match self.text(index)? {
@@ -81,6 +85,11 @@ impl<'row> Columns<'row> {
         index: usize,
     ) -> Result<Option<[u8; N]>, Failure> {
         if self.is_null(index)? { Ok(None) } else { self.array(index).map(Some) }
+    }
+
+    /// A column whose value contradicts another one.
+    pub(super) fn contradiction(&self, index: usize) -> Failure {
+        self.corrupt(index)
     }
 
     fn is_null(&self, index: usize) -> Result<bool, Failure> {

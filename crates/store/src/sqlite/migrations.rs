@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0002_root_key.sql"),
     include_str!("migrations/0003_seal.sql"),
     include_str!("migrations/0004_signing_key_signs_from.sql"),
+    include_str!("migrations/0005_roles.sql"),
 ];
 
 /// The schema version of this program.
@@ -49,7 +50,6 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
         let root_key_version = if version < 2 { "1 AS root_key_version," } else { "" };
         connection.execute_batch(&format!(
             "CREATE TEMP VIEW ledger AS SELECT *, {root_key_version} NULL AS state FROM main.ledger;
-             CREATE TEMP VIEW api_key AS SELECT *, NULL AS seal FROM main.api_key;
              CREATE TEMP VIEW denial AS SELECT *, NULL AS seal FROM main.denial;
              CREATE TEMP VIEW state AS SELECT NULL AS sealed WHERE false;"
         ))?;
@@ -64,6 +64,12 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
         let seal = if version < 3 { "NULL AS seal," } else { "" };
         connection.execute_batch(&format!(
             "CREATE TEMP VIEW signing_key AS SELECT *, {seal} created_at AS signs_from FROM main.signing_key;"
+        ))?;
+    }
+    if version < 5 {
+        let seal = if version < 3 { "NULL AS seal," } else { "" };
+        connection.execute_batch(&format!(
+            "CREATE TEMP VIEW api_key AS SELECT *, {seal} NULL AS other_roles FROM main.api_key;"
         ))?;
     }
     Ok(())

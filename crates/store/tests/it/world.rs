@@ -286,6 +286,11 @@ impl World {
         self.create_key(new_key(id)).await.unwrap()
     }
 
+    /// Creates an admin key with a client id.
+    pub(crate) async fn create_admin(&self, id: &str) -> ApiKey {
+        self.create_key(ApiKey { roles: Role::Admin.into(), ..new_key(id) }).await.unwrap()
+    }
+
     /// Creates a key, by a call that repeats none.
     pub(crate) async fn create_key(&self, key: ApiKey) -> Result<ApiKey, StoreError> {
         let call = new_call(&key.key_id.to_string());
@@ -332,7 +337,7 @@ pub(crate) fn new_key(id: &str) -> ApiKey {
         key_id: KeyId::generate(&ENV),
         client_id: client_id(id),
         organization: String::new(),
-        role: Some(Role::Contributor),
+        roles: Role::Contributor.into(),
         application: Application::named(id),
         created_at: NOW,
         updated_at: NOW,

@@ -16,7 +16,7 @@ pub fn from_key(key: &ApiKey) -> wire::ApiKey {
         client_id: key.client_id.to_string(),
         client_name: key.application.client_name.clone(),
         key_id: key.key_id.to_string(),
-        role: role(key.role).into(),
+        role: role(key.role()).into(),
         redirect_uris: key.application.redirect_uris.clone(),
         grant_types: key
             .application

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod app;
+pub mod authorizer;
 pub mod list;
 pub mod timestamp;
 

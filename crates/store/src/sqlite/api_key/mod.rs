@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, KeyId, SecretId, StoreError, Timestamp,
     api_key::{
-        KeyChange, LastAdmin, RememberedCreate, Replay, Rotation, Switch, TooManySecrets,
-        list::Selection, raised_epoch,
+        Assignment, KeyChange, LastAdmin, RememberedCreate, Replay, Rotation, Switch,
+        TooManySecrets, list::Selection, raised_epoch,
     },
     ledger::NewEntry,
     seal::Table,
-    store::{ApiKeyStore, Created, Rotated},
+    store::{ApiKeyStore, Assigned, Created, Rotated},
 };
 use gatekey_credentials::ClientId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -64,6 +64,29 @@ impl ApiKeyStore for SqliteStore {
             change(transaction, &client_id, last_admin, &entry, |key| {
                 Some(key.update(&patch, entry.at))
             })
+        })
+        .await
+    }
+
+    async fn assign_role(
+        &self,
+        client_id: &ClientId,
+        assignment: Assignment,
+        last_admin: LastAdmin,
+        entry: NewEntry,
+    ) -> Result<Assigned, StoreError> {
+        let client_id = client_id.clone();
+        self.write("store.assign_role", move |transaction| {
+            let Some(before) = rows::find_to_change(transaction, &client_id)? else {
+                return Ok(Assigned::Absent);
+            };
+            let Some(change) = before.clone().assign(assignment, entry.at) else {
+                return Ok(Assigned::NotHeld);
+            };
+            admins::check(transaction, last_admin, &before, Some(&change.key), entry.at)?;
+            rows::write(transaction, &change)?;
+            transaction.append(&entry)?;
+            Ok(Assigned::Done(Box::new(change.key)))
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use gatekey_core::{
     ApiKey, Application, SecretHash, SecretId, StoredSecret,
-    api_key::KeyChange,
+    api_key::{KeyChange, Roles},
     seal::{Seal, SealedRow, Table},
     store::Change,
 };
@@ -23,7 +23,7 @@ use crate::{
 pub(in crate::sqlite) const KEY_COLUMNS: &str = "client_id, key_id, organization, role, client_name, \
     redirect_uris, response_types, grant_types, application_type, contacts, logo_uri, client_uri, \
     policy_uri, tos_uri, jwks_uri, token_endpoint_auth_method, consent_method, created_at, updated_at, \
-    expires_at, disabled_at, epoch";
+    expires_at, disabled_at, epoch, other_roles";
 
 /// The columns that [`secret`] reads, in its order. The first names the key.
 pub(in crate::sqlite) const SECRET_COLUMNS: &str = "client_id, secret_id, label, pepper_version, mac, \
@@ -109,7 +109,7 @@ pub(in crate::sqlite) fn key(row: &Row<'_>) -> Result<ApiKey, Failure> {
         client_id: columns.parsed(0)?,
         key_id: columns.parsed(1)?,
         organization: columns.string(2)?,
-        role: columns.optional_parsed(3)?,
+        roles: roles(&columns)?,
         application: Application {
             client_name: columns.string(4)?,
             redirect_uris: columns.texts(5)?,
@@ -132,6 +132,19 @@ pub(in crate::sqlite) fn key(row: &Row<'_>) -> Result<ApiKey, Failure> {
         epoch: columns.integer(21)?,
         secrets: Vec::with_capacity(1),
     })
+}
+
+fn roles(columns: &Columns<'_>) -> Result<Roles, Failure> {
+    let highest: Option<Role> = columns.optional_parsed(3)?;
+    let others: Vec<Role> = columns.optional_names(22)?;
+    let roles: Roles = highest.into_iter().chain(others).collect();
+    if roles.highest() == highest { Ok(roles) } else { Err(columns.contradiction(22)) }
+}
+
+/// The names of the roles below the highest; `None` if there are none.
+fn other_roles(key: &ApiKey) -> Option<String> {
+    let others: Vec<_> = key.roles.iter().skip(1).collect();
+    (!others.is_empty()).then(|| join(&others))
 }
 
 /// Reads a secret from a row of [`SECRET_COLUMNS`].
@@ -251,14 +264,14 @@ fn insert_key(
 ) -> Result<(), Failure> {
     let mut insert = connection.prepare_cached(&format!(
         "INSERT INTO api_key ({KEY_COLUMNS}, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)"
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
     ))?;
     let application = &key.application;
     insert.execute(params![
         key.client_id.as_str(),
         key.key_id.to_string(),
         key.organization,
-        key.role.map(Role::as_str),
+        key.role().map(Role::as_str),
         application.client_name,
         json(&application.redirect_uris),
         join(&application.response_types),
@@ -277,6 +290,7 @@ fn insert_key(
         micros(key.expires_at),
         micros(key.disabled_at),
         stored_epoch(key)?,
+        other_roles(key),
         seal,
     ])?;
     Ok(())
@@ -288,12 +302,12 @@ fn put_fields(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
         "UPDATE api_key SET role = ?2, client_name = ?3, redirect_uris = ?4, response_types = ?5, \
          grant_types = ?6, application_type = ?7, contacts = ?8, logo_uri = ?9, client_uri = ?10, \
          policy_uri = ?11, tos_uri = ?12, jwks_uri = ?13, token_endpoint_auth_method = ?14, \
-         consent_method = ?15, expires_at = ?16 WHERE client_id = ?1",
+         consent_method = ?15, expires_at = ?16, other_roles = ?17 WHERE client_id = ?1",
     )?;
     let application = &key.application;
     update.execute(params![
         key.client_id.as_str(),
-        key.role.map(Role::as_str),
+        key.role().map(Role::as_str),
         application.client_name,
         json(&application.redirect_uris),
         join(&application.response_types),
@@ -308,6 +322,7 @@ fn put_fields(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
         application.token_endpoint_auth_method.name(),
         application.consent_method.name(),
         micros(key.expires_at),
+        other_roles(key),
     ])?;
     Ok(())
 }

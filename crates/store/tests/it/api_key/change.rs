@@ -1,11 +1,12 @@
 //! Updating, disabling, enabling and deleting keys.
 
 use gatekey_core::{
-    ApiKey, ApiKeyPatch,
+    ApiKey, ApiKeyPatch, StoreError,
     api_key::{
-        ApplicationType, GrantType, LastAdmin, ResponseType, Switch, TokenEndpointAuthMethod,
-        raised_epoch,
+        ApplicationType, Assignment, GrantType, LastAdmin, ResponseType, Switch,
+        TokenEndpointAuthMethod, raised_epoch,
     },
+    store::Assigned,
 };
 use gatekey_credentials::Role;
 
@@ -16,7 +17,9 @@ for_each_store!(
     an_update_can_change_every_field,
     a_role_and_an_expiry_can_be_removed,
     an_update_keeps_secrets_and_tokens,
-    losing_its_role_revokes_a_keys_tokens,
+    a_narrower_role_revokes_a_keys_tokens,
+    roles_are_assigned_one_by_one,
+    the_last_usable_admin_is_kept,
     changing_an_absent_key_has_no_effect,
     disabling_revokes_a_keys_tokens,
     enabling_restores_no_token,
@@ -40,7 +43,7 @@ fn everything() -> ApiKeyPatch {
         tos_uri: Some("https://b.example/4".to_owned()),
         jwks_uri: Some("https://b.example/5".to_owned()),
         token_endpoint_auth_method: Some(TokenEndpointAuthMethod::ClientSecretPost),
-        role: Some(Some(Role::Verifier)),
+        role: Some(Some(Role::Admin)),
         expires_at: Some(Some(later(9))),
     }
 }
@@ -89,7 +92,7 @@ async fn a_role_and_an_expiry_can_be_removed(world: &mut World) {
         .await
         .unwrap();
     let key = world.find("ci").await.unwrap();
-    assert_eq!((key.role, key.expires_at), (None, None));
+    assert_eq!((key.role(), key.expires_at), (None, None));
 }
 
 async fn an_update_keeps_secrets_and_tokens(world: &mut World) {
@@ -103,7 +106,7 @@ async fn an_update_keeps_secrets_and_tokens(world: &mut World) {
     assert_eq!((updated.epoch, updated.secrets), (key.epoch, key.secrets));
 }
 
-async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
+async fn a_narrower_role_revokes_a_keys_tokens(world: &mut World) {
     let key = world.create("ci").await;
     let change = async |role| {
         let patch = ApiKeyPatch { role: Some(role), ..ApiKeyPatch::default() };
@@ -114,20 +117,73 @@ async fn losing_its_role_revokes_a_keys_tokens(world: &mut World) {
             .unwrap()
             .unwrap()
     };
-    assert_eq!(
-        change(Some(Role::Viewer)).await.epoch,
-        key.epoch,
-        "a role is looked up at each use"
-    );
+    assert_eq!(change(Some(Role::Admin)).await.epoch, key.epoch, "a role is looked up at each use");
     world
         .store()
         .revoke_token(&key.client_id, token(&key, "a", 60), 9, entry(NOW, "ci"))
         .await
         .unwrap();
-    assert_eq!(change(None).await.epoch, key.epoch + 1, "its tokens say `all`");
+    world.create_admin("other").await;
+    assert_eq!(change(Some(Role::Viewer)).await.epoch, key.epoch + 1, "its tokens say `all`");
     assert_eq!(world.mirror.denials(key.key_id), 0);
-    assert_eq!(change(None).await.epoch, key.epoch + 1, "it had none to lose");
-    assert_eq!(change(Some(Role::Admin)).await.epoch, key.epoch + 1);
+    assert_eq!(change(None).await.epoch, key.epoch + 2, "its tokens say `read`");
+    assert_eq!(change(None).await.epoch, key.epoch + 2, "it had none to lose");
+    assert_eq!(change(Some(Role::Admin)).await.epoch, key.epoch + 2);
+}
+
+async fn roles_are_assigned_one_by_one(world: &mut World) {
+    let key = world.create("ci").await;
+    let store = world.store();
+    let assign = async |assignment| {
+        let entry = entry(later(5), "ci");
+        store.assign_role(&key.client_id, assignment, LastAdmin::Keep, entry).await.unwrap()
+    };
+    for (assignment, roles) in [
+        (Assignment::Assign(Role::Viewer), &[Role::Contributor, Role::Viewer][..]),
+        (Assignment::Assign(Role::Viewer), &[Role::Contributor, Role::Viewer]),
+        (Assignment::Assign(Role::Verifier), &[Role::Contributor, Role::Viewer, Role::Verifier]),
+        (Assignment::Unassign(Role::Contributor), &[Role::Viewer, Role::Verifier]),
+        (Assignment::Unassign(Role::Viewer), &[Role::Verifier]),
+        (Assignment::Unassign(Role::Verifier), &[]),
+    ] {
+        let Assigned::Done(changed) = assign(assignment).await else { panic!("{assignment:?}") };
+        assert!(changed.roles.iter().eq(roles.iter().copied()), "{assignment:?} {changed:?}");
+        assert_eq!(world.find("ci").await.as_ref(), Some(&*changed));
+        assert_eq!(world.mirror.key("ci").as_ref(), Some(&*changed));
+    }
+    assert_eq!(assign(Assignment::Unassign(Role::Viewer)).await, Assigned::NotHeld);
+    let (absent, assignment) = (client_id("absent"), Assignment::Assign(Role::Viewer));
+    let outcome = store.assign_role(&absent, assignment, LastAdmin::Keep, entry(NOW, "absent"));
+    assert_eq!(outcome.await.unwrap(), Assigned::Absent);
+    assert_eq!(world.ledger_targets().await.len(), 7);
+}
+
+async fn the_last_usable_admin_is_kept(world: &mut World) {
+    let admin = world.create_admin("admin").await;
+    let unusable =
+        ApiKey { roles: Role::Admin.into(), disabled_at: Some(NOW), ..new_key("disabled") };
+    world.create_key(unusable).await.unwrap();
+    let expired =
+        ApiKey { roles: Role::Admin.into(), expires_at: Some(later(5)), ..new_key("expired") };
+    world.create_key(expired).await.unwrap();
+    let store = world.store();
+    let lose = async |last_admin, seconds| {
+        let assignment = Assignment::Unassign(Role::Admin);
+        store
+            .assign_role(&admin.client_id, assignment, last_admin, entry(later(seconds), "a"))
+            .await
+    };
+    assert!(matches!(lose(LastAdmin::Keep, 5).await, Err(StoreError::LastAdmin)));
+    assert_eq!(world.find("admin").await, Some(admin.clone()));
+    assert!(matches!(lose(LastAdmin::Keep, 4).await, Ok(Assigned::Done(_))));
+    world
+        .store()
+        .delete_key(&client_id("expired"), LastAdmin::Keep, entry(later(5), "e"))
+        .await
+        .unwrap();
+    let outcome = world.store().delete_key(&admin.client_id, LastAdmin::Keep, entry(later(5), "a"));
+    assert_eq!(outcome.await.unwrap(), Some(admin.key_id), "it is no admin any longer");
+    assert!(matches!(lose(LastAdmin::Release, 5).await, Ok(Assigned::Absent)));
 }
 
 async fn changing_an_absent_key_has_no_effect(world: &mut World) {

@@ -46,7 +46,7 @@ async fn a_created_key_is_found_unchanged(world: &mut World) {
     second.hash.pepper_version = u32::MAX;
     let full = ApiKey {
         organization: HOSTILE.to_owned(),
-        role: None,
+        roles: Role::ALL.into_iter().collect(),
         application: Application {
             client_name: HOSTILE.to_owned(),
             redirect_uris: vec![HOSTILE.to_owned(), String::new(), "a b\nc,d".to_owned()],
@@ -92,7 +92,7 @@ async fn a_created_key_is_found_unchanged(world: &mut World) {
     world.create_key(bare.clone()).await.unwrap();
     assert_eq!(world.find("bare").await, Some(bare));
     for role in Role::ALL {
-        let key = ApiKey { role: Some(role), ..new_key(role.as_str()) };
+        let key = ApiKey { roles: role.into(), ..new_key(role.as_str()) };
         world.create_key(key.clone()).await.unwrap();
         assert_eq!(world.find(role.as_str()).await, Some(key));
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use gatekey_core::{
     ApiKey, Timestamp,
-    api_key::LastAdmin,
     api_key::list::{
         Condition, Cursor, Field, FieldKind, Filter, Operand, Order, OrderField, Selection,
     },
+    api_key::{LastAdmin, Roles},
 };
 use gatekey_credentials::Role;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -205,11 +205,11 @@ async fn every_condition_compares_as_named(world: &mut World) {
 
 async fn an_absent_field_equals_nothing(world: &mut World) {
     let mut key = new_key("dated");
-    (key.expires_at, key.disabled_at, key.role) =
-        (Some(later(5)), Some(later(5)), Some(Role::Admin));
+    (key.expires_at, key.disabled_at, key.roles) =
+        (Some(later(5)), Some(later(5)), Role::Admin.into());
     world.create_key(key).await.unwrap();
     let mut key = new_key("undated");
-    (key.expires_at, key.disabled_at, key.role) = (None, None, None);
+    (key.expires_at, key.disabled_at, key.roles) = (None, None, Roles::NONE);
     world.create_key(key).await.unwrap();
     for (field, value) in [
         (Field::ExpiresAt, Operand::Instant(later(5))),
@@ -317,7 +317,7 @@ fn value(key: &ApiKey, field: Field) -> Option<Operand> {
     match field {
         Field::ClientId => Some(text(key.client_id.as_str())),
         Field::ClientName => Some(text(&key.application.client_name)),
-        Field::Role => key.role.map(|role| text(role.as_str())),
+        Field::Role => key.role().map(|role| text(role.as_str())),
         Field::CreatedAt => Some(Operand::Instant(key.created_at)),
         Field::UpdatedAt => Some(Operand::Instant(key.updated_at)),
         Field::ExpiresAt => key.expires_at.map(Operand::Instant),
@@ -424,7 +424,7 @@ async fn any_selection_in_pages_is_the_whole_list(world: &mut World) {
     for (number, id) in ids.iter().enumerate() {
         let mut key = new_key(id);
         ["a", "ab", "A", "bé", "aA"][number % 5].clone_into(&mut key.application.client_name);
-        key.role = [None, Some(Role::Admin), Some(Role::Viewer)][number % 3];
+        key.roles = [None, Some(Role::Admin), Some(Role::Viewer)][number % 3].into();
         key.created_at = later(number as u64 % 4);
         key.updated_at = later(number as u64 % 5);
         key.expires_at = (number % 2 == 0).then(|| later(number as u64 % 3));
