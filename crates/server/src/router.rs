@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
@@ -13,7 +13,7 @@ use axum::{
 use futures::FutureExt as _;
 use gatekey_authn::Authenticator;
 use gatekey_listener::RequestService;
-use gatekey_telemetry::Route;
+use gatekey_telemetry::{Record, Route};
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
 
@@ -128,13 +128,15 @@ async fn preflight() -> Response {
 
 async fn not_found(
     State(oauth): State<Arc<OAuth>>,
+    record: Option<Extension<Arc<Record>>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     // Flyte's services are called in many ways, such as Connect's GET; an RPC error suits all.
     if rpc::error::is_rpc(&method, &headers) || uri.path().starts_with("/flyteidl") {
-        return rpc::error::unimplemented(uri.path(), &headers);
+        let record = record.as_ref().map(|Extension(record)| &**record);
+        return rpc::error::unimplemented(record, uri.path(), &headers);
     }
     let document = oauth.config.server.url(path::OPENAPI);
     let description = if rpc::error::is_for_flyte(uri.path()) {

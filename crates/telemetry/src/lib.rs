@@ -7,9 +7,11 @@
 //! - [`observe`]: the outermost layer, which creates the record and reads it once at the end.
 //! - [`request_id`], [`client_address`]: the initial facts of the record.
 //! - [`outcome`]: the result of a request, from an HTTP or a gRPC status.
+//! - `late_status`: the gRPC status at the end of a response.
 //! - [`request_log`], [`metrics`], [`traces`]: the outputs.
 
 pub mod client_address;
+mod late_status;
 pub mod metrics;
 pub mod observe;
 pub mod outcome;
@@ -22,7 +24,7 @@ pub use self::{
     client_address::{ClientAddresses, ForwardedHeader},
     metrics::{Metrics, Route},
     observe::Telemetry,
-    outcome::Outcome,
+    outcome::{GrpcStatus, Outcome},
     record::{Failure, Record},
     request_log::{NoRequestLog, RequestLine, RequestLog},
     traces::Traces,

@@ -13,7 +13,10 @@ use std::{
 
 use gatekey_core::{Timestamp, memory::KeyCounts};
 
-use crate::{outcome::Outcome, traces::export::Counts};
+use crate::{
+    outcome::{GrpcStatus, Outcome},
+    traces::export::Counts,
+};
 
 /// The route that counts all unknown paths.
 const OTHER: Route = Route { path: "other", is_rpc: false };
@@ -44,6 +47,8 @@ pub struct Metrics {
 pub struct RouteCounters {
     route: Route,
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    /// By gRPC status; only for procedures.
+    grpc_statuses: Option<Box<[AtomicU64; GrpcStatus::COUNT]>>,
     buckets: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
 }
@@ -66,6 +71,7 @@ impl RouteCounters {
         Self {
             route,
             outcomes: Default::default(),
+            grpc_statuses: route.is_rpc.then(Box::default),
             buckets: Default::default(),
             micros: AtomicU64::new(0),
         }
@@ -77,10 +83,13 @@ impl RouteCounters {
     }
 
     /// Counts an answered request.
-    pub fn count(&self, outcome: Outcome, took: Duration) {
+    pub fn count(&self, outcome: Outcome, grpc_status: Option<GrpcStatus>, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS.len());
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if let (Some(counters), Some(status)) = (&self.grpc_statuses, grpc_status) {
+            counters[status.index()].fetch_add(1, Ordering::Relaxed);
+        }
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
@@ -138,6 +147,22 @@ impl Metrics {
                     text,
                     "gatekey_requests_total{{route=\"{path}\",outcome=\"{outcome}\"}} {count}"
                 )?;
+            }
+        }
+        let help = "Calls by procedure and gRPC status, over any protocol.";
+        family(text, "gatekey_calls_total", "counter", help)?;
+        for RouteCounters { route: Route { path, .. }, grpc_statuses, .. } in &self.routes {
+            for (status, counter) in
+                GrpcStatus::all().zip(grpc_statuses.iter().flat_map(|all| &**all))
+            {
+                let (count, status) = (read(counter), status.name());
+                // Most procedures never have most statuses.
+                if count > 0 {
+                    writeln!(
+                        text,
+                        "gatekey_calls_total{{route=\"{path}\",grpc_status=\"{status}\"}} {count}"
+                    )?;
+                }
             }
         }
         let name = "gatekey_request_duration_seconds";

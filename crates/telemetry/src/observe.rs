@@ -1,16 +1,26 @@
 //! [`Telemetry`]: the outermost layer of the server.
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::{extract::Request, http::HeaderValue, response::Response};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, Version},
+    response::Response,
+};
 use gatekey_core::{Env, redact};
 use gatekey_credentials::ClientId;
 use tower::{Service, ServiceExt as _, service_fn};
 
 use crate::{
     client_address::ClientAddresses,
+    late_status::{LateStatus, has_late_status},
     metrics::Metrics,
-    outcome::Outcome,
+    outcome::{GrpcStatus, Outcome},
     record::Record,
     request_id::REQUEST_ID,
     request_log::{RequestLine, RequestLog, known_method},
@@ -58,7 +68,11 @@ impl Telemetry {
     }
 
     /// Neither query nor headers are logged: both may contain secrets.
-    async fn answer<S>(&self, mut request: Request, service: S) -> Result<Response, Infallible>
+    async fn answer<S>(
+        self: Arc<Self>,
+        mut request: Request,
+        service: S,
+    ) -> Result<Response, Infallible>
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
@@ -76,11 +90,26 @@ impl Telemetry {
         if let Ok(value) = HeaderValue::from_str(&record.request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        let took = started.elapsed();
-        let outcome = record.outcome();
-        let outcome = outcome.unwrap_or_else(|| Outcome::of(response.status(), response.headers()));
+        let grpc_status =
+            record.grpc_status().or_else(|| GrpcStatus::of_headers(response.headers()));
+        let status = response.status();
+        let answered =
+            Answered { record, method, path, version, status, took: started.elapsed(), span };
+        if grpc_status.is_none() && has_late_status(response.headers()) {
+            return Ok(response.map(|body| {
+                Body::new(LateStatus::new(body, move |status| self.report(answered, status)))
+            }));
+        }
+        self.report(answered, grpc_status);
+        Ok(response)
+    }
+
+    /// Leaves the log line, the counts and the span of an answered request.
+    fn report(&self, answered: Answered, grpc_status: Option<GrpcStatus>) {
+        let Answered { record, method, path, version, status, took, span } = answered;
+        let outcome = Outcome::of(status, grpc_status);
         let counters = self.metrics.route(record.route().unwrap_or(&path));
-        counters.count(outcome, took);
+        counters.count(outcome, grpc_status, took);
         let path = match (record.client_id(), counters.route()) {
             (None, route) if route.is_none_or(|route| route.path != path) => {
                 truncated(&path, MAX_UNKNOWN_PATH)
@@ -92,11 +121,9 @@ impl Telemetry {
             method: method.unwrap_or("_OTHER"),
             path,
             version,
-            status: response.status().as_u16(),
-            grpc_status: response
-                .headers()
-                .get("grpc-status")
-                .and_then(|value| value.to_str().ok()),
+            status: status.as_u16(),
+            grpc_status: grpc_status.map(GrpcStatus::name),
+            outcome,
             client_id: record.client_id().map_or("", ClientId::as_str),
             failure: record.failure(),
             peer: record.peer,
@@ -104,13 +131,24 @@ impl Telemetry {
         };
         self.request_log.log(&line);
         if let Some(span) = span {
-            span.end(&line, counters.route(), outcome);
+            span.end(&line, counters.route());
         }
-        Ok(response)
     }
 }
 
 /// Truncates a text to a number of characters.
 fn truncated(text: &str, limit: usize) -> &str {
     text.char_indices().nth(limit).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A request whose response has begun.
+struct Answered {
+    record: Arc<Record>,
+    method: Option<&'static str>,
+    path: String,
+    version: Version,
+    status: StatusCode,
+    /// Until the response's headers.
+    took: Duration,
+    span: Option<RequestSpan>,
 }

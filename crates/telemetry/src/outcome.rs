@@ -1,4 +1,5 @@
-//! [`Outcome`]: the result of a request, in the five kinds that operators tell apart.
+//! [`Outcome`]: the result of a request, in the five kinds that operators tell apart; and
+//! [`GrpcStatus`].
 
 use axum::http::{HeaderMap, StatusCode};
 
@@ -16,8 +17,12 @@ pub enum Outcome {
     Failed,
 }
 
-/// The status codes of gRPC by number (<https://grpc.io/docs/guides/status-codes/>).
-const GRPC_CODES: [(&str, Outcome); 17] = [
+/// A status of gRPC (<https://grpc.io/docs/guides/status-codes/>). Connect has the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrpcStatus(u8);
+
+/// The statuses by number.
+const GRPC_STATUSES: [(&str, Outcome); GrpcStatus::COUNT] = [
     ("OK", Outcome::Ok),
     ("CANCELED", Outcome::Refused),
     ("UNKNOWN", Outcome::Failed),
@@ -37,6 +42,48 @@ const GRPC_CODES: [(&str, Outcome); 17] = [
     ("UNAUTHENTICATED", Outcome::Unauthenticated),
 ];
 
+impl GrpcStatus {
+    pub const COUNT: usize = 17;
+    pub const OK: Self = Self(0);
+    pub const CANCELED: Self = Self(1);
+    pub const INTERNAL: Self = Self(13);
+
+    /// All statuses, by number.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).take(Self::COUNT).map(Self)
+    }
+
+    /// The status with a number.
+    pub fn of_code(code: u32) -> Option<Self> {
+        let code = u8::try_from(code).ok()?;
+        (usize::from(code) < Self::COUNT).then_some(Self(code))
+    }
+
+    /// The status in headers or trailers of gRPC.
+    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+        let code = headers.get("grpc-status")?.to_str().ok()?;
+        Self::of_code(code.parse().ok()?)
+    }
+
+    /// The status with a name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|status| status.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The name, such as `PERMISSION_DENIED`.
+    pub fn name(self) -> &'static str {
+        GRPC_STATUSES[self.index()].0
+    }
+
+    pub fn outcome(self) -> Outcome {
+        GRPC_STATUSES[self.index()].1
+    }
+
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 impl Outcome {
     pub const ALL: [Self; 5] =
         [Self::Ok, Self::Unauthenticated, Self::Denied, Self::Refused, Self::Failed];
@@ -52,12 +99,10 @@ impl Outcome {
         }
     }
 
-    /// Classifies a response: by its gRPC status, which a response without a message has in its
-    /// headers, or else by its HTTP status.
-    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
-        if let Some(grpc_status) = headers.get("grpc-status").and_then(|value| value.to_str().ok())
-        {
-            return grpc_status.parse().map_or(Self::Ok, Self::of_grpc_code);
+    /// Classifies a response: by its gRPC status if it has one, or else by its HTTP status.
+    pub fn of(status: StatusCode, grpc_status: Option<GrpcStatus>) -> Self {
+        if let Some(grpc_status) = grpc_status {
+            return grpc_status.outcome();
         }
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthenticated,
@@ -69,20 +114,6 @@ impl Outcome {
             _ => Self::Ok,
         }
     }
-
-    /// Classifies a status code of gRPC.
-    pub fn of_grpc_code(code: u32) -> Self {
-        grpc_code(code).map_or(Self::Ok, |(_, outcome)| *outcome)
-    }
-}
-
-/// Returns the name of a gRPC status, given as its header has it: `PERMISSION_DENIED` for `7`.
-pub(super) fn grpc_status_name(status: &str) -> Option<&'static str> {
-    grpc_code(status.parse().ok()?).map(|(name, _)| *name)
-}
-
-fn grpc_code(code: u32) -> Option<&'static (&'static str, Outcome)> {
-    GRPC_CODES.get(usize::try_from(code).ok()?)
 }
 
 #[cfg(test)]
@@ -96,7 +127,8 @@ mod tests {
             if let Some(grpc_status) = grpc_status {
                 headers.insert("grpc-status", grpc_status.parse().unwrap());
             }
-            Outcome::of(StatusCode::from_u16(status).unwrap(), &headers)
+            let grpc_status = GrpcStatus::of_headers(&headers);
+            Outcome::of(StatusCode::from_u16(status).unwrap(), grpc_status)
         };
         assert_eq!(outcome(200, None), Outcome::Ok);
         assert_eq!(outcome(401, None), Outcome::Unauthenticated);

@@ -12,7 +12,7 @@ use axum::{
 use gatekey_core::{Actor, Caller, Env, redact, token::FailureCause};
 use gatekey_credentials::{ClientId, detection::holds_credential};
 
-use crate::{client_address::ClientAddresses, outcome::Outcome, request_id};
+use crate::{client_address::ClientAddresses, outcome::GrpcStatus, request_id};
 
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;
@@ -41,7 +41,7 @@ pub struct Record {
     route: OnceLock<&'static str>,
     client_id: OnceLock<ClientId>,
     failure: OnceLock<Failure>,
-    outcome: OnceLock<Outcome>,
+    grpc_status: OnceLock<GrpcStatus>,
 }
 
 impl Record {
@@ -87,14 +87,16 @@ impl Record {
         self.failure.get()
     }
 
-    /// Records the outcome, where the response's status does not show it: a gRPC-Web response
-    /// carries its status in the body.
-    pub fn set_outcome(&self, outcome: Outcome) {
-        let _ = self.outcome.set(outcome);
+    /// Records the status of a call, which not every response shows: plain HTTP and Connect have
+    /// none, gRPC has it in trailers, and gRPC-Web in the body.
+    pub fn set_grpc_status(&self, code: u32) {
+        if let Some(status) = GrpcStatus::of_code(code) {
+            let _ = self.grpc_status.set(status);
+        }
     }
 
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.outcome.get().copied()
+    pub fn grpc_status(&self) -> Option<GrpcStatus> {
+        self.grpc_status.get().copied()
     }
 
     /// Returns the caller as the ledger records it.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::http::{Method, Version};
 
-use crate::record::Failure;
+use crate::{outcome::Outcome, record::Failure};
 
 /// The log line of a request, known once it is answered.
 #[derive(Debug, Clone)]
@@ -17,8 +17,9 @@ pub struct RequestLine<'r> {
     pub path: &'r str,
     pub version: Version,
     pub status: u16,
-    /// The gRPC status, where it is known before the body.
-    pub grpc_status: Option<&'r str>,
+    /// The name of the gRPC status of a call, over any protocol.
+    pub grpc_status: Option<&'static str>,
+    pub outcome: Outcome,
     /// The API key that called; empty when none did.
     pub client_id: &'r str,
     /// The failed authentication, if there was one.

@@ -55,6 +55,7 @@ fn log_event(line: &RequestLine<'_>) {
         version = ?line.version,
         status = line.status,
         grpc_status = line.grpc_status,
+        outcome = line.outcome.label(),
         client_id = line.client_id,
         claimed_client_id = line.failure.and_then(|failure| failure.claimed_client_id.as_ref()).map(tracing::field::display),
         cause = line.failure.map(|failure| tracing::field::display(failure.cause)),
@@ -81,10 +82,13 @@ fn write_line(lines: &mut Vec<u8>, timestamp: &str, line: &RequestLine<'_>) -> i
     lines.extend_from_slice(br#"","status":"#);
     serde_json::to_writer(&mut *lines, &line.status)?;
     if let Some(grpc_status) = line.grpc_status {
-        lines.extend_from_slice(br#","grpc_status":"#);
-        serde_json::to_writer(&mut *lines, grpc_status)?;
+        lines.extend_from_slice(br#","grpc_status":""#);
+        lines.extend_from_slice(grpc_status.as_bytes());
+        lines.push(b'"');
     }
-    lines.extend_from_slice(br#","client_id":""#);
+    lines.extend_from_slice(br#","outcome":""#);
+    lines.extend_from_slice(line.outcome.label().as_bytes());
+    lines.extend_from_slice(br#"","client_id":""#);
     lines.extend_from_slice(line.client_id.as_bytes());
     if let Some(Failure { claimed_client_id, cause }) = line.failure {
         // Neither needs an escape.
@@ -113,6 +117,7 @@ fn version(version: Version) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use gatekey_telemetry::Outcome;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -121,15 +126,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_request_line_is_always_one_json_line(
-            request_id in "\\PC{0,20}", path in ".{0,20}", grpc_status in proptest::option::of(".{0,5}"), peer: Option<std::net::IpAddr>,
+            request_id in "\\PC{0,20}", path in ".{0,20}", called: bool, peer: Option<std::net::IpAddr>,
         ) {
+            let grpc_status = called.then_some("NOT_FOUND");
             let line = RequestLine {
                 request_id: &request_id,
                 method: "POST",
                 path: &path,
                 version: Version::HTTP_2,
                 status: 200,
-                grpc_status: grpc_status.as_deref(),
+                grpc_status,
+                outcome: Outcome::Refused,
                 client_id: "ci",
                 failure: None,
                 peer,
@@ -140,10 +147,11 @@ mod tests {
             prop_assert_eq!(lines.iter().position(|byte| *byte == b'\n'), Some(lines.len() - 1));
             let mut expected = json!({
                 "timestamp": "now", "level": "INFO", "message": "request", "request_id": request_id,
-                "method": "POST", "path": path, "version": "HTTP/2.0", "status": 200, "client_id": "ci",
+                "method": "POST", "path": path, "version": "HTTP/2.0", "status": 200, "outcome": "refused",
+                "client_id": "ci",
                 "duration_us": 7, "target": "gatekey::request",
             });
-            for (name, value) in [("grpc_status", grpc_status), ("peer", peer.map(|peer| peer.to_string()))] {
+            for (name, value) in [("grpc_status", grpc_status.map(str::to_owned)), ("peer", peer.map(|peer| peer.to_string()))] {
                 if let Some(value) = value {
                     expected[name] = value.into();
                 }

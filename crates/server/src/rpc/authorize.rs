@@ -17,7 +17,7 @@ use gatekey_core::{
     policy::{self, Action, Decision, Resource, decide},
     token::{TokenError, VerifiedToken},
 };
-use gatekey_telemetry::{Outcome, Record};
+use gatekey_telemetry::Record;
 
 use super::{
     Rpc,
@@ -31,11 +31,12 @@ use crate::{config::Reflection, refusals};
 /// disabled while a body arrives.
 pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Next) -> Response {
     let procedure = request.uri().path();
+    let record = request.extensions().get::<Arc<Record>>();
     let Some(access) = access(procedure) else {
-        return error::unimplemented(procedure, request.headers());
+        let record = record.map(|record| &**record);
+        return error::unimplemented(record, procedure, request.headers());
     };
     let principal = request.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
-    let record = request.extensions().get::<Arc<Record>>();
     let refusal = match access {
         Access::Anonymous => None,
         Access::Reflection if rpc.config.server.reflection == Reflection::Open => None,
@@ -61,7 +62,7 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
     };
     let Some(refusal) = refusal else { return next.run(request).await };
     if let Some(record) = record {
-        record.set_outcome(Outcome::of_grpc_code(refusal.code.grpc_code()));
+        record.set_grpc_status(refusal.code.grpc_code());
     }
     error::respond(refusal, request.headers())
 }

@@ -9,6 +9,7 @@ use axum::{
 };
 use connectrpc::{ConnectError, ErrorCode};
 use gatekey_core::Error;
+use gatekey_telemetry::Record;
 
 /// UNAUTHENTICATED, which makes public clients log in and call again.
 pub fn unauthenticated(reason: impl std::fmt::Display) -> ConnectError {
@@ -89,9 +90,13 @@ pub const FOR_FLYTE: &str = "this is Gatekey, which serves keys; send this to Fl
                              docs/guides/flyte.md, Connect it to Flyte";
 
 /// Responds to a call of a method that is not served.
-pub fn unimplemented(path: &str, headers: &HeaderMap) -> Response {
+pub fn unimplemented(record: Option<&Record>, path: &str, headers: &HeaderMap) -> Response {
     let message = if is_for_flyte(path) { FOR_FLYTE } else { "this method is not served here" };
-    respond(ConnectError::unimplemented(message), headers)
+    let error = ConnectError::unimplemented(message);
+    if let Some(record) = record {
+        record.set_grpc_status(error.code.grpc_code());
+    }
+    respond(error, headers)
 }
 
 /// Whether a path belongs to Flyte: its RPC services, and the plain HTTP of flyteadmin.
@@ -107,6 +112,7 @@ pub fn is_for_flyte(path: &str) -> bool {
     ];
     PREFIXES.iter().any(|prefix| path.starts_with(prefix))
         && !path.starts_with("/cloudidl.identity.")
+        && !path.starts_with("/cloudidl.authorizer.")
 }
 
 /// Returns whether a request to an unknown path looks like RPC, and so needs an RPC error.

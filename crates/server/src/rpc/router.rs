@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{Router, middleware};
 use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, unary_interceptor};
 use connectrpc_health::{HealthExt as _, HealthService};
-use gatekey_telemetry::{Outcome, Record};
+use gatekey_telemetry::Record;
 
 use super::{
     Rpc, access, api_key_service, apps_service, auth_metadata, authorize, authorizer_service,
@@ -62,12 +62,12 @@ pub fn routes(rpc: &Arc<Rpc>) -> Router {
         .with_interceptor(unary_interceptor(|request, next| {
             let record = request.ctx.extensions().get::<Arc<Record>>().cloned();
             Box::pin(async move {
-                next.run(request).await.map_err(|error| {
-                    if let Some(record) = record {
-                        record.set_outcome(Outcome::of_grpc_code(error.code.grpc_code()));
-                    }
-                    error::sanitize(error)
-                })
+                let outcome = next.run(request).await;
+                if let Some(record) = record {
+                    let code = outcome.as_ref().err().map_or(0, |error| error.code.grpc_code());
+                    record.set_grpc_status(code);
+                }
+                outcome.map_err(error::sanitize)
             })
         }));
     let bound: BTreeSet<_> = Bindings::get().iter().map(|binding| binding.path.as_str()).collect();

@@ -16,7 +16,7 @@ use axum::{
 };
 use connectrpc::ConnectError;
 use gatekey_core::network::network;
-use gatekey_telemetry::{Outcome, Record};
+use gatekey_telemetry::Record;
 use http_body_util::BodyExt as _;
 
 use super::{access, error};
@@ -50,7 +50,7 @@ pub(super) async fn limit(
     let Some(watch) = Watch::open(watches, network(peer)) else {
         let refusal = ConnectError::resource_exhausted("too many open watches from this address");
         if let Some(record) = record {
-            record.set_outcome(Outcome::of_grpc_code(refusal.code.grpc_code()));
+            record.set_grpc_status(refusal.code.grpc_code());
         }
         return error::respond(refusal, request.headers());
     };

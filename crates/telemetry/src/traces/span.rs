@@ -16,11 +16,7 @@ use opentelemetry_sdk::trace::Span;
 use url::Url;
 
 use super::stopwatch::Stopwatch;
-use crate::{
-    metrics::Route,
-    outcome::{Outcome, grpc_status_name},
-    request_log::RequestLine,
-};
+use crate::{metrics::Route, outcome::Outcome, request_log::RequestLine};
 
 /// Attributes that every request's span has.
 pub(super) struct FixedAttributes([KeyValue; 3]);
@@ -79,7 +75,7 @@ impl RequestSpan {
     }
 
     /// Ends the span of an answered request.
-    pub(crate) fn end(mut self, line: &RequestLine<'_>, route: Option<Route>, outcome: Outcome) {
+    pub(crate) fn end(mut self, line: &RequestLine<'_>, route: Option<Route>) {
         self.route = route;
         let span = self.context.span();
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(line.status)));
@@ -92,16 +88,15 @@ impl RequestSpan {
         if let Some(peer) = line.peer {
             span.set_attribute(KeyValue::new("client.address", peer.to_string()));
         }
-        let grpc_status = line.grpc_status.and_then(grpc_status_name);
-        if let Some(status) = grpc_status {
+        if let Some(status) = line.grpc_status {
             span.set_attribute(KeyValue::new("rpc.response.status_code", status));
         }
-        if outcome == Outcome::Failed {
-            let kind = grpc_status.map_or_else(|| line.status.to_string(), str::to_owned);
+        if line.outcome == Outcome::Failed {
+            let kind = line.grpc_status.map_or_else(|| line.status.to_string(), str::to_owned);
             span.set_attribute(KeyValue::new("error.type", kind));
             span.set_status(Status::error(""));
         }
-        self.finish(outcome.label());
+        self.finish(line.outcome.label());
     }
 
     fn finish(&mut self, outcome: &'static str) {
