@@ -11,6 +11,7 @@ mod claims;
 mod discovery;
 mod failed_logins;
 mod forged_tokens;
+mod identity;
 mod introspection;
 mod key_changes;
 mod lifetime;

@@ -13,6 +13,7 @@
 //! - [`for_flyte`]: requests that Flyte should have got.
 //! - [`health_and_reflection`]: gRPC health and reflection.
 //! - [`plain_http`]: the public API as plain HTTP with JSON.
+//! - [`request_log`]: the log line of a call.
 //! - [`limits`]: requests that are too large, too deep or malformed.
 
 mod access;
@@ -30,6 +31,7 @@ mod lost_access;
 mod misplaced_credentials;
 mod plain_http;
 mod protocols;
+mod request_log;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

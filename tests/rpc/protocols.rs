@@ -9,7 +9,9 @@ use connectrpc::{
     compression::CompressionPolicy,
 };
 use gatekey_proto::{
-    cloudidl::identity::AppsServiceClient, flyteidl, flyteidl2, gatekey::v1::ApiKeyServiceClient,
+    cloudidl::{authorizer::AuthorizerServiceClient, identity::AppsServiceClient},
+    flyteidl, flyteidl2,
+    gatekey::v1::ApiKeyServiceClient,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -135,6 +137,16 @@ impl RpcClient {
             "/cloudidl.identity.AppsService/Update" => AppsServiceClient<_>, update_with_options;
             "/cloudidl.identity.AppsService/Delete" => AppsServiceClient<_>, delete_with_options;
             "/cloudidl.identity.AppsService/List" => AppsServiceClient<_>, list_with_options;
+            "/cloudidl.authorizer.AuthorizerService/AssignIdentity" =>
+                AuthorizerServiceClient<_>, assign_identity_with_options;
+            "/cloudidl.authorizer.AuthorizerService/UnassignIdentity" =>
+                AuthorizerServiceClient<_>, unassign_identity_with_options;
+            "/cloudidl.authorizer.AuthorizerService/GetIdentityAssignments" =>
+                AuthorizerServiceClient<_>, get_identity_assignments_with_options;
+            "/cloudidl.authorizer.AuthorizerService/GetPolicy" =>
+                AuthorizerServiceClient<_>, get_policy_with_options;
+            "/cloudidl.authorizer.AuthorizerService/GetRole" =>
+                AuthorizerServiceClient<_>, get_role_with_options;
             "/gatekey.v1.ApiKeyService/Create" => ApiKeyServiceClient<_>, create_with_options;
             "/gatekey.v1.ApiKeyService/Get" => ApiKeyServiceClient<_>, get_with_options;
             "/gatekey.v1.ApiKeyService/List" => ApiKeyServiceClient<_>, list_with_options;

@@ -1,6 +1,9 @@
 //! [`UserInfo`]: the caller's identity. Both OAuth and RPC endpoints return it.
 
-use gatekey_core::{ApiKeys, Error, Organization, token::VerifiedToken};
+use gatekey_core::{
+    ApiKeys, Error, Organization,
+    token::{Persona, VerifiedToken},
+};
 use gatekey_credentials::Role;
 
 /// The identity of the API key that calls.
@@ -9,6 +12,10 @@ pub struct UserInfo {
     pub subject: String,
     /// The client name, as it is stored now.
     pub name: String,
+    /// Empty if none is configured.
+    pub family_name: String,
+    /// Empty if none is configured.
+    pub email: String,
     /// A name of this server's organization, for the serverless path of the public class.
     pub user_handle: String,
     pub role: Option<Role>,
@@ -22,12 +29,15 @@ impl UserInfo {
     pub async fn read(
         api_keys: &ApiKeys,
         organization: &Organization,
+        persona: &Persona,
         token: &VerifiedToken,
     ) -> Result<Self, Error> {
         let key = api_keys.get(token.facts.client_id.as_ref()).await?;
         Ok(Self {
             subject: key.client_id.to_string(),
             role: key.role(),
+            family_name: persona.family_name.clone(),
+            email: persona.email_of(&key.client_id),
             name: key.application.client_name,
             user_handle: organization.user_handle().to_owned(),
         })

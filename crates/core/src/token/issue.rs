@@ -7,8 +7,9 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_credentials::AccessTokenClaims;
+use serde::Serialize;
 
-use super::{AuthenticatedKey, TokenError, Tokens};
+use super::{AuthenticatedKey, PersonClaims, TokenError, Tokens};
 use crate::{
     SecretId,
     api_key::{KeyFacts, Scope},
@@ -33,6 +34,15 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
+/// The claims of a token that also carries claims about a person.
+#[derive(Serialize)]
+struct WithPerson<'a> {
+    #[serde(flatten)]
+    claims: AccessTokenClaims<&'a str>,
+    #[serde(flatten)]
+    person: &'a PersonClaims,
+}
+
 impl Tokens {
     /// Issues a token to an authenticated key. An empty scope requests everything that the key may
     /// have; without an audience the token is for the issuer.
@@ -45,6 +55,20 @@ impl Tokens {
         key: &AuthenticatedKey,
         scope: &str,
         audiences: &[String],
+    ) -> Result<IssuedToken, TokenError> {
+        self.issue_with(key, scope, audiences, None)
+    }
+
+    /// Issues a token that carries claims about a person, too.
+    ///
+    /// # Errors
+    /// See [`Self::issue`].
+    pub fn issue_with(
+        &self,
+        key: &AuthenticatedKey,
+        scope: &str,
+        audiences: &[String],
+        person: Option<&PersonClaims>,
     ) -> Result<IssuedToken, TokenError> {
         if !key.facts.client_credentials {
             let reason = "this API key may not use the client_credentials grant";
@@ -82,8 +106,11 @@ impl Tokens {
             .key_ring
             .signing_key(now)
             .ok_or_else(|| TokenError::Internal("no signing key".into()))?;
-        let access_token =
-            signing_key.sign(&claims).map_err(|error| TokenError::Internal(error.into()))?;
+        let signed = match person {
+            None => signing_key.sign(&claims),
+            Some(person) => signing_key.sign(&WithPerson { claims, person }),
+        };
+        let access_token = signed.map_err(|error| TokenError::Internal(error.into()))?;
         self.last_used.note(key.secret.id, now);
         Ok(IssuedToken { access_token, expires_in: exp - now.as_seconds(), scope })
     }

@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             errors(text),
             "gatekey.toml, line 1: lisen is not a setting; sections are [server], [tls], [tokens], [keys], \
-             [limits], [log], [traces]\n\
+             [identity], [limits], [log], [traces]\n\
              gatekey.toml, line 2: server is a section; write [server] and its settings below\n\
              gatekey.toml, line 4: tokens.lifetime_seconds must be a whole number from 60 to 86400\n\
              gatekey.toml, line 5: tokens.life is not a setting; settings of [tokens] are lifetime_seconds, \

@@ -8,6 +8,7 @@
 pub mod definition;
 mod file;
 mod flat_names;
+pub mod identity;
 mod invalid_setting;
 pub mod keys;
 pub mod limits;
@@ -190,6 +191,16 @@ mod tests {
     }
 
     prop_compose! {
+        fn identity_section()(
+            family_name in option::of("[^\\pC\\s]{1,20}"),
+            email in option::of("[a-z]{0,3}(\\{client_id\\})?@[a-z]{1,9}"),
+            in_tokens: bool,
+        ) -> identity::Section {
+            identity::Section { family_name, email, in_tokens }
+        }
+    }
+
+    prop_compose! {
         fn traces_section()(
             endpoint in option::of("https?://[a-z]{1,9}(/[a-z]{1,9})?/?"),
             full_endpoint in option::of("https?://[a-z]{1,9}(/[a-z]{1,9})?/?"),
@@ -207,12 +218,13 @@ mod tests {
             tls in tls_section(),
             tokens in tokens_section(),
             keys in keys_section(),
+            identity in identity_section(),
             failed_authentications_per_minute in 0..=10_000_u16,
             format in select(&[log::LogFormat::Auto, log::LogFormat::Text, log::LogFormat::Json]),
             traces in traces_section(),
         ) -> Sections {
             let limits = limits::Limits { failed_authentications_per_minute };
-            Sections { server, tls, tokens, keys, limits, log: log::Log { format }, traces }
+            Sections { server, tls, tokens, keys, identity, limits, log: log::Log { format }, traces }
         }
     }
 

@@ -6,8 +6,8 @@ use gatekey_telemetry::traces::config as traces;
 use toml::{Table, Value};
 
 use super::{
-    InvalidSetting, Setting, Settings, invalid_setting::Problems, keys::Keys, limits::Limits,
-    log::Log, sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
+    InvalidSetting, Setting, Settings, identity::Identity, invalid_setting::Problems, keys::Keys,
+    limits::Limits, log::Log, sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,7 @@ pub struct Config {
     pub tls: TlsMode,
     pub tokens: Tokens,
     pub keys: Keys,
+    pub identity: Identity,
     pub limits: Limits,
     pub log: Log,
     /// `None` if traces are disabled.
@@ -68,6 +69,7 @@ impl Settings {
         let server = sections.server.check(&tls, &mut problems);
         let tokens = sections.tokens.check(&mut problems);
         let keys = sections.keys.check(&mut problems);
+        let identity = sections.identity.check(&mut problems);
         let traces = sections.traces.check(&mut problems);
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
         let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();
@@ -75,6 +77,6 @@ impl Settings {
             return Err(invalid);
         }
         let (limits, log) = (sections.limits, sections.log);
-        Ok(Config { server, tls, tokens, keys, limits, log, traces, effective: sections })
+        Ok(Config { server, tls, tokens, keys, identity, limits, log, traces, effective: sections })
     }
 }

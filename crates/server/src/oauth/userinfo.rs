@@ -19,6 +19,14 @@ pub struct Claims {
     sub: String,
     /// The client name.
     name: String,
+    /// The client name.
+    given_name: String,
+    /// The configured family name of every key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    family_name: String,
+    /// The configured address of the key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    email: String,
     /// The client id.
     preferred_username: String,
     /// A name of the server's organization.
@@ -35,7 +43,10 @@ pub async fn handle(
     let info = read(&oauth, &principal).await?;
     Ok(Json(Claims {
         sub: info.subject.clone(),
+        given_name: info.name.clone(),
         name: info.name,
+        family_name: info.family_name,
+        email: info.email,
         preferred_username: info.subject,
         userhandle: info.user_handle,
         role: info.role,
@@ -49,6 +60,14 @@ pub struct Me {
     subject: String,
     /// The client name.
     name: String,
+    /// The client name.
+    given_name: String,
+    /// The configured family name of every key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    family_name: String,
+    /// The configured address of the key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    email: String,
     /// The client id.
     preferred_username: String,
     /// Facts that the message has no field for.
@@ -72,7 +91,10 @@ pub async fn me(
     let info = read(&oauth, &principal).await?;
     Ok(Json(Me {
         subject: info.subject.clone(),
+        given_name: info.name.clone(),
         name: info.name,
+        family_name: info.family_name,
+        email: info.email,
         preferred_username: info.subject,
         additional_claims: AdditionalClaims { userhandle: info.user_handle, role: info.role },
     }))
@@ -84,7 +106,9 @@ async fn read(oauth: &OAuth, principal: &Principal) -> Result<UserInfo, OAuthErr
         oauth.telemetry.metrics.count_unauthenticated();
         OAuthError::Bearer { reason, sent }
     })?;
-    UserInfo::read(&oauth.api_keys, &oauth.organization, token).await.map_err(|error| match error {
+    let persona = &oauth.config.identity.persona;
+    let info = UserInfo::read(&oauth.api_keys, &oauth.organization, persona, token).await;
+    info.map_err(|error| match error {
         gatekey_core::Error::NotFound { .. } => {
             OAuthError::Bearer { reason: "the token's key was deleted".to_owned(), sent }
         }

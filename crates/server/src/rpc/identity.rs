@@ -25,7 +25,9 @@ pub struct Identity1 {
 
 async fn read(rpc: &Rpc, context: &RequestContext) -> Result<UserInfo, ConnectError> {
     let token = authorize::authenticated(rpc, context)?;
-    UserInfo::read(&rpc.api_keys, &rpc.organization, &token).await.map_err(|error| match error {
+    let persona = &rpc.config.identity.persona;
+    let info = UserInfo::read(&rpc.api_keys, &rpc.organization, persona, &token).await;
+    info.map_err(|error| match error {
         Error::NotFound { .. } => unauthenticated("the token's key was deleted"),
         other => render(other),
     })
@@ -52,7 +54,10 @@ impl flyteidl2::auth::IdentityService for Identity2 {
             additional_claims: additional_claims(&info).into(),
             preferred_username: info.subject.clone(),
             subject: info.subject,
+            given_name: info.name.clone(),
             name: info.name,
+            family_name: info.family_name,
+            email: info.email,
             ..Default::default()
         })
     }
@@ -69,7 +74,10 @@ impl flyteidl::service::IdentityService for Identity1 {
             additional_claims: additional_claims(&info).into(),
             preferred_username: info.subject.clone(),
             subject: info.subject,
+            given_name: info.name.clone(),
             name: info.name,
+            family_name: info.family_name,
+            email: info.email,
             ..Default::default()
         })
     }

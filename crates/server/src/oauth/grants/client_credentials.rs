@@ -1,6 +1,6 @@
 //! The client credentials grant (RFC 6749 section 4.4).
 
-use gatekey_core::token::{AuthenticatedKey, IssuedToken, TokenError};
+use gatekey_core::token::{AuthenticatedKey, IssuedToken, PersonClaims, TokenError};
 
 use crate::{
     oauth::{OAuth, form::FormRequest},
@@ -22,7 +22,9 @@ pub async fn issue(
     // RFC 8707 calls the audience `resource`; Flyte's clients call it `audience`.
     let audiences: Vec<_> =
         form.all("resource").chain(form.all("audience")).map(str::to_owned).collect();
-    let issued = oauth.tokens.issue(key, form.get("scope").unwrap_or_default(), &audiences);
+    let person = person(oauth, key).await;
+    let scope = form.get("scope").unwrap_or_default();
+    let issued = oauth.tokens.issue_with(key, scope, &audiences, person.as_ref());
     if let Err(
         refusal @ (TokenError::UnauthorizedClient(_)
         | TokenError::InvalidScope(_)
@@ -34,4 +36,18 @@ pub async fn issue(
         refusals::record(&oauth.api_keys, &caller, path::TOKEN, &refusal.to_string()).await;
     }
     issued
+}
+
+/// The claims about a person, if tokens carry them. If the store cannot be read, the name is the
+/// client id: tokens are issued without the store.
+async fn person(oauth: &OAuth, key: &AuthenticatedKey) -> Option<PersonClaims> {
+    let identity = &oauth.config.identity;
+    if !identity.in_tokens {
+        return None;
+    }
+    let client_id = &key.facts.client_id;
+    let stored = oauth.api_keys.get(client_id.as_str()).await;
+    let name = stored.map(|key| key.application.client_name);
+    let name = name.unwrap_or_else(|_| client_id.to_string());
+    Some(identity.persona.claims(client_id, &name))
 }
