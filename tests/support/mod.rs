@@ -8,8 +8,8 @@
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
 //! - [`terminal`]: runs a command on a pseudo-terminal. [`user`]: commands of other users.
-//! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a seed
-//!   that can be set.
+//! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a
+//!   seed that can be set.
 
 mod binary;
 pub(crate) mod collector;
