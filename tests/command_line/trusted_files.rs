@@ -326,7 +326,7 @@ fn links_inside_the_directory_are_replaced() {
         symlink(to, used.file(name)).unwrap();
     }
     let made = json(&used.run(&["init", "--name", "b", "--output", "json"]));
-    assert_eq!(made["endpoint"], "127.0.0.1:8443", "the linked file is not read");
+    assert_eq!(made["endpoint"], "https://127.0.0.1:8443", "the linked file is not read");
     let mut server = ServerProcess::start_on(&used.data_dir, &[]);
     assert!(server.terminate().success());
     assert_eq!(fs::read_to_string(&victim).unwrap(), read);
