@@ -227,9 +227,24 @@ fn another_users_directory_is_refused() {
         }
     }
     assert_eq!(fs::read(used.file("lock")).unwrap(), before);
-    let doctor = used.run(&["doctor"]);
+    let doctor = used.by(&mut gatekey_as(ALICE, ALICE), &["doctor"]);
     assert_eq!(doctor.status.code(), Some(8));
     assert!(String::from_utf8_lossy(&doctor.stdout).contains(&format!("uid {MALLORY}")));
+}
+
+/// As `sudo gatekey doctor` does on a service's directory.
+#[test]
+fn root_may_read_another_users_directory() {
+    if !is_root() {
+        return;
+    }
+    let used = Used::new();
+    used.give_to(ALICE);
+    stdout(&used.run(&["doctor"]));
+    let root_key = used.path("elsewhere.key");
+    fs::rename(used.file("root.key"), &root_key).unwrap();
+    stdout(&used.run(&["doctor", "--root-key-file", root_key.to_str().unwrap()]));
+    assert!(stdout(&used.run(&["ca"])).contains("BEGIN CERTIFICATE"));
 }
 
 /// In a directory that all users share, someone else created the default data directory first.
@@ -454,12 +469,18 @@ fn an_unwritable_directory_is_named() {
     }
     set_mode(&used.data_dir, 0o500);
     let stderr = fails(&used.by(&mut gatekey_as(ALICE, ALICE), &SERVE), 1);
-    assert!(stderr.contains("is not writable") && stderr.contains("chmod u+wx"), "{stderr}");
+    assert!(
+        stderr.contains("cannot write to the data") && stderr.contains("chmod u+wx"),
+        "{stderr}"
+    );
     // A directory of root's that a group may only read.
     used.give_to(0);
     set_mode(&used.data_dir, 0o755);
     let stderr = fails(&used.by(&mut gatekey_as(ALICE, ALICE), &SERVE), 1);
-    assert!(stderr.contains("is not writable") && stderr.contains("root (uid 0)"), "{stderr}");
+    assert!(
+        stderr.contains("cannot write to the data") && stderr.contains("root (uid 0)"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -87,14 +87,15 @@ impl DataDir {
             .create(path)
             .map_err(|error| not_created(path, error))?;
         let (path, directory) = find(path)?;
-        let exposure = match trusted::check(&directory, &path, Kind::DataDirectory) {
-            Ok(exposure) => exposure,
-            // The server's own check lets root administer it.
-            Err(_) if process::own_uid() == 0 && is_locked(&directory, &path) => {
-                return Err(in_use(&path, &directory));
-            }
-            Err(refusal) => return Err(refusal.into()),
-        };
+        let exposure =
+            match trusted::check(&directory, &path, Kind::DataDirectory, process::own_uid()) {
+                Ok(exposure) => exposure,
+                // The server's own check lets root administer it.
+                Err(_) if process::own_uid() == 0 && is_locked(&directory, &path) => {
+                    return Err(in_use(&path, &directory));
+                }
+                Err(refusal) => return Err(refusal.into()),
+            };
         let writable = writable(&directory, &path);
         let is_used = path.join(DATABASE).symlink_metadata().is_ok();
         let names = if is_used { &FIRST_FILES[FIRST_FILES.len() - 2..] } else { &FIRST_FILES };
@@ -150,7 +151,9 @@ impl DataDir {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(refuse(error).into()),
             };
-            if let Some(exposure) = trusted::check(&file, &path, Kind::Database)? {
+            if let Some(exposure) =
+                trusted::check(&file, &path, Kind::Database, process::own_uid())?
+            {
                 exposure.log();
             }
         }
@@ -214,13 +217,19 @@ pub(crate) fn refuse_in_use(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks whom an existing directory belongs to, without a lock. Returns who else can change it.
+/// Checks whom an existing directory belongs to, without a lock and for reading only. Returns the
+/// user that serves from it, and who else can change it.
 ///
 /// # Errors
 /// When it cannot be opened or is not trusted.
-pub(crate) fn inspect(path: &Path) -> anyhow::Result<Option<Exposure>> {
+pub(crate) fn inspect(path: &Path) -> anyhow::Result<(u32, Option<Exposure>)> {
     let (path, directory) = find(path)?;
-    Ok(trusted::check(&directory, &path, Kind::DataDirectory)?)
+    let own = match process::own_uid() {
+        // Root may read the directory of every user, and then judges for that user.
+        0 => directory.metadata()?.uid(),
+        own => own,
+    };
+    Ok((own, trusted::check(&directory, &path, Kind::DataDirectory, own)?))
 }
 
 /// Opens the directory behind a path, which may be a link of this user or root.
@@ -276,7 +285,7 @@ fn writable(directory: &File, path: &Path) -> anyhow::Result<()> {
         io::ErrorKind::ReadOnlyFilesystem => "; mount it for writing".to_owned(),
         _ => String::new(),
     };
-    Err(anyhow!("the data directory {shown} is not writable: {error}{fix}"))
+    Err(anyhow!("cannot write to the data directory {shown}: {error}{fix}"))
 }
 
 /// Whether another process holds the lock.

@@ -14,7 +14,7 @@ use gatekey_core::{
 use rustix::fs::OFlags;
 
 use crate::{
-    atomic_file, output,
+    atomic_file, output, process,
     trusted::{self, Exposure, Kind, Refusal},
 };
 
@@ -44,16 +44,19 @@ impl RootKeyPath {
 
 /// Opens a root key that can be rotated in its file; `None` if there is no such file.
 pub(crate) fn open(file: &RootKeyPath) -> anyhow::Result<Option<RootKey>> {
-    let Some((root_key, exposure)) = inspect(file)? else { return Ok(None) };
+    let Some((root_key, exposure)) = inspect(file, process::own_uid())? else { return Ok(None) };
     if let Some(exposure) = exposure {
         exposure.log();
     }
     Ok(Some(root_key))
 }
 
-/// Opens a root key, and returns who else can use its file.
-pub(crate) fn inspect(file: &RootKeyPath) -> anyhow::Result<Option<(RootKey, Option<Exposure>)>> {
-    Ok(read(file)?.map(|(versions, exposure)| (in_file(file, &versions), exposure)))
+/// Opens a root key as user `own` would, and returns who else can use its file.
+pub(crate) fn inspect(
+    file: &RootKeyPath,
+    own: u32,
+) -> anyhow::Result<Option<(RootKey, Option<Exposure>)>> {
+    Ok(read(file, own)?.map(|(versions, exposure)| (in_file(file, &versions), exposure)))
 }
 
 /// Creates a root key and its file.
@@ -66,7 +69,7 @@ pub(crate) fn create(file: &RootKeyPath, env: &Env) -> anyhow::Result<RootKey> {
 
 /// Reads the versions in a root key file, which must exist.
 pub(crate) fn read_versions(file: &RootKeyPath) -> anyhow::Result<RootKeyVersions> {
-    let read = read(file)?.map(|(versions, _)| versions);
+    let read = read(file, process::own_uid())?.map(|(versions, _)| versions);
     read.with_context(|| format!("the root key {} is missing", file.path().display()))
 }
 
@@ -97,9 +100,12 @@ impl RootKeyFile for KeptInFile {
     }
 }
 
-fn read(file: &RootKeyPath) -> anyhow::Result<Option<(RootKeyVersions, Option<Exposure>)>> {
+fn read(
+    file: &RootKeyPath,
+    own: u32,
+) -> anyhow::Result<Option<(RootKeyVersions, Option<Exposure>)>> {
     let opened = match file {
-        RootKeyPath::Named(path) => trusted::open(path, Kind::RootKey),
+        RootKeyPath::Named(path) => trusted::open(path, Kind::RootKey, own),
         RootKeyPath::InDataDir(path) => trusted::open_beside(path, Kind::RootKey, OFlags::RDONLY),
     };
     let (opened, exposure) = match opened {

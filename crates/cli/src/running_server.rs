@@ -45,8 +45,8 @@ pub(crate) struct RunningServer {
 }
 
 impl RunningServer {
-    /// Serves clients on `listener`, and probes and metrics on `admin`. Each of `hangups` reloads the
-    /// certificate.
+    /// Serves clients on `listener`, and probes and metrics on `admin`. Each of `hangups` reloads
+    /// the certificate.
     pub(crate) fn start(
         instance: Instance,
         listener: TcpListener,

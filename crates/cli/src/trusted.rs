@@ -181,16 +181,21 @@ pub(crate) enum Refusal {
 
 /// Opens a file that the operator named. It may be a link: mounted Secrets are made of links.
 ///
+/// It is trusted if user `own` may trust it.
+///
 /// # Errors
 /// When it cannot be read or is not trusted.
-pub(crate) fn open(path: &Path, kind: Kind) -> Result<(File, Option<Exposure>), Refusal> {
+pub(crate) fn open(path: &Path, kind: Kind, own: u32) -> Result<(File, Option<Exposure>), Refusal> {
     // Opening a pipe must not wait for its writer here, but reading it must.
     let file = File::open(path).map_err(|error| unreadable(path, kind, &error))?;
-    let exposure = check(&file, path, kind)?;
+    let exposure = check(&file, path, kind, own)?;
     Ok((file, exposure))
 }
 
 /// Opens a file by its fixed name in a directory, and follows no link.
+///
+/// Root also trusts a file of the directory's owner: it can only get here to read, because it writes
+/// to no directory of another user.
 ///
 /// # Errors
 /// When it cannot be opened or is not trusted.
@@ -201,13 +206,17 @@ pub(crate) fn open_in(
     flags: OFlags,
 ) -> Result<(File, Option<Exposure>), Refusal> {
     let file =
-        open_fixed(directory, path, flags).map_err(|error| unreadable(path, kind, &error))?;
+        open_fixed(&directory, path, flags).map_err(|error| unreadable(path, kind, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, kind, &error))?;
     if !metadata.is_file() {
         let shown = path.display();
         return Err(Refusal::Refused(format!("{kind} {shown} is not a file; move it away")));
     }
-    let exposure = check(&file, path, kind)?;
+    let own = match (process::own_uid(), rustix::fs::fstat(directory)) {
+        (0, Ok(directory)) => directory.st_uid,
+        (own, _) => own,
+    };
+    let exposure = check(&file, path, kind, own)?;
     Ok((file, exposure))
 }
 
@@ -244,7 +253,7 @@ pub(crate) fn read(
     path: &Path,
     kind: Kind,
 ) -> Result<(Zeroizing<Vec<u8>>, Option<Exposure>), Refusal> {
-    let (file, exposure) = open(path, kind)?;
+    let (file, exposure) = open(path, kind, process::own_uid())?;
     Ok((read_all(file, path, kind)?, exposure))
 }
 
@@ -264,12 +273,16 @@ pub(crate) fn read_all(file: File, path: &Path, kind: Kind) -> Result<Zeroizing<
     Ok(bytes)
 }
 
-/// Checks an open file or directory.
+/// Checks whether user `own` may trust an open file or directory.
 ///
 /// # Errors
 /// When it is not trusted.
-pub(crate) fn check(file: &File, path: &Path, kind: Kind) -> Result<Option<Exposure>, Refusal> {
-    let own = process::own_uid();
+pub(crate) fn check(
+    file: &File,
+    path: &Path,
+    kind: Kind,
+    own: u32,
+) -> Result<Option<Exposure>, Refusal> {
     let metadata = file.metadata().map_err(|error| unreadable(path, kind, &error))?;
     if metadata.is_dir() && kind != Kind::DataDirectory {
         return Err(Refusal::Refused(format!("{kind} {} is a directory", path.display())));
@@ -289,7 +302,7 @@ pub(crate) fn check(file: &File, path: &Path, kind: Kind) -> Result<Option<Expos
         Ok(Others::No) => Ok(None),
         Ok(Others::Group) => Ok(Some(Exposure { path, kind, group: Some(found.group) })),
         Ok(Others::All) => Ok(Some(Exposure { path, kind, group: None })),
-        Err(fault) => Err(Refusal::Refused(explain(fault, kind, found, &path, file))),
+        Err(fault) => Err(Refusal::Refused(explain(fault, kind, found, own, &path, file))),
     }
 }
 
@@ -299,8 +312,7 @@ fn is_inherited(path: &Path) -> bool {
 }
 
 /// Says what is wrong with a file, and the least change that fixes it.
-fn explain(fault: Fault, kind: Kind, found: Found, path: &str, file: &File) -> String {
-    let own = process::own_uid();
+fn explain(fault: Fault, kind: Kind, found: Found, own: u32, path: &str, file: &File) -> String {
     let quoted = shell_quoted(path);
     let owner = process::user(found.owner);
     // A mounted Secret belongs to root, and is mounted read-only.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     args::StoreCheck,
-    data_dir, exit,
+    data_dir, exit, process,
     root_key_file::{self, RootKeyPath},
     trusted,
 };
@@ -23,7 +23,8 @@ const NAME_ROOT_KEY: &str = "name the root key of this data directory with --roo
 pub(super) async fn check(arguments: &StoreCheck) -> Report {
     let data_dir = &arguments.data_dir.data_dir;
     let mut report = Report::new(data_dir.display().to_string());
-    if let Some(step) = directory(data_dir)
+    let (own, step) = directory(data_dir);
+    if let Some(step) = step
         && !report.add(step)
     {
         let rest = ["root key", "database", "integrity", "keys", "root key fits", "ledger"];
@@ -31,7 +32,7 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
         return report;
     }
     let (step, root_key) =
-        read_root_key(&RootKeyPath::new(arguments.root_key_file.clone(), data_dir));
+        read_root_key(&RootKeyPath::new(arguments.root_key_file.clone(), data_dir), own);
     report.add(step);
     let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
         Ok(inspection) => {
@@ -60,20 +61,23 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
     report
 }
 
-/// Reports a directory that a server would not use; `None` if it would, or if there is none.
-fn directory(data_dir: &Path) -> Option<Step> {
+/// Returns the user that serves from a directory, and reports one that a server would not use.
+fn directory(data_dir: &Path) -> (u32, Option<Step>) {
     const NAME: &str = "data directory";
-    match data_dir::inspect(data_dir) {
-        Ok(None) => None,
-        Ok(Some(exposure)) => {
-            let fix =
-                "if no volume with fsGroup needs this, remove the group's access with chmod g-w";
-            Some(Step::warning(NAME, exposure.to_string(), fix))
-        }
+    let (own, exposure) = match data_dir::inspect(data_dir) {
+        Ok(inspected) => inspected,
         // A missing directory is reported as a missing database.
-        Err(error) if exit::code(&error) == exit::USAGE => None,
-        Err(error) => Some(split(NAME, &causes(&error), "use another directory with --data-dir")),
-    }
+        Err(error) if exit::code(&error) == exit::USAGE => return (process::own_uid(), None),
+        Err(error) => {
+            let step = split(NAME, &causes(&error), "use another directory with --data-dir");
+            return (process::own_uid(), Some(step));
+        }
+    };
+    let step = exposure.map(|exposure| {
+        let fix = "if no volume with fsGroup needs this, remove the group's access with chmod g-w";
+        Step::warning(NAME, exposure.to_string(), fix)
+    });
+    (own, step)
 }
 
 /// Reports that the database was not opened.
@@ -104,10 +108,10 @@ fn split(name: &'static str, message: &str, otherwise: &str) -> Step {
     }
 }
 
-fn read_root_key(file: &RootKeyPath) -> (Step, Option<RootKey>) {
+fn read_root_key(file: &RootKeyPath, own: u32) -> (Step, Option<RootKey>) {
     const NAME: &str = "root key";
     let shown = file.path().display();
-    match root_key_file::inspect(file) {
+    match root_key_file::inspect(file, own) {
         Ok(Some((root_key, None))) => {
             (Step::ok(NAME, format!("{shown} is a valid root key file")), Some(root_key))
         }
