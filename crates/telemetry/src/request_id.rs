@@ -10,8 +10,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a caller, in bytes. A UUID has 36.
 const MAX_LENGTH: usize = 64;
 
-/// Returns the caller's id, if it is usable: short, without characters that a log has to escape, and
-/// no credential.
+/// Returns the caller's id, if it is usable: short, without characters that a log has to escape,
+/// and no credential.
 pub(super) fn of(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     let usable = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(is_plain);

@@ -155,7 +155,7 @@ fn write_lines(out: &mut impl Write, mut lines: &[u8]) -> u64 {
             Err(_) => break,
         }
     }
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+    lines.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 
 impl Write for Queue {

@@ -198,7 +198,7 @@ impl ListKeys {
     /// Returns the selection, with the cursor of the page token.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a filter contains a credential, or if the token was not issued here, or
+    /// [`Error::Invalid`] if a filter contains a credential, or if the token was not issued here or
     /// belongs to a list with other filters or another order.
     pub fn selection(&self, root_key: &RootKey) -> Result<Selection, Error> {
         if self.filters.iter().any(Filter::holds_credential) {
