@@ -69,6 +69,8 @@ pub use details::{KeyDetails, SecretDetails};
 pub use environment::{Environment, VARIABLES};
 pub use error::Error;
 pub use gatekey_credentials::jwt::Algorithm;
+#[doc(hidden)]
+pub use gatekey_credentials::text::printable;
 pub use gatekey_credentials::{ClientId, EncodedCredentials, PlainSecret, Role};
 /// The message that [`ApiKey::pb2`] returns.
 pub use gatekey_proto::cloudidl::identity::App;

@@ -38,6 +38,12 @@ mod _native {
         waker::Waker,
     };
 
+    /// Escapes characters that control a terminal, are invisible, or change the direction of text.
+    #[pyfunction]
+    fn printable(text: &str) -> String {
+        gatekey_client::printable(text).into_owned()
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -322,7 +322,7 @@ def test_a_table_escapes_characters_that_turn_text(flyte_and_ours: Environment) 
         "print(ascii(dict(commands._Row(ApiKey(App(client_id='ci', client_name=name))).__rich_repr__())['name']))"
     )
 
-    assert ast.literal_eval(printed) == "a\\u202eb\\x1b[2J\\u2028\N{ARABIC LETTER ALEF}\u200cc"
+    assert ast.literal_eval(printed) == "a\\u{202e}b\\u{1b}[2J\\u{2028}\N{ARABIC LETTER ALEF}\u200cc"
 
 
 def test_the_endpoint_option_overrides_the_keys_endpoint(flyte: CommandLine, server: Server) -> None:

@@ -53,6 +53,8 @@ class Waker:
 class Listing:
     def next_page(self) -> Call[list[_Key] | None]: ...
 
+def printable(text: str) -> str: ...
+
 @final
 class Client:
     def __new__(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +24,7 @@ from rich.panel import Panel
 
 import gatekey
 from flyte.cli import _common as common
+from gatekey._native import printable
 from gatekey.flyte import auth, ownership
 
 _JSON = ("json", "json-raw")
@@ -339,13 +339,9 @@ class _Row:
 
 
 def _printable(text: str) -> str:
-    """Escapes characters that control a terminal or the direction of text. Joiners remain."""
-    kept = "\u200c\u200d"
-    controls = ("Cc", "Cf", "Zl", "Zp", "Cs")
-    return "".join(
-        repr(character)[1:-1] if character not in kept and unicodedata.category(character) in controls else character
-        for character in text
-    )
+    """Escapes characters that control a terminal, are invisible, or change the direction of text."""
+    # Arguments of the command may contain bytes that are not text.
+    return printable(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _now() -> datetime:
