@@ -11,10 +11,10 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64URL},
 };
 use gatekey_core::store::SigningKeyStore as _;
-use gatekey_credentials::jwt::{Algorithm, SigningKey};
+use gatekey_credentials::jwt::{Algorithm, SigningKey, has_low_s};
 use serde_json::{Value, json};
 
-use super::{GRANT, jwks, refused};
+use super::{GRANT, jwks, refused, verified};
 use crate::support::{Credentials, PUBLIC_URL, Server, copied_store, decoded, now};
 
 fn encode(part: &Value) -> String {
@@ -54,8 +54,13 @@ impl Insider {
         let signed = format!("{header}.{claims}");
         #[expect(clippy::disallowed_methods, reason = "a forger has no Env")]
         let random = SystemRandom::new();
-        let signature = self.pair.sign(&random, signed.as_bytes()).unwrap();
-        format!("{signed}.{}", BASE64URL.encode(signature))
+        loop {
+            let signature = self.pair.sign(&random, signed.as_bytes()).unwrap();
+            let token = format!("{signed}.{}", BASE64URL.encode(signature));
+            if has_low_s(&token) {
+                return token;
+            }
+        }
     }
 
     fn sign(&self, header: &Value, claims: &Value) -> String {
@@ -152,6 +157,28 @@ async fn a_changed_byte_anywhere_is_refused() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         server.refuses(&format!("byte {at}"), &String::from_utf8(bytes).unwrap()).await;
     }
+}
+
+/// `(r, n - s)` is a valid signature too. A list of refused tokens by their hash would miss it.
+#[tokio::test]
+async fn the_second_ecdsa_signature_is_refused() {
+    let server = Server::start().await;
+    let (signed, signature) = server.admin_token.rsplit_once('.').unwrap();
+    let mut signature = BASE64URL.decode(signature).unwrap();
+    let order = BASE64URL.decode("_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE").unwrap();
+    let mut borrow = 0;
+    for place in (0..32).rev() {
+        let difference = i16::from(order[place]) - i16::from(signature[32 + place]) - borrow;
+        borrow = i16::from(difference < 0);
+        signature[32 + place] = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    let twin = format!("{signed}.{}", BASE64URL.encode(signature));
+    // A verifier of other issuers' tokens must accept it.
+    assert_eq!(verified(&server.http, &twin).await["sub"], "admin");
+    server.refuses("high s", &twin).await;
+    let bearer = format!("Bearer {twin}");
+    assert_eq!(server.http.get("/me", &[("authorization", &bearer)]).await.status, 401);
+    assert!(server.accepts(&server.admin_token).await);
 }
 
 /// Lax base64 decoding accepts one signature in several encodings, so a revoked token could be

@@ -115,3 +115,29 @@ async fn a_failed_revocation_is_reported() {
     assert_eq!(server.revoke(&key, &token).await.status, 200);
     assert!(!server.accepts(&token).await);
 }
+
+/// Each has an entry in the ledger, which keeps it: 6,000 of them took 18 MB.
+#[tokio::test]
+async fn a_key_cannot_revoke_without_limit() {
+    let server = Server::start().await;
+    let (key, other) = (server.create_key("ci").await, server.create_key("other").await);
+    let mut tokens = Vec::new();
+    for _ in 0..12 {
+        tokens.push(server.token(&key).await);
+    }
+    let mut statuses = Vec::new();
+    for token in &tokens {
+        let response = server.revoke(&key, token).await;
+        statuses.push(response.status.as_u16());
+        if response.status == 429 {
+            assert_eq!(response.json()["error"], "slow_down");
+            assert!(response.header("retry-after").parse::<u64>().unwrap() > 0);
+            assert!(server.accepts(token).await, "it was refused");
+        }
+    }
+    assert_eq!(&statuses[..10], [200; 10]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(server.revoke(&key, &tokens[0]).await.status, 200, "it is revoked already");
+    let token = server.token(&other).await;
+    assert_eq!(server.revoke(&other, &token).await.status, 200);
+}

@@ -178,6 +178,7 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
         created_at: env.now().before(age),
         signs_from: env.now().before(age),
         published_until: None,
+        high_s_until: None,
     };
     let caller = Caller {
         actor: Actor::Local { uid: 0 },

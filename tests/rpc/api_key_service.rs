@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{credentials, json::is_secret, refused};
-use crate::support::{Server, in_future};
+use super::{Outcome, credentials, json::is_secret, refused};
+use crate::support::{Credentials, Server, in_future};
 
 impl Server {
     /// The ids of a key's secrets, oldest first.
@@ -407,11 +407,11 @@ async fn a_secrets_last_use_survives_a_restart() {
 
 #[tokio::test]
 async fn repeated_rotation_does_not_grow_the_key() {
-    let server = Server::start().await;
+    let server = Server::with_config("limits.own_changes_per_minute = 0").await;
     let mut key = server.create_key("ci").await;
     for _ in 0..25 {
         let token = server.token(&key).await;
-        let body = json!({ "clientId": "ci" });
+        let body = json!({ "clientId": "ci", "currentSecret": key.client_secret });
         let rotate = "/gatekey.v1.ApiKeyService/RotateSecret";
         let response = server.http.connect_json(rotate, &token, &body).await;
         key.client_secret = response.json()["clientSecret"].as_str().unwrap().to_owned();
@@ -419,4 +419,121 @@ async fn repeated_rotation_does_not_grow_the_key() {
     let details = server.admin_call("Get", json!({ "clientId": "ci" })).await;
     assert!(details["apiKey"]["secrets"].as_array().unwrap().len() <= 12, "{details}");
     assert_eq!(server.http.token(&key, &[]).await.status, 200);
+}
+
+/// A key with its token, to rotate itself.
+async fn rotate_itself(server: &Server, key: &Credentials, mut request: Value) -> Outcome {
+    request["clientId"] = json!(key.client_id);
+    request["currentSecret"] = json!(key.client_secret);
+    let token = server.token(key).await;
+    server.keys_as(&token, "RotateSecret", request).await
+}
+
+fn newest_expiry(rotated: &Value) -> &Value {
+    &rotated["apiKey"]["secrets"].as_array().unwrap().last().unwrap()["expiresAt"]
+}
+
+#[tokio::test]
+async fn a_key_cannot_extend_an_admins_expiry() {
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let until = in_future(Duration::from_mins(10));
+    let rotate = json!({ "clientId": "ci", "expiresAt": until });
+    let rotated = server.keys("RotateSecret", rotate).await.unwrap();
+    let until = newest_expiry(&rotated).clone();
+    let mut key = credentials(&rotated, &rotated["apiKey"]);
+    for request in [
+        json!({}),
+        json!({ "expiresAt": "2999-01-01T00:00:00Z" }),
+        json!({ "grace": "7776000s" }),
+        json!({}),
+    ] {
+        let rotated = rotate_itself(&server, &key, request.clone()).await.unwrap();
+        assert_eq!(newest_expiry(&rotated), &until, "{request}");
+        key = credentials(&rotated, &rotated["apiKey"]);
+    }
+    server.keys("RotateSecret", json!({ "clientId": "ci" })).await.unwrap();
+    assert_eq!(
+        server.shown("ci").await["secrets"].as_array().unwrap().last().unwrap()["expiresAt"],
+        Value::Null
+    );
+}
+
+/// The holder of the old secret would otherwise get one that outlives the grace.
+#[tokio::test]
+async fn a_secret_in_grace_has_no_longer_successor() {
+    let server = Server::start().await;
+    let old = server.create_key("ci").await;
+    let new = server.rotate(&old, json!({ "grace": "600s" })).await;
+    let ends = server.shown("ci").await["secrets"][0]["expiresAt"].clone();
+    let rotated = rotate_itself(&server, &new, json!({ "grace": "600s" })).await.unwrap();
+    assert_eq!(newest_expiry(&rotated), &Value::Null);
+    let rotated = rotate_itself(&server, &old, json!({})).await.unwrap();
+    assert_eq!(newest_expiry(&rotated), &ends);
+}
+
+#[tokio::test]
+async fn a_maximum_secret_lifetime_is_renewed() {
+    let server = Server::with_config("keys.max_secret_lifetime_seconds = 3600").await;
+    let mut key = server.create_key("ci").await;
+    let first = server.shown("ci").await["secrets"][0]["expiresAt"].as_str().unwrap().to_owned();
+    assert!(
+        first > in_future(Duration::from_mins(50)) && first < in_future(Duration::from_mins(61))
+    );
+    let mut last = first;
+    for _ in 0..2 {
+        let rotated = rotate_itself(&server, &key, json!({})).await.unwrap();
+        let next = newest_expiry(&rotated).as_str().unwrap().to_owned();
+        assert!(next > last, "{next}, {last}");
+        (key, last) = (credentials(&rotated, &rotated["apiKey"]), next);
+    }
+    let beyond = json!({ "clientId": "ci", "expiresAt": in_future(Duration::from_mins(70)) });
+    let outcome = server.keys("RotateSecret", beyond).await;
+    refused(&outcome, "invalid_argument", &["expires_at", "max_secret_lifetime_seconds"]);
+}
+
+#[tokio::test]
+async fn keys_have_a_default_and_maximum_lifetime() {
+    let config = "keys.default_lifetime_seconds = 3600\nkeys.max_lifetime_seconds = 7200";
+    let server = Server::with_config(config).await;
+    for (name, created) in [
+        ("apps", server.apps("Create", json!({ "clientId": "apps", "clientName": "apps" })).await),
+        ("keys", server.keys("Create", json!({ "clientId": "keys" })).await),
+    ] {
+        created.unwrap();
+        let expires_at = server.shown(name).await["expiresAt"].as_str().unwrap().to_owned();
+        assert!(expires_at > in_future(Duration::from_mins(50)), "{expires_at}");
+        assert!(expires_at < in_future(Duration::from_mins(61)), "{expires_at}");
+    }
+    let update = |at: Value| json!({ "apiKey": { "clientId": "keys", "expiresAt": at }, "updateMask": "expiresAt" });
+    let within = json!(in_future(Duration::from_mins(110)));
+    let beyond = json!(in_future(Duration::from_mins(130)));
+    server.keys("Create", json!({ "clientId": "long", "expiresAt": within })).await.unwrap();
+    server.keys("Update", update(within)).await.unwrap();
+    for outcome in [
+        server.keys("Create", json!({ "clientId": "beyond", "expiresAt": beyond })).await,
+        server.keys("Update", update(beyond)).await,
+        server.keys("Update", update(Value::Null)).await,
+    ] {
+        refused(&outcome, "invalid_argument", &["expires_at", "max_lifetime_seconds"]);
+    }
+}
+
+/// Each change has an entry in the ledger, which keeps it.
+#[tokio::test]
+async fn a_key_cannot_rotate_itself_without_limit() {
+    let server = Server::with_config("limits.own_changes_per_minute = 2").await;
+    let mut key = server.create_key_with("bare", json!({ "withoutRole": true })).await;
+    for _ in 0..2 {
+        let rotated = rotate_itself(&server, &key, json!({})).await.unwrap();
+        key = credentials(&rotated, &rotated["apiKey"]);
+    }
+    let outcome = rotate_itself(&server, &key, json!({})).await;
+    refused(&outcome, "resource_exhausted", &["too often", "try again in"]);
+    let token = server.token(&key).await;
+    let headers = [("authorization", &*key.basic())];
+    let revoked = server.http.form("/oauth2/revoke", &headers, &format!("token={token}")).await;
+    assert_eq!(revoked.status, 429, "the same bucket");
+    assert!(server.secret_works(&key).await && server.accepts(&token).await);
+    server.keys("RotateSecret", json!({ "clientId": "bare" })).await.unwrap();
 }

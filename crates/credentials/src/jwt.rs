@@ -201,12 +201,13 @@ impl SigningKey {
         let (signature, rsa);
         let signature = match &self.pair {
             Pair::Ecdsa(pair) => {
-                signature = pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?;
-                signature.as_ref()
+                let made = pair.sign(&self.nonce, token.as_bytes()).map_err(|_| UnusableKey)?;
+                signature = with_low_s(made.as_ref());
+                signature.as_slice()
             }
             Pair::Ed25519(pair) => {
-                signature = pair.sign(token.as_bytes());
-                signature.as_ref()
+                signature = pair.sign(token.as_bytes()).as_ref().to_vec();
+                signature.as_slice()
             }
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
@@ -335,6 +336,52 @@ impl VerifyingKey {
     }
 }
 
+/// The order of P-256's group (SEC 2 section 2.4.2), big-endian.
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Replaces the `s` of an ES256 signature by the lower of `s` and `n - s`. Both are valid, so
+/// without a choice every token would have a second spelling.
+fn with_low_s(signature: &[u8]) -> Vec<u8> {
+    let mut signature = signature.to_vec();
+    if let Some(s) = s_of(&signature) {
+        let other = negated(s);
+        if other < *s {
+            signature[32..].copy_from_slice(&other);
+        }
+    }
+    signature
+}
+
+/// Returns whether a token of an ES256 key has the lower of its two signatures. `true` for text that
+/// is not a token.
+///
+/// [`SigningKey::sign`] makes no other. A verifier of tokens by another issuer must not judge by it:
+/// ECDSA allows both.
+pub fn has_low_s(token: &str) -> bool {
+    let signature = token.rsplit_once('.').and_then(|(_, part)| BASE64URL.decode(part).ok());
+    signature.as_deref().and_then(s_of).is_none_or(|s| *s <= negated(s))
+}
+
+/// The second half of a signature of 64 bytes.
+fn s_of(signature: &[u8]) -> Option<&[u8; 32]> {
+    if signature.len() == 64 { signature.last_chunk() } else { None }
+}
+
+/// `n - s`, for an `s` of at most `n`.
+fn negated(s: &[u8; 32]) -> [u8; 32] {
+    let (mut difference, mut borrow) = ([0; 32], false);
+    for place in (0..32).rev() {
+        let (partial, first) = P256_ORDER[place].overflowing_sub(s[place]);
+        let (byte, second) = partial.overflowing_sub(u8::from(borrow));
+        difference[place] = byte;
+        borrow = first | second;
+    }
+    difference
+}
+
 /// Why a token is invalid. The message never repeats the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -412,6 +459,42 @@ mod tests {
             let key = key(algorithm);
             let token = key.sign(&json!({"sub": "ci"})).unwrap();
             assert_eq!(check(&token, &key.verifying_key().unwrap()).unwrap()["sub"], "ci");
+        }
+    }
+
+    /// The token with the other signature that ECDSA allows.
+    fn twin(token: &str) -> String {
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let mut signature = BASE64URL.decode(signature).unwrap();
+        let other = negated(s_of(&signature).unwrap());
+        signature[32..].copy_from_slice(&other);
+        format!("{signed}.{}", BASE64URL.encode(signature))
+    }
+
+    #[test]
+    fn every_es256_signature_has_low_s() {
+        let key = key(Algorithm::ES256);
+        let verifying = key.verifying_key().unwrap();
+        for number in 0..50 {
+            let token = key.sign(&json!({ "number": number })).unwrap();
+            assert!(has_low_s(&token) && check(&token, &verifying).is_ok());
+            let twin = twin(&token);
+            assert!(!has_low_s(&twin), "{twin}");
+            assert!(check(&twin, &verifying).is_ok(), "a verifier does not judge it");
+        }
+    }
+
+    #[test]
+    fn the_highest_low_s_is_half_the_order() {
+        let half = BASE64URL.decode("f____4AAAAB__________95zfVbTi89CedzlYX4xkqg").unwrap();
+        let token = |s: &[u8]| format!("a.b.{}", BASE64URL.encode([&[1; 32], s].concat()));
+        assert!(has_low_s(&token(&half)));
+        let mut above = half.clone();
+        above[31] += 1;
+        assert!(!has_low_s(&token(&above)));
+        assert!(has_low_s(&token(&[0; 32])) && !has_low_s(&token(&P256_ORDER)));
+        for text in ["", "a.b.c", "x"] {
+            assert!(has_low_s(text));
         }
     }
 

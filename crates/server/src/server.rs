@@ -90,6 +90,7 @@ impl Server {
             lifetime: config.tokens.lifetime,
             organization: config.server.organization.clone(),
             failed_authentications_per_minute: config.limits.failed_authentications_per_minute,
+            own_changes_per_minute: config.limits.own_changes_per_minute,
         };
         let tokens = Arc::new(Tokens::new(
             token_settings,
@@ -101,7 +102,8 @@ impl Server {
             env.clone(),
         ));
         let api_keys =
-            ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone());
+            ApiKeys::new(store.clone(), root_key.clone(), organization.clone(), env.clone())
+                .with_lifetimes(config.keys.lifetimes);
         let operations = Operations::new(
             api_keys.clone(),
             directory.clone(),

@@ -121,9 +121,7 @@ async fn a_replay_does_not_enable_a_disabled_key() {
     let server = Server::start().await;
     server.create_named("call-1", ci()).await.unwrap();
     server.keys("Disable", json!({ "clientId": "ci" })).await.unwrap();
-    if let Ok(replayed) = server.create_named("call-1", ci()).await {
-        assert!(!server.secret_works(&key(&replayed)).await);
-    }
+    refused(&server.create_named("call-1", ci()).await, "already_exists", &["ci"]);
     assert!(server.shown("ci").await["disabledAt"].is_string());
 }
 
@@ -146,4 +144,29 @@ async fn the_api_key_service_recognizes_a_replay() {
     }
     assert_ne!(secrets[0].client_secret, secrets[1].client_secret);
     assert!(server.secret_works(&secrets[0]).await && server.secret_works(&secrets[1]).await);
+}
+
+/// A rotation shows every secret that is valid then.
+#[tokio::test]
+async fn a_changed_key_is_not_replayed() {
+    let server = Server::start().await;
+    let client_id = json!({ "clientId": "ci" });
+    let update = |change: Value| json!({ "apiKey": { "clientId": "ci", "role": change }, "updateMask": "role" });
+    for (number, (method, request)) in [
+        ("RotateSecret", client_id.clone()),
+        ("RotateSecret", json!({ "clientId": "ci", "grace": "60s" })),
+        ("Disable", client_id.clone()),
+        ("Update", update(json!("ROLE_ADMIN"))),
+        ("Update", update(json!("ROLE_CONTRIBUTOR"))),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let call = format!("call-{number}");
+        server.create_named(&call, ci()).await.unwrap();
+        server.create_named(&call, ci()).await.unwrap();
+        server.keys(method, request).await.unwrap();
+        refused(&server.create_named(&call, ci()).await, "already_exists", &["ci"]);
+        server.keys("Delete", client_id.clone()).await.unwrap();
+    }
 }

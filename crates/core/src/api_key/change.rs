@@ -40,6 +40,8 @@ pub struct Rotation {
     pub max_secrets: usize,
     /// Set when a key rotates itself: another key with the same client id counts as absent.
     pub only_key: Option<KeyId>,
+    /// The secret by which a key rotates itself. `None` when an admin rotates it.
+    pub proven_by: Option<SecretId>,
 }
 
 /// The key would have more than [`Rotation::max_secrets`].
@@ -101,10 +103,26 @@ impl ApiKey {
         rotation: Rotation,
         at: Timestamp,
     ) -> Result<KeyChange, TooManySecrets> {
-        let Rotation { secret, retire_others_at, raise_epoch, max_secrets, only_key: _ } = rotation;
+        let Rotation {
+            mut secret,
+            retire_others_at,
+            raise_epoch,
+            max_secrets,
+            only_key: _,
+            proven_by,
+        } = rotation;
         let change = self.change(|key| {
+            if let Some(proven_by) = proven_by {
+                let proof = key.secrets.iter().find(|other| other.id == proven_by);
+                // A secret that is gone meanwhile proves nothing.
+                secret.admin_expiry = proof.map_or(Some(at), |proof| proof.admin_expiry);
+            }
+            secret.expires_at = earlier(secret.expires_at, secret.admin_expiry);
             for other in &mut key.secrets {
                 other.end(retire_others_at, at);
+                if proven_by.is_none() {
+                    other.admin_expiry = earlier(other.admin_expiry, Some(retire_others_at));
+                }
             }
             // Bounds the expired secrets, so that frequent rotation does not grow the key.
             let expired: Vec<_> =
@@ -209,6 +227,11 @@ impl ApiKey {
     }
 }
 
+/// The earlier of two expiries; `None` is never.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 /// The epoch that revokes all tokens of a key at `epoch`. After a restore, `least` is higher than
 /// any epoch that a token can carry.
 ///
@@ -277,6 +300,7 @@ mod tests {
             created_at,
             not_before: created_at,
             expires_at: None,
+            admin_expiry: None,
             last_used_at: None,
         }
     }
@@ -304,6 +328,7 @@ mod tests {
             raise_epoch: grace == 0,
             max_secrets,
             only_key: None,
+            proven_by: None,
         }
     }
 
@@ -357,6 +382,46 @@ mod tests {
         }
         let expected: Vec<SecretId> = (3..=6).map(|number| secret(number, START).id).collect();
         assert_eq!(ids(&key), expected);
+    }
+
+    fn by_itself(number: u64, seconds: u64, by: u64) -> Rotation {
+        Rotation { proven_by: Some(secret(by, START).id), ..rotation(number, seconds, 60, 10) }
+    }
+
+    #[test]
+    fn a_key_cannot_outlive_an_admins_expiry() {
+        let until = Some(at(100));
+        let mut by_admin = rotation(1, 0, 0, 10);
+        by_admin.secret.expires_at = until;
+        by_admin.secret.admin_expiry = until;
+        let mut key = key().rotate_secret(by_admin, at(0)).unwrap().key;
+        for number in 2..5 {
+            let mut own = by_itself(number, number, number - 1);
+            own.secret.expires_at = (number == 3).then_some(at(9999));
+            key = key.rotate_secret(own, at(number)).unwrap().key;
+            let newest = key.secrets.last().unwrap();
+            assert_eq!((newest.expires_at, newest.admin_expiry), (until, until), "{number}");
+        }
+        let mut short = by_itself(5, 5, 4);
+        short.secret.expires_at = Some(at(50));
+        let newest = key.rotate_secret(short, at(5)).unwrap().key.secrets.pop().unwrap();
+        assert_eq!((newest.expires_at, newest.admin_expiry), (Some(at(50)), until));
+    }
+
+    #[test]
+    fn an_admins_grace_limits_the_old_secrets_successors() {
+        let key = key().rotate_secret(rotation(1, 0, 60, 10), at(0)).unwrap().key;
+        let own = key.clone().rotate_secret(by_itself(2, 5, 0), at(5)).unwrap().key;
+        assert_eq!(own.secrets[2].expires_at, Some(at(60)));
+        let own = key.rotate_secret(by_itself(2, 5, 1), at(5)).unwrap().key;
+        assert_eq!(own.secrets[2].expires_at, None);
+    }
+
+    #[test]
+    fn a_keys_own_grace_limits_no_successor() {
+        let key = key().rotate_secret(by_itself(1, 0, 0), at(0)).unwrap().key;
+        let again = key.rotate_secret(by_itself(2, 5, 0), at(5)).unwrap().key;
+        assert_eq!(again.secrets[2].expires_at, None);
     }
 
     #[test]
@@ -514,6 +579,7 @@ mod tests {
         for dated in &change.dated {
             let secret = rows.secrets.iter_mut().find(|secret| secret.id == dated.id).unwrap();
             (secret.not_before, secret.expires_at) = (dated.not_before, dated.expires_at);
+            secret.admin_expiry = dated.admin_expiry;
         }
         rows.secrets.extend(change.added.iter().cloned());
         rows

@@ -4,6 +4,7 @@ mod application;
 mod change;
 mod facts;
 mod key;
+mod lifetimes;
 pub mod list;
 mod patch;
 pub mod redirect_uri;
@@ -24,6 +25,7 @@ pub use change::{
 pub use facts::KeyFacts;
 pub(crate) use facts::MAX_ENDED;
 pub use key::ApiKey;
+pub use lifetimes::Lifetimes;
 pub use patch::ApiKeyPatch;
 pub use replay::{RememberedCreate, Replay};
 pub use roles::Roles;

@@ -19,6 +19,9 @@ pub struct StoredSecret {
     /// The secret is rejected from this instant on. In a retired secret it is at or before
     /// `not_before`, so the secret is never valid, even if the clock is set back.
     pub expires_at: Option<Timestamp>,
+    /// The expiry that an admin set, or `None` for none: a secret that the key gives itself by this
+    /// one expires no later.
+    pub admin_expiry: Option<Timestamp>,
     /// When it last fetched a token; written with a delay of up to a minute.
     pub last_used_at: Option<Timestamp>,
 }
@@ -44,8 +47,8 @@ impl StoredSecret {
     }
 
     /// The dates that a change of the key can move.
-    pub(super) fn dates(&self) -> (Timestamp, Option<Timestamp>) {
-        (self.not_before, self.expires_at)
+    pub(super) fn dates(&self) -> (Timestamp, Option<Timestamp>, Option<Timestamp>) {
+        (self.not_before, self.expires_at, self.admin_expiry)
     }
 }
 

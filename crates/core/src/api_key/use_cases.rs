@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    Assignment, LastAdmin, MAX_SECRETS, Replay, Rotation, Switch,
+    Assignment, LastAdmin, Lifetimes, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::{NO_CREDENTIAL, Validation},
 };
@@ -46,7 +46,7 @@ pub struct CreateApiKey {
 
 impl CreateApiKey {
     /// Fills in the defaults, checks every rule, and returns the client id.
-    fn validate(&mut self, now: Timestamp) -> Result<ClientId, Error> {
+    fn validate(&mut self, lifetimes: &Lifetimes, now: Timestamp) -> Result<ClientId, Error> {
         let name = &mut self.application.client_name;
         let (field, client_id) = match (self.client_id.as_str(), name.as_str()) {
             ("", "") => return Err(Error::invalid("client_name", "must not be empty")),
@@ -64,6 +64,8 @@ impl CreateApiKey {
         validation.application(&self.application);
         validation.label("secret_label", &self.secret_label);
         validation.expiry(self.expires_at, now);
+        self.expires_at = lifetimes.key_expiry(self.expires_at, now);
+        lifetimes.check_key(self.expires_at, now, &mut validation);
         validation.finish()?;
         client_id.map_err(|rule| Error::invalid(field, rule.to_string()))
     }
@@ -82,6 +84,9 @@ pub struct RotateSecret {
     /// Set when a key rotates itself: the permission does not extend to a later key with the same
     /// client id.
     pub only_key: Option<KeyId>,
+    /// The secret by which a key rotates itself: the new one expires no later than the date that an
+    /// admin set for it. `None` when an admin rotates the key.
+    pub proven_by: Option<SecretId>,
 }
 
 /// A key with its new secret, which can be shown only now.
@@ -99,6 +104,7 @@ pub struct ApiKeys {
     organization: Organization,
     env: Env,
     refusals: Arc<Refusals>,
+    lifetimes: Lifetimes,
 }
 
 impl ApiKeys {
@@ -108,7 +114,18 @@ impl ApiKeys {
         organization: Organization,
         env: Env,
     ) -> Self {
-        Self { store, root_key, organization, env, refusals: Arc::default() }
+        let lifetimes = Lifetimes::default();
+        Self { store, root_key, organization, env, refusals: Arc::default(), lifetimes }
+    }
+
+    /// Limits how long keys and their secrets may live. By default, nothing does.
+    #[must_use]
+    pub fn with_lifetimes(self, lifetimes: Lifetimes) -> Self {
+        Self { lifetimes, ..self }
+    }
+
+    pub(crate) fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
     }
 
     /// Creates a key with its first secret.
@@ -127,7 +144,7 @@ impl ApiKeys {
         let now = self.env.now();
         let request = serde_json::to_vec(&create).map_err(|error| Error::Internal(error.into()))?;
         let digest = digest::digest(&digest::SHA256, &request);
-        let client_id = create.validate(now)?;
+        let client_id = create.validate(&self.lifetimes, now)?;
         let key_id = KeyId::generate(&self.env);
         let (secret, stored) = self.new_secret(create.secret_label, None, now);
         let entry = |action| NewEntry::new(now, caller, action, &client_id);
@@ -212,6 +229,9 @@ impl ApiKeys {
         let mut validation = Validation::default();
         validation.application(&probe);
         validation.expiry(patch.expires_at.flatten(), now);
+        if let Some(expires_at) = patch.expires_at {
+            self.lifetimes.check_key(expires_at, now, &mut validation);
+        }
         validation.finish()?;
         let action = Action::ApiKeyUpdate { fields: &patch.changed_fields(), role: patch.role };
         let entry = NewEntry::new(now, caller, action, &client_id);
@@ -278,6 +298,9 @@ impl ApiKeys {
         validation.grace(rotate.grace);
         validation.label("secret_label", &rotate.label);
         validation.expiry(rotate.expires_at, now);
+        if rotate.expires_at.is_some() {
+            self.lifetimes.check_secret(rotate.expires_at, now, &mut validation);
+        }
         validation.finish()?;
         let (secret, stored) = self.new_secret(rotate.label, rotate.expires_at, now);
         let action =
@@ -289,6 +312,7 @@ impl ApiKeys {
             raise_epoch: rotate.grace.is_zero(),
             max_secrets: MAX_SECRETS,
             only_key: rotate.only_key,
+            proven_by: rotate.proven_by,
         };
         match self.store.rotate_secret(&client_id, rotation, entry).await? {
             Rotated::Done(key) => Ok(WithSecret { key: *key, secret }),
@@ -393,7 +417,9 @@ impl ApiKeys {
             hash: self.root_key.hash_secret(secret.expose()),
             created_at: now,
             not_before: now,
-            expires_at,
+            expires_at: self.lifetimes.secret_expiry(expires_at, now),
+            // The date that an admin chose: one that comes from a setting is renewed.
+            admin_expiry: expires_at,
             last_used_at: None,
         };
         (secret, stored)

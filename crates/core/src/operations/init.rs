@@ -43,9 +43,10 @@ impl Operations {
         // admin key.
         let rotate = RotateSecret { label: SECRET_LABEL.to_owned(), ..RotateSecret::default() };
         let rotated = self.api_keys.rotate_secret(caller, client_id, rotate).await?;
+        let latest = self.api_keys.lifetimes().latest_key_expiry(self.env.now());
         let patch = ApiKeyPatch {
             role: Some(Some(Role::Admin)),
-            expires_at: Some(None),
+            expires_at: Some(latest),
             ..ApiKeyPatch::default()
         };
         self.api_keys.update(caller, client_id, patch, LastAdmin::Keep).await?;

@@ -147,6 +147,7 @@ impl Content {
             created_at,
             not_before,
             expires_at,
+            admin_expiry,
             // Written for each use, in batches, and grants nothing.
             last_used_at: _,
         } = secret;
@@ -156,6 +157,7 @@ impl Content {
         self.instant(*created_at);
         self.instant(*not_before);
         self.optional_instant(*expires_at);
+        self.optional_instant(*admin_expiry);
     }
 
     fn denial(&mut self, denied: &DeniedToken) {
@@ -166,14 +168,22 @@ impl Content {
     }
 
     fn signing_key(&mut self, key: &SealedSigningKey) {
-        let SealedSigningKey { kid, algorithm, sealed, created_at, signs_from, published_until } =
-            key;
+        let SealedSigningKey {
+            kid,
+            algorithm,
+            sealed,
+            created_at,
+            signs_from,
+            published_until,
+            high_s_until,
+        } = key;
         self.text(kid);
         self.text(algorithm.as_str());
         self.bytes(sealed);
         self.instant(*created_at);
         self.instant(*signs_from);
         self.optional_instant(*published_until);
+        self.optional_instant(*high_s_until);
     }
 
     fn byte(&mut self, byte: u8) {
@@ -236,6 +246,7 @@ mod tests {
             created_at: Timestamp::from_micros(1),
             not_before: Timestamp::from_micros(2),
             expires_at: None,
+            admin_expiry: None,
             last_used_at: None,
         }
     }
@@ -309,6 +320,7 @@ mod tests {
             Box::new(|key| key.secrets[0].created_at = Timestamp::from_micros(0)),
             Box::new(|key| key.secrets[0].not_before = Timestamp::from_micros(0)),
             Box::new(move |key| key.secrets[0].expires_at = at()),
+            Box::new(move |key| key.secrets[0].admin_expiry = at()),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             assert!(!survives(change), "change {number}");
@@ -340,6 +352,7 @@ mod tests {
             created_at: Timestamp::from_micros(1),
             signs_from: Timestamp::from_micros(1),
             published_until: None,
+            high_s_until: None,
         };
         let key = key();
         let rows = [

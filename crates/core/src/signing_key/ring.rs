@@ -52,6 +52,7 @@ struct Held {
     verifying: VerifyingKey,
     jwk: Jwk,
     dates: SigningKeyDates,
+    high_s_until: Option<Timestamp>,
 }
 
 /// The key that signs, and the keys that verify.
@@ -109,11 +110,22 @@ impl KeyRing {
         if let Some(claims) = ring.verified.get(&digest) {
             return Ok(claims);
         }
+        let mut used = None;
         let claims = jwt::verify(token, |kid| {
             let mut keys = ring.keys.iter().filter(|key| key.dates.is_published_at(now));
-            keys.find(|key| key.verifying.kid() == kid).map(|key| &key.verifying)
+            used = keys.find(|key| key.verifying.kid() == kid);
+            used.map(|key| &key.verifying)
         })?;
         let claims = Arc::new(claims);
+        // Accept one spelling of each token, so that nobody can get around a list of tokens.
+        if used.is_some_and(|key| key.signing.algorithm() == Algorithm::ES256)
+            && !jwt::has_low_s(token)
+        {
+            let may_be_high =
+                used.and_then(|key| key.high_s_until).is_some_and(|until| now < until);
+            // Not cached: it is refused later.
+            return if may_be_high { Ok(claims) } else { Err(InvalidToken::BadSignature) };
+        }
         ring.verified.insert(digest, Arc::clone(&claims));
         Ok(claims)
     }
@@ -131,6 +143,7 @@ impl KeyRing {
                 jwk: key.jwk(),
                 signing: Arc::new(key),
                 dates: sealed.dates(),
+                high_s_until: sealed.high_s_until,
             });
         }
         self.ring.store(Arc::new(ring));
@@ -166,4 +179,68 @@ pub fn open(
 ) -> Result<SigningKey, UnusableSigningKey> {
     let private = root_key.open(&sealed.sealing_name(), &sealed.sealed)?;
     Ok(SigningKey::from_pkcs8(sealed.algorithm, &sealed.kid, &private)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+
+    use super::*;
+    use crate::{Env, signing_key::sealed::sealing_name};
+
+    /// The order of P-256's group, minus the `s` of a token's signature.
+    fn twin(token: &str) -> String {
+        const ORDER: &str = "_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE";
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let [order, mut signature] = [ORDER, signature].map(|part| BASE64URL.decode(part).unwrap());
+        let mut borrow = 0;
+        for place in (0..32).rev() {
+            let difference = i16::from(order[place]) - i16::from(signature[32 + place]) - borrow;
+            borrow = i16::from(difference < 0);
+            signature[32 + place] = u8::try_from(difference.rem_euclid(256)).unwrap();
+        }
+        format!("{signed}.{}", BASE64URL.encode(signature))
+    }
+
+    /// Keys from before an upgrade signed live tokens with it.
+    #[test]
+    fn a_high_s_is_accepted_until_its_date() {
+        let (root_key, env) = (Arc::new(RootKey::new(&[1; 32])), Env::system());
+        let at = |seconds: i64| Timestamp::from_seconds(1_767_225_600 + seconds);
+        for (high_s_until, accepted) in [(None, false), (Some(at(10)), true)] {
+            let private = SigningKey::generate(Algorithm::ES256).unwrap();
+            let stored = SealedSigningKey {
+                kid: "k".to_owned(),
+                algorithm: Algorithm::ES256,
+                sealed: root_key.seal(&env, &sealing_name("k"), &private),
+                created_at: at(0),
+                signs_from: at(0),
+                published_until: None,
+                high_s_until,
+            };
+            let ring = KeyRing::new(Arc::clone(&root_key));
+            ring.load(&[stored]).unwrap();
+            let claims = AccessTokenClaims {
+                iss: "i",
+                sub: "s",
+                client_id: "c",
+                aud: vec!["a"],
+                exp: 1,
+                iat: 0,
+                nbf: 0,
+                jti: "j",
+                scope: "",
+                scp: Vec::new(),
+                org: "",
+                epoch: 1,
+                key: "k",
+            };
+            let token = ring.signing_key(at(0)).unwrap().sign(&claims).unwrap();
+            let twin = twin(&token);
+            for (seconds, accepted) in [(0, accepted), (9, accepted), (10, false), (11, false)] {
+                assert!(ring.verify(&token, at(seconds)).is_ok());
+                assert_eq!(ring.verify(&twin, at(seconds)).is_ok(), accepted, "{seconds}");
+            }
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub struct SealedSigningKey {
     pub signs_from: Timestamp,
     /// When the key leaves the JWKS. `None` for the newest key.
     pub published_until: Option<Timestamp>,
+    /// Until when its tokens may have a high `s`. `None` for a key that never made one.
+    pub high_s_until: Option<Timestamp>,
 }
 
 /// The dates of a signing key, which determine its state.
@@ -165,6 +167,7 @@ mod tests {
             created_at: Timestamp::from_seconds(1),
             signs_from: Timestamp::from_seconds(1),
             published_until: None,
+            high_s_until: None,
         }
     }
 

@@ -87,8 +87,7 @@ impl SigningKeyFacts {
 
 impl From<SealedSigningKey> for SigningKeyFacts {
     fn from(key: SealedSigningKey) -> Self {
-        let SealedSigningKey { kid, algorithm, created_at, signs_from, published_until, sealed: _ } =
-            key;
+        let SealedSigningKey { kid, algorithm, created_at, signs_from, published_until, .. } = key;
         Self { kid, algorithm, created_at, signs_from, published_until }
     }
 }
@@ -242,6 +241,7 @@ impl SigningKeys {
             created_at: now,
             signs_from,
             published_until: None,
+            high_s_until: None,
         };
         let action = Action::SigningKeyRotate { algorithm, is_next: start == Start::Ahead };
         let entry = NewEntry::new(now, caller, action, &kid);

@@ -44,7 +44,8 @@ pub enum Assigned {
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync {
     /// Inserts a key with its first secret. If the client id is taken, adds the secret to that key
-    /// if [`Replay::repeat`] permits it, and otherwise fails with [`StoreError::Conflict`].
+    /// if [`Replay::repeat`] permits it, and otherwise fails with [`StoreError::Conflict`]. Any
+    /// other change of the key ends its repetitions.
     async fn create_key(
         &self,
         key: ApiKey,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gatekey_credentials::jwt::InvalidToken;
 
+use super::TooManyChanges;
 use crate::StoreError;
 
 /// Why a token request was refused or failed, by the names of RFC 6749 section 5.2.
@@ -26,6 +27,15 @@ pub enum TokenError {
         retry_after: Duration,
         /// Whether this is the first throttled failure of the address in this minute.
         first: bool,
+    },
+    /// The key revokes too often. Not a name of the RFC, but the meaning of HTTP's 429.
+    #[error(
+        "the API key changes itself too often; try again in {} s",
+        retry_after.as_secs()
+    )]
+    TooManyChanges {
+        /// Whole seconds, at least one.
+        retry_after: Duration,
     },
     /// The key may not use the grant, or the token was issued to another key.
     #[error("{0}")]
@@ -54,6 +64,12 @@ impl From<StoreError> for TokenError {
             | StoreError::Corrupt(_)
             | StoreError::Tampered(_) => Self::Internal(Box::new(error)),
         }
+    }
+}
+
+impl From<TooManyChanges> for TokenError {
+    fn from(TooManyChanges { retry_after }: TooManyChanges) -> Self {
+        Self::TooManyChanges { retry_after }
     }
 }
 

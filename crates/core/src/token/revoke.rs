@@ -18,7 +18,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] for a valid token of another key,
-    /// [`TokenError::Unavailable`] if the revocation could not be stored.
+    /// [`TokenError::TooManyChanges`] if the key revokes too often, [`TokenError::Unavailable`] if the revocation could not be stored.
     pub async fn revoke(
         &self,
         caller: &Caller,
@@ -42,6 +42,7 @@ impl Tokens {
                 Err(_) => Ok(()),
             };
         }
+        self.count_own_change(key.key_id)?;
         let action = ledger::Action::TokenRevoke { jti: &claims.jti };
         let entry = NewEntry::new(now, caller, action, &facts.client_id);
         let denied = DeniedToken { jti: claims.jti.clone(), key_id: facts.key_id, expires_at };

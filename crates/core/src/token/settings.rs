@@ -15,4 +15,6 @@ pub struct TokenSettings {
     pub organization: String,
     /// An address that fails to authenticate more often is throttled; 0 for no limit.
     pub failed_authentications_per_minute: u16,
+    /// How often a key may revoke its tokens and rotate itself; 0 for no limit.
+    pub own_changes_per_minute: u16,
 }

@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{TokenSettings, throttle::Throttle};
-use crate::{Directory, Env, KeyRing, LastUsed, RootKey, Store, api_key::KeyFacts};
+use super::{TokenSettings, TooManyChanges, own_changes::OwnChanges, throttle::Throttle};
+use crate::{Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, api_key::KeyFacts};
 
 /// Authenticates keys; issues, verifies, introspects and revokes their tokens.
 ///
@@ -18,6 +18,7 @@ pub struct Tokens {
     pub(super) store: Arc<dyn Store>,
     pub(super) root_key: Arc<RootKey>,
     pub(super) throttle: Throttle,
+    pub(super) own_changes: OwnChanges,
     /// Stands in for a key or secret that does not exist, so that a failed authentication always
     /// costs the same.
     pub(super) nobody: Arc<KeyFacts>,
@@ -35,8 +36,28 @@ impl Tokens {
         env: Env,
     ) -> Self {
         let throttle = Throttle::new(settings.failed_authentications_per_minute, &env);
+        let own_changes = OwnChanges::new(settings.own_changes_per_minute);
         let nobody = Arc::new(KeyFacts::nobody(&env));
-        Self { settings, directory, key_ring, last_used, store, root_key, throttle, nobody, env }
+        Self {
+            settings,
+            directory,
+            key_ring,
+            last_used,
+            store,
+            root_key,
+            throttle,
+            own_changes,
+            nobody,
+            env,
+        }
+    }
+
+    /// Counts a change that a key makes to itself.
+    ///
+    /// # Errors
+    /// [`TooManyChanges`] if it changes itself too often.
+    pub fn count_own_change(&self, key: KeyId) -> Result<(), TooManyChanges> {
+        self.own_changes.count(key, self.env.now())
     }
 
     pub fn settings(&self) -> &TokenSettings {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use gatekey_core::signing_key::MIN_PUBLISH_AHEAD;
+use gatekey_core::{api_key::Lifetimes, signing_key::MIN_PUBLISH_AHEAD};
 use gatekey_credentials::jwt::Algorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,10 @@ use super::invalid_setting::Problems;
 const MIN_SIGNING_KEY_AGE: Duration = Duration::from_hours(1);
 /// Ten years.
 const MAX_SIGNING_KEY_AGE: Duration = Duration::from_hours(10 * 365 * 24);
+/// A shorter lifetime leaves no time to react.
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
+/// A hundred years.
+const MAX_LIFETIME: Duration = Duration::from_hours(100 * 365 * 24);
 const MAX_PUBLISH_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// The root key and the signing keys.
@@ -40,6 +44,27 @@ pub(super) struct Section {
     /// and `gatekey signing-key rotate --now` sign at once.
     #[schemars(range(min = MIN_PUBLISH_AHEAD.as_secs(), max = MAX_PUBLISH_AHEAD.as_secs()))]
     pub(super) signing_key_publish_ahead_seconds: u64,
+    /// Lifetime in seconds of an API key that is created without an expiry.
+    #[schemars(
+        range(min = MIN_LIFETIME.as_secs(), max = MAX_LIFETIME.as_secs()),
+        extend("x-unset" = "keys.max_lifetime_seconds")
+    )]
+    pub(super) default_lifetime_seconds: Option<u64>,
+    /// Longest lifetime of an API key in seconds, from each create or update that sets its expiry.
+    #[schemars(
+        range(min = MIN_LIFETIME.as_secs(), max = MAX_LIFETIME.as_secs()),
+        extend("x-unset" = "no limit")
+    )]
+    pub(super) max_lifetime_seconds: Option<u64>,
+    /// Longest lifetime of a secret in seconds, and the lifetime of one without an expiry.
+    ///
+    /// A key that rotates itself in time gets another such lifetime. If an admin set an earlier
+    /// expiry for its secret, that date stays.
+    #[schemars(
+        range(min = MIN_LIFETIME.as_secs(), max = MAX_LIFETIME.as_secs()),
+        extend("x-unset" = "no limit")
+    )]
+    pub(super) max_secret_lifetime_seconds: Option<u64>,
 }
 
 impl Default for Section {
@@ -49,6 +74,9 @@ impl Default for Section {
             signing_algorithm: Algorithm::ES256,
             signing_key_max_age_seconds: Duration::from_hours(90 * 24).as_secs(),
             signing_key_publish_ahead_seconds: Duration::from_hours(24).as_secs(),
+            default_lifetime_seconds: None,
+            max_lifetime_seconds: None,
+            max_secret_lifetime_seconds: None,
         }
     }
 }
@@ -62,6 +90,8 @@ pub struct Keys {
     pub signing_key_max_age: Option<Duration>,
     /// How long a new signing key is published before it signs.
     pub publish_ahead: Duration,
+    /// How long API keys and their secrets may live.
+    pub lifetimes: Lifetimes,
 }
 
 impl Section {
@@ -74,10 +104,22 @@ impl Section {
                 "must be 0, or at least 3600: it is checked hourly",
             );
         }
+        if let (Some(default), Some(most)) =
+            (self.default_lifetime_seconds, self.max_lifetime_seconds)
+            && default > most
+        {
+            problems
+                .add("keys.default_lifetime_seconds", "must be at most keys.max_lifetime_seconds");
+        }
         Keys {
             signing_algorithm: self.signing_algorithm,
             signing_key_max_age: max_age,
             publish_ahead: Duration::from_secs(self.signing_key_publish_ahead_seconds),
+            lifetimes: Lifetimes {
+                default_key: self.default_lifetime_seconds.map(Duration::from_secs),
+                max_key: self.max_lifetime_seconds.map(Duration::from_secs),
+                max_secret: self.max_secret_lifetime_seconds.map(Duration::from_secs),
+            },
         }
     }
 }
@@ -94,6 +136,21 @@ mod tests {
         }
         let never = resolve("[keys]\nsigning_key_max_age_seconds = 0").unwrap();
         assert_eq!(never.keys.signing_key_max_age, None);
+    }
+
+    #[test]
+    fn a_default_lifetime_is_within_the_maximum() {
+        let of = |default| {
+            format!("[keys]\ndefault_lifetime_seconds = {default}\nmax_lifetime_seconds = 100")
+        };
+        assert!(resolve(&of(100)).is_ok());
+        assert_eq!(broken(&of(101)), ["keys.default_lifetime_seconds"]);
+        for setting in ["default_lifetime", "max_lifetime", "max_secret_lifetime"] {
+            for seconds in [-1, 0, 59] {
+                let toml = format!("[keys]\n{setting}_seconds = {seconds}");
+                assert_eq!(broken(&toml), [format!("keys.{setting}_seconds")]);
+            }
+        }
     }
 
     /// Caches may keep the JWKS for five minutes.

@@ -1,4 +1,4 @@
-//! `[limits]`: limits for each client address.
+//! `[limits]`: limits for each client address and API key.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,19 @@ pub struct Limits {
     /// any number.
     #[schemars(range(max = 10_000))]
     pub failed_authentications_per_minute: u16,
+    /// Changes that one API key may make to itself in a minute: tokens that it revokes, and rotations
+    /// of its own secret; 0 for any number.
+    ///
+    /// Each has an entry in the ledger, which keeps it.
+    #[schemars(range(max = 10_000))]
+    pub own_changes_per_minute: u16,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // A client of Go's `x/oauth2` fails twice a login, first with the header and then with the
         // body. So these are thirty logins.
-        Self { failed_authentications_per_minute: 60 }
+        Self { failed_authentications_per_minute: 60, own_changes_per_minute: 10 }
     }
 }
 

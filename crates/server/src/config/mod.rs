@@ -185,8 +185,11 @@ mod tests {
             signing_algorithm in select(&Algorithm::ALL),
             signing_key_max_age_seconds in 3600..=315_360_000_u64,
             signing_key_publish_ahead_seconds in 600..=2_592_000_u64,
+            default_lifetime_seconds in option::of(60..=100_u64),
+            max_lifetime_seconds in option::of(100..=3_153_600_000_u64),
+            max_secret_lifetime_seconds in option::of(60..=3_153_600_000_u64),
         ) -> keys::Section {
-            keys::Section { root_key_file, signing_algorithm, signing_key_max_age_seconds, signing_key_publish_ahead_seconds }
+            keys::Section { root_key_file, signing_algorithm, signing_key_max_age_seconds, signing_key_publish_ahead_seconds, default_lifetime_seconds, max_lifetime_seconds, max_secret_lifetime_seconds }
         }
     }
 
@@ -220,10 +223,11 @@ mod tests {
             keys in keys_section(),
             identity in identity_section(),
             failed_authentications_per_minute in 0..=10_000_u16,
+            own_changes_per_minute in 0..=10_000_u16,
             format in select(&[log::LogFormat::Auto, log::LogFormat::Text, log::LogFormat::Json]),
             traces in traces_section(),
         ) -> Sections {
-            let limits = limits::Limits { failed_authentications_per_minute };
+            let limits = limits::Limits { failed_authentications_per_minute, own_changes_per_minute };
             Sections { server, tls, tokens, keys, identity, limits, log: log::Log { format }, traces }
         }
     }

@@ -74,7 +74,9 @@ impl IntoResponse for OAuthError {
                 // The RFC has no error for this, and the status 401 only for invalid_client. Of the
                 // registered errors, `slow_down` (RFC 8628 section 3.5) tells the client what to
                 // do; `temporarily_unavailable` would suggest that the same request may succeed.
-                TokenError::TooManyFailures { .. } => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
+                TokenError::TooManyFailures { .. } | TokenError::TooManyChanges { .. } => {
+                    (StatusCode::TOO_MANY_REQUESTS, "slow_down")
+                }
                 TokenError::UnauthorizedClient(_) => {
                     (StatusCode::BAD_REQUEST, "unauthorized_client")
                 }
@@ -104,7 +106,10 @@ impl IntoResponse for OAuthError {
             }
         };
         let retry_after = match &self {
-            Self::Token(TokenError::TooManyFailures { retry_after, .. })
+            Self::Token(
+                TokenError::TooManyFailures { retry_after, .. }
+                | TokenError::TooManyChanges { retry_after },
+            )
             | Self::ClientIdIsPort {
                 cause: TokenError::TooManyFailures { retry_after, .. }, ..
             } => Some(retry_after.as_secs()),

@@ -122,13 +122,16 @@ impl ApiKeyService for ApiKeys {
         let current_secret = Zeroizing::new(mem::take(&mut request.current_secret));
         let resource = Resource::Key { client_id: &request.client_id };
         let granted = authorize::check(&self.rpc, &context, Action::RotateSecret, resource).await?;
+        let mut proven_by = None;
         if let Some(key_id) = granted.only_key {
             let client_id = &request.client_id;
-            authorize::prove(&self.rpc, &context, client_id, key_id, &current_secret).await?;
+            let secret =
+                authorize::prove(&self.rpc, &context, client_id, key_id, &current_secret).await?;
+            proven_by = Some(secret);
         }
         let client_id = request.client_id.clone();
         let mut rotate = api_key::rotate(request).map_err(render)?;
-        rotate.only_key = granted.only_key;
+        (rotate.only_key, rotate.proven_by) = (granted.only_key, proven_by);
         let rotated = self
             .rpc
             .api_keys

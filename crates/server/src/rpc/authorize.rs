@@ -13,7 +13,7 @@ use axum::{
 use connectrpc::{ConnectError, RequestContext};
 use gatekey_authn::Principal;
 use gatekey_core::{
-    Caller, Error, KeyId,
+    Caller, Error, KeyId, SecretId,
     policy::{self, Action, Decision, Resource, decide},
     token::{TokenError, VerifiedToken},
 };
@@ -109,19 +109,19 @@ pub async fn check(
     }
 }
 
-/// Checks that a key that acts on itself knows one of its secrets, so that a stolen token does not
-/// become a secret.
+/// Checks that a key that changes itself knows one of its secrets, so that a stolen token does not
+/// become a secret, and that it does not change itself too often. Returns the secret.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` without a secret, `PERMISSION_DENIED` for a wrong one, `RESOURCE_EXHAUSTED`
-/// after too many wrong ones from one address.
+/// after too many wrong ones from one address, or too many changes.
 pub async fn prove(
     rpc: &Rpc,
     context: &RequestContext,
     client_id: &str,
     key_id: KeyId,
     current_secret: &str,
-) -> Result<(), ConnectError> {
+) -> Result<SecretId, ConnectError> {
     if current_secret.is_empty() {
         let rule = "must be a valid secret of the API key, because it rotates itself; a token is not enough";
         return Err(error::render(Error::invalid("current_secret", rule)));
@@ -129,7 +129,13 @@ pub async fn prove(
     let record = record(context)?;
     let authenticated_key = rpc.tokens.authenticate(client_id, current_secret, record.peer);
     let refusal = match authenticated_key.map_err(TokenError::from) {
-        Ok(key) if key.facts.key_id == key_id => return Ok(()),
+        Ok(key) if key.facts.key_id == key_id => {
+            let within_limit = rpc.tokens.count_own_change(key_id);
+            return within_limit.map(|()| key.secret.id).map_err(|refusal| {
+                let reason = "the API key changes itself too often".to_owned();
+                error::render(Error::TooManyRequests { reason, retry_after: refusal.retry_after })
+            });
+        }
         Err(TokenError::TooManyFailures { retry_after, .. }) => {
             let reason = "current_secret is wrong, too often from this address".to_owned();
             return Err(error::render(Error::TooManyRequests { reason, retry_after }));

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0003_seal.sql"),
     include_str!("migrations/0004_signing_key_signs_from.sql"),
     include_str!("migrations/0005_roles.sql"),
+    include_str!("migrations/0006_admin_expiry_and_high_s.sql"),
 ];
 
 /// The schema version of this program.
@@ -60,10 +61,13 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
                  NULL AS retired_at, NULL AS ledger_key WHERE false;",
         )?;
     }
-    if version < 4 {
+    if version < 6 {
         let seal = if version < 3 { "NULL AS seal," } else { "" };
+        let signs_from = if version < 4 { "created_at AS signs_from," } else { "" };
         connection.execute_batch(&format!(
-            "CREATE TEMP VIEW signing_key AS SELECT *, {seal} created_at AS signs_from FROM main.signing_key;"
+            "CREATE TEMP VIEW signing_key AS SELECT *, {seal} {signs_from} NULL AS high_s_until
+                 FROM main.signing_key;
+             CREATE TEMP VIEW secret AS SELECT *, expires_at AS admin_expiry FROM main.secret;"
         ))?;
     }
     if version < 5 {

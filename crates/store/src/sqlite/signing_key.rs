@@ -88,7 +88,8 @@ pub(super) fn each(
     mut take: impl FnMut(SealedSigningKey, Option<&[u8]>),
 ) -> Result<(), Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT kid, algorithm, sealed, created_at, signs_from, published_until, seal
+        "SELECT kid, algorithm, sealed, created_at, signs_from, published_until, high_s_until,
+             seal
          FROM signing_key ORDER BY position",
     )?;
     let mut rows = select.query([])?;
@@ -101,8 +102,9 @@ pub(super) fn each(
             created_at: columns.instant(3)?,
             signs_from: columns.instant(4)?,
             published_until: columns.optional_instant(5)?,
+            high_s_until: columns.optional_instant(6)?,
         };
-        take(key, columns.optional_bytes(6)?);
+        take(key, columns.optional_bytes(7)?);
     }
     Ok(())
 }
@@ -130,8 +132,9 @@ pub(super) fn put_sealed(
     for key in keys {
         let seal = transaction.seal(SealedRow::SigningKey(key))?;
         let mut insert = transaction.connection().prepare_cached(
-            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from, published_until, seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from, published_until,
+                 high_s_until, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed,
                  published_until = excluded.published_until, seal = excluded.seal",
         )?;
@@ -142,6 +145,7 @@ pub(super) fn put_sealed(
             key.created_at.as_micros(),
             key.signs_from.as_micros(),
             micros(key.published_until),
+            micros(key.high_s_until),
             seal
         ])?;
     }

@@ -11,7 +11,11 @@ use gatekey_credentials::ClientId;
 use rusqlite::{Connection, params};
 
 use super::{
-    api_key::rows, columns::Columns, denial, failure::Failure, store::SqliteStore,
+    api_key::{forget_create, rows},
+    columns::Columns,
+    denial,
+    failure::Failure,
+    store::SqliteStore,
     transaction::Transaction,
 };
 
@@ -49,7 +53,9 @@ fn revoke(
             Revoked::Denied
         }
         Revocation::RaiseEpoch => {
-            rows::write(transaction, &key.revoke_tokens(entry.at))?;
+            let change = key.revoke_tokens(entry.at);
+            rows::write(transaction, &change)?;
+            forget_create(transaction.connection(), &change.key)?;
             Revoked::EpochRaised
         }
     };

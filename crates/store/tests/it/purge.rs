@@ -53,6 +53,7 @@ async fn unpublished_signing_keys_are_purged(world: &mut World) {
             created_at: NOW,
             signs_from: NOW,
             published_until: None,
+            high_s_until: None,
         };
         world.store().rotate_signing_key(key, later(until), entry(NOW, kid)).await.unwrap();
     }

@@ -62,6 +62,7 @@ async fn put_signing_key(world: &World, kid: &str, sealed: Vec<u8>) {
         created_at: NOW,
         signs_from: NOW,
         published_until: None,
+        high_s_until: None,
     };
     world.store().rotate_signing_key(key, later(100), entry(NOW, kid)).await.unwrap();
 }

@@ -20,6 +20,7 @@ fn signing_key(kid: &str, algorithm: Algorithm, seconds: u64) -> SealedSigningKe
         created_at: later(seconds),
         signs_from: later(seconds),
         published_until: None,
+        high_s_until: None,
     }
 }
 

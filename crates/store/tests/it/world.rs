@@ -327,6 +327,7 @@ pub(crate) fn new_secret(label: &str) -> StoredSecret {
         created_at: NOW,
         not_before: NOW,
         expires_at: None,
+        admin_expiry: None,
         last_used_at: None,
     }
 }
@@ -364,7 +365,14 @@ pub(crate) fn new_call(request_id: &str) -> Replay {
 pub(crate) fn rotation_at(at: Timestamp, grace: u64) -> Rotation {
     let secret = StoredSecret { created_at: at, not_before: at, ..new_secret("rotated") };
     let retire_others_at = at.after(Duration::from_secs(grace));
-    Rotation { secret, retire_others_at, raise_epoch: grace == 0, max_secrets: 10, only_key: None }
+    Rotation {
+        secret,
+        retire_others_at,
+        raise_epoch: grace == 0,
+        max_secrets: 10,
+        only_key: None,
+        proven_by: None,
+    }
 }
 
 /// A ledger entry.
@@ -395,5 +403,6 @@ pub(crate) fn signing_key(kid: &str) -> SealedSigningKey {
         created_at: NOW,
         signs_from: NOW,
         published_until: None,
+        high_s_until: None,
     }
 }

@@ -125,6 +125,7 @@ pub fn rotate(request: wire::RotateSecretRequest) -> Result<RotateSecret, Error>
         label: request.secret_label,
         expires_at: expires_at.transpose()?,
         only_key: None,
+        proven_by: None,
     })
 }
 

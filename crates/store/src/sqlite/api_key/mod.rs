@@ -127,6 +127,7 @@ impl ApiKeyStore for SqliteStore {
                 Err(TooManySecrets) => Ok(Rotated::TooManySecrets),
                 Ok(change) => {
                     rows::write(transaction, &change)?;
+                    forget_create(transaction.connection(), &change.key)?;
                     transaction.append(&entry)?;
                     Ok(Rotated::Done(Box::new(change.key)))
                 }
@@ -219,6 +220,7 @@ fn change(
     let after = Some(&change.key);
     admins::check(transaction, last_admin, &before, after, entry.at)?;
     rows::write(transaction, &change)?;
+    forget_create(transaction.connection(), &change.key)?;
     transaction.append(entry)?;
     Ok(Some(change.key))
 }
@@ -269,7 +271,9 @@ fn count_repeat(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
     Ok(())
 }
 
-fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
+/// Ends the time in which the create of a key can be repeated: when the key first changes, because
+/// the secrets that a rotation showed would not be all, and when it is deleted.
+pub(super) fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
     connection
         .prepare_cached("DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2")?
         .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;

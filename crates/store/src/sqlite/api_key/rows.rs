@@ -27,7 +27,7 @@ pub(in crate::sqlite) const KEY_COLUMNS: &str = "client_id, key_id, organization
 
 /// The columns that [`secret`] reads, in its order. The first names the key.
 pub(in crate::sqlite) const SECRET_COLUMNS: &str = "client_id, secret_id, label, pepper_version, mac, \
-    created_at, not_before, expires_at, last_used_at";
+    created_at, not_before, expires_at, admin_expiry, last_used_at";
 
 /// A key and its secrets.
 pub(in crate::sqlite) fn find(
@@ -157,7 +157,8 @@ pub(in crate::sqlite) fn secret(row: &Row<'_>) -> Result<StoredSecret, Failure> 
         created_at: columns.instant(5)?,
         not_before: columns.instant(6)?,
         expires_at: columns.optional_instant(7)?,
-        last_used_at: columns.optional_instant(8)?,
+        admin_expiry: columns.optional_instant(8)?,
+        last_used_at: columns.optional_instant(9)?,
     })
 }
 
@@ -353,7 +354,7 @@ fn insert_secret(
     secret: &StoredSecret,
 ) -> Result<(), Failure> {
     let mut insert = connection.prepare_cached(&format!(
-        "INSERT INTO secret ({SECRET_COLUMNS}, position) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+        "INSERT INTO secret ({SECRET_COLUMNS}, position) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
          (SELECT coalesce(max(position), 0) + 1 FROM secret WHERE client_id = ?1))"
     ))?;
     insert.execute(params![
@@ -365,6 +366,7 @@ fn insert_secret(
         secret.created_at.as_micros(),
         secret.not_before.as_micros(),
         micros(secret.expires_at),
+        micros(secret.admin_expiry),
         micros(secret.last_used_at),
     ])?;
     Ok(())
@@ -379,11 +381,14 @@ fn delete_secret(connection: &Connection, secret_id: SecretId) -> Result<(), Fai
 
 fn put_dates(connection: &Connection, secret: &StoredSecret) -> Result<(), Failure> {
     connection
-        .prepare_cached("UPDATE secret SET not_before = ?2, expires_at = ?3 WHERE secret_id = ?1")?
+        .prepare_cached(
+            "UPDATE secret SET not_before = ?2, expires_at = ?3, admin_expiry = ?4 WHERE secret_id = ?1",
+        )?
         .execute(params![
             secret.id.to_string(),
             secret.not_before.as_micros(),
-            micros(secret.expires_at)
+            micros(secret.expires_at),
+            micros(secret.admin_expiry)
         ])?;
     Ok(())
 }
