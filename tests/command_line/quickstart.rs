@@ -54,7 +54,7 @@ fn settled(text: &str, data_dir: &Path) -> String {
         .replace(port, "PORT")
 }
 
-const INSTRUCTIONS: &str = r#"
+const INSTRUCTIONS: &str = r"
 Use the key with Flyte's tools (pip install flyte flyteplugins-union):
 
 export SSL_CERT_FILE=DATA/ca-bundle.pem
@@ -73,7 +73,7 @@ Manage keys with this binary, as admin:
 export GATEKEY_API_KEY=BASE64(127.0.0.1:PORT:admin:SECRET:None)
 export GATEKEY_CA_FILE=DATA/ca.pem
 gatekey key list
-"#;
+";
 
 #[test]
 fn quickstart_prints_steps_and_lines_to_copy() {

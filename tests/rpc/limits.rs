@@ -286,6 +286,7 @@ async fn lists_and_urls_are_bounded() {
         ("redirectUris", json!(uris(51)), "at most 50 entries"),
         ("redirectUris", json!(["https://a/", "https://a/"]), "twice"),
         ("contacts", json!(vec![""; 1]), "1 to 320 bytes"),
+        ("contacts", json!(["ci\u{202e}@example.com"]), "U+202E"),
         ("contacts", json!(["c".repeat(321)]), "1 to 320 bytes"),
         (
             "contacts",

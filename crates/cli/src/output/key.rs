@@ -20,6 +20,7 @@ use crate::args::Format;
 /// never left out: what does not apply, or what a server without Gatekey's API does not return, is
 /// null. Later versions may add members.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[expect(clippy::struct_field_names, reason = "members are named as in the API")]
 pub(crate) struct Key {
     /// The OAuth client id
     pub(crate) client_id: String,

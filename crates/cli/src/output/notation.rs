@@ -1,6 +1,9 @@
 //! JSON and YAML on standard output.
 
-use std::io::{Write as _, stdout};
+use std::{
+    fmt::Write as _,
+    io::{Write as _, stdout},
+};
 
 use futures::{Stream, TryStreamExt as _};
 use gatekey_client::Error;
@@ -107,7 +110,12 @@ fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
 
 /// RFC 8259 section 7: outside the basic plane, a surrogate pair.
 fn json_escape(character: char) -> String {
-    character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+    let mut escape = String::new();
+    for unit in character.encode_utf16(&mut [0; 2]) {
+        // Writing to a string does not fail.
+        let _ = write!(escape, "\\u{unit:04x}");
+    }
+    escape
 }
 
 /// YAML 1.2.2 section 5.7.

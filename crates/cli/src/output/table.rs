@@ -1,6 +1,6 @@
 //! Tables of text without borders.
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use super::text::{bold, printable, terminal_width};
 
@@ -74,7 +74,7 @@ fn fitted(
         .map(|at| {
             let cells = rows.iter().filter_map(|row| row.get(at).map(String::as_str));
             let words = cells.chain([header[at]]).flat_map(|cell| cell.split(' '));
-            words.map(|word| word.width()).max().unwrap_or_default()
+            words.map(UnicodeWidthStr::width).max().unwrap_or_default()
         })
         .collect();
     for at_least in [longest_words, vec![4; widths.len()], vec![1; widths.len()]] {

@@ -94,7 +94,7 @@ pub(crate) fn dim_on_stderr(text: &str) -> String {
 
 /// Prints a line to standard error. A line that cannot be printed must not stop a command.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(stderr(), "{}", text);
+    let _ = writeln!(stderr(), "{text}");
 }
 
 /// Quotes text as one word of a shell, where it needs quotes.
