@@ -186,3 +186,20 @@ async fn an_old_backup_restores_every_secret() {
     let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert!(actions.ends_with(&["store.seal", "store.restore"]), "{actions:?}");
 }
+
+/// Otherwise the ledger from before the upgrade could be put back, with other rows.
+#[tokio::test]
+async fn sealing_omits_keys_the_ledger_contradicts() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    copy_old_data_dir("", &data_dir);
+    tamper(&data_dir, "UPDATE api_key SET role = 'admin' WHERE client_id = 'viewer'");
+    let server = ServerProcess::start_on(&data_dir, &["--public-url", PUBLIC_URL]);
+    for key in lasting_secrets() {
+        let expected = if key.client_id == "viewer" { 401 } else { 200 };
+        let response = server.http().token(&key, &[]).await;
+        assert_eq!(response.status, expected, "{}", key.client_id);
+    }
+    let verify = run(&["ledger", "verify", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(fails(&verify, 8).contains("refused: viewer"));
+}

@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, fmt};
 
-use gatekey_credentials::ClientId;
+use gatekey_credentials::{ClientId, Role};
 
 use super::{Digest, Seal, SealKeys, SealedRow, State, Table};
 use crate::{
-    Caller, Env, Timestamp,
+    ApiKey, Caller, Env, Timestamp,
     ledger::{Action, LedgerEntry, LedgerHead, NewEntry},
 };
 
@@ -247,10 +247,19 @@ impl Sealed {
     }
 }
 
-/// The last change of each key that the ledger records, to find keys that are not as it says.
+/// What the ledger records of each key, to find keys that are not as it says.
 #[derive(Debug, Default)]
 pub struct History {
+    /// The last change.
     changed: HashMap<String, Timestamp>,
+    granted: HashMap<String, Granted>,
+}
+
+/// The values of an entry's detail.
+#[derive(Debug)]
+struct Granted {
+    key_id: String,
+    role: String,
 }
 
 impl History {
@@ -259,8 +268,35 @@ impl History {
         let entry = &entry.entry;
         if entry.action == Action::ApiKeyDelete.name() {
             self.changed.remove(&entry.target);
+            self.granted.remove(&entry.target);
         } else if Action::changes_key(&entry.action) {
             self.changed.insert(entry.target.clone(), entry.at);
+            self.grant(&entry.target, &entry.detail);
         }
+    }
+
+    /// Only a creation names the key's id; a change of the role names the role.
+    fn grant(&mut self, client_id: &str, detail: &str) {
+        let value = |name: &str| detail.split(' ').find_map(|pair| pair.strip_prefix(name));
+        match (value("key_id="), value("role=")) {
+            (Some(key_id), Some(role)) => {
+                let granted = Granted { key_id: key_id.to_owned(), role: role.to_owned() };
+                self.granted.insert(client_id.to_owned(), granted);
+            }
+            (None, Some(role)) => {
+                if let Some(granted) = self.granted.get_mut(client_id) {
+                    role.clone_into(&mut granted.role);
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Whether a key has the id and the role that the ledger says.
+    pub fn agrees_with(&self, key: &ApiKey) -> bool {
+        self.granted.get(key.client_id.as_str()).is_some_and(|granted| {
+            granted.key_id == key.key_id.to_string()
+                && granted.role == key.role().map_or("none", Role::as_str)
+        })
     }
 }

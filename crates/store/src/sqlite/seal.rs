@@ -3,7 +3,7 @@
 use gatekey_core::{
     LedgerKeys,
     ledger::{self, LedgerHead, NewEntry, verify_chain},
-    seal::{SealKeys, Sealed, State},
+    seal::{History, SealKeys, Sealed, State},
 };
 use gatekey_credentials::ClientId;
 use rusqlite::Connection;
@@ -14,24 +14,23 @@ use super::{
     failure::Failure,
     ledger::entries,
     signing_key,
-    state::{newest_key, put_state, state},
+    state::{newest_key, put_state},
     transaction::Transaction,
 };
 
 /// Whether the database is older than seals. Not proven: only `seal_store` checks the ledger.
 pub(super) fn predates(connection: &Connection) -> Result<bool, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT NOT (EXISTS (SELECT 1 FROM state) OR coalesce(
-             (SELECT state FROM ledger ORDER BY sequence DESC LIMIT 1) IS NOT NULL, false))",
+        "SELECT NOT EXISTS (SELECT 1 FROM state) AND coalesce(
+             (SELECT state IS NULL FROM ledger ORDER BY sequence DESC LIMIT 1), false)",
     )?;
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
 /// Gives a new database its first state.
 pub(super) fn begin(connection: &Connection, keys: &SealKeys) -> Result<(), Failure> {
-    let key = newest_key(connection, keys)?;
-    if state(connection, key)?.is_none() && is_new(connection)? {
-        put_state(connection, key, &State::empty())?;
+    if is_new(connection)? {
+        put_state(connection, newest_key(connection, keys)?, &State::empty())?;
     }
     Ok(())
 }
@@ -40,7 +39,8 @@ pub(super) fn begin(connection: &Connection, keys: &SealKeys) -> Result<(), Fail
 fn is_new(connection: &Connection) -> Result<bool, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT NOT (EXISTS (SELECT 1 FROM api_key) OR EXISTS (SELECT 1 FROM signing_key)
-                     OR EXISTS (SELECT 1 FROM denial) OR EXISTS (SELECT 1 FROM ledger))",
+                     OR EXISTS (SELECT 1 FROM denial) OR EXISTS (SELECT 1 FROM ledger)
+                     OR EXISTS (SELECT 1 FROM state))",
     )?;
     Ok(select.query_row([], |row| row.get(0))?)
 }
@@ -53,10 +53,16 @@ pub(super) fn seal_store(
     if transaction.is_sealed() {
         return Ok(None);
     }
-    check_never_sealed(transaction.connection(), transaction.ledger_keys())?;
+    let history = history_without_seals(transaction.connection(), transaction.ledger_keys())?;
     transaction.begin_seal();
     for client_id in &rows::client_ids(transaction.connection(), None, usize::MAX)? {
-        rows::reseal(transaction, client_id)?;
+        // Otherwise someone could put back the ledger from before, with keys of their choice.
+        match rows::find(transaction.connection(), client_id)? {
+            Some(key) if history.agrees_with(&key) => rows::reseal(transaction, client_id)?,
+            Some(_) | None => {
+                tracing::error!(key = %client_id, "not sealing an API key that is not as the ledger says");
+            }
+        }
         denial::reseal(transaction, client_id)?;
     }
     let keys = signing_key::all(transaction.connection())?;
@@ -66,24 +72,23 @@ pub(super) fn seal_store(
     Ok(Some(sealed))
 }
 
-/// Refuses a database that was sealed before, or whose ledger does not prove that it was not: its
-/// rows could be anything.
-fn check_never_sealed(connection: &Connection, keys: &LedgerKeys) -> Result<(), Failure> {
-    let removed = || Failure::Tampered("the seal of its rows was removed".to_owned());
-    let mut head = LedgerHead::EMPTY;
+/// Reads the whole ledger. Refuses a database that was sealed before, or whose ledger does not
+/// verify: its rows could be anything.
+fn history_without_seals(connection: &Connection, keys: &LedgerKeys) -> Result<History, Failure> {
+    let (mut head, mut history) = (LedgerHead::EMPTY, History::default());
     loop {
         let page = entries(connection, head.sequence, ledger::PAGE)?;
         if page.is_empty() {
-            break;
+            return Ok(history);
         }
         if page.iter().any(|entry| entry.state.is_some()) {
-            return Err(removed());
+            return Err(Failure::Tampered("the seal of its rows was removed".to_owned()));
         }
         head = verify_chain(keys, head, &page).map_err(|broken| {
             Failure::Tampered(format!("its rows are not sealed yet, and {broken}"))
         })?;
+        page.iter().for_each(|entry| history.read(entry));
     }
-    if head == LedgerHead::EMPTY { Err(removed()) } else { Ok(()) }
 }
 
 /// Seals up to `limit` keys after a client id again under the newest version.

@@ -102,6 +102,12 @@ impl ApiKeyStore for SqliteStore {
             let Some(key) = rows::find(transaction.connection(), &client_id)? else {
                 return Ok(None);
             };
+            // A key that does not match its seal is refused, so it is no usable admin.
+            let last_admin = match rows::find_to_change(transaction, &client_id) {
+                Err(Failure::Tampered(_)) => LastAdmin::Release,
+                Err(failure) => return Err(failure),
+                Ok(_) => last_admin,
+            };
             admins::check(transaction, last_admin, &key, None, entry.at)?;
             rows::delete(transaction, &key)?;
             forget_create(transaction.connection(), &key)?;

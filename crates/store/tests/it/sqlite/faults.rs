@@ -118,7 +118,7 @@ async fn an_unreadable_value_is_corrupt_and_named() {
         damage
             .execute_batch(&format!(
                 "PRAGMA foreign_keys = OFF; DROP TRIGGER ledger_is_not_changed;
-                 INSERT INTO signing_key VALUES (1, 'kid', 'ES256', x'00', 1, NULL, NULL);
+                 INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ('kid', 'ES256', x'00', 1);
                  UPDATE {table} SET {column} = {value}"
             ))
             .unwrap();

@@ -215,7 +215,7 @@ async fn removed_seals_are_not_made_again() {
     for (ledger, expected) in [
         (String::new(), "not sealed"),
         (format!("{OPEN_LEDGER} UPDATE ledger SET state = NULL"), "broken at entry 1"),
-        (format!("{OPEN_LEDGER} DELETE FROM ledger"), "was removed"),
+        (format!("{OPEN_LEDGER} DELETE FROM ledger"), "not sealed"),
     ] {
         let file = SqliteFile::default();
         drop(store(&file).await);
