@@ -6,7 +6,7 @@
 //! - [`access`], [`authorize`]: the table of who may call what, and the layer that applies it
 //!   before a body is read.
 //! - [`apps_service`]: `cloudidl.identity.AppsService`, the API of public clients.
-//! - [`authorizer_service`]: `cloudidl.authorizer.AuthorizerService`, the roles of keys in its terms.
+//! - [`authorizer_service`]: `cloudidl.authorizer.AuthorizerService`, the roles of keys.
 //! - [`api_key_service`]: `gatekey.v1.ApiKeyService`, for what that API lacks.
 //! - [`auth_metadata`], [`identity`]: how clients log in, and the caller's identity.
 //! - [`bindings`], [`transcode`], [`plain_json`]: which methods are also plain HTTP, how such a

@@ -65,8 +65,8 @@ fn of_nothing(client_id: Result<String, Error>) -> Assigned {
 /// The client id of the application that an identity names.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an identity that is not an application. Not [`Error::NotFound`]: Terraform
-/// would drop the resource of a person from its state.
+/// [`Error::Invalid`] for an identity that is not an application. Not [`Error::NotFound`]:
+/// Terraform would drop the resource of a person from its state.
 pub fn client_id(identity: Option<common::Identity>) -> Result<String, Error> {
     match identity.and_then(|identity| identity.principal) {
         Some(Principal::ApplicationId(id)) => Ok(id.subject),
