@@ -41,11 +41,10 @@ impl Server {
         self.losses(&self.admin_token, client_id, false).await[at].clone()
     }
 
-    async fn plain_delete(&self, client_id: &str) -> Outcome {
+    async fn plain_delete(&self, path: &str) -> Outcome {
         let bearer = format!("Bearer {}", self.admin_token);
-        let path = format!("/oauth_app/api/v1/{client_id}");
         let headers = [("authorization", &*bearer)];
-        outcome(&self.http.send(Method::DELETE, &path, &headers, "").await)
+        outcome(&self.http.send(Method::DELETE, path, &headers, "").await)
     }
 }
 
@@ -64,7 +63,9 @@ async fn the_last_admin_cannot_be_removed() {
     names_the_way_out(&server.apps("Delete", json!({ "clientId": "admin" })).await);
     let without_grant = json!({ "clientId": "admin", "grantTypes": ["DEVICE_CODE"] });
     names_the_way_out(&server.apps("Update", without_grant).await);
-    names_the_way_out(&server.plain_delete("admin").await);
+    for path in ["/oauth_app/api/v1/admin", "/gatekey/v1/keys/admin"] {
+        names_the_way_out(&server.plain_delete(path).await);
+    }
     assert_eq!(server.shown("admin").await, before);
     assert!(server.secret_works(&server.admin).await);
 }
