@@ -149,7 +149,10 @@ impl Server {
         };
         let (admin_token, viewer_token) = runtime.block_on(async {
             let signing_keys = &server.operations.signing_keys;
-            signing_keys.ensure(&recorded, Some(Algorithm::ES256), Start::Now).await.expect("a signing key");
+            signing_keys
+                .ensure(&recorded, Some(Algorithm::ES256), Start::Now)
+                .await
+                .expect("a signing key");
             let mut tokens = Vec::new();
             for (client_id, role) in KEYS {
                 let create = CreateApiKey {
