@@ -58,7 +58,7 @@ async fn a_new_database_is_one_complete_file() {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
-    assert_eq!(pragma("user_version"), 5);
+    assert_eq!(pragma("user_version"), 6);
 }
 
 #[cfg(unix)]
