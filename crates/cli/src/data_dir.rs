@@ -77,7 +77,8 @@ impl DataDir {
     pub(crate) fn open(path: &Path, holder: &str) -> anyhow::Result<Self> {
         let shown = path.display();
         let is_missing = |path: &&Path| {
-            !path.as_os_str().is_empty() && path.symlink_metadata().is_err_and(is_not_found)
+            !path.as_os_str().is_empty()
+                && path.symlink_metadata().is_err_and(|error| is_not_found(&error))
         };
         let mut new = New::default();
         new.directories = path.ancestors().take_while(is_missing).map(Path::to_owned).collect();
@@ -85,7 +86,7 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|error| not_created(path, error))?;
+            .map_err(|error| not_created(path, &error))?;
         let (path, directory) = find(path)?;
         let exposure =
             match trusted::check(&directory, &path, Kind::DataDirectory, process::own_uid()) {
@@ -100,7 +101,8 @@ impl DataDir {
         let is_used = path.join(DATABASE).symlink_metadata().is_ok();
         let names = if is_used { &FIRST_FILES[FIRST_FILES.len() - 2..] } else { &FIRST_FILES };
         let files = names.iter().map(|name| path.join(name));
-        let files = files.filter(|file| file.symlink_metadata().is_err_and(is_not_found));
+        let files =
+            files.filter(|file| file.symlink_metadata().is_err_and(|error| is_not_found(&error)));
         let files = files.collect();
         let flags = OFlags::RDWR | OFlags::CREATE;
         // Its contents only inform, so anyone may have written them.
@@ -113,9 +115,8 @@ impl DataDir {
         };
         match lock.try_lock() {
             Ok(()) if lock.metadata()?.nlink() > 0 => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(&path, &directory)),
-            // Its holder removed it, because its start failed.
-            Ok(()) => return Err(in_use(&path, &directory)),
+            // Held by another process, or removed by one whose start failed.
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(in_use(&path, &directory)),
             Err(TryLockError::Error(error)) => {
                 return Err(error)
                     .with_context(|| format!("cannot lock the data directory {shown}"));
@@ -203,7 +204,7 @@ impl DataDir {
     }
 }
 
-fn is_not_found(error: io::Error) -> bool {
+fn is_not_found(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
@@ -261,7 +262,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
     }
 }
 
-fn not_created(path: &Path, error: io::Error) -> anyhow::Error {
+fn not_created(path: &Path, error: &io::Error) -> anyhow::Error {
     let shown = path.display();
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => trusted::denied(path),

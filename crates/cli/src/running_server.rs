@@ -83,7 +83,7 @@ impl RunningServer {
             signing_algorithm = %server.config.keys.signing_algorithm,
             "serving"
         );
-        if server.caches.directory.len() == 0 {
+        if server.caches.directory.is_empty() {
             let data_dir = output::shell_quoted(&data_dir.path().display().to_string());
             let command = format!("gatekey init --data-dir {data_dir}");
             tracing::info!(command, "there is no API key yet: create the first one, for an admin");

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Print the certificate that clients of this server must trust
     ///
     /// It is the certificate of the private CA, in PEM format, and contains nothing secret: copy it
-    /// to the clients, and name it there with --ca-file or GATEKEY_CA_FILE.
+    /// to the clients, and name it there with --ca-file or `GATEKEY_CA_FILE`.
     #[command(after_help = help::examples(&[
         "gatekey ca --data-dir /var/lib/gatekey > ca.pem",
         "gatekey ca --bundle > ca-bundle.pem",
