@@ -208,14 +208,14 @@ mod tests {
                  INSERT INTO api_key
                  SELECT printf('key-%06d', n), printf('%032x', n), '', NULL, printf('Key %06d', n), '[]', '',
                         '', 'web', '[]', '', '', '', '', '', 'client_secret_basic', 'none', n, n, NULL,
-                        NULL, 1, NULL FROM n",
+                        NULL, 1, NULL, NULL FROM n",
                 [keys],
             )
             .unwrap();
         connection
             .execute(
                 "INSERT INTO secret SELECT client_id, 1, substr(key_id, 17), '', 1, zeroblob(32), 1, 1, NULL,
-                 NULL FROM api_key",
+                 NULL, NULL FROM api_key",
                 [],
             )
             .unwrap();
