@@ -184,7 +184,8 @@ async fn an_old_backup_restores_every_secret() {
     stdout(&verified);
     let entries = json_lines(&run(&[&["ledger", "export"], &flags[..]].concat()));
     let actions: Vec<_> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
-    assert!(actions.ends_with(&["store.seal", "store.restore"]), "{actions:?}");
+    let pair = ["store.seal", "store.restore"];
+    assert!(actions.windows(2).any(|actions| actions == pair), "{actions:?}");
 }
 
 /// Otherwise the ledger from before the upgrade could be put back, with other rows.
