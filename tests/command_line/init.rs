@@ -255,10 +255,10 @@ async fn a_reset_revokes_secrets_before_granting_admin() {
         "json",
     ]);
     assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
-    assert_eq!(server.http.token(&leaked, &[]).await.status, 401);
     // The order matters: the old secret is revoked before the key is an enabled admin.
     let entries = server.ledger().await.into_iter().filter(|entry| entry.target == "leaked");
     let actions: Vec<String> = entries.map(|entry| entry.action).collect();
     let reset = ["api_key.rotate_secret", "api_key.update", "api_key.enable"];
     assert!(actions.ends_with(&reset.map(str::to_owned)), "{actions:?}");
+    assert_eq!(server.http.token(&leaked, &[]).await.status, 401);
 }

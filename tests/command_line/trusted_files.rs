@@ -105,7 +105,7 @@ fn a_database_is_narrowed_where_possible() {
     assert_eq!(mode(&used.file("gatekey.db")), 0o600);
 }
 
-/// As OpenShift's arbitrary user ids, or a changed `runAsUser`.
+/// As `OpenShift`'s arbitrary user ids, or a changed `runAsUser`.
 #[test]
 fn another_users_database_is_named() {
     if !is_root() {

@@ -320,7 +320,7 @@ struct Worker {
     /// Action and target of each acknowledged change, by request id.
     acknowledged: BTreeMap<String, (&'static str, String)>,
     unanswered: Option<Unanswered>,
-    /// Client id and request id of each key created in this round.
+    /// Client id and request id of each key created in this round and not changed since.
     created: Vec<(String, String)>,
     /// Number of repeated creates.
     replays: u32,
@@ -443,6 +443,10 @@ impl Worker {
             let profile = (client_id.to_owned(), "ROLE_CONTRIBUTOR");
             self.keys.insert(client_id.to_owned(), Key { profile, secret, ..Key::default() });
             return;
+        }
+        if !matches!(change, Change::Revoke(_)) {
+            // A changed key is not replayed.
+            self.created.retain(|(created, _)| created != client_id);
         }
         let key = self.keys.get_mut(client_id).unwrap();
         match change {

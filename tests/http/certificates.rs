@@ -266,7 +266,7 @@ fn an_unusable_pem_file_is_explained() {
     let (first, second) = (own(|_| {}), own(|_| {}));
     let key = first.key.serialize_pem();
     let bom = |pem: &str| [b"\xef\xbb\xbf", pem.as_bytes()].concat();
-    let cut = second.pem.replacen("M", "!", 1);
+    let cut = second.pem.replacen('M', "!", 1);
     let short = second.pem.lines().take(4).collect::<Vec<_>>().join("\n");
     let garbage = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
     let traditional = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\

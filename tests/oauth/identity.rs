@@ -57,8 +57,8 @@ async fn family_name_and_email_are_configured() {
     }
 }
 
-/// Flyte 2 asks UserInfo if one of the three is missing. flyteadmin reads `user_info`, and panics
-/// if it is no object, or if `email` is no text.
+/// Flyte 2 asks `UserInfo` if one of the three is missing. flyteadmin reads `user_info`, and panics
+/// unless it is an object, and `email` a string.
 #[tokio::test]
 async fn tokens_carry_the_person_if_configured() {
     let server = Server::with_config(&format!("{NAMED}in_tokens = true")).await;

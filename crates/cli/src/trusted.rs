@@ -194,8 +194,8 @@ pub(crate) fn open(path: &Path, kind: Kind, own: u32) -> Result<(File, Option<Ex
 
 /// Opens a file by its fixed name in a directory, and follows no link.
 ///
-/// Root also trusts a file of the directory's owner: it can only get here to read, because it writes
-/// to no directory of another user.
+/// Root also trusts a file of the directory's owner: it can only get here to read, because it
+/// writes to no directory of another user.
 ///
 /// # Errors
 /// When it cannot be opened or is not trusted.

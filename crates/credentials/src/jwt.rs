@@ -355,11 +355,11 @@ fn with_low_s(signature: &[u8]) -> Vec<u8> {
     signature
 }
 
-/// Returns whether a token of an ES256 key has the lower of its two signatures. `true` for text that
-/// is not a token.
+/// Returns whether a token of an ES256 key has the lower of its two signatures. `true` for text
+/// that is not a token.
 ///
-/// [`SigningKey::sign`] makes no other. A verifier of tokens by another issuer must not judge by it:
-/// ECDSA allows both.
+/// [`SigningKey::sign`] makes no other. A verifier of tokens by another issuer must not judge by
+/// it: ECDSA allows both.
 pub fn has_low_s(token: &str) -> bool {
     let signature = token.rsplit_once('.').and_then(|(_, part)| BASE64URL.decode(part).ok());
     signature.as_deref().and_then(s_of).is_none_or(|s| *s <= negated(s))

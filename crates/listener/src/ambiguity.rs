@@ -3,7 +3,9 @@
 
 use std::net::Ipv6Addr;
 
-use axum::http::{HeaderMap, Version, header::HOST, header::TRANSFER_ENCODING, request::Parts};
+use axum::http::{
+    HeaderMap, Version, header::HOST, header::TRANSFER_ENCODING, request::Parts, uri::Authority,
+};
 
 /// Bytes of a host name with its port.
 const MAX_AUTHORITY: usize = 255 + ":65535".len();
@@ -11,7 +13,7 @@ const MAX_AUTHORITY: usize = 255 + ":65535".len();
 /// Returns why a request could be read in more than one way: its host (RFC 9112 section 3.2, RFC
 /// 9113 section 8.3.1) or its transfer coding (RFC 9112 section 6.1).
 pub(crate) fn ambiguity(request: &Parts) -> Option<&'static str> {
-    let authority = request.uri.authority().map(|authority| authority.as_str());
+    let authority = request.uri.authority().map(Authority::as_str);
     if authority.is_some_and(|authority| !is_authority(authority.as_bytes())) {
         return Some("the host in the request's target is invalid");
     }

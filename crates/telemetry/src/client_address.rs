@@ -29,6 +29,9 @@ pub struct ClientAddresses {
     reported: AtomicBool,
 }
 
+/// Returns the last element of a header line.
+type LastElement = fn(&[u8]) -> &[u8];
+
 impl ClientAddresses {
     /// Reads `header` only in requests of `trusted_proxies`.
     pub fn new(trusted_proxies: Networks, header: ForwardedHeader) -> Self {
@@ -44,7 +47,7 @@ impl ClientAddresses {
         if !self.trusted_proxies.contains(connected) {
             return connected;
         }
-        let (name, last): (_, fn(&[u8]) -> &[u8]) = match self.header {
+        let (name, last): (_, LastElement) = match self.header {
             ForwardedHeader::XForwardedFor => (X_FORWARDED_FOR, after_last_comma),
             ForwardedHeader::Forwarded => (header::FORWARDED, last_element),
         };

@@ -36,7 +36,7 @@ async fn the_servers_names_are_echoed() {
     assert_eq!(info["additionalClaims"]["userhandle"], "acme");
 }
 
-/// NOT_FOUND would make Terraform drop every key from its state.
+/// `NOT_FOUND` would make Terraform drop every key from its state.
 #[tokio::test]
 async fn any_other_organization_is_denied() {
     let server = Server::with_flags(&["--organization", "acme"]).await;

@@ -31,8 +31,8 @@ pub(crate) enum SigningKey {
         "gatekey signing-key rotate --now",
     ]))]
     Rotate {
-        /// Sign with a new key at once, after a leak; verifiers that cache the JWKS reject its tokens
-        /// until they fetch it again
+        /// Sign with a new key at once, after a leak; verifiers that cache the JWKS reject its
+        /// tokens until they fetch it again
         #[arg(long)]
         now: bool,
         #[command(flatten)]

@@ -152,7 +152,7 @@ mod tests {
             for example in examples.lines().take_while(|line| !line.is_empty()) {
                 assert!(example.trim_start().starts_with(&words), "{words}: {example}");
                 // The rest is for the shell.
-                let example = example.split('>').next().unwrap();
+                let example = example.split(['>', '|']).next().unwrap();
                 let parsed = Arguments::try_parse_from(example.split_whitespace());
                 assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
             }

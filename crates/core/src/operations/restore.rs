@@ -13,7 +13,9 @@ use crate::{
 pub type Keys = BTreeMap<String, ApiKey>;
 
 /// Seals a restored store that is older than seals, revokes every token, including those that were
-/// issued after the backup, and returns the number of keys. `backup_of` is the time of the backup in the format of RFC 3339.
+/// issued after the backup, and returns the number of keys.
+///
+/// `backup_of` is the time of the backup in the format of RFC 3339.
 ///
 /// # Errors
 /// [`Error::Precondition`] if the clock is before 1970; when the store cannot write.

@@ -227,7 +227,9 @@ mod tests {
 
     fn of(rows: &[(Table, Seal)]) -> Digest {
         let mut digest = Digest::default();
-        rows.iter().for_each(|(table, seal)| digest.add(&keys(), *table, seal));
+        for (table, seal) in rows {
+            digest.add(&keys(), *table, seal);
+        }
         digest
     }
 

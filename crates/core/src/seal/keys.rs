@@ -147,7 +147,9 @@ fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC] {
         hmac::sign(key, content)
     } else {
         let mut context = hmac::Context::with_key(key);
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         context.sign()
     };
     tag.as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")

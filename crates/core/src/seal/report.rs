@@ -133,7 +133,9 @@ impl Named {
     fn of(mut names: Vec<&str>) -> Option<Self> {
         names.sort_unstable();
         let mut named = Self::default();
-        names.into_iter().for_each(|name| named.add(name));
+        for name in names {
+            named.add(name);
+        }
         (named.count > 0).then_some(named)
     }
 }

@@ -194,10 +194,12 @@ impl Content {
     /// lengths take one byte, and each block of content costs a start 50 ns a key.
     fn length(&mut self, mut length: usize) {
         while length > 0x7f {
-            self.0.push(0x80 | (length & 0x7f) as u8);
+            let [.., lowest] = length.to_be_bytes();
+            self.0.push(0x80 | lowest);
             length >>= 7;
         }
-        self.0.push((length & 0x7f) as u8);
+        let [.., lowest] = length.to_be_bytes();
+        self.0.push(lowest);
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -282,6 +284,8 @@ mod tests {
         }
     }
 
+    type Change = Box<dyn FnOnce(&mut ApiKey)>;
+
     /// Whether the seal of the key still matches after a change.
     fn survives(change: impl FnOnce(&mut ApiKey)) -> bool {
         let keys = RootKey::new(&[1; 32]).seal_keys();
@@ -295,7 +299,7 @@ mod tests {
     fn a_seal_covers_everything_that_grants() {
         assert!(survives(|_| ()));
         let at = || Some(Timestamp::from_micros(2));
-        let changes: Vec<Box<dyn FnOnce(&mut ApiKey)>> = vec![
+        let changes: Vec<Change> = vec![
             Box::new(|key| key.key_id = "00000000000000000000000000000002".parse().unwrap()),
             Box::new(|key| key.client_id = "co".parse().unwrap()),
             Box::new(|key| key.organization = "other".to_owned()),

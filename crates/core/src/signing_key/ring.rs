@@ -70,7 +70,7 @@ impl KeyRing {
     /// The key that signs; `None` before the first one was created.
     pub fn signing_key(&self, now: Timestamp) -> Option<Arc<SigningKey>> {
         let ring = self.ring.load();
-        let place = signing_at(ring.keys.iter().map(|key| key.dates), now)?;
+        let place = signing_at(&ring.keys.iter().map(|key| key.dates), now)?;
         Some(Arc::clone(&ring.keys[place].signing))
     }
 

@@ -56,7 +56,7 @@ impl SigningKeyDates {
 
 /// The place of the key that signs, in the order of creation: the newest that may.
 pub fn signing_at(
-    keys: impl DoubleEndedIterator<Item = SigningKeyDates> + ExactSizeIterator + Clone,
+    keys: &(impl DoubleEndedIterator<Item = SigningKeyDates> + ExactSizeIterator + Clone),
     now: Timestamp,
 ) -> Option<usize> {
     keys.clone()
@@ -69,7 +69,7 @@ pub fn states(
     keys: impl DoubleEndedIterator<Item = SigningKeyDates> + ExactSizeIterator + Clone,
     now: Timestamp,
 ) -> Vec<SigningKeyState> {
-    let signing = signing_at(keys.clone(), now);
+    let signing = signing_at(&keys, now);
     let state = |(place, key): (usize, SigningKeyDates)| {
         if !key.is_published_at(now) {
             SigningKeyState::Retired

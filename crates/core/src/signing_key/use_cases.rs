@@ -195,7 +195,7 @@ impl SigningKeys {
         keys: &'k [SealedSigningKey],
     ) -> (Option<&'k SealedSigningKey>, Option<&'k SealedSigningKey>) {
         let now = self.env.now();
-        let signing = signing_at(keys.iter().map(SealedSigningKey::dates), now);
+        let signing = signing_at(&keys.iter().map(SealedSigningKey::dates), now);
         let newest = keys.iter().rev().find(|key| key.dates().is_published_at(now));
         (newest, signing.map(|place| &keys[place]))
     }

@@ -17,7 +17,7 @@ pub struct Persona {
 
 /// The claims about a person (OpenID Connect Core section 5.1) that a token carries about its key.
 ///
-/// Flyte 2 asks UserInfo for those that it misses. flyteadmin reads `user_info` and `email`.
+/// Flyte 2 asks `UserInfo` for those that are missing. flyteadmin reads `user_info` and `email`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PersonClaims {
     #[serde(flatten)]

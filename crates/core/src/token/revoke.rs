@@ -18,7 +18,8 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] for a valid token of another key,
-    /// [`TokenError::TooManyChanges`] if the key revokes too often, [`TokenError::Unavailable`] if the revocation could not be stored.
+    /// [`TokenError::TooManyChanges`] if the key revokes too often, [`TokenError::Unavailable`] if
+    /// the revocation could not be stored.
     pub async fn revoke(
         &self,
         caller: &Caller,

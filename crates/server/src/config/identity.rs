@@ -15,10 +15,10 @@ const MAX_EMAIL: usize = 254;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Section {
-    /// Family name of every API key in UserInfo; the given name is the key's name.
+    /// Family name of every API key in `UserInfo`; the given name is the key's name.
     #[schemars(extend("x-unset" = "none"))]
     pub(super) family_name: Option<String>,
-    /// E-mail address of every API key in UserInfo; `{client_id}` stands for the key's client id.
+    /// E-mail address of every API key in `UserInfo`; `{client_id}` stands for the key's client id.
     #[schemars(extend("x-unset" = "none"))]
     pub(super) email: Option<String>,
     /// Whether tokens carry the names and the address, too.

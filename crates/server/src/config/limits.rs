@@ -11,8 +11,8 @@ pub struct Limits {
     /// any number.
     #[schemars(range(max = 10_000))]
     pub failed_authentications_per_minute: u16,
-    /// Changes that one API key may make to itself in a minute: tokens that it revokes, and rotations
-    /// of its own secret; 0 for any number.
+    /// Changes that one API key may make to itself in a minute: tokens that it revokes, and
+    /// rotations of its own secret; 0 for any number.
     ///
     /// Each has an entry in the ledger, which keeps it.
     #[schemars(range(max = 10_000))]

@@ -170,7 +170,7 @@ mod tests {
         let first = signing_key(&server);
         clock.advance(9 * DAY - 1);
         jobs.hourly().await;
-        assert_eq!(published(&server), [first.0.clone()]);
+        assert_eq!(published(&server), std::slice::from_ref(&first.0));
         clock.advance(1);
         jobs.hourly().await;
         assert_eq!(published(&server).len(), 2);

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use gatekey_core::Timestamp;
 use gatekey_listener::tls::{ServedCertificate, judge::EXPIRES_SOON};
 
-const DAILY: Duration = Duration::from_hours(24);
+/// Half an hour less than a day, because the hourly calls may be a moment early.
+const DAILY: Duration = Duration::from_mins(24 * 60 - 30);
 
 /// The expiry of the served certificate, which the start and each reload have already judged.
 pub(super) struct ExpiryWatch {
@@ -33,8 +34,7 @@ impl ExpiryWatch {
     /// Returns the seconds to report, if it is time to.
     fn seconds_left(&self, now: Timestamp) -> Option<i64> {
         let expires_at = self.served.expires_at()?;
-        // An hour less than a day: the call before the full day may be a moment early.
-        let is_due = self.last.after(DAILY - Duration::from_mins(30)) <= now;
+        let is_due = self.last.after(DAILY) <= now;
         (is_due && expires_at < now.after(EXPIRES_SOON))
             .then(|| expires_at.as_seconds() - now.as_seconds())
     }

@@ -160,7 +160,7 @@ pub fn write(pool: &DescriptorPool, message: MessageIndex, value: &mut Value) {
 fn write_value(pool: &DescriptorPool, kind: SingularKind, value: &mut Value) {
     match (kind, &mut *value) {
         (SingularKind::Message(inner), _) if !is_well_known(pool, inner) => {
-            write(pool, inner, value)
+            write(pool, inner, value);
         }
         (SingularKind::Enum(index), Value::String(given)) => {
             let described = pool.enumeration(index);

@@ -107,7 +107,9 @@ fn name_keys(connection: &Connection, report: &mut SealReport) -> Result<(), Fai
         let page = entries(connection, after, ledger::PAGE)?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
-        page.iter().for_each(|entry| history.read(entry));
+        for entry in &page {
+            history.read(entry);
+        }
     }
     report.name_keys(&history, &found);
     Ok(())

@@ -309,8 +309,9 @@ fn rehash(
                     "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1",
                 )?
                 .execute(params![secret_id.to_string(), to.pepper_version, to.mac])?;
-            let secret = key.secrets.iter_mut().find(|secret| secret.id == *secret_id);
-            secret.into_iter().for_each(|secret| secret.hash = *to);
+            if let Some(secret) = key.secrets.iter_mut().find(|secret| secret.id == *secret_id) {
+                secret.hash = *to;
+            }
             secrets += 1;
         }
         rows::put_seal(transaction, &key)?;

@@ -87,7 +87,9 @@ fn history_without_seals(connection: &Connection, keys: &LedgerKeys) -> Result<H
         head = verify_chain(keys, head, &page).map_err(|broken| {
             Failure::Tampered(format!("its rows are not sealed yet, and {broken}"))
         })?;
-        page.iter().for_each(|entry| history.read(entry));
+        for entry in &page {
+            history.read(entry);
+        }
     }
 }
 

@@ -54,11 +54,14 @@ pub(in crate::sqlite) fn find_to_change(
     )))
 }
 
-/// A key, its secrets, and its stored seal.
+/// A key and its stored seal.
+type KeyAndSeal = (ApiKey, Option<Vec<u8>>);
+
+/// A key with its secrets, and its stored seal.
 fn find_with_seal(
     connection: &Connection,
     client_id: &ClientId,
-) -> Result<Option<(ApiKey, Option<Vec<u8>>)>, Failure> {
+) -> Result<Option<KeyAndSeal>, Failure> {
     let mut select = connection
         .prepare_cached(&format!("SELECT {KEY_COLUMNS}, seal FROM api_key WHERE client_id = ?1"))?;
     let found = select.query_row([client_id.as_str()], |row| Ok(with_seal(row))).optional()?;
@@ -73,7 +76,7 @@ fn find_with_seal(
     Ok(Some((found, seal)))
 }
 
-fn with_seal(row: &Row<'_>) -> Result<(ApiKey, Option<Vec<u8>>), Failure> {
+fn with_seal(row: &Row<'_>) -> Result<KeyAndSeal, Failure> {
     Ok((key(row)?, stored_seal(row)?.map(<[u8]>::to_vec)))
 }
 
