@@ -151,7 +151,7 @@ async fn kill_starting(data_dir: &Path, after: Duration) {
 
 type Ledger = BTreeMap<(String, String), LedgerEntry>;
 
-/// The entries by request id and action, after verifying the chain, read from the killed server's
+/// The changes by request id and action, after verifying the chain, read from the killed server's
 /// files.
 async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     let (store, root_key, _copy) = copied_store(data_dir);
@@ -160,11 +160,12 @@ async fn ledger(data_dir: &Path) -> Arc<Ledger> {
     assert_eq!(head, store.ledger_head().await.unwrap());
     // A row and its share of the digest are never written apart.
     assert_eq!(store.verify_seals().await.unwrap().faults(), [""; 0]);
-    let count = entries.len();
+    let changes: Vec<_> = entries.into_iter().filter(|entry| !entry.entry.is_refusal()).collect();
+    let count = changes.len();
     let names = |entry: &LedgerEntry| (entry.entry.request_id.clone(), entry.entry.action.clone());
-    let entries: Ledger = entries.into_iter().map(|entry| (names(&entry), entry)).collect();
-    assert_eq!(entries.len(), count, "each change has one entry");
-    Arc::new(entries)
+    let changes: Ledger = changes.into_iter().map(|entry| (names(&entry), entry)).collect();
+    assert_eq!(changes.len(), count, "each change has one entry");
+    Arc::new(changes)
 }
 
 /// Counts acknowledged changes, and notifies when there are enough.

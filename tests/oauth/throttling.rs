@@ -54,7 +54,8 @@ async fn too_many_failures_return_429_with_retry_after() {
 /// owner (<https://openbao.org/docs/concepts/user-lockout>).
 #[tokio::test]
 async fn a_valid_secret_passes_from_a_throttled_address() {
-    let server = limited(1).await;
+    let limits = "{ failed_authentications_per_minute = 1, own_changes_per_minute = 0 }";
+    let server = Server::with_config(&format!("limits = {limits}")).await;
     for _ in 0..20 {
         throttled(async || server.request_token(&wrong(), GRANT).await).await;
         let token = server.token(&server.admin).await;
