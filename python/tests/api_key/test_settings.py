@@ -200,7 +200,7 @@ def test_a_found_file_names_only_flytes_variables(server: LoggedServer, monkeypa
 
 
 def test_a_secret_stays_with_the_host_of_its_key(admin: Credentials) -> None:
-    with pytest.raises(gatekey.ConfigurationError, match="the secret in FLYTE_API_KEY is for 127.0.0.1"):
+    with pytest.raises(gatekey.ConfigurationError, match=r"the secret in FLYTE_API_KEY is for 127\.0\.0\.1"):
         gatekey.init("https://other.example.com")
 
 
@@ -213,9 +213,7 @@ def test_plain_http_needs_a_loopback_address() -> None:
 
 
 def test_white_space_around_a_secret_is_ignored(server: LoggedServer, admin_key: Credentials) -> None:
-    gatekey.init(
-        server.url, client_id="admin", client_secret=f" {admin_key.client_secret}\r\n", ca_file=server.ca_file
-    )
+    gatekey.init(server.url, client_id="admin", client_secret=f" {admin_key.client_secret}\r\n", ca_file=server.ca_file)
     assert ApiKey.get("admin").client_id == "admin"
 
 
