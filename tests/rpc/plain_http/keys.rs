@@ -169,6 +169,24 @@ async fn an_unknown_field_is_refused() {
 }
 
 #[tokio::test]
+async fn a_repeated_json_member_is_refused() {
+    let server = Server::start().await;
+    server.create_key("ci").await;
+    let json = [("content-type", "application/json")];
+    for (method, path, body) in [
+        (Method::POST, KEYS, r#"{"clientId":"made","role":"viewer","role":"admin"}"#),
+        (Method::POST, KEYS, r#"{"clientId":"made","role":"viewer","r\u006fle":"admin"}"#),
+        (Method::POST, APPS, r#"{"clientId":"made","clientId":"other"}"#),
+        (Method::PATCH, "/gatekey/v1/keys/ci", r#"{"role":"viewer","role":"admin"}"#),
+        (Method::POST, "/gatekey/v1/keys/ci/rotate", r#"{"grace":"1s","grace":"9s"}"#),
+    ] {
+        let response = server.plain_with(&json, method, path, body).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{body}: {}", response.text());
+        refused(&outcome(&response), "invalid_argument", &["twice"]);
+    }
+}
+
+#[tokio::test]
 async fn plain_keys_need_the_same_access() {
     let server = Server::start().await;
     let key = server.create_key("ci").await;

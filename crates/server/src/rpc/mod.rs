@@ -26,6 +26,7 @@ pub mod authorize;
 pub mod authorizer_service;
 pub mod bindings;
 pub mod convert;
+mod distinct;
 pub mod error;
 pub mod identity;
 mod limits;

@@ -24,13 +24,14 @@ use connectrpc::ConnectError;
 use gatekey_authn::bearer;
 use gatekey_core::Error;
 use gatekey_telemetry::Record;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, error::Category};
 use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{
     access,
     bindings::{Binding, Bindings, BodyPart, last_name},
+    distinct::Distinct,
     error,
     limits::{DEFAULT_DEADLINE, MAX_REQUEST, MAX_SMALL_REQUEST},
     plain_json,
@@ -249,10 +250,20 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Error> {
     if body.is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_slice(body).map_err(|cause| {
+    let parsed: Distinct = serde_json::from_slice(body).map_err(|cause| {
         let place = format!("line {} column {}", cause.line(), cause.column());
-        Error::invalid("body", format!("must be a JSON object; invalid at {place}"))
-    })
+        let rule = match cause.classify() {
+            Category::Data => format!("has a member twice, at {place}"),
+            Category::Io | Category::Syntax | Category::Eof => {
+                format!("must be a JSON object; invalid at {place}")
+            }
+        };
+        Error::invalid("body", rule)
+    })?;
+    match parsed.0 {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::invalid("body", "must be a JSON object")),
+    }
 }
 
 /// Reads a body of at most `limit` bytes.
