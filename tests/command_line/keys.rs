@@ -61,6 +61,26 @@ async fn key_create_prints_a_warning() {
     assert!(!text.contains('\u{1b}'), "no color outside of a terminal");
 }
 
+/// A client id derived from it would have lost only the case of its letters.
+#[tokio::test]
+async fn key_create_refuses_a_secret_as_name() {
+    let server = Server::start().await;
+    let encoded = server.admin.encoded(server.process.endpoint());
+    let token = server.token(&server.admin).await;
+    for secret in [&server.admin.client_secret, &encoded, &token] {
+        for name in [secret.clone(), format!("for {secret}")] {
+            let output =
+                server.process.as_client(&server.admin).args(["key", "create", &name]).output();
+            let output = output.unwrap();
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.contains("must not contain a secret"), "{message}");
+            assert!(!message.contains(secret.as_str()), "{message}");
+        }
+    }
+    assert_eq!(json(&server.run("key list --output json")).as_array().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn the_env_output_works_in_a_shell() {
     let server = Server::start().await;

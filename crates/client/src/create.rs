@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use buffa_types::google::protobuf::Timestamp;
-use gatekey_credentials::{ClientId, Role};
+use gatekey_credentials::{ClientId, Role, detection::holds_credential};
 use gatekey_proto::{
     cloudidl::identity::{
         ConsentMethod, CreateAppRequest, GrantTypes, ResponseTypes, TokenEndpointAuthMethod,
@@ -160,6 +160,13 @@ impl Naming {
                 client_name: client_name.cloned().unwrap_or_default(),
                 organization: client.request_organization().await?,
             });
+        }
+        // The derived client id is lower case, in which the server recognizes no secret.
+        if holds_credential(&options.name) {
+            return Err(Error::new(
+                Kind::InvalidArgument,
+                "the name must not contain a secret or a token",
+            ));
         }
         let derived = ClientId::derive_from_name(&options.name).map_err(|error| {
             Error::new(
