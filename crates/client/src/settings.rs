@@ -9,7 +9,7 @@ use gatekey_outbound::Proxies;
 use crate::{
     Environment, Error,
     credentials::Credentials,
-    endpoint,
+    endpoint::{self, Endpoint},
     environment::{CA_VARIABLE, COMMON_CA_VARIABLE, ENDPOINT_VARIABLE, KEY_VARIABLES},
     error::one_line,
     flyte_config::{self, FlyteConfig, Trust},
@@ -225,6 +225,8 @@ fn belongs_to(
     given: &str,
     environment: &Environment<'_>,
 ) -> Result<(), Error> {
+    // An invalid endpoint has no host to compare.
+    Endpoint::parse(given, true)?;
     let also = environment.variable(ENDPOINT_VARIABLE);
     let mut allowed = [Some(own), also.as_deref()].into_iter().flatten();
     if allowed.any(|allowed| endpoint::same_host(allowed, given)) {
@@ -698,6 +700,8 @@ mod tests {
         for part in ["FLYTE_API_KEY", "first.example", "other.example", "GATEKEY_ENDPOINT"] {
             assert!(message.contains(part), "{message}");
         }
+        let message = world.fill(to("https://me:word@first.example")).unwrap_err().to_string();
+        assert!(message.contains("invalid endpoint"), "{message}");
         assert!(world.fill(to("FIRST.example:1")).is_ok());
         let world = world.with("GATEKEY_ENDPOINT", "other.example:8443");
         assert!(world.fill(to("https://other.example")).is_ok());

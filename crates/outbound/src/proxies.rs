@@ -269,7 +269,15 @@ fn network(text: &str, port: Option<u16>) -> Option<Exception> {
     let address: IpAddr = without_brackets(address).parse().ok()?;
     let width = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.unwrap_or(width);
-    (bits <= width).then_some(Exception::Network(address, bits, port))
+    if bits > width {
+        return None;
+    }
+    // Hosts are compared in their canonical form: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+    let (address, bits) = match (address.to_canonical(), bits.checked_sub(96)) {
+        (canonical @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => (canonical, bits),
+        _ => (address, bits),
+    };
+    Some(Exception::Network(address, bits, port))
 }
 
 fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
@@ -369,6 +377,11 @@ mod tests {
             ("[fd12::1]", "[fd12::1]", true),
             ("fd12::1", "[fd12::2]", false),
             ("::/0", "[fd12::2]", true),
+            ("::ffff:10.1.2.3", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
+            ("::ffff:10.0.0.0/200", "10.0.0.0", false),
+            ("10.1.2.3", "[::ffff:10.1.2.3]", true),
             ("h:8443", "h:8443", true),
             ("h:8443", "h:443", false),
             ("10.0.0.1:443", "10.0.0.1", true),
