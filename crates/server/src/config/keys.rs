@@ -36,7 +36,10 @@ pub(super) struct Section {
     /// no scheduled rotation.
     ///
     /// The previous key stays published until the last token that it signed has expired.
-    #[schemars(range(min = 0, max = MAX_SIGNING_KEY_AGE.as_secs()))]
+    #[schemars(
+        range(min = 0, max = MAX_SIGNING_KEY_AGE.as_secs()),
+        extend("not" = { "minimum": 1, "maximum": MIN_SIGNING_KEY_AGE.as_secs() - 1 })
+    )]
     pub(super) signing_key_max_age_seconds: u64,
     /// Seconds for which a new signing key is published before it signs.
     ///
