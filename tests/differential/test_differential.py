@@ -107,7 +107,7 @@ def test_the_state_equals_that_of_0_19_1(gatekey: Run, originals: dict[str, Run]
 
 def test_the_state_equals_that_of_0_1_1(gatekey: Run, originals: dict[str, Run]) -> None:
     # Except for the fields that 0.1.1 cannot update.
-    updated = ("clientName", "redirectUris")
+    updated = ("client_name", "redirect_uris")
     gatekeys, theirs = (
         [{name: value for name, value in key.items() if name not in updated} for key in run.state]
         for run in (gatekey, originals["0.1.1"])
