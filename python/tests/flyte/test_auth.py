@@ -14,8 +14,10 @@ from flyteplugins.union.utils.auth import AppClientCredentials
 
 PART = st.text(st.characters(codec="utf-8", exclude_characters=":"))
 ENDPOINT = st.from_regex(r"[a-z0-9.-]{1,30}(:[0-9]{1,5})?|\[::1\]:[0-9]{1,5}", fullmatch=True)
+# White space around a secret is not part of it.
+SECRET = PART.map(str.strip).filter(bool)
 CREDENTIALS = st.builds(
-    AppClientCredentials, endpoint=ENDPOINT, client_id=PART.filter(bool), client_secret=PART.filter(bool), org=PART
+    AppClientCredentials, endpoint=ENDPOINT, client_id=PART.filter(bool), client_secret=SECRET, org=PART
 )
 
 # Runs in the environment of the originals: encodes our credentials, and decodes our keys.
