@@ -54,7 +54,8 @@ class LoggedServer(Server):
 def serve_and_log(data_dir: Path) -> Iterator[LoggedServer]:
     """Runs a server on a free port."""
     command = (BINARY, "serve", "--data-dir", data_dir, "--listen", "127.0.0.1:0", "--log-format", "json")
-    with background(*command) as process:
+    # By default, only some of many requests without a key are logged.
+    with background(*command, env={"GATEKEY_LOG": "debug"}) as process:
         serving = json.loads(process.lines_up_to('"serving"')[-1])
         yield LoggedServer(url=serving["url"], data_dir=data_dir, process=process)
 
