@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gatekey_credentials::{EncodedCredentials, PlainSecret};
+use gatekey_credentials::{EncodedCredentials, PlainSecret, detection::holds_credential};
 use gatekey_proto::cloudidl::identity::App;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
@@ -178,14 +178,26 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Names an operation on one key, to complete "could not ...".
+/// Names an operation on one key, to complete "could not ...". A secret that was given as a client
+/// id is not repeated.
 pub(crate) fn describe(verb: &str, client_id: &str) -> String {
+    if holds_credential(client_id) {
+        return format!("{verb} an API key");
+    }
     format!("{verb} API key {:?}", one_line(client_id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_given_as_a_client_id_is_not_repeated() {
+        let secret = "gk_0000000000000000000000000000000000000";
+        assert_eq!(describe("get", secret), "get an API key");
+        assert_eq!(describe("get", "ci"), "get API key \"ci\"");
+    }
+
     use buffa::Message;
     use serde::Deserialize;
 

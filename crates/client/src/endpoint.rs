@@ -32,7 +32,9 @@ impl Endpoint {
     pub(crate) fn parse(text: &str, plaintext: bool) -> Result<Self, Error> {
         let text = text.trim();
         let invalid = |why: &str| {
-            let shown = crate::error::one_line(text);
+            // What precedes an "@" may be a password.
+            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+            let shown = crate::error::one_line(shown);
             Error::configuration(format!(
                 "invalid endpoint {shown:?}: {why}; write it as https://host:port"
             ))

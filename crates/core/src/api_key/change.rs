@@ -78,6 +78,14 @@ impl Rotation {
     pub fn is_for(&self, key: &ApiKey) -> bool {
         self.only_key.is_none_or(|only_key| key.key_id == only_key)
     }
+
+    /// Whether the secret that proves the rotation, if one must, is still valid. It may have been
+    /// retired after it was checked.
+    pub fn is_proven(&self, key: &ApiKey, at: Timestamp) -> bool {
+        self.proven_by.is_none_or(|proven_by| {
+            key.secrets.iter().any(|secret| secret.id == proven_by && secret.is_valid_at(at))
+        })
+    }
 }
 
 impl ApiKey {

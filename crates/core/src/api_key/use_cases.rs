@@ -319,6 +319,9 @@ impl ApiKeys {
             Rotated::TooManySecrets => Err(Error::Precondition(format!(
                 "API key {client_id} has {MAX_SECRETS} secrets already; retire one first, or rotate with a grace of 0"
             ))),
+            Rotated::Unproven => Err(Error::Precondition(
+                "the current secret was retired meanwhile; rotate with another secret".to_owned(),
+            )),
             Rotated::Absent => Err(not_found(&client_id)),
         }
     }

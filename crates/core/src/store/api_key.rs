@@ -24,6 +24,8 @@ pub enum Rotated {
     Done(Box<ApiKey>),
     /// Nothing was changed.
     TooManySecrets,
+    /// The secret that proves the rotation is not valid anymore. Nothing was changed.
+    Unproven,
     Absent,
 }
 

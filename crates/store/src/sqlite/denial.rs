@@ -1,12 +1,13 @@
 //! The rows of the deny-list.
 
 use gatekey_core::{
+    Timestamp,
     seal::{SealedRow, Table},
     store::Change,
     token::DeniedToken,
 };
 use gatekey_credentials::ClientId;
-use rusqlite::{Connection, Rows, params};
+use rusqlite::{Connection, Params, Rows, params};
 
 use super::{columns::Columns, failure::Failure, transaction::Transaction};
 
@@ -59,11 +60,38 @@ pub(super) fn delete_all(
     transaction: &mut Transaction<'_>,
     client_id: &ClientId,
 ) -> Result<(), Failure> {
-    transaction.delete_sealed(
-        Table::Denials,
-        "DELETE FROM denial WHERE client_id = ?1 RETURNING seal",
-        [client_id.as_str()],
-    )?;
+    delete(transaction, "WHERE denial.client_id = ?1", [client_id.as_str()])
+}
+
+/// Deletes the denials of expired tokens.
+pub(super) fn delete_expired(
+    transaction: &mut Transaction<'_>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    delete(transaction, "WHERE denial.expires_at <= ?1", [now.as_micros()])
+}
+
+/// A denial that does not match its seal stays in the digest, so that its deletion is noticed.
+fn delete(
+    transaction: &mut Transaction<'_>,
+    condition: &str,
+    values: impl Params + Clone,
+) -> Result<(), Failure> {
+    let mut seals = Vec::new();
+    let mut select = transaction.connection().prepare_cached(&format!("{DENIALS} {condition}"))?;
+    read(&mut select.query(values.clone())?, |denied, seal| {
+        if transaction.verify(SealedRow::Denial(&denied), seal) {
+            seals.push(seal.map(<[u8]>::to_vec));
+        }
+    })?;
+    drop(select);
+    for seal in seals {
+        transaction.unseal(Table::Denials, seal.as_deref())?;
+    }
+    transaction
+        .connection()
+        .prepare_cached(&format!("DELETE FROM denial {condition}"))?
+        .execute(values)?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Deletes expired rows.
 
-use gatekey_core::{Timestamp, seal::Table, store::Change};
+use gatekey_core::Timestamp;
 use gatekey_credentials::ClientId;
 use rusqlite::Connection;
 
 use super::{
-    api_key::rows, columns::Columns, failure::Failure, signing_key, transaction::Transaction,
+    api_key::rows, columns::Columns, denial, failure::Failure, signing_key,
+    transaction::Transaction,
 };
 
 pub(super) fn purge(
@@ -18,20 +19,8 @@ pub(super) fn purge(
         transaction.connection().prepare_cached(statement)?.execute([at.as_micros()])
     };
     delete("DELETE FROM replay WHERE created_at < ?1", replays_before)?;
-    transaction.delete_sealed(
-        Table::Denials,
-        "DELETE FROM denial WHERE expires_at <= ?1 RETURNING seal",
-        [now.as_micros()],
-    )?;
-    let signing_keys = transaction.delete_sealed(
-        Table::SigningKeys,
-        "DELETE FROM signing_key WHERE published_until <= ?1 RETURNING seal",
-        [now.as_micros()],
-    )?;
-    if signing_keys > 0 {
-        let left = signing_key::all(transaction.connection())?;
-        transaction.report(Change::SigningKeys(left));
-    }
+    denial::delete_expired(transaction, now)?;
+    signing_key::delete_expired(transaction, now)?;
     for client_id in owners(transaction.connection(), secrets_before)? {
         match rows::find_to_change(transaction, &client_id) {
             Ok(Some(key)) => rows::write(transaction, &key.purge_secrets(secrets_before))?,

@@ -301,7 +301,12 @@ fn rehash(
     }
     let mut secrets = 0;
     for (client_id, rehashes) in by_owner {
-        let Some(mut key) = rows::find_to_change(transaction, &client_id)? else { continue };
+        let mut key = match rows::find_to_change(transaction, &client_id) {
+            Ok(Some(key)) => key,
+            // The key is refused. It must not keep the others from being rehashed.
+            Ok(None) | Err(Failure::Tampered(_)) => continue,
+            Err(failure) => return Err(failure),
+        };
         for Rehash { secret_id, to, .. } in rehashes {
             transaction
                 .connection()

@@ -109,6 +109,35 @@ pub(super) fn each(
     Ok(())
 }
 
+/// Deletes the keys that are no longer published, and reports the others if there were any. A key
+/// that does not match its seal stays in the digest, so that its deletion is noticed, and is not
+/// reported.
+pub(super) fn delete_expired(
+    transaction: &mut Transaction<'_>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let (mut left, mut seals) = (Vec::new(), Vec::new());
+    each(transaction.connection(), |key, seal| {
+        let matches = transaction.verify(SealedRow::SigningKey(&key), seal);
+        match key.published_until {
+            _ if !matches => {}
+            Some(until) if until <= now => seals.push(seal.map(<[u8]>::to_vec)),
+            _ => left.push(key),
+        }
+    })?;
+    for seal in seals {
+        transaction.unseal(Table::SigningKeys, seal.as_deref())?;
+    }
+    let deleted = transaction
+        .connection()
+        .prepare_cached("DELETE FROM signing_key WHERE published_until <= ?1")?
+        .execute([now.as_micros()])?;
+    if deleted > 0 {
+        transaction.report(Change::SigningKeys(left));
+    }
+    Ok(())
+}
+
 /// Writes all signing keys, and reports them.
 pub(super) fn put(
     transaction: &mut Transaction<'_>,

@@ -85,6 +85,7 @@ impl ApiKeyStore for SqliteStore {
             };
             admins::check(transaction, last_admin, &before, Some(&change.key), entry.at)?;
             rows::write(transaction, &change)?;
+            forget_create(transaction.connection(), &change.key)?;
             transaction.append(&entry)?;
             Ok(Assigned::Done(Box::new(change.key)))
         })
@@ -129,6 +130,9 @@ impl ApiKeyStore for SqliteStore {
             let Some(key) = key.filter(|key| rotation.is_for(key)) else {
                 return Ok(Rotated::Absent);
             };
+            if !rotation.is_proven(&key, entry.at) {
+                return Ok(Rotated::Unproven);
+            }
             match key.rotate_secret(rotation, entry.at) {
                 Err(TooManySecrets) => Ok(Rotated::TooManySecrets),
                 Ok(change) => {

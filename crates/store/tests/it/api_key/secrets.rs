@@ -17,6 +17,7 @@ for_each_store!(
     secrets_ended_by_a_rotation_do_not_count,
     a_rotation_keeps_the_newest_expired_secrets,
     a_rotation_for_an_earlier_key_is_absent,
+    a_retired_secret_proves_no_rotation,
     a_rotation_of_an_absent_key_is_absent,
     retiring_a_secret_leaves_the_others_valid,
     retiring_an_expired_secret_keeps_its_date,
@@ -30,7 +31,7 @@ for_each_store!(
 fn done(rotated: Rotated) -> gatekey_core::ApiKey {
     match rotated {
         Rotated::Done(key) => *key,
-        Rotated::TooManySecrets | Rotated::Absent => panic!("{rotated:?}"),
+        Rotated::TooManySecrets | Rotated::Unproven | Rotated::Absent => panic!("{rotated:?}"),
     }
 }
 
@@ -173,6 +174,18 @@ async fn a_rotation_for_an_earlier_key_is_absent(world: &mut World) {
     assert_eq!(world.find("ci").await, Some(key.clone()));
     assert_eq!(world.ledger_targets().await, ["ci", "deleted", "ci"]);
     done(world.rotate("ci", meant(key.key_id)).await);
+}
+
+async fn a_retired_secret_proves_no_rotation(world: &mut World) {
+    let before = world.create("ci").await;
+    let proof = before.secrets[0].id;
+    let rotate = || Rotation { proven_by: Some(proof), ..rotation_at(NOW, 60) };
+    let key = done(world.rotate("ci", rotate()).await);
+    let retire = LastAdmin::Keep;
+    world.store().retire_secret(&client_id("ci"), proof, retire, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(world.rotate("ci", rotate()).await, Rotated::Unproven);
+    let after = world.find("ci").await.unwrap();
+    assert_eq!(after.secrets.last(), key.secrets.last());
 }
 
 async fn a_rotation_of_an_absent_key_is_absent(world: &mut World) {

@@ -207,6 +207,42 @@ async fn a_changed_key_cannot_be_laundered() {
 }
 
 #[tokio::test]
+async fn purging_does_not_hide_a_changed_row() {
+    for (change, expected) in [
+        ("UPDATE denial SET expires_at = 0 WHERE client_id = 'ci'", "revoked token"),
+        (
+            "UPDATE denial SET client_id = 'ci', jti = 'other' WHERE client_id = 'other'",
+            "revoked token",
+        ),
+        ("UPDATE signing_key SET published_until = 0 WHERE kid = 'one'", "signing key"),
+    ] {
+        let file = SqliteFile::default();
+        let store = store(&file).await;
+        tamper(&file, change);
+        store.purge(later(10), NOW, NOW).await.unwrap();
+        store.delete_key(&client_id("ci"), LastAdmin::Keep, entry(NOW, "ci")).await.unwrap();
+        drop(store);
+        let (_, loaded, _) = load(&file).await;
+        assert!(loaded.as_ref().is_err_and(|reason| reason.contains(expected)), "{loaded:?}");
+    }
+}
+
+#[tokio::test]
+async fn purging_does_not_revive_a_signing_key() {
+    let file = SqliteFile::default();
+    let mirror = Arc::new(Mirror::default());
+    let store = file.open_sqlite(mirror.clone());
+    for kid in ["one", "two", "three"] {
+        store.rotate_signing_key(signing_key(kid), later(60), entry(NOW, kid)).await.unwrap();
+    }
+    store.retire_signing_key("one", entry(NOW, "one")).await.unwrap();
+    tamper(&file, "UPDATE signing_key SET published_until = NULL WHERE kid = 'one'");
+    store.purge(later(120), NOW, NOW).await.unwrap();
+    let kids: Vec<_> = mirror.known().signing_keys.iter().map(|key| key.kid.clone()).collect();
+    assert_eq!(kids, ["three"]);
+}
+
+#[tokio::test]
 async fn removed_seals_are_not_made_again() {
     const STRIP: &str = "DELETE FROM state; UPDATE api_key SET seal = NULL, role = 'admin';
         UPDATE denial SET seal = NULL; UPDATE signing_key SET seal = NULL;";
