@@ -16,6 +16,7 @@ __all__ = [
     "SecretDetails",
     "Waker",
     "__version__",
+    "printable",
 ]
 
 __version__: str
