@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_secret_given_as_a_client_id_is_not_repeated() {
-        let secret = "gk_0000000000000000000000000000000000000";
-        assert_eq!(describe("get", secret), "get an API key");
+        let secret = gatekey_credentials::Secret::from_random(&[7; 23]);
+        assert_eq!(describe("get", secret.expose()), "get an API key");
         assert_eq!(describe("get", "ci"), "get API key \"ci\"");
     }
 
