@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_given_as_a_client_id_is_not_repeated() {
+    fn a_secret_as_client_id_is_not_repeated() {
         let secret = gatekey_credentials::Secret::from_random(&[7; 23]);
         assert_eq!(describe("get", secret.expose()), "get an API key");
         assert_eq!(describe("get", "ci"), "get API key \"ci\"");
