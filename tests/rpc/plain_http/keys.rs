@@ -114,8 +114,8 @@ async fn an_unknown_field_is_refused() {
         (
             Method::POST,
             APPS,
-            json!({ "clientId": "made", "clientNaem": "x" }),
-            &["clientNaem", "clientName"],
+            json!({ "clientId": "made", "clientLabel": "x" }),
+            &["clientLabel", "clientName"],
         ),
         (
             Method::POST,
@@ -134,8 +134,8 @@ async fn an_unknown_field_is_refused() {
         (
             Method::POST,
             KEYS,
-            json!({ "clientId": "made", "role": "viwer" }),
-            &["viwer", "admin, contributor, viewer, verifier"],
+            json!({ "clientId": "made", "role": "reader" }),
+            &["reader", "admin, contributor, viewer, verifier"],
         ),
         (
             Method::POST,

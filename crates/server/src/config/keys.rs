@@ -84,8 +84,7 @@ impl Default for Section {
     }
 }
 
-/// The signing keys, checked. [`Settings::root_key_path`](super::Settings::root_key_path) has the
-/// root key.
+/// The signing keys, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keys {
     pub signing_algorithm: Algorithm,

@@ -199,9 +199,9 @@ mod tests {
             let read = read_as("gatekey.v1.CreateRequest", json!({ "role": role })).unwrap();
             assert_eq!(read, json!({ "role": "ROLE_VIEWER" }));
         }
-        let refused = read_as("gatekey.v1.CreateRequest", json!({ "role": "viwer" })).unwrap_err();
+        let refused = read_as("gatekey.v1.CreateRequest", json!({ "role": "reader" })).unwrap_err();
         assert!(
-            refused.contains("\"viwer\"; expected admin, contributor, viewer, verifier"),
+            refused.contains("\"reader\"; expected admin, contributor, viewer, verifier"),
             "{refused}"
         );
         let (pool, index) = message("gatekey.v1.GetResponse");
