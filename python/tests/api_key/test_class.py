@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import io
 import pydoc
+import re
 from typing import Any
 
 import pytest
@@ -84,6 +85,8 @@ def test_help_lists_operations_as_class_methods() -> None:
     text = pydoc.plain(pydoc.render_doc(ApiKey))
     _, _, methods = text.partition("Class methods defined here")
     methods, _, _ = methods.partition("-----")
+    # From Python 3.13, a long signature has a line for each parameter.
+    methods = re.sub(r"\n *\|? *", " ", methods).replace("( ", "(").replace(" )", ")")
     for line in (
         "create(name: 'str', *, redirect_uris:",
         "get(client_id: 'str') -> 'ApiKey'",
