@@ -218,7 +218,7 @@ pub(crate) fn refuse_in_use(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks whom an existing directory belongs to, without a lock and for reading only. Returns the
+/// Checks the owner of an existing directory, without a lock and for reading only. Returns the
 /// user that serves from it, and who else can change it.
 ///
 /// # Errors

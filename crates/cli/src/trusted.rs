@@ -1,4 +1,4 @@
-//! Files and directories that Gatekey trusts: whom they belong to, and who else can use them.
+//! Files and directories that Gatekey trusts: their owners, and who else can use them.
 //!
 //! The rules are one function, [`judge`], on what the kernel reports of an open file, so that no
 //! one can exchange the file between the check and its use.
@@ -240,7 +240,7 @@ pub(crate) fn open_beside(
 /// Opens the last name of a path in a directory, and follows no link there.
 pub(crate) fn open_fixed(directory: impl AsFd, path: &Path, flags: OFlags) -> io::Result<File> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // Whoever can create a pipe in the directory must not make Gatekey wait for its other end.
+    // A pipe that another user created in the directory must not make Gatekey wait.
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }

@@ -33,8 +33,8 @@ pub(crate) struct FlyteConfig {
 pub(crate) enum Trust {
     /// Named by a variable, or the user's own file in a directory of Flyte's in the home directory.
     Named,
-    /// Found by searching: whoever wrote the directory may have written it. What it may ask for is
-    /// limited; see [`FlyteConfig::credentials`].
+    /// Found by searching: anyone who can write to the directory may have written it. Its requests
+    /// are limited; see [`FlyteConfig::credentials`].
     Found,
 }
 

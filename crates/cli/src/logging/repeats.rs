@@ -74,7 +74,7 @@ impl Strangers {
         admitted
     }
 
-    /// Returns what was not logged, the most frequent addresses first, and begins anew.
+    /// Returns the requests that were not logged, the most frequent addresses first, and resets.
     pub(super) fn take(&self) -> Vec<Unlogged> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Counts { by_network, mut others, .. } = std::mem::take(&mut *counts);
@@ -126,7 +126,7 @@ impl Events {
         false
     }
 
-    /// Returns the messages of events that were not logged, with their number, and begins anew.
+    /// Returns the messages of events that were not logged, with their number, and resets.
     pub(super) fn take(&self) -> Vec<(String, u64)> {
         let counts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let beyond = counts.into_values().filter(|of_event| of_event.events > PER_EVENT);
