@@ -36,6 +36,10 @@ impl Authenticator {
         Self { tokens, api_keys, token_header }
     }
 
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Authenticates by an access token.
     pub fn principal(&self, record: &Record, headers: &HeaderMap) -> Principal {
         let principal = match bearer::token(headers, self.token_header.as_ref()) {

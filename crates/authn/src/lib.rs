@@ -4,6 +4,7 @@
 //! - [`authenticator`]: the two entry points, for access tokens and for a key's secret. Both add
 //!   the caller to the request's record.
 //! - [`principal`]: the caller of a request, or why it is unknown.
+//! - [`presented`]: a key that calls an API behind the gate, and how it proved itself.
 //! - One file per method: [`bearer`] (RFC 6750), [`basic`] and [`post`] (RFC 6749 section 2.3.1).
 //! - [`client_secret`]: a client id and its secret, sent by exactly one method.
 //! - [`credentials`]: the types that the methods share.
@@ -14,10 +15,12 @@ pub mod bearer;
 pub mod client_secret;
 pub mod credentials;
 pub mod post;
+pub mod presented;
 pub mod principal;
 
 pub use self::{
     authenticator::{Authenticator, middleware},
     credentials::FormCredentials,
+    presented::Presented,
     principal::{Principal, Refusal},
 };

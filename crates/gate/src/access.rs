@@ -1,0 +1,56 @@
+//! [`Access`]: what a request needs, and what a caller may do.
+
+use gatekey_core::api_key::{Roles, Scope};
+use gatekey_credentials::Role;
+
+/// What a caller needs to make a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// No credential: metadata that clients read before they log in, and health.
+    Anonymous,
+    /// Any valid key, such as to ask who it is.
+    AnyKey,
+    /// Reading: role `viewer`, and scope `read`.
+    Read,
+    /// Writing: role `contributor`, and scope `all`.
+    Write,
+    /// Administration: role `admin`, and scope `all`.
+    Admin,
+    /// Nobody may.
+    Denied,
+}
+
+impl Access {
+    /// The lowest role that suffices; `None` where no role is asked for.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Anonymous | Self::AnyKey | Self::Denied => None,
+            Self::Read => Some(Role::Viewer),
+            Self::Write => Some(Role::Contributor),
+            Self::Admin => Some(Role::Admin),
+        }
+    }
+
+    /// The narrowest scope that suffices.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::Anonymous | Self::AnyKey | Self::Denied => Scope::None,
+            Self::Read => Scope::Read,
+            Self::Write | Self::Admin => Scope::All,
+        }
+    }
+
+    /// Whether one of these roles suffices.
+    pub fn is_within(self, roles: Roles) -> bool {
+        let has = |roles_that_suffice: &[Role]| {
+            roles_that_suffice.iter().any(|role| roles.contains(*role))
+        };
+        match self {
+            Self::Anonymous | Self::AnyKey => true,
+            Self::Read => has(&[Role::Viewer, Role::Contributor, Role::Admin]),
+            Self::Write => has(&[Role::Contributor, Role::Admin]),
+            Self::Admin => has(&[Role::Admin]),
+            Self::Denied => false,
+        }
+    }
+}
