@@ -19,8 +19,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-telemetry", &["gatekey-core", "gatekey-credentials", "gatekey-outbound"]),
     ("gatekey-authn", &["gatekey-telemetry", "gatekey-core", "gatekey-credentials"]),
     (
+        "gatekey-gate",
+        &[
+            "gatekey-authn",
+            "gatekey-telemetry",
+            "gatekey-outbound",
+            "gatekey-core",
+            "gatekey-credentials",
+            "gatekey-proto",
+        ],
+    ),
+    (
         "gatekey-server",
         &[
+            "gatekey-gate",
             "gatekey-authn",
             "gatekey-listener",
             "gatekey-telemetry",

@@ -3,18 +3,26 @@
 //!
 //! # Layout
 //! - [`access`]: what a request needs, and what a caller may do.
+//! - [`identity_headers`]: what the upstream learns of the caller.
 //! - [`path`]: the path of a request, after checks that no upstream can read it differently.
+//! - [`protocol`], [`refusal`]: what a request speaks, and how it is refused in that.
 //! - [`rules`]: which path needs which access.
 //! - [`mod@decide`]: the decision, a pure function. Every protocol asks it.
 
 pub mod access;
 pub mod decide;
+pub mod identity_headers;
 pub mod path;
+pub mod protocol;
+pub mod refusal;
 pub mod rules;
 
 pub use self::{
     access::Access,
     decide::{Caller, Denial, decide},
+    identity_headers::{Identity, IdentityHeaders},
     path::{InvalidPath, Path},
+    protocol::Protocol,
+    refusal::Refusal,
     rules::{Rule, Rules},
 };

@@ -1,0 +1,309 @@
+//! [`Refusal`]: renders refusals and outages in the protocol of their request; no other file of the
+//! gate does.
+
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use gatekey_authn::bearer;
+use gatekey_telemetry::Record;
+use serde_json::json;
+
+use crate::{decide::Denial, path::InvalidPath, protocol::Protocol};
+
+/// How a request is refused, or fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Malformed, or readable in several ways.
+    Invalid,
+    /// No valid credential. Without one that was `sent`, the challenge names no error.
+    Unauthenticated { sent: bool },
+    /// A valid key that may not do this.
+    Forbidden,
+    /// A protocol or method that the gate does not pass on.
+    NotSupported,
+    /// `Expect` names something other than `100-continue`.
+    ExpectationFailed,
+    /// Larger than a limit.
+    TooLarge,
+    /// Too often; see [`Refusal::retry_after`].
+    Throttled,
+    /// The upstream or the gate is temporarily unavailable.
+    Unavailable,
+    /// The caller's deadline has passed.
+    DeadlineExceeded,
+    /// A fault of the gate.
+    Internal,
+}
+
+impl Kind {
+    /// Returns the status in HTTP.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotSupported => StatusCode::NOT_IMPLEMENTED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns the code in gRPC, and its name in Connect.
+    pub fn code(self) -> (u32, &'static str) {
+        match self {
+            Self::Invalid | Self::ExpectationFailed => (3, "invalid_argument"),
+            Self::Unauthenticated { .. } => (16, "unauthenticated"),
+            Self::Forbidden => (7, "permission_denied"),
+            Self::NotSupported => (12, "unimplemented"),
+            Self::TooLarge | Self::Throttled => (8, "resource_exhausted"),
+            Self::Unavailable => (14, "unavailable"),
+            Self::DeadlineExceeded => (4, "deadline_exceeded"),
+            Self::Internal => (13, "internal"),
+        }
+    }
+}
+
+/// A request that is refused, or that failed at the gate.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub kind: Kind,
+    /// For the caller; says what is wrong and what to do.
+    pub message: Cow<'static, str>,
+    /// When the same request may succeed.
+    pub retry_after: Option<Duration>,
+    /// Further headers, such as rate limits.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The challenge to a request with an invalid credential (RFC 6750 section 3.1).
+const CHALLENGE_INVALID_TOKEN: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
+/// The challenge to a valid credential that does not suffice (RFC 6750 section 3.1).
+pub const CHALLENGE_INSUFFICIENT_SCOPE: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="gatekey", error="insufficient_scope""#);
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// The flag of the last envelope of a stream of Connect.
+const END_STREAM: u8 = 0x02;
+/// Seconds after which an outage may have ended.
+const OUTAGE: Duration = Duration::from_secs(1);
+
+impl Refusal {
+    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = (kind == Kind::Unavailable).then_some(OUTAGE);
+        Self { kind, message: message.into(), retry_after, headers: Vec::new() }
+    }
+
+    /// Refuses a credential, or a request that lacks one.
+    pub fn of_credential(refusal: Option<gatekey_authn::Refusal>) -> Self {
+        use gatekey_authn::Refusal as Credential;
+        match refusal {
+            None => {
+                let message =
+                    "no credential was sent; send an API key's access token as a Bearer token";
+                Self::new(Kind::Unauthenticated { sent: false }, message)
+            }
+            Some(several @ Credential::Several) => Self::new(Kind::Invalid, several.to_string()),
+            Some(refusal) => Self::new(Kind::Unauthenticated { sent: true }, refusal.to_string()),
+        }
+    }
+
+    /// Returns the same refusal that says when to try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Responds in the protocol of the request.
+    pub fn respond(self, record: &Record, protocol: &Protocol) -> Response {
+        record.set_grpc_status(self.kind.code().0);
+        let status = self.kind.status();
+        match protocol {
+            Protocol::Grpc(content_type) | Protocol::GrpcWeb(content_type) => {
+                self.respond_in_headers(StatusCode::OK, content_type)
+            }
+            Protocol::ConnectStream(content_type) => {
+                let end = json!({ "error": self.connect_error() }).to_string();
+                let length = u32::try_from(end.len()).unwrap_or_default();
+                let mut envelope = Vec::with_capacity(5 + end.len());
+                envelope.push(END_STREAM);
+                envelope.extend_from_slice(&length.to_be_bytes());
+                envelope.extend_from_slice(end.as_bytes());
+                self.respond_with(StatusCode::OK, content_type.clone(), envelope)
+            }
+            Protocol::ConnectUnary => self.respond_as_connect(status),
+            Protocol::Http => self.respond_as_problem(status),
+        }
+    }
+
+    /// Responds to a proxy that asks whether a request may pass. The status is the decision, and
+    /// the rest is for the client, to which most proxies pass it on.
+    pub fn respond_to_proxy(self, record: &Record, protocol: &Protocol) -> Response {
+        let status = self.kind.status();
+        self.respond_to_proxy_with(status, record, protocol)
+    }
+
+    /// Responds to a proxy with another status than the refusal's own.
+    pub fn respond_to_proxy_with(
+        self,
+        status: StatusCode,
+        record: &Record,
+        protocol: &Protocol,
+    ) -> Response {
+        record.set_grpc_status(self.kind.code().0);
+        match protocol {
+            Protocol::Grpc(content_type) | Protocol::GrpcWeb(content_type) => {
+                self.respond_in_headers(status, content_type)
+            }
+            Protocol::ConnectUnary | Protocol::ConnectStream(_) => self.respond_as_connect(status),
+            Protocol::Http => self.respond_as_problem(status),
+        }
+    }
+
+    /// Responds with the status of gRPC in the headers, without a body ("Trailers-Only").
+    fn respond_in_headers(self, status: StatusCode, content_type: &HeaderValue) -> Response {
+        let (code, message) = (self.kind.code().0, percent_encoded(&self.message));
+        let mut response = self.respond_with(status, content_type.clone(), Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(GRPC_STATUS, code.into());
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        response
+    }
+
+    fn respond_as_connect(self, status: StatusCode) -> Response {
+        let body = self.connect_error().to_string();
+        self.respond_with(status, HeaderValue::from_static("application/json"), body)
+    }
+
+    /// Responds as RFC 9457 has it.
+    fn respond_as_problem(self, status: StatusCode) -> Response {
+        let true_status = self.kind.status();
+        let body = json!({
+            "type": "about:blank",
+            "title": true_status.canonical_reason().unwrap_or_default(),
+            "status": true_status.as_u16(),
+            "detail": self.message,
+        });
+        let content_type = HeaderValue::from_static("application/problem+json");
+        self.respond_with(status, content_type, body.to_string())
+    }
+
+    fn connect_error(&self) -> serde_json::Value {
+        json!({ "code": self.kind.code().1, "message": self.message })
+    }
+
+    fn respond_with(
+        self,
+        status: StatusCode,
+        content_type: HeaderValue,
+        body: impl Into<Body>,
+    ) -> Response {
+        let mut response = Response::new(body.into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Kind::Unauthenticated { sent } = self.kind {
+            let challenge = if sent { CHALLENGE_INVALID_TOKEN } else { bearer::CHALLENGE };
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, whole_seconds(retry_after).into());
+        }
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Unauthenticated => Self::of_credential(None),
+            Denial::Scope(_) => {
+                let mut refusal = Self::new(Kind::Forbidden, denial.to_string());
+                refusal.headers.push((header::WWW_AUTHENTICATE, CHALLENGE_INSUFFICIENT_SCOPE));
+                refusal
+            }
+            Denial::Role(_) | Denial::NotAllowed => Self::new(Kind::Forbidden, denial.to_string()),
+        }
+    }
+}
+
+impl From<InvalidPath> for Refusal {
+    fn from(invalid: InvalidPath) -> Self {
+        Self::new(Kind::Invalid, invalid.to_string())
+    }
+}
+
+/// Rounds up, to at least one second.
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+/// Encodes a message for `grpc-message`: everything but printable ASCII, and the percent sign.
+fn percent_encoded(message: &str) -> String {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_core::token::TokenRefusal;
+
+    use super::*;
+    use crate::access::Access;
+
+    /// The words start a login in Flyte's clients, whatever the code.
+    #[test]
+    fn no_message_contains_words_that_start_logins() {
+        let credentials = [
+            None,
+            Some(gatekey_authn::Refusal::Several),
+            Some(gatekey_authn::Refusal::NotBearer),
+            Some(TokenRefusal::Revoked.into()),
+        ]
+        .map(Refusal::of_credential);
+        let denials = [
+            Denial::Unauthenticated,
+            Denial::Role(Access::Write),
+            Denial::Scope(Access::Read),
+            Denial::NotAllowed,
+        ]
+        .map(Refusal::from);
+        for refusal in credentials.into_iter().chain(denials) {
+            let message = refusal.message.to_lowercase();
+            assert!(!message.contains("unauthorized"), "{message}");
+            assert!(!message.contains("unauthenticated"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(percent_encoded("role 100% \u{e9}\n"), "role 100%25 %C3%A9%0A");
+    }
+
+    #[test]
+    fn a_wait_is_at_least_one_second() {
+        for (milliseconds, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(milliseconds)), seconds);
+        }
+    }
+}
