@@ -15,6 +15,7 @@ use gatekey_core::{
 use gatekey_telemetry::Record;
 
 use crate::{
+    accepted::AcceptedCredentials,
     bearer, client_secret,
     credentials::{ClientCredentials, FormCredentials},
     principal::Principal,
@@ -27,17 +28,28 @@ pub struct Authenticator {
     api_keys: ApiKeys,
     /// A header other than `authorization` that can contain a token.
     token_header: Option<HeaderName>,
+    encoded: AcceptedCredentials,
 }
 
 impl Authenticator {
     /// `token_header` is the header that clients are told to send their token in.
     pub fn new(tokens: Arc<Tokens>, api_keys: ApiKeys, token_header: HeaderName) -> Self {
         let token_header = (token_header != header::AUTHORIZATION).then_some(token_header);
-        Self { tokens, api_keys, token_header }
+        let encoded = AcceptedCredentials::of(tokens.settings());
+        Self { tokens, api_keys, token_header, encoded }
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    pub(crate) fn token_header(&self) -> Option<&HeaderName> {
+        self.token_header.as_ref()
+    }
+
+    /// The encoded credentials that are for this server.
+    pub(crate) fn encoded(&self) -> &AcceptedCredentials {
+        &self.encoded
     }
 
     /// Authenticates by an access token.
@@ -72,9 +84,22 @@ impl Authenticator {
     ) -> Result<AuthenticatedKey, TokenError> {
         let ClientCredentials { client_id, client_secret } =
             client_secret::read(headers, form)?.ok_or(TokenError::InvalidClient)?;
-        let authenticated = self.tokens.authenticate(&client_id, &client_secret, record.peer);
+        self.authenticate(record, &client_id, &client_secret)
+    }
+
+    /// Authenticates by a key's secret, and records the caller or the failure.
+    ///
+    /// # Errors
+    /// See [`Self::client`].
+    pub(crate) fn authenticate(
+        &self,
+        record: &Record,
+        client_id: &str,
+        client_secret: &str,
+    ) -> Result<AuthenticatedKey, TokenError> {
+        let authenticated = self.tokens.authenticate(client_id, client_secret, record.peer);
         let authenticated = authenticated.map_err(|failed| {
-            record.set_failure(&client_id, failed.cause);
+            record.set_failure(client_id, failed.cause);
             if let Some(actor) = failed.actor {
                 self.record_use(record.caller(actor), failed.cause);
             }

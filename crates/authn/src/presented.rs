@@ -1,47 +1,76 @@
-//! [`Presented`]: a key that calls an API behind the gate, and how it proved itself.
+//! [`Presented`]: who calls an API behind the gate, and how it proved itself.
 
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use gatekey_core::{
     Actor,
-    api_key::{KeyFacts, Scope},
-    token::VerifiedToken,
+    api_key::{KeyFacts, Roles, Scope},
+    token::{AuthenticatedKey, VerifiedToken},
 };
 use gatekey_telemetry::Record;
 
-use crate::{
-    authenticator::Authenticator,
-    principal::{Principal, Refusal},
-};
+use crate::{authenticator::Authenticator, encoded, gate_credential, principal::Refusal};
 
-/// A key that calls an API behind the gate.
+/// A caller of an API behind the gate.
 #[derive(Debug, Clone)]
 pub struct Presented {
-    /// What permits at most: the credential's scope.
-    pub scope: Scope,
     proof: Proof,
 }
 
-/// How a key proved itself.
+/// How a caller proved itself.
 #[derive(Debug, Clone)]
-enum Proof {
-    /// By an access token of ours.
+pub enum Proof {
+    /// A key, by an access token of ours.
     Token(VerifiedToken),
+    /// A key, by its encoded credentials.
+    EncodedCredentials(AuthenticatedKey),
 }
 
 impl Presented {
-    /// The key, as it was when it was presented.
-    pub fn facts(&self) -> &Arc<KeyFacts> {
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// The key, as it was when it was presented; `None` for a subject of another issuer.
+    pub fn key(&self) -> Option<&Arc<KeyFacts>> {
         match &self.proof {
-            Proof::Token(token) => &token.facts,
+            Proof::Token(token) => Some(&token.facts),
+            Proof::EncodedCredentials(key) => Some(&key.facts),
         }
     }
 
-    /// The key as the actor of a ledger entry.
+    /// The name that upstreams know the caller by: a key's client id.
+    pub fn user(&self) -> &str {
+        match &self.proof {
+            Proof::Token(token) => token.facts.client_id.as_str(),
+            Proof::EncodedCredentials(key) => key.facts.client_id.as_str(),
+        }
+    }
+
+    pub fn roles(&self) -> Roles {
+        match &self.proof {
+            Proof::Token(token) => token.facts.roles,
+            Proof::EncodedCredentials(key) => key.facts.roles,
+        }
+    }
+
+    /// What permits at most: the scope of a token, or the widest one of the roles.
+    pub fn scope(&self) -> Scope {
+        match &self.proof {
+            Proof::Token(token) => {
+                let has = |scope: &Scope| token.claims.scp.iter().any(|scp| scp == scope.as_str());
+                Scope::NAMED.into_iter().find(has).unwrap_or(Scope::None)
+            }
+            Proof::EncodedCredentials(key) => Scope::of(key.facts.roles),
+        }
+    }
+
+    /// The caller as the actor of a ledger entry.
     pub fn actor(&self) -> Actor {
         match &self.proof {
             Proof::Token(token) => token.actor(),
+            Proof::EncodedCredentials(key) => key.actor(),
         }
     }
 }
@@ -51,33 +80,47 @@ impl Authenticator {
     ///
     /// # Errors
     /// Why its credential is refused.
-    pub fn present(
+    #[expect(clippy::unused_async, reason = "keys of other issuers will be fetched")]
+    pub async fn present(
         &self,
         record: &Record,
         headers: &HeaderMap,
+        query: Option<&str>,
     ) -> Result<Option<Presented>, Refusal> {
-        match self.principal(record, headers) {
-            Principal::Nobody => Ok(None),
-            Principal::Refused(refusal) => Err(refusal),
-            Principal::Key(token) => {
-                let named =
-                    |scope: &Scope| token.claims.scp.iter().any(|scp| scp == scope.as_str());
-                let scope = Scope::NAMED.into_iter().find(named).unwrap_or(Scope::None);
-                Ok(Some(Presented { scope, proof: Proof::Token(token) }))
+        let presented = gate_credential::find(headers, self.token_header(), query)
+            .and_then(|found| found.map(|found| self.present_one(record, found)).transpose());
+        match &presented {
+            Ok(Some(Presented { proof: Proof::Token(token) })) => {
+                record.set_client_id(&token.facts.client_id);
             }
+            Ok(_) => {}
+            Err(refusal) => tracing::debug!(%refusal, "refused a credential"),
         }
+        presented
     }
 
-    /// Checks again, during a long call, that the key may still call.
+    fn present_one(&self, record: &Record, credential: &str) -> Result<Presented, Refusal> {
+        // A token has dots, which are not in base64's alphabet.
+        let proof = if credential.contains('.') {
+            Proof::Token(self.tokens().verify(credential)?)
+        } else {
+            Proof::EncodedCredentials(encoded::authenticate(self, record, credential)?)
+        };
+        Ok(Presented { proof })
+    }
+
+    /// Checks again, during a long call, that the caller may still call.
     ///
     /// # Errors
     /// Why its credential is refused now.
     pub fn present_again(&self, presented: &Presented) -> Result<Presented, Refusal> {
-        match &presented.proof {
-            Proof::Token(token) => {
-                let token = self.tokens().verify_again(token)?;
-                Ok(Presented { scope: presented.scope, proof: Proof::Token(token) })
+        let proof = match &presented.proof {
+            Proof::Token(token) => Proof::Token(self.tokens().verify_again(token)?),
+            Proof::EncodedCredentials(key) => {
+                let key = self.tokens().authenticate_again(key).ok_or(Refusal::ApiKey)?;
+                Proof::EncodedCredentials(encoded::with_grant(key)?)
             }
-        }
+        };
+        Ok(Presented { proof })
     }
 }

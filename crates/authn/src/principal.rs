@@ -1,6 +1,9 @@
 //! [`Principal`]: the caller of a request.
 
+use std::time::Duration;
+
 use gatekey_core::token::{TokenRefusal, VerifiedToken};
+use gatekey_credentials::encoded_credentials::InvalidEncodedCredentials;
 
 /// The caller of a request, by its access token.
 ///
@@ -27,6 +30,33 @@ pub enum Refusal {
     NotBearer,
     #[error(transparent)]
     Token(#[from] TokenRefusal),
+    #[error(transparent)]
+    EncodedCredentials(#[from] InvalidEncodedCredentials),
+    /// Encoded credentials of another server.
+    #[error("the API key is for another endpoint than this server")]
+    Endpoint,
+    #[error("the API key is for another organization than this server's")]
+    Organization,
+    /// Wrong encoded credentials, whatever the reason.
+    #[error(
+        "the API key is not valid: it is unknown, deleted, disabled or has expired, or its secret is wrong"
+    )]
+    ApiKey,
+    /// Wrong encoded credentials, after too many failures from the same address.
+    #[error(
+        "the API key is not valid, and there were too many failures from this address; try again in {} s",
+        retry_after.as_secs()
+    )]
+    TooManyFailures {
+        /// Whole seconds, at least one.
+        retry_after: Duration,
+    },
+    /// The key may not use the grant that its secret is for.
+    #[error("this API key may not use the client_credentials grant")]
+    Grant,
+    /// The credential cannot be checked now.
+    #[error("the credential cannot be checked now, try again")]
+    Unavailable,
 }
 
 impl Principal {

@@ -112,6 +112,12 @@ impl Refusal {
                 Self::new(Kind::Unauthenticated { sent: false }, message)
             }
             Some(several @ Credential::Several) => Self::new(Kind::Invalid, several.to_string()),
+            Some(throttled @ Credential::TooManyFailures { retry_after }) => {
+                Self::new(Kind::Throttled, throttled.to_string()).with_retry_after(retry_after)
+            }
+            Some(outage @ Credential::Unavailable) => {
+                Self::new(Kind::Unavailable, outage.to_string())
+            }
             Some(refusal) => Self::new(Kind::Unauthenticated { sent: true }, refusal.to_string()),
         }
     }

@@ -6,6 +6,7 @@ mod error;
 mod issue;
 mod own_changes;
 mod persona;
+mod remember;
 mod revoke;
 mod settings;
 mod throttle;

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{TokenSettings, TooManyChanges, own_changes::OwnChanges, throttle::Throttle};
+use super::{
+    TokenSettings, TooManyChanges, own_changes::OwnChanges, remember::Remembered,
+    throttle::Throttle,
+};
 use crate::{Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, api_key::KeyFacts};
 
 /// Authenticates keys; issues, verifies, introspects and revokes their tokens.
@@ -19,6 +22,7 @@ pub struct Tokens {
     pub(super) root_key: Arc<RootKey>,
     pub(super) throttle: Throttle,
     pub(super) own_changes: OwnChanges,
+    pub(super) remembered: Remembered,
     /// Stands in for a key or secret that does not exist, so that a failed authentication always
     /// costs the same.
     pub(super) nobody: Arc<KeyFacts>,
@@ -47,6 +51,7 @@ impl Tokens {
             root_key,
             throttle,
             own_changes,
+            remembered: Remembered::default(),
             nobody,
             env,
         }

@@ -1,0 +1,106 @@
+//! [`Remembered`]: encoded credentials that authenticated their key before.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use aws_lc_rs::digest;
+use gatekey_credentials::ClientId;
+use quick_cache::sync::Cache;
+
+use super::{AuthenticatedKey, Tokens};
+use crate::{KeyId, SecretId, api_key::KeyFacts};
+
+/// Encoded credentials that are remembered. An entry takes about 200 bytes, so they take at most
+/// 2 MiB; only credentials that authenticated their key enter.
+const REMEMBERED: usize = 8192;
+
+/// Encoded credentials by their SHA-256, which has as many bits as their secret needs: 184.
+pub(super) struct Remembered(Cache<[u8; 32], Arc<Entry>>);
+
+/// The key and secret that encoded credentials authenticated.
+struct Entry {
+    client_id: ClientId,
+    key_id: KeyId,
+    epoch: u64,
+    secret: SecretId,
+    /// The second in which the use of the secret was last noted.
+    noted_at: AtomicI64,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Remembered({})", self.0.len())
+    }
+}
+
+impl Tokens {
+    /// Remembers that encoded credentials authenticated a key.
+    pub fn remember(&self, encoded: &str, key: &AuthenticatedKey) {
+        let now = self.env.now();
+        self.last_used.note(key.secret.id, now);
+        let entry = Entry {
+            client_id: key.facts.client_id.clone(),
+            key_id: key.facts.key_id,
+            epoch: key.facts.epoch,
+            secret: key.secret.id,
+            noted_at: AtomicI64::new(now.as_seconds()),
+        };
+        self.remembered.0.insert(sha256(encoded), Arc::new(entry));
+    }
+
+    /// The key of encoded credentials that authenticated it before, if they still do. Notes the use
+    /// of their secret.
+    ///
+    /// `None` for credentials that must authenticate: unknown ones, those of a key that was changed
+    /// since, and those whose secret must be hashed under a newer version of the root key.
+    pub fn recall(&self, encoded: &str) -> Option<AuthenticatedKey> {
+        let digest = sha256(encoded);
+        let entry = self.remembered.0.get(&digest)?;
+        let now = self.env.now();
+        let same = self
+            .directory
+            .find(entry.client_id.as_str())
+            .filter(|facts| facts.key_id == entry.key_id && facts.epoch == entry.epoch);
+        let key = same.and_then(|facts| self.usable(facts, entry.secret));
+        let Some(key) = key.filter(|key| key.secret.hash.pepper_version == self.root_key.version())
+        else {
+            self.remembered.0.remove(&digest);
+            return None;
+        };
+        // Uses are written at most once a minute anyway.
+        if entry.noted_at.swap(now.as_seconds(), Ordering::Relaxed) != now.as_seconds() {
+            self.last_used.note(key.secret.id, now);
+        }
+        Some(key)
+    }
+
+    /// Checks again, during a long call, a key that authenticated by its secret at the beginning.
+    pub fn authenticate_again(&self, key: &AuthenticatedKey) -> Option<AuthenticatedKey> {
+        let present = self.directory.find(key.facts.client_id.as_str())?;
+        let same = present.key_id == key.facts.key_id;
+        same.then(|| self.usable(present, key.secret.id)).flatten()
+    }
+
+    /// A key with one of its secrets, if both are valid now.
+    fn usable(&self, facts: Arc<KeyFacts>, secret: SecretId) -> Option<AuthenticatedKey> {
+        let now = self.env.now();
+        let secret = facts.valid_secret(secret, now).copied()?;
+        facts.is_usable_at(now).then_some(AuthenticatedKey { facts, secret })
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
