@@ -1,10 +1,12 @@
 //! [`Access`]: what a request needs, and what a caller may do.
 
+use std::{fmt, str::FromStr};
+
 use gatekey_core::api_key::{Roles, Scope};
 use gatekey_credentials::Role;
 
-/// What a caller needs to make a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a caller needs to make a request. The later, the fewer callers have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// No credential: metadata that clients read before they log in, and health.
     Anonymous,
@@ -20,7 +22,27 @@ pub enum Access {
     Denied,
 }
 
+/// The text is not the word of an access. The message lists the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("\"anonymous\", \"any-key\", \"read\", \"write\", \"admin\" or \"denied\"")]
+pub struct UnknownAccess;
+
 impl Access {
+    pub const ALL: [Self; 6] =
+        [Self::Anonymous, Self::AnyKey, Self::Read, Self::Write, Self::Admin, Self::Denied];
+
+    /// The word in the configuration and in the printed rules.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::AnyKey => "any-key",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+            Self::Denied => "denied",
+        }
+    }
+
     /// The lowest role that suffices; `None` where no role is asked for.
     pub fn role(self) -> Option<Role> {
         match self {
@@ -52,5 +74,19 @@ impl Access {
             Self::Admin => has(&[Role::Admin]),
             Self::Denied => false,
         }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Access {
+    type Err = UnknownAccess;
+
+    fn from_str(word: &str) -> Result<Self, UnknownAccess> {
+        Self::ALL.into_iter().find(|access| access.as_str() == word).ok_or(UnknownAccess)
     }
 }

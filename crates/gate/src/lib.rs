@@ -18,11 +18,11 @@ pub mod refusal;
 pub mod rules;
 
 pub use self::{
-    access::Access,
+    access::{Access, UnknownAccess},
     decide::{Caller, Denial, decide},
     identity_headers::{Identity, IdentityHeaders},
     path::{InvalidPath, Path},
     protocol::Protocol,
     refusal::Refusal,
-    rules::{Rule, Rules},
+    rules::{Pattern, Procedure, Rule, Rules},
 };

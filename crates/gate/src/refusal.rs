@@ -241,7 +241,9 @@ impl From<Denial> for Refusal {
                 refusal.headers.push((header::WWW_AUTHENTICATE, CHALLENGE_INSUFFICIENT_SCOPE));
                 refusal
             }
-            Denial::Role(_) | Denial::NotAllowed => Self::new(Kind::Forbidden, denial.to_string()),
+            Denial::Role(_) | Denial::Method | Denial::NotAllowed => {
+                Self::new(Kind::Forbidden, denial.to_string())
+            }
         }
     }
 }
@@ -291,6 +293,7 @@ mod tests {
             Denial::Unauthenticated,
             Denial::Role(Access::Write),
             Denial::Scope(Access::Read),
+            Denial::Method,
             Denial::NotAllowed,
         ]
         .map(Refusal::from);

@@ -1,0 +1,21 @@
+//! [`Rules`]: which path needs which access.
+//!
+//! The shipped rules come from [`Procedure`]s, the table of what Flyte serves. The configuration
+//! adds rules, which override them.
+
+mod methods;
+mod pattern;
+mod procedure;
+mod rule;
+mod set;
+mod shipped;
+mod template;
+
+pub use self::{
+    methods::Methods,
+    pattern::{InvalidPattern, MAX_PATTERN, Pattern},
+    procedure::{Kind, Procedure},
+    rule::{Rule, Source},
+    set::Rules,
+    template::{Binding, Template},
+};
