@@ -26,6 +26,6 @@ pub mod principal;
 pub use self::{
     authenticator::{Authenticator, middleware},
     credentials::FormCredentials,
-    presented::{Presented, Proof},
+    presented::{Credential, Presented, Proof},
     principal::{Principal, Refusal},
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use gatekey_core::{
-    Actor,
+    Actor, SecretId, Timestamp,
     api_key::{KeyFacts, Roles, Scope},
     token::{AuthenticatedKey, VerifiedToken},
 };
@@ -25,6 +25,15 @@ pub enum Proof {
     Token(VerifiedToken),
     /// A key, by its encoded credentials.
     EncodedCredentials(AuthenticatedKey),
+}
+
+/// Which credential a caller presented, as the key of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential<'p> {
+    /// An access token of ours, by its `jti`.
+    Token(&'p str),
+    /// Encoded credentials, by their secret.
+    Secret(SecretId),
 }
 
 impl Presented {
@@ -63,6 +72,22 @@ impl Presented {
                 Scope::NAMED.into_iter().find(has).unwrap_or(Scope::None)
             }
             Proof::EncodedCredentials(key) => Scope::of(key.facts.roles),
+        }
+    }
+
+    /// Which credential the caller presented.
+    pub fn credential(&self) -> Credential<'_> {
+        match &self.proof {
+            Proof::Token(token) => Credential::Token(&token.claims.jti),
+            Proof::EncodedCredentials(key) => Credential::Secret(key.secret.id),
+        }
+    }
+
+    /// The instant from which the credential is refused even if nothing changes.
+    pub fn valid_until(&self) -> Timestamp {
+        match &self.proof {
+            Proof::Token(token) => token.valid_until(),
+            Proof::EncodedCredentials(key) => key.valid_until(),
         }
     }
 

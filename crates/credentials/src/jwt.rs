@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 pub const MAX_LENGTH: usize = 8192;
 
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+const UPSTREAM_TOKEN_TYPE: &str = "upstream+jwt";
 
 /// A signing algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,6 +130,8 @@ pub struct SigningKey {
     kid: String,
     /// The encoded header with the dot after it, which is the same for every token of this key.
     header: String,
+    /// The same for tokens that the gate sends upstream.
+    upstream_header: String,
     pair: Pair,
     /// Required by aws-lc-rs, which draws nonces by itself.
     nonce: SystemRandom,
@@ -169,12 +172,23 @@ impl SigningKey {
                 Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| UnusableKey)?,
             ),
         };
-        let header = Header { alg: algorithm, typ: ACCESS_TOKEN_TYPE.into(), kid: kid.into() };
-        let mut encoded = BASE64URL.encode(serde_json::to_vec(&header).map_err(|_| UnusableKey)?);
-        encoded.push('.');
+        let header = |typ: &str| {
+            let header = Header { alg: algorithm, typ: typ.into(), kid: kid.into() };
+            let mut encoded =
+                BASE64URL.encode(serde_json::to_vec(&header).map_err(|_| UnusableKey)?);
+            encoded.push('.');
+            Ok(encoded)
+        };
         #[expect(clippy::disallowed_methods, reason = "a nonce of ECDSA must never be repeatable")]
         let nonce = SystemRandom::new();
-        Ok(Self { algorithm, kid: kid.to_owned(), header: encoded, pair, nonce })
+        Ok(Self {
+            algorithm,
+            kid: kid.to_owned(),
+            header: header(ACCESS_TOKEN_TYPE)?,
+            upstream_header: header(UPSTREAM_TOKEN_TYPE)?,
+            pair,
+            nonce,
+        })
     }
 
     /// Returns the key id, the `kid` in a token's header.
@@ -187,16 +201,31 @@ impl SigningKey {
         self.algorithm
     }
 
-    /// Signs the claims, and returns the token `header.claims.signature`.
+    /// Signs the claims, and returns the access token `header.claims.signature`.
     ///
     /// # Errors
     /// If the claims cannot be serialized to JSON, or the cryptographic library fails.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, UnusableKey> {
+        self.sign_with(&self.header, claims)
+    }
+
+    /// Signs the claims of a token that the gate sends upstream.
+    ///
+    /// Its header has the `typ` `upstream+jwt` (RFC 8725 section 3.11), so that [`verify`] does not
+    /// accept it as an access token.
+    ///
+    /// # Errors
+    /// See [`Self::sign`].
+    pub fn sign_for_upstream(&self, claims: &impl Serialize) -> Result<String, UnusableKey> {
+        self.sign_with(&self.upstream_header, claims)
+    }
+
+    fn sign_with(&self, header: &str, claims: &impl Serialize) -> Result<String, UnusableKey> {
         // Large enough for most claims, so that neither buffer is reallocated.
         let mut json = Vec::with_capacity(768);
         serde_json::to_writer(&mut json, claims).map_err(|_| UnusableKey)?;
         let mut token = String::with_capacity(1024);
-        token.push_str(&self.header);
+        token.push_str(header);
         BASE64URL.encode_string(json, &mut token);
         let (signature, rsa);
         let signature = match &self.pair {
@@ -549,6 +578,19 @@ mod tests {
         }
         let short = Jwk { x: Some("11qYAYKxCrfVS_7TyWQHOg".to_owned()), ..jwk };
         assert!(VerifyingKey::from_jwk(&short).is_err());
+    }
+
+    /// Whoever receives one could otherwise use it where access tokens are accepted.
+    #[test]
+    fn a_token_for_the_upstream_is_no_access_token() {
+        for algorithm in Algorithm::ALL {
+            let key = key(algorithm);
+            let public = key.verifying_key().unwrap();
+            let token = key.sign_for_upstream(&json!({"sub": "ci"})).unwrap();
+            assert_eq!(check(&token, &public), Err(InvalidToken::Malformed));
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            assert!(public.accepts(signed.as_bytes(), &BASE64URL.decode(signature).unwrap()));
+        }
     }
 
     #[test]

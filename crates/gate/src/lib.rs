@@ -16,6 +16,7 @@ pub mod path;
 pub mod protocol;
 pub mod refusal;
 pub mod rules;
+pub mod token;
 
 pub use self::{
     access::{Access, UnknownAccess},

@@ -11,7 +11,7 @@ use gatekey_authn::Authenticator;
 use gatekey_core::{
     ApiKeys, Directory, Env, KeyRing, LastUsed, Operations, Organization, RootKey, Store, Tokens,
     store::{ChangeObserver, Observers},
-    token::TokenSettings,
+    token::{TokenParts, TokenSettings},
 };
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
@@ -94,11 +94,13 @@ impl Server {
         };
         let tokens = Arc::new(Tokens::new(
             token_settings,
-            directory.clone(),
-            key_ring.clone(),
-            last_used.clone(),
-            store.clone(),
-            root_key.clone(),
+            TokenParts {
+                directory: directory.clone(),
+                key_ring: key_ring.clone(),
+                last_used: last_used.clone(),
+                store: store.clone(),
+                root_key: root_key.clone(),
+            },
             env.clone(),
         ));
         let api_keys =

@@ -37,7 +37,7 @@ impl UserInfo {
             subject: key.client_id.to_string(),
             role: key.role(),
             family_name: persona.family_name.clone(),
-            email: persona.email_of(&key.client_id),
+            email: persona.email_of(key.client_id.as_str()),
             name: key.application.client_name,
             user_handle: organization.user_handle().to_owned(),
         })

@@ -20,6 +20,12 @@ impl AuthenticatedKey {
     pub fn actor(&self) -> Actor {
         self.facts.actor(Some(self.secret.id))
     }
+
+    /// The instant from which the key or its secret is refused even if nothing changes.
+    pub fn valid_until(&self) -> Timestamp {
+        let ends = [self.facts.expires_at, self.secret.expires_at];
+        ends.into_iter().flatten().min().unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// A failed authentication. The caller learns only the error.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// `iat` and `nbf` are this many seconds in the past, for verifiers whose clocks are behind.
-const BACKDATED: i64 = 5;
+pub(super) const BACKDATED: i64 = 5;
 
 /// A token that was just issued. `Debug` does not print the token.
 pub struct IssuedToken {

@@ -10,6 +10,7 @@ mod remember;
 mod revoke;
 mod settings;
 mod throttle;
+mod upstream;
 mod use_cases;
 mod verify;
 
@@ -21,5 +22,6 @@ pub use own_changes::TooManyChanges;
 pub use persona::{CLIENT_ID_PLACEHOLDER, PersonClaims, Persona};
 pub use revoke::MAX_DENIALS;
 pub use settings::TokenSettings;
-pub use use_cases::Tokens;
+pub use upstream::{MAX_UPSTREAM_LIFETIME, UpstreamToken};
+pub use use_cases::{TokenParts, Tokens};
 pub use verify::VerifiedToken;

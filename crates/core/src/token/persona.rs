@@ -1,6 +1,5 @@
 //! [`Persona`]: how an API key is presented where a person is expected.
 
-use gatekey_credentials::ClientId;
 use serde::Serialize;
 
 /// Stands for the key's client id in [`Persona::email`].
@@ -47,12 +46,23 @@ struct UserInfo {
 
 impl Persona {
     /// The address of a key; empty if none is configured.
-    pub fn email_of(&self, client_id: &ClientId) -> String {
-        self.email.replace(CLIENT_ID_PLACEHOLDER, client_id.as_str())
+    pub fn email_of(&self, client_id: &str) -> String {
+        self.email.replace(CLIENT_ID_PLACEHOLDER, client_id)
+    }
+
+    /// The same persona, without gaps: Flyte 2 asks `UserInfo` about each token that lacks one of
+    /// the claims. The domain `invalid` has no mailboxes (RFC 6761 section 6.4).
+    #[must_use]
+    pub fn without_gaps(&self) -> Self {
+        let or = |text: &str, other: &str| if text.is_empty() { other } else { text }.to_owned();
+        Self {
+            family_name: or(&self.family_name, "(API key)"),
+            email: or(&self.email, &format!("{CLIENT_ID_PLACEHOLDER}@gatekey.invalid")),
+        }
     }
 
     /// The claims about a key.
-    pub fn claims(&self, client_id: &ClientId, client_name: &str) -> PersonClaims {
+    pub fn claims(&self, client_id: &str, client_name: &str) -> PersonClaims {
         let names = Names {
             given_name: client_name.to_owned(),
             family_name: self.family_name.clone(),

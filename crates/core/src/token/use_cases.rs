@@ -29,16 +29,18 @@ pub struct Tokens {
     pub(super) env: Env,
 }
 
+/// The state that the use cases share with others.
+pub struct TokenParts {
+    pub directory: Arc<Directory>,
+    pub key_ring: Arc<KeyRing>,
+    pub last_used: Arc<LastUsed>,
+    pub store: Arc<dyn Store>,
+    pub root_key: Arc<RootKey>,
+}
+
 impl Tokens {
-    pub fn new(
-        settings: TokenSettings,
-        directory: Arc<Directory>,
-        key_ring: Arc<KeyRing>,
-        last_used: Arc<LastUsed>,
-        store: Arc<dyn Store>,
-        root_key: Arc<RootKey>,
-        env: Env,
-    ) -> Self {
+    pub fn new(settings: TokenSettings, parts: TokenParts, env: Env) -> Self {
+        let TokenParts { directory, key_ring, last_used, store, root_key } = parts;
         let throttle = Throttle::new(settings.failed_authentications_per_minute, &env);
         let own_changes = OwnChanges::new(settings.own_changes_per_minute);
         let nobody = Arc::new(KeyFacts::nobody(&env));

@@ -24,6 +24,15 @@ impl VerifiedToken {
     pub fn actor(&self) -> Actor {
         self.facts.actor(secret_of(&self.claims.jti))
     }
+
+    /// The instant from which the token is refused even if nothing changes.
+    pub fn valid_until(&self) -> Timestamp {
+        let secret = secret_of(&self.claims.jti);
+        let secret = secret.and_then(|id| self.facts.secrets.iter().find(|known| known.id == id));
+        let ends = [self.facts.expires_at, secret.and_then(|secret| secret.expires_at)];
+        let exp = Timestamp::from_seconds(self.claims.exp);
+        ends.into_iter().flatten().min().map_or(exp, |end| end.min(exp))
+    }
 }
 
 /// The secret that fetched a token.

@@ -49,5 +49,5 @@ async fn person(oauth: &OAuth, key: &AuthenticatedKey) -> Option<PersonClaims> {
     let stored = oauth.api_keys.get(client_id.as_str()).await;
     let name = stored.map(|key| key.application.client_name);
     let name = name.unwrap_or_else(|_| client_id.to_string());
-    Some(identity.persona.claims(client_id, &name))
+    Some(identity.persona.claims(client_id.as_str(), &name))
 }
