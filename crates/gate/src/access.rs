@@ -1,12 +1,17 @@
 //! [`Access`]: what a request needs, and what a caller may do.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use gatekey_core::api_key::{Roles, Scope};
 use gatekey_credentials::Role;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What a caller needs to make a request. The later, the fewer callers have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// No credential: metadata that clients read before they log in, and health.
     Anonymous,
@@ -21,11 +26,6 @@ pub enum Access {
     /// Nobody may.
     Denied,
 }
-
-/// The text is not the word of an access. The message lists the words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("\"anonymous\", \"any-key\", \"read\", \"write\", \"admin\" or \"denied\"")]
-pub struct UnknownAccess;
 
 impl Access {
     pub const ALL: [Self; 6] =
@@ -80,13 +80,5 @@ impl Access {
 impl fmt::Display for Access {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Access {
-    type Err = UnknownAccess;
-
-    fn from_str(word: &str) -> Result<Self, UnknownAccess> {
-        Self::ALL.into_iter().find(|access| access.as_str() == word).ok_or(UnknownAccess)
     }
 }

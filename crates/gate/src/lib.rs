@@ -19,7 +19,7 @@ pub mod rules;
 pub mod token;
 
 pub use self::{
-    access::{Access, UnknownAccess},
+    access::Access,
     decide::{Caller, Denial, decide},
     identity_headers::{Identity, IdentityHeaders},
     path::{InvalidPath, Path},

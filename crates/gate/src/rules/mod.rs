@@ -16,6 +16,6 @@ pub use self::{
     pattern::{InvalidPattern, MAX_PATTERN, Pattern},
     procedure::{Kind, Procedure},
     rule::{Rule, Source},
-    set::Rules,
+    set::{MAX_RULES, Rules},
     template::{Binding, Template},
 };

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{access::Access, path::Path};
 
+/// The largest number of rules of a configuration.
+pub const MAX_RULES: usize = 1000;
+
 /// All rules. A path that none covers is denied.
 ///
 /// The most specific rule decides: an exact path before a service or a prefix, a longer prefix

@@ -142,23 +142,25 @@ impl Setting {
         self.schema["type"] == "boolean"
     }
 
+    /// Returns whether the value is a table whose names are not settings but values of the
+    /// operator, such as patterns.
+    pub fn is_table(&self) -> bool {
+        self.schema["additionalProperties"].is_object()
+    }
+
+    /// Returns the path of a member of a table, such as `gate.rules."/path"`.
+    pub fn member(&self, name: &str) -> String {
+        format!("{}.{}", self.path, Value::from(name))
+    }
+
     /// Returns the possible values, each with its description, if there are only some.
     pub fn choices(&self) -> Vec<(&str, &str)> {
-        let described = self.schema["oneOf"].as_array().into_iter().flatten();
-        described
-            .filter_map(|choice| {
-                Some((text(choice, "const")?, text(choice, "description").unwrap_or_default()))
-            })
-            .collect()
+        choices(&self.schema)
     }
 
     /// Describes the values that are allowed, such as `a whole number from 60 to 86400`.
     pub fn kind(&self) -> String {
-        let names: Vec<_> = self.choices().iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        match names.split_last() {
-            Some((last, others)) => format!("{} or {last}", others.join(", ")),
-            None => kind(&self.schema),
-        }
+        kind(&self.schema)
     }
 
     /// Reads the value of a flag or an environment variable.
@@ -184,6 +186,13 @@ impl Setting {
         Sections::deserialize(file).map(drop).map_err(|_| self.must_be())
     }
 
+    /// Checks that a table can hold a member.
+    pub(super) fn check_member(&self, name: &str, value: &Value) -> Result<(), String> {
+        let table = Table::from_iter([(name.to_owned(), value.clone())]);
+        let rule = || format!("must be {}", kind(&self.schema["additionalProperties"]));
+        self.check_type(&table.into()).map_err(|_| rule())
+    }
+
     /// Checks a value of the right type against the bounds in the schema.
     pub(super) fn check_bounds(&self, value: &Value) -> Result<(), String> {
         if is_within(&self.schema, value) { Ok(()) } else { Err(self.must_be()) }
@@ -203,7 +212,20 @@ fn text<'a>(schema: &'a Json, keyword: &str) -> Option<&'a str> {
     schema.get(keyword)?.as_str()
 }
 
+fn choices(schema: &Json) -> Vec<(&str, &str)> {
+    let described = schema["oneOf"].as_array().into_iter().flatten();
+    described
+        .filter_map(|choice| {
+            Some((text(choice, "const")?, text(choice, "description").unwrap_or_default()))
+        })
+        .collect()
+}
+
 fn kind(schema: &Json) -> String {
+    let names: Vec<_> = choices(schema).iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    if let Some((last, others)) = names.split_last() {
+        return format!("{} or {last}", others.join(", "));
+    }
     let bounds = match (&schema["minimum"], &schema["maximum"]) {
         (Json::Null, _) | (_, Json::Null) => String::new(),
         (least, most) => format!(" from {least} to {most}"),
@@ -212,6 +234,9 @@ fn kind(schema: &Json) -> String {
         "boolean" => "true or false".to_owned(),
         "integer" => format!("a whole number{bounds}"),
         "number" => format!("a number{bounds}"),
+        "object" => {
+            format!("a table, in which each value is {}", kind(&schema["additionalProperties"]))
+        }
         "array" => {
             if text(schema, "x-value") == Some("NETWORK") {
                 return "a list of IP addresses and networks, such as 10.42.0.0/16".to_owned();

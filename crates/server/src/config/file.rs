@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize as _;
 use toml::{
-    Spanned, Value,
+    Spanned, Table, Value,
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
@@ -117,6 +117,9 @@ impl Reader<'_> {
     }
 
     fn set(&mut self, setting: &'static Setting, at: Range<usize>, value: Spanned<DeValue<'_>>) {
+        if setting.is_table() && value.get_ref().is_table() {
+            return self.set_table(setting, at, value);
+        }
         let origin = self.origin(&at);
         let set = if let Ok(value) = Value::deserialize(ValueDeserializer::from(value)) {
             self.settings.set(setting, value, origin)
@@ -126,6 +129,34 @@ impl Reader<'_> {
             Err(InvalidSetting { setting: setting.path.clone(), rule, origin: Some(origin) })
         };
         self.problems.extend(set.err());
+    }
+
+    /// Sets a table, whose members are refused one by one.
+    fn set_table(
+        &mut self,
+        setting: &'static Setting,
+        at: Range<usize>,
+        value: Spanned<DeValue<'_>>,
+    ) {
+        let DeValue::Table(members) = value.into_inner() else { return };
+        let mut table = Table::new();
+        for (key, value) in members {
+            let (name, at) = (key.get_ref().to_string(), key.span());
+            let value = Value::deserialize(ValueDeserializer::from(value)).ok();
+            let checked = setting.check_member(&name, value.as_ref().unwrap_or(&Value::from("")));
+            match (value, checked) {
+                (Some(value), Ok(())) => {
+                    self.settings.members.insert(setting.member(&name), self.origin(&at));
+                    table.insert(name, value);
+                }
+                (_, checked) => {
+                    let rule = checked.err().unwrap_or_else(|| "has an invalid value".to_owned());
+                    self.refuse(&setting.member(&name), at, rule);
+                }
+            }
+        }
+        let origin = self.origin(&at);
+        self.problems.extend(self.settings.set(setting, table, origin).err());
     }
 
     fn refuse(&mut self, name: &str, at: Range<usize>, rule: String) {
@@ -160,7 +191,7 @@ mod tests {
         assert_eq!(
             errors(text),
             "gatekey.toml, line 1: lisen is not a setting; sections are [server], [tls], [tokens], [keys], \
-             [identity], [limits], [log], [traces]\n\
+             [identity], [limits], [log], [traces], [gate]\n\
              gatekey.toml, line 2: server is a section; write [server] and its settings below\n\
              gatekey.toml, line 4: tokens.lifetime_seconds must be a whole number from 60 to 86400\n\
              gatekey.toml, line 5: tokens.life is not a setting; settings of [tokens] are lifetime_seconds, \

@@ -8,6 +8,7 @@
 pub mod definition;
 mod file;
 mod flat_names;
+pub mod gate;
 pub mod identity;
 mod invalid_setting;
 pub mod keys;
@@ -216,6 +217,19 @@ mod tests {
     }
 
     prop_compose! {
+        fn gate_section()(
+            internal_services: bool,
+            rules in prop::collection::btree_map(
+                "/[a-z.]{1,9}/\\*|/[a-z]{1,9}|/a\\.B/[a-z]{1,9}",
+                select(&gatekey_gate::Access::ALL),
+                0..4,
+            ),
+        ) -> gate::Section {
+            gate::Section { internal_services, rules }
+        }
+    }
+
+    prop_compose! {
         fn any_sections()(
             server in server_section(),
             tls in tls_section(),
@@ -226,9 +240,10 @@ mod tests {
             own_changes_per_minute in 0..=10_000_u16,
             format in select(&[log::LogFormat::Auto, log::LogFormat::Text, log::LogFormat::Json]),
             traces in traces_section(),
+            gate in gate_section(),
         ) -> Sections {
             let limits = limits::Limits { failed_authentications_per_minute, own_changes_per_minute };
-            Sections { server, tls, tokens, keys, identity, limits, log: log::Log { format }, traces }
+            Sections { server, tls, tokens, keys, identity, limits, log: log::Log { format }, traces, gate }
         }
     }
 

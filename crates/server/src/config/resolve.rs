@@ -6,8 +6,9 @@ use gatekey_telemetry::traces::config as traces;
 use toml::{Table, Value};
 
 use super::{
-    InvalidSetting, Setting, Settings, identity::Identity, invalid_setting::Problems, keys::Keys,
-    limits::Limits, log::Log, sections::Sections, server::Server, tls::TlsMode, tokens::Tokens,
+    InvalidSetting, Setting, Settings, gate::Gate, identity::Identity, invalid_setting::Problems,
+    keys::Keys, limits::Limits, log::Log, sections::Sections, server::Server, tls::TlsMode,
+    tokens::Tokens,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,7 @@ pub struct Config {
     pub log: Log,
     /// `None` if traces are disabled.
     pub traces: Option<traces::Config>,
+    pub gate: Gate,
     pub(super) effective: Sections,
 }
 
@@ -71,12 +73,24 @@ impl Settings {
         let keys = sections.keys.check(&mut problems);
         let identity = sections.identity.check(&mut problems);
         let traces = sections.traces.check(&mut problems);
+        let gate = sections.gate.check(&mut problems);
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
         let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();
         if !invalid.is_empty() {
             return Err(invalid);
         }
         let (limits, log) = (sections.limits, sections.log);
-        Ok(Config { server, tls, tokens, keys, identity, limits, log, traces, effective: sections })
+        Ok(Config {
+            server,
+            tls,
+            tokens,
+            keys,
+            identity,
+            limits,
+            log,
+            traces,
+            gate,
+            effective: sections,
+        })
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{identity, keys, limits, log, server, tls, tokens, traces};
+use super::{gate, identity, keys, limits, log, server, tls, tokens, traces};
 
 /// The sections of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,4 +17,5 @@ pub(super) struct Sections {
     pub(super) limits: limits::Limits,
     pub(super) log: log::Log,
     pub(super) traces: traces::Section,
+    pub(super) gate: gate::Section,
 }

@@ -17,6 +17,8 @@ const OPENTELEMETRY: &str = "OTEL_";
 pub struct Settings {
     /// By the path of the setting.
     values: BTreeMap<&'static str, (Value, Origin)>,
+    /// Where the members of tables were set, by their path.
+    pub(super) members: BTreeMap<String, Origin>,
     pub(super) flat_names: Vec<FlatName>,
     ignored: Vec<Ignored>,
 }
@@ -52,14 +54,16 @@ impl Settings {
                 self.values.entry(path).or_insert(value);
             }
         }
+        // Only a file sets tables, and there is one file.
+        self.members.extend(lower.members);
         self.flat_names.extend(lower.flat_names);
         self.ignored.extend(lower.ignored);
         self
     }
 
-    /// Returns where a setting was set; `None` for a default.
+    /// Returns where a setting, or a member of a table, was set; `None` for a default.
     pub fn origin(&self, path: &str) -> Option<&Origin> {
-        self.values.get(path).map(|(_, origin)| origin)
+        self.values.get(path).map(|(_, origin)| origin).or_else(|| self.members.get(path))
     }
 
     /// Returns whether a setting is set.

@@ -1,0 +1,150 @@
+//! `[gate]`: the gate in front of a Flyte backend.
+
+use std::collections::BTreeMap;
+
+use gatekey_gate::{
+    Access, Rule, Rules,
+    rules::{MAX_RULES, Pattern},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{invalid_setting::Problems, setting};
+
+/// The gate in front of a Flyte backend: it passes on only what a valid key may do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Section {
+    /// Whether keys may call the services that parts of Flyte use among themselves.
+    ///
+    /// Tasks that run outside the cluster of Flyte need them. They then need the role that reading
+    /// or writing needs.
+    pub(super) internal_services: bool,
+    /// Rules that override those that Gatekey ships: which access a path needs.
+    ///
+    /// A pattern is a procedure such as `"/flyteidl2.task.TaskService/DeployTask"`, a service such
+    /// as `"/flyteidl2.task.TaskService/*"`, or another path or prefix such as `"/console/*"`. The
+    /// most specific pattern decides. `gatekey gate rules` prints all rules.
+    #[schemars(extend("propertyNames" = { "pattern": "^/" }))]
+    pub(super) rules: BTreeMap<String, Access>,
+}
+
+/// The gate, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gate {
+    pub internal_services: bool,
+    /// The rules of the configuration, each with the path of its setting.
+    pub configured: Vec<(String, Rule)>,
+}
+
+impl Gate {
+    /// The rules of the configuration with those that Gatekey ships.
+    pub fn rules(&self) -> Rules {
+        let configured = self.configured.iter().map(|(_, rule)| rule.clone());
+        Rules::new(configured.collect(), self.internal_services)
+    }
+
+    /// The path of the setting that has a rule; `None` for a rule that Gatekey ships.
+    pub fn setting(&self, rule: &Rule) -> Option<&str> {
+        let found = self.configured.iter().find(|(_, configured)| configured == rule)?;
+        Some(&found.0)
+    }
+}
+
+impl Section {
+    pub(super) fn check(&self, problems: &mut Problems) -> Gate {
+        let rules = setting("gate.rules");
+        if self.rules.len() > MAX_RULES {
+            problems.add(&rules.path, format!("must have at most {MAX_RULES} rules"));
+        }
+        let mut configured = Vec::new();
+        for (text, access) in &self.rules {
+            let member = rules.member(text);
+            match Pattern::parse(text) {
+                Ok(pattern) => configured.push((member, Rule::configured(pattern, *access))),
+                Err(invalid) => problems.add(&member, invalid.to_string()),
+            }
+        }
+        Gate { internal_services: self.internal_services, configured }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatekey_gate::{Access, Path};
+    use http::Method;
+
+    use crate::config::tests::{broken, resolve};
+
+    const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
+
+    #[test]
+    fn a_configured_rule_overrides_the_shipped_one() {
+        let find = |toml: &str| {
+            let gate = resolve(toml).unwrap().gate;
+            let rules = gate.rules();
+            let rule = rules.find(&Method::POST, &Path::parse(READ).unwrap()).unwrap();
+            (rule.access, gate.setting(rule).map(str::to_owned))
+        };
+        assert_eq!(find(""), (Access::Read, None));
+        let toml = format!("[gate.rules]\n\"{READ}\" = \"any-key\"");
+        assert_eq!(find(&toml), (Access::AnyKey, Some(format!("gate.rules.\"{READ}\""))));
+    }
+
+    #[test]
+    fn internal_services_are_a_switch() {
+        let access = |toml: &str| {
+            let path = Path::parse("/flyteidl2.actions.ActionsService/Enqueue").unwrap();
+            let rules = resolve(toml).unwrap().gate.rules();
+            rules.find(&Method::POST, &path).unwrap().access
+        };
+        assert_eq!(access(""), Access::Denied);
+        assert_eq!(access("[gate]\ninternal_services = true"), Access::Write);
+    }
+
+    #[test]
+    fn an_invalid_rule_is_reported_with_its_line() {
+        let toml = "[gate.rules]\n\"/a/*\" = \"read\"\n\"a\" = \"read\"\n\"/b*\" = \"write\"\n\
+                    \"/c/../d\" = \"write\"";
+        let invalid = resolve(toml).unwrap_err();
+        let messages: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+        let mut expected = [
+            "gatekey.toml, line 3: gate.rules.\"a\" must begin with a slash",
+            "gatekey.toml, line 4: gate.rules.\"/b*\" has a `*` that is not its last segment; write a prefix as \
+             `/package.Service/*` or `/path/*`",
+            "gatekey.toml, line 5: gate.rules.\"/c/../d\" is not a path that the gate accepts: write it decoded, \
+             without a query",
+        ];
+        expected.sort_unstable_by_key(|message| message.split('"').nth(1));
+        assert_eq!(messages, expected);
+        let toml = "[gate.rules]\n\"/a\" = \"read\"\n\"/b\" = \"reed\"\n\"/c\" = 1";
+        let invalid = resolve(toml).unwrap_err();
+        let messages: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+        let words = "\"anonymous\", \"any-key\", \"read\", \"write\", \"admin\" or \"denied\"";
+        assert_eq!(
+            messages,
+            [
+                format!("gatekey.toml, line 3: gate.rules.\"/b\" must be {words}"),
+                format!("gatekey.toml, line 4: gate.rules.\"/c\" must be {words}"),
+            ]
+        );
+        assert_eq!(broken("[gate]\nrules = 1"), ["gate.rules"]);
+    }
+
+    #[test]
+    fn a_table_in_one_line_is_the_same() {
+        let one_line = "[gate]\nrules = { \"/a/*\" = \"read\", \"/b\" = \"denied\" }";
+        let lines = "[gate.rules]\n\"/a/*\" = \"read\"\n\"/b\" = \"denied\"";
+        assert_eq!(resolve(one_line).unwrap(), resolve(lines).unwrap());
+    }
+
+    #[test]
+    fn rules_are_at_most_one_thousand() {
+        let rules = |number: usize| {
+            (0..number)
+                .fold("[gate.rules]".to_owned(), |toml, at| format!("{toml}\n\"/{at}\" = \"read\""))
+        };
+        assert!(resolve(&rules(1000)).is_ok());
+        assert_eq!(broken(&rules(1001)), ["gate.rules"]);
+    }
+}
