@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`oauth`], [`rpc`], [`http`], [`command_line`]: one folder for each interface of the server.
+//! - [`gate`]: the gate in front of a backend.
 //! - [`proxy`]: nginx in front of the server, as the guides have it.
 //! - [`ledger`], [`telemetry`]: what the server records. [`faults`]: broken machines.
 //! - [`verifier`]: the verifier of `gatekey-client`. [`smoke`]: the main use.
@@ -19,6 +20,7 @@
 
 mod command_line;
 mod faults;
+mod gate;
 mod http;
 mod ledger;
 mod oauth;

@@ -8,6 +8,7 @@
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
 //! - [`terminal`]: runs a command on a pseudo-terminal. [`user`]: commands of other users.
+//! - [`upstream`]: a backend behind the gate.
 //! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a
 //!   seed that can be set.
 
@@ -21,6 +22,7 @@ mod proxy;
 pub(crate) mod random;
 mod server;
 mod terminal;
+pub(crate) mod upstream;
 pub(crate) mod user;
 
 use std::io::Write as _;

@@ -8,12 +8,17 @@
 //! - [`protocol`], [`refusal`]: what a request speaks, and how it is refused in that.
 //! - [`rules`]: which path needs which access.
 //! - [`mod@decide`]: the decision, a pure function. Every protocol asks it.
+//! - [`token`]: the short-lived token for the upstream.
+//! - [`gate`]: checks requests: path, credential, decision.
+//! - [`proxy`]: passes requests on to the upstream.
 
 pub mod access;
 pub mod decide;
+pub mod gate;
 pub mod identity_headers;
 pub mod path;
 pub mod protocol;
+pub mod proxy;
 pub mod refusal;
 pub mod rules;
 pub mod token;
@@ -21,9 +26,11 @@ pub mod token;
 pub use self::{
     access::Access,
     decide::{Caller, Denial, decide},
+    gate::{Admitted, Gate},
     identity_headers::{Identity, IdentityHeaders},
     path::{InvalidPath, Path},
     protocol::Protocol,
+    proxy::Proxy,
     refusal::Refusal,
     rules::{Pattern, Procedure, Rule, Rules},
 };

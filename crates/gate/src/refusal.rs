@@ -5,11 +5,12 @@ use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use gatekey_authn::bearer;
 use gatekey_telemetry::Record;
+use hyper::body::Frame;
 use serde_json::json;
 
 use crate::{decide::Denial, path::InvalidPath, protocol::Protocol};
@@ -33,6 +34,8 @@ pub enum Kind {
     Throttled,
     /// The upstream or the gate is temporarily unavailable.
     Unavailable,
+    /// The upstream ended the connection before it answered.
+    Lost,
     /// The caller's deadline has passed.
     DeadlineExceeded,
     /// A fault of the gate.
@@ -51,6 +54,7 @@ impl Kind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lost => StatusCode::BAD_GATEWAY,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -64,7 +68,7 @@ impl Kind {
             Self::Forbidden => (7, "permission_denied"),
             Self::NotSupported => (12, "unimplemented"),
             Self::TooLarge | Self::Throttled => (8, "resource_exhausted"),
-            Self::Unavailable => (14, "unavailable"),
+            Self::Unavailable | Self::Lost => (14, "unavailable"),
             Self::DeadlineExceeded => (4, "deadline_exceeded"),
             Self::Internal => (13, "internal"),
         }
@@ -138,16 +142,28 @@ impl Refusal {
                 self.respond_in_headers(StatusCode::OK, content_type)
             }
             Protocol::ConnectStream(content_type) => {
-                let end = json!({ "error": self.connect_error() }).to_string();
-                let length = u32::try_from(end.len()).unwrap_or_default();
-                let mut envelope = Vec::with_capacity(5 + end.len());
-                envelope.push(END_STREAM);
-                envelope.extend_from_slice(&length.to_be_bytes());
-                envelope.extend_from_slice(end.as_bytes());
-                self.respond_with(StatusCode::OK, content_type.clone(), envelope)
+                let end = self.end_of_connect_stream();
+                self.respond_with(StatusCode::OK, content_type.clone(), end)
             }
             Protocol::ConnectUnary => self.respond_as_connect(status),
             Protocol::Http => self.respond_as_problem(status),
+        }
+    }
+
+    /// Returns the last part of a response that has begun; `None` if the protocol has no way to say
+    /// that the call failed, other than to break the connection off.
+    pub fn end_of_stream(&self, protocol: &Protocol) -> Option<Frame<Bytes>> {
+        match protocol {
+            Protocol::Grpc(_) => {
+                let mut trailers = HeaderMap::with_capacity(2);
+                trailers.insert(GRPC_STATUS, self.kind.code().0.into());
+                if let Ok(message) = HeaderValue::from_str(&percent_encoded(&self.message)) {
+                    trailers.insert(GRPC_MESSAGE, message);
+                }
+                Some(Frame::trailers(trailers))
+            }
+            Protocol::ConnectStream(_) => Some(Frame::data(self.end_of_connect_stream().into())),
+            Protocol::GrpcWeb(_) | Protocol::ConnectUnary | Protocol::Http => None,
         }
     }
 
@@ -203,6 +219,16 @@ impl Refusal {
         });
         let content_type = HeaderValue::from_static("application/problem+json");
         self.respond_with(status, content_type, body.to_string())
+    }
+
+    fn end_of_connect_stream(&self) -> Vec<u8> {
+        let end = json!({ "error": self.connect_error() }).to_string();
+        let length = u32::try_from(end.len()).unwrap_or_default();
+        let mut envelope = Vec::with_capacity(5 + end.len());
+        envelope.push(END_STREAM);
+        envelope.extend_from_slice(&length.to_be_bytes());
+        envelope.extend_from_slice(end.as_bytes());
+        envelope
     }
 
     fn connect_error(&self) -> serde_json::Value {

@@ -7,6 +7,7 @@
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery
 //!   services.
+//! - `gate`: composes the gate in front of a backend.
 //! - [`metadata`], [`user_info`], [`path`], [`refusals`]: shared by OAuth and RPC.
 //! - [`admin`]: probes and metrics on a listener of their own.
 //! - [`control`]: local administration while the server runs.
@@ -18,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod endpoint;
 pub mod endpoints;
+mod gate;
 pub mod jobs;
 pub mod metadata;
 pub mod oauth;

@@ -12,6 +12,7 @@ use axum::{
 };
 use futures::FutureExt as _;
 use gatekey_authn::Authenticator;
+use gatekey_gate::{Proxy, proxy::FromUpstream};
 use gatekey_listener::RequestService;
 use gatekey_telemetry::{Record, Route};
 use serde_json::json;
@@ -26,13 +27,15 @@ use crate::{
     state::ServerState,
 };
 
-/// Returns all paths: endpoints, RPC procedures, and procedures bound to plain HTTP.
+/// Returns all paths: endpoints, RPC procedures, and procedures bound to plain HTTP; and one route
+/// for everything that the gate answers.
 pub fn routes() -> impl Iterator<Item = Route> {
     let endpoints = ENDPOINTS.iter().map(|endpoint| endpoint.path);
     let bindings: BTreeSet<_> =
         Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
     let plain = endpoints.chain(bindings).map(|path| Route { path, is_rpc: false });
-    plain.chain(access::procedures().map(|path| Route { path, is_rpc: true }))
+    let gate = Route { path: gatekey_gate::proxy::ROUTE, is_rpc: false };
+    plain.chain(access::procedures().map(|path| Route { path, is_rpc: true })).chain([gate])
 }
 
 /// Returns the service of the public listener: every route, observed by telemetry.
@@ -58,6 +61,9 @@ async fn guard(
             json!({ "code": "internal", "message": "internal error", "error": "server_error" });
         Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
     })?;
+    if response.extensions().get::<FromUpstream>().is_some() {
+        return Ok(response);
+    }
     let headers = response.headers_mut();
     let policy = headers.entry(header::CACHE_CONTROL);
     if policy.or_insert(HeaderValue::from_static("no-store")) == "no-store" {
@@ -77,7 +83,7 @@ const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000
 
 /// Returns every route.
 pub fn router(state: ServerState, rpc: &Arc<Rpc>) -> Router {
-    let endpoints = endpoints(&state.oauth.authenticator).fallback(not_found).with_state(state);
+    let endpoints = endpoints(&state.oauth.authenticator).fallback(otherwise).with_state(state);
     endpoints.merge(rpc::router::routes(rpc))
 }
 
@@ -126,17 +132,30 @@ async fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-async fn not_found(
+/// Answers what no endpoint does: by the upstream, if there is one.
+async fn otherwise(
     State(oauth): State<Arc<OAuth>>,
+    State(proxy): State<Option<Arc<Proxy>>>,
     record: Option<Extension<Arc<Record>>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    let record = record.map(|Extension(record)| record);
+    match proxy {
+        Some(proxy) => proxy.answer(&record.unwrap_or_default(), request).await,
+        None => not_found(&oauth, record, request.method(), request.uri(), request.headers()),
+    }
+}
+
+fn not_found(
+    oauth: &OAuth,
+    record: Option<Arc<Record>>,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
 ) -> Response {
     // Flyte's services are called in many ways, such as Connect's GET; an RPC error suits all.
-    if rpc::error::is_rpc(&method, &headers) || uri.path().starts_with("/flyteidl") {
-        let record = record.as_ref().map(|Extension(record)| &**record);
-        return rpc::error::unimplemented(record, uri.path(), &headers);
+    if rpc::error::is_rpc(method, headers) || uri.path().starts_with("/flyteidl") {
+        return rpc::error::unimplemented(record.as_deref(), uri.path(), headers);
     }
     let document = oauth.config.server.url(path::OPENAPI);
     let description = if rpc::error::is_for_flyte(uri.path()) {

@@ -13,6 +13,7 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     token::{TokenParts, TokenSettings},
 };
+use gatekey_gate::{Proxy, proxy::Stop};
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 
@@ -21,6 +22,7 @@ use crate::{
     admin::{self, Admin},
     control::Control,
     endpoints::ENDPOINTS,
+    gate,
     jobs::Jobs,
     oauth::OAuth,
     openapi, router,
@@ -72,9 +74,12 @@ pub struct Server {
     pub last_used: Arc<LastUsed>,
     pub telemetry: Arc<Telemetry>,
     authenticator: Arc<Authenticator>,
+    proxy: Option<Arc<Proxy>>,
     organization: Organization,
     health: Arc<StaticChecker>,
     stopping: Arc<AtomicBool>,
+    /// Ends streams and tunnels through the gate.
+    gate_stop: Arc<Stop>,
 }
 
 impl Server {
@@ -127,12 +132,14 @@ impl Server {
             metrics: Metrics::new(router::routes()),
             traces,
         };
+        let authenticator =
+            Arc::new(Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone()));
+        let gate_stop = Arc::<Stop>::default();
+        let proxy = gate::proxy(&config, &authenticator, &token_header, &gate_stop);
         Self {
-            authenticator: Arc::new(Authenticator::new(
-                tokens.clone(),
-                api_keys.clone(),
-                token_header,
-            )),
+            authenticator,
+            proxy: proxy.map(Arc::new),
+            gate_stop,
             config: Arc::new(config),
             store,
             caches,
@@ -192,6 +199,7 @@ impl Server {
     /// Reports the server as not ready. Requests that still arrive are answered.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.gate_stop.announce(self.config.gate.drain);
         self.health.shutdown();
         for service in self.health.services() {
             self.health.remove_service(&service);
@@ -213,6 +221,7 @@ impl Server {
                 env: self.env.clone(),
             }),
             openapi: Arc::new(openapi),
+            proxy: self.proxy.clone(),
         }
     }
 

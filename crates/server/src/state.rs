@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use gatekey_gate::Proxy;
 
 use crate::{oauth::OAuth, openapi::LazyDocument};
 
@@ -10,11 +11,19 @@ use crate::{oauth::OAuth, openapi::LazyDocument};
 pub struct ServerState {
     pub oauth: Arc<OAuth>,
     pub openapi: Arc<LazyDocument>,
+    /// Answers what no endpoint does; `None` if there is no upstream.
+    pub proxy: Option<Arc<Proxy>>,
 }
 
 impl FromRef<ServerState> for Arc<OAuth> {
     fn from_ref(state: &ServerState) -> Self {
         state.oauth.clone()
+    }
+}
+
+impl FromRef<ServerState> for Option<Arc<Proxy>> {
+    fn from_ref(state: &ServerState) -> Self {
+        state.proxy.clone()
     }
 }
 

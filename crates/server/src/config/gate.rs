@@ -1,6 +1,6 @@
 //! `[gate]`: the gate in front of a Flyte backend.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use gatekey_gate::{
     Access, Rule, Rules,
@@ -8,13 +8,29 @@ use gatekey_gate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::{invalid_setting::Problems, setting};
 
 /// The gate in front of a Flyte backend: it passes on only what a valid key may do.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Section {
+    /// URL of the backend that requests are passed on to, if a key with a sufficient role sends
+    /// them.
+    ///
+    /// Scheme, host and possibly a port. With `http`, the backend is reached by HTTP/1.1, and for
+    /// gRPC by HTTP/2; with `https`, by the protocol that it chooses.
+    #[schemars(extend(
+        "x-flag" = "--upstream",
+        "x-variable" = "GATEKEY_UPSTREAM",
+        "x-value" = "URL",
+        "x-unset" = "disabled"
+    ))]
+    pub(super) upstream: Option<String>,
+    /// Seconds that streams and tunnels through the gate may last once the server stops.
+    #[schemars(range(min = 0, max = 3600))]
+    pub(super) drain_seconds: u64,
     /// Whether keys may call the services that parts of Flyte use among themselves.
     ///
     /// Tasks that run outside the cluster of Flyte need them. They then need the role that reading
@@ -29,9 +45,19 @@ pub(super) struct Section {
     pub(super) rules: BTreeMap<String, Access>,
 }
 
+impl Default for Section {
+    fn default() -> Self {
+        Self { upstream: None, drain_seconds: 30, internal_services: false, rules: BTreeMap::new() }
+    }
+}
+
 /// The gate, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate {
+    /// `None` if requests are not passed on.
+    pub upstream: Option<Url>,
+    /// How long streams and tunnels may last once the server stops.
+    pub drain: Duration,
     pub internal_services: bool,
     /// The rules of the configuration, each with the path of its setting.
     pub configured: Vec<(String, Rule)>,
@@ -65,8 +91,32 @@ impl Section {
                 Err(invalid) => problems.add(&member, invalid.to_string()),
             }
         }
-        Gate { internal_services: self.internal_services, configured }
+        let upstream = self.upstream.as_deref().and_then(|url| {
+            let parsed = parse_upstream(url);
+            if parsed.is_none() {
+                let rule = "must be a URL that has only a scheme, a host and a port, such as http://flyte:8090";
+                problems.add("gate.upstream", rule);
+            }
+            parsed
+        });
+        Gate {
+            upstream,
+            drain: Duration::from_secs(self.drain_seconds),
+            internal_services: self.internal_services,
+            configured,
+        }
     }
+}
+
+fn parse_upstream(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.has_host();
+    (is_bare && matches!(url.scheme(), "http" | "https")).then_some(url)
 }
 
 #[cfg(test)]
@@ -77,6 +127,20 @@ mod tests {
     use crate::config::tests::{broken, resolve};
 
     const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
+
+    #[test]
+    fn an_upstream_is_only_an_origin() {
+        for url in
+            ["flyte:8090", "ftp://flyte", "http://flyte/path", "http://u@flyte", "http://", ""]
+        {
+            let toml = format!("[gate]\nupstream = \"{url}\"");
+            assert_eq!(broken(&toml), ["gate.upstream"], "{url}");
+        }
+        for url in ["http://flyte:8090", "https://flyte", "http://[::1]:80/"] {
+            let toml = format!("[gate]\nupstream = \"{url}\"");
+            assert!(resolve(&toml).unwrap().gate.upstream.is_some(), "{url}");
+        }
+    }
 
     #[test]
     fn a_configured_rule_overrides_the_shipped_one() {

@@ -218,6 +218,8 @@ mod tests {
 
     prop_compose! {
         fn gate_section()(
+            upstream in option::of("https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
+            drain_seconds in 0..=3600_u64,
             internal_services: bool,
             rules in prop::collection::btree_map(
                 "/[a-z.]{1,9}/\\*|/[a-z]{1,9}|/a\\.B/[a-z]{1,9}",
@@ -225,7 +227,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { internal_services, rules }
+            gate::Section { upstream, drain_seconds, internal_services, rules }
         }
     }
 
