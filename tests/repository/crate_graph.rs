@@ -17,7 +17,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gatekey-store", &["gatekey-core", "gatekey-credentials"]),
     ("gatekey-listener", &["gatekey-core"]),
     ("gatekey-telemetry", &["gatekey-core", "gatekey-credentials", "gatekey-outbound"]),
-    ("gatekey-authn", &["gatekey-telemetry", "gatekey-core", "gatekey-credentials"]),
+    ("gatekey-issuers", &["gatekey-core", "gatekey-credentials", "gatekey-outbound"]),
+    (
+        "gatekey-authn",
+        &["gatekey-issuers", "gatekey-telemetry", "gatekey-core", "gatekey-credentials"],
+    ),
     (
         "gatekey-gate",
         &[

@@ -12,6 +12,7 @@ use gatekey_core::{
     Actor, ApiKeys, Caller, Tokens,
     token::{AuthenticatedKey, FailureCause, TokenError},
 };
+use gatekey_issuers::Issuers;
 use gatekey_telemetry::Record;
 
 use crate::{
@@ -29,6 +30,8 @@ pub struct Authenticator {
     /// A header other than `authorization` that can contain a token.
     token_header: Option<HeaderName>,
     encoded: AcceptedCredentials,
+    /// Others whose tokens are accepted at the gate.
+    issuers: Option<Arc<Issuers>>,
 }
 
 impl Authenticator {
@@ -36,7 +39,17 @@ impl Authenticator {
     pub fn new(tokens: Arc<Tokens>, api_keys: ApiKeys, token_header: HeaderName) -> Self {
         let token_header = (token_header != header::AUTHORIZATION).then_some(token_header);
         let encoded = AcceptedCredentials::of(tokens.settings());
-        Self { tokens, api_keys, token_header, encoded }
+        Self { tokens, api_keys, token_header, encoded, issuers: None }
+    }
+
+    /// Accepts tokens of other issuers at the gate, too.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Arc<Issuers>) -> Self {
+        Self { issuers: Some(issuers), ..self }
+    }
+
+    pub(crate) fn issuers(&self) -> Option<&Issuers> {
+        self.issuers.as_deref()
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

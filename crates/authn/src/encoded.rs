@@ -17,7 +17,6 @@ pub(crate) fn authenticate(
 ) -> Result<AuthenticatedKey, Refusal> {
     let tokens = authenticator.tokens();
     let key = if let Some(key) = tokens.recall(encoded) {
-        record.set_client_id(&key.facts.client_id);
         key
     } else {
         let credentials = EncodedCredentials::decode(encoded)?;

@@ -8,6 +8,7 @@ use gatekey_core::{
     api_key::{KeyFacts, Roles, Scope},
     token::{AuthenticatedKey, VerifiedToken},
 };
+use gatekey_issuers::VerifiedSubject;
 use gatekey_telemetry::Record;
 
 use crate::{authenticator::Authenticator, encoded, gate_credential, principal::Refusal};
@@ -25,6 +26,8 @@ pub enum Proof {
     Token(VerifiedToken),
     /// A key, by its encoded credentials.
     EncodedCredentials(AuthenticatedKey),
+    /// A subject of another issuer, by its token.
+    Subject(VerifiedSubject),
 }
 
 /// Which credential a caller presented, as the key of a cache.
@@ -34,6 +37,8 @@ pub enum Credential<'p> {
     Token(&'p str),
     /// Encoded credentials, by their secret.
     Secret(SecretId),
+    /// A token of another issuer, by its SHA-256.
+    Foreign([u8; 32]),
 }
 
 impl Presented {
@@ -46,14 +51,16 @@ impl Presented {
         match &self.proof {
             Proof::Token(token) => Some(&token.facts),
             Proof::EncodedCredentials(key) => Some(&key.facts),
+            Proof::Subject(_) => None,
         }
     }
 
-    /// The name that upstreams know the caller by: a key's client id.
+    /// The name that upstreams know the caller by: a key's client id, or a subject's `alias|sub`.
     pub fn user(&self) -> &str {
         match &self.proof {
             Proof::Token(token) => token.facts.client_id.as_str(),
             Proof::EncodedCredentials(key) => key.facts.client_id.as_str(),
+            Proof::Subject(subject) => &subject.name,
         }
     }
 
@@ -61,6 +68,7 @@ impl Presented {
         match &self.proof {
             Proof::Token(token) => token.facts.roles,
             Proof::EncodedCredentials(key) => key.facts.roles,
+            Proof::Subject(subject) => subject.roles,
         }
     }
 
@@ -72,6 +80,7 @@ impl Presented {
                 Scope::NAMED.into_iter().find(has).unwrap_or(Scope::None)
             }
             Proof::EncodedCredentials(key) => Scope::of(key.facts.roles),
+            Proof::Subject(subject) => Scope::of(subject.roles),
         }
     }
 
@@ -80,6 +89,7 @@ impl Presented {
         match &self.proof {
             Proof::Token(token) => Credential::Token(&token.claims.jti),
             Proof::EncodedCredentials(key) => Credential::Secret(key.secret.id),
+            Proof::Subject(subject) => Credential::Foreign(subject.token),
         }
     }
 
@@ -88,6 +98,7 @@ impl Presented {
         match &self.proof {
             Proof::Token(token) => token.valid_until(),
             Proof::EncodedCredentials(key) => key.valid_until(),
+            Proof::Subject(subject) => subject.valid_until,
         }
     }
 
@@ -96,6 +107,7 @@ impl Presented {
         match &self.proof {
             Proof::Token(token) => token.actor(),
             Proof::EncodedCredentials(key) => key.actor(),
+            Proof::Subject(subject) => Actor::Subject { name: subject.name.clone() },
         }
     }
 }
@@ -105,33 +117,54 @@ impl Authenticator {
     ///
     /// # Errors
     /// Why its credential is refused.
-    #[expect(clippy::unused_async, reason = "keys of other issuers will be fetched")]
     pub async fn present(
         &self,
         record: &Record,
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Option<Presented>, Refusal> {
-        let presented = gate_credential::find(headers, self.token_header(), query)
-            .and_then(|found| found.map(|found| self.present_one(record, found)).transpose());
+        let presented = match gate_credential::find(headers, self.token_header(), query) {
+            Ok(Some(credential)) => self.present_one(record, credential).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(refusal),
+        };
         match &presented {
-            Ok(Some(Presented { proof: Proof::Token(token) })) => {
-                record.set_client_id(&token.facts.client_id);
-            }
-            Ok(_) => {}
+            Ok(Some(presented)) => match &presented.proof {
+                Proof::Token(VerifiedToken { facts, .. })
+                | Proof::EncodedCredentials(AuthenticatedKey { facts, .. }) => {
+                    record.set_client_id(&facts.client_id);
+                }
+                Proof::Subject(subject) => record.set_subject(&subject.name),
+            },
+            Ok(None) => {}
             Err(refusal) => tracing::debug!(%refusal, "refused a credential"),
         }
         presented
     }
 
-    fn present_one(&self, record: &Record, credential: &str) -> Result<Presented, Refusal> {
+    async fn present_one(&self, record: &Record, credential: &str) -> Result<Presented, Refusal> {
         // A token has dots, which are not in base64's alphabet.
         let proof = if credential.contains('.') {
-            Proof::Token(self.tokens().verify(credential)?)
+            self.token(credential).await?
         } else {
             Proof::EncodedCredentials(encoded::authenticate(self, record, credential)?)
         };
         Ok(Presented { proof })
+    }
+
+    /// Verifies a token of ours, or of another issuer if this server did not sign it.
+    async fn token(&self, token: &str) -> Result<Proof, Refusal> {
+        let refusal = match self.tokens().verify(token) {
+            Ok(token) => return Ok(Proof::Token(token)),
+            Err(refusal) => refusal,
+        };
+        if let Some(issuers) = self.issuers()
+            && refusal.is_of_unsigned()
+            && let Some(verified) = issuers.verify(token).await
+        {
+            return Ok(Proof::Subject(verified?));
+        }
+        Err(refusal.into())
     }
 
     /// Checks again, during a long call, that the caller may still call.
@@ -141,6 +174,10 @@ impl Authenticator {
     pub fn present_again(&self, presented: &Presented) -> Result<Presented, Refusal> {
         let proof = match &presented.proof {
             Proof::Token(token) => Proof::Token(self.tokens().verify_again(token)?),
+            Proof::Subject(subject) => {
+                subject.check_dates(self.tokens().now())?;
+                Proof::Subject(subject.clone())
+            }
             Proof::EncodedCredentials(key) => {
                 let key = self.tokens().authenticate_again(key).ok_or(Refusal::ApiKey)?;
                 Proof::EncodedCredentials(encoded::with_grant(key)?)

@@ -54,9 +54,21 @@ pub enum Refusal {
     /// The key may not use the grant that its secret is for.
     #[error("this API key may not use the client_credentials grant")]
     Grant,
+    /// A token of another issuer.
+    #[error(transparent)]
+    Foreign(gatekey_issuers::Refused),
     /// The credential cannot be checked now.
     #[error("the credential cannot be checked now, try again")]
     Unavailable,
+}
+
+impl From<gatekey_issuers::Refused> for Refusal {
+    fn from(refused: gatekey_issuers::Refused) -> Self {
+        match refused {
+            gatekey_issuers::Refused::Unavailable => Self::Unavailable,
+            refused => Self::Foreign(refused),
+        }
+    }
 }
 
 impl Principal {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use gatekey_authn::{Credential, Presented};
+use gatekey_authn::{Credential, Presented, Proof};
 use gatekey_core::{
     ApiKeys, Env, SecretId, Timestamp, Tokens,
     api_key::KeyFacts,
@@ -81,6 +81,17 @@ impl UpstreamTokens {
     /// the name is the client id, as in access tokens.
     async fn person(&self, caller: &Presented) -> PersonClaims {
         let user = caller.user();
+        if let Proof::Subject(subject) = caller.proof() {
+            let alias = user.split('|').next().unwrap_or_default();
+            let or =
+                |text: &str, other: String| if text.is_empty() { other } else { text.to_owned() };
+            let persona = Persona {
+                family_name: or(&subject.family_name, format!("({alias})")),
+                email: or(&subject.email, Persona::default().without_gaps().email_of(user)),
+            };
+            let given_name = or(&subject.given_name, user.to_owned());
+            return persona.claims(user, &given_name);
+        }
         let stored = self.api_keys.get(user).await;
         let name = stored.map(|key| key.application.client_name).unwrap_or_default();
         self.persona.claims(user, if name.is_empty() { user } else { &name })
@@ -115,6 +126,7 @@ struct Key {
 enum Owned {
     Token(Box<str>),
     Secret(SecretId),
+    Foreign([u8; 32]),
 }
 
 /// What is looked up: hashed as its [`Key`] is.
@@ -129,6 +141,7 @@ impl Owned {
         match credential {
             Credential::Token(jti) => Self::Token(jti.into()),
             Credential::Secret(id) => Self::Secret(id),
+            Credential::Foreign(digest) => Self::Foreign(digest),
         }
     }
 
@@ -136,6 +149,7 @@ impl Owned {
         match self {
             Self::Token(jti) => Credential::Token(jti),
             Self::Secret(id) => Credential::Secret(*id),
+            Self::Foreign(digest) => Credential::Foreign(*digest),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Subject {
         })
     }
 
-    /// Checks the dates.
+    /// Checks the dates of the token, also again during a long call.
     ///
     /// # Errors
     /// [`InvalidToken::NotYetValid`], [`InvalidToken::Expired`].
@@ -106,11 +106,12 @@ fn has_audience(claims: &Value, audiences: &[String]) -> bool {
     }
 }
 
-/// Printable ASCII without spaces at the ends, because it becomes a header.
+/// Printable ASCII without spaces at the ends, because it becomes a header, and without quotation
+/// marks and backslashes, because it becomes a text in JSON.
 fn is_subject(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_SUBJECT
-        && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
         && text.trim().len() == text.len()
 }
 
@@ -220,7 +221,16 @@ mod tests {
         for sub in ["repo:o/r:environment:My Env", "system:serviceaccount:a:b", "a|b"] {
             assert!(read("sub", json!(sub)).is_ok(), "{sub}");
         }
-        for sub in [json!(""), json!(" a"), json!("a\n"), json!("ä"), json!(1), Value::Null] {
+        for sub in [
+            json!("a\"b"),
+            json!("a\\b"),
+            json!(""),
+            json!(" a"),
+            json!("a\n"),
+            json!("ä"),
+            json!(1),
+            Value::Null,
+        ] {
             assert_eq!(read("sub", sub).unwrap_err(), Refused::Subject);
         }
         assert_eq!(read("sub", json!("a".repeat(256))).unwrap_err(), Refused::Subject);

@@ -56,14 +56,6 @@ impl Issuers {
             Ok(subject)
         }))
     }
-
-    /// Checks again, during a long call, that a token has not expired.
-    ///
-    /// # Errors
-    /// [`Refused::Invalid`] if it has.
-    pub fn verify_again(&self, subject: &Subject) -> Result<(), Refused> {
-        subject.check_dates(self.env.now())
-    }
 }
 
 impl Issuer {

@@ -13,7 +13,6 @@ use axum::{
     response::Response,
 };
 use gatekey_core::{Env, redact};
-use gatekey_credentials::ClientId;
 use tower::{Service, ServiceExt as _, service_fn};
 
 use crate::{
@@ -110,7 +109,7 @@ impl Telemetry {
         let outcome = Outcome::of(status, grpc_status);
         let counters = self.metrics.route(record.route().unwrap_or(&path));
         counters.count(outcome, grpc_status, took);
-        let path = match (record.client_id(), counters.route()) {
+        let path = match (record.caller_name(), counters.route()) {
             (None, route) if route.is_none_or(|route| route.path != path) => {
                 truncated(&path, MAX_UNKNOWN_PATH)
             }
@@ -124,7 +123,7 @@ impl Telemetry {
             status: status.as_u16(),
             grpc_status: grpc_status.map(GrpcStatus::name),
             outcome,
-            client_id: record.client_id().map_or("", ClientId::as_str),
+            client_id: record.caller_name().unwrap_or_default(),
             failure: record.failure(),
             peer: record.peer,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

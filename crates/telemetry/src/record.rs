@@ -40,6 +40,7 @@ pub struct Record {
     pub user_agent: String,
     route: OnceLock<&'static str>,
     client_id: OnceLock<ClientId>,
+    subject: OnceLock<Box<str>>,
     failure: OnceLock<Failure>,
     grpc_status: OnceLock<GrpcStatus>,
 }
@@ -75,6 +76,18 @@ impl Record {
 
     pub fn client_id(&self) -> Option<&ClientId> {
         self.client_id.get()
+    }
+
+    /// Records the subject of another issuer that called. The name has no characters that JSON
+    /// escapes.
+    pub fn set_subject(&self, name: &str) {
+        let _ = self.subject.set(name.into());
+    }
+
+    /// Returns the client id of the key that called, or the name of the subject.
+    pub fn caller_name(&self) -> Option<&str> {
+        let subject = || self.subject.get().map(|name| &**name);
+        self.client_id.get().map(ClientId::as_str).or_else(subject)
     }
 
     /// Records that the caller failed to authenticate.

@@ -20,7 +20,7 @@ pub struct RequestLine<'r> {
     /// The name of the gRPC status of a call, over any protocol.
     pub grpc_status: Option<&'static str>,
     pub outcome: Outcome,
-    /// The API key that called; empty when none did.
+    /// The API key that called, or the subject of another issuer; empty when none did.
     pub client_id: &'r str,
     /// The failed authentication, if there was one.
     pub failure: Option<&'r Failure>,

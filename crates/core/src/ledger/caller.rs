@@ -53,6 +53,11 @@ pub enum Actor {
         /// The secret that the call was made with, or that fetched its token.
         secret: Option<SecretId>,
     },
+    /// A subject of another issuer, whose token the gate accepts.
+    Subject {
+        /// The issuer's alias, `|` and the claim `sub`.
+        name: String,
+    },
     /// A user of the server's own machine.
     Local {
         /// The operating system's user id.
@@ -70,7 +75,7 @@ impl Actor {
             Self::Key { client_id, key_id, secret: _ } => {
                 Self::Key { client_id: client_id.clone(), key_id: *key_id, secret: None }
             }
-            Self::Local { .. } | Self::Server => self.clone(),
+            Self::Subject { .. } | Self::Local { .. } | Self::Server => self.clone(),
         }
     }
 }
@@ -82,6 +87,7 @@ impl fmt::Display for Actor {
                 write!(formatter, "key:{client_id}/{key_id}")?;
                 secret.map_or(Ok(()), |secret| write!(formatter, "/{secret}"))
             }
+            Self::Subject { name } => write!(formatter, "subject:{name}"),
             Self::Local { uid } => write!(formatter, "local:uid={uid}"),
             Self::Server => formatter.write_str("server"),
         }

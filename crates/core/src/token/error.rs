@@ -92,3 +92,15 @@ pub enum TokenRefusal {
     #[error("the token was revoked")]
     Revoked,
 }
+
+impl TokenRefusal {
+    /// Whether this server did not sign the token, so that another issuer may have.
+    pub fn is_of_unsigned(self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(
+                InvalidToken::Malformed | InvalidToken::UnknownKey | InvalidToken::BadSignature
+            )
+        )
+    }
+}

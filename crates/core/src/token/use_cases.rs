@@ -6,7 +6,9 @@ use super::{
     TokenSettings, TooManyChanges, own_changes::OwnChanges, remember::Remembered,
     throttle::Throttle,
 };
-use crate::{Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, api_key::KeyFacts};
+use crate::{
+    Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, Timestamp, api_key::KeyFacts,
+};
 
 /// Authenticates keys; issues, verifies, introspects and revokes their tokens.
 ///
@@ -65,6 +67,10 @@ impl Tokens {
     /// [`TooManyChanges`] if it changes itself too often.
     pub fn count_own_change(&self, key: KeyId) -> Result<(), TooManyChanges> {
         self.own_changes.count(key, self.env.now())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.env.now()
     }
 
     pub fn settings(&self) -> &TokenSettings {

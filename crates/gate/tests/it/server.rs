@@ -21,6 +21,7 @@ use gatekey_core::{
 };
 use gatekey_credentials::{EncodedCredentials, PlainSecret, Role};
 use gatekey_gate::token::UpstreamTokens;
+use gatekey_issuers::Issuers;
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::Record;
 use tempfile::TempDir;
@@ -96,6 +97,12 @@ impl Server {
         let authenticator =
             Authenticator::new(tokens.clone(), api_keys.clone(), header::AUTHORIZATION);
         Self { clock, env, caller, api_keys, tokens, last_used, authenticator, _directory: files }
+    }
+
+    /// Accepts tokens of a provider, too.
+    pub(crate) fn trusting(mut self, issuers: Issuers) -> Self {
+        self.authenticator = self.authenticator.with_issuers(Arc::new(issuers));
+        self
     }
 
     /// Creates a key, and returns its secret.

@@ -46,7 +46,7 @@ impl Clock for ManualClock {
 pub(crate) struct Provider {
     pub(crate) url: String,
     pub(crate) clock: Arc<ManualClock>,
-    env: Env,
+    pub(crate) env: Env,
     answers: Arc<Mutex<HashMap<String, String>>>,
     requests: Arc<AtomicUsize>,
 }
