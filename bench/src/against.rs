@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use gatekey_credentials::jwt::Algorithm;
 
 use crate::{
     certificate::Certificate,
@@ -53,14 +54,12 @@ pub(crate) async fn measure(
     cases: &[Case],
 ) -> anyhow::Result<Vec<Pair>> {
     ensure!(other.is_file(), "--against: {} is not a file", other.display());
-    let keys = bench.options.keys();
-    let homes =
-        [bench.home_with_keys(None, keys).await?, bench.home_with_keys(Some(other), keys).await?];
+    let homes = homes_with_keys(bench, other, ALGORITHMS[0]).await?;
     let mut pairs = Vec::new();
     for case in cases {
         eprint_progress(&case.name());
         let found = match case {
-            Case::Tokens => tokens(bench, &homes).await?,
+            Case::Tokens => tokens(bench, &homes, other).await?,
             Case::Handshakes => handshakes(bench, &homes).await?,
             Case::Introspection => introspections(bench, &homes).await?,
             Case::Create => creates(bench, other).await?,
@@ -192,10 +191,26 @@ fn entrants(servers: &Both<Server>, requests: Both<Requests>) -> Both<Entrant<'_
     [Entrant::new("this build", &servers[0], ours), Entrant::new("the other", &servers[1], theirs)]
 }
 
-async fn tokens(bench: &Bench, homes: &Both<Home>) -> anyhow::Result<Vec<Pair>> {
+async fn homes_with_keys(
+    bench: &Bench,
+    other: &Path,
+    algorithm: Algorithm,
+) -> anyhow::Result<Both<Home>> {
+    let ours = bench.home_with_keys(None, algorithm).await?;
+    Ok([ours, bench.home_with_keys(Some(other), algorithm).await?])
+}
+
+async fn tokens(bench: &Bench, homes: &Both<Home>, other: &Path) -> anyhow::Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for algorithm in ALGORITHMS {
-        let servers = serve(homes, &Settings { algorithm, ..Settings::default() })?;
+        let own;
+        let homes = if algorithm == ALGORITHMS[0] {
+            homes
+        } else {
+            own = homes_with_keys(bench, other, algorithm).await?;
+            &own
+        };
+        let servers = serve(homes, &Settings::default())?;
         let requests = homes.each_ref().map(Home::token_requests);
         let what = format!("A token, {algorithm}");
         let (pair, figures) =

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use gatekey_credentials::jwt::Algorithm;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,22 +51,23 @@ impl Bench {
 
     /// The data directory that most cases use, created at the first call. No server runs on it.
     pub(crate) async fn home(&self) -> anyhow::Result<&Home> {
-        self.home
-            .get_or_try_init(async || self.home_with_keys(None, self.options.keys()).await)
-            .await
+        self.home.get_or_try_init(async || self.home_with_keys(None, ALGORITHMS[0]).await).await
     }
 
-    /// A data directory with `keys` keys, for this build or another program. No server runs on it.
+    /// A data directory with keys, for this build or another program. Its first signing key has
+    /// the algorithm. No server runs on it.
     pub(crate) async fn home_with_keys(
         &self,
         program: Option<&Path>,
-        keys: usize,
+        algorithm: Algorithm,
     ) -> anyhow::Result<Home> {
-        let mut home =
-            self.new_home(if program.is_some() { "keys-other" } else { "keys" }, program)?;
+        let build = if program.is_some() { "-other" } else { "" };
+        let mut home = self.new_home(&format!("keys-{algorithm}{build}"), program)?;
+        home.algorithm = algorithm;
         let server = home.serve(&Settings::default())?;
         home.init()?;
-        home.clients = home.make_keys(&server, "bench", keys).await?;
+        home.check_algorithm(&home.log_in(&server).await?)?;
+        home.clients = home.make_keys(&server, "bench", self.options.keys()).await?;
         Ok(home)
     }
 
@@ -74,14 +76,14 @@ impl Bench {
         let own = std::env::current_exe()?;
         let program = program.map_or_else(|| own.with_file_name("gatekey"), Path::to_owned);
         let data_dir = self.directory().join(name);
-        Ok(Home { program, data_dir, admin: None, clients: Vec::new() })
+        let algorithm = ALGORITHMS[0];
+        Ok(Home { program, data_dir, algorithm, admin: None, clients: Vec::new() })
     }
 }
 
-/// How Gatekey serves. Defaults to ES256 without TLS.
+/// How Gatekey serves. Defaults to no TLS.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) algorithm: Algorithm,
     pub(crate) tls: Option<Certificate>,
     /// Port 0 picks a free one.
     pub(crate) listen: String,
@@ -89,13 +91,16 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { algorithm: Algorithm::ES256, tls: None, listen: "127.0.0.1:0".to_owned() }
+        Self { tls: None, listen: "127.0.0.1:0".to_owned() }
     }
 }
 
 pub(crate) struct Home {
     program: PathBuf,
     data_dir: PathBuf,
+    /// Of the first signing key. A later one is published for a day before it signs, so each
+    /// algorithm has a data directory of its own.
+    algorithm: Algorithm,
     admin: Option<Client>,
     pub(crate) clients: Vec<Client>,
 }
@@ -124,8 +129,8 @@ impl Home {
             format!("--listen={}", settings.listen),
             format!("--data-dir={}", self.data_dir.display()),
         ];
-        if settings.algorithm != ALGORITHMS[0] {
-            let config = self.configuration(settings.algorithm)?;
+        if self.algorithm != ALGORITHMS[0] {
+            let config = self.configuration()?;
             arguments.push(format!("--config={}", config.display()));
         }
         match &settings.tls {
@@ -139,9 +144,9 @@ impl Home {
     }
 
     /// Writes a configuration file with the one setting that has no flag.
-    fn configuration(&self, algorithm: Algorithm) -> anyhow::Result<PathBuf> {
+    fn configuration(&self) -> anyhow::Result<PathBuf> {
         let file = self.data_dir.with_extension("toml");
-        let setting = format!("signing_algorithm = \"{algorithm}\"\n");
+        let setting = format!("signing_algorithm = \"{}\"\n", self.algorithm);
         fs::write(&file, format!("[keys]\n{setting}"))?;
         let check = Command::new(&self.program)
             .args(["config", "check", "--config"])
@@ -176,6 +181,18 @@ impl Home {
     pub(crate) async fn log_in(&self, server: &Server) -> anyhow::Result<String> {
         let mut connection = Connection::open(&server.address).await?;
         access_token(connection.call(&request::token(self.admin()?)).await?)
+    }
+
+    /// Fails if a token is signed with another algorithm than the one to measure.
+    fn check_algorithm(&self, token: &str) -> anyhow::Result<()> {
+        let header = token.split('.').next().unwrap_or_default();
+        let header: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header)?)?;
+        ensure!(
+            header["alg"] == self.algorithm.as_str(),
+            "a token has the header {header} instead of {}",
+            self.algorithm
+        );
+        Ok(())
     }
 
     /// Creates keys named after `prefix`, with [`CALLERS`] concurrent callers.

@@ -20,11 +20,11 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let requests = home.token_requests();
     let algorithm = ALGORITHMS[0];
     let body = {
-        let plain = home.serve(&Settings { algorithm, ..Settings::default() })?;
+        let plain = home.serve(&Settings::default())?;
         answer_length(&plain, &requests.all[0]).await?
     };
     let certificate = Certificate::make(bench.directory())?;
-    let settings = Settings { algorithm, tls: Some(certificate.clone()), ..Settings::default() };
+    let settings = Settings { tls: Some(certificate.clone()), ..Settings::default() };
     let server = home.serve(&settings)?;
     let floor = Work::sign(body, algorithm).over_tls(&certificate).start()?;
     let mut entrants = Vec::new();

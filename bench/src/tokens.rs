@@ -47,9 +47,15 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
 
 /// Measures a floor that does nothing, one that signs, Gatekey, and the peers, in this order.
 async fn run(bench: &Bench, algorithm: Algorithm, peers: &[Peer]) -> anyhow::Result<Vec<Figures>> {
-    let home = bench.home().await?;
+    let own;
+    let home = if algorithm == ALGORITHMS[0] {
+        bench.home().await?
+    } else {
+        own = bench.home_with_keys(None, algorithm).await?;
+        &own
+    };
     let requests = home.token_requests();
-    let server = home.serve(&Settings { algorithm, ..Settings::default() })?;
+    let server = home.serve(&Settings::default())?;
     let body = answer_length(&server, &requests.all[0]).await?;
     let (nothing, sign) = (Work::nothing(body).start()?, Work::sign(body, algorithm).start()?);
     let mut entrants = vec![
