@@ -112,6 +112,53 @@ async fn rows_put_back_prevent_the_start() {
     assert_named(&data_dir, "without later changes: viewer");
 }
 
+/// Changes the database of a running server.
+fn change_rows(data_dir: &Path, statements: &str) {
+    let database = rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap();
+    database.execute_batch(&format!("PRAGMA foreign_keys = OFF; {statements}")).unwrap();
+}
+
+#[tokio::test]
+async fn a_role_put_back_while_serving_is_refused() {
+    let server = Server::with_public_url().await;
+    let data_dir = &server.process.data_dir;
+    let boss = server.create_key_with("boss", json!({ "role": "ROLE_ADMIN" })).await;
+    change_rows(data_dir, "CREATE TABLE old_key AS SELECT * FROM api_key WHERE client_id = 'boss'");
+    let demoted = json!({ "clientId": "boss", "role": "ROLE_VIEWER" });
+    server.admin_call("Update", json!({ "apiKey": demoted, "updateMask": "role" })).await;
+    change_rows(data_dir, "REPLACE INTO api_key SELECT * FROM old_key");
+    let named = json!({ "clientId": "boss", "clientName": "Boss" });
+    let update = json!({ "apiKey": named, "updateMask": "clientName" });
+    let response = server
+        .http
+        .connect_json("/gatekey.v1.ApiKeyService/Update", &server.admin_token, &update)
+        .await;
+    let error = response.json();
+    assert_eq!(error["code"], "data_loss", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("API key boss was changed"), "{error}");
+    let token = server.token(&boss).await;
+    let list = "/gatekey.v1.ApiKeyService/List";
+    let listed = server.http.connect_json(list, &token, &json!({})).await;
+    assert_eq!(listed.json()["code"], "permission_denied", "{}", listed.text());
+    server.admin_call("Delete", json!({ "clientId": "boss" })).await;
+    assert_eq!(server.http.token(&boss, &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_role_raised_while_serving_is_not_shown() {
+    let server = Server::with_public_url().await;
+    let data_dir = &server.process.data_dir;
+    server.create_key_with("nobody", json!({})).await;
+    change_rows(data_dir, "UPDATE api_key SET role = 'admin' WHERE client_id = 'nobody'");
+    for (method, body) in [("Get", json!({ "clientId": "nobody" })), ("List", json!({}))] {
+        let procedure = format!("/gatekey.v1.ApiKeyService/{method}");
+        let response = server.http.connect_json(&procedure, &server.admin_token, &body).await;
+        let error = response.json();
+        assert_eq!(error["code"], "data_loss", "{method}: {error}");
+        assert!(error["message"].as_str().unwrap().contains("API key nobody"), "{error}");
+    }
+}
+
 /// The number of rows that are not sealed under a version of the root key.
 fn sealed_otherwise(data_dir: &Path, version: u8) -> u32 {
     let database = rusqlite::Connection::open(data_dir.join("gatekey.db")).unwrap();

@@ -111,7 +111,11 @@ async fn load(
     let entry = Sealed::new_entry(&server.env, &local_caller(&server.env));
     let sealed = server.store.seal_store(entry).await;
     if let Some(Sealed { api_keys, .. }) = sealed.map_err(|error| unreadable(database, error))? {
-        tracing::info!(api_keys, "sealed the rows of the database under the root key");
+        tracing::warn!(
+            api_keys,
+            "sealed the rows of the database under the root key; run `gatekey root-key rotate` once, so that the \
+             database from before seals is refused"
+        );
     }
     let algorithm = (mode == OpenMode::Serve).then_some(server.config.keys.signing_algorithm);
     let ensured =

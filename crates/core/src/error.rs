@@ -79,6 +79,9 @@ pub enum Error {
     /// The store cannot be reached or written; the same call may succeed later.
     #[error("the store is unavailable, try again")]
     Unavailable(#[source] StoreError),
+    /// Rows were changed without the root key. The text says which, and what to do.
+    #[error("{0}")]
+    Tampered(String),
     /// A fault of the server.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -104,9 +107,8 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Unavailable(_) | StoreError::Unreadable(_) => Self::Unavailable(error),
             StoreError::LastAdmin => Self::Precondition(LAST_ADMIN.to_owned()),
-            StoreError::Conflict | StoreError::Corrupt(_) | StoreError::Tampered(_) => {
-                Self::Internal(Box::new(error))
-            }
+            StoreError::Tampered(what) => Self::Tampered(what),
+            StoreError::Conflict | StoreError::Corrupt(_) => Self::Internal(Box::new(error)),
         }
     }
 }

@@ -49,6 +49,7 @@ impl OperationError {
                 Error::NotFound { .. } => ErrorKind::NotFound,
                 Error::Invalid(_) | Error::Precondition(_) => ErrorKind::Invalid,
                 Error::Unavailable(_) | Error::TooManyRequests { .. } => ErrorKind::Unavailable,
+                Error::Tampered(_) => ErrorKind::BrokenLedger,
                 Error::Forbidden(_) | Error::Internal(_) => ErrorKind::Failed,
             },
             Self::SigningKey(SigningKeyError::NextExists(_)) => ErrorKind::Invalid,

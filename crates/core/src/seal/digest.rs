@@ -95,7 +95,7 @@ impl Digest {
     }
 
     /// Whether two digests are of the same rows of a table.
-    pub(super) fn is_same(&self, other: &Self, table: Table) -> bool {
+    pub fn is_same(&self, other: &Self, table: Table) -> bool {
         let of_table = |digest: &Self| -> Vec<(u32, Tally)> {
             let tallies = digest.0.iter().map(|of| (of.version, of.tallies[table.place()]));
             tallies.filter(|(_, tally)| *tally != Tally::default()).collect()

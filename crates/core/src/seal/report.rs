@@ -28,22 +28,22 @@ impl<'k> Recount<'k> {
         Self { keys, digest, refused: Named::default(), mismatched: [0; Table::ALL.len()] }
     }
 
-    /// Counts a row with its stored seal. Returns whether they match: a row that does not must not
-    /// take effect.
-    pub fn add(&mut self, row: SealedRow<'_>, stored: Option<&[u8]>) -> bool {
+    /// Counts a row with its stored seal. Returns the seal if they match: a row that does not must
+    /// not take effect.
+    pub fn add(&mut self, row: SealedRow<'_>, stored: Option<&[u8]>) -> Option<Seal> {
         let seal = stored.and_then(Seal::from_bytes);
         if let Some(seal) = &seal {
             self.digest.add(self.keys, row.table(), seal);
         }
-        let matches = seal.is_some_and(|seal| row.verify(self.keys, &seal));
+        let matching = seal.filter(|seal| row.verify(self.keys, seal));
         match row {
-            _ if matches => {}
+            _ if matching.is_some() => {}
             SealedRow::ApiKey(key) => self.refused.add(key.client_id.as_str()),
             SealedRow::Denial(_) | SealedRow::SigningKey(_) => {
                 self.mismatched[usize::from(row.table().number()) - 1] += 1;
             }
         }
-        matches
+        matching
     }
 
     /// The digest of the rows so far.

@@ -35,6 +35,10 @@ pub fn render(error: Error) -> ConnectError {
             tracing::error!(%cause, source = cause.source().map(tracing::field::display), "the store is unavailable");
             ConnectError::unavailable(message)
         }
+        Error::Tampered(what) => {
+            tracing::error!(error = %what, "the store does not match its seal");
+            ConnectError::data_loss(message)
+        }
         Error::Internal(cause) => {
             tracing::error!(%cause, source = cause.source().map(tracing::field::display), "a call failed");
             ConnectError::internal(message)

@@ -49,6 +49,8 @@ pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection
 pub(super) fn set_up_to_write(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // For lists, which the writing connection reads again if rows seem to be changed.
+    define_lower_case(connection)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
 }
 

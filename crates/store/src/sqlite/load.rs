@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gatekey_core::{
     ApiKey, StoredSecret, ledger,
-    seal::{History, Recount, SealKeys, SealReport, SealedRow},
+    seal::{History, Recount, SealKeys, SealReport, SealedRow, Table},
     store::{Change, ChangeObserver},
 };
 use rusqlite::{Connection, Rows};
@@ -14,6 +14,7 @@ use super::{
     columns::Columns,
     denial,
     failure::Failure,
+    known_seals::{KnownSeals, Seals},
     ledger::entries,
     signing_key,
     state::{newest_key, state},
@@ -29,11 +30,11 @@ const BATCH: usize = 256;
 /// Fails if they must not be served, after everything was reported.
 pub(super) fn load(
     connection: &Connection,
-    keys: &SealKeys,
+    seals: &Seals,
     observer: &dyn ChangeObserver,
 ) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
-    let report = each_sealed(connection, keys, |change| {
+    let (known, report) = each_sealed(connection, &seals.keys(), |change| {
         batch.push(change);
         if batch.len() == BATCH {
             observer.observe(&batch);
@@ -43,41 +44,47 @@ pub(super) fn load(
     if !batch.is_empty() {
         observer.observe(&batch);
     }
-    judge(&report)
+    judge(&report)?;
+    seals.replace(known);
+    Ok(())
 }
 
 /// Everything that a transaction sees, as changes that replace all earlier ones.
-pub(super) fn reload(connection: &Connection, keys: &SealKeys) -> Result<Vec<Change>, Failure> {
+pub(super) fn reload(connection: &Connection, seals: &Seals) -> Result<Vec<Change>, Failure> {
     let mut changes = vec![Change::Reset];
-    let report = each_sealed(connection, keys, |change| changes.push(change))?;
+    let (known, report) = each_sealed(connection, &seals.keys(), |change| changes.push(change))?;
     judge(&report)?;
+    seals.replace(known);
     Ok(changes)
 }
 
-/// Reads every row, verifies its seal, and passes what matches to `take`.
-pub(super) fn each_sealed(
+/// Reads every row, verifies its seal, and passes what matches to `take`. Returns the seals of the
+/// keys that match, too.
+fn each_sealed(
     connection: &Connection,
     keys: &SealKeys,
     mut take: impl FnMut(Change),
-) -> Result<SealReport, Failure> {
+) -> Result<(KnownSeals, SealReport), Failure> {
     let key = newest_key(connection, keys)?;
     let unsealed = || Failure::Tampered("its rows are not sealed".to_owned());
     let state = state(connection, key)?.ok_or_else(unsealed)?;
     let mut recount = Recount::new(keys);
+    let mut known = KnownSeals::of_all(state.digest.rows(Table::ApiKeys));
     each_key(connection, |key, seal| {
-        if recount.add(SealedRow::ApiKey(&key), seal) {
+        if let Some(seal) = recount.add(SealedRow::ApiKey(&key), seal) {
+            known.put(&key.client_id, &seal);
             take(Change::KeyPut(Box::new(key)));
         }
         Ok(())
     })?;
     denial::each(connection, |denied, seal| {
-        if recount.add(SealedRow::Denial(&denied), seal) {
+        if recount.add(SealedRow::Denial(&denied), seal).is_some() {
             take(Change::TokenDenied(denied));
         }
     })?;
     let mut signing_keys = Vec::new();
     signing_key::each(connection, |key, seal| {
-        if recount.add(SealedRow::SigningKey(&key), seal) {
+        if recount.add(SealedRow::SigningKey(&key), seal).is_some() {
             signing_keys.push(key);
         }
     })?;
@@ -86,12 +93,12 @@ pub(super) fn each_sealed(
     if report.keys_differ() {
         name_keys(connection, &mut report)?;
     }
-    Ok(report)
+    Ok((known, report))
 }
 
 /// Verifies the seals of all rows.
 pub(super) fn verify(connection: &Connection, keys: &SealKeys) -> Result<SealReport, Failure> {
-    each_sealed(connection, keys, drop)
+    Ok(each_sealed(connection, keys, drop)?.1)
 }
 
 /// Lets the ledger tell which keys differ.

@@ -8,7 +8,7 @@
 //! - `store`: [`SqliteStore`], through which the files below reach writer and readers.
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
 //!   its statements.
-//! - `state`, `seal`: the seals of rows. `denial`: the rows of the deny-list.
+//! - `state`, `seal`, `known_seals`: the seals of rows. `denial`: the rows of the deny-list.
 //! - `load`, `purge`, `snapshot`: the calls that concern the whole store.
 //! - [`inspection`]: reads a database without changing it.
 //! - `columns`, `failure`: values and errors.
@@ -19,6 +19,7 @@ mod connection;
 mod denial;
 mod failure;
 pub mod inspection;
+mod known_seals;
 mod ledger;
 mod load;
 mod migrations;
@@ -43,8 +44,8 @@ use gatekey_core::{
 };
 
 pub use inspection::Inspection;
+use known_seals::Seals;
 pub use open::OpenError;
-use state::KeysInUse;
 pub use store::SqliteStore;
 use writer::Writer;
 
@@ -71,28 +72,28 @@ impl SqliteStore {
         let mut connection = open::open(&path)?;
         let ledger_keys =
             root_key::settle(&mut connection, root_key).map_err(|error| error.at(&path))?;
-        let seal_keys = KeysInUse::new(root_key.seal_keys());
+        let seals = Seals::new(root_key.seal_keys());
         let writer = Writer::start(
             path.clone(),
             connection,
             ledger_keys,
-            seal_keys.clone(),
+            seals.clone(),
             Arc::clone(&observer),
             load::reload,
         )
         .map_err(io_error)?;
-        Ok(Self::new(path, writer, seal_keys, observer))
+        Ok(Self::new(path, writer, seals, observer))
     }
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn load(&self) -> Result<(), StoreError> {
-        let (observer, keys) = (self.observer(), self.seal_keys());
+        let (observer, seals) = (self.observer(), self.seals());
         // On the writer's thread: the facts must not be older than a change reported before.
         self.exclusively("store.load", move |connection| {
             reader::in_transaction(connection, |connection| {
-                load::load(connection, &keys.get(), &*observer)
+                load::load(connection, &seals, &*observer)
             })?;
             Ok(open::leave_log(connection, false)?)
         })
@@ -100,9 +101,8 @@ impl Store for SqliteStore {
     }
 
     async fn verify_seals(&self) -> Result<SealReport, StoreError> {
-        let keys = self.seal_keys();
-        self.read("store.verify_seals", move |connection| load::verify(connection, &keys.get()))
-            .await
+        let keys = self.seals().keys();
+        self.read("store.verify_seals", move |connection| load::verify(connection, &keys)).await
     }
 
     async fn purge(

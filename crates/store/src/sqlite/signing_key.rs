@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use gatekey_core::{
     StoreError, Timestamp,
     ledger::NewEntry,
-    seal::{SealedRow, Table},
+    seal::{Seal, SealedRow, Table},
     signing_key::{self, SealedSigningKey, SigningKeyRetired},
     store::{Change, SigningKeyStore},
 };
@@ -64,22 +64,29 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Fail
     Ok(keys)
 }
 
-/// Every signing key, to be changed. Fails if one does not match its seal.
+/// Every signing key, to be changed. Fails if they are not as the last change left them.
 pub(super) fn verified(transaction: &Transaction<'_>) -> Result<Vec<SealedSigningKey>, Failure> {
     let mut keys = Vec::new();
     let mut changed = None;
+    let mut seals = Vec::new();
     each(transaction.connection(), |key, seal| {
         if !transaction.verify(SealedRow::SigningKey(&key), seal) {
             changed = Some(key.kid.clone());
         }
         keys.push(key);
+        seals.push(seal.and_then(Seal::from_bytes));
     })?;
     match changed {
-        None => Ok(keys),
+        None if transaction.has_seals(Table::SigningKeys, &seals)? => Ok(keys),
+        None => Err(replaced()),
         Some(kid) => {
             Err(Failure::Tampered(format!("signing key {kid} was changed without the root key")))
         }
     }
+}
+
+fn replaced() -> Failure {
+    Failure::Tampered("signing keys were removed or put back without the root key".to_owned())
 }
 
 /// Passes each signing key with its stored seal to `take`, in the order of creation.
@@ -116,8 +123,9 @@ pub(super) fn delete_expired(
     transaction: &mut Transaction<'_>,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let (mut left, mut seals) = (Vec::new(), Vec::new());
+    let (mut left, mut seals, mut all) = (Vec::new(), Vec::new(), Vec::new());
     each(transaction.connection(), |key, seal| {
+        all.push(seal.and_then(Seal::from_bytes));
         let matches = transaction.verify(SealedRow::SigningKey(&key), seal);
         match key.published_until {
             _ if !matches => {}
@@ -125,6 +133,10 @@ pub(super) fn delete_expired(
             _ => left.push(key),
         }
     })?;
+    if !transaction.has_seals(Table::SigningKeys, &all)? {
+        tracing::error!(error = %replaced(), "not purging signing keys");
+        return Ok(());
+    }
     for seal in seals {
         transaction.unseal(Table::SigningKeys, seal.as_deref())?;
     }

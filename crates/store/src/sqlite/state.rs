@@ -1,31 +1,9 @@
-//! The seal keys in use, and the stored state of all seals.
-
-use std::sync::{Arc, PoisonError, RwLock};
+//! The stored state of all seals.
 
 use gatekey_core::seal::{SealKey, SealKeys, State};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{columns::Columns, failure::Failure};
-
-/// The seal keys of the versions in use. Shared by the writer, which adds one when the root key is
-/// rotated, and the readers.
-#[derive(Debug, Clone)]
-pub(super) struct KeysInUse(Arc<RwLock<SealKeys>>);
-
-impl KeysInUse {
-    pub(super) fn new(keys: SealKeys) -> Self {
-        Self(Arc::new(RwLock::new(keys)))
-    }
-
-    pub(super) fn get(&self) -> SealKeys {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn add(&self, key: &SealKey) {
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *keys = keys.with_newest(key);
-    }
-}
 
 /// The key of the newest version of the root key that the database knows.
 pub(super) fn newest_key<'k>(
@@ -33,9 +11,11 @@ pub(super) fn newest_key<'k>(
     keys: &'k SealKeys,
 ) -> Result<&'k SealKey, Failure> {
     let newest = newest_root_key(connection)?;
-    keys.find(newest).ok_or_else(|| {
-        Failure::Corrupt(format!("version {newest} of the root key was created by another process"))
-    })
+    keys.find(newest).ok_or_else(|| unknown_root_key(newest))
+}
+
+pub(super) fn unknown_root_key(version: u32) -> Failure {
+    Failure::Corrupt(format!("version {version} of the root key was created by another process"))
 }
 
 /// The stored state; `None` if the database is not sealed.
@@ -66,7 +46,7 @@ pub(super) fn put_state(
 }
 
 /// The newest version of the root key that the database knows.
-pub(super) fn newest_root_key(connection: &Connection) -> Result<u32, Failure> {
+fn newest_root_key(connection: &Connection) -> Result<u32, Failure> {
     let mut select = connection.prepare_cached("SELECT max(version) FROM root_key")?;
     select.query_row([], |row| Ok(Columns::new("root_key", row).integer(0)))?
 }

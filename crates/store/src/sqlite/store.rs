@@ -13,7 +13,7 @@ use gatekey_core::{
 use rusqlite::Connection;
 
 use super::{
-    failure::Failure, reader::Readers, state::KeysInUse, transaction::Transaction, writer::Writer,
+    failure::Failure, known_seals::Seals, reader::Readers, transaction::Transaction, writer::Writer,
 };
 
 /// A store in an SQLite file.
@@ -24,7 +24,7 @@ pub struct SqliteStore {
     // reader cannot.
     readers: Readers,
     writer: Writer,
-    seal_keys: KeysInUse,
+    seals: Seals,
     observer: Arc<dyn ChangeObserver>,
     tracer: Option<Arc<dyn StoreTracer>>,
     path: PathBuf,
@@ -34,17 +34,10 @@ impl SqliteStore {
     pub(super) fn new(
         path: PathBuf,
         writer: Writer,
-        seal_keys: KeysInUse,
+        seals: Seals,
         observer: Arc<dyn ChangeObserver>,
     ) -> Self {
-        Self {
-            readers: Readers::new(path.clone()),
-            writer,
-            seal_keys,
-            observer,
-            tracer: None,
-            path,
-        }
+        Self { readers: Readers::new(path.clone()), writer, seals, observer, tracer: None, path }
     }
 
     /// Begins a span for each call.
@@ -84,6 +77,32 @@ impl SqliteStore {
         traced(self.tracer.as_deref(), span, self.readers.read(work)).await
     }
 
+    /// Reads rows that must match their seals.
+    ///
+    /// A reader can see rows from before a commit whose seals are known already. So rows that do
+    /// not match are read again between two transactions, when both are the same.
+    pub(super) async fn read_verified<T, F>(
+        &self,
+        span: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection, &Seals) -> Result<T, Failure> + Clone + Send + 'static,
+    {
+        let (seals, again) = (self.seals(), (self.seals(), work.clone()));
+        let read = async {
+            match self.readers.read(move |connection| work(connection, &seals)).await {
+                Err(StoreError::Tampered(_)) => {
+                    let (seals, work) = again;
+                    self.writer.exclusively(move |connection| work(connection, &seals)).await
+                }
+                read => read,
+            }
+        };
+        traced(self.tracer.as_deref(), span, read).await
+    }
+
     /// Runs work that uses no connection of the store, on a thread that can block.
     pub(super) async fn blocking<T, F>(&self, span: &'static str, work: F) -> Result<T, StoreError>
     where
@@ -102,8 +121,8 @@ impl SqliteStore {
         Arc::clone(&self.observer)
     }
 
-    pub(super) fn seal_keys(&self) -> KeysInUse {
-        self.seal_keys.clone()
+    pub(super) fn seals(&self) -> Seals {
+        self.seals.clone()
     }
 
     pub(super) fn queue_depth(&self) -> usize {

@@ -3,24 +3,28 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gatekey_core::{
-    LedgerKey, LedgerKeys,
+    ApiKey, LedgerKey, LedgerKeys,
     ledger::{LedgerHead, NewEntry},
     seal::{Digest, Seal, SealKey, SealKeys, SealedRow, State, Table},
     store::Change,
 };
+use gatekey_credentials::ClientId;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::{
     columns::Columns,
     failure::{CommitFailed, Failure, spoils_connection},
-    state::{self, KeysInUse, newest_root_key},
+    known_seals::{SealChanges, Seals},
+    state,
 };
 
 /// A transaction on the writing connection, with the ledger's head and the changes to report.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
     ledger_keys: &'a mut LedgerKeys,
-    seal_keys: &'a KeysInUse,
+    seals: &'a Seals,
+    /// What the changes made of the known seals.
+    seal_changes: SealChanges<'a>,
     /// Links entries: the one of the newest root key.
     ledger_key: LedgerKey,
     /// Seals rows: the one of the newest root key.
@@ -38,33 +42,44 @@ pub(super) struct Transaction<'a> {
     spoils_connection: bool,
 }
 
+/// What identifies the content of a database: the ledger's head, and the digest of all seals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) head: LedgerHead,
+    /// `None` until the database is sealed.
+    pub(super) digest: Option<Digest>,
+}
+
+impl Content {
+    pub(super) fn new(head: LedgerHead, state: Option<&State>) -> Self {
+        Self { head, digest: state.map(|state| state.digest.clone()) }
+    }
+}
+
 /// How a transaction ended.
 pub(super) struct Finished {
-    /// The ledger's head and the changes to report.
-    pub(super) outcome: Result<(LedgerHead, Vec<Change>), CommitFailed>,
+    /// What is stored now, and the changes to report.
+    pub(super) outcome: Result<(Content, Vec<Change>), CommitFailed>,
     /// Whether the connection must be replaced.
     pub(super) spoils_connection: bool,
 }
 
 impl<'a> Transaction<'a> {
-    /// Takes over a connection whose transaction has begun, and the ledger's head in it.
+    /// Takes over a connection whose transaction has begun, with the ledger's head and the state in
+    /// it.
     pub(super) fn new(
         connection: &'a Connection,
         ledger_keys: &'a mut LedgerKeys,
-        seal_keys: &'a KeysInUse,
+        seals: &'a Seals,
         head: LedgerHead,
+        stored: Option<State>,
     ) -> Result<Self, Failure> {
+        let all_seal_keys = seals.keys();
         // Read from the database: a rotation whose commit was reported as failed can be durable.
-        let newest = newest_root_key(connection)?;
-        let unknown = || {
-            Failure::Corrupt(format!(
-                "version {newest} of the root key was created by another process"
-            ))
-        };
+        let seal_key = state::newest_key(connection, &all_seal_keys)?.clone();
+        let newest = seal_key.version();
+        let unknown = || state::unknown_root_key(newest);
         let ledger_key = ledger_keys.find(newest).cloned().ok_or_else(unknown)?;
-        let all_seal_keys = seal_keys.get();
-        let seal_key = all_seal_keys.find(newest).cloned().ok_or_else(unknown)?;
-        let stored = state::state(connection, &seal_key)?;
         if stored.as_ref().is_some_and(|state| state.head != head) {
             let reason = "the ledger was changed without the root key".to_owned();
             return Err(Failure::Tampered(reason));
@@ -72,7 +87,8 @@ impl<'a> Transaction<'a> {
         Ok(Self {
             connection,
             ledger_keys,
-            seal_keys,
+            seals,
+            seal_changes: SealChanges::new(seals),
             ledger_key,
             seal_key,
             all_seal_keys,
@@ -131,7 +147,7 @@ impl<'a> Transaction<'a> {
     /// Seals later rows under another key.
     pub(super) fn seal_under(&mut self, key: SealKey) {
         // Kept even if the transaction fails, as in `link_under`.
-        self.seal_keys.add(&key);
+        self.seals.add_key(&key);
         self.all_seal_keys = self.all_seal_keys.with_newest(&key);
         self.seal_key = key;
     }
@@ -167,7 +183,37 @@ impl<'a> Transaction<'a> {
         let seal = row.seal(&self.seal_key);
         let digest = self.digest.as_mut().ok_or_else(not_sealed)?;
         digest.add(&self.all_seal_keys, row.table(), &seal);
+        if let SealedRow::ApiKey(key) = row {
+            self.seal_changes.set(&key.client_id, Some(&seal));
+        }
         Ok(seal.to_bytes())
+    }
+
+    /// Fails unless a key has the seal that it must have, and matches it.
+    pub(super) fn verify_key(&self, key: &ApiKey, stored: Option<&[u8]>) -> Result<(), Failure> {
+        self.seals.verify(key, stored)
+    }
+
+    /// Fails if a key must exist of which there is no row.
+    pub(super) fn verify_absent(&self, client_id: &ClientId) -> Result<(), Failure> {
+        self.seals.verify_absent(client_id)
+    }
+
+    /// Whether these are the seals of all rows of a table, as the state says.
+    pub(super) fn has_seals(&self, table: Table, seals: &[Option<Seal>]) -> Result<bool, Failure> {
+        let mut found = Digest::default();
+        for seal in seals.iter().flatten() {
+            found.add(&self.all_seal_keys, table, seal);
+        }
+        Ok(self.digest()?.is_same(&found, table))
+    }
+
+    /// Deletes a key, and removes its seal.
+    pub(super) fn delete_key(&mut self, client_id: &ClientId) -> Result<(), Failure> {
+        let delete = "DELETE FROM api_key WHERE client_id = ?1 RETURNING seal";
+        self.delete_sealed(Table::ApiKeys, delete, [client_id.as_str()])?;
+        self.seal_changes.set(client_id, None);
+        Ok(())
     }
 
     /// Removes the seal of a row that is deleted or replaced.
@@ -193,7 +239,11 @@ impl<'a> Transaction<'a> {
         if version == Some(self.seal_key.version()) || (stored.is_none() && !is_first) {
             return Ok(None);
         }
-        let matches = is_first || self.verify(row, stored);
+        let matches = is_first
+            || match row {
+                SealedRow::ApiKey(key) => self.verify_key(key, stored).is_ok(),
+                SealedRow::Denial(_) | SealedRow::SigningKey(_) => self.verify(row, stored),
+            };
         self.unseal(row.table(), stored)?;
         if matches { Ok(Some(Some(self.seal(row)?))) } else { Ok(Some(None)) }
     }
@@ -230,6 +280,7 @@ impl<'a> Transaction<'a> {
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (head, changes) = (self.head, self.changes.len());
+        let seal_changes = self.seal_changes.len();
         let (ledger_key, seal_key) = (self.ledger_key.clone(), self.seal_key.clone());
         let digest = self.digest.clone();
         let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
@@ -244,6 +295,7 @@ impl<'a> Transaction<'a> {
             self.ledger_key = ledger_key;
             self.seal_key = seal_key;
             self.digest = digest;
+            self.seal_changes.undo(seal_changes);
             self.spoils_connection |= failure.spoils_connection();
             let undone =
                 self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
@@ -268,7 +320,16 @@ impl<'a> Transaction<'a> {
             self.spoils_connection |= failure.spoils_connection();
             self.failed = Some((&failure).into());
         }
-        let Self { connection, head, changes, failed, mut spoils_connection, .. } = self;
+        let Self {
+            connection,
+            head,
+            digest,
+            changes,
+            seal_changes,
+            failed,
+            mut spoils_connection,
+            ..
+        } = self;
         let outcome = match failed {
             Some(failed) => Err(failed),
             None => connection.execute_batch("COMMIT").map_err(|error| {
@@ -279,12 +340,16 @@ impl<'a> Transaction<'a> {
         if outcome.is_err() && !connection.is_autocommit() {
             spoils_connection |= connection.execute_batch("ROLLBACK").is_err();
         }
-        Finished { outcome: outcome.map(|()| (head, changes)), spoils_connection }
+        let outcome = outcome.map(|()| {
+            seal_changes.keep();
+            (Content { head, digest }, changes)
+        });
+        Finished { outcome, spoils_connection }
     }
 
     /// Stores the state, if it changed.
-    fn put_state(&mut self) -> Result<(), Failure> {
-        let Some(digest) = self.digest.take() else { return Ok(()) };
+    fn put_state(&self) -> Result<(), Failure> {
+        let Some(digest) = self.digest.clone() else { return Ok(()) };
         let state = State { head: self.head, digest };
         if self.stored.as_ref() == Some(&state) {
             return Ok(());

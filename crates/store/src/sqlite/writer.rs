@@ -21,7 +21,6 @@ use gatekey_core::{
     LedgerKeys, StoreError,
     ledger::LedgerHead,
     panic_message,
-    seal::SealKeys,
     store::{Change, ChangeObserver},
 };
 use rusqlite::Connection;
@@ -30,15 +29,16 @@ use tokio::sync::oneshot;
 use super::{
     connection,
     failure::{CommitFailed, Failure},
-    state::KeysInUse,
-    transaction::{Finished, Transaction, ledger_head},
+    known_seals::Seals,
+    state,
+    transaction::{Content, Finished, Transaction, ledger_head},
 };
 
 /// The most calls that share a commit. Bounds how long the first of them waits for the others.
 const BATCH: usize = 256;
 
 /// Reads everything an observer holds, after a commit that was reported as failed proved durable.
-pub(super) type Reload = fn(&Connection, &SealKeys) -> Result<Vec<Change>, Failure>;
+pub(super) type Reload = fn(&Connection, &Seals) -> Result<Vec<Change>, Failure>;
 
 /// The handle of the writer thread. Dropping it finishes the queued calls and joins the thread.
 pub(super) struct Writer {
@@ -111,7 +111,7 @@ impl Writer {
         path: PathBuf,
         connection: Connection,
         ledger_keys: LedgerKeys,
-        seal_keys: KeysInUse,
+        seals: Seals,
         observer: Arc<dyn ChangeObserver>,
         reload: Reload,
     ) -> std::io::Result<Self> {
@@ -122,7 +122,7 @@ impl Writer {
             connection: Some(connection),
             reported: None,
             ledger_keys,
-            seal_keys,
+            seals,
             observer,
             reload,
             commits: Arc::clone(&commits),
@@ -210,11 +210,11 @@ struct Worker {
     path: PathBuf,
     /// `None` after it broke, until the next job.
     connection: Option<Connection>,
-    /// The ledger's head after the last commit that was reported to the observer; `None` before
-    /// the first transaction.
-    reported: Option<LedgerHead>,
+    /// What was stored after the last commit that was reported to the observer; `None` before the
+    /// first transaction.
+    reported: Option<Content>,
     ledger_keys: LedgerKeys,
-    seal_keys: KeysInUse,
+    seals: Seals,
     observer: Arc<dyn ChangeObserver>,
     reload: Reload,
     commits: Arc<AtomicU64>,
@@ -305,8 +305,8 @@ impl Worker {
             // No transaction could begin: that answers every call.
             ran.extend(queued.drain(..));
         }
-        let (head, changes) = committed?;
-        self.reported = Some(head);
+        let (content, changes) = committed?;
+        self.reported = Some(content);
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(changes)
     }
@@ -314,17 +314,29 @@ impl Worker {
     /// Begins a transaction that can write.
     ///
     /// A commit whose sync failed is complete in SQLite's log. It takes effect when the log is read
-    /// again, although it was reported as failed and not to the observer. Every change has a ledger
-    /// entry, so the ledger's head reveals such a commit.
+    /// again, although it was reported as failed and not to the observer. Every change adds to the
+    /// ledger or changes the digest, so they reveal such a commit.
     fn begin<'a>(&'a mut self, connection: &'a Connection) -> Result<Transaction<'a>, Failure> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let head = ledger_head(connection)?;
-        if self.reported.is_some_and(|reported| reported != head) {
+        let keys = self.seals.keys();
+        let stored = state::state(connection, state::newest_key(connection, &keys)?)?;
+        let found = Content::new(head, stored.as_ref());
+        if let Some(reported) = &self.reported
+            && *reported != found
+        {
+            if !follows(head, reported.head) {
+                return Err(Failure::Tampered(format!(
+                    "the database was replaced by an earlier one: its ledger ends at entry {}, but \
+                     entry {} was committed",
+                    head.sequence, reported.head.sequence
+                )));
+            }
             tracing::warn!("a commit reported as failed is durable; reloading all state");
-            self.notify(&(self.reload)(connection, &self.seal_keys.get())?);
+            self.notify(&(self.reload)(connection, &self.seals)?);
         }
-        self.reported = Some(head);
-        Transaction::new(connection, &mut self.ledger_keys, &self.seal_keys, head)
+        self.reported = Some(found);
+        Transaction::new(connection, &mut self.ledger_keys, &self.seals, head, stored)
     }
 
     /// Takes the connection, or opens one if the last one broke.
@@ -336,6 +348,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether a ledger with the first head can continue one with the second.
+fn follows(head: LedgerHead, earlier: LedgerHead) -> bool {
+    head == earlier || head.sequence > earlier.sequence
 }
 
 #[cfg(test)]
@@ -381,8 +398,8 @@ mod tests {
         let mut connection = open::open(&path).unwrap();
         let root_key = RootKey::new(&[1; 32]);
         let ledger_keys = root_key::settle(&mut connection, &root_key).ok().unwrap();
-        let seal_keys = KeysInUse::new(root_key.seal_keys());
-        Writer::start(path, connection, ledger_keys, seal_keys, observer, load::reload).unwrap()
+        let seals = Seals::new(root_key.seal_keys());
+        Writer::start(path, connection, ledger_keys, seals, observer, load::reload).unwrap()
     }
 
     fn entry(target: &str) -> NewEntry {

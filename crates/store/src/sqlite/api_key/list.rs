@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use gatekey_core::{
     ApiKey,
     api_key::list::{Condition, Cursor, Field, Filter, Operand, Order, OrderField, Selection},
+    seal::Seal,
 };
 use rusqlite::{Connection, params_from_iter, types::Value};
 
@@ -13,23 +14,38 @@ use crate::sqlite::{
     columns::{Columns, json, micros},
     connection::LOWER_CASE,
     failure::Failure,
+    known_seals::Seals,
 };
 
-/// At most `limit` keys of a selection, in its order, after its cursor.
+/// At most `limit` keys of a selection, in its order, after its cursor. Fails if one is not as the
+/// last change left it: a list must not show a role that nobody gave.
 pub(super) fn page(
     connection: &Connection,
+    seals: &Seals,
     selection: &Selection,
     limit: usize,
 ) -> Result<Vec<ApiKey>, Failure> {
+    let (keys, stored) = select(connection, selection, limit)?;
+    seals.verify_all(keys.iter().zip(stored))?;
+    Ok(keys)
+}
+
+/// The keys of a page, and their stored seals.
+fn select(
+    connection: &Connection,
+    selection: &Selection,
+    limit: usize,
+) -> Result<(Vec<ApiKey>, Vec<Option<Seal>>), Failure> {
     let (statement, values) = statement(selection, limit);
     let mut select = connection.prepare_cached(&statement)?;
     let mut rows = select.query(params_from_iter(values))?;
-    let mut keys = Vec::new();
+    let (mut keys, mut stored) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
         keys.push(rows::key(row)?);
+        stored.push(rows::stored_seal(row)?.and_then(Seal::from_bytes));
     }
     add_secrets(connection, &mut keys)?;
-    Ok(keys)
+    Ok((keys, stored))
 }
 
 /// Takes the client ids as one JSON array, so that pages of all sizes share a prepared statement.
@@ -78,7 +94,10 @@ fn statement(selection: &Selection, limit: usize) -> (String, Vec<Value>) {
         }
     };
     values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
-    (format!("SELECT {KEY_COLUMNS} FROM api_key{conditions} ORDER BY {order} LIMIT ?"), values)
+    (
+        format!("SELECT {KEY_COLUMNS}, seal FROM api_key{conditions} ORDER BY {order} LIMIT ?"),
+        values,
+    )
 }
 
 fn condition(filter: &Filter, order: Order, values: &mut Vec<Value>) -> String {
@@ -337,7 +356,7 @@ mod tests {
         let connection = database(300);
         // A statement prepared for one page serves all; no statement is prepared per key.
         for limit in [1, 2, 100, 300] {
-            let keys = page(&connection, &Selection::default(), limit).unwrap();
+            let (keys, _) = select(&connection, &Selection::default(), limit).unwrap();
             assert_eq!(keys.len(), limit);
             assert!(keys.iter().all(|key| key.secrets.len() == 1));
         }

@@ -40,7 +40,10 @@ impl ApiKeyStore for SqliteStore {
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
-        self.read("store.find_key", move |connection| rows::find(connection, &client_id)).await
+        self.read_verified("store.find_key", move |connection, seals| {
+            rows::find_verified(connection, seals, &client_id)
+        })
+        .await
     }
 
     async fn list_keys(
@@ -48,8 +51,10 @@ impl ApiKeyStore for SqliteStore {
         selection: Selection,
         limit: usize,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        self.read("store.list_keys", move |connection| list::page(connection, &selection, limit))
-            .await
+        self.read_verified("store.list_keys", move |connection, seals| {
+            list::page(connection, seals, &selection, limit)
+        })
+        .await
     }
 
     async fn update_key(
@@ -101,7 +106,7 @@ impl ApiKeyStore for SqliteStore {
         let client_id = client_id.clone();
         self.write("store.delete_key", move |transaction| {
             let Some(key) = rows::find(transaction.connection(), &client_id)? else {
-                return Ok(None);
+                return transaction.verify_absent(&client_id).map(|()| None);
             };
             // A key that does not match its seal is refused, so it is no usable admin.
             let last_admin = match rows::find_to_change(transaction, &client_id) {

@@ -15,6 +15,7 @@ use crate::{
         columns::{Columns, json, micros},
         denial,
         failure::Failure,
+        known_seals::Seals,
         transaction::Transaction,
     },
 };
@@ -29,7 +30,7 @@ pub(in crate::sqlite) const KEY_COLUMNS: &str = "client_id, key_id, organization
 pub(in crate::sqlite) const SECRET_COLUMNS: &str = "client_id, secret_id, label, pepper_version, mac, \
     created_at, not_before, expires_at, admin_expiry, last_used_at";
 
-/// A key and its secrets.
+/// A key and its secrets, which are not verified.
 pub(in crate::sqlite) fn find(
     connection: &Connection,
     client_id: &ClientId,
@@ -37,21 +38,28 @@ pub(in crate::sqlite) fn find(
     Ok(find_with_seal(connection, client_id)?.map(|(key, _)| key))
 }
 
-/// A key and its secrets, to be changed. Fails if they do not match their seal: a change would seal
-/// whatever the rows contain.
+/// A key and its secrets, to be shown. Fails as [`find_to_change`] does.
+pub(in crate::sqlite) fn find_verified(
+    connection: &Connection,
+    seals: &Seals,
+    client_id: &ClientId,
+) -> Result<Option<ApiKey>, Failure> {
+    match find_with_seal(connection, client_id)? {
+        None => seals.verify_absent(client_id).map(|()| None),
+        Some((key, seal)) => seals.verify(&key, seal.as_deref()).map(|()| Some(key)),
+    }
+}
+
+/// A key and its secrets, to be changed. Fails if they are not as the last change left them: this
+/// change would seal whatever the rows contain.
 pub(in crate::sqlite) fn find_to_change(
     transaction: &Transaction<'_>,
     client_id: &ClientId,
 ) -> Result<Option<ApiKey>, Failure> {
-    let Some((key, seal)) = find_with_seal(transaction.connection(), client_id)? else {
-        return Ok(None);
-    };
-    if transaction.verify(SealedRow::ApiKey(&key), seal.as_deref()) {
-        return Ok(Some(key));
+    match find_with_seal(transaction.connection(), client_id)? {
+        None => transaction.verify_absent(client_id).map(|()| None),
+        Some((key, seal)) => transaction.verify_key(&key, seal.as_deref()).map(|()| Some(key)),
     }
-    Err(Failure::Tampered(format!(
-        "API key {client_id} was changed without the root key; delete it and create it again"
-    )))
 }
 
 /// A key and its stored seal.
@@ -252,11 +260,7 @@ fn write_seal(
 /// Deletes a key with its denials, and reports it. The foreign key deletes its secrets.
 pub(super) fn delete(transaction: &mut Transaction<'_>, key: &ApiKey) -> Result<(), Failure> {
     denial::delete_all(transaction, &key.client_id)?;
-    transaction.delete_sealed(
-        Table::ApiKeys,
-        "DELETE FROM api_key WHERE client_id = ?1 RETURNING seal",
-        [key.client_id.as_str()],
-    )?;
+    transaction.delete_key(&key.client_id)?;
     transaction.report(Change::KeyDeleted { client_id: key.client_id.clone(), key_id: key.key_id });
     Ok(())
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use gatekey_core::{
     ApiKeyPatch, Store as _, StoreError, Timestamp,
-    api_key::{LastAdmin, Switch},
+    api_key::{
+        LastAdmin, Switch,
+        list::{Cursor, Selection},
+    },
     store::{
         ApiKeyStore as _, LedgerStore as _, RootKeyStore as _, SigningKeyStore as _,
         TokenStore as _,
@@ -32,6 +35,9 @@ async fn store(file: &SqliteFile) -> SqliteStore {
     }
     store
 }
+
+const OPEN_LEDGER: &str =
+    "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";
 
 fn tamper(file: &SqliteFile, statements: &str) {
     let database = Connection::open(file.path()).unwrap();
@@ -181,19 +187,10 @@ async fn a_changed_key_cannot_be_laundered() {
     let store = store(&file).await;
     tamper(&file, "UPDATE api_key SET role = 'admin' WHERE client_id = 'ci'");
     let id = client_id("ci");
-    let patch = ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() };
-    let tampered = |error| matches!(error, StoreError::Tampered(what) if what.contains("ci"));
-    assert!(tampered(
-        store.update_key(&id, patch, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap_err()
-    ));
-    let rotation = rotation_at(NOW, 0);
-    assert!(tampered(store.rotate_secret(&id, rotation, entry(NOW, "ci")).await.unwrap_err()));
-    let enable = Switch::Enable;
-    assert!(tampered(
-        store.switch_key(&id, enable, LastAdmin::Keep, entry(NOW, "ci")).await.unwrap_err()
-    ));
-    let key = new_key("ci");
-    assert!(tampered(store.create_key(key, new_call("ci"), entry(NOW, "ci")).await.unwrap_err()));
+    tampered(store.update_key(&id, rename(), LastAdmin::Keep, entry(NOW, "ci")).await);
+    tampered(store.rotate_secret(&id, rotation_at(NOW, 0), entry(NOW, "ci")).await);
+    tampered(store.switch_key(&id, Switch::Enable, LastAdmin::Keep, entry(NOW, "ci")).await);
+    tampered(store.create_key(new_key("ci"), new_call("ci"), entry(NOW, "ci")).await);
     store.raise_epochs(9, entry(NOW, "all")).await.unwrap();
     store.purge(NOW, NOW, Timestamp::from_seconds(i64::MAX / 1_000_000)).await.unwrap();
     assert!(store.verify_seals().await.unwrap().faults()[0].contains("refused: ci"));
@@ -246,8 +243,6 @@ async fn purging_does_not_revive_a_signing_key() {
 async fn removed_seals_are_not_made_again() {
     const STRIP: &str = "DELETE FROM state; UPDATE api_key SET seal = NULL, role = 'admin';
         UPDATE denial SET seal = NULL; UPDATE signing_key SET seal = NULL;";
-    const OPEN_LEDGER: &str =
-        "DROP TRIGGER ledger_is_not_changed; DROP TRIGGER ledger_is_not_shortened;";
     for (ledger, expected) in [
         (String::new(), "not sealed"),
         (format!("{OPEN_LEDGER} UPDATE ledger SET state = NULL"), "broken at entry 1"),
@@ -266,6 +261,146 @@ async fn removed_seals_are_not_made_again() {
             other => panic!("{ledger}: {other:?}"),
         }
     }
+}
+
+const SAVE: &str =
+    "CREATE TABLE old_api_key AS SELECT * FROM api_key; CREATE TABLE old_secret AS SELECT * FROM secret;
+     CREATE TABLE old_signing_key AS SELECT * FROM signing_key;";
+
+const PUT_BACK: &str = "DELETE FROM api_key; INSERT INTO api_key SELECT * FROM old_api_key;
+     DELETE FROM secret; INSERT INTO secret SELECT * FROM old_secret;";
+
+/// Fails with [`StoreError::Tampered`], whose text it returns.
+fn tampered<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result {
+        Err(StoreError::Tampered(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A loaded store, as a server has it.
+async fn serving(file: &SqliteFile) -> (Arc<Mirror>, SqliteStore) {
+    drop(store(file).await);
+    let mirror = Arc::new(Mirror::default());
+    let store = file.open_sqlite(mirror.clone());
+    store.load().await.unwrap();
+    (mirror, store)
+}
+
+fn rename() -> ApiKeyPatch {
+    ApiKeyPatch { logo_uri: Some("x".to_owned()), ..ApiKeyPatch::default() }
+}
+
+#[tokio::test]
+async fn rows_put_back_while_serving_are_refused() {
+    let file = SqliteFile::default();
+    let (mirror, store) = serving(&file).await;
+    tamper(&file, SAVE);
+    let (id, keep) = (client_id("ci"), LastAdmin::Keep);
+    store.switch_key(&id, Switch::Disable, keep, entry(later(1), "ci")).await.unwrap();
+    tamper(&file, PUT_BACK);
+    let at = later(2);
+    let changed = store.update_key(&id, rename(), keep, entry(at, "ci")).await;
+    assert!(tampered(changed).contains("API key ci was changed"));
+    tampered(store.rotate_secret(&id, rotation_at(at, 0), entry(at, "ci")).await);
+    tampered(store.create_key(new_key("ci"), new_call("ci"), entry(at, "ci")).await);
+    tampered(store.find_key(&id).await);
+    tampered(store.list_keys(Selection::default(), 10).await);
+    assert!(mirror.key("ci").unwrap().disabled_at.is_some());
+    // Its row is the latest.
+    store.update_key(&client_id("other"), rename(), keep, entry(at, "other")).await.unwrap();
+    store.delete_key(&id, keep, entry(at, "ci")).await.unwrap();
+    assert_eq!(mirror.key("ci"), None);
+}
+
+#[tokio::test]
+async fn a_row_removed_while_serving_is_missed() {
+    let file = SqliteFile::default();
+    let (_, store) = serving(&file).await;
+    tamper(&file, "DELETE FROM api_key WHERE client_id = 'ci'");
+    let (id, keep) = (client_id("ci"), LastAdmin::Keep);
+    let disabled = store.switch_key(&id, Switch::Disable, keep, entry(NOW, "ci")).await;
+    assert!(tampered(disabled).contains("API key ci was removed"));
+    tampered(store.delete_key(&id, keep, entry(NOW, "ci")).await);
+    tampered(store.create_key(new_key("ci"), new_call("ci"), entry(NOW, "ci")).await);
+    tampered(store.find_key(&id).await);
+    assert!(store.find_key(&client_id("absent")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_changed_key_is_not_shown() {
+    let file = SqliteFile::default();
+    let (_, store) = serving(&file).await;
+    tamper(&file, "UPDATE api_key SET role = 'admin' WHERE client_id = 'ci'");
+    assert!(tampered(store.find_key(&client_id("ci")).await).contains("API key ci"));
+    assert!(tampered(store.list_keys(Selection::default(), 10).await).contains("API key ci"));
+    let after = Cursor { text: String::new(), instant: None, client_id: "ci".to_owned() };
+    let others = Selection { after: Some(after), ..Selection::default() };
+    assert_eq!(store.list_keys(others, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_signing_key_put_back_stays_retired() {
+    let file = SqliteFile::default();
+    let (mirror, store) = serving(&file).await;
+    tamper(&file, SAVE);
+    store.retire_signing_key("one", entry(later(1), "one")).await.unwrap();
+    let retired = mirror.known().signing_keys.clone();
+    tamper(&file, "DELETE FROM signing_key; INSERT INTO signing_key SELECT * FROM old_signing_key");
+    let rotated =
+        store.rotate_signing_key(signing_key("new"), later(9), entry(later(2), "new")).await;
+    assert!(tampered(rotated).contains("put back"));
+    store.purge(later(120), NOW, NOW).await.unwrap();
+    assert_eq!(mirror.known().signing_keys, retired);
+}
+
+#[tokio::test]
+async fn an_earlier_database_put_back_stops_all_changes() {
+    let file = SqliteFile::default();
+    let (mirror, store) = serving(&file).await;
+    let tables = ["api_key", "secret", "denial", "signing_key", "state", "ledger"];
+    let save = tables.map(|table| format!("CREATE TABLE old_{table} AS SELECT * FROM {table};"));
+    tamper(&file, &save.concat());
+    let (id, keep) = (client_id("ci"), LastAdmin::Keep);
+    store.switch_key(&id, Switch::Disable, keep, entry(later(1), "ci")).await.unwrap();
+    let put_back = tables.map(|table| {
+        format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM old_{table};")
+    });
+    tamper(&file, &format!("{OPEN_LEDGER} {}", put_back.concat()));
+    for _ in 0..2 {
+        let changed = store.update_key(&id, rename(), keep, entry(later(2), "ci")).await;
+        assert!(matches!(changed, Err(StoreError::Unavailable(_))), "{changed:?}");
+    }
+    assert!(mirror.key("ci").unwrap().disabled_at.is_some());
+}
+
+/// The known seals follow what is stored, also if a call or a commit fails.
+#[tokio::test]
+async fn a_failed_change_leaves_the_key_usable() {
+    let file = SqliteFile::default();
+    let (_, store) = serving(&file).await;
+    let (id, keep) = (client_id("ci"), LastAdmin::Keep);
+    store.limit_pages(1).await.unwrap();
+    let long = ApiKeyPatch { logo_uri: Some("x".repeat(100_000)), ..ApiKeyPatch::default() };
+    let full = store.update_key(&id, long, keep, entry(NOW, "ci")).await;
+    assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+    store.limit_pages(u32::MAX).await.unwrap();
+    store.update_key(&id, rename(), keep, entry(NOW, "ci")).await.unwrap();
+    assert_eq!(store.find_key(&id).await.unwrap().unwrap().application.logo_uri, "x");
+}
+
+/// A purge has no ledger entry, so only the digest reveals one whose sync failed.
+#[tokio::test]
+async fn a_purge_that_surfaces_later_is_known() {
+    let file = SqliteFile::default();
+    let (mirror, store) = serving(&file).await;
+    let (id, keep) = (client_id("ci"), LastAdmin::Keep);
+    store.rotate_secret(&id, rotation_at(later(1), 0), entry(later(1), "ci")).await.unwrap();
+    let surfaced = file.open_sqlite(Arc::new(Mirror::default()));
+    surfaced.purge(later(2), NOW, later(9)).await.unwrap();
+    drop(surfaced);
+    store.update_key(&id, rename(), keep, entry(later(3), "ci")).await.unwrap();
+    assert_eq!(mirror.key("ci").unwrap().secrets.len(), 1);
 }
 
 #[tokio::test]
