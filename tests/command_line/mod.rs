@@ -19,6 +19,7 @@ mod control_socket;
 mod data_dir;
 mod doctor;
 mod found_files;
+mod gate;
 mod init;
 mod keys;
 mod ledger;

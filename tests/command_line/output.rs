@@ -23,7 +23,7 @@ const SECRETS: &[&str] = &[
 /// Every command with output formats, its arguments, and the members whose values differ between
 /// runs. In the arguments, DATA is the data directory, SHELF another one, AS the format, and SECRET
 /// a secret of the key made-AS.
-const COMMANDS: [(&str, &str, &[&str]); 24] = [
+const COMMANDS: [(&str, &str, &[&str]); 26] = [
     ("whoami", "", &[]),
     ("init", "--data-dir DATA --name admin-AS", SECRETS),
     ("key create", "made-AS", SECRETS),
@@ -41,6 +41,8 @@ const COMMANDS: [(&str, &str, &[&str]); 24] = [
     ("root-key list", "--data-dir DATA", &[]),
     ("ledger list", "--data-dir DATA", &[]),
     ("ledger verify", "--data-dir DATA", &[]),
+    ("gate rules", "", &[]),
+    ("gate explain", "POST /flyteidl2.task.TaskService/DeployTask --as ci --data-dir DATA", &[]),
     ("doctor", "", &[]),
     ("doctor server", "", &[]),
     ("doctor store", "--data-dir DATA", &[]),

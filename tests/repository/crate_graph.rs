@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "gatekey",
         &[
             "gatekey-server",
+            "gatekey-gate",
             "gatekey-listener",
             "gatekey-telemetry",
             "gatekey-store",

@@ -39,6 +39,10 @@ pub(crate) enum Initializing {}
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RootKeyFile {}
 
+/// Only the configuration file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ConfigFile {}
+
 impl Scope for Serving {
     fn includes(_: &Setting) -> bool {
         true
@@ -54,6 +58,12 @@ impl Scope for Initializing {
 impl Scope for RootKeyFile {
     fn includes(setting: &Setting) -> bool {
         setting.path == "keys.root_key_file"
+    }
+}
+
+impl Scope for ConfigFile {
+    fn includes(_: &Setting) -> bool {
+        false
     }
 }
 

@@ -9,6 +9,7 @@
 //!   services.
 //! - `gate`: composes the gate in front of a backend.
 //! - [`metadata`], [`user_info`], [`path`], [`refusals`]: shared by OAuth and RPC.
+//! - [`own_paths`]: the paths that no request to the gate reaches.
 //! - [`admin`]: probes and metrics on a listener of their own.
 //! - [`control`]: local administration while the server runs.
 //! - [`jobs`]: periodic jobs.
@@ -24,6 +25,7 @@ pub mod jobs;
 pub mod metadata;
 pub mod oauth;
 pub mod openapi;
+pub mod own_paths;
 pub mod path;
 pub mod refusals;
 pub mod router;

@@ -11,7 +11,7 @@ use crate::exit;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Get started", &["quickstart", "doctor", "completions"]),
     ("Use API keys", &["key", "token", "whoami"]),
-    ("Run a server", &["serve", "init", "ca", "config"]),
+    ("Run a server", &["serve", "init", "ca", "config", "gate"]),
     ("Rotate and audit", &["signing-key", "root-key", "ledger"]),
     ("Back up", &["backup", "restore"]),
 ];

@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 mod connection;
 mod data_dir;
 mod doctor;
+mod gate;
 mod help;
 mod key;
 mod output;
@@ -16,6 +17,7 @@ pub(crate) use self::{
     connection::Client,
     data_dir::{Backup, DataDir, Ledger, Restore, RootKeys, SigningKey},
     doctor::{Check, Doctor, PythonCheck, ServerCheck, StoreCheck},
+    gate::Gate,
     key::{Key, OneKey},
     output::{Format, Output},
     server::{Ca, Config, Init, Quickstart, Serve},
@@ -109,6 +111,12 @@ pub(crate) enum Command {
         "gatekey config schema",
     ]))]
     Config(Config),
+    /// Print the rules of the gate, or explain a decision of it
+    #[command(subcommand, after_help = help::examples(&[
+        "gatekey gate rules --config gatekey.toml",
+        "gatekey gate explain POST /flyteidl2.workflow.RunService/CreateRun --as ci-pipeline",
+    ]))]
+    Gate(Gate),
     /// Rotate, list and retire the keys that sign tokens
     #[command(subcommand, after_help = help::examples(&["gatekey signing-key list", "gatekey signing-key rotate"]))]
     SigningKey(SigningKey),

@@ -7,6 +7,7 @@ mod ca;
 mod completions;
 mod config;
 mod doctor;
+mod gate;
 mod init;
 mod key;
 mod ledger;
@@ -28,6 +29,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token { client, output } => token::run(client, output.output).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,
         Command::Config(arguments) => config::run(arguments),
+        Command::Gate(arguments) => gate::run(arguments).await,
         Command::SigningKey(arguments) => signing_key::run(arguments).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Doctor(arguments) => doctor::run(*arguments).await,

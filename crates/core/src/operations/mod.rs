@@ -4,12 +4,13 @@
 //! - `init`: the first admin key. `purge`: removes expired rows.
 //! - [`backup`]: the format of a backup, and how one is taken.
 //! - [`restore`]: revokes tokens after a restore, and reports changed keys.
-//! - `ledger`: pages of the ledger, and its verification.
+//! - `key`: reads one key. `ledger`: pages of the ledger, and its verification.
 //! - `retire`: signing keys and versions of the root key.
 
 pub mod backup;
 mod error;
 mod init;
+mod key;
 mod ledger;
 mod purge;
 pub mod restore;

@@ -43,6 +43,11 @@ impl Methods {
         (0..Self::COUNT).filter(move |place| self.overlaps(Self::at(*place)))
     }
 
+    /// The names of the methods.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.places().map(|place| NAMES[place])
+    }
+
     /// Whether a method is in both sets.
     pub fn overlaps(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -59,7 +64,7 @@ impl fmt::Display for Methods {
         if *self == Self::ALL {
             return formatter.write_str("*");
         }
-        let names: Vec<_> = self.places().map(|place| NAMES[place]).collect();
+        let names: Vec<_> = self.names().collect();
         formatter.write_str(&names.join(","))
     }
 }

@@ -64,6 +64,16 @@ impl Pattern {
         }
     }
 
+    /// Whether the pattern covers every path that another one covers.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let all_begin_with = match other {
+            Self::Exact(path) => return self.covers(path),
+            Self::Below(prefix) => prefix,
+            Self::Template(template) => template.literal(),
+        };
+        matches!(self, Self::Below(prefix) if all_begin_with.starts_with(&**prefix))
+    }
+
     /// How specific the pattern is: an exact path most, a prefix by its length.
     pub(super) fn specificity(&self) -> usize {
         match self {

@@ -1,6 +1,6 @@
 //! [`Rule`]: the access that the paths of a pattern need.
 
-use super::{methods::Methods, pattern::Pattern};
+use super::{methods::Methods, pattern::Pattern, procedure::Procedure};
 use crate::access::Access;
 
 /// A rule: the access that the paths it covers need.
@@ -29,8 +29,24 @@ impl Rule {
         Self { methods: Methods::ALL, pattern, access, source: Source::Configured }
     }
 
+    /// The methods by which a request can match the rule.
+    pub fn reachable_by(&self) -> Methods {
+        match &self.pattern {
+            Pattern::Exact(path) if self.pattern.service_length().is_some() => {
+                let allows_get = Procedure::find(path).is_some_and(Procedure::allows_get);
+                if allows_get { Methods::GET_AND_POST } else { Methods::POST }
+            }
+            _ => self.methods,
+        }
+    }
+
     pub(super) fn covers(&self, methods: Methods, path: &str) -> bool {
         self.methods.overlaps(methods) && self.pattern.covers(path)
+    }
+
+    /// Whether this rule of the configuration overrides a shipped one where both cover a path.
+    pub(super) fn overrides(&self, shipped: &Self) -> bool {
+        self.access == Access::Denied || self.specificity() >= shipped.specificity()
     }
 
     /// How specific the rule is. A shipped rule for a procedure belongs to its service, so that a

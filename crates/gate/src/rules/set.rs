@@ -61,6 +61,19 @@ impl Rules {
         self.all.iter()
     }
 
+    /// The rules without those that a configured rule overrides wholly.
+    pub fn in_effect(&self) -> impl Iterator<Item = &Rule> {
+        let is_overridden = |shipped: &Rule| {
+            let configured = self.all.iter().take_while(|rule| rule.source == Source::Configured);
+            let including = configured.filter(|rule| rule.pattern.includes(&shipped.pattern));
+            let best = including.max_by_key(|rule| rule.specificity());
+            best.is_some_and(|rule| rule.overrides(shipped))
+        };
+        self.all
+            .iter()
+            .filter(move |rule| rule.source == Source::Configured || !is_overridden(rule))
+    }
+
     /// The rule that decides about a method and a path.
     pub fn find(&self, method: &Method, path: &Path<'_>) -> Option<&Rule> {
         let methods = Methods::of(method);
@@ -98,8 +111,8 @@ impl Rules {
             }
         }
         match (configured, shipped) {
-            (Some((most, configured)), Some((at_least, shipped))) => {
-                let overrides = most >= at_least || self.all[configured].access == Access::Denied;
+            (Some((_, configured)), Some((_, shipped))) => {
+                let overrides = self.all[configured].overrides(&self.all[shipped]);
                 Some(if overrides { configured } else { shipped })
             }
             (Some((_, only)), None) | (None, Some((_, only))) => Some(only),

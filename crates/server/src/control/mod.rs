@@ -11,9 +11,9 @@ use std::sync::Arc;
 use gatekey_core::{Env, Operations};
 
 pub use protocol::{
-    BackUp, BackupHeader, Failure, Init, ListRootKeys, ListSigningKeys, NewKey, Operation,
-    ReadLedger, Request, RetireRootKey, RetireSigningKey, RootKeyRetired, RootKeyRotated,
-    RotateRootKey, RotateSigningKey, VerifyLedger,
+    BackUp, BackupHeader, Failure, Init, KeyRights, ListRootKeys, ListSigningKeys, NewKey,
+    Operation, ReadKey, ReadLedger, Request, RetireRootKey, RetireSigningKey, RootKeyRetired,
+    RootKeyRotated, RotateRootKey, RotateSigningKey, VerifyLedger,
 };
 pub use socket::{SOCKET, serve};
 

@@ -7,12 +7,13 @@ use std::{error::Error, iter};
 
 use gatekey_core::{
     Caller, Timestamp,
-    api_key::WithSecret,
+    api_key::{KeyFacts, WithSecret},
     ledger::LedgerHead,
     operations::{ErrorKind, LedgerPage, OperationError, backup::Passphrase},
     root_key::RootKeyFacts,
     signing_key::{SigningKeyFacts, SigningKeyRotated, Start},
 };
+use gatekey_credentials::Role;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -48,6 +49,7 @@ pub enum Request {
     RotateRootKey(RotateRootKey),
     ListRootKeys(ListRootKeys),
     RetireRootKey(RetireRootKey),
+    ReadKey(ReadKey),
     ReadLedger(ReadLedger),
     VerifyLedger(VerifyLedger),
     BackUp(BackUp),
@@ -256,6 +258,35 @@ impl Operation for RetireRootKey {
     ) -> Result<RootKeyRetired, OperationError> {
         let still_in_file = control.operations.retire_root_key(caller, self.version).await?;
         Ok(RootKeyRetired { still_in_file: still_in_file.map(|error| error.to_string()) })
+    }
+}
+
+/// Reads what a key may do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadKey {
+    pub client_id: String,
+}
+
+/// What a key may do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeyRights {
+    pub roles: Vec<Role>,
+    /// Whether the key is enabled and within its dates.
+    pub is_usable: bool,
+}
+
+impl Operation for ReadKey {
+    type Answer = KeyRights;
+
+    fn into_request(self) -> Request {
+        Request::ReadKey(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<KeyRights, OperationError> {
+        let key = KeyFacts::from(&control.operations.key(&self.client_id).await?);
+        let is_usable = key.is_usable_at(control.env.now());
+        Ok(KeyRights { roles: key.roles.iter().collect(), is_usable })
     }
 }
 

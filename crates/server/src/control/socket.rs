@@ -71,6 +71,7 @@ async fn answer(control: &Control, mut stream: UnixStream, own_uid: u32) -> io::
         Request::RotateRootKey(request) => execute(request, control, &caller, stream).await,
         Request::ListRootKeys(request) => execute(request, control, &caller, stream).await,
         Request::RetireRootKey(request) => execute(request, control, &caller, stream).await,
+        Request::ReadKey(request) => execute(request, control, &caller, stream).await,
         Request::ReadLedger(request) => execute(request, control, &caller, stream).await,
         Request::VerifyLedger(request) => execute(request, control, &caller, stream).await,
         Request::BackUp(request) => match back_up(request, control, &caller).await {
