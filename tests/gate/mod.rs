@@ -1,6 +1,8 @@
 //! The gate in front of a backend, through the built-in proxy.
 
 mod decisions;
+mod paths;
+mod rules;
 
 use serde_json::json;
 
@@ -26,6 +28,13 @@ impl Gated {
 
     pub(crate) async fn with_flags(flags: &[&str]) -> Self {
         Self::before(Upstream::start().await, flags).await
+    }
+
+    /// Starts a server with settings of section `[gate]`.
+    pub(crate) async fn with_settings(toml: &str) -> Self {
+        let upstream = Upstream::start().await;
+        let toml = format!("[gate]\nupstream = \"{}\"\n{toml}", upstream.url);
+        Self { server: Server::with_config(&toml).await, upstream }
     }
 
     /// Starts a server in front of an upstream.

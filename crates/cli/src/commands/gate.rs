@@ -118,8 +118,8 @@ fn print_rules(config: &Config, settings: &Settings, format: Format) -> anyhow::
     }
     let cells = rows
         .iter()
-        .map(|row| vec![row.access.to_owned(), row.methods(), row.pattern.clone(), row.source()]);
-    say!("{}", output::table(&["ACCESS", "METHODS", "PATH", "SOURCE"], cells))?;
+        .map(|row| vec![row.access.to_owned(), row.methods(), row.source(), row.pattern.clone()]);
+    say!("{}", output::table(&["ACCESS", "METHODS", "SOURCE", "PATH"], cells))?;
     Ok(())
 }
 

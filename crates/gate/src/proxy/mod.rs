@@ -38,6 +38,7 @@ pub use self::{upstream::Upstream, watch::Stop};
 use crate::{
     gate::{Admitted, Gate},
     identity_headers,
+    path::InvalidPath,
     protocol::Protocol,
     refusal::{Kind, Refusal},
 };
@@ -88,6 +89,11 @@ impl Proxy {
                 Kind::NotSupported,
                 "the gate does not pass on CONNECT and TRACE",
             ));
+        }
+        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has its
+        // parts in fields of their own.
+        if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
+            return Err(InvalidPath::Origin.into());
         }
         let admitted = self.gate.check(record, &head.method, &head.uri, &head.headers).await?;
         forwarded::expectation(&head.headers)?;
