@@ -49,12 +49,14 @@ async fn init_prints_the_key_as_json() {
     assert_eq!(
         names,
         [
+            "allow_from",
             "ca_file",
             "client_id",
             "client_name",
             "client_secret",
             "created_at",
             "disabled_at",
+            "domains",
             "encoded_credentials",
             "endpoint",
             "epoch",
@@ -62,6 +64,8 @@ async fn init_prints_the_key_as_json() {
             "grant_types",
             "key_id",
             "organization",
+            "projects",
+            "rate",
             "redirect_uris",
             "role",
             "secrets",
@@ -72,6 +76,7 @@ async fn init_prints_the_key_as_json() {
     );
     assert_eq!(made["endpoint"], server.url);
     assert_eq!((&made["role"], &made["state"]), (&json!("admin"), &json!("enabled")));
+    assert_eq!(made["allow_from"], json!([]));
     assert_eq!(made["client_id"], "admin");
     assert_secret(made["client_secret"].as_str().unwrap());
     assert_eq!(made["encoded_credentials"], credentials(&made).encoded(server.endpoint()));
@@ -142,7 +147,7 @@ async fn an_offline_init_rotate_applies_at_startup() {
     assert_eq!(server.http().token(&old, &[]).await.status, 401);
 }
 
-/// Also restores its role.
+/// Also restores its role, and lifts its limits.
 #[tokio::test]
 async fn init_rotate_restores_a_disabled_admin() {
     let server = Server::start().await;
@@ -150,6 +155,8 @@ async fn init_rotate_restores_a_disabled_admin() {
     let update = json!({ "apiKey": { "clientId": "other" }, "updateMask": "role" });
     server.admin_call("Update", update).await;
     server.admin_call("Disable", json!({ "clientId": "other" })).await;
+    let key = json!({ "clientId": "other", "allowFrom": ["192.0.2.7"] });
+    server.admin_call("Update", json!({ "apiKey": key, "updateMask": "allowFrom" })).await;
     let output =
         init(&server.process.data_dir, &["--name", "other", "--rotate", "--output", "json"]);
     let made = json(&output);

@@ -119,6 +119,33 @@ async fn key_create_accepts_role_redirects_and_expiry() {
 }
 
 #[tokio::test]
+async fn limits_are_created_updated_and_lifted() {
+    let server = Server::start().await;
+    stdout(&server.run(
+        "key create ci --allow-from 10.0.0.0/8,192.0.2.7 --allow-from 2001:db8::/32 --rate 100/s \
+         --projects web,data --domains development",
+    ));
+    let text = stdout(&server.run("key get ci"));
+    assert_eq!(value_of(&text, "networks"), "10.0.0.0/8 192.0.2.7 2001:db8::/32");
+    assert_eq!(value_of(&text, "rate"), "100/s");
+    assert_eq!(value_of(&text, "projects"), "web data");
+    assert_eq!(value_of(&text, "domains"), "development");
+    let changed = json(&server.run("key update ci --no-allow-from --rate 5/m --output json"));
+    assert_eq!((&changed["allow_from"], &changed["rate"]), (&json!([]), &json!("5/m")));
+    assert_eq!(changed["projects"], json!(["web", "data"]));
+    let lifted =
+        json(&server.run("key update ci --no-rate --no-projects --no-domains --output json"));
+    assert_eq!((&lifted["rate"], &lifted["projects"]), (&Value::Null, &json!([])));
+    assert_eq!(lifted["domains"], json!([]));
+    let listed = json(&server.run("key list --output json"));
+    let of_key = |key: &&Value| key["client_id"] == "ci";
+    assert_eq!(listed.as_array().unwrap().iter().find(of_key), Some(&lifted));
+    let stderr = fails(&server.run("key update ci --rate 5/d"), 2);
+    assert!(stderr.contains("100/s"), "{stderr}");
+    fails(&server.run("key update ci --rate 5/m --no-rate"), 2);
+}
+
+#[tokio::test]
 async fn key_create_defaults_to_contributor() {
     let server = Server::start().await;
     stdout(&server.run("key create plain"));
@@ -146,16 +173,20 @@ async fn key_get_prints_no_secret() {
 }
 
 /// The members of a key, in every command that prints one.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 18] = [
+    "allow_from",
     "client_id",
     "client_name",
     "created_at",
     "disabled_at",
+    "domains",
     "epoch",
     "expires_at",
     "grant_types",
     "key_id",
     "organization",
+    "projects",
+    "rate",
     "redirect_uris",
     "role",
     "secrets",

@@ -15,7 +15,7 @@ use std::{
 
 use gatekey_core::{
     Actor, ApiKeyPatch, Application, Caller, Env, Error, RootKey, Timestamp,
-    api_key::{CreateApiKey, LastAdmin, RotateSecret, WithSecret, list::ListKeys},
+    api_key::{CreateApiKey, LastAdmin, Limits, RotateSecret, WithSecret, list::ListKeys},
     env::{Clock, SystemEntropy},
     ledger::{LedgerHead, verify_chain},
     signing_key::Start,
@@ -147,6 +147,7 @@ fn creation(name: &str) -> CreateApiKey {
         role: Some(Role::Contributor),
         expires_at: None,
         secret_label: String::new(),
+        limits: Limits::default(),
     }
 }
 

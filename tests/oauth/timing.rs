@@ -129,6 +129,7 @@ async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reas
             role: Some(Role::Viewer),
             expires_at: None,
             secret_label: String::new(),
+            limits: gatekey_core::api_key::Limits::default(),
         };
         let made = server.api_keys.create(&caller, create).await.unwrap();
         made.secret.expose().to_owned()

@@ -25,6 +25,7 @@ mod connect_get;
 mod for_flyte;
 pub(crate) mod health_and_reflection;
 mod json;
+mod key_limits;
 mod last_admin;
 mod limits;
 mod lost_access;

@@ -14,7 +14,7 @@ use crate::{
     ApiKey, Client, Error,
     api_key::describe,
     details::{KeyDetails, role_to_wire},
-    error::no_key_in_response,
+    error::{no_key_in_response, one_line},
     listing::{Listing, Page},
     transport::Http,
 };
@@ -62,6 +62,14 @@ pub struct SettingsUpdate {
     pub redirect_uris: Option<Vec<String>>,
     /// The new expiry; `Some(None)` means never.
     pub expires_at: Option<Option<SystemTime>>,
+    /// The new networks that the key may be used from; an empty list permits any.
+    pub allow_from: Option<Vec<String>>,
+    /// The new rate; `Some(None)` permits any.
+    pub rate: Option<Option<String>>,
+    /// The new projects that the gate admits the key for; an empty list permits any.
+    pub projects: Option<Vec<String>>,
+    /// The new domains that the gate admits the key for; an empty list permits any.
+    pub domains: Option<Vec<String>>,
     /// Permits a change after which no admin key works. Only `gatekey init` on the server can then
     /// create one.
     pub force: bool,
@@ -290,8 +298,8 @@ impl ApiKey {
         })
     }
 
-    /// Changes the name, role, redirect URIs or expiry of a key, and nothing else. Needs a Gatekey
-    /// server.
+    /// Changes the name, role, redirect URIs, expiry or limits of a key, and nothing else. Needs a
+    /// Gatekey server.
     ///
     /// Unlike [`ApiKey::update`], it sends a field mask. It therefore keeps a change that another
     /// caller makes at the same time, and can remove a role or an expiry.
@@ -325,14 +333,32 @@ impl ApiKey {
 }
 
 /// Creates a key by `ApiKeyService/Create`.
-pub(crate) async fn create(client: &Client, request: v1::CreateRequest) -> Result<ApiKey, Error> {
+///
+/// Fails if the key was to have limits and has none: a server that is older than limits ignores
+/// them.
+pub(crate) async fn create(
+    client: &Client,
+    request: v1::CreateRequest,
+    has_limits: bool,
+) -> Result<ApiKey, Error> {
     let operation = describe("create", &request.client_id);
     let service = service(client);
     let response =
         client.call(&operation, |options| service.create_with_options(request.clone(), options));
     let response = response.await?.into_owned();
+    if has_limits && response.api_key.as_option().is_some_and(is_unlimited) {
+        let client_id = one_line(&request.client_id);
+        return Err(Error::internal(format!(
+            "the server is too old for limits, and created API key {client_id:?} without any; delete the key"
+        )));
+    }
     with_new_secret(client, response.api_key.into_option(), response.client_secret, &operation)
         .await
+}
+
+fn is_unlimited(key: &v1::ApiKey) -> bool {
+    let v1::ApiKey { allow_from, rate, projects, domains, .. } = key;
+    allow_from.is_empty() && rate.is_empty() && projects.is_empty() && domains.is_empty()
 }
 
 /// Joins a key and its new secret into an [`ApiKey`], the shape of the public API.
@@ -390,6 +416,22 @@ fn update_request(client_id: &str, update: SettingsUpdate) -> v1::UpdateRequest 
     if let Some(expires_at) = update.expires_at {
         key.expires_at = expires_at.map(Timestamp::from).into();
         paths.push("expires_at");
+    }
+    if let Some(allow_from) = update.allow_from {
+        key.allow_from = allow_from;
+        paths.push("allow_from");
+    }
+    if let Some(rate) = update.rate {
+        key.rate = rate.unwrap_or_default();
+        paths.push("rate");
+    }
+    if let Some(projects) = update.projects {
+        key.projects = projects;
+        paths.push("projects");
+    }
+    if let Some(domains) = update.domains {
+        key.domains = domains;
+        paths.push("domains");
     }
     v1::UpdateRequest {
         api_key: key.into(),

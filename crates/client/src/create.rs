@@ -47,6 +47,15 @@ pub struct CreateOptions {
     pub expires_at: Option<SystemTime>,
     /// Free text stored with the first secret, at most 200 characters. Gatekey servers only.
     pub secret_label: Option<String>,
+    /// The networks that the key may be used from, such as `10.0.0.0/8`. Empty means any. Gatekey
+    /// servers only.
+    pub allow_from: Vec<String>,
+    /// How often the key may be used, such as `100/s`. `None` means any rate. Gatekey servers only.
+    pub rate: Option<String>,
+    /// The Flyte projects that the gate admits the key for. Empty means any. Gatekey servers only.
+    pub projects: Vec<String>,
+    /// The Flyte domains that the gate admits the key for. Empty means any. Gatekey servers only.
+    pub domains: Vec<String>,
 }
 
 impl CreateOptions {
@@ -57,7 +66,15 @@ impl CreateOptions {
 
     /// Whether the public API lacks a field for one of the options.
     fn needs_gatekey(&self) -> bool {
-        self.role.is_some() || self.expires_at.is_some() || self.secret_label.is_some()
+        self.role.is_some()
+            || self.expires_at.is_some()
+            || self.secret_label.is_some()
+            || self.has_limits()
+    }
+
+    fn has_limits(&self) -> bool {
+        let Self { allow_from, rate, projects, domains, .. } = self;
+        !allow_from.is_empty() || rate.is_some() || !projects.is_empty() || !domains.is_empty()
     }
 
     fn into_app_request(self, naming: Naming) -> CreateAppRequest {
@@ -87,6 +104,10 @@ impl CreateOptions {
             redirect_uris: redirect_uris_or_default(self.redirect_uris),
             expires_at: self.expires_at.map(Timestamp::from).into(),
             secret_label: self.secret_label.unwrap_or_default(),
+            allow_from: self.allow_from,
+            rate: self.rate.unwrap_or_default(),
+            projects: self.projects,
+            domains: self.domains,
             ..v1::CreateRequest::default()
         }
     }
@@ -137,7 +158,8 @@ impl ApiKey {
         }
         let naming = Naming::of(client, &options).await?;
         if options.needs_gatekey() {
-            api_key_service::create(client, options.into_gatekey_request(naming)).await
+            let has_limits = options.has_limits();
+            api_key_service::create(client, options.into_gatekey_request(naming), has_limits).await
         } else {
             apps_service::create(client, options.into_app_request(naming)).await
         }

@@ -59,6 +59,15 @@ pub struct KeyDetails {
     pub secrets: Vec<SecretDetails>,
     /// The server's organization; may be empty.
     pub organization: String,
+    /// The networks that the key may be used from; empty means any.
+    pub allow_from: Vec<String>,
+    /// How often the key may be used, such as `100/s`; `None` means any rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
+    /// The Flyte projects that the gate admits the key for; empty means any.
+    pub projects: Vec<String>,
+    /// The Flyte domains that the gate admits the key for; empty means any.
+    pub domains: Vec<String>,
 }
 
 /// A secret of a key, without its value: `gatekey.v1.Secret`.
@@ -119,6 +128,10 @@ impl From<v1::ApiKey> for KeyDetails {
             epoch: key.epoch,
             secrets: key.secrets.into_iter().map(SecretDetails::from).collect(),
             organization: key.organization,
+            allow_from: key.allow_from,
+            rate: Some(key.rate).filter(|rate| !rate.is_empty()),
+            projects: key.projects,
+            domains: key.domains,
         }
     }
 }

@@ -22,7 +22,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 ///
 /// Canonical: an IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is the IPv4 address, and
 /// the bits after the prefix are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Network {
     first: IpAddr,
@@ -148,7 +148,7 @@ impl Networks {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Network> {
         self.0.iter()
     }
 }

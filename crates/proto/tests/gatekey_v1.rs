@@ -207,7 +207,7 @@ fn names_follow_protobufs_conventions() {
             let repeated = field.label == Some(Label::LABEL_REPEATED);
             assert_eq!(
                 name.ends_with('s'),
-                repeated || name == "encoded_credentials",
+                (repeated && name != "allow_from") || name == "encoded_credentials",
                 "{name}: only repeated fields end with s"
             );
             let instant = field.type_name.as_deref() == Some(".google.protobuf.Timestamp");

@@ -188,7 +188,7 @@ impl Client {
 
     #[pyo3(signature = (
         name, *, client_id=None, redirect_uris=None, skip_default_policy_assignments=false, role=None,
-        expires_at=None, secret_label=None,
+        expires_at=None, secret_label=None, allow_from=None, rate=None, projects=None, domains=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn create(
@@ -201,6 +201,10 @@ impl Client {
         role: Option<&str>,
         expires_at: Option<Bound<'_, PyAny>>,
         secret_label: Option<String>,
+        allow_from: Option<Bound<'_, PyAny>>,
+        rate: Option<String>,
+        projects: Option<Bound<'_, PyAny>>,
+        domains: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Call> {
         let role = role.map(|text| {
             text.parse::<Role>()
@@ -214,6 +218,10 @@ impl Client {
             role: role.transpose()?,
             expires_at: date("expires_at", expires_at)?,
             secret_label,
+            allow_from: texts("allow_from", allow_from)?.unwrap_or_default(),
+            rate,
+            projects: texts("projects", projects)?.unwrap_or_default(),
+            domains: texts("domains", domains)?.unwrap_or_default(),
         };
         let client = self.connected(python)?;
         Call::start(async move { ApiKey::create_with(&client, options).await }, |api_key| {

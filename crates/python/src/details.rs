@@ -21,6 +21,10 @@ pub(crate) struct KeyDetails {
     epoch: u64,
     secrets: Vec<SecretDetails>,
     organization: String,
+    allow_from: Vec<String>,
+    rate: Option<String>,
+    projects: Vec<String>,
+    domains: Vec<String>,
 }
 
 /// A secret of a key, without its value.
@@ -51,6 +55,10 @@ impl From<gatekey_client::KeyDetails> for KeyDetails {
             epoch: key.epoch,
             secrets: key.secrets.into_iter().map(SecretDetails::from).collect(),
             organization: key.organization,
+            allow_from: key.allow_from,
+            rate: key.rate,
+            projects: key.projects,
+            domains: key.domains,
         }
     }
 }

@@ -141,6 +141,19 @@ def test_a_key_without_default_policies_has_no_role(calls: Calls, name: str) -> 
     assert calls.details(name).role is None
 
 
+def test_a_key_is_created_with_limits(calls: Calls, name: str) -> None:
+    limits = {"allow_from": ["127.0.0.0/8", "::1"], "rate": "1000/s", "projects": ("web",), "domains": ["development"]}
+    created = calls.create(name, **limits)
+    assert created.encoded_credentials
+    details = calls.details(name)
+    assert (details.allow_from, details.rate) == (["127.0.0.0/8", "::1"], "1000/s")
+    assert (details.projects, details.domains) == (["web"], ["development"])
+    with pytest.raises(gatekey.InvalidArgumentError, match="rate"):
+        calls.create(f"{name}-2", rate="often")
+    with pytest.raises(TypeError, match="projects"):
+        calls.create(f"{name}-2", projects="web")
+
+
 def test_only_create_returns_the_secret(calls: Calls, name: str) -> None:
     secret = calls.create(name).client_secret
     for key in (calls.get(name), *calls.listall(limit=None)):

@@ -18,6 +18,7 @@ pub(crate) enum Key {
     #[command(after_help = help::examples(&[
         "gatekey key create ci-pipeline --expires-in 90d",
         "gatekey key create dashboard --role viewer --output env",
+        "gatekey key create deploy --allow-from 10.0.0.0/8 --projects web --domains development",
     ]))]
     Create {
         /// Name of the key; its client id is derived from it
@@ -34,6 +35,8 @@ pub(crate) enum Key {
         /// Lifetime of the key, e.g. 90d or 12h [default: unlimited]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires_in: Option<Duration>,
+        #[command(flatten)]
+        limits: Limits,
         #[command(flatten)]
         client: Client,
         #[command(flatten)]
@@ -69,10 +72,11 @@ pub(crate) enum Key {
         #[command(flatten)]
         output: Output,
     },
-    /// Change a key's name, role, redirect URIs or expiry
+    /// Change a key's name, role, redirect URIs, expiry or limits
     #[command(after_help = help::examples(&[
         "gatekey key update ci-pipeline --role viewer",
         "gatekey key update ci-pipeline --expires-in 30d",
+        "gatekey key update ci-pipeline --rate 100/s --no-allow-from",
     ]))]
     Update {
         /// Client id of the key
@@ -95,6 +99,10 @@ pub(crate) enum Key {
         /// Remove the expiry
         #[arg(long, conflicts_with = "expires_in")]
         no_expiry: bool,
+        #[command(flatten)]
+        limits: Limits,
+        #[command(flatten)]
+        lifted: Lifted,
         /// Proceed even if no admin key works afterwards; then only `gatekey init` creates one
         #[arg(long)]
         force: bool,
@@ -174,6 +182,41 @@ pub(crate) enum Key {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// What limits the use of a key.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// Network that the key may be used from, e.g. 10.0.0.0/8 or 192.0.2.7; can be repeated
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) allow_from: Vec<String>,
+    /// How often the key may be used, e.g. 100/s, 600/m or 5000/h
+    #[arg(long, value_name = "COUNT/UNIT")]
+    pub(crate) rate: Option<String>,
+    /// Flyte projects that the gate admits the key for, e.g. web,data
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) projects: Vec<String>,
+    /// Flyte domains that the gate admits the key for, e.g. development,staging
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) domains: Vec<String>,
+}
+
+/// The limits to lift.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Lifted {
+    /// Let the key be used from any network
+    #[arg(long, conflicts_with = "allow_from")]
+    pub(crate) no_allow_from: bool,
+    /// Let the key be used at any rate
+    #[arg(long, conflicts_with = "rate")]
+    pub(crate) no_rate: bool,
+    /// Let the gate admit the key for any project
+    #[arg(long, conflicts_with = "projects")]
+    pub(crate) no_projects: bool,
+    /// Let the gate admit the key for any domain
+    #[arg(long, conflicts_with = "domains")]
+    pub(crate) no_domains: bool,
 }
 
 #[derive(Debug, Args)]

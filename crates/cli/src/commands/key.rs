@@ -18,7 +18,16 @@ use crate::{
 
 pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     match arguments {
-        Key::Create { name, role, no_role, redirect_uris, expires_in, client: flags, output } => {
+        Key::Create {
+            name,
+            role,
+            no_role,
+            redirect_uris,
+            expires_in,
+            limits,
+            client: flags,
+            output,
+        } => {
             output::check_stdout()?;
             let client = client::from_flags(&flags)?;
             let options = CreateOptions {
@@ -26,6 +35,10 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
                 redirect_uris,
                 skip_default_policy_assignments: no_role,
                 expires_at: expires_in.map(|after| now() + after),
+                allow_from: limits.allow_from,
+                rate: limits.rate,
+                projects: limits.projects,
+                domains: limits.domains,
                 ..CreateOptions::new(trimmed(&name))
             };
             let created = ApiKey::create_with(&client, options).await?;
@@ -46,6 +59,8 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
             redirect_uris,
             expires_in,
             no_expiry,
+            limits,
+            lifted,
             force,
             client,
             output,
@@ -59,6 +74,10 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
                 } else {
                     expires_in.map(|after| Some(now() + after))
                 },
+                allow_from: changed(limits.allow_from, lifted.no_allow_from),
+                rate: if lifted.no_rate { Some(None) } else { limits.rate.map(Some) },
+                projects: changed(limits.projects, lifted.no_projects),
+                domains: changed(limits.domains, lifted.no_domains),
                 force,
             };
             update(&client::from_flags(&client)?, &client_id, changes, output.output).await
@@ -111,6 +130,11 @@ pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// The new value of a list, if it changes.
+fn changed(list: Vec<String>, lifted: bool) -> Option<Vec<String>> {
+    (lifted || !list.is_empty()).then_some(list)
 }
 
 /// Trims what a client id would begin or end with a dash for, such as the last character of "My
@@ -186,7 +210,8 @@ async fn update(
 ) -> anyhow::Result<()> {
     if changes == (SettingsUpdate { force: changes.force, ..SettingsUpdate::default() }) {
         return Err(exit::usage(
-            "nothing to change; use --name, --role, --no-role, --redirect-uri, --expires-in or --no-expiry",
+            "nothing to change; use --name, --role, --no-role, --redirect-uri, --expires-in, --no-expiry, --allow-from, \
+             --rate, --projects or --domains",
         ));
     }
     let key = match ApiKey::update_settings(client, client_id, changes.clone()).await {
@@ -194,8 +219,13 @@ async fn update(
         // Union's servers can only change the name and the redirect URIs.
         Err(error)
             if error.is_unimplemented()
-                && changes.role.is_none()
-                && changes.expires_at.is_none() =>
+                && changes
+                    == (SettingsUpdate {
+                        client_name: changes.client_name.clone(),
+                        redirect_uris: changes.redirect_uris.clone(),
+                        force: changes.force,
+                        ..SettingsUpdate::default()
+                    }) =>
         {
             let options = UpdateOptions {
                 client_name: changes.client_name,

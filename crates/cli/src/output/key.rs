@@ -56,6 +56,14 @@ pub(crate) struct Key {
     disabled_at: Option<SystemTime>,
     /// A counter that the key's tokens carry; raising it revokes earlier ones
     epoch: Option<u64>,
+    /// The networks that the key may be used from; empty for any
+    allow_from: Vec<String>,
+    /// How often the key may be used, such as `100/s`; null for any rate
+    rate: Option<String>,
+    /// The Flyte projects that the gate admits the key for; empty for any
+    projects: Vec<String>,
+    /// The Flyte domains that the gate admits the key for; empty for any
+    domains: Vec<String>,
     /// The secrets, oldest first
     secrets: Vec<KeySecret>,
 }
@@ -154,6 +162,10 @@ impl Key {
             expires_at: key.expires_at,
             disabled_at: key.disabled_at,
             epoch: Some(key.epoch),
+            allow_from: key.allow_from,
+            rate: key.rate,
+            projects: key.projects,
+            domains: key.domains,
             secrets: key.secrets.into_iter().map(|secret| KeySecret::of(secret, now)).collect(),
         }
     }
@@ -185,6 +197,10 @@ impl Key {
             expires_at: instant("clientSecretExpiresAt"),
             disabled_at: None,
             epoch: None,
+            allow_from: Vec::new(),
+            rate: None,
+            projects: Vec::new(),
+            domains: Vec::new(),
             secrets: Vec::new(),
         }
     }
@@ -206,6 +222,16 @@ impl Key {
             ("redirect URIs", printable(&self.redirect_uris.join(" ")).into_owned()),
         ] {
             say!("{}  {value}", dim(&format!("{title:<13}")))?;
+        }
+        for (title, value) in [
+            ("networks", self.allow_from.join(" ")),
+            ("rate", self.rate.clone().unwrap_or_default()),
+            ("projects", self.projects.join(" ")),
+            ("domains", self.domains.join(" ")),
+        ] {
+            if !value.is_empty() {
+                say!("{}  {}", dim(&format!("{title:<13}")), printable(&value))?;
+            }
         }
         if self.secrets.is_empty() {
             return Ok(());

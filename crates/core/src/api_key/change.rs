@@ -12,7 +12,7 @@ use crate::{KeyId, SecretId, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     pub key: ApiKey,
-    /// Whether the application, the roles or the expiry differs.
+    /// Whether the application, the limits, the roles or the expiry differs.
     pub fields_changed: bool,
     /// Whether `updated_at`, `disabled_at` or `epoch` differs.
     pub state_changed: bool,
@@ -264,8 +264,8 @@ impl KeyChange {
         let removed =
             before.secrets.iter().map(|secret| secret.id).filter(|id| !is_kept(*id)).collect();
         Self {
-            fields_changed: (&before.application, before.roles, before.expires_at)
-                != (&key.application, key.roles, key.expires_at),
+            fields_changed: (&before.application, &before.limits, before.roles, before.expires_at)
+                != (&key.application, &key.limits, key.roles, key.expires_at),
             state_changed: (before.updated_at, before.disabled_at, before.epoch)
                 != (key.updated_at, key.disabled_at, key.epoch),
             epoch_raised: before.epoch < key.epoch,
@@ -292,7 +292,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Application, SecretHash, api_key::Roles};
+    use crate::{
+        Application, SecretHash,
+        api_key::{Limits, Roles},
+    };
 
     const START: Timestamp = Timestamp::from_seconds(1_767_225_600);
 
@@ -320,6 +323,7 @@ mod tests {
             organization: String::new(),
             roles: Role::Contributor.into(),
             application: Application::named("CI"),
+            limits: Limits::default(),
             created_at: START,
             updated_at: START,
             expires_at: None,

@@ -1,8 +1,10 @@
 //! [`KeyFacts`]: the part of a key that tokens and authentication need.
 
+use std::sync::Arc;
+
 use gatekey_credentials::{ClientId, Role};
 
-use super::{ApiKey, EndedSecret, GrantType, Roles, SecretFacts, StoredSecret};
+use super::{ApiKey, EndedSecret, GrantType, Limits, Quota, Roles, SecretFacts, StoredSecret};
 use crate::{Actor, Env, KeyId, SecretHash, SecretId, Timestamp};
 
 /// Secrets of a key that are kept in memory although they have ended.
@@ -24,6 +26,31 @@ pub struct KeyFacts {
     pub secrets: Box<[SecretFacts]>,
     /// The newest secrets that will never be valid again, to recognize them.
     pub ended: Box<[EndedSecret]>,
+    /// What limits the key's use; `None` for most keys.
+    pub limits: Option<Box<LimitFacts>>,
+}
+
+/// What limits the use of a key, and how much of its rate is used.
+#[derive(Debug, Clone)]
+pub struct LimitFacts {
+    pub limits: Limits,
+    /// Outlives changes of the key: only another rate begins anew.
+    pub quota: Arc<Quota>,
+}
+
+impl PartialEq for LimitFacts {
+    fn eq(&self, other: &Self) -> bool {
+        self.limits == other.limits
+    }
+}
+
+impl Eq for LimitFacts {}
+
+impl LimitFacts {
+    fn of(limits: &Limits) -> Option<Box<Self>> {
+        let facts = || Box::new(Self { limits: limits.clone(), quota: Arc::default() });
+        (!limits.is_none()).then(facts)
+    }
 }
 
 impl KeyFacts {
@@ -46,6 +73,7 @@ impl KeyFacts {
             client_credentials: false,
             secrets: Box::new([secret]),
             ended: Box::default(),
+            limits: None,
         }
     }
 
@@ -57,6 +85,16 @@ impl KeyFacts {
     /// The key as the actor of a ledger entry, by the secret that it used.
     pub fn actor(&self, secret: Option<SecretId>) -> Actor {
         Actor::Key { client_id: self.client_id.clone(), key_id: self.key_id, secret }
+    }
+
+    /// Continues the quota of the same key from before a change, unless it has another rate now.
+    pub(crate) fn continue_quota(&mut self, before: &Self) {
+        if let (Some(now), Some(then)) = (&mut self.limits, &before.limits)
+            && self.key_id == before.key_id
+            && now.limits.rate == then.limits.rate
+        {
+            now.quota = Arc::clone(&then.quota);
+        }
     }
 
     /// Whether the key is enabled and within its dates.
@@ -100,6 +138,7 @@ impl From<&ApiKey> for KeyFacts {
                 .take(MAX_ENDED)
                 .map(EndedSecret::of)
                 .collect(),
+            limits: LimitFacts::of(&key.limits),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use gatekey_credentials::{ClientId, Role};
 
-use super::{Application, Roles, StoredSecret};
+use super::{Application, Limits, Roles, StoredSecret};
 use crate::{KeyId, Timestamp};
 
 /// An API key: an OAuth 2.0 application for headless use (wire message `cloudidl.identity.App`).
@@ -17,6 +17,7 @@ pub struct ApiKey {
     /// None for a key that can only view and rotate itself.
     pub roles: Roles,
     pub application: Application,
+    pub limits: Limits,
     pub created_at: Timestamp,
     /// The last change to the key or its secrets.
     pub updated_at: Timestamp,

@@ -5,8 +5,10 @@ mod change;
 mod facts;
 mod key;
 mod lifetimes;
+mod limits;
 pub mod list;
 mod patch;
+mod quota;
 pub mod redirect_uri;
 mod replay;
 mod roles;
@@ -22,11 +24,13 @@ pub use application::{
 pub use change::{
     Assignment, KeyChange, LastAdmin, Rotation, Switch, TooManySecrets, raised_epoch,
 };
-pub use facts::KeyFacts;
 pub(crate) use facts::MAX_ENDED;
+pub use facts::{KeyFacts, LimitFacts};
 pub use key::ApiKey;
 pub use lifetimes::Lifetimes;
+pub use limits::{InvalidRate, Limits, MAX_LIMIT_ENTRIES, Rate};
 pub use patch::ApiKeyPatch;
+pub use quota::{Exhausted, Quota, Remaining};
 pub use replay::{RememberedCreate, Replay};
 pub use roles::Roles;
 pub use scope::Scope;

@@ -3,9 +3,10 @@
 use gatekey_credentials::Role;
 
 use super::{
-    ApiKey, Application, ApplicationType, GrantType, ResponseType, TokenEndpointAuthMethod,
+    ApiKey, Application, ApplicationType, GrantType, Limits, Rate, ResponseType,
+    TokenEndpointAuthMethod, limits,
 };
-use crate::Timestamp;
+use crate::{Timestamp, network::Networks};
 
 /// The changes of an update. `None` keeps a field; a list is replaced as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +27,14 @@ pub struct ApiKeyPatch {
     pub role: Option<Option<Role>>,
     /// `Some(None)` removes the expiry.
     pub expires_at: Option<Option<Timestamp>>,
+    /// Empty networks permit any.
+    pub allow_from: Option<Networks>,
+    /// `Some(None)` permits any rate.
+    pub rate: Option<Option<Rate>>,
+    /// An empty list permits any.
+    pub projects: Option<Vec<String>>,
+    /// An empty list permits any.
+    pub domains: Option<Vec<String>>,
 }
 
 impl ApiKeyPatch {
@@ -36,6 +45,7 @@ impl ApiKeyPatch {
             key.roles = role.into();
         }
         set(&mut key.expires_at, self.expires_at.as_ref());
+        self.apply_to_limits(&mut key.limits);
         key.updated_at = at;
     }
 
@@ -55,6 +65,20 @@ impl ApiKeyPatch {
         set(&mut application.token_endpoint_auth_method, self.token_endpoint_auth_method.as_ref());
     }
 
+    /// Applies only the changes to the limits.
+    pub fn apply_to_limits(&self, limits: &mut Limits) {
+        set(&mut limits.allow_from, self.allow_from.as_ref());
+        set(&mut limits.rate, self.rate.as_ref());
+        set(&mut limits.projects, self.projects.as_ref());
+        set(&mut limits.domains, self.domains.as_ref());
+    }
+
+    /// The changed limits in words, for the ledger.
+    pub fn changed_limits(&self) -> String {
+        let Self { allow_from, rate, projects, domains, .. } = self;
+        limits::words(allow_from.as_ref(), *rate, projects.as_deref(), domains.as_deref())
+    }
+
     /// The names of the changed fields, for the ledger.
     pub fn changed_fields(&self) -> Vec<&'static str> {
         [
@@ -72,6 +96,10 @@ impl ApiKeyPatch {
             ("token_endpoint_auth_method", self.token_endpoint_auth_method.is_some()),
             ("role", self.role.is_some()),
             ("expires_at", self.expires_at.is_some()),
+            ("allow_from", self.allow_from.is_some()),
+            ("rate", self.rate.is_some()),
+            ("projects", self.projects.is_some()),
+            ("domains", self.domains.is_some()),
         ]
         .into_iter()
         .filter_map(|(field, changes)| changes.then_some(field))

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    Assignment, LastAdmin, Lifetimes, MAX_SECRETS, Replay, Rotation, Switch,
+    Assignment, LastAdmin, Lifetimes, Limits, MAX_SECRETS, Replay, Rotation, Switch,
     list::{ListKeys, Page},
     validate::{NO_CREDENTIAL, Validation},
 };
@@ -42,6 +42,8 @@ pub struct CreateApiKey {
     pub expires_at: Option<Timestamp>,
     /// The label of the first secret.
     pub secret_label: String,
+    #[serde(skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 impl CreateApiKey {
@@ -63,6 +65,7 @@ impl CreateApiKey {
         }
         validation.application(&self.application);
         validation.label("secret_label", &self.secret_label);
+        validation.limits(&self.limits);
         validation.expiry(self.expires_at, now);
         self.expires_at = lifetimes.key_expiry(self.expires_at, now);
         lifetimes.check_key(self.expires_at, now, &mut validation);
@@ -148,7 +151,8 @@ impl ApiKeys {
         let key_id = KeyId::generate(&self.env);
         let (secret, stored) = self.new_secret(create.secret_label, None, now);
         let entry = |action| NewEntry::new(now, caller, action, &client_id);
-        let created = entry(Action::ApiKeyCreate { key_id, role: create.role });
+        let limits = create.limits.to_string();
+        let created = entry(Action::ApiKeyCreate { key_id, role: create.role, limits: &limits });
         let replay = Replay {
             actor: caller.actor.whichever_secret().to_string(),
             request_id: caller.request_id.clone(),
@@ -163,6 +167,7 @@ impl ApiKeys {
             organization: self.organization.name().to_owned(),
             roles: create.role.into(),
             application: create.application,
+            limits: create.limits,
             created_at: now,
             updated_at: now,
             expires_at: create.expires_at,
@@ -226,14 +231,21 @@ impl ApiKeys {
         // Each rule is about one field, so a patched key is valid if the patch is.
         let mut probe = Application::named("unchanged");
         patch.apply_to_application(&mut probe);
+        let mut limits = Limits::default();
+        patch.apply_to_limits(&mut limits);
         let mut validation = Validation::default();
         validation.application(&probe);
+        validation.limits(&limits);
         validation.expiry(patch.expires_at.flatten(), now);
         if let Some(expires_at) = patch.expires_at {
             self.lifetimes.check_key(expires_at, now, &mut validation);
         }
         validation.finish()?;
-        let action = Action::ApiKeyUpdate { fields: &patch.changed_fields(), role: patch.role };
+        let action = Action::ApiKeyUpdate {
+            fields: &patch.changed_fields(),
+            role: patch.role,
+            limits: &patch.changed_limits(),
+        };
         let entry = NewEntry::new(now, caller, action, &client_id);
         let updated = self.store.update_key(&client_id, patch, last_admin, entry).await?;
         updated.ok_or_else(|| not_found(&client_id))

@@ -4,7 +4,7 @@ use std::{collections::HashSet, hash::Hash, time::Duration};
 
 use gatekey_credentials::{detection::holds_credential, text};
 
-use super::{Application, redirect_uri};
+use super::{Application, Limits, limits, redirect_uri};
 use crate::{Error, Timestamp, error::Violation};
 
 /// The longest client name or label, in characters.
@@ -70,6 +70,19 @@ impl Validation {
     pub(super) fn expiry(&mut self, expires_at: Option<Timestamp>, now: Timestamp) {
         if expires_at.is_some_and(|at| at <= now || at > Timestamp::MAX) {
             self.broken("expires_at", "must be in the future, and before the year 10000");
+        }
+    }
+
+    pub(super) fn limits(&mut self, given: &Limits) {
+        let Limits { allow_from, rate: _, projects, domains } = given;
+        for (field, checked) in [
+            ("allow_from", limits::check_networks(allow_from)),
+            ("projects", limits::check_labels(projects)),
+            ("domains", limits::check_labels(domains)),
+        ] {
+            if let Err(rule) = checked {
+                self.broken(field, rule);
+            }
         }
     }
 

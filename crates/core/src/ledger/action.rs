@@ -15,6 +15,8 @@ pub enum Action<'d> {
     ApiKeyCreate {
         key_id: KeyId,
         role: Option<Role>,
+        /// The limits of the key as name-value pairs; empty without any.
+        limits: &'d str,
     },
     /// A create was repeated; the key got one more secret.
     ApiKeyCreateReplay {
@@ -25,6 +27,8 @@ pub enum Action<'d> {
         fields: &'d [&'static str],
         /// The new role, if the role changed.
         role: Option<Option<Role>>,
+        /// The new limits as name-value pairs; empty if none changed.
+        limits: &'d str,
     },
     ApiKeyAssignRole {
         role: Role,
@@ -120,15 +124,17 @@ impl Action<'_> {
     /// The stored details: name-value pairs, or a sentence.
     pub fn detail(&self) -> String {
         match self {
-            Self::ApiKeyCreate { key_id, role } => {
-                format!("key_id={key_id} role={}", RoleName(*role))
+            Self::ApiKeyCreate { key_id, role, limits } => {
+                let created = format!("key_id={key_id} role={}", RoleName(*role));
+                with_limits(created, limits)
             }
             Self::ApiKeyCreateReplay { secret } | Self::ApiKeyRetireSecret { secret } => {
                 format!("secret={secret}")
             }
-            Self::ApiKeyUpdate { fields, role: None } => format!("fields={}", fields.join(",")),
-            Self::ApiKeyUpdate { fields, role: Some(role) } => {
-                format!("fields={} role={}", fields.join(","), RoleName(*role))
+            Self::ApiKeyUpdate { fields, role, limits } => {
+                let role = role.map(|role| format!(" role={}", RoleName(role)));
+                let role = role.unwrap_or_default();
+                with_limits(format!("fields={}{role}", fields.join(",")), limits)
             }
             Self::ApiKeyAssignRole { role } | Self::ApiKeyUnassignRole { role } => {
                 format!("role={role}")
@@ -160,6 +166,10 @@ impl Action<'_> {
     }
 }
 
+fn with_limits(detail: String, limits: &str) -> String {
+    if limits.is_empty() { detail } else { format!("{detail} {limits}") }
+}
+
 struct RoleName(Option<Role>);
 
 impl Display for RoleName {
@@ -178,14 +188,14 @@ mod tests {
         let fields = &["client_name", "role"];
         for (action, name, detail) in [
             (
-                Action::ApiKeyCreate { key_id, role: Some(Role::Admin) },
+                Action::ApiKeyCreate { key_id, role: Some(Role::Admin), limits: "" },
                 "api_key.create",
                 "key_id=00000000000000000000000000000000 role=admin",
             ),
             (
-                Action::ApiKeyCreate { key_id, role: None },
+                Action::ApiKeyCreate { key_id, role: None, limits: "rate=1/s projects=a,b" },
                 "api_key.create",
-                "key_id=00000000000000000000000000000000 role=none",
+                "key_id=00000000000000000000000000000000 role=none rate=1/s projects=a,b",
             ),
             (
                 Action::ApiKeyCreateReplay { secret },
@@ -193,14 +203,19 @@ mod tests {
                 "secret=1111111111111111",
             ),
             (
-                Action::ApiKeyUpdate { fields, role: Some(None) },
+                Action::ApiKeyUpdate { fields, role: Some(None), limits: "" },
                 "api_key.update",
                 "fields=client_name,role role=none",
             ),
             (
-                Action::ApiKeyUpdate { fields: &fields[..1], role: None },
+                Action::ApiKeyUpdate { fields: &fields[..1], role: None, limits: "" },
                 "api_key.update",
                 "fields=client_name",
+            ),
+            (
+                Action::ApiKeyUpdate { fields: &["rate"], role: None, limits: "rate=any" },
+                "api_key.update",
+                "fields=rate rate=any",
             ),
             (Action::ApiKeyAssignRole { role: Role::Viewer }, "api_key.assign_role", "role=viewer"),
             (

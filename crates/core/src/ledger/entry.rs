@@ -8,7 +8,7 @@ use super::{Action, Caller};
 use crate::{Timestamp, redact};
 
 /// Characters of a target and of a detail. What is recorded is shorter.
-const MAX_TEXT: usize = 4096;
+const MAX_TEXT: usize = 8192;
 
 /// An entry that is not in the chain yet. Never contains a secret or a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

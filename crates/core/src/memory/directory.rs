@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    mem,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -150,12 +151,20 @@ impl ChangeObserver for Directory {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        // The keys from before a reset, whose quotas continue.
+        let mut discarded = HashMap::new();
         for change in changes {
             match change {
                 Change::KeyPut(key) => {
-                    let facts = Arc::new(KeyFacts::from(&**key));
+                    let mut facts = KeyFacts::from(&**key);
+                    if facts.limits.is_some()
+                        && let Some(before) =
+                            keys.get(&key.client_id).or_else(|| discarded.get(&key.client_id))
+                    {
+                        facts.continue_quota(before);
+                    }
                     tally.add(&facts);
-                    if let Some(before) = keys.insert(key.client_id.clone(), facts) {
+                    if let Some(before) = keys.insert(key.client_id.clone(), Arc::new(facts)) {
                         tally.remove(&before);
                     }
                 }
@@ -175,7 +184,7 @@ impl ChangeObserver for Directory {
                     denials.remove(key_id);
                 }
                 Change::Reset => {
-                    keys.clear();
+                    discarded = mem::take(&mut *keys);
                     denials.clear();
                     *tally = Tally::default();
                 }
@@ -188,7 +197,10 @@ impl ChangeObserver for Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ApiKey, Application, api_key::Roles};
+    use crate::{
+        ApiKey, Application,
+        api_key::{Limits, Roles},
+    };
 
     #[test]
     fn a_reload_does_not_change_the_counts() {
@@ -198,6 +210,7 @@ mod tests {
             organization: String::new(),
             roles: Roles::NONE,
             application: Application::named("CI"),
+            limits: Limits::default(),
             created_at: Timestamp::MIN,
             updated_at: Timestamp::MIN,
             expires_at: None,

@@ -5,7 +5,8 @@ use gatekey_credentials::Role;
 use super::{OperationError, Operations};
 use crate::{
     ApiKeyPatch, Application, Caller, Error,
-    api_key::{CreateApiKey, LastAdmin, RotateSecret, WithSecret},
+    api_key::{CreateApiKey, LastAdmin, Limits, RotateSecret, WithSecret},
+    network::Networks,
 };
 
 const SECRET_LABEL: &str = "init";
@@ -29,6 +30,7 @@ impl Operations {
             role: Some(Role::Admin),
             expires_at: None,
             secret_label: SECRET_LABEL.to_owned(),
+            limits: Limits::default(),
         };
         match self.api_keys.create(caller, create).await {
             Err(Error::AlreadyExists(client_id)) if rotate => {
@@ -47,6 +49,11 @@ impl Operations {
         let patch = ApiKeyPatch {
             role: Some(Some(Role::Admin)),
             expires_at: Some(latest),
+            // Limits may be what locked the admins out.
+            allow_from: Some(Networks::default()),
+            rate: Some(None),
+            projects: Some(Vec::new()),
+            domains: Some(Vec::new()),
             ..ApiKeyPatch::default()
         };
         self.api_keys.update(caller, client_id, patch, LastAdmin::Keep).await?;

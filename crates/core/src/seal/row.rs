@@ -9,7 +9,9 @@ use gatekey_credentials::Role;
 use super::{Seal, SealKey, SealKeys, Table};
 use crate::{
     ApiKey, Application, SecretHash, StoredSecret, Timestamp,
-    api_key::{ApplicationType, ConsentMethod, GrantType, ResponseType, TokenEndpointAuthMethod},
+    api_key::{
+        ApplicationType, ConsentMethod, GrantType, Limits, ResponseType, TokenEndpointAuthMethod,
+    },
     signing_key::SealedSigningKey,
     token::DeniedToken,
 };
@@ -65,6 +67,7 @@ impl Content {
             organization,
             roles,
             application,
+            limits,
             created_at,
             updated_at,
             expires_at,
@@ -85,6 +88,19 @@ impl Content {
         self.optional_instant(*disabled_at);
         self.0.extend(epoch.to_be_bytes());
         self.list(secrets, Self::secret);
+        // Nothing for a key without limits, as it was before a key could have any.
+        if !limits.is_none() {
+            self.limits(limits);
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        let Limits { allow_from, rate, projects, domains } = limits;
+        let networks: Vec<_> = allow_from.iter().map(ToString::to_string).collect();
+        self.list(&networks, |content, network| content.text(network));
+        self.text(&rate.map(|rate| rate.to_string()).unwrap_or_default());
+        self.list(projects, |content, project| content.text(project));
+        self.list(domains, |content, domain| content.text(domain));
     }
 
     /// What a key may do with OAuth. Names, contacts and links grant nothing.
@@ -260,6 +276,7 @@ mod tests {
             organization: String::new(),
             roles: Roles::NONE,
             application: Application::named("CI"),
+            limits: Limits::default(),
             created_at: Timestamp::from_micros(1),
             updated_at: Timestamp::from_micros(2),
             expires_at: None,
@@ -316,6 +333,12 @@ mod tests {
             Box::new(|key| key.application.application_type = ApplicationType::Native),
             Box::new(|key| key.application.jwks_uri = "https://a".to_owned()),
             Box::new(|key| key.application.consent_method = ConsentMethod::Trusted),
+            Box::new(|key| key.limits.rate = "9/s".parse().ok()),
+            Box::new(|key| {
+                key.limits.allow_from = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+            }),
+            Box::new(|key| key.limits.projects.push("web".to_owned())),
+            Box::new(|key| key.limits.domains.push("web".to_owned())),
             Box::new(|key| key.secrets.clear()),
             Box::new(|key| key.secrets.push(secret())),
             Box::new(|key| key.secrets[0].id = "1111111111111112".parse().unwrap()),
@@ -329,6 +352,17 @@ mod tests {
         for (number, change) in changes.into_iter().enumerate() {
             assert!(!survives(change), "change {number}");
         }
+    }
+
+    /// As it was when keys had no limits, so that stored seals still match.
+    #[test]
+    fn limits_are_sealed_only_where_there_are_some() {
+        let mut limited = key();
+        let unlimited = SealedRow::ApiKey(&limited).content();
+        limited.limits.rate = "9/s".parse().ok();
+        let content = SealedRow::ApiKey(&limited).content();
+        let limits = content.strip_prefix(unlimited.as_slice());
+        assert_eq!(limits, Some(b"\0\x039/s\0\0".as_slice()));
     }
 
     #[test]

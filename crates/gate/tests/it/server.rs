@@ -113,6 +113,7 @@ impl Server {
             role: Some(role),
             expires_at: None,
             secret_label: String::new(),
+            limits: gatekey_core::api_key::Limits::default(),
         };
         let created = self.api_keys.create(&self.caller, create).await.unwrap();
         PlainSecret::from(&created.secret)

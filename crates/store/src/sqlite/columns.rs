@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use gatekey_core::Timestamp;
+use gatekey_core::{Timestamp, api_key::Limits};
 use rusqlite::{Row, types::ValueRef};
 
 use super::failure::Failure;
@@ -53,6 +53,13 @@ impl<'row> Columns<'row> {
             "[]" => Ok(Vec::new()),
             json => serde_json::from_str(json).map_err(|_| self.corrupt(index)),
         }
+    }
+
+    pub(super) fn limits(&self, index: usize) -> Result<Limits, Failure> {
+        if self.is_null(index)? {
+            return Ok(Limits::default());
+        }
+        serde_json::from_str(self.text(index)?).map_err(|_| self.corrupt(index))
     }
 
     pub(super) fn integer<T: TryFrom<i64>>(&self, index: usize) -> Result<T, Failure> {

@@ -13,6 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0004_signing_key_signs_from.sql"),
     include_str!("migrations/0005_roles.sql"),
     include_str!("migrations/0006_admin_expiry_and_high_s.sql"),
+    include_str!("migrations/0007_limits.sql"),
 ];
 
 /// The schema version of this program.
@@ -70,10 +71,12 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
              CREATE TEMP VIEW secret AS SELECT *, expires_at AS admin_expiry FROM main.secret;"
         ))?;
     }
-    if version < 5 {
+    if version < 7 {
         let seal = if version < 3 { "NULL AS seal," } else { "" };
+        let other_roles = if version < 5 { "NULL AS other_roles," } else { "" };
         connection.execute_batch(&format!(
-            "CREATE TEMP VIEW api_key AS SELECT *, {seal} NULL AS other_roles FROM main.api_key;"
+            "CREATE TEMP VIEW api_key AS SELECT *, {seal} {other_roles} NULL AS limits
+                 FROM main.api_key;"
         ))?;
     }
     Ok(())

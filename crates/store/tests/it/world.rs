@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use gatekey_core::{
     ApiKey, Application, Env, KeyId, RootKey, SecretHash, SecretId, Store, StoreError,
     StoredSecret, Timestamp,
-    api_key::{Replay, Rotation},
+    api_key::{Limits, Replay, Rotation},
     env::{Clock, Entropy},
     ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
     root_key::{FileError, RootKeyFile, RootKeyVersions},
@@ -340,6 +340,7 @@ pub(crate) fn new_key(id: &str) -> ApiKey {
         organization: String::new(),
         roles: Role::Contributor.into(),
         application: Application::named(id),
+        limits: Limits::default(),
         created_at: NOW,
         updated_at: NOW,
         expires_at: None,

@@ -91,6 +91,10 @@ class Client:
         role: str | None = None,
         expires_at: datetime | None = None,
         secret_label: str | None = None,
+        allow_from: Sequence[str] | None = None,
+        rate: str | None = None,
+        projects: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
     ) -> Call[_Key]: ...
     def get(self, client_id: str) -> Call[_Key]: ...
     def listall(self, *, limit: int | None) -> Listing: ...
@@ -148,6 +152,18 @@ class KeyDetails:
     @property
     def organization(self) -> str:
         """The server's organization; may be empty."""
+    @property
+    def allow_from(self) -> list[str]:
+        """The networks that the key may be used from; empty means any."""
+    @property
+    def rate(self) -> str | None:
+        """How often the key may be used, such as `100/s`; None means any rate."""
+    @property
+    def projects(self) -> list[str]:
+        """The Flyte projects that the gate admits the key for; empty means any."""
+    @property
+    def domains(self) -> list[str]:
+        """The Flyte domains that the gate admits the key for; empty means any."""
     def __eq__(self, other: object, /) -> bool: ...
 
 @final

@@ -170,6 +170,10 @@ class ApiKey:
         skip_default_policy_assignments: bool = False,
         role: str | None = None,
         expires_at: datetime | None = None,
+        allow_from: Sequence[str] | None = None,
+        rate: str | None = None,
+        projects: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
     ) -> Pending[ApiKey]:
         """Creates an API key.
 
@@ -184,6 +188,12 @@ class ApiKey:
                 `contributor`. Needs a Gatekey server.
             expires_at: The time from which the key is rejected, with a time zone. Defaults to
                 never. Needs a Gatekey server.
+            allow_from: The networks that the key may be used from, such as `10.0.0.0/8`. Defaults
+                to any. Needs a Gatekey server, as all limits do.
+            rate: How often the key may be used, such as `100/s`, `600/m` or `5000/h`. Defaults to
+                any rate.
+            projects: The Flyte projects that the gate admits the key for. Defaults to any.
+            domains: The Flyte domains that the gate admits the key for. Defaults to any.
 
         Returns:
             The key with its secret. The server returns the secret only this once: store
@@ -205,6 +215,10 @@ class ApiKey:
             skip_default_policy_assignments=skip_default_policy_assignments,
             role=role,
             expires_at=_with_zone(expires_at),
+            allow_from=allow_from,
+            rate=rate,
+            projects=projects,
+            domains=domains,
         )
         return Pending(call, cls._from_answer)
 

@@ -3,7 +3,11 @@
 use buffa::EnumValue;
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, StoredSecret,
-    api_key::{CreateApiKey, DEFAULT_REDIRECT_URI, GrantType, LastAdmin, RotateSecret},
+    api_key::{
+        CreateApiKey, DEFAULT_REDIRECT_URI, GrantType, InvalidRate, LastAdmin, Limits, Rate,
+        RotateSecret,
+    },
+    network::{Network, Networks},
 };
 use gatekey_credentials::Role;
 use gatekey_proto::gatekey::v1 as wire;
@@ -31,6 +35,10 @@ pub fn from_key(key: &ApiKey) -> wire::ApiKey {
         epoch: key.epoch,
         secrets: key.secrets.iter().map(from_secret).collect(),
         organization: key.organization.clone(),
+        allow_from: key.limits.allow_from.iter().map(ToString::to_string).collect(),
+        rate: key.limits.rate.map(|rate| rate.to_string()).unwrap_or_default(),
+        projects: key.limits.projects.clone(),
+        domains: key.limits.domains.clone(),
         ..Default::default()
     }
 }
@@ -50,8 +58,8 @@ fn from_secret(secret: &StoredSecret) -> wire::Secret {
 /// Converts a Create.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an unknown enum number, an invalid expiry, or a role together with
-/// `without_role`.
+/// [`Error::Invalid`] for an unknown enum number, an invalid expiry or limit, or a role together
+/// with `without_role`.
 pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
     let role = match (role_from(request.role)?, request.without_role) {
         (Some(_), true) => return Err(Error::invalid("without_role", "excludes role")),
@@ -72,8 +80,32 @@ pub fn create(request: wire::CreateRequest) -> Result<CreateApiKey, Error> {
             .map(|at| timestamp::from_wire("expires_at", at))
             .transpose()?,
         secret_label: request.secret_label,
+        limits: Limits {
+            allow_from: networks(&request.allow_from)?,
+            rate: rate(&request.rate)?,
+            projects: request.projects,
+            domains: request.domains,
+        },
     })
 }
+
+fn networks(texts: &[String]) -> Result<Networks, Error> {
+    let networks =
+        texts.iter().map(|text| text.parse::<Network>()).collect::<Result<Networks, _>>();
+    networks.map_err(|rule| Error::invalid("allow_from", rule.to_string()))
+}
+
+/// Converts a rate; empty is none.
+fn rate(text: &str) -> Result<Option<Rate>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|rule: InvalidRate| Error::invalid("rate", rule.to_string()))
+}
+
+/// The fields that an Update can change.
+const CHANGEABLE: &str =
+    "client_name, role, redirect_uris, expires_at, allow_from, rate, projects and domains";
 
 /// Converts an Update: the client id of the key, and the changes.
 ///
@@ -84,7 +116,7 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
         request.api_key.into_option().ok_or_else(|| Error::invalid("api_key", "must be set"))?;
     let mask = request.update_mask.into_option().unwrap_or_default();
     if mask.paths.is_empty() {
-        let rule = "must name the fields to change: client_name, role, redirect_uris or expires_at";
+        let rule = format!("must name the fields to change, of {CHANGEABLE}");
         return Err(Error::invalid("update_mask", rule));
     }
     let mut patch = ApiKeyPatch::default();
@@ -102,8 +134,12 @@ pub fn patch(request: wire::UpdateRequest) -> Result<(String, ApiKeyPatch), Erro
                     key.expires_at.as_option().map(|at| timestamp::from_wire("expires_at", at));
                 patch.expires_at = Some(at.transpose()?);
             }
+            "allow_from" => patch.allow_from = Some(networks(&key.allow_from)?),
+            "rate" => patch.rate = Some(rate(&key.rate)?),
+            "projects" => patch.projects = Some(key.projects.clone()),
+            "domains" => patch.domains = Some(key.domains.clone()),
             _ => {
-                let rule = "must contain only client_name, role, redirect_uris and expires_at";
+                let rule = format!("must contain only {CHANGEABLE}");
                 return Err(Error::invalid("update_mask", rule));
             }
         }

@@ -3,7 +3,7 @@
 use gatekey_core::{
     ApiKey, ApiKeyPatch, Application, Error, Timestamp,
     api_key::{
-        ApplicationType, ConsentMethod, CreateApiKey, GrantType, ResponseType,
+        ApplicationType, ConsentMethod, CreateApiKey, GrantType, Limits, ResponseType,
         TokenEndpointAuthMethod,
     },
 };
@@ -83,6 +83,7 @@ pub fn create(request: wire::CreateAppRequest) -> Result<CreateApiKey, Error> {
         role: (!request.skip_default_policy_assignments).then_some(DEFAULT_ROLE),
         expires_at: None,
         secret_label: String::new(),
+        limits: Limits::default(),
     })
 }
 
@@ -119,6 +120,10 @@ pub fn patch(request: wire::UpdateAppRequest) -> Result<ApiKeyPatch, Error> {
         )?)),
         role: None,
         expires_at: None,
+        allow_from: None,
+        rate: None,
+        projects: None,
+        domains: None,
     })
 }
 

@@ -227,7 +227,7 @@ mod tests {
                  INSERT INTO api_key
                  SELECT printf('key-%06d', n), printf('%032x', n), '', NULL, printf('Key %06d', n), '[]', '',
                         '', 'web', '[]', '', '', '', '', '', 'client_secret_basic', 'none', n, n, NULL,
-                        NULL, 1, NULL, NULL FROM n",
+                        NULL, 1, NULL, NULL, NULL FROM n",
                 [keys],
             )
             .unwrap();

@@ -24,7 +24,7 @@ use crate::{
 pub(in crate::sqlite) const KEY_COLUMNS: &str = "client_id, key_id, organization, role, client_name, \
     redirect_uris, response_types, grant_types, application_type, contacts, logo_uri, client_uri, \
     policy_uri, tos_uri, jwks_uri, token_endpoint_auth_method, consent_method, created_at, updated_at, \
-    expires_at, disabled_at, epoch, other_roles";
+    expires_at, disabled_at, epoch, other_roles, limits";
 
 /// The columns that [`secret`] reads, in its order. The first names the key.
 pub(in crate::sqlite) const SECRET_COLUMNS: &str = "client_id, secret_id, label, pepper_version, mac, \
@@ -136,6 +136,7 @@ pub(in crate::sqlite) fn key(row: &Row<'_>) -> Result<ApiKey, Failure> {
             token_endpoint_auth_method: columns.named(15)?,
             consent_method: columns.named(16)?,
         },
+        limits: columns.limits(23)?,
         created_at: columns.instant(17)?,
         updated_at: columns.instant(18)?,
         expires_at: columns.optional_instant(19)?,
@@ -156,6 +157,13 @@ fn roles(columns: &Columns<'_>) -> Result<Roles, Failure> {
 fn other_roles(key: &ApiKey) -> Option<String> {
     let others: Vec<_> = key.roles.iter().skip(1).collect();
     (!others.is_empty()).then(|| join(&others))
+}
+
+/// The limits as JSON; `None` if there are none.
+fn stored_limits(key: &ApiKey) -> Option<String> {
+    let limits = &key.limits;
+    let json = || serde_json::to_string(limits).expect("limits can always be encoded");
+    (!limits.is_none()).then(json)
 }
 
 /// Reads a secret from a row of [`SECRET_COLUMNS`].
@@ -272,7 +280,7 @@ fn insert_key(
 ) -> Result<(), Failure> {
     let mut insert = connection.prepare_cached(&format!(
         "INSERT INTO api_key ({KEY_COLUMNS}, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
     ))?;
     let application = &key.application;
     insert.execute(params![
@@ -299,6 +307,7 @@ fn insert_key(
         micros(key.disabled_at),
         stored_epoch(key)?,
         other_roles(key),
+        stored_limits(key),
         seal,
     ])?;
     Ok(())
@@ -310,7 +319,7 @@ fn put_fields(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
         "UPDATE api_key SET role = ?2, client_name = ?3, redirect_uris = ?4, response_types = ?5, \
          grant_types = ?6, application_type = ?7, contacts = ?8, logo_uri = ?9, client_uri = ?10, \
          policy_uri = ?11, tos_uri = ?12, jwks_uri = ?13, token_endpoint_auth_method = ?14, \
-         consent_method = ?15, expires_at = ?16, other_roles = ?17 WHERE client_id = ?1",
+         consent_method = ?15, expires_at = ?16, other_roles = ?17, limits = ?18 WHERE client_id = ?1",
     )?;
     let application = &key.application;
     update.execute(params![
@@ -331,6 +340,7 @@ fn put_fields(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
         application.consent_method.name(),
         micros(key.expires_at),
         other_roles(key),
+        stored_limits(key),
     ])?;
     Ok(())
 }

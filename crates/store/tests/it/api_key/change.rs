@@ -6,6 +6,7 @@ use gatekey_core::{
         ApplicationType, Assignment, GrantType, LastAdmin, ResponseType, Switch,
         TokenEndpointAuthMethod, raised_epoch,
     },
+    network::Networks,
     store::Assigned,
 };
 use gatekey_credentials::Role;
@@ -16,6 +17,7 @@ for_each_store!(
     an_update_changes_only_the_named_fields,
     an_update_can_change_every_field,
     a_role_and_an_expiry_can_be_removed,
+    limits_can_be_lifted,
     an_update_keeps_secrets_and_tokens,
     a_narrower_role_revokes_a_keys_tokens,
     roles_are_assigned_one_by_one,
@@ -45,6 +47,10 @@ fn everything() -> ApiKeyPatch {
         token_endpoint_auth_method: Some(TokenEndpointAuthMethod::ClientSecretPost),
         role: Some(Some(Role::Admin)),
         expires_at: Some(Some(later(9))),
+        allow_from: Some(["10.0.0.0/8".parse().unwrap()].into_iter().collect()),
+        rate: Some(Some("5/h".parse().unwrap())),
+        projects: Some(vec!["flytesnacks".to_owned()]),
+        domains: Some(vec!["development".to_owned()]),
     }
 }
 
@@ -93,6 +99,29 @@ async fn a_role_and_an_expiry_can_be_removed(world: &mut World) {
         .unwrap();
     let key = world.find("ci").await.unwrap();
     assert_eq!((key.role(), key.expires_at), (None, None));
+}
+
+async fn limits_can_be_lifted(world: &mut World) {
+    let key = world.create("ci").await;
+    let store = world.store();
+    let limited = store
+        .update_key(&key.client_id, everything(), LastAdmin::Keep, entry(later(5), "ci"))
+        .await
+        .unwrap();
+    assert!(limited.is_some_and(|key| !key.limits.is_none()));
+    let lift = ApiKeyPatch {
+        allow_from: Some(Networks::default()),
+        rate: Some(None),
+        projects: Some(Vec::new()),
+        domains: Some(Vec::new()),
+        ..ApiKeyPatch::default()
+    };
+    let lifted = store
+        .update_key(&key.client_id, lift, LastAdmin::Keep, entry(later(6), "ci"))
+        .await
+        .unwrap();
+    assert!(lifted.is_some_and(|key| key.limits.is_none()));
+    assert!(world.find("ci").await.is_some_and(|key| key.limits.is_none()));
 }
 
 async fn an_update_keeps_secrets_and_tokens(world: &mut World) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatekey_core::{
     ApiKey, Application, StoreError,
     api_key::{
-        ApplicationType, ConsentMethod, GrantType, LastAdmin, Replay, ResponseType,
+        ApplicationType, ConsentMethod, GrantType, LastAdmin, Limits, Replay, ResponseType,
         TokenEndpointAuthMethod,
     },
     store::Created,
@@ -68,6 +68,15 @@ async fn a_created_key_is_found_unchanged(world: &mut World) {
             jwks_uri: "https://a.example/jwks".to_owned(),
             token_endpoint_auth_method: TokenEndpointAuthMethod::ClientSecretPost,
             consent_method: ConsentMethod::Trusted,
+        },
+        limits: Limits {
+            allow_from: ["10.0.0.0/8", "2001:db8::/32"]
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+            rate: Some("600/m".parse().unwrap()),
+            projects: vec!["flytesnacks".to_owned(), "a".to_owned()],
+            domains: vec!["development".to_owned()],
         },
         expires_at: Some(later(3600)),
         disabled_at: Some(later(1)),

@@ -102,6 +102,8 @@ async fn an_unreadable_value_is_corrupt_and_named() {
         ("api_key", "contacts", "'[1]'"),
         ("api_key", "other_roles", "'admin'"),
         ("api_key", "other_roles", "'viewer emperor'"),
+        ("api_key", "limits", "'{\"rate\":\"emperor\"}'"),
+        ("api_key", "limits", "'{\"hours\":\"9\"}'"),
         ("api_key", "token_endpoint_auth_method", "'nothing'"),
         ("api_key", "consent_method", "'perhaps'"),
         ("api_key", "epoch", "-1"),

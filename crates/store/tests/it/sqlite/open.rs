@@ -58,7 +58,7 @@ async fn a_new_database_is_one_complete_file() {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
-    assert_eq!(pragma("user_version"), 6);
+    assert_eq!(pragma("user_version"), 7);
 }
 
 #[cfg(unix)]
@@ -106,7 +106,7 @@ async fn a_newer_database_is_rejected_unchanged() {
     let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
     newer
-        .execute_batch("PRAGMA user_version = 7; ALTER TABLE api_key ADD COLUMN colour TEXT")
+        .execute_batch("PRAGMA user_version = 8; ALTER TABLE api_key ADD COLUMN colour TEXT")
         .unwrap();
     drop(newer);
     let before = contents(&directory);
@@ -120,7 +120,7 @@ async fn a_newer_database_is_rejected_unchanged() {
 async fn a_newer_version_in_the_log_is_rejected() {
     let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
-    newer.execute_batch("PRAGMA user_version = 7").unwrap();
+    newer.execute_batch("PRAGMA user_version = 8").unwrap();
     let log = directory.path().join("gatekey.db-wal");
     // As after a crash: file and log while the writer still runs.
     let crashed = tempfile::tempdir().unwrap();

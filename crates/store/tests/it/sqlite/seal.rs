@@ -25,7 +25,8 @@ use crate::world::{
 async fn store(file: &SqliteFile) -> SqliteStore {
     let store = file.open_sqlite(Arc::new(Mirror::default()));
     for id in ["ci", "other"] {
-        let key = new_key(id);
+        let mut key = new_key(id);
+        key.limits.rate = Some("1/s".parse().unwrap());
         let denied = token(&key, "jti", 600);
         store.create_key(key, new_call(id), entry(NOW, id)).await.unwrap();
         store.revoke_token(&client_id(id), denied, 9, entry(NOW, id)).await.unwrap();
@@ -67,6 +68,8 @@ async fn a_changed_key_is_refused() {
         "UPDATE api_key SET epoch = 0 WHERE client_id = 'ci'",
         "UPDATE api_key SET expires_at = 9 WHERE client_id = 'ci'",
         "UPDATE api_key SET grant_types = 'password' WHERE client_id = 'ci'",
+        "UPDATE api_key SET limits = NULL WHERE client_id = 'ci'",
+        "UPDATE api_key SET limits = '{\"rate\":\"9/s\"}' WHERE client_id = 'ci'",
         "UPDATE api_key SET key_id = printf('%032x', 1) WHERE client_id = 'ci'",
         "UPDATE secret SET mac = (SELECT mac FROM secret WHERE client_id = 'other')
          WHERE client_id = 'ci'",
