@@ -1,6 +1,7 @@
 //! The gate in front of a backend, through the built-in proxy.
 
 mod decisions;
+mod identity;
 mod paths;
 mod rules;
 
@@ -34,6 +35,13 @@ impl Gated {
     pub(crate) async fn with_settings(toml: &str) -> Self {
         let upstream = Upstream::start().await;
         let toml = format!("[gate]\nupstream = \"{}\"\n{toml}", upstream.url);
+        Self { server: Server::with_config(&toml).await, upstream }
+    }
+
+    /// Starts a server with a configuration file.
+    pub(crate) async fn with_config(toml: &str) -> Self {
+        let upstream = Upstream::start().await;
+        let toml = format!("{toml}\ngate.upstream = \"{}\"", upstream.url);
         Self { server: Server::with_config(&toml).await, upstream }
     }
 

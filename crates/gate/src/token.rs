@@ -15,6 +15,8 @@ use gatekey_core::{
 };
 use quick_cache::{Equivalent, sync::Cache};
 
+use crate::refusal::{Kind, Refusal};
+
 /// Tokens that are cached: signing one costs more than everything else that the gate does about a
 /// request. An entry takes about 1.5 KiB, so the cache takes at most 6 MiB; only callers that were
 /// allowed enter.
@@ -95,6 +97,20 @@ impl UpstreamTokens {
         let stored = self.api_keys.get(user).await;
         let name = stored.map(|key| key.application.client_name).unwrap_or_default();
         self.persona.claims(user, if name.is_empty() { user } else { &name })
+    }
+}
+
+/// Why there is no token, as a refusal of the request.
+pub fn refusal(error: TokenError) -> Refusal {
+    match error {
+        TokenError::InvalidClient => {
+            let message = "the credential expires now; send one that lasts longer";
+            Refusal::new(Kind::Unauthenticated { sent: true }, message)
+        }
+        error => {
+            tracing::error!(%error, "failed to sign a token for the upstream");
+            Refusal::new(Kind::Internal, "internal error")
+        }
     }
 }
 

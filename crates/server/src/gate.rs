@@ -7,6 +7,7 @@ use gatekey_authn::Authenticator;
 use gatekey_gate::{
     Gate, IdentityHeaders, Proxy,
     proxy::{Stop, Upstream},
+    token::UpstreamTokens,
 };
 
 use crate::Config;
@@ -15,6 +16,7 @@ use crate::Config;
 pub(crate) fn proxy(
     config: &Config,
     authenticator: &Arc<Authenticator>,
+    upstream_tokens: UpstreamTokens,
     token_header: &HeaderName,
     stop: &Arc<Stop>,
 ) -> Option<Proxy> {
@@ -29,6 +31,8 @@ pub(crate) fn proxy(
     Some(Proxy {
         gate: Arc::new(gate),
         upstream: Arc::new(Upstream::new(url, &[])),
+        audience: config.gate.audience.as_deref().map(Into::into),
+        upstream_tokens: Arc::new(upstream_tokens),
         public_scheme: header(config.server.public_url.scheme()),
         public_host: header(config.server.endpoint()),
         stop: stop.clone(),

@@ -13,7 +13,7 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     token::{TokenParts, TokenSettings},
 };
-use gatekey_gate::{Proxy, proxy::Stop};
+use gatekey_gate::{Proxy, proxy::Stop, token::UpstreamTokens};
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 
@@ -135,7 +135,11 @@ impl Server {
         let authenticator =
             Arc::new(Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone()));
         let gate_stop = Arc::<Stop>::default();
-        let proxy = gate::proxy(&config, &authenticator, &token_header, &gate_stop);
+        let persona = &config.identity.persona;
+        let upstream_tokens =
+            UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone());
+        let proxy =
+            gate::proxy(&config, &authenticator, upstream_tokens, &token_header, &gate_stop);
         Self {
             authenticator,
             proxy: proxy.map(Arc::new),

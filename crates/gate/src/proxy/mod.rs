@@ -41,6 +41,7 @@ use crate::{
     path::InvalidPath,
     protocol::Protocol,
     refusal::{Kind, Refusal},
+    token::{self, UpstreamTokens},
 };
 
 /// The route of all requests that the gate answers, in metrics.
@@ -52,6 +53,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Proxy {
     pub gate: Arc<Gate>,
     pub upstream: Arc<Upstream>,
+    /// The audience of the token that the upstream gets in place of the credential, if it gets one.
+    pub audience: Option<Box<str>>,
+    pub upstream_tokens: Arc<UpstreamTokens>,
     /// How clients reach the server: `https` or `http`.
     pub public_scheme: HeaderValue,
     /// The host for the upstream where a client of HTTP/1.0 names none.
@@ -103,7 +107,8 @@ impl Proxy {
         let deadline = deadline::of(&head.headers);
         let watch = Watch::new(self.gate.clone(), admitted.clone(), deadline, self.stop.clone());
         let host = forwarded::host(&head).unwrap_or_else(|| self.public_host.clone());
-        self.rewrite(record, &admitted, &host, &mut head.headers);
+        let token = self.token(&admitted).await?;
+        self.rewrite(record, &admitted, token, &host, &mut head.headers);
         let is_grpc = matches!(protocol, Protocol::Grpc(_));
         let body = RequestBody::new(body, self.gate.clone());
         let request = Request::from_parts(head, body);
@@ -123,11 +128,21 @@ impl Proxy {
         Ok(Response::from_parts(head, Body::new(body)))
     }
 
+    /// The token by which the upstream learns who calls.
+    async fn token(&self, admitted: &Admitted) -> Result<Option<HeaderValue>, Refusal> {
+        let (Some(audience), Some(presented)) = (&self.audience, &admitted.presented) else {
+            return Ok(None);
+        };
+        let token = self.upstream_tokens.authorization(presented, audience).await;
+        token.map(Some).map_err(token::refusal)
+    }
+
     /// Replaces everything that a client must not tell the upstream.
     fn rewrite(
         &self,
         record: &Record,
         admitted: &Admitted,
+        token: Option<HeaderValue>,
         host: &HeaderValue,
         headers: &mut HeaderMap,
     ) {
@@ -138,7 +153,7 @@ impl Proxy {
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        identity_headers::set(headers, &self.gate.identity(admitted), None);
+        identity_headers::set(headers, &self.gate.identity(admitted), token);
         forwarded::set(headers, record.peer, &self.public_scheme, host);
         if let Ok(id) = HeaderValue::from_str(&record.request_id) {
             headers.insert(X_REQUEST_ID, id);

@@ -28,6 +28,13 @@ pub(super) struct Section {
         "x-unset" = "disabled"
     ))]
     pub(super) upstream: Option<String>,
+    /// Audience of the token that the backend receives in place of the caller's credential.
+    ///
+    /// The token lasts at most five minutes, and names the caller. flyteadmin accepts it if its
+    /// setting `allowedAudience` has the audience. It must differ from the public URL and from
+    /// `tokens.audiences`, so that the backend cannot use the token elsewhere.
+    #[schemars(extend("x-unset" = "the backend receives no token"))]
+    pub(super) audience: Option<String>,
     /// Seconds that streams and tunnels through the gate may last once the server stops.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) drain_seconds: u64,
@@ -47,7 +54,13 @@ pub(super) struct Section {
 
 impl Default for Section {
     fn default() -> Self {
-        Self { upstream: None, drain_seconds: 30, internal_services: false, rules: BTreeMap::new() }
+        Self {
+            upstream: None,
+            audience: None,
+            drain_seconds: 30,
+            internal_services: false,
+            rules: BTreeMap::new(),
+        }
     }
 }
 
@@ -56,6 +69,8 @@ impl Default for Section {
 pub struct Gate {
     /// `None` if requests are not passed on.
     pub upstream: Option<Url>,
+    /// The audience of the token for the upstream, if it gets one.
+    pub audience: Option<String>,
     /// How long streams and tunnels may last once the server stops.
     pub drain: Duration,
     pub internal_services: bool,
@@ -78,7 +93,20 @@ impl Gate {
 }
 
 impl Section {
-    pub(super) fn check(&self, problems: &mut Problems) -> Gate {
+    /// `others` are the audiences of tokens that clients fetch.
+    pub(super) fn check(&self, others: &[&str], problems: &mut Problems) -> Gate {
+        if let Some(audience) = &self.audience {
+            let is_same = |other: &&str| {
+                other.trim_end_matches('/').eq_ignore_ascii_case(audience.trim_end_matches('/'))
+            };
+            if audience.is_empty() || audience.contains(char::is_whitespace) {
+                problems.add("gate.audience", "must not be empty or contain whitespace");
+            } else if others.iter().any(is_same) {
+                let rule = "must differ from the public URL and from `tokens.audiences`: whoever has such a token \
+                            could use it there";
+                problems.add("gate.audience", rule);
+            }
+        }
         let rules = setting("gate.rules");
         if self.rules.len() > MAX_RULES {
             problems.add(&rules.path, format!("must have at most {MAX_RULES} rules"));
@@ -101,6 +129,7 @@ impl Section {
         });
         Gate {
             upstream,
+            audience: self.audience.clone(),
             drain: Duration::from_secs(self.drain_seconds),
             internal_services: self.internal_services,
             configured,
@@ -140,6 +169,24 @@ mod tests {
             let toml = format!("[gate]\nupstream = \"{url}\"");
             assert!(resolve(&toml).unwrap().gate.upstream.is_some(), "{url}");
         }
+    }
+
+    /// An upstream could otherwise use the tokens that it receives.
+    #[test]
+    fn an_upstreams_audience_is_no_other_audience() {
+        let toml = |audience: &str| {
+            format!(
+                "[server]\npublic_url = \"https://keys.example.com\"\n[tokens]\naudiences = [\"https://api\"]\n\
+                 [gate]\naudience = \"{audience}\""
+            )
+        };
+        for audience in
+            ["", "a b", "https://keys.example.com", "https://Keys.example.com/", "https://api"]
+        {
+            assert_eq!(broken(&toml(audience)), ["gate.audience"], "{audience}");
+        }
+        let resolved = resolve(&toml("https://flyte.example.com")).unwrap().gate.audience;
+        assert_eq!(resolved.as_deref(), Some("https://flyte.example.com"));
     }
 
     #[test]

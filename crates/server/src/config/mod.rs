@@ -219,6 +219,7 @@ mod tests {
     prop_compose! {
         fn gate_section()(
             upstream in option::of("https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
+            audience in option::of("[^\\s]{1,20}"),
             drain_seconds in 0..=3600_u64,
             internal_services: bool,
             rules in prop::collection::btree_map(
@@ -227,7 +228,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, drain_seconds, internal_services, rules }
+            gate::Section { upstream, audience, drain_seconds, internal_services, rules }
         }
     }
 

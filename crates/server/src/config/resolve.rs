@@ -73,7 +73,11 @@ impl Settings {
         let keys = sections.keys.check(&mut problems);
         let identity = sections.identity.check(&mut problems);
         let traces = sections.traces.check(&mut problems);
-        let gate = sections.gate.check(&mut problems);
+        let gate = {
+            let audiences = tokens.audiences.iter().map(String::as_str);
+            let others: Vec<_> = audiences.chain([server.issuer()]).collect();
+            sections.gate.check(&others, &mut problems)
+        };
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
         let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();
         if !invalid.is_empty() {
