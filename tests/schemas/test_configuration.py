@@ -33,6 +33,7 @@ def validator() -> Draft202012Validator:
         {"keys": {"signing_algorithm": "EdDSA", "signing_key_max_age_seconds": 7_776_000}},
         {"keys": {"signing_key_max_age_seconds": 0}},
         {"tokens": {"lifetime_seconds": 60, "audiences": ["https://a.example.com", "b"]}},
+        {"gate": {"rules": {"/a.B/C": "any-key", "/grafana/*": "read"}, "internal_services": True}},
         {"log": {"format": "json"}, "traces": {"endpoint": "http://localhost:4318", "sample_ratio": 0.5}},
     ],
 )
@@ -63,6 +64,9 @@ def test_a_correct_configuration_is_valid(
         {"tokens": {"authorization_metadata_key": "Authorization"}},
         {"log": {"format": "xml"}},
         {"traces": {"sample_ratio": 2}},
+        {"gate": {"rules": {"grafana/*": "read"}}},
+        {"gate": {"rules": {"/grafana/*": "reader"}}},
+        {"gate": {"rules": ["/grafana/*"]}},
     ],
 )
 def test_an_incorrect_configuration_is_invalid(

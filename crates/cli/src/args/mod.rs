@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Print the rules of the gate, or explain a decision of it
     #[command(subcommand, after_help = help::examples(&[
         "gatekey gate rules --config gatekey.toml",
-        "gatekey gate explain POST /flyteidl2.workflow.RunService/CreateRun --as ci-pipeline",
+        "gatekey gate explain GET /api/v1/projects --as ci-pipeline",
     ]))]
     Gate(Gate),
     /// Rotate, list and retire the keys that sign tokens

@@ -94,8 +94,8 @@ impl Proxy {
                 "the gate does not pass on CONNECT and TRACE",
             ));
         }
-        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has its
-        // parts in fields of their own.
+        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 always
+        // has the parts of one.
         if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
             return Err(InvalidPath::Origin.into());
         }

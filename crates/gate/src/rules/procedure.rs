@@ -1,21 +1,21 @@
 //! [`Procedure`]: what Flyte serves, from the table `flyte_procedures.tsv`.
 //!
-//! One line of the table is a procedure of Flyte 2 or Flyte 1:
+//! One line of the table is a procedure of Flyte 2 or Flyte 1. Its columns:
 //!
-//! | column | meaning |
-//! |---|---|
-//! | service, method | the path is `/service/method` |
-//! | kind | `read`, `write`, `admin` or `anonymous` |
-//! | streaming | `none`, `server` or `bidi` |
-//! | project, domain, org | where the request names them: `field(number).field(number)`, `[]` for a repeated field; `a | b` for members of one oneof, `a + b` if both are named |
-//! | flags | see below |
-//! | also | further identifiers that the request can name |
-//! | http | methods and paths of plain HTTP that Flyte 1 serves |
+//! - service, method: the path is `/service/method`.
+//! - kind: `read`, `write`, `admin` or `anonymous`.
+//! - streaming: `none`, `server` or `bidi`.
+//! - project, domain, org: where the request names them, as `field(number).field(number)`, with
+//!   `[]` for a repeated field. `a | b` are members of one oneof, `a + b` are both named.
+//! - flags: `internal` for calls between parts of Flyte, `unmounted` if no server of the
+//!   open-source release serves it, `whoami` for any valid caller, `connect-get` if Connect allows
+//!   `GET`, `wide` if a request can reach beyond one project, `secret-value` if it carries one,
+//!   `signed-url` if the response does, `flyte-url` if a URL in the request names the project,
+//!   `deprecated`.
+//! - also: further identifiers that the request can name.
+//! - http: methods and paths of plain HTTP that Flyte 1 serves.
 //!
-//! Flags: `internal` for calls between parts of Flyte, `unmounted` if no server of the open-source
-//! release serves it, `whoami` for any valid caller, `connect-get` if Connect allows `GET`, `wide`
-//! if a request can reach beyond one project, `secret-value` if it carries one, `signed-url` if the
-//! response does, `flyte-url` if a URL in the request names the project, `deprecated`.
+//! `-` stands for an empty column.
 
 use std::{collections::HashMap, sync::LazyLock};
 
