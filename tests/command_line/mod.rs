@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::support::gatekey;
 
+mod archive;
 mod backup;
 mod ca;
 mod clients;

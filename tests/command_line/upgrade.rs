@@ -125,8 +125,9 @@ async fn an_upgrade_keeps_secrets_tokens_and_revocations() {
         assert_eq!(refusal(&tokens["revoked"][0]), Some(TokenRefusal::Revoked));
         assert_eq!(server.store.verify_seals().await.unwrap().faults(), [""; 0]);
         let keys = server.root_key.ledger_keys();
-        let head =
-            ledger::verify(keys, None, |after, limit| server.store.ledger_entries(after, limit));
+        let head = ledger::verify(keys, ledger::LedgerBase::EMPTY, &[], |after, limit| {
+            server.store.ledger_entries(after, limit)
+        });
         let head = head.await.unwrap();
         let entry = server.store.ledger_entries(head.sequence - 1, 1).await.unwrap().remove(0);
         assert_eq!(entry.entry.action, "store.seal");

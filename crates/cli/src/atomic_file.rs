@@ -146,7 +146,14 @@ impl NewFile {
     }
 }
 
-fn already_exists(path: &Path) -> anyhow::Error {
+/// Makes a file durable that another process may have written.
+pub(crate) fn sync(path: &Path, file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    sync_directory_of(path)
+}
+
+/// The error about a file that exists.
+pub(crate) fn already_exists(path: &Path) -> anyhow::Error {
     exit::usage(format!(
         "{} already exists and will not be overwritten; choose another file",
         path.display()

@@ -8,7 +8,7 @@ use gatekey_core::ledger::LedgerHead;
 use super::{
     help,
     output::Output,
-    value::{count, duration, version},
+    value::{TimeOrAge, count, duration, time_or_age, version},
 };
 use crate::settings::{Initializing, RootKeyFile, SettingFlags};
 
@@ -155,11 +155,55 @@ pub(crate) enum Ledger {
         output: Output,
     },
     /// Verify the chain of entries; exit with 8 if it is broken
-    #[command(after_help = help::examples(&["gatekey ledger verify --data-dir /var/lib/gatekey"]))]
+    ///
+    /// With archives, verifies each of them, that none is missing between them, and that the ledger
+    /// continues where the last one ends.
+    #[command(after_help = help::examples(&[
+        "gatekey ledger verify --data-dir /var/lib/gatekey",
+        "gatekey ledger verify 2026-q1.archive 2026-q2.archive",
+        "gatekey ledger verify --archives-only --root-key-file root.key q1.archive",
+    ]))]
     Verify {
-        /// Head that was printed or logged earlier, and that the ledger must still contain
+        /// Archives, in any order
+        #[arg(value_name = "ARCHIVE")]
+        archives: Vec<PathBuf>,
+        /// Verify only the archives, without the ledger; needs only the root key
+        #[arg(long, requires = "archives")]
+        archives_only: bool,
+        /// Head that was printed or logged earlier, and that the ledger or an archive must contain
         #[arg(long, value_name = "SEQUENCE:LINK")]
         known_head: Option<LedgerHead>,
+        #[command(flatten)]
+        data_dir: DataDir,
+        #[command(flatten)]
+        root_key: SettingFlags<RootKeyFile>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Move old entries to a file, and delete them from the ledger once it is durable
+    ///
+    /// The file is JSON lines, and verifies with the root key. After an interruption, run the same
+    /// command again: it finishes the work with a file that is complete.
+    #[command(after_help = help::examples(&[
+        "gatekey ledger archive 2026-q3.archive --before 2026-10-01",
+        "gatekey ledger archive old.archive --before 90d",
+        "gatekey ledger archive old.archive --through 120000",
+    ]))]
+    Archive {
+        /// File to write; must not exist yet
+        file: PathBuf,
+        /// Archive entries from before this date, time, or age, such as 90d
+        #[arg(
+            long,
+            value_name = "TIME",
+            value_parser = time_or_age,
+            required_unless_present = "through",
+            conflicts_with = "through"
+        )]
+        before: Option<TimeOrAge>,
+        /// Archive entries up to this sequence number
+        #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(i64).range(1..))]
+        through: Option<i64>,
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]

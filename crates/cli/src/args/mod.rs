@@ -21,6 +21,7 @@ pub(crate) use self::{
     key::{Key, OneKey},
     output::{Format, Output},
     server::{Ca, Config, Init, Quickstart, Serve},
+    value::TimeOrAge,
 };
 
 /// API keys for the Flyte you host yourself
@@ -134,6 +135,7 @@ pub(crate) enum Command {
         "gatekey ledger list --key ci-pipeline --since 24h",
         "gatekey ledger verify",
         "gatekey ledger export ledger.jsonl",
+        "gatekey ledger archive old.archive --before 90d",
     ]))]
     Ledger(Ledger),
     /// Find out why a connection, a key or a data directory fails

@@ -1,9 +1,13 @@
 //! Parsers of values.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use gatekey_client::{PlainSecret, Role};
+use gatekey_core::Timestamp;
 
 use crate::settings::address_hint;
 
@@ -22,6 +26,43 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Short enough to be added to the present instant.
 const MAX_DURATION: Duration = Duration::from_hours(1000 * 366 * 24);
+
+/// An instant, as a time or as an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeOrAge {
+    At(Timestamp),
+    /// This long before now.
+    Ago(Duration),
+}
+
+impl TimeOrAge {
+    /// The instant, if the age is counted from `now`.
+    pub(crate) fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(instant) => instant,
+            Self::Ago(age) => now.before(age),
+        }
+    }
+}
+
+/// Parses an age such as `90d`, a date, or a time in RFC 3339.
+pub(super) fn time_or_age(text: &str) -> Result<TimeOrAge, String> {
+    if let Ok(age) = duration(text) {
+        return Ok(TimeOrAge::Ago(age));
+    }
+    let parsed = humantime::parse_rfc3339(text)
+        .or_else(|_| humantime::parse_rfc3339(&format!("{text}T00:00:00Z")));
+    let micros = parsed.ok().and_then(micros);
+    micros.map(|micros| TimeOrAge::At(Timestamp::from_micros(micros))).ok_or_else(|| {
+        "expected an age such as 90d, a date such as 2026-10-01, or a time such as \
+         2026-10-01T12:00:00Z"
+            .to_owned()
+    })
+}
+
+fn micros(time: SystemTime) -> Option<i64> {
+    time.duration_since(UNIX_EPOCH).ok()?.as_micros().try_into().ok()
+}
 
 /// Parses a number of things.
 pub(super) fn count(text: &str) -> Result<usize, &'static str> {
@@ -70,6 +111,17 @@ mod tests {
         assert!(error.ends_with("write 127.0.0.1:9"), "{error}");
         for text in ["", "keys.example.com:443", "99999", "127.0.0.1"] {
             assert_eq!(address_hint(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn an_instant_is_an_age_or_a_time() {
+        let at = |seconds| Ok(TimeOrAge::At(Timestamp::from_seconds(seconds)));
+        assert_eq!(time_or_age("90d"), Ok(TimeOrAge::Ago(Duration::from_hours(90 * 24))));
+        assert_eq!(time_or_age("2026-01-01"), at(1_767_225_600));
+        assert_eq!(time_or_age("2026-01-01T00:00:09Z"), at(1_767_225_609));
+        for junk in ["", "2026", "2026-01", "2026-13-01", "yesterday", "1969-12-31", "-1d"] {
+            assert!(time_or_age(junk).is_err(), "{junk}");
         }
     }
 }

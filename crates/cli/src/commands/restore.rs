@@ -186,7 +186,8 @@ async fn check(database: &Path, root_key: &RootKey) -> anyhow::Result<Option<Led
         return Err(Coded { code: exit::UNSOUND, message }.into());
     }
     let read = |after, limit| future::ready(inspection.ledger_entries(after, limit));
-    Ok(ledger::verify(root_key.ledger_keys(), None, read).await.err())
+    let base = inspection.ledger_base()?;
+    Ok(ledger::verify(root_key.ledger_keys(), base, &[], read).await.err())
 }
 
 /// Converts the error of a wrong or incomplete root key to a usage error.

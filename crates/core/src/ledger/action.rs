@@ -4,7 +4,8 @@ use std::fmt::{self, Display};
 
 use gatekey_credentials::{Role, jwt::Algorithm};
 
-use crate::{KeyId, SecretId};
+use super::LedgerHead;
+use crate::{KeyId, SecretId, id::Hex};
 
 /// The action that an entry records, with its details.
 ///
@@ -77,6 +78,13 @@ pub enum Action<'d> {
         /// When the backup was taken, in the format of RFC 3339.
         backup_of: &'d str,
     },
+    /// Entries were moved to an archive.
+    LedgerArchive {
+        /// The sequence number of the first one.
+        first: i64,
+        /// The last one.
+        last: LedgerHead,
+    },
     /// An authenticated caller was refused.
     Refuse {
         reason: &'d str,
@@ -117,6 +125,7 @@ impl Action<'_> {
             Self::StoreBackUp { .. } => "store.back_up",
             Self::StoreSeal { .. } => "store.seal",
             Self::StoreRestore { .. } => "store.restore",
+            Self::LedgerArchive { .. } => "ledger.archive",
             Self::Refuse { .. } => Self::REFUSE,
         }
     }
@@ -152,6 +161,9 @@ impl Action<'_> {
                 format!("api_keys={api_keys} denials={denials} signing_keys={signing_keys}")
             }
             Self::StoreRestore { backup_of } => format!("backup of {backup_of}"),
+            Self::LedgerArchive { first, last: LedgerHead { sequence, link } } => {
+                format!("first={first} last={sequence} link={}", Hex(link))
+            }
             Self::Refuse { reason, unrecorded: 0 } => (*reason).to_owned(),
             Self::Refuse { reason, unrecorded } => {
                 format!("{reason} ({unrecorded} more since the last entry)")
@@ -262,6 +274,17 @@ mod tests {
                 Action::StoreRestore { backup_of: "2026-01-01T00:00:00Z" },
                 "store.restore",
                 "backup of 2026-01-01T00:00:00Z",
+            ),
+            (
+                Action::LedgerArchive {
+                    first: 1,
+                    last: LedgerHead { sequence: 9, link: [0xab; 32] },
+                },
+                "ledger.archive",
+                concat!(
+                    "first=1 last=9 link=abababababababababababababababab",
+                    "abababababababababababababababab"
+                ),
             ),
             (Action::Refuse { reason: "role", unrecorded: 0 }, "refuse", "role"),
             (

@@ -1,6 +1,6 @@
 //! Verification of the chain: [`verify`] reads a whole ledger, [`verify_chain`] checks entries.
 
-use super::{LedgerEntry, LedgerHead, LedgerKeys};
+use super::{LedgerBase, LedgerEntry, LedgerHead, LedgerKeys};
 use crate::StoreError;
 
 /// Maximum number of entries in one read.
@@ -22,6 +22,10 @@ pub enum LedgerFault {
     Truncated(i64),
     #[error("entry {0} of the ledger does not match the known head: the ledger was replaced")]
     Another(i64),
+    #[error(
+        "entry {known} of the known head was archived, with all entries up to {base}; name the archive that contains it"
+    )]
+    Archived { known: i64, base: i64 },
     /// The last entry was linked under an older version of the root key than the one in use.
     #[error(
         "the ledger ends at entry {sequence} under version {found} of the root key, but version {newest} is in use: \
@@ -32,23 +36,23 @@ pub enum LedgerFault {
     Store(#[from] StoreError),
 }
 
-/// Verifies every entry of a ledger, and returns its head, whose sequence number is the number of
-/// entries.
+/// Verifies every entry of a ledger after its base, and returns its head.
 ///
-/// `read(after, limit)` returns at most `limit` entries after a sequence number. `known` is a head
-/// that was kept elsewhere; the ledger must contain it.
+/// `read(after, limit)` returns at most `limit` entries after a sequence number. `known` are heads
+/// that were kept elsewhere; the ledger must contain them.
 ///
 /// # Errors
 /// See [`LedgerFault`].
 pub async fn verify<F>(
     keys: LedgerKeys,
-    known: Option<LedgerHead>,
+    base: LedgerBase,
+    known: &[LedgerHead],
     mut read: impl FnMut(i64, usize) -> F,
 ) -> Result<LedgerHead, LedgerFault>
 where
     F: Future<Output = Result<Vec<LedgerEntry>, StoreError>>,
 {
-    let mut check = ChainCheck::new(keys, known);
+    let mut check = ChainCheck::new(keys, base, known)?;
     loop {
         let page = read(check.head.sequence, check.page).await;
         if let Some(head) = check.advance(page)? {
@@ -72,7 +76,7 @@ pub fn verify_chain(
 }
 
 /// Checks entries that follow an entry linked under `version`, and updates `version`.
-fn verify_links(
+pub(super) fn verify_links(
     keys: &LedgerKeys,
     mut head: LedgerHead,
     version: &mut u32,
@@ -99,13 +103,28 @@ struct ChainCheck {
     head: LedgerHead,
     /// The root key's version of the last entry; 0 before the first.
     version: u32,
-    known: Option<LedgerHead>,
+    known: Vec<LedgerHead>,
     page: usize,
 }
 
 impl ChainCheck {
-    fn new(keys: LedgerKeys, known: Option<LedgerHead>) -> Self {
-        Self { keys, head: LedgerHead::EMPTY, version: 0, known, page: PAGE }
+    /// # Errors
+    /// When a known head cannot be in the ledger after the base.
+    fn new(
+        keys: LedgerKeys,
+        LedgerBase { head, root_key_version }: LedgerBase,
+        known: &[LedgerHead],
+    ) -> Result<Self, LedgerFault> {
+        for known in known.iter().filter(|known| known.sequence > 0) {
+            if known.sequence < head.sequence {
+                let (known, base) = (known.sequence, head.sequence);
+                return Err(LedgerFault::Archived { known, base });
+            }
+            if known.sequence == head.sequence && known.link != head.link {
+                return Err(LedgerFault::Another(known.sequence));
+            }
+        }
+        Ok(Self { keys, head, version: root_key_version, known: known.to_vec(), page: PAGE })
     }
 
     /// Checks a page, and returns the head after the last one.
@@ -129,20 +148,19 @@ impl ChainCheck {
             return self.finish().map(Some);
         }
         self.head = verify_links(&self.keys, self.head, &mut self.version, &entries)?;
-        if let Some(known) = self.known
-            && entries
-                .iter()
-                .any(|entry| entry.sequence == known.sequence && entry.link != known.link)
-        {
-            return Err(LedgerFault::Another(known.sequence));
+        let differs = |known: &&LedgerHead| {
+            entries.iter().any(|entry| entry.sequence == known.sequence && entry.link != known.link)
+        };
+        match self.known.iter().find(differs) {
+            Some(known) => Err(LedgerFault::Another(known.sequence)),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// Checks that the ledger is complete after its last entry.
     fn finish(&self) -> Result<LedgerHead, LedgerFault> {
         let sequence = self.head.sequence;
-        if self.known.is_some_and(|known| known.sequence > sequence) {
+        if self.known.iter().any(|known| known.sequence > sequence) {
             return Err(LedgerFault::Truncated(sequence));
         }
         let newest = self.keys.newest().version();
@@ -193,7 +211,16 @@ mod tests {
         entries: &[LedgerEntry],
         known: Option<LedgerHead>,
     ) -> Result<i64, LedgerFault> {
-        let mut check = ChainCheck::new(keys.clone(), known);
+        check_after(LedgerBase::EMPTY, keys, entries, known)
+    }
+
+    fn check_after(
+        base: LedgerBase,
+        keys: &LedgerKeys,
+        entries: &[LedgerEntry],
+        known: Option<LedgerHead>,
+    ) -> Result<i64, LedgerFault> {
+        let mut check = ChainCheck::new(keys.clone(), base, known.as_slice())?;
         for page in entries.chunks(2) {
             assert_eq!(check.advance(Ok(page.to_vec()))?, None);
         }
@@ -227,5 +254,28 @@ mod tests {
         ));
         let other = LedgerHead { link: [9; 32], ..head(2) };
         assert!(matches!(check(&key, &entries, Some(other)), Err(LedgerFault::Another(3))));
+    }
+    #[test]
+    fn a_chain_continues_from_its_base() {
+        let (key, entries) = chain(5);
+        let at = |place: usize| LedgerHead {
+            sequence: entries[place].sequence,
+            link: entries[place].link,
+        };
+        let base = LedgerBase { head: at(2), root_key_version: 1 };
+        let after = |known| check_after(base, &key, &entries[3..], known);
+        assert_eq!(after(None).unwrap(), 5);
+        assert_eq!(after(Some(LedgerHead::EMPTY)).unwrap(), 5);
+        assert_eq!(after(Some(at(2))).unwrap(), 5);
+        assert_eq!(after(Some(at(3))).unwrap(), 5);
+        assert!(matches!(after(Some(at(1))), Err(LedgerFault::Archived { known: 2, base: 3 })));
+        let other = LedgerHead { link: [9; 32], ..at(2) };
+        assert!(matches!(after(Some(other)), Err(LedgerFault::Another(3))));
+        let moved = LedgerBase { head: at(1), ..base };
+        let broken = check_after(moved, &key, &entries[3..], None);
+        assert!(matches!(broken, Err(LedgerFault::Broken(BrokenChain(4)))));
+        let newer = LedgerBase { root_key_version: 2, ..base };
+        let broken = check_after(newer, &key, &entries[3..], None);
+        assert!(matches!(broken, Err(LedgerFault::Broken(BrokenChain(4)))));
     }
 }

@@ -12,6 +12,7 @@ use crate::id::Hex;
 ///
 /// Formatted as `SEQUENCE:LINK`, the link as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct LedgerHead {
     /// 0 for an empty ledger.
     pub sequence: i64,
@@ -49,16 +50,34 @@ impl FromStr for LedgerHead {
         let (sequence, hex) = text.split_once(':').ok_or(InvalidHead)?;
         let sequence =
             sequence.parse().ok().filter(|sequence| *sequence >= 0).ok_or(InvalidHead)?;
-        let mut link = [0; 32];
-        if hex.len() != 2 * link.len() || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(InvalidHead);
-        }
-        for (place, byte) in link.iter_mut().enumerate() {
-            let digits = &hex[2 * place..2 * place + 2];
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidHead)?;
-        }
-        Ok(Self { sequence, link })
+        Ok(Self { sequence, link: unhex(hex).ok_or(InvalidHead)? })
     }
+}
+
+impl From<LedgerHead> for String {
+    fn from(head: LedgerHead) -> Self {
+        head.to_string()
+    }
+}
+
+impl TryFrom<String> for LedgerHead {
+    type Error = InvalidHead;
+
+    fn try_from(text: String) -> Result<Self, InvalidHead> {
+        text.parse()
+    }
+}
+
+/// Reads hexadecimal digits; `None` if they are not `N` bytes.
+pub(super) fn unhex<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    if hex.len() != 2 * N || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use zeroize::Zeroizing;
 
 /// Links the ledger's entries. Derived from one version of the root key. `Debug` prints only the
@@ -36,6 +36,21 @@ impl LedgerKey {
         context.update(previous);
         context.update(entry);
         context.sign().as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+    }
+
+    /// A MAC over content that is not an entry. `purpose` is longer than a link, and text, so that
+    /// no link is such a MAC.
+    pub(super) fn mac(&self, purpose: &[u8; 40], content: &[u8]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.secret.key);
+        context.update(purpose);
+        context.update(content);
+        context.sign().as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+    }
+
+    /// Whether it is the MAC over the content.
+    pub(super) fn is_mac(&self, purpose: &[u8; 40], content: &[u8], mac: &[u8; 32]) -> bool {
+        let expected = self.mac(purpose, content);
+        constant_time::verify_slices_are_equal(&expected, mac).is_ok()
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {

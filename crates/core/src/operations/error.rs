@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, StoreError, ledger::LedgerFault, root_key::RootKeyError, signing_key::SigningKeyError,
+    Error, StoreError,
+    ledger::{ArchiveError, LedgerFault},
+    root_key::RootKeyError,
+    signing_key::SigningKeyError,
 };
 
 /// Why an operation was refused or failed.
@@ -20,6 +23,12 @@ pub enum OperationError {
     /// Stored rows do not match their seals.
     #[error("the ledger is intact, but {0}")]
     Seal(String),
+    /// The store does not match its seal, and the ledger may not be intact either.
+    #[error("{0}")]
+    Unsealed(String),
+    /// An archive of the ledger was refused.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A backup could not be written.
@@ -58,7 +67,12 @@ impl OperationError {
             | Self::Ledger(LedgerFault::Store(_))
             | Self::Store(_)
             | Self::Io(_) => ErrorKind::Failed,
-            Self::Ledger(_) | Self::Seal(_) => ErrorKind::BrokenLedger,
+            Self::Archive(ArchiveError::MissingRootKey(_) | ArchiveError::AnotherRootKey) => {
+                ErrorKind::Invalid
+            }
+            Self::Ledger(_) | Self::Seal(_) | Self::Unsealed(_) | Self::Archive(_) => {
+                ErrorKind::BrokenLedger
+            }
         }
     }
 }

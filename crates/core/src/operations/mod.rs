@@ -4,9 +4,11 @@
 //! - `init`: the first admin key. `purge`: removes expired rows.
 //! - [`backup`]: the format of a backup, and how one is taken.
 //! - [`restore`]: revokes tokens after a restore, and reports changed keys.
-//! - `key`: reads one key. `ledger`: pages of the ledger, and its verification.
+//! - `key`: reads one key. `ledger`: pages of the ledger, and its verification. `archive`: closes a
+//!   part of it.
 //! - `retire`: signing keys and versions of the root key.
 
+mod archive;
 pub mod backup;
 mod error;
 mod init;
@@ -18,8 +20,9 @@ mod retire;
 
 use std::{sync::Arc, time::Duration};
 
+pub use archive::{ArchiveLimit, LedgerClosed};
 pub use error::{ErrorKind, OperationError};
-pub use ledger::LedgerPage;
+pub use ledger::{LedgerPage, VerifiedLedger};
 
 use crate::{
     ApiKeys, Directory, Env, KeyRing, RootKey, Store, root_key::RootKeys, signing_key::SigningKeys,

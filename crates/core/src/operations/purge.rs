@@ -10,7 +10,8 @@ const KEEP_EXPIRED_SECRETS: Duration = Duration::from_hours(720);
 
 impl Operations {
     /// Removes denials of expired tokens, creates that can no longer be repeated, signing keys that
-    /// left the JWKS, and secrets that expired more than 30 days ago.
+    /// left the JWKS, secrets that expired more than 30 days ago, and archived entries that an
+    /// interrupted archive left.
     ///
     /// # Errors
     /// When the store cannot write.
@@ -20,6 +21,7 @@ impl Operations {
         let surely_expired = now.before(CLOCK_ERROR);
         self.directory.remove_expired(surely_expired);
         let (replays, secrets) = (now.before(REPLAY_WINDOW), now.before(KEEP_EXPIRED_SECRETS));
-        self.store.purge(surely_expired, replays, secrets).await
+        self.store.purge(surely_expired, replays, secrets).await?;
+        self.delete_archived().await
     }
 }

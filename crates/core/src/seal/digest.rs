@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{Seal, SealKey, SealKeys};
-use crate::ledger::LedgerHead;
+use super::{
+    Seal, SealKey, SealKeys,
+    keys::{STATE_NAME, STATE_WITHOUT_BASE},
+};
+use crate::ledger::{LedgerBase, LedgerHead};
 
 /// A table whose rows have seals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,13 +171,15 @@ pub struct InvalidState;
 pub struct State {
     /// The head of the ledger when the digest was last updated.
     pub head: LedgerHead,
+    /// Where the ledger begins.
+    pub base: LedgerBase,
     pub digest: Digest,
 }
 
 impl State {
     /// The state of a store without rows.
     pub fn empty() -> Self {
-        Self { head: LedgerHead::EMPTY, digest: Digest::default() }
+        Self { head: LedgerHead::EMPTY, base: LedgerBase::EMPTY, digest: Digest::default() }
     }
 
     /// The stored bytes, encrypted.
@@ -187,23 +192,40 @@ impl State {
     /// # Errors
     /// When they were changed, or encrypted under another root key.
     pub fn decrypt(key: &SealKey, sealed: &[u8]) -> Result<Self, InvalidState> {
-        key.decrypt(sealed).and_then(|bytes| Self::from_bytes(&bytes)).ok_or(InvalidState)
+        if let Some(bytes) = key.decrypt(STATE_NAME, sealed) {
+            return Self::from_bytes(&bytes).ok_or(InvalidState);
+        }
+        // From a version that could not archive. The next transaction replaces it.
+        let bytes = key.decrypt(STATE_WITHOUT_BASE, sealed).ok_or(InvalidState)?;
+        let (head, bytes) = read_head(&bytes).ok_or(InvalidState)?;
+        let digest = Digest::read(bytes).ok_or(InvalidState)?;
+        Ok(Self { head, base: LedgerBase::EMPTY, digest })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(256);
-        bytes.extend(self.head.sequence.to_be_bytes());
-        bytes.extend(self.head.link);
+        for head in [self.head, self.base.head] {
+            bytes.extend(head.sequence.to_be_bytes());
+            bytes.extend(head.link);
+        }
+        bytes.extend(self.base.root_key_version.to_be_bytes());
         self.digest.write(&mut bytes);
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (sequence, bytes) = bytes.split_first_chunk::<8>()?;
-        let (link, bytes) = bytes.split_first_chunk::<32>()?;
-        let head = LedgerHead { sequence: i64::from_be_bytes(*sequence), link: *link };
-        Some(Self { head, digest: Digest::read(bytes)? })
+        let (head, bytes) = read_head(bytes)?;
+        let (base, bytes) = read_head(bytes)?;
+        let (version, bytes) = bytes.split_first_chunk::<4>()?;
+        let base = LedgerBase { head: base, root_key_version: u32::from_be_bytes(*version) };
+        Some(Self { head, base, digest: Digest::read(bytes)? })
     }
+}
+
+fn read_head(bytes: &[u8]) -> Option<(LedgerHead, &[u8])> {
+    let (sequence, bytes) = bytes.split_first_chunk::<8>()?;
+    let (link, bytes) = bytes.split_first_chunk::<32>()?;
+    Some((LedgerHead { sequence: i64::from_be_bytes(*sequence), link: *link }, bytes))
 }
 
 #[cfg(test)]
@@ -254,7 +276,9 @@ mod tests {
             sequence in 0..i64::MAX,
             place in any::<prop::sample::Index>(),
         ) {
-            let state = State { head: LedgerHead { sequence, link: [7; 32] }, digest: of(&rows) };
+            let head = LedgerHead { sequence, link: [7; 32] };
+            let base = LedgerBase { head: LedgerHead { sequence: 3, ..head }, root_key_version: 2 };
+            let state = State { head, base, digest: of(&rows) };
             let (keys, mut sealed) = (keys(), state.encrypt(keys().find(1).unwrap()));
             prop_assert_eq!(State::decrypt(keys.find(1).unwrap(), &sealed), Ok(state));
             prop_assert!(State::decrypt(keys.find(2).unwrap(), &sealed).is_err());

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 /// The only known format of a sealed row's content.
 const FORMAT: u8 = 1;
 const MAC: usize = 32;
-const STATE_NAME: &[u8] = b"state 1";
+pub(super) const STATE_NAME: &[u8] = b"state 2";
+/// The name of a state without the base of the ledger.
+pub(super) const STATE_WITHOUT_BASE: &[u8] = b"state 1";
 const ENTRY_NAME: &[u8] = b"entry 1";
 
 /// The seal of a row: an HMAC-SHA-256 over the row's content.
@@ -130,13 +132,14 @@ impl SealKey {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Decrypts a state; `None` if it was changed, or encrypted under another root key.
-    pub(super) fn decrypt(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// Decrypts a state of that name; `None` if it was changed, or encrypted under another root
+    /// key.
+    pub(super) fn decrypt(&self, name: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut bytes = Zeroizing::new(sealed.to_vec());
         let opened = self.0.state.open_in_place(
             Nonce::assume_unique_for_key(*nonce),
-            Aad::from(STATE_NAME),
+            Aad::from(name),
             &mut bytes,
         );
         let length = opened.ok()?.len();

@@ -7,7 +7,7 @@ use gatekey_credentials::{ClientId, Role};
 use super::{Digest, Seal, SealKeys, SealedRow, State, Table};
 use crate::{
     ApiKey, Caller, Env, Timestamp,
-    ledger::{Action, LedgerEntry, LedgerHead, NewEntry},
+    ledger::{Action, LedgerBase, LedgerEntry, LedgerHead, NewEntry},
 };
 
 /// The most keys that a report names in one place.
@@ -51,9 +51,15 @@ impl<'k> Recount<'k> {
         &self.digest
     }
 
-    /// Compares the rows with the stored state and the ledger's head.
-    pub fn finish(self, state: &State, head: LedgerHead) -> SealReport {
+    /// Compares the rows with the stored state, and the ledger's base and head.
+    pub fn finish(self, state: &State, base: LedgerBase, head: LedgerHead) -> SealReport {
         let mut differences = Vec::new();
+        if state.base != base {
+            differences.push(StateDifference::Base {
+                recorded: state.base.sequence(),
+                found: base.sequence(),
+            });
+        }
         if state.head != head {
             differences.push(StateDifference::Head {
                 recorded: state.head.sequence,
@@ -83,6 +89,8 @@ pub enum StateDifference {
     Seals { table: Table, rows: u64 },
     /// The ledger and the state have different heads.
     Head { recorded: i64, found: i64 },
+    /// The ledger begins where nothing was archived, or not where it was.
+    Base { recorded: i64, found: i64 },
 }
 
 impl fmt::Display for StateDifference {
@@ -100,6 +108,13 @@ impl fmt::Display for StateDifference {
             Self::Head { recorded, found } => write!(
                 formatter,
                 "the ledger ends at entry {found}, but the state belongs to entry {recorded}"
+            ),
+            Self::Base { recorded, found } if recorded == found => {
+                write!(formatter, "entry {found}, after which the ledger begins, was changed")
+            }
+            Self::Base { recorded, found } => write!(
+                formatter,
+                "the ledger begins after entry {found}, but was archived up to entry {recorded}"
             ),
         }
     }
@@ -170,6 +185,14 @@ impl SealReport {
             matches!(difference, StateDifference::Rows { table: Table::ApiKeys, .. })
         };
         self.differences.iter().any(of_keys)
+    }
+
+    /// How the beginning of the ledger differs from the state.
+    pub fn moved_base(&self) -> Option<String> {
+        let is_base =
+            |difference: &&StateDifference| matches!(difference, StateDifference::Base { .. });
+        self.differences.iter().find(is_base)?;
+        self.mismatch()
     }
 
     /// Names the keys that the ledger knows otherwise. `found` has the last change of each key.

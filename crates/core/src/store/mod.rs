@@ -26,7 +26,7 @@ pub use self::{
     api_key::{ApiKeyStore, Assigned, Created, Rotated},
     change::{Change, ChangeObserver, Observers},
     error::StoreError,
-    ledger::LedgerStore,
+    ledger::{LedgerArchived, LedgerStore},
     root_key::RootKeyStore,
     signing_key::SigningKeyStore,
     token::TokenStore,

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use gatekey_core::{Env, Operations};
 
 pub use protocol::{
-    BackUp, BackupHeader, Failure, Init, KeyRights, ListRootKeys, ListSigningKeys, NewKey,
-    Operation, ReadKey, ReadLedger, Request, RetireRootKey, RetireSigningKey, RootKeyRetired,
-    RootKeyRotated, RotateRootKey, RotateSigningKey, VerifyLedger,
+    BackUp, BackupHeader, CloseLedger, Failure, Init, KeyRights, ListRootKeys, ListSigningKeys,
+    NewKey, Operation, PrepareArchive, ReadKey, ReadLedger, Request, RetireRootKey,
+    RetireSigningKey, RootKeyRetired, RootKeyRotated, RotateRootKey, RotateSigningKey,
+    VerifyLedger,
 };
 pub use socket::{SOCKET, serve};
 

@@ -8,8 +8,11 @@ use std::{error::Error, iter};
 use gatekey_core::{
     Caller, Timestamp,
     api_key::{KeyFacts, WithSecret},
-    ledger::LedgerHead,
-    operations::{ErrorKind, LedgerPage, OperationError, backup::Passphrase},
+    ledger::{ArchiveHeader, LedgerHead},
+    operations::{
+        ArchiveLimit, ErrorKind, LedgerClosed, LedgerPage, OperationError, VerifiedLedger,
+        backup::Passphrase,
+    },
     root_key::RootKeyFacts,
     signing_key::{SigningKeyFacts, SigningKeyRotated, Start},
 };
@@ -52,6 +55,8 @@ pub enum Request {
     ReadKey(ReadKey),
     ReadLedger(ReadLedger),
     VerifyLedger(VerifyLedger),
+    PrepareArchive(PrepareArchive),
+    CloseLedger(CloseLedger),
     BackUp(BackUp),
 }
 
@@ -312,23 +317,70 @@ impl Operation for ReadLedger {
     }
 }
 
-/// Verifies the ledger; the answer is its head.
+/// Verifies the ledger.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyLedger {
-    /// A head that the operator saved earlier; the ledger must contain it.
-    pub known: Option<LedgerHead>,
+    /// Heads that the operator saved earlier; the ledger must contain them.
+    pub known: Vec<LedgerHead>,
 }
 
 impl Operation for VerifyLedger {
-    type Answer = LedgerHead;
+    type Answer = VerifiedLedger;
 
     fn into_request(self) -> Request {
         Request::VerifyLedger(self)
     }
 
-    async fn execute(self, control: &Control, _: &Caller) -> Result<LedgerHead, OperationError> {
-        control.operations.verify_ledger(self.known).await
+    async fn execute(
+        self,
+        control: &Control,
+        _: &Caller,
+    ) -> Result<VerifiedLedger, OperationError> {
+        control.operations.verify_ledger(&self.known).await
+    }
+}
+
+/// Verifies entries to archive; the answer is the header of their archive. Then follow
+/// [`ReadLedger`] for the entries and, once the file is durable, [`CloseLedger`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareArchive {
+    pub limit: ArchiveLimit,
+}
+
+impl Operation for PrepareArchive {
+    type Answer = ArchiveHeader;
+
+    fn into_request(self) -> Request {
+        Request::PrepareArchive(self)
+    }
+
+    async fn execute(self, control: &Control, _: &Caller) -> Result<ArchiveHeader, OperationError> {
+        control.operations.prepare_archive(self.limit).await
+    }
+}
+
+/// Deletes the entries of an archive that is durable.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseLedger {
+    pub header: ArchiveHeader,
+}
+
+impl Operation for CloseLedger {
+    type Answer = LedgerClosed;
+
+    fn into_request(self) -> Request {
+        Request::CloseLedger(self)
+    }
+
+    async fn execute(
+        self,
+        control: &Control,
+        caller: &Caller,
+    ) -> Result<LedgerClosed, OperationError> {
+        control.operations.close_ledger(caller, &self.header).await
     }
 }
 

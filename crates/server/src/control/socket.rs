@@ -74,6 +74,8 @@ async fn answer(control: &Control, mut stream: UnixStream, own_uid: u32) -> io::
         Request::ReadKey(request) => execute(request, control, &caller, stream).await,
         Request::ReadLedger(request) => execute(request, control, &caller, stream).await,
         Request::VerifyLedger(request) => execute(request, control, &caller, stream).await,
+        Request::PrepareArchive(request) => execute(request, control, &caller, stream).await,
+        Request::CloseLedger(request) => execute(request, control, &caller, stream).await,
         Request::BackUp(request) => match back_up(request, control, &caller).await {
             Ok(backup) => send_backup(stream, backup).await,
             Err(error) => respond(stream, &Err::<BackupHeader, _>(Failure::from(error))).await,

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use gatekey_core::{
-    ApiKey, RootKey, StoreError, ledger::LedgerEntry, seal::SealReport,
+    ApiKey, RootKey, StoreError,
+    ledger::{LedgerBase, LedgerEntry},
+    seal::SealReport,
     signing_key::SealedSigningKey,
 };
 use rusqlite::Connection;
 
-use super::{OpenError, failure::Failure, ledger, load, open, reader, root_key, seal, signing_key};
+use super::{
+    OpenError, failure::Failure, ledger, load, open, reader, root_key, seal, signing_key,
+    transaction,
+};
 
 /// A database opened for reading only, even while a server uses it.
 pub struct Inspection {
@@ -71,6 +76,14 @@ impl Inspection {
     /// If it cannot be read.
     pub fn last_ledger_sequence(&self) -> Result<i64, StoreError> {
         Ok(ledger::last_sequence(&self.connection)?)
+    }
+
+    /// The last archived entry, as it is stored: only [`Self::verify_seals`] verifies it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn ledger_base(&self) -> Result<LedgerBase, StoreError> {
+        Ok(transaction::ledger_base(&self.connection)?)
     }
 
     /// All signing keys, in the order of creation.

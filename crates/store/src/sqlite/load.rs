@@ -18,7 +18,7 @@ use super::{
     ledger::entries,
     signing_key,
     state::{newest_key, state},
-    transaction::ledger_head,
+    transaction::{ledger_base, ledger_head},
 };
 
 /// Changes reported at once, so that not all keys are in memory. So few that a key is still in the
@@ -89,7 +89,7 @@ fn each_sealed(
         }
     })?;
     take(Change::SigningKeys(signing_keys));
-    let mut report = recount.finish(&state, ledger_head(connection)?);
+    let mut report = recount.finish(&state, ledger_base(connection)?, ledger_head(connection)?);
     if report.keys_differ() {
         name_keys(connection, &mut report)?;
     }

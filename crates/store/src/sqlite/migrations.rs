@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0005_roles.sql"),
     include_str!("migrations/0006_admin_expiry_and_high_s.sql"),
     include_str!("migrations/0007_limits.sql"),
+    include_str!("migrations/0008_ledger_base.sql"),
 ];
 
 /// The schema version of this program.
@@ -70,6 +71,12 @@ pub(super) fn stand_in(connection: &Connection, version: i32) -> rusqlite::Resul
                  FROM main.signing_key;
              CREATE TEMP VIEW secret AS SELECT *, expires_at AS admin_expiry FROM main.secret;"
         ))?;
+    }
+    if version < 8 {
+        connection.execute_batch(
+            "CREATE TEMP VIEW ledger_base AS SELECT NULL AS sequence, NULL AS link,
+                 NULL AS root_key_version WHERE false;",
+        )?;
     }
     if version < 7 {
         let seal = if version < 3 { "NULL AS seal," } else { "" };

@@ -2,7 +2,7 @@
 
 use gatekey_core::{
     LedgerKeys,
-    ledger::{self, LedgerHead, NewEntry, verify_chain},
+    ledger::{self, LedgerBase, LedgerHead, NewEntry, verify_chain},
     seal::{History, SealKeys, Sealed, State},
 };
 use gatekey_credentials::ClientId;
@@ -15,7 +15,7 @@ use super::{
     ledger::entries,
     signing_key,
     state::{newest_key, put_state},
-    transaction::Transaction,
+    transaction::{Transaction, ledger_base},
 };
 
 /// Whether the database is older than seals. Not proven: only `seal_store` checks the ledger.
@@ -75,6 +75,10 @@ pub(super) fn seal_store(
 /// Reads the whole ledger. Refuses a database that was sealed before, or whose ledger does not
 /// verify: its rows could be anything.
 fn history_without_seals(connection: &Connection, keys: &LedgerKeys) -> Result<History, Failure> {
+    // Entries are archived only after rows are sealed.
+    if ledger_base(connection)? != LedgerBase::EMPTY {
+        return Err(seal_removed());
+    }
     let (mut head, mut history) = (LedgerHead::EMPTY, History::default());
     loop {
         let page = entries(connection, head.sequence, ledger::PAGE)?;
@@ -82,7 +86,7 @@ fn history_without_seals(connection: &Connection, keys: &LedgerKeys) -> Result<H
             return Ok(history);
         }
         if page.iter().any(|entry| entry.state.is_some()) {
-            return Err(Failure::Tampered("the seal of its rows was removed".to_owned()));
+            return Err(seal_removed());
         }
         head = verify_chain(keys, head, &page).map_err(|broken| {
             Failure::Tampered(format!("its rows are not sealed yet, and {broken}"))
@@ -91,6 +95,10 @@ fn history_without_seals(connection: &Connection, keys: &LedgerKeys) -> Result<H
             history.read(entry);
         }
     }
+}
+
+fn seal_removed() -> Failure {
+    Failure::Tampered("the seal of its rows was removed".to_owned())
 }
 
 /// Seals up to `limit` keys after a client id again under the newest version.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gatekey_core::{
     ApiKey, LedgerKey, LedgerKeys,
-    ledger::{LedgerHead, NewEntry},
+    ledger::{LedgerBase, LedgerHead, NewEntry},
     seal::{Digest, Seal, SealKey, SealKeys, SealedRow, State, Table},
     store::Change,
 };
@@ -32,6 +32,8 @@ pub(super) struct Transaction<'a> {
     /// Verifies the seals of rows.
     all_seal_keys: SealKeys,
     head: LedgerHead,
+    /// Where the ledger begins, according to the state.
+    base: LedgerBase,
     /// The digest of all seals; `None` until the database is sealed.
     digest: Option<Digest>,
     /// The state before the first change.
@@ -93,6 +95,7 @@ impl<'a> Transaction<'a> {
             seal_key,
             all_seal_keys,
             head,
+            base: stored.as_ref().map_or(LedgerBase::EMPTY, |state| state.base),
             digest: stored.as_ref().map(|state| state.digest.clone()),
             stored,
             changes: Vec::new(),
@@ -134,6 +137,25 @@ impl<'a> Transaction<'a> {
             state,
         ])?;
         self.head = head;
+        Ok(())
+    }
+
+    /// Where the ledger begins: sealed, unlike what [`ledger_base`] reads.
+    pub(super) fn base(&self) -> LedgerBase {
+        self.base
+    }
+
+    /// Begins the ledger after a later entry.
+    pub(super) fn move_base(&mut self, base: LedgerBase) -> Result<(), Failure> {
+        let LedgerBase { head: LedgerHead { sequence, link }, root_key_version } = base;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO ledger_base (id, sequence, link, root_key_version) VALUES (1, ?1, ?2, ?3)
+                 ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, link = excluded.link,
+                     root_key_version = excluded.root_key_version",
+            )?
+            .execute(params![sequence, link, root_key_version])?;
+        self.base = base;
         Ok(())
     }
 
@@ -279,7 +301,7 @@ impl<'a> Transaction<'a> {
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (head, changes) = (self.head, self.changes.len());
+        let (head, base, changes) = (self.head, self.base, self.changes.len());
         let seal_changes = self.seal_changes.len();
         let (ledger_key, seal_key) = (self.ledger_key.clone(), self.seal_key.clone());
         let digest = self.digest.clone();
@@ -291,6 +313,7 @@ impl<'a> Transaction<'a> {
         });
         if let Err(failure) = &attempted {
             self.head = head;
+            self.base = base;
             self.changes.truncate(changes);
             self.ledger_key = ledger_key;
             self.seal_key = seal_key;
@@ -350,7 +373,7 @@ impl<'a> Transaction<'a> {
     /// Stores the state, if it changed.
     fn put_state(&self) -> Result<(), Failure> {
         let Some(digest) = self.digest.clone() else { return Ok(()) };
-        let state = State { head: self.head, digest };
+        let state = State { head: self.head, base: self.base, digest };
         if self.stored.as_ref() == Some(&state) {
             return Ok(());
         }
@@ -366,7 +389,7 @@ fn not_sealed() -> Failure {
     Failure::Tampered("its rows are not sealed".to_owned())
 }
 
-/// The sequence number and link of the last entry.
+/// The sequence number and link of the last entry; of the base if there is none.
 pub(super) fn ledger_head(connection: &Connection) -> Result<LedgerHead, Failure> {
     let mut select = connection
         .prepare_cached("SELECT sequence, link FROM ledger ORDER BY sequence DESC LIMIT 1")?;
@@ -378,5 +401,25 @@ pub(super) fn ledger_head(connection: &Connection) -> Result<LedgerHead, Failure
                 .and_then(|sequence| Ok(LedgerHead { sequence, link: columns.array(1)? })))
         })
         .optional()?;
-    head.unwrap_or(Ok(LedgerHead::EMPTY))
+    match head {
+        Some(head) => head,
+        // The entry of an archive follows the base, so this is a ledger that was truncated.
+        None => Ok(ledger_base(connection)?.head),
+    }
+}
+
+/// The stored base of the ledger.
+pub(super) fn ledger_base(connection: &Connection) -> Result<LedgerBase, Failure> {
+    let mut select =
+        connection.prepare_cached("SELECT sequence, link, root_key_version FROM ledger_base")?;
+    let base = select
+        .query_row([], |row| {
+            let columns = Columns::new("ledger_base", row);
+            Ok(columns.integer(0).and_then(|sequence| {
+                let head = LedgerHead { sequence, link: columns.array(1)? };
+                Ok(LedgerBase { head, root_key_version: columns.integer(2)? })
+            }))
+        })
+        .optional()?;
+    base.unwrap_or(Ok(LedgerBase::EMPTY))
 }

@@ -1,11 +1,13 @@
 //! The ledger.
 
 use gatekey_core::{
-    RootKey,
-    ledger::{BrokenChain, LedgerHead, NewEntry, verify_chain},
+    Actor, Caller, RootKey,
+    ledger::{ArchivedRange, BrokenChain, LedgerBase, LedgerHead, NewEntry, verify_chain},
+    root_key::RootKeys,
+    store::LedgerArchived,
 };
 
-use crate::world::{NOW, World, entry, later};
+use crate::world::{ENV, NOW, World, entry, later};
 
 for_each_store!(
     an_empty_ledger_has_an_empty_head,
@@ -14,6 +16,11 @@ for_each_store!(
     the_chain_continues_after_a_restart,
     the_chain_verifies_only_under_its_own_key,
     a_removed_entry_breaks_the_chain,
+    an_archived_ledger_begins_after_its_archive,
+    archived_entries_are_deleted_in_batches,
+    only_the_next_entries_are_archived,
+    an_archive_keeps_the_root_keys_age,
+    a_base_survives_a_root_key_rotation,
 );
 
 async fn an_empty_ledger_has_an_empty_head(world: &mut World) {
@@ -76,4 +83,92 @@ async fn a_removed_entry_breaks_the_chain(world: &mut World) {
     entries.remove(1);
     let key = crate::world::root_key().ledger_keys();
     assert_eq!(verify_chain(&key, LedgerHead::EMPTY, &entries), Err(BrokenChain(3)));
+}
+
+async fn archive(world: &World, range: ArchivedRange) -> LedgerArchived {
+    world.store().archive_ledger(range, entry(NOW, "archive")).await.unwrap()
+}
+
+async fn create_three(world: &World) {
+    for id in ["a", "b", "c"] {
+        world.create(id).await;
+    }
+}
+
+async fn an_archived_ledger_begins_after_its_archive(world: &mut World) {
+    create_three(world).await;
+    let range = world.range(2).await;
+    assert_eq!(archive(world, range).await, LedgerArchived::Done);
+    // Whether or not the archived entries are deleted yet.
+    for _ in 0..2 {
+        assert_eq!(world.ledger_targets().await, ["c", "archive"]);
+        assert_eq!(world.store().ledger_base().await.unwrap(), range.end);
+        assert_eq!(world.store().verify_seals().await.unwrap().faults(), [""; 0]);
+        world.store().delete_archived(9).await.unwrap();
+        world.reopen().await;
+    }
+    world.create("d").await;
+    assert_eq!(world.ledger_targets().await, ["c", "archive", "d"]);
+    // Up to its head.
+    assert_eq!(archive(world, world.range(5).await).await, LedgerArchived::Done);
+    assert_eq!(world.store().delete_archived(9).await.unwrap(), 3);
+    assert_eq!(world.ledger_targets().await, ["archive"]);
+    assert_eq!(world.store().ledger_head().await.unwrap().sequence, 6);
+}
+
+async fn archived_entries_are_deleted_in_batches(world: &mut World) {
+    create_three(world).await;
+    assert_eq!(world.store().delete_archived(9).await.unwrap(), 0);
+    archive(world, world.range(3).await).await;
+    for deleted in [2, 1, 0] {
+        assert_eq!(world.store().delete_archived(2).await.unwrap(), deleted);
+    }
+    assert_eq!(world.ledger_targets().await, ["archive"]);
+}
+
+async fn only_the_next_entries_are_archived(world: &mut World) {
+    create_three(world).await;
+    let (first, next) = (world.range(1).await, world.range(2).await);
+    let ArchivedRange { base, end } = next;
+    let other = LedgerBase { head: LedgerHead { link: [9; 32], ..end.head }, ..end };
+    let later = LedgerBase { head: LedgerHead { sequence: 9, ..end.head }, ..end };
+    let newer = LedgerBase { root_key_version: 2, ..end };
+    for end in [other, later, newer] {
+        let range = ArchivedRange { base, end };
+        assert_eq!(archive(world, range).await, LedgerArchived::Another);
+    }
+    let gap = ArchivedRange { base: first.end, end };
+    assert_eq!(archive(world, gap).await, LedgerArchived::Elsewhere { base });
+    assert_eq!(world.ledger_targets().await, ["a", "b", "c"]);
+    assert_eq!(archive(world, first).await, LedgerArchived::Done);
+    assert_eq!(archive(world, first).await, LedgerArchived::Already);
+    assert_eq!(archive(world, next).await, LedgerArchived::Elsewhere { base: first.end });
+    assert_eq!(archive(world, gap).await, LedgerArchived::Done);
+    assert_eq!(world.ledger_targets().await, ["c", "archive", "archive"]);
+}
+
+async fn an_archive_keeps_the_root_keys_age(world: &mut World) {
+    world.create("a").await;
+    let known = world.store().root_keys().await.unwrap();
+    assert!(known[0].since.is_some());
+    archive(world, world.range(1).await).await;
+    world.store().delete_archived(9).await.unwrap();
+    assert_eq!(world.store().root_keys().await.unwrap(), known);
+}
+
+async fn a_base_survives_a_root_key_rotation(world: &mut World) {
+    create_three(world).await;
+    let range = world.range(2).await;
+    archive(world, range).await;
+    let (actor, text) = (Actor::Local { uid: 0 }, String::new());
+    let caller = Caller { actor, request_id: text.clone(), peer: text.clone(), user_agent: text };
+    let root_keys = RootKeys::new(world.root_key.clone(), world.store().clone(), ENV.clone());
+    root_keys.rotate(&caller).await.unwrap();
+    world.reopen().await;
+    assert_eq!(world.store().ledger_base().await.unwrap(), range.end);
+    assert_eq!(world.store().verify_seals().await.unwrap().faults(), [""; 0]);
+    let last = world.verified_ledger().await.pop().unwrap();
+    assert_eq!((last.sequence, last.root_key_version), (5, 2));
+    assert_eq!(archive(world, world.range(5).await).await, LedgerArchived::Done);
+    assert_eq!(world.store().ledger_base().await.unwrap().root_key_version, 2);
 }

@@ -16,7 +16,7 @@ use gatekey_core::{
     StoredSecret, Timestamp,
     api_key::{Limits, Replay, Rotation},
     env::{Clock, Entropy},
-    ledger::{LedgerEntry, LedgerHead, NewEntry, verify_chain},
+    ledger::{ArchivedRange, LedgerBase, LedgerEntry, LedgerHead, NewEntry, verify_chain},
     root_key::{FileError, RootKeyFile, RootKeyVersions},
     signing_key::SealedSigningKey,
     store::{Change, ChangeObserver, Created, Rotated},
@@ -271,9 +271,16 @@ impl World {
             }
             entries.extend(page);
         }
-        let head = verify_chain(&self.root_key.ledger_keys(), LedgerHead::EMPTY, &entries).unwrap();
+        let base = self.store().ledger_base().await.unwrap().head;
+        let head = verify_chain(&self.root_key.ledger_keys(), base, &entries).unwrap();
         assert_eq!(head, self.store().ledger_head().await.unwrap());
         entries
+    }
+
+    /// The entries from the beginning of the ledger up to a sequence number.
+    pub(crate) async fn range(&self, last: i64) -> ArchivedRange {
+        let base = self.store().ledger_base().await.unwrap();
+        range(base, &self.store().ledger_entries(last - 1, 1).await.unwrap()[0])
     }
 
     /// The targets of the ledger's entries, in order.
@@ -388,6 +395,12 @@ pub(crate) fn entry(at: Timestamp, target: &str) -> NewEntry {
         peer: "127.0.0.1".to_owned(),
         user_agent: "test/1.0 (ключ; 🔑)".to_owned(),
     }
+}
+
+/// The entries after a base, up to and including `last`.
+pub(crate) fn range(base: LedgerBase, last: &LedgerEntry) -> ArchivedRange {
+    let head = LedgerHead { sequence: last.sequence, link: last.link };
+    ArchivedRange { base, end: LedgerBase { head, root_key_version: last.root_key_version } }
 }
 
 /// A token of a key that expires some seconds after [`NOW`].

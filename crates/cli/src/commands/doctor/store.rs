@@ -179,8 +179,19 @@ fn root_key_fits(inspection: &Inspection, root_key: &RootKey) -> Step {
 async fn chain(inspection: &Inspection, root_key: &RootKey) -> Step {
     const NAME: &str = "ledger";
     let read = |after, limit| future::ready(inspection.ledger_entries(after, limit));
-    match ledger::verify(root_key.ledger_keys(), None, read).await {
-        Ok(head) => Step::ok(NAME, format!("chain intact, {} entries; head {head}", head.sequence)),
+    let base = match inspection.ledger_base() {
+        Ok(base) => base,
+        Err(error) => return Step::failed(NAME, causes(&error.into()), RESTORE),
+    };
+    match ledger::verify(root_key.ledger_keys(), base, &[], read).await {
+        Ok(head) => {
+            let entries = head.sequence - base.sequence();
+            let archived = match base.sequence() {
+                0 => String::new(),
+                archived => format!(" after {archived} archived"),
+            };
+            Step::ok(NAME, format!("chain intact, {entries} entries{archived}; head {head}"))
+        }
         Err(fault) => Step::failed(
             NAME,
             fault.to_string(),

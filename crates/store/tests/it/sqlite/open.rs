@@ -58,7 +58,7 @@ async fn a_new_database_is_one_complete_file() {
         connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
     };
     assert_eq!(pragma("application_id"), i64::from(u32::from_be_bytes(*b"GKEY")));
-    assert_eq!(pragma("user_version"), 7);
+    assert_eq!(pragma("user_version"), 8);
 }
 
 #[cfg(unix)]
@@ -106,12 +106,12 @@ async fn a_newer_database_is_rejected_unchanged() {
     let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
     newer
-        .execute_batch("PRAGMA user_version = 8; ALTER TABLE api_key ADD COLUMN colour TEXT")
+        .execute_batch("PRAGMA user_version = 9; ALTER TABLE api_key ADD COLUMN colour TEXT")
         .unwrap();
     drop(newer);
     let before = contents(&directory);
     let refusal = refusal(&path);
-    assert!(matches!(refusal, OpenError::Newer { found: 7, .. }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { found: 9, .. }), "{refusal}");
     assert!(refusal.to_string().contains("run that version"), "{refusal}");
     assert_eq!(contents(&directory), before);
 }
@@ -120,7 +120,7 @@ async fn a_newer_database_is_rejected_unchanged() {
 async fn a_newer_version_in_the_log_is_rejected() {
     let (directory, path) = database().await;
     let newer = Connection::open(&path).unwrap();
-    newer.execute_batch("PRAGMA user_version = 8").unwrap();
+    newer.execute_batch("PRAGMA user_version = 9").unwrap();
     let log = directory.path().join("gatekey.db-wal");
     // As after a crash: file and log while the writer still runs.
     let crashed = tempfile::tempdir().unwrap();
@@ -129,7 +129,7 @@ async fn a_newer_version_in_the_log_is_rejected() {
     fs::copy(&log, crashed.path().join("gatekey.db-wal")).unwrap();
     drop(newer);
     let before = contents(&crashed);
-    assert!(matches!(refusal(&crashed_path), OpenError::Newer { found: 7, .. }));
+    assert!(matches!(refusal(&crashed_path), OpenError::Newer { found: 9, .. }));
     let after = contents(&crashed);
     assert!(before.iter().all(|(path, bytes)| after.get(path) == Some(bytes)));
 }

@@ -8,6 +8,7 @@ use gatekey_core::{
         LastAdmin, Switch,
         list::{Cursor, Selection},
     },
+    ledger::LedgerBase,
     store::{
         ApiKeyStore as _, LedgerStore as _, RootKeyStore as _, SigningKeyStore as _,
         TokenStore as _,
@@ -17,8 +18,8 @@ use gatekey_store::SqliteStore;
 use rusqlite::Connection;
 
 use crate::world::{
-    Mirror, NOW, SqliteFile, client_id, entry, later, new_call, new_key, rotation_at, signing_key,
-    token,
+    Mirror, NOW, SqliteFile, client_id, entry, later, new_call, new_key, range, rotation_at,
+    signing_key, token,
 };
 
 /// A store with two keys, a denial and two signing keys.
@@ -404,6 +405,79 @@ async fn a_purge_that_surfaces_later_is_known() {
     drop(surfaced);
     store.update_key(&id, rename(), keep, entry(later(3), "ci")).await.unwrap();
     assert_eq!(mirror.key("ci").unwrap().secrets.len(), 1);
+}
+
+/// The ledger of [`store`] has six entries.
+#[tokio::test]
+async fn a_moved_base_prevents_loading() {
+    const ARCHIVED: &str =
+        "INSERT INTO ledger_base SELECT 1, sequence, link, root_key_version FROM ledger
+        WHERE sequence = 4; DELETE FROM ledger WHERE sequence <= 4";
+    const OPEN_BASE: &str =
+        "DROP TRIGGER ledger_base_only_rises; DROP TRIGGER ledger_base_is_not_removed";
+    for (archives, change, expected) in [
+        (false, ARCHIVED, "begins after entry 4, but was archived up to entry 0"),
+        (
+            true,
+            "UPDATE ledger_base SET sequence = 3, link = (SELECT link FROM ledger WHERE sequence = 3);
+             DELETE FROM ledger WHERE sequence <= 3",
+            "begins after entry 3, but was archived up to entry 2",
+        ),
+        (true, "DELETE FROM ledger_base", "begins after entry 0, but was archived up to entry 2"),
+        (true, "UPDATE ledger_base SET link = zeroblob(32)", "entry 2, after which the ledger begins"),
+        (true, "UPDATE ledger_base SET root_key_version = 0", "entry 2, after which the ledger"),
+    ] {
+        let file = SqliteFile::default();
+        let store = store(&file).await;
+        if archives {
+            let range = range(LedgerBase::EMPTY, &store.ledger_entries(1, 1).await.unwrap()[0]);
+            store.archive_ledger(range, entry(NOW, "ledger")).await.unwrap();
+        }
+        drop(store);
+        tamper(&file, &format!("{OPEN_BASE}; {change}"));
+        let (_, loaded, faults) = load(&file).await;
+        let prevents = loaded.as_ref().is_err_and(|reason| reason.contains(expected));
+        assert!(prevents, "{change}: {loaded:?}");
+        assert!(faults[0].contains(expected), "{change}: {faults:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_moved_base_prevents_archiving() {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    let entries = store.ledger_entries(0, 9).await.unwrap();
+    tamper(
+        &file,
+        "INSERT INTO ledger_base SELECT 1, sequence, link, root_key_version FROM ledger
+         WHERE sequence = 4",
+    );
+    let base = store.ledger_base().await.unwrap();
+    assert_eq!(base.sequence(), 4);
+    for range in [range(base, &entries[5]), range(LedgerBase::EMPTY, &entries[5])] {
+        let archived = store.archive_ledger(range, entry(NOW, "ledger")).await;
+        assert!(matches!(archived, Err(StoreError::Tampered(_))), "{archived:?}");
+    }
+    // Nor are the entries deleted that someone hid.
+    assert_eq!(store.delete_archived(9).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn only_archived_entries_can_be_deleted() {
+    let file = SqliteFile::default();
+    let store = store(&file).await;
+    let range = range(LedgerBase::EMPTY, &store.ledger_entries(1, 1).await.unwrap()[0]);
+    store.archive_ledger(range, entry(NOW, "ledger")).await.unwrap();
+    let database = Connection::open(file.path()).unwrap();
+    for (statement, allowed) in [
+        ("DELETE FROM ledger WHERE sequence = 3", false),
+        ("DELETE FROM ledger", false),
+        ("UPDATE ledger_base SET sequence = 1", false),
+        ("DELETE FROM ledger_base", false),
+        ("DELETE FROM ledger WHERE sequence <= 2", true),
+    ] {
+        assert_eq!(database.execute(statement, []).is_ok(), allowed, "{statement}");
+    }
 }
 
 #[tokio::test]

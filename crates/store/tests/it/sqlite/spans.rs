@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use gatekey_core::{
     ApiKeyPatch, Store, StoreError,
     api_key::{LastAdmin, Switch, list::Selection},
+    ledger::LedgerBase,
     root_key::{RootKeyRotation, StoredRootKey},
     store::{
         ApiKeyStore, LedgerStore, RootKeyStore, SigningKeyStore, StoreSpan, StoreTracer, TokenStore,
@@ -13,7 +14,7 @@ use gatekey_core::{
 use gatekey_store::SqliteStore;
 
 use crate::world::{
-    Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key, root_key, rotation_at,
+    Mirror, NOW, SqliteFile, client_id, entry, new_call, new_key, range, root_key, rotation_at,
     signing_key, token,
 };
 
@@ -56,6 +57,8 @@ async fn each_call_has_a_span_of_its_name() {
     let store = open(&file, &spans);
     let (id, key) = (client_id("ci"), new_key("ci"));
     let (denied, secret) = (token(&key, "jti", 60), key.secrets[0].id);
+    store.append_entry(entry(NOW, "first")).await.unwrap();
+    let first_entry = range(LedgerBase::EMPTY, &store.ledger_entries(0, 1).await.unwrap()[0]);
     assert_spans! { store, spans,
         load();
         create_key(key, new_call("1"), entry(NOW, "ci"));
@@ -82,6 +85,9 @@ async fn each_call_has_a_span_of_its_name() {
         append_entry(entry(NOW, "refused"));
         ledger_entries(0, 9);
         ledger_head();
+        ledger_base();
+        archive_ledger(first_entry, entry(NOW, "ledger"));
+        delete_archived(9);
         snapshot();
         purge(NOW, NOW, NOW);
         rotate_root_key(rotation(), entry(NOW, "2"));

@@ -1,4 +1,7 @@
-//! `gatekey ledger`: lists, verifies and exports the record of changes and refusals.
+//! `gatekey ledger`: lists, verifies, exports and archives the record of changes and refusals.
+
+mod archive;
+mod verify;
 
 use std::{
     collections::VecDeque,
@@ -9,14 +12,13 @@ use std::{
 };
 
 use gatekey_core::{
-    Env,
-    id::Hex,
-    ledger::{LedgerEntry, PAGE},
+    Env, Timestamp,
+    ledger::{EntryLine, LedgerEntry, PAGE},
     operations::LedgerPage,
 };
-use gatekey_server::control::{ReadLedger, VerifyLedger};
+use gatekey_server::control::ReadLedger;
 use gatekey_store::Inspection;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -43,7 +45,13 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
                     && key.as_deref().is_none_or(|key| is_about(entry, key))
             };
             let all = since.is_none() && key.is_none();
-            let entries = newest(&administration, limit, all, wanted).await?;
+            let Newest { entries, base, begins_at } =
+                newest(&administration, limit, all, wanted).await?;
+            // Not if the period begins within the ledger.
+            let is_within = since.is_some_and(|since| begins_at.is_some_and(|at| at < since));
+            if entries.len() < limit && !is_within {
+                note_archived(1, base);
+            }
             print(&entries, output.output)
         }
         Ledger::Follow { after, key, data_dir, output } => {
@@ -53,22 +61,15 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
                 |entry: &LedgerEntry| key.as_deref().is_none_or(|key| is_about(entry, key));
             follow(&database, after, wanted, output.output).await
         }
-        Ledger::Verify { known_head, data_dir, root_key, output } => {
+        Ledger::Verify { archives, archives_only, known_head, data_dir, root_key, output } => {
+            let arguments = verify::Arguments { archives, archives_only, known_head };
+            verify::run(arguments, &data_dir.data_dir, root_key.read_and_warn()?, output.output)
+                .await
+        }
+        Ledger::Archive { file, before, through, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
-            let administration = Administration::open_existing(
-                &data_dir.data_dir,
-                settings,
-                "gatekey ledger verify",
-            )
-            .await?;
-            let head = administration.execute(VerifyLedger { known: known_head }).await?;
-            if let Some(notation) = output.output.notation() {
-                return notation
-                    .print(&json!({ "entries": head.sequence, "head": head.to_string() }));
-            }
-            say!("{} chain intact, {} entries", output::done_mark(), head.sequence)?;
-            say!("{}  {head}", output::dim("head"))?;
-            Ok(())
+            let limit = archive::limit(before, through);
+            archive::run(&file, limit, &data_dir.data_dir, settings, output.output).await
         }
         Ledger::Export { file, after, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
@@ -90,6 +91,15 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
     }
 }
 
+/// The result of [`newest`].
+struct Newest {
+    entries: VecDeque<LedgerEntry>,
+    /// The sequence number of the last archived entry.
+    base: i64,
+    /// The time of the first entry that was read.
+    begins_at: Option<Timestamp>,
+}
+
 /// Returns the newest wanted entries in their order. Reads the ledger from its beginning unless
 /// `all` entries are wanted.
 async fn newest(
@@ -97,20 +107,34 @@ async fn newest(
     limit: usize,
     all: bool,
     wanted: impl Fn(&LedgerEntry) -> bool,
-) -> anyhow::Result<VecDeque<LedgerEntry>> {
+) -> anyhow::Result<Newest> {
     let mut after = 0;
     if all {
         let page = administration.execute(ReadLedger { after: 0, limit: 0 }).await?;
         after = page.last.saturating_sub_unsigned(limit as u64).max(0);
     }
     let mut newest = VecDeque::new();
+    let mut begins_at = None;
     loop {
-        let LedgerPage { entries, .. } =
+        let LedgerPage { entries, base, .. } =
             administration.execute(ReadLedger { after, limit: PAGE }).await?;
-        let Some(last) = entries.last() else { return Ok(newest) };
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Ok(Newest { entries: newest, base: base.sequence, begins_at });
+        };
+        begins_at = begins_at.or(Some(first.entry.at));
         after = last.sequence;
         newest.extend(entries.into_iter().filter(&wanted));
         newest.drain(..newest.len().saturating_sub(limit));
+    }
+}
+
+/// Notes on standard error that entries from `first` on are in archives, up to `last`.
+fn note_archived(first: i64, last: i64) {
+    let word = output::note_word();
+    match last - first {
+        ..0 => {}
+        0 => output::note(&format!("{word} entry {first} was archived")),
+        _ => output::note(&format!("{word} entries {first} to {last} were archived")),
     }
 }
 
@@ -119,10 +143,12 @@ async fn export(
     mut after: i64,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
+    after = after.max(0);
     loop {
-        let LedgerPage { entries, .. } =
+        let LedgerPage { entries, base, .. } =
             administration.execute(ReadLedger { after, limit: PAGE }).await?;
         let Some(last) = entries.last() else { break };
+        note_archived(after + 1, base.sequence);
         after = last.sequence;
         for entry in &entries {
             writeln!(out, "{}", output::json_line(&as_json(entry)))?;
@@ -147,8 +173,10 @@ async fn follow(
     wanted: impl Fn(&LedgerEntry) -> bool,
     format: Format,
 ) -> anyhow::Result<()> {
-    let newest = Inspection::open(database)?.last_ledger_sequence()?;
-    let sequence = after.unwrap_or(newest - RECENT).max(0);
+    let inspection = Inspection::open(database)?;
+    let (newest, base) = (inspection.last_ledger_sequence()?, inspection.ledger_base()?.sequence());
+    drop(inspection);
+    let sequence = after.unwrap_or_else(|| base.max(newest - RECENT)).max(0);
     let mut last = Last { sequence, link: None };
     let mut failing = false;
     loop {
@@ -205,6 +233,8 @@ impl Last {
             );
             return Err(Coded { code: UNSOUND, message }.into());
         }
+        // The ledger has no gaps, except before its beginning.
+        note_archived(self.sequence + 1, entry.sequence - 1);
         *self = Self { sequence: entry.sequence, link: Some(entry.link) };
         Ok(Some(entry))
     }
@@ -232,22 +262,7 @@ fn outcome(entry: &LedgerEntry) -> &'static str {
 
 /// Returns an entry as it is stored; only `outcome` is derived. `core::ledger` documents the link.
 fn as_json(entry: &LedgerEntry) -> Value {
-    let LedgerEntry { sequence, entry: of, root_key_version, state, link } = entry;
-    json!({
-        "sequence": sequence,
-        "at": clock::rfc_3339(of.at),
-        "actor": of.actor,
-        "action": of.action,
-        "target": of.target,
-        "outcome": outcome(entry),
-        "detail": of.detail,
-        "request_id": of.request_id,
-        "address": of.peer,
-        "client": of.user_agent,
-        "root_key_version": root_key_version,
-        "state": state.map(|state| Hex(&state).to_string()),
-        "link": Hex(link).to_string(),
-    })
+    serde_json::to_value(EntryLine::of(entry)).expect("an entry is JSON")
 }
 
 fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> {
