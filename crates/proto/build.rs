@@ -4,7 +4,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf, time::UNIX_EPOCH};
 
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "google/api/http.proto",
     "google/api/annotations.proto",
     "common/list.proto",
@@ -25,6 +25,7 @@ const FILES: [&str; 20] = [
     "flyteidl/service/auth.proto",
     "flyteidl/service/identity.proto",
     "gatekey/v1/api_key.proto",
+    "envoy/service/auth/v3/external_auth.proto",
 ];
 
 /// Compiled only for reflection: another crate serves it, but does not publish its descriptors.

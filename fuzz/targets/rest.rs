@@ -69,6 +69,7 @@ fn assert_caller_may_use(request: &TextRequest) {
         .map(|endpoint| endpoint.credential)
     {
         Some(Credential::None) => {}
+        Some(Credential::OfClient) => panic!("{path} answered a proxy that nobody trusts"),
         Some(Credential::Secret) => panic!("{path} accepted a secret that was never issued"),
         Some(Credential::Token | Credential::SecretOrToken) => {
             let caller = request.caller;

@@ -1,6 +1,8 @@
-//! The gate in front of a backend, through the built-in proxy.
+//! The gate in front of a backend, through the built-in proxy and through proxies that ask it.
 
 mod decisions;
+mod ext_authz;
+mod forward_auth;
 mod identity;
 mod paths;
 mod rules;

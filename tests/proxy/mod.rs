@@ -1,5 +1,7 @@
-//! nginx in front of Gatekey and Flyte, with the configurations of `docs/guides/nginx`.
+//! nginx in front of Gatekey and Flyte, with the configurations of `docs/guides/nginx` and
+//! `docs/gate`.
 
+mod gate;
 mod nginx;
 
 use http::Method;

@@ -40,6 +40,11 @@ pub(crate) struct Proxied {
 impl Proxied {
     /// Starts all three with a file of `docs/guides/nginx`. Returns `None` if there is no nginx.
     pub(crate) async fn start(configuration: &str) -> Option<Self> {
+        Self::start_with(&format!("docs/guides/nginx/{configuration}"), "").await
+    }
+
+    /// Starts all three with a file of the documentation, and more of Gatekey's settings.
+    pub(crate) async fn start_with(configuration: &str, settings: &str) -> Option<Self> {
         let Some(nginx) = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx"]
             .into_iter()
             .find(|path| Path::new(path).exists())
@@ -56,14 +61,14 @@ impl Proxied {
         let port = free_port();
         let url = format!("https://localhost:{port}");
         let toml = format!(
-            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n"
+            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n{settings}"
         );
         let gatekey = Server::with_config(&toml).await;
         let behind = gatekey.process.reached_at.strip_prefix("http://").unwrap();
         let (flyte, address) = flyte().await;
 
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides/nginx");
-        let mut text = fs::read_to_string(file.join(configuration)).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(configuration);
+        let mut text = fs::read_to_string(file).unwrap();
         let address = address.to_string();
         for (documented, here) in [
             ("listen 443 ssl http2;", &*format!("listen 127.0.0.1:{port} ssl http2;")),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use gatekey_authn::{Authenticator, Presented};
+use gatekey_core::{ApiKeys, token::Persona};
 use gatekey_credentials::Role;
 use gatekey_telemetry::Record;
 
@@ -21,9 +22,13 @@ const EMPTY: HeaderValue = HeaderValue::from_static("");
 /// Checks requests by their credential and by the rules.
 pub struct Gate {
     pub authenticator: Arc<Authenticator>,
+    /// Records the refusals of known callers.
+    pub api_keys: ApiKeys,
     pub rules: Rules,
     /// Which headers of clients are removed.
     pub identity_headers: IdentityHeaders,
+    /// How keys are presented where Flyte expects a person.
+    pub persona: Persona,
     /// The organization of the server, as a header.
     pub organization: HeaderValue,
 }
@@ -33,7 +38,7 @@ pub struct Gate {
 pub struct Admitted {
     /// What the deciding rule demands.
     pub access: Access,
-    /// The key that calls; `None` for an anonymous request.
+    /// Who calls; `None` for an anonymous request.
     pub presented: Option<Presented>,
 }
 
@@ -41,7 +46,7 @@ impl Gate {
     /// Checks a request: its path, its credential, and the rule for it, in this order.
     ///
     /// # Errors
-    /// The refusal, by the first check that fails.
+    /// The refusal, by the first check that fails. That of a known caller becomes a ledger entry.
     pub async fn check(
         &self,
         record: &Record,
@@ -62,7 +67,13 @@ impl Gate {
         match decide(&self.rules, method, &path, uri.query(), caller) {
             Ok(rule) => Ok(Admitted { access: rule.access, presented }),
             Err(Denial::Unauthenticated) => Err(Refusal::of_credential(refused)),
-            Err(denial) => Err(denial.into()),
+            Err(denial) => {
+                if let Some(presented) = &presented {
+                    let target = target_of_entry(&self.rules, method, &path);
+                    self.record_refusal(record, presented, target, denial);
+                }
+                Err(denial.into())
+            }
         }
     }
 
@@ -89,12 +100,34 @@ impl Gate {
         let Some(presented) = &admitted.presented else { return Identity::nobody() };
         let roles: Vec<_> = presented.roles().iter().map(Role::as_str).collect();
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(EMPTY);
+        let email = presented.key().map(|key| self.persona.email_of(key.client_id.as_str()));
         Identity {
             user: value(presented.user()),
-            email: EMPTY,
+            email: value(&email.unwrap_or_default()),
             roles: value(&roles.join(",")),
             organization: self.organization.clone(),
         }
+    }
+
+    /// Records the refusal of a known caller in the ledger, at most once a minute for each target
+    /// and reason. Does not delay the response.
+    fn record_refusal(&self, record: &Record, by: &Presented, target: String, denial: Denial) {
+        let (caller, api_keys) = (record.caller(by.actor()), self.api_keys.clone());
+        tokio::spawn(async move {
+            let reason = denial.to_string();
+            if let Err(error) = api_keys.record_refusal(&caller, &target, &reason).await {
+                tracing::error!(%error, target, "failed to record a refusal in the ledger");
+            }
+        });
+    }
+}
+
+/// Returns the target of a refusal's ledger entry: the rule that decided, and not the path, of
+/// which one caller could invent enough to fill the ledger.
+fn target_of_entry(rules: &Rules, method: &Method, path: &Path<'_>) -> String {
+    match rules.find(method, path) {
+        Some(rule) => rule.pattern.to_string(),
+        None => "a path without a rule".to_owned(),
     }
 }
 

@@ -88,6 +88,12 @@ const NOT_IN_TRAILERS: &[&str] = &[
     "upgrade",
 ];
 
+/// Headers that can have a credential.
+const CREDENTIALS: [&str; 3] = ["authorization", "flyte-authorization", "proxy-authorization"];
+
+/// Starts of normalized names that proxies set themselves.
+const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-", "x-real-ip", "x-envoy-"];
+
 /// What `Connection` may name without an effect here: the forwarder treats them by itself.
 const HOP_BY_HOP: &[&str] = &["close", "keep-alive", "upgrade", "te"];
 
@@ -128,29 +134,46 @@ impl Identity {
 #[derive(Debug, Clone)]
 pub struct IdentityHeaders {
     /// The header that clients are told to send their token in, normalized.
-    token_header: Box<str>,
+    token_header: HeaderName,
+    /// The same name, normalized.
+    normalized: Box<str>,
 }
 
 impl IdentityHeaders {
     /// `token_header` is the header that clients are told to send their token in.
     pub fn new(token_header: &HeaderName) -> Self {
         let normalized = token_header.as_str().bytes().map(normalized).map(char::from);
-        Self { token_header: normalized.collect() }
+        Self { token_header: token_header.clone(), normalized: normalized.collect() }
+    }
+
+    /// Returns the headers that can have a credential.
+    pub fn credentials(&self) -> impl Iterator<Item = &str> {
+        let further = self.token_header.as_str();
+        CREDENTIALS.into_iter().chain((!CREDENTIALS.contains(&further)).then_some(further))
     }
 
     /// Returns whether a header of a client must not reach the upstream.
     pub fn is_removed(&self, name: &HeaderName) -> bool {
-        let mut name = name.as_str();
-        while let Some(prefix) = METADATA.into_iter().find(|prefix| starts_with(name, prefix)) {
-            name = &name[prefix.len()..];
-        }
+        self.is_listed(without_metadata(name.as_str()))
+    }
+
+    /// Returns whether a header must not reach an upstream behind another proxy, which itself sets
+    /// the headers about the connection.
+    pub fn is_claimed(&self, name: &HeaderName) -> bool {
+        let bare = without_metadata(name.as_str());
+        let is_of_proxy = bare.len() == name.as_str().len()
+            && OF_PROXIES.iter().any(|listed| starts_with(bare, listed));
+        self.is_listed(bare) && !is_of_proxy
+    }
+
+    fn is_listed(&self, name: &str) -> bool {
         let equals = |listed: &str| listed.len() == name.len() && starts_with(name, listed);
         if equals(KEPT) {
             return false;
         }
         PREFIXES.iter().any(|prefix| starts_with(name, prefix))
             || NAMES.iter().any(|listed| equals(listed))
-            || equals(&self.token_header)
+            || equals(&self.normalized)
     }
 
     /// Removes what a client must not tell the upstream: credentials, identities, what proxies say
@@ -206,6 +229,14 @@ fn remove_nominated(headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
+}
+
+/// Returns a name without what grpc-gateway removes from it, or adds to it.
+fn without_metadata(mut name: &str) -> &str {
+    while let Some(prefix) = METADATA.into_iter().find(|prefix| starts_with(name, prefix)) {
+        name = &name[prefix.len()..];
+    }
+    name
 }
 
 /// Returns whether a header's name starts with a normalized text.
@@ -289,6 +320,18 @@ mod tests {
             "x-amzn-trace-id",
         ] {
             assert!(!is_removed(name), "{name}");
+        }
+    }
+
+    /// They are the proxy's own.
+    #[test]
+    fn headers_of_proxies_are_not_claimed() {
+        let is_claimed = |name: &'static str| ours().is_claimed(&HeaderName::from_static(name));
+        for name in ["x-forwarded-for", "x-envoy-external-address", "forwarded", "x-real-ip"] {
+            assert!(!is_claimed(name), "{name}");
+        }
+        for name in ["x_auth_request_user", "authorization", "grpc-metadata-x-forwarded-for"] {
+            assert!(is_claimed(name), "{name}");
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! # Layout
 //! - [`access`]: what a request needs, and what a caller may do.
+//! - [`forward_auth`]: answers proxies that ask whether a request may pass.
+//! - [`mod@gate`]: checks requests. Every door asks it.
 //! - [`identity_headers`]: what the upstream learns of the caller.
 //! - [`path`]: the path of a request, after checks that no upstream can read it differently.
 //! - [`protocol`], [`refusal`]: what a request speaks, and how it is refused in that.
@@ -14,6 +16,7 @@
 
 pub mod access;
 pub mod decide;
+pub mod forward_auth;
 pub mod gate;
 pub mod identity_headers;
 pub mod path;
@@ -26,6 +29,7 @@ pub mod token;
 pub use self::{
     access::Access,
     decide::{Caller, Denial, decide},
+    forward_auth::ForwardAuth,
     gate::{Admitted, Gate},
     identity_headers::{Identity, IdentityHeaders},
     path::{InvalidPath, Path},

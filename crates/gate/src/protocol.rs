@@ -107,17 +107,17 @@ mod tests {
 
     const RPC: &str = "/a.v1.B/C";
 
-    fn of(method: Method, path: &str, headers: &[(&'static str, &'static str)]) -> Protocol {
+    fn of(method: &Method, path: &str, headers: &[(&'static str, &'static str)]) -> Protocol {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
             .collect();
-        Protocol::of(&method, path, &headers)
+        Protocol::of(method, path, &headers)
     }
 
     #[test]
     fn the_content_type_names_the_protocol() {
-        let of = |content_type| of(Method::POST, RPC, &[("content-type", content_type)]);
+        let of = |content_type| of(&Method::POST, RPC, &[("content-type", content_type)]);
         let value = HeaderValue::from_static;
         assert_eq!(of("application/grpc"), Protocol::Grpc(value("application/grpc")));
         assert_eq!(of("Application/GRPC+proto"), Protocol::Grpc(value("Application/GRPC+proto")));
@@ -148,17 +148,17 @@ mod tests {
 
     #[test]
     fn connect_gets_name_their_version() {
-        assert_eq!(of(Method::GET, "/a.B/C?message=&connect=v1", &[]), Protocol::ConnectUnary);
-        assert_eq!(of(Method::GET, "/a.B/C?connect=v2", &[]), Protocol::Http);
-        assert_eq!(of(Method::GET, "/connect=v1", &[]), Protocol::Http);
+        assert_eq!(of(&Method::GET, "/a.B/C?message=&connect=v1", &[]), Protocol::ConnectUnary);
+        assert_eq!(of(&Method::GET, "/a.B/C?connect=v2", &[]), Protocol::Http);
+        assert_eq!(of(&Method::GET, "/connect=v1", &[]), Protocol::Http);
     }
 
     #[test]
     fn plain_json_is_not_connect() {
         let json = ("content-type", "application/json");
-        assert_eq!(of(Method::POST, "/api/v1/projects", &[json]), Protocol::Http);
+        assert_eq!(of(&Method::POST, "/api/v1/projects", &[json]), Protocol::Http);
         let version = ("connect-protocol-version", "1");
-        assert_eq!(of(Method::POST, "/api/v1/projects", &[json, version]), Protocol::ConnectUnary);
-        assert_eq!(of(Method::PUT, RPC, &[json]), Protocol::Http);
+        assert_eq!(of(&Method::POST, "/api/v1/projects", &[json, version]), Protocol::ConnectUnary);
+        assert_eq!(of(&Method::PUT, RPC, &[json]), Protocol::Http);
     }
 }

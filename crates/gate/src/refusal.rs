@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{self, HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use gatekey_authn::bearer;
@@ -20,6 +20,8 @@ use crate::{decide::Denial, path::InvalidPath, protocol::Protocol};
 pub enum Kind {
     /// Malformed, or readable in several ways.
     Invalid,
+    /// More than one credential, which may contradict each other.
+    SeveralCredentials,
     /// No valid credential. Without one that was `sent`, the challenge names no error.
     Unauthenticated { sent: bool },
     /// A valid key that may not do this.
@@ -46,7 +48,7 @@ impl Kind {
     /// Returns the status in HTTP.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Invalid | Self::SeveralCredentials => StatusCode::BAD_REQUEST,
             Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotSupported => StatusCode::NOT_IMPLEMENTED,
@@ -63,7 +65,9 @@ impl Kind {
     /// Returns the code in gRPC, and its name in Connect.
     pub fn code(self) -> (u32, &'static str) {
         match self {
-            Self::Invalid | Self::ExpectationFailed => (3, "invalid_argument"),
+            Self::Invalid | Self::SeveralCredentials | Self::ExpectationFailed => {
+                (3, "invalid_argument")
+            }
             Self::Unauthenticated { .. } => (16, "unauthenticated"),
             Self::Forbidden => (7, "permission_denied"),
             Self::NotSupported => (12, "unimplemented"),
@@ -71,6 +75,27 @@ impl Kind {
             Self::Unavailable | Self::Lost => (14, "unavailable"),
             Self::DeadlineExceeded => (4, "deadline_exceeded"),
             Self::Internal => (13, "internal"),
+        }
+    }
+}
+
+impl Kind {
+    /// Returns the challenge (RFC 6750 section 3).
+    fn challenge(self) -> Option<HeaderValue> {
+        match self {
+            Self::Unauthenticated { sent: false } => Some(bearer::CHALLENGE),
+            Self::Unauthenticated { sent: true } => Some(CHALLENGE_INVALID_TOKEN),
+            Self::SeveralCredentials => Some(CHALLENGE_INVALID_REQUEST),
+            Self::Invalid
+            | Self::Forbidden
+            | Self::NotSupported
+            | Self::ExpectationFailed
+            | Self::TooLarge
+            | Self::Throttled
+            | Self::Unavailable
+            | Self::Lost
+            | Self::DeadlineExceeded
+            | Self::Internal => None,
         }
     }
 }
@@ -90,6 +115,10 @@ pub struct Refusal {
 /// The challenge to a request with an invalid credential (RFC 6750 section 3.1).
 const CHALLENGE_INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_token""#);
+/// The challenge to several credentials (RFC 6750 section 3.1), for proxies that know no status
+/// 400.
+const CHALLENGE_INVALID_REQUEST: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="gatekey", error="invalid_request""#);
 /// The challenge to a valid credential that does not suffice (RFC 6750 section 3.1).
 pub const CHALLENGE_INSUFFICIENT_SCOPE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="insufficient_scope""#);
@@ -115,7 +144,9 @@ impl Refusal {
                     "no credential was sent; send an API key's access token as a Bearer token";
                 Self::new(Kind::Unauthenticated { sent: false }, message)
             }
-            Some(several @ Credential::Several) => Self::new(Kind::Invalid, several.to_string()),
+            Some(several @ Credential::Several) => {
+                Self::new(Kind::SeveralCredentials, several.to_string())
+            }
             Some(throttled @ Credential::TooManyFailures { retry_after }) => {
                 Self::new(Kind::Throttled, throttled.to_string()).with_retry_after(retry_after)
             }
@@ -137,7 +168,7 @@ impl Refusal {
     pub fn respond(self, record: &Record, protocol: &Protocol) -> Response {
         record.set_grpc_status(self.kind.code().0);
         let status = self.kind.status();
-        match protocol {
+        let response = match protocol {
             Protocol::Grpc(content_type) | Protocol::GrpcWeb(content_type) => {
                 self.respond_in_headers(StatusCode::OK, content_type)
             }
@@ -147,7 +178,8 @@ impl Refusal {
             }
             Protocol::ConnectUnary => self.respond_as_connect(status),
             Protocol::Http => self.respond_as_problem(status),
-        }
+        };
+        response.map(Body::from)
     }
 
     /// Returns the last part of a response that has begun; `None` if the protocol has no way to say
@@ -167,21 +199,11 @@ impl Refusal {
         }
     }
 
-    /// Responds to a proxy that asks whether a request may pass. The status is the decision, and
-    /// the rest is for the client, to which most proxies pass it on.
-    pub fn respond_to_proxy(self, record: &Record, protocol: &Protocol) -> Response {
-        let status = self.kind.status();
-        self.respond_to_proxy_with(status, record, protocol)
-    }
-
-    /// Responds to a proxy with another status than the refusal's own.
-    pub fn respond_to_proxy_with(
-        self,
-        status: StatusCode,
-        record: &Record,
-        protocol: &Protocol,
-    ) -> Response {
-        record.set_grpc_status(self.kind.code().0);
+    /// Returns the response to a proxy that asks whether a request may pass. The status is the
+    /// decision, and the rest is for the client, to which most proxies pass it on.
+    ///
+    /// `status` is the one that the proxy understands; see [`Kind::status`].
+    pub fn for_proxy(self, status: StatusCode, protocol: &Protocol) -> http::Response<Bytes> {
         match protocol {
             Protocol::Grpc(content_type) | Protocol::GrpcWeb(content_type) => {
                 self.respond_in_headers(status, content_type)
@@ -192,7 +214,11 @@ impl Refusal {
     }
 
     /// Responds with the status of gRPC in the headers, without a body ("Trailers-Only").
-    fn respond_in_headers(self, status: StatusCode, content_type: &HeaderValue) -> Response {
+    fn respond_in_headers(
+        self,
+        status: StatusCode,
+        content_type: &HeaderValue,
+    ) -> http::Response<Bytes> {
         let (code, message) = (self.kind.code().0, percent_encoded(&self.message));
         let mut response = self.respond_with(status, content_type.clone(), Bytes::new());
         let headers = response.headers_mut();
@@ -203,13 +229,13 @@ impl Refusal {
         response
     }
 
-    fn respond_as_connect(self, status: StatusCode) -> Response {
+    fn respond_as_connect(self, status: StatusCode) -> http::Response<Bytes> {
         let body = self.connect_error().to_string();
         self.respond_with(status, HeaderValue::from_static("application/json"), body)
     }
 
     /// Responds as RFC 9457 has it.
-    fn respond_as_problem(self, status: StatusCode) -> Response {
+    fn respond_as_problem(self, status: StatusCode) -> http::Response<Bytes> {
         let true_status = self.kind.status();
         let body = json!({
             "type": "about:blank",
@@ -239,15 +265,14 @@ impl Refusal {
         self,
         status: StatusCode,
         content_type: HeaderValue,
-        body: impl Into<Body>,
-    ) -> Response {
-        let mut response = Response::new(body.into());
+        body: impl Into<Bytes>,
+    ) -> http::Response<Bytes> {
+        let mut response = http::Response::new(body.into());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Kind::Unauthenticated { sent } = self.kind {
-            let challenge = if sent { CHALLENGE_INVALID_TOKEN } else { bearer::CHALLENGE };
+        if let Some(challenge) = self.kind.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(retry_after) = self.retry_after {

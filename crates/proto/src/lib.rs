@@ -3,7 +3,7 @@
 //! # Overview
 //! There is one module per proto package. [`cloudidl`] is the public API, which Union's clients
 //! use. [`flyteidl2`] and [`flyteidl`] describe how those clients log in. [`gatekey`] is Gatekey's
-//! API key service. [`DESCRIPTOR_SET`] has the same files in binary form, for server reflection.
+//! API key service. [`envoy`] is what Envoy asks about requests. [`DESCRIPTOR_SET`] has the same files in binary form, for server reflection.
 
 #![expect(clippy::pedantic, clippy::allow_attributes, reason = "generated code")]
 

@@ -32,6 +32,8 @@ pub enum Methods {
     Get,
     Post,
     GetAndPost,
+    /// Every method, for a proxy that keeps its client's.
+    Any,
 }
 
 /// How the caller of an endpoint authenticates.
@@ -45,6 +47,8 @@ pub enum Credential {
     Token,
     /// Either a secret or an access token.
     SecretOrToken,
+    /// The credential of a proxy's client.
+    OfClient,
 }
 
 /// A parameter of a form.

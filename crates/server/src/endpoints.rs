@@ -1,11 +1,11 @@
 //! The table of plain HTTP endpoints. The router, the OpenAPI document and the metrics' labels
 //! derive from it.
 
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 
 use crate::{
     endpoint::{Credential, Endpoint, Methods},
-    metadata,
+    forward_auth, metadata,
     oauth::{introspect, jwks, metadata as oauth_metadata, revoke, token, userinfo},
     openapi, path,
     state::ServerState,
@@ -100,6 +100,42 @@ pub const ENDPOINTS: &[Endpoint<ServerState>] = &[
         summary: "Login settings for flytectl and the Terraform provider",
         parameters: &[],
         response: schema!(metadata::PublicClientConfig),
+    },
+    Endpoint {
+        path: path::GATE_NGINX,
+        methods: Methods::Any,
+        route: || any(forward_auth::nginx),
+        credential: Credential::OfClient,
+        summary: "Whether a request may pass, by nginx's X-Original-Method and X-Original-URI",
+        parameters: &[],
+        response: None,
+    },
+    Endpoint {
+        path: path::GATE_FORWARD,
+        methods: Methods::Any,
+        route: || any(forward_auth::forward),
+        credential: Credential::OfClient,
+        summary: "Whether a request may pass, by X-Forwarded-Method, -Proto, -Host and -Uri",
+        parameters: &[],
+        response: None,
+    },
+    Endpoint {
+        path: path::GATE_ENVOY_ROOT,
+        methods: Methods::Any,
+        route: || any(forward_auth::envoy),
+        credential: Credential::OfClient,
+        summary: "Whether a request for the root may pass, as Envoy asks",
+        parameters: &[],
+        response: None,
+    },
+    Endpoint {
+        path: path::GATE_ENVOY,
+        methods: Methods::Any,
+        route: || any(forward_auth::envoy),
+        credential: Credential::OfClient,
+        summary: "Whether a request may pass, by its own method and path, as Envoy asks",
+        parameters: &[],
+        response: None,
     },
     Endpoint {
         path: path::OPENAPI,

@@ -51,7 +51,9 @@ pub fn document<S>(issuer: &str, endpoints: &[Endpoint<S>], bindings: &'static B
     let mut schemas = Schemas::new(&bindings.pool);
     let mut paths = Map::new();
     for endpoint in endpoints {
-        paths.insert(endpoint.path.to_owned(), Value::Object(schemas.endpoint(endpoint)));
+        // OpenAPI has no wildcards.
+        let path = endpoint.path.replace("{*", "{");
+        paths.insert(path, Value::Object(schemas.endpoint(endpoint)));
     }
     for binding in bindings.iter() {
         let methods = paths.entry(binding.path.clone()).or_insert_with(|| json!({}));
@@ -75,6 +77,7 @@ pub fn document<S>(issuer: &str, endpoints: &[Endpoint<S>], bindings: &'static B
                     "description": "An error (RFC 6749 section 5.2)",
                     "content": { "application/json": { "schema": oauth_error } },
                 },
+                "Refusal": { "description": "A refusal, in the protocol of the request that may not pass" },
                 "RpcError": {
                     "description": "An error, with a code of the Connect protocol",
                     "content": { "application/json": { "schema": rpc_error() } },
@@ -133,6 +136,7 @@ impl Schemas {
     /// Returns the operations of an endpoint.
     fn endpoint<S>(&mut self, endpoint: &Endpoint<S>) -> Map<String, Value> {
         let name = endpoint.path.trim_matches('/').replace(['/', '.', '-'], "_");
+        let name = name.replace(['{', '*', '}'], "");
         let secret = matches!(endpoint.credential, Credential::Secret | Credential::SecretOrToken);
         let (basic, bearer) = (json!({ "secret": [] }), json!({ "token": [] }));
         let security = match endpoint.credential {
@@ -141,6 +145,14 @@ impl Schemas {
             Credential::Secret => json!([basic, {}]),
             Credential::Token => json!([bearer]),
             Credential::SecretOrToken => json!([basic, bearer, {}]),
+            // Also none: some requests need no credential.
+            Credential::OfClient => json!([bearer, {}]),
+        };
+        let is_of_gate = endpoint.credential == Credential::OfClient;
+        let failure = if is_of_gate {
+            "#/components/responses/Refusal"
+        } else {
+            "#/components/responses/OAuthError"
         };
         let mut success = json!({ "description": "Done" });
         if let Some(schema) = endpoint.response {
@@ -149,10 +161,16 @@ impl Schemas {
         }
         let mut operation = json!({
             "summary": endpoint.summary,
-            "tags": ["oauth"],
+            "tags": [if is_of_gate { "gate" } else { "oauth" }],
             "security": security,
-            "responses": { "200": success, "default": { "$ref": "#/components/responses/OAuthError" } },
+            "responses": { "200": success, "default": { "$ref": failure } },
         });
+        if let Some((_, wildcard)) = endpoint.path.split_once("{*") {
+            let schema = json!({ "type": "string" });
+            operation["parameters"] = json!([
+                { "name": wildcard.trim_end_matches('}'), "in": "path", "required": true, "schema": schema },
+            ]);
+        }
         if !endpoint.parameters.is_empty() {
             operation["requestBody"] = form(endpoint, secret);
         }
@@ -160,6 +178,7 @@ impl Schemas {
             Methods::Get => &["get"],
             Methods::Post => &["post"],
             Methods::GetAndPost => &["get", "post"],
+            Methods::Any => &["get", "head", "post", "put", "patch", "delete", "options"],
         };
         let named = methods.iter().map(|method| {
             let mut operation = operation.clone();

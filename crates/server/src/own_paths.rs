@@ -25,6 +25,7 @@ pub fn own_paths() -> Vec<OwnPath> {
             endpoint::Methods::Get => Methods::GET,
             endpoint::Methods::Post => Methods::POST,
             endpoint::Methods::GetAndPost => Methods::GET_AND_POST,
+            endpoint::Methods::Any => Methods::ALL,
         };
         OwnPath { methods, path: endpoint.path.to_owned() }
     });
@@ -51,6 +52,9 @@ fn service(path: &str) -> Option<&str> {
 }
 
 fn matches(own: &str, path: &str) -> bool {
+    if let Some((start, _)) = own.split_once("{*") {
+        return path.starts_with(start);
+    }
     own.split('/').count() == path.split('/').count()
         && own.split('/').zip(path.split('/')).all(|(own, segment)| {
             if own.starts_with('{') { !segment.is_empty() } else { own == segment }
@@ -72,6 +76,7 @@ mod tests {
             "/gatekey.v1.ApiKeyService/Unknown",
             "/flyteidl2.auth.IdentityService/UserInfo",
             "/grpc.health.v1.Health/List",
+            "/gate/envoy/flyteidl2.project.ProjectService/GetProject",
         ] {
             assert!(is_own(&Path::parse(path).unwrap()), "{path}");
         }

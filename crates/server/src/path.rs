@@ -18,5 +18,13 @@ pub const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
 pub const FLYTE_CLIENT: &str = "/config/v1/flyte_client";
 /// The caller's identity, in the format of Flyte 1.
 pub const ME: &str = "/me";
+/// nginx asks about requests.
+pub const GATE_NGINX: &str = "/gate/nginx";
+/// Traefik, Caddy and HAProxy ask about requests.
+pub const GATE_FORWARD: &str = "/gate/forward";
+/// Envoy asks about requests for the root.
+pub const GATE_ENVOY_ROOT: &str = "/gate/envoy/";
+/// Envoy asks about requests, whose paths follow.
+pub const GATE_ENVOY: &str = "/gate/envoy/{*path}";
 /// The OpenAPI document.
 pub const OPENAPI: &str = "/openapi.json";

@@ -14,13 +14,14 @@ use futures::FutureExt as _;
 use gatekey_authn::Authenticator;
 use gatekey_gate::{Proxy, proxy::FromUpstream};
 use gatekey_listener::RequestService;
-use gatekey_telemetry::{Record, Route};
+use gatekey_telemetry::{ClientAddresses, Record, Route};
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
 
 use crate::{
     endpoint::{Credential, Endpoint, Methods},
     endpoints::ENDPOINTS,
+    forward_auth,
     oauth::{self, OAuth},
     path,
     rpc::{self, Rpc, access, bindings::Bindings},
@@ -35,7 +36,8 @@ pub fn routes() -> impl Iterator<Item = Route> {
         Bindings::get().iter().map(|binding| binding.path.as_str()).collect();
     let plain = endpoints.chain(bindings).map(|path| Route { path, is_rpc: false });
     let gate = Route { path: gatekey_gate::proxy::ROUTE, is_rpc: false };
-    plain.chain(access::procedures().map(|path| Route { path, is_rpc: true })).chain([gate])
+    let procedures = access::procedures().chain([forward_auth::CHECK]);
+    plain.chain(procedures.map(|path| Route { path, is_rpc: true })).chain([gate])
 }
 
 /// Returns the service of the public listener: every route, observed by telemetry.
@@ -83,8 +85,13 @@ const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000
 
 /// Returns every route.
 pub fn router(state: ServerState, rpc: &Arc<Rpc>) -> Router {
+    let ext_authz = state.forward_auth.as_ref().map(|forward_auth| {
+        let server = &rpc.config.server;
+        let (trusted, header) = (server.trusted_proxies.clone(), server.forwarded_header.into());
+        forward_auth::ext_authz(forward_auth, ClientAddresses::new(trusted, header))
+    });
     let endpoints = endpoints(&state.oauth.authenticator).fallback(otherwise).with_state(state);
-    endpoints.merge(rpc::router::routes(rpc))
+    endpoints.merge(rpc::router::routes(rpc)).merge(ext_authz.unwrap_or_default())
 }
 
 /// Returns the endpoints as routes. Those that take only an access token are behind the layer that
@@ -102,6 +109,7 @@ fn endpoints(authenticator: &Arc<Authenticator>) -> Router<ServerState> {
             Methods::Get => handler.fallback(oauth::error::only_get),
             Methods::Post => handler.fallback(oauth::error::only_post),
             Methods::GetAndPost => handler.fallback(oauth::error::only_get_and_post),
+            Methods::Any => handler,
         };
         routes.route(endpoint.path, handler)
     };
@@ -194,7 +202,9 @@ mod tests {
             routed.filter(|path| !services.contains(*path) && !fallback.contains(path)).collect();
         let document = openapi::document(server.config.server.issuer(), ENDPOINTS, Bindings::get());
         let documented: BTreeSet<_> =
-            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+            document["paths"].as_object().unwrap().keys().cloned().collect();
+        // OpenAPI has no wildcards.
+        let routed: BTreeSet<_> = routed.iter().map(|path| path.replace("{*", "{")).collect();
         assert_eq!(documented, routed);
         assert!(routed.len() > 10, "{routed:?}");
     }

@@ -13,7 +13,7 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     token::{TokenParts, TokenSettings},
 };
-use gatekey_gate::{Proxy, proxy::Stop, token::UpstreamTokens};
+use gatekey_gate::{ForwardAuth, Proxy, proxy::Stop, token::UpstreamTokens};
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 
@@ -75,6 +75,7 @@ pub struct Server {
     pub telemetry: Arc<Telemetry>,
     authenticator: Arc<Authenticator>,
     proxy: Option<Arc<Proxy>>,
+    forward_auth: Option<Arc<ForwardAuth>>,
     organization: Organization,
     health: Arc<StaticChecker>,
     stopping: Arc<AtomicBool>,
@@ -138,11 +139,12 @@ impl Server {
         let persona = &config.identity.persona;
         let upstream_tokens =
             UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone());
-        let proxy =
-            gate::proxy(&config, &authenticator, upstream_tokens, &token_header, &gate_stop);
+        let gate = gate::gate(&config, &authenticator, &api_keys, &token_header);
+        let proxy = gate::proxy(&config, &gate, upstream_tokens, &gate_stop);
         Self {
             authenticator,
             proxy: proxy.map(Arc::new),
+            forward_auth: gate::forward_auth(&config, &gate),
             gate_stop,
             config: Arc::new(config),
             store,
@@ -226,6 +228,7 @@ impl Server {
             }),
             openapi: Arc::new(openapi),
             proxy: self.proxy.clone(),
+            forward_auth: self.forward_auth.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use gatekey_gate::Proxy;
+use gatekey_gate::{ForwardAuth, Proxy};
 
 use crate::{oauth::OAuth, openapi::LazyDocument};
 
@@ -13,6 +13,8 @@ pub struct ServerState {
     pub openapi: Arc<LazyDocument>,
     /// Answers what no endpoint does; `None` if there is no upstream.
     pub proxy: Option<Arc<Proxy>>,
+    /// Answers proxies that ask about requests; `None` if they are not answered.
+    pub forward_auth: Option<Arc<ForwardAuth>>,
 }
 
 impl FromRef<ServerState> for Arc<OAuth> {
@@ -24,6 +26,12 @@ impl FromRef<ServerState> for Arc<OAuth> {
 impl FromRef<ServerState> for Option<Arc<Proxy>> {
     fn from_ref(state: &ServerState) -> Self {
         state.proxy.clone()
+    }
+}
+
+impl FromRef<ServerState> for Option<Arc<ForwardAuth>> {
+    fn from_ref(state: &ServerState) -> Self {
+        state.forward_auth.clone()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request},
-    http::header,
+    http::{HeaderMap, header},
 };
 use gatekey_core::{Actor, Caller, Env, redact, token::FailureCause};
 use gatekey_credentials::{ClientId, detection::holds_credential};
@@ -55,6 +55,19 @@ impl Record {
         Self {
             request_id: request_id::of(headers).unwrap_or_else(|| request_id::generate(env)),
             peer: peer.map(|peer| addresses.of(peer, headers)),
+            user_agent: redact(user_agent.unwrap_or_default(), MAX_USER_AGENT),
+            ..Self::default()
+        }
+    }
+
+    /// Begins the record of a request that this one asks about, as a proxy does. It has the id of
+    /// this request unless it has its own.
+    #[must_use]
+    pub fn about(&self, client: Option<IpAddr>, headers: &HeaderMap) -> Self {
+        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Self {
+            request_id: request_id::of(headers).unwrap_or_else(|| self.request_id.clone()),
+            peer: client,
             user_agent: redact(user_agent.unwrap_or_default(), MAX_USER_AGENT),
             ..Self::default()
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use gatekey_core::network::Networks;
 use gatekey_gate::{
     Access, Rule, Rules,
     rules::{MAX_RULES, Pattern},
@@ -35,6 +36,12 @@ pub(super) struct Section {
     /// `tokens.audiences`, so that the backend cannot use the token elsewhere.
     #[schemars(extend("x-unset" = "the backend receives no token"))]
     pub(super) audience: Option<String>,
+    /// Whether proxies are answered that ask if a request may pass: at `/gate/nginx`,
+    /// `/gate/forward` and `/gate/envoy/`, and over gRPC by Envoy's `Authorization/Check`.
+    ///
+    /// Only the proxies in `server.trusted_proxies` are answered. Loopback is not trusted by
+    /// itself.
+    pub(super) forward_auth: bool,
     /// Seconds that streams and tunnels through the gate may last once the server stops.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) drain_seconds: u64,
@@ -57,6 +64,7 @@ impl Default for Section {
         Self {
             upstream: None,
             audience: None,
+            forward_auth: false,
             drain_seconds: 30,
             internal_services: false,
             rules: BTreeMap::new(),
@@ -71,6 +79,8 @@ pub struct Gate {
     pub upstream: Option<Url>,
     /// The audience of the token for the upstream, if it gets one.
     pub audience: Option<String>,
+    /// Whether trusted proxies are answered that ask about requests.
+    pub forward_auth: bool,
     /// How long streams and tunnels may last once the server stops.
     pub drain: Duration,
     pub internal_services: bool,
@@ -94,7 +104,16 @@ impl Gate {
 
 impl Section {
     /// `others` are the audiences of tokens that clients fetch.
-    pub(super) fn check(&self, others: &[&str], problems: &mut Problems) -> Gate {
+    pub(super) fn check(
+        &self,
+        trusted_proxies: &Networks,
+        others: &[&str],
+        problems: &mut Problems,
+    ) -> Gate {
+        if self.forward_auth && trusted_proxies.is_empty() {
+            let rule = "answers only the proxies in server.trusted_proxies; name them there";
+            problems.add("gate.forward_auth", rule);
+        }
         if let Some(audience) = &self.audience {
             let is_same = |other: &&str| {
                 other.trim_end_matches('/').eq_ignore_ascii_case(audience.trim_end_matches('/'))
@@ -130,6 +149,7 @@ impl Section {
         Gate {
             upstream,
             audience: self.audience.clone(),
+            forward_auth: self.forward_auth,
             drain: Duration::from_secs(self.drain_seconds),
             internal_services: self.internal_services,
             configured,
@@ -156,6 +176,15 @@ mod tests {
     use crate::config::tests::{broken, resolve};
 
     const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
+
+    #[test]
+    fn asking_needs_trusted_proxies() {
+        let asked = "[gate]\nforward_auth = true\n";
+        assert_eq!(broken(asked), ["gate.forward_auth"]);
+        let trusted = format!("[server]\ntrusted_proxies = [\"10.0.0.1\"]\n{asked}");
+        assert!(resolve(&trusted).unwrap().gate.forward_auth);
+        assert!(!resolve("").unwrap().gate.forward_auth);
+    }
 
     #[test]
     fn an_upstream_is_only_an_origin() {

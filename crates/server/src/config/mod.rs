@@ -221,6 +221,8 @@ mod tests {
             upstream in option::of("https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
             audience in option::of("[^\\s]{1,20}"),
             drain_seconds in 0..=3600_u64,
+            // Valid whatever proxies are trusted.
+            forward_auth in prop::strategy::Just(false),
             internal_services: bool,
             rules in prop::collection::btree_map(
                 "/[a-z.]{1,9}/\\*|/[a-z]{1,9}|/a\\.B/[a-z]{1,9}",
@@ -228,7 +230,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, audience, drain_seconds, internal_services, rules }
+            gate::Section { upstream, audience, forward_auth, drain_seconds, internal_services, rules }
         }
     }
 

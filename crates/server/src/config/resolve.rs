@@ -76,7 +76,7 @@ impl Settings {
         let gate = {
             let audiences = tokens.audiences.iter().map(String::as_str);
             let others: Vec<_> = audiences.chain([server.issuer()]).collect();
-            sections.gate.check(&others, &mut problems)
+            sections.gate.check(&server.trusted_proxies, &others, &mut problems)
         };
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
         let invalid: Vec<_> = self.out_of_bounds().chain(problems).collect();

@@ -1,0 +1,194 @@
+//! [`ForwardAuth`]: answers proxies that ask whether a request may pass.
+//!
+//! Each kind of proxy has its own endpoint, which reads the headers that this kind sets and no
+//! others: a proxy passes on what its client wrote into the headers of other kinds. Only trusted
+//! proxies get an answer. Loopback is not trusted unless it is configured, since other programs of
+//! the machine can connect from there.
+//!
+//! # Layout
+//! - [`family`]: reads such headers strictly.
+//! - [`nginx`], [`forward`], [`envoy`]: one file for each kind.
+//! - [`ext_authz`]: Envoy's service over gRPC.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use gatekey_core::network::Networks;
+use gatekey_telemetry::Record;
+
+use self::family::{Malformed, Original};
+use crate::{
+    gate::{Admitted, Gate},
+    identity_headers,
+    protocol::Protocol,
+    refusal::{Kind, Refusal},
+};
+
+pub mod envoy;
+pub mod ext_authz;
+pub mod family;
+pub mod forward;
+pub mod nginx;
+
+/// The true status, for proxies that know only some.
+const GATE_STATUS: HeaderName = HeaderName::from_static("x-gate-status");
+
+/// A kind of proxies, by the headers that they set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// nginx and ingress-nginx.
+    Nginx,
+    /// Traefik, Caddy and HAProxy.
+    Forward,
+    /// Envoy.
+    Envoy,
+}
+
+/// Answers proxies that ask whether a request may pass.
+pub struct ForwardAuth {
+    gate: Arc<Gate>,
+    trusted: Networks,
+    /// Whether a question of a stranger, and a malformed question, has been logged.
+    reported: [AtomicBool; 2],
+}
+
+impl ForwardAuth {
+    /// Answers only `trusted` proxies.
+    pub fn new(gate: Arc<Gate>, trusted: Networks) -> Self {
+        Self { gate, trusted, reported: Default::default() }
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Answers a proxy of a kind.
+    pub async fn answer(&self, family: Family, record: &Record, request: Request) -> Response {
+        let headers = request.headers();
+        let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let original = self.trust(connection.map(|connection| connection.0.ip())).and_then(|()| {
+            self.readable(match family {
+                Family::Nginx => nginx::original(headers),
+                Family::Forward => forward::original(headers),
+                Family::Envoy => envoy::original(request.method(), request.uri()),
+            })
+        });
+        let (protocol, decided) = match original {
+            Ok(original) => {
+                (original.protocol(headers), self.decide(record, &original, headers).await)
+            }
+            Err(refusal) => (Protocol::of_forwarded(request.method(), "", headers), Err(refusal)),
+        };
+        match decided {
+            Ok(admitted) => self.admit(family, &admitted, headers),
+            Err(refusal) => {
+                record.set_grpc_status(refusal.kind.code().0);
+                refuse(family, refusal, &protocol)
+            }
+        }
+    }
+
+    /// Decides about the request that a trusted proxy has described.
+    ///
+    /// # Errors
+    /// Why it may not pass.
+    pub(crate) async fn decide(
+        &self,
+        record: &Record,
+        original: &Original,
+        headers: &HeaderMap,
+    ) -> Result<Admitted, Refusal> {
+        self.gate.check(record, &original.method, &original.target, headers).await
+    }
+
+    /// Checks that a proxy is trusted.
+    ///
+    /// # Errors
+    /// What the operator must configure.
+    pub fn trust(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        if peer.is_some_and(|peer| self.trusted.contains(peer)) {
+            return Ok(());
+        }
+        if !self.reported[0].swap(true, Ordering::Relaxed) {
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(
+                peer,
+                "refused a proxy's question about a request: it is not in server.trusted_proxies (logged once)"
+            );
+        }
+        let message = "only proxies in server.trusted_proxies may ask whether a request may pass";
+        Err(Refusal::new(Kind::Forbidden, message))
+    }
+
+    /// Refuses what cannot be read.
+    ///
+    /// # Errors
+    /// What the proxy must send.
+    pub(crate) fn readable<T>(&self, original: Result<T, Malformed>) -> Result<T, Refusal> {
+        original.map_err(|malformed| {
+            if !self.reported[1].swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    reason = %malformed,
+                    "refused a trusted proxy's question about a request: it is malformed (logged once)"
+                );
+            }
+            Refusal::new(Kind::Invalid, malformed.to_string())
+        })
+    }
+
+    /// Lets a request pass, with every header that the upstream may believe: those without a value
+    /// replace what the client sent.
+    fn admit(&self, family: Family, admitted: &Admitted, client: &HeaderMap) -> Response {
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        self.set(admitted, headers);
+        match family {
+            Family::Nginx => {
+                self.blank_credentials(headers);
+                headers.insert(GATE_STATUS, StatusCode::OK.as_u16().into());
+            }
+            Family::Forward => self.blank_credentials(headers),
+            Family::Envoy => envoy::remove(&self.gate.identity_headers, client, headers),
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// Sets what the upstream gets.
+    pub(crate) fn set(&self, admitted: &Admitted, headers: &mut HeaderMap) {
+        identity_headers::set(headers, &self.gate.identity(admitted), None);
+    }
+
+    /// Blanks the headers in which a client sends its credential, unless they are set.
+    fn blank_credentials(&self, headers: &mut HeaderMap) {
+        for name in self.gate.identity_headers.credentials() {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                headers.entry(name).or_insert(HeaderValue::from_static(""));
+            }
+        }
+    }
+}
+
+fn refuse(family: Family, refusal: Refusal, protocol: &Protocol) -> Response {
+    let true_status = refusal.kind.status();
+    let status = match family {
+        Family::Nginx => nginx::status(refusal.kind),
+        Family::Forward | Family::Envoy => true_status,
+    };
+    let mut response = refusal.for_proxy(status, protocol);
+    if family == Family::Nginx {
+        response.headers_mut().insert(GATE_STATUS, true_status.as_u16().into());
+    }
+    response.map(Body::from)
+}
