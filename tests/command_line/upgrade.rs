@@ -17,7 +17,7 @@ use gatekey_core::{
 };
 use gatekey_server::{
     config::Settings,
-    server::{Caches, Parts, Server as Inner},
+    server::{Caches, Parts, Server as Inner, UpstreamAuthorities},
 };
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
@@ -90,8 +90,16 @@ async fn open(data_dir: &Path) -> (Inner, bool) {
     let settings = Settings::from_toml(Path::new("gatekey.toml"), &toml).unwrap();
     let config = settings.resolve("127.0.0.1:1".parse().unwrap()).unwrap();
     let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-    let inner =
-        Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+    let inner = Inner::new(Parts {
+        config,
+        store,
+        caches,
+        root_key,
+        env,
+        request_log,
+        traces: None,
+        upstream_authorities: UpstreamAuthorities::default(),
+    });
     let caller = Caller::server(&inner.env);
     let entry = Sealed::new_entry(&inner.env, &caller);
     let sealed = inner.store.seal_store(entry).await.unwrap();

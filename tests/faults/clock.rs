@@ -25,7 +25,7 @@ use gatekey_core::{
 use gatekey_credentials::{Role, jwt::InvalidToken};
 use gatekey_server::{
     config::Settings,
-    server::{Caches, Parts, Server as Inner},
+    server::{Caches, Parts, Server as Inner, UpstreamAuthorities},
 };
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
@@ -71,8 +71,16 @@ impl InProcess {
         let env = Env::new(clock.clone(), Arc::new(SystemEntropy));
         let config = Settings::default().resolve("127.0.0.1:1".parse().unwrap()).unwrap();
         let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-        let inner =
-            Inner::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        let inner = Inner::new(Parts {
+            config,
+            store,
+            caches,
+            root_key,
+            env,
+            request_log,
+            traces: None,
+            upstream_authorities: UpstreamAuthorities::default(),
+        });
         inner.operations.signing_keys.ensure(&caller("start"), None, Start::Now).await.unwrap();
         inner.store.load().await.unwrap();
         inner

@@ -1,11 +1,15 @@
 //! The gate in front of a backend, through the built-in proxy and through proxies that ask it.
 
+mod call;
 mod decisions;
 mod ext_authz;
 mod forward_auth;
+mod forwarding;
 mod identity;
 mod paths;
 mod rules;
+mod streams;
+mod websockets;
 
 use serde_json::json;
 

@@ -35,7 +35,7 @@ use gatekey_listener::{Limits, Listener, serve};
 use gatekey_server::{
     Server,
     config::Settings,
-    server::{Caches, Parts},
+    server::{Caches, Parts, UpstreamAuthorities},
 };
 use gatekey_store::SqliteStore;
 use gatekey_telemetry::NoRequestLog;
@@ -113,8 +113,16 @@ async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reas
     let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
     let config = Settings::default().resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
     let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-    let parts =
-        Parts { config, store, caches, root_key, env: env.clone(), request_log, traces: None };
+    let parts = Parts {
+        config,
+        store,
+        caches,
+        root_key,
+        env: env.clone(),
+        request_log,
+        traces: None,
+        upstream_authorities: UpstreamAuthorities::default(),
+    };
     let server = Server::new(parts);
     let caller = Caller {
         actor: Actor::Local { uid: 0 },

@@ -1,6 +1,9 @@
 //! Opens the store, root key, signing keys and private CA of a data directory.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::anyhow;
 use gatekey_core::{
@@ -12,14 +15,15 @@ use gatekey_listener::tls::PrivateCa;
 use gatekey_server::{
     Config, Server,
     config::TlsMode,
-    server::{Caches, Parts},
+    server::{Caches, Parts, UpstreamAuthorities},
 };
 use gatekey_store::SqliteStore;
-use gatekey_telemetry::{RequestLog, Traces};
+use gatekey_telemetry::{RequestLog, Traces, traces::export};
 
 use crate::{
     certificates, clock,
     data_dir::{CA_FILE, DataDir},
+    exit,
     last_start::{Address, LastStart},
     process::local_caller,
     root_key_file::RootKeyPath,
@@ -71,8 +75,22 @@ impl Instance {
         let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
             .with_tracer(traces.as_ref().map(Traces::store_tracer));
         let store = Arc::new(store);
-        let server =
-            Server::new(Parts { config, store, caches, root_key, env, request_log, traces });
+        let upstream_authorities = match mode {
+            OpenMode::Serve => upstream_authorities(&config)?,
+            OpenMode::Initialize | OpenMode::Administer | OpenMode::AdministerOlder => {
+                UpstreamAuthorities::default()
+            }
+        };
+        let server = Server::new(Parts {
+            config,
+            store,
+            caches,
+            root_key,
+            env,
+            request_log,
+            traces,
+            upstream_authorities,
+        });
         // A server that never ran has published nothing that a verifier could have cached.
         let has_run = LastStart::read(data_dir.path()).is_some();
         let start = if has_run { Start::Ahead } else { Start::Now };
@@ -99,6 +117,16 @@ impl Instance {
             admin_url: None,
         }
     }
+}
+
+/// Reads the CA certificates that upstreams are checked with.
+fn upstream_authorities(config: &Config) -> anyhow::Result<UpstreamAuthorities> {
+    let files = config.gate.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_ref());
+    let read = |file: &PathBuf| {
+        let read = export::authorities(file);
+        Ok((file.clone(), read.map_err(|error| exit::usage(format!("gate.upstreams: {error}")))?))
+    };
+    files.map(read).collect()
 }
 
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.

@@ -29,6 +29,9 @@ use crate::{
 /// How long requests in progress may take once the server stops.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long the gate may take to end its streams, once they have had their time.
+const GATE_END: Duration = Duration::from_secs(5);
+
 /// Connections of the admin listener. Their descriptors are among those that clients cannot use up.
 const ADMIN_CONNECTIONS: usize = 16;
 /// Share of them that one address may have.
@@ -107,6 +110,7 @@ impl RunningServer {
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the accept loop panicked");
         }
+        self.server.tunnels_closed().await;
         for task in self.background {
             task.abort();
         }
@@ -163,7 +167,10 @@ fn serve_clients(
         idle: config.idle_timeout,
         age: config.max_connection_age,
     };
-    let listener = Listener { socket, tls, only_from, limits, drain: DRAIN };
+    let gate = &server.config.gate;
+    // The gate ends its streams a moment before the listener drops them.
+    let drain = if gate.upstreams.is_empty() { DRAIN } else { DRAIN.max(gate.drain + GATE_END) };
+    let listener = Listener { socket, tls, only_from, limits, drain };
     tokio::spawn(serve(listener, server.service(), async move {
         let _ = stopped.await;
     }))

@@ -11,6 +11,7 @@ use gatekey_telemetry::Record;
 use crate::{
     access::Access,
     decide::{Caller, Denial, decide},
+    decisions::Decisions,
     identity_headers::{Identity, IdentityHeaders},
     path::Path,
     refusal::Refusal,
@@ -29,6 +30,7 @@ pub struct Gate {
     pub identity_headers: IdentityHeaders,
     /// How keys are presented where Flyte expects a person.
     pub persona: Persona,
+    pub decisions: Decisions,
     /// The organization of the server, as a header.
     pub organization: HeaderValue,
 }
@@ -54,20 +56,29 @@ impl Gate {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Admitted, Refusal> {
-        let path = Path::parse(uri.path())?;
+        let path = Path::parse(uri.path())
+            .inspect_err(|invalid| self.decisions.count(invalid.reason()))?;
         let presented = self.authenticator.present(record, headers, uri.query()).await;
         let (presented, refused) = match presented {
             Ok(presented) => (presented, None),
             Err(several @ gatekey_authn::Refusal::Several) => {
+                self.decisions.count("credentials");
                 return Err(Refusal::of_credential(Some(several)));
             }
             Err(refused) => (None, Some(refused)),
         };
         let caller = presented.as_ref().map_or(Caller::Nobody, caller);
         match decide(&self.rules, method, &path, uri.query(), caller) {
-            Ok(rule) => Ok(Admitted { access: rule.access, presented }),
-            Err(Denial::Unauthenticated) => Err(Refusal::of_credential(refused)),
+            Ok(rule) => {
+                self.decisions.count(if presented.is_some() { "key" } else { "anonymous" });
+                Ok(Admitted { access: rule.access, presented })
+            }
+            Err(Denial::Unauthenticated) => {
+                self.decisions.count(Denial::Unauthenticated.reason());
+                Err(Refusal::of_credential(refused))
+            }
             Err(denial) => {
+                self.decisions.count(denial.reason());
                 if let Some(presented) = &presented {
                     let target = target_of_entry(&self.rules, method, &path);
                     self.record_refusal(record, presented, target, denial);

@@ -11,11 +11,12 @@
 //! - [`rules`]: which path needs which access.
 //! - [`mod@decide`]: the decision, a pure function. Every protocol asks it.
 //! - [`token`]: the short-lived token for the upstream.
-//! - [`gate`]: checks requests: path, credential, decision.
+//! - [`gate`]: checks requests: path, credential, decision. [`decisions`]: counts them.
 //! - [`proxy`]: passes requests on to the upstream.
 
 pub mod access;
 pub mod decide;
+pub mod decisions;
 pub mod forward_auth;
 pub mod gate;
 pub mod identity_headers;
@@ -29,6 +30,7 @@ pub mod token;
 pub use self::{
     access::Access,
     decide::{Caller, Denial, decide},
+    decisions::Decisions,
     forward_auth::ForwardAuth,
     gate::{Admitted, Gate},
     identity_headers::{Identity, IdentityHeaders},

@@ -169,7 +169,9 @@ impl<S: RequestService> Connection<S> {
                     service.oneshot(Request::from_parts(head, body)).await?
                 };
                 progress.drop_rest(is_sent_whole).await;
-                if ends || activity.is_last_request() {
+                // A connection that becomes a tunnel is not closed.
+                let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if ends || !is_tunnel && activity.is_last_request() {
                     response
                         .headers_mut()
                         .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -177,7 +179,8 @@ impl<S: RequestService> Connection<S> {
                 Ok::<_, Infallible>(response.map(|body| progress.response_body(body)))
             }
         });
-        let connection = protocol.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = connection.into_owned();
         let driver = Driver { activity: &activity, idle, retire_at: Some(Instant::now() + age) };
         match driver.run(connection, stopping).await {
             Ok(None) => {}

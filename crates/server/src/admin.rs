@@ -18,6 +18,7 @@ use axum::{
     routing::get,
 };
 use gatekey_core::{Directory, Env, KeyRing, Store};
+use gatekey_gate::Proxy;
 use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
 use serde_json::json;
@@ -40,6 +41,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// Set once the server begins to shut down.
     pub stopping: Arc<AtomicBool>,
+    /// `None` if the gate passes nothing on.
+    pub proxy: Option<Arc<Proxy>>,
     /// The certificate that is served; `None` without TLS.
     pub served: Option<Arc<ServedCertificate>>,
     pub env: Env,
@@ -91,6 +94,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         log_lines_dropped: admin.telemetry.request_log.dropped(),
         spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
-    let text = admin.telemetry.metrics.render(&gauges);
+    let mut text = admin.telemetry.metrics.render(&gauges);
+    if let Some(proxy) = &admin.proxy {
+        proxy.write_metrics(&mut text).expect("writing to a string does not fail");
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -6,12 +6,12 @@ use axum::http::{HeaderName, HeaderValue};
 use gatekey_authn::Authenticator;
 use gatekey_core::ApiKeys;
 use gatekey_gate::{
-    ForwardAuth, Gate, IdentityHeaders, Proxy,
-    proxy::{Stop, Upstream},
+    Decisions, ForwardAuth, Gate, IdentityHeaders, Proxy,
+    proxy::{Settings, Target, Targets, Upstream},
     token::UpstreamTokens,
 };
 
-use crate::Config;
+use crate::{Config, server::UpstreamAuthorities};
 
 /// Returns what every door of the gate asks.
 pub(crate) fn gate(
@@ -25,6 +25,7 @@ pub(crate) fn gate(
         api_keys: api_keys.clone(),
         rules: config.gate.rules(),
         identity_headers: IdentityHeaders::new(token_header),
+        decisions: Decisions::default(),
         persona: config.identity.persona.clone(),
         organization: header(&config.server.organization),
     })
@@ -41,18 +42,25 @@ pub(crate) fn proxy(
     config: &Config,
     gate: &Arc<Gate>,
     upstream_tokens: UpstreamTokens,
-    stop: &Arc<Stop>,
+    authorities: &UpstreamAuthorities,
 ) -> Option<Proxy> {
-    let url = config.gate.upstream.as_ref()?;
-    Some(Proxy {
-        gate: gate.clone(),
-        upstream: Arc::new(Upstream::new(url, &[])),
-        audience: config.gate.audience.as_deref().map(Into::into),
-        upstream_tokens: Arc::new(upstream_tokens),
+    if config.gate.upstreams.is_empty() {
+        return None;
+    }
+    let settings = Settings {
         public_scheme: header(config.server.public_url.scheme()),
         public_host: header(config.server.endpoint()),
-        stop: stop.clone(),
-    })
+    };
+    let targets = config.gate.upstreams.iter().map(|upstream| {
+        let trusted = upstream.ca_file.as_ref().and_then(|file| authorities.get(file));
+        Target {
+            upstream: Arc::new(Upstream::new(&upstream.url, trusted.map_or(&[], Vec::as_slice))),
+            matches: upstream.matches.clone(),
+            own_paths: upstream.own_paths.clone(),
+            audience: upstream.audience.as_deref().map(Box::from),
+        }
+    });
+    Some(Proxy::new(gate.clone(), Targets(targets.collect()), upstream_tokens, settings))
 }
 
 fn header(text: &str) -> HeaderValue {

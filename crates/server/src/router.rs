@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
-    Extension, Router,
+    Router,
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
@@ -43,20 +43,30 @@ pub fn routes() -> impl Iterator<Item = Route> {
 /// Returns the service of the public listener: every route, observed by telemetry.
 pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<> {
     let telemetry = rpc.telemetry.clone();
+    let proxy = state.proxy.clone();
     let router = router(state, rpc);
     let strict_transport = rpc.config.server.has_public_name();
-    telemetry.observe(service_fn(move |request| guard(router.clone(), strict_transport, request)))
+    telemetry.observe(service_fn(move |request| {
+        guard(router.clone(), proxy.clone(), strict_transport, request)
+    }))
 }
 
 /// Answers a request, even when its handler panics. Responses are `no-store` unless the handler
 /// sets a cache policy, and never another type than they claim.
 async fn guard(
     router: Router,
+    proxy: Option<Arc<Proxy>>,
     strict_transport: bool,
     request: Request,
 ) -> Result<Response, Infallible> {
     let is_head = request.method() == Method::HEAD;
-    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let answered = async {
+        match proxy.filter(|proxy| proxy.takes(request.uri().path())) {
+            Some(proxy) => Ok(pass(&proxy, request).await),
+            None => router.oneshot(request).await,
+        }
+    };
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
         let body =
@@ -144,26 +154,33 @@ async fn preflight() -> Response {
 async fn otherwise(
     State(oauth): State<Arc<OAuth>>,
     State(proxy): State<Option<Arc<Proxy>>>,
-    record: Option<Extension<Arc<Record>>>,
     request: Request,
 ) -> Response {
-    let record = record.map(|Extension(record)| record);
     match proxy {
-        Some(proxy) => proxy.answer(&record.unwrap_or_default(), request).await,
-        None => not_found(&oauth, record, request.method(), request.uri(), request.headers()),
+        Some(proxy) => pass(&proxy, request).await,
+        None => {
+            let record = request.extensions().get::<Arc<Record>>().map(|record| &**record);
+            not_found(&oauth, record, request.method(), request.uri(), request.headers())
+        }
     }
+}
+
+/// Answers by an upstream.
+async fn pass(proxy: &Proxy, request: Request) -> Response {
+    let record = request.extensions().get::<Arc<Record>>().cloned().unwrap_or_default();
+    proxy.answer(&record, request).await
 }
 
 fn not_found(
     oauth: &OAuth,
-    record: Option<Arc<Record>>,
+    record: Option<&Record>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Response {
     // Flyte's services are called in many ways, such as Connect's GET; an RPC error suits all.
     if rpc::error::is_rpc(method, headers) || uri.path().starts_with("/flyteidl") {
-        return rpc::error::unimplemented(record.as_deref(), uri.path(), headers);
+        return rpc::error::unimplemented(record, uri.path(), headers);
     }
     let document = oauth.config.server.url(path::OPENAPI);
     let description = if rpc::error::is_for_flyte(uri.path()) {
@@ -244,7 +261,7 @@ mod tests {
         let _logging = tracing::subscriber::set_default(subscriber);
         let near = secret.expose().to_owned();
         let router = Router::new().fallback(async move || faulty(&near));
-        let Ok(answered) = guard(router, false, Request::default()).await;
+        let Ok(answered) = guard(router, None, false, Request::default()).await;
         assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
         assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");

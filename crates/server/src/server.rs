@@ -1,8 +1,12 @@
 //! [`Server`]: builds the listeners, sockets and jobs from shared parts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::http::HeaderName;
@@ -13,9 +17,10 @@ use gatekey_core::{
     store::{ChangeObserver, Observers},
     token::{TokenParts, TokenSettings},
 };
-use gatekey_gate::{ForwardAuth, Proxy, proxy::Stop, token::UpstreamTokens};
+use gatekey_gate::{ForwardAuth, Proxy, token::UpstreamTokens};
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
+use rustls::pki_types::CertificateDer;
 
 use crate::{
     Config,
@@ -59,7 +64,11 @@ pub struct Parts {
     pub request_log: Arc<dyn RequestLog>,
     /// `None` when no collector is configured.
     pub traces: Option<Traces>,
+    pub upstream_authorities: UpstreamAuthorities,
 }
+
+/// The CA certificates in the files that `gate.upstreams` names.
+pub type UpstreamAuthorities = HashMap<PathBuf, Vec<CertificateDer<'static>>>;
 
 /// A server without its sockets. Each listener gets only the parts that it needs.
 pub struct Server {
@@ -79,13 +88,20 @@ pub struct Server {
     organization: Organization,
     health: Arc<StaticChecker>,
     stopping: Arc<AtomicBool>,
-    /// Ends streams and tunnels through the gate.
-    gate_stop: Arc<Stop>,
 }
 
 impl Server {
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, store, caches, root_key, env, request_log, traces } = parts;
+        let Parts {
+            config,
+            store,
+            caches,
+            root_key,
+            env,
+            request_log,
+            traces,
+            upstream_authorities,
+        } = parts;
         let Caches { directory, key_ring } = &caches;
         let organization =
             Organization::new(&config.server.organization, config.server.public_host());
@@ -135,17 +151,15 @@ impl Server {
         };
         let authenticator =
             Arc::new(Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone()));
-        let gate_stop = Arc::<Stop>::default();
         let persona = &config.identity.persona;
         let upstream_tokens =
             UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone());
         let gate = gate::gate(&config, &authenticator, &api_keys, &token_header);
-        let proxy = gate::proxy(&config, &gate, upstream_tokens, &gate_stop);
+        let proxy = gate::proxy(&config, &gate, upstream_tokens, &upstream_authorities);
         Self {
             authenticator,
             proxy: proxy.map(Arc::new),
             forward_auth: gate::forward_auth(&config, &gate),
-            gate_stop,
             config: Arc::new(config),
             store,
             caches,
@@ -175,9 +189,17 @@ impl Server {
             key_ring: self.caches.key_ring.clone(),
             telemetry: self.telemetry.clone(),
             stopping: self.stopping.clone(),
+            proxy: self.proxy.clone(),
             served,
             env: self.env.clone(),
         }))
+    }
+
+    /// Waits until all tunnels through the gate have ended: the listener knows nothing of them.
+    pub async fn tunnels_closed(&self) {
+        if let Some(proxy) = &self.proxy {
+            proxy.tunnels_closed().await;
+        }
     }
 
     /// Returns the state of the control socket.
@@ -205,7 +227,9 @@ impl Server {
     /// Reports the server as not ready. Requests that still arrive are answered.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.gate_stop.announce(self.config.gate.drain);
+        if let Some(proxy) = &self.proxy {
+            proxy.announce_stop(self.config.gate.drain);
+        }
         self.health.shutdown();
         for service in self.health.services() {
             self.health.remove_service(&service);
@@ -274,8 +298,16 @@ pub(crate) mod tests {
         let store = SqliteStore::open(&database, &root_key, caches.observer()).unwrap();
         let config = settings.resolve("127.0.0.1:8443".parse().unwrap()).unwrap();
         let (store, request_log) = (Arc::new(store), Arc::new(NoRequestLog));
-        let server =
-            Server::new(Parts { config, store, caches, root_key, env, request_log, traces: None });
+        let server = Server::new(Parts {
+            config,
+            store,
+            caches,
+            root_key,
+            env,
+            request_log,
+            traces: None,
+            upstream_authorities: UpstreamAuthorities::default(),
+        });
         (server, directory)
     }
 }

@@ -1,6 +1,6 @@
 //! [`Address`]: where an upstream is, and how to connect to it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -73,6 +73,12 @@ impl Address {
         let connected = timeout(CONNECT_TIMEOUT, connect).await;
         let connected = connected.unwrap_or_else(|_| Err(io::Error::other(TIMED_OUT)));
         connected.map_err(|error| Failed::Unreachable(with_causes(&error)))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
     }
 }
 

@@ -15,6 +15,21 @@ pub(super) enum Failed {
     Host(axum::http::Error),
 }
 
+impl Failed {
+    /// The words for the reasons, in metrics.
+    pub(super) const REASONS: [&str; 4] = ["unreachable", "lost", "full", "host"];
+
+    /// The place of the reason in [`Self::REASONS`].
+    pub(super) fn index(&self) -> usize {
+        match self {
+            Self::Unreachable(_) => 0,
+            Self::Lost(_) => 1,
+            Self::Full => 2,
+            Self::Host(_) => 3,
+        }
+    }
+}
+
 impl From<&Failed> for Refusal {
     fn from(failed: &Failed) -> Self {
         match failed {

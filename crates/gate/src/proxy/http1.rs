@@ -18,7 +18,11 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep};
 
-use super::{address::Stream, failed::Failed, request_body::RequestBody};
+use super::{
+    address::Stream,
+    failed::{Failed, with_causes},
+    request_body::RequestBody,
+};
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 4096;
@@ -77,7 +81,12 @@ impl Http1 {
 
     /// Returns whether the upstream was reached over HTTP/1.1, and still is.
     pub(super) fn is_connected(&self) -> bool {
-        self.connections.load(Ordering::Relaxed) > 0
+        self.connections() > 0
+    }
+
+    /// Returns the number of connections.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Returns a place for another connection, if there may be one.
@@ -99,6 +108,19 @@ impl Http1 {
         };
         let sender = sender.map_err(|error| Failed::Unreachable(error.to_string()))?;
         Ok(Lease { sender: Some(sender), pool: self.clone() })
+    }
+
+    /// Sends a request that begins a tunnel.
+    pub(super) async fn upgrade(
+        stream: Stream,
+        slot: Slot,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let response = match stream {
+            Stream::Plain(stream) => upgrade(TokioIo::new(stream), slot, request).await,
+            Stream::Tls(stream) => upgrade(TokioIo::new(stream), slot, request).await,
+        };
+        response.map_err(|error| Failed::Lost(with_causes(&error)))
     }
 
     fn keep(self: &Arc<Self>, sender: SendRequest<RequestBody>) {
@@ -132,6 +154,20 @@ async fn handshake<I: Read + Write + Unpin + Send + 'static>(
         drop(slot);
     });
     Ok(sender)
+}
+
+async fn upgrade<I: Read + Write + Unpin + Send + 'static>(
+    io: I,
+    slot: Slot,
+    request: Request<RequestBody>,
+) -> hyper::Result<Response<Incoming>> {
+    let (mut sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(async move {
+        // Ends when the connection has become a tunnel.
+        let _ = connection.with_upgrades().await;
+        drop(slot);
+    });
+    sender.send_request(request).await
 }
 
 /// Closes connections that are not used, as long as there are any.

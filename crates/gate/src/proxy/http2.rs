@@ -91,9 +91,9 @@ struct Shared {
 pub(super) struct Slot(Arc<Shared>);
 
 impl Http2 {
-    /// Returns whether there is a connection.
-    pub(super) fn is_connected(&self) -> bool {
-        self.lock().connections.iter().any(|connection| !connection.sender.is_closed())
+    /// Returns the number of connections.
+    pub(super) fn connections(&self) -> usize {
+        self.lock().connections.iter().filter(|connection| !connection.sender.is_closed()).count()
     }
 
     /// Returns the connection with the fewest calls, opened by `connect` if all are full.

@@ -4,13 +4,15 @@
 //! repeats no request, except one that a closing connection never took.
 //!
 //! # Layout
+//! - [`target`]: which upstream a request is passed on to.
 //! - [`upstream`]: a server that requests are passed on to.
 //! - `address`: how to connect to it. `http1`, `http2`: its connections.
 //! - `failed`: why it did not answer.
 //! - `forwarded`: the headers that belong to one connection, and what the proxy says about it.
 //! - `deadline`: the time that a client gives a call.
 //! - `request_body`, `response_body`: what is passed on.
-//! - `watch`: ends calls that may not go on.
+//! - `tunnel`: WebSocket.
+//! - `watch`: ends calls that may not go on. `metrics`: counts.
 
 mod address;
 mod deadline;
@@ -18,12 +20,15 @@ mod failed;
 mod forwarded;
 mod http1;
 mod http2;
+mod metrics;
 mod request_body;
 mod response_body;
+pub mod target;
+mod tunnel;
 pub mod upstream;
 mod watch;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -31,14 +36,26 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     response::Response,
 };
-use gatekey_telemetry::Record;
+use gatekey_telemetry::{Record, request_id::REQUEST_ID, traces::traceparent};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
-use self::{failed::Failed, request_body::RequestBody, response_body::ResponseBody, watch::Watch};
-pub use self::{upstream::Upstream, watch::Stop};
+use self::{
+    failed::Failed,
+    metrics::{Call, Metrics, Snapshot},
+    request_body::RequestBody,
+    response_body::ResponseBody,
+    tunnel::Tunnels,
+    watch::{Stop, Watch},
+};
+pub use self::{
+    target::{Match, Target, Targets},
+    upstream::Upstream,
+};
 use crate::{
     gate::{Admitted, Gate},
     identity_headers,
-    path::InvalidPath,
+    path::{InvalidPath, Path},
     protocol::Protocol,
     refusal::{Kind, Refusal},
     token::{self, UpstreamTokens},
@@ -47,21 +64,27 @@ use crate::{
 /// The route of all requests that the gate answers, in metrics.
 pub const ROUTE: &str = "gate";
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Passes requests on to the upstream.
+/// Passes requests on to the upstreams.
 pub struct Proxy {
-    pub gate: Arc<Gate>,
-    pub upstream: Arc<Upstream>,
-    /// The audience of the token that the upstream gets in place of the credential, if it gets one.
-    pub audience: Option<Box<str>>,
-    pub upstream_tokens: Arc<UpstreamTokens>,
+    gate: Arc<Gate>,
+    targets: Targets,
+    /// One for each target.
+    metrics: Vec<Arc<Metrics>>,
+    tokens: UpstreamTokens,
+    settings: Settings,
+    tunnels: Tunnels,
+    stop: Arc<Stop>,
+}
+
+/// What the proxy says about the server.
+#[derive(Debug, Clone)]
+pub struct Settings {
     /// How clients reach the server: `https` or `http`.
     pub public_scheme: HeaderValue,
     /// The host for the upstream where a client of HTTP/1.0 names none.
     pub public_host: HeaderValue,
-    /// When the server stops.
-    pub stop: Arc<Stop>,
 }
 
 /// Marks a response of the upstream, which is passed on as it is.
@@ -69,6 +92,45 @@ pub struct Proxy {
 pub struct FromUpstream;
 
 impl Proxy {
+    pub fn new(
+        gate: Arc<Gate>,
+        targets: Targets,
+        tokens: UpstreamTokens,
+        settings: Settings,
+    ) -> Self {
+        let metrics = targets.0.iter().map(|_| Arc::default()).collect();
+        let (tunnels, stop) = (Tunnels::default(), Arc::default());
+        Self { gate, targets, metrics, tokens, settings, tunnels, stop }
+    }
+
+    /// Returns whether an upstream answers a path that Gatekey itself serves.
+    pub fn takes(&self, path: &str) -> bool {
+        self.targets.take(path)
+    }
+
+    /// Ends calls and tunnels that are still in progress after `drain`.
+    pub fn announce_stop(&self, drain: Duration) {
+        self.stop.announce(drain);
+    }
+
+    /// Waits until all tunnels have ended. The listener waits for everything else.
+    pub async fn tunnels_closed(&self) {
+        self.tunnels.closed().await;
+    }
+
+    /// Writes the counters in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Those of the text.
+    pub fn write_metrics(&self, text: &mut String) -> fmt::Result {
+        self.gate.decisions.write(text)?;
+        let snapshots = self.targets.0.iter().zip(&self.metrics).map(|(target, metrics)| {
+            let (name, connections) = (target.upstream.name(), target.upstream.connections());
+            Snapshot { name, metrics, connections }
+        });
+        metrics::write(text, self.tunnels.count(), &snapshots.collect::<Vec<_>>())
+    }
+
     /// Answers a request: by the upstream's response, or by a refusal in the protocol of the
     /// request.
     pub async fn answer(&self, record: &Record, request: Request) -> Response {
@@ -85,56 +147,105 @@ impl Proxy {
         &self,
         record: &Record,
         protocol: &Protocol,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, Refusal> {
-        let (mut head, body) = request.into_parts();
-        if matches!(head.method, Method::CONNECT | Method::TRACE) {
-            return Err(Refusal::new(
-                Kind::NotSupported,
-                "the gate does not pass on CONNECT and TRACE",
-            ));
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            let message = "the gate does not pass on CONNECT and TRACE";
+            return Err(Refusal::new(Kind::NotSupported, message));
         }
-        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 always
-        // has the parts of one.
-        if head.version < Version::HTTP_2 && head.uri.scheme().is_some() {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has its
+        // parts in fields of their own.
+        if request.version() < Version::HTTP_2 && uri.scheme().is_some() {
             return Err(InvalidPath::Origin.into());
         }
-        let admitted = self.gate.check(record, &head.method, &head.uri, &head.headers).await?;
-        forwarded::expectation(&head.headers)?;
-        if head.headers.contains_key(header::UPGRADE) {
-            return Err(Refusal::new(Kind::NotSupported, "the gate does not pass on upgrades"));
-        }
-        let deadline = deadline::of(&head.headers);
-        let watch = Watch::new(self.gate.clone(), admitted.clone(), deadline, self.stop.clone());
-        let host = forwarded::host(&head).unwrap_or_else(|| self.public_host.clone());
-        let token = self.token(&admitted).await?;
+        let admitted = self.gate.check(record, method, uri, headers).await?;
+        forwarded::expectation(headers)?;
+        let (index, target) = self.target(uri.path(), protocol)?;
+        let deadline = deadline::of(headers);
+        let client = request.extensions_mut().remove::<OnUpgrade>();
+        let (mut head, body) = request.into_parts();
+        let tunnel = if tunnel::is_handshake(&head)? {
+            let client = client.ok_or_else(|| {
+                Refusal::new(Kind::NotSupported, "this connection cannot become a websocket")
+            })?;
+            Some((client, self.tunnels.place()?))
+        } else {
+            None
+        };
+        let token = self.token(&admitted, target).await?;
+        let host = forwarded::host(&head).unwrap_or_else(|| self.settings.public_host.clone());
         self.rewrite(record, &admitted, token, &host, &mut head.headers);
-        let is_grpc = matches!(protocol, Protocol::Grpc(_));
-        let body = RequestBody::new(body, self.gate.clone());
-        let request = Request::from_parts(head, body);
-        let mut watch = watch;
-        let (response, lease) = watch
-            .until(self.upstream.send(request, host, is_grpc))
-            .await?
-            .map_err(|failed| report(&failed))?;
-        let (mut head, body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(report(&Failed::Lost("it switched protocols unasked".into())));
+        if tunnel.is_some() {
+            tunnel::set_upgrade(&mut head.headers);
         }
+        let request = Request::from_parts(head, RequestBody::new(body, self.gate.clone()));
+        let call = Call::begin(&self.metrics[index]);
+        let mut watch = Watch::new(self.gate.clone(), admitted, deadline, self.stop.clone());
+        let sent = Instant::now();
+        let upstream = &target.upstream;
+        let answered = async {
+            if tunnel.is_some() {
+                return upstream.upgrade(request, host).await.map(|response| (response, None));
+            }
+            let is_grpc = matches!(protocol, Protocol::Grpc(_));
+            let (response, lease) = upstream.send(request, host, is_grpc).await?;
+            match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    Err(Failed::Lost("it switched protocols unasked".to_owned()))
+                }
+                _ => Ok((response, Some(lease))),
+            }
+        };
+        let (mut response, lease) = watch.until(answered).await?.map_err(|failed| {
+            call.failed(&failed);
+            report(upstream, &failed)
+        })?;
+        call.answered(sent.elapsed());
+        let accepted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if accepted && !tunnel::accepts(response.headers()) {
+            let failed = Failed::Lost("it switched to another protocol".to_owned());
+            return Err(report(upstream, &failed));
+        }
+        let switched = accepted.then(|| hyper::upgrade::on(&mut response));
+        let (mut head, body) = response.into_parts();
         forwarded::remove_hop_by_hop(&mut head.headers);
         head.version = Version::default();
         head.extensions.insert(FromUpstream);
-        let body = ResponseBody::new(body, lease, watch, protocol.clone());
+        if let (Some(switched), Some((client, place))) = (switched, tunnel) {
+            tunnel::set_upgrade(&mut head.headers);
+            tokio::spawn(async move {
+                tunnel::run(client, switched, watch, place).await;
+                drop(call);
+            });
+            return Ok(Response::from_parts(head, Body::empty()));
+        }
+        let body = ResponseBody::new(body, lease, watch, protocol.clone(), call);
         Ok(Response::from_parts(head, Body::new(body)))
     }
 
-    /// The token by which the upstream learns who calls.
-    async fn token(&self, admitted: &Admitted) -> Result<Option<HeaderValue>, Refusal> {
-        let (Some(audience), Some(presented)) = (&self.audience, &admitted.presented) else {
+    /// Returns the upstream that a request is passed on to.
+    fn target(&self, path: &str, protocol: &Protocol) -> Result<(usize, &Target), Refusal> {
+        if let [target] = self.targets.0.as_slice()
+            && target.matches.is_empty()
+        {
+            return Ok((0, target));
+        }
+        let found = self.targets.find(&Path::parse(path)?, protocol);
+        found.ok_or_else(|| Refusal::new(Kind::NotSupported, "no upstream serves this path"))
+    }
+
+    /// Returns the token that replaces the caller's credential.
+    async fn token(
+        &self,
+        admitted: &Admitted,
+        target: &Target,
+    ) -> Result<Option<HeaderValue>, Refusal> {
+        let (Some(presented), Some(audience)) = (&admitted.presented, &target.audience) else {
             return Ok(None);
         };
-        let token = self.upstream_tokens.authorization(presented, audience).await;
-        token.map(Some).map_err(token::refusal)
+        let minted = self.tokens.authorization(presented, audience).await;
+        minted.map(Some).map_err(token::refusal)
     }
 
     /// Replaces everything that a client must not tell the upstream.
@@ -154,15 +265,18 @@ impl Proxy {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         identity_headers::set(headers, &self.gate.identity(admitted), token);
-        forwarded::set(headers, record.peer, &self.public_scheme, host);
+        forwarded::set(headers, record.peer, &self.settings.public_scheme, host);
         if let Ok(id) = HeaderValue::from_str(&record.request_id) {
-            headers.insert(X_REQUEST_ID, id);
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(parent) = traceparent() {
+            headers.insert(TRACEPARENT, parent);
         }
     }
 }
 
-/// Logs why the upstream did not answer, and returns what its caller learns.
-fn report(failed: &Failed) -> Refusal {
-    tracing::warn!(%failed, "the upstream did not answer a request");
+/// Logs why an upstream did not answer, and returns what its caller learns.
+fn report(upstream: &Upstream, failed: &Failed) -> Refusal {
+    tracing::warn!(upstream = upstream.name(), %failed, "the upstream did not answer a request");
     failed.into()
 }

@@ -8,7 +8,7 @@ use std::{
 use axum::body::{Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use super::{upstream::Lease, watch::Watch};
+use super::{metrics::Call, upstream::Lease, watch::Watch};
 use crate::{protocol::Protocol, refusal::Refusal};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,14 +17,29 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct ResponseBody {
     /// `None` once the call has been ended.
     body: Option<Incoming>,
-    lease: Lease,
+    /// `None` for a connection that no other call can use.
+    lease: Option<Lease>,
     watch: Watch,
     protocol: Protocol,
+    /// The call, which is in progress until the response is dropped.
+    _call: Call,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Incoming, lease: Lease, watch: Watch, protocol: Protocol) -> Self {
-        Self { body: Some(body), lease, watch, protocol }
+    pub(super) fn new(
+        body: Incoming,
+        lease: Option<Lease>,
+        watch: Watch,
+        protocol: Protocol,
+        call: Call,
+    ) -> Self {
+        Self { body: Some(body), lease, watch, protocol, _call: call }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.give_back();
+        }
     }
 
     /// Ends a call that may not go on, in its protocol where that can say why.
@@ -47,7 +62,7 @@ impl HttpBody for ResponseBody {
         match Pin::new(body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if frame.is_trailers() {
-                    self.lease.give_back();
+                    self.give_back();
                 } else if let Some(refusal) = self.watch.check_if_due() {
                     return Poll::Ready(Some(self.end(&refusal)));
                 }
@@ -58,7 +73,7 @@ impl HttpBody for ResponseBody {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.lease.give_back();
+                self.give_back();
                 Poll::Ready(None)
             }
             Poll::Pending => match self.watch.poll(context) {
@@ -81,7 +96,7 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         // hyper drops a body without a last poll when it knows that nothing follows.
         if self.body.as_ref().is_some_and(Incoming::is_end_stream) {
-            self.lease.give_back();
+            self.give_back();
         }
     }
 }

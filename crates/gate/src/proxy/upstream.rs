@@ -1,6 +1,9 @@
 //! [`Upstream`]: a server that requests are passed on to.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::http::{
     HeaderValue, Request, Response, Uri, Version, header,
@@ -30,6 +33,8 @@ pub struct Upstream {
     address: Address,
     http1: Arc<Http1>,
     http2: Arc<Http2>,
+    /// Whether a server with TLS last chose HTTP/2.
+    chose_http2: AtomicBool,
 }
 
 /// A connection that a call uses. Dropped before it is given back, the call is canceled.
@@ -53,7 +58,12 @@ impl Upstream {
     /// port. `authorities` are trusted in addition to the system's.
     pub fn new(url: &Url, authorities: &[CertificateDer<'static>]) -> Self {
         let address = Address::new(url, authorities);
-        Self { address, http1: Arc::default(), http2: Arc::default() }
+        Self {
+            address,
+            http1: Arc::default(),
+            http2: Arc::default(),
+            chose_http2: AtomicBool::new(false),
+        }
     }
 
     /// Sends a request, and returns the response with the connection that it uses.
@@ -66,7 +76,7 @@ impl Upstream {
         if !self.address.is_tls() && !is_grpc {
             return self.send_by_http1(request, host, None).await;
         }
-        if !self.address.is_tls() || self.http2.is_connected() {
+        if !self.address.is_tls() || self.chose_http2.load(Ordering::Relaxed) {
             return self.send_by_http2(request, host, None).await;
         }
         if !is_grpc && self.http1.is_connected() {
@@ -75,10 +85,32 @@ impl Upstream {
         // The server chooses the protocol.
         let stream = self.address.connect(true).await?;
         if stream.is_http2() {
+            self.chose_http2.store(true, Ordering::Relaxed);
             self.send_by_http2(request, host, Some(stream)).await
         } else {
             self.send_by_http1(request, host, Some(stream)).await
         }
+    }
+
+    /// Sends a request that begins a tunnel, on a connection of its own.
+    pub(super) async fn upgrade(
+        &self,
+        request: Request<RequestBody>,
+        host: HeaderValue,
+    ) -> Result<Response<Incoming>, Failed> {
+        let slot = self.http1.slot().ok_or(Failed::Full)?;
+        let stream = self.address.connect(false).await?;
+        Http1::upgrade(stream, slot, http1_request(request, host)).await
+    }
+
+    /// Host and port, as a label.
+    pub(super) fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Connections, and calls on those over HTTP/2.
+    pub(super) fn connections(&self) -> [(&'static str, usize); 2] {
+        [("http1", self.http1.connections()), ("http2", self.http2.connections())]
     }
 
     async fn send_by_http1(
@@ -126,6 +158,7 @@ impl Upstream {
                     None => self.address.connect(true).await?,
                 };
                 if self.address.is_tls() && !stream.is_http2() {
+                    self.chose_http2.store(false, Ordering::Relaxed);
                     return Err(Failed::Unreachable("it does not speak HTTP/2".to_owned()));
                 }
                 let handshake = timeout(CONNECT_TIMEOUT, Http2::handshake(stream)).await;

@@ -21,13 +21,13 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// When the server stops, if it does.
 #[derive(Debug, Default)]
-pub struct Stop {
+pub(super) struct Stop {
     at: OnceLock<Instant>,
 }
 
 impl Stop {
     /// Ends all calls that are still in progress after `drain`.
-    pub fn announce(&self, drain: Duration) {
+    pub(super) fn announce(&self, drain: Duration) {
         let _ = self.at.set(Instant::now() + drain);
     }
 

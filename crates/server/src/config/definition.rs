@@ -241,6 +241,10 @@ fn kind(schema: &Json) -> String {
             if text(schema, "x-value") == Some("NETWORK") {
                 return "a list of IP addresses and networks, such as 10.42.0.0/16".to_owned();
             }
+            if schema["items"]["type"] == "object" {
+                let names: Vec<_> = members(&schema["items"]).map(|(name, _)| name).collect();
+                return format!("a list of tables with {}", names.join(", "));
+            }
             let least = schema["minItems"].as_u64().map(|least| format!(", at least {least}"));
             format!("a list of strings{}", least.unwrap_or_default())
         }

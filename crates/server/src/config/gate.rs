@@ -1,10 +1,11 @@
 //! `[gate]`: the gate in front of a Flyte backend.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use gatekey_core::network::Networks;
 use gatekey_gate::{
     Access, Rule, Rules,
+    proxy::Match,
     rules::{MAX_RULES, Pattern},
 };
 use schemars::JsonSchema;
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{invalid_setting::Problems, setting};
+
+/// Upstreams, at most.
+const MAX_UPSTREAMS: usize = 64;
 
 /// The gate in front of a Flyte backend: it passes on only what a valid key may do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +40,12 @@ pub(super) struct Section {
     /// `tokens.audiences`, so that the backend cannot use the token elsewhere.
     #[schemars(extend("x-unset" = "the backend receives no token"))]
     pub(super) audience: Option<String>,
+    /// Backends, if there are several, as tables `[[gate.upstreams]]`. The first that matches a
+    /// request gets it.
+    ///
+    /// Flyte 1 has one port for gRPC and one for everything else; Flyte 2 has its console at
+    /// another address.
+    pub(super) upstreams: Vec<UpstreamSection>,
     /// Whether proxies are answered that ask if a request may pass: at `/gate/nginx`,
     /// `/gate/forward` and `/gate/envoy/`, and over gRPC by Envoy's `Authorization/Check`.
     ///
@@ -59,11 +69,33 @@ pub(super) struct Section {
     pub(super) rules: BTreeMap<String, Access>,
 }
 
+/// A backend.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct UpstreamSection {
+    /// URL of the backend: scheme, host and possibly a port.
+    pub(super) url: String,
+    /// What it gets: `grpc` for calls by gRPC, paths, and prefixes such as `/console/*`; empty for
+    /// everything.
+    #[serde(rename = "match")]
+    pub(super) matches: Vec<String>,
+    /// Paths that Gatekey serves itself, such as `/me`, and that the backend answers instead.
+    pub(super) pass: Vec<String>,
+    /// Audience of the token that the backend gets in place of the credential; without it, the
+    /// backend gets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audience: Option<String>,
+    /// File with CA certificates, in PEM, that are trusted in addition to the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+}
+
 impl Default for Section {
     fn default() -> Self {
         Self {
             upstream: None,
             audience: None,
+            upstreams: Vec::new(),
             forward_auth: false,
             drain_seconds: 30,
             internal_services: false,
@@ -75,10 +107,8 @@ impl Default for Section {
 /// The gate, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate {
-    /// `None` if requests are not passed on.
-    pub upstream: Option<Url>,
-    /// The audience of the token for the upstream, if it gets one.
-    pub audience: Option<String>,
+    /// Empty if requests are not passed on.
+    pub upstreams: Vec<Upstream>,
     /// Whether trusted proxies are answered that ask about requests.
     pub forward_auth: bool,
     /// How long streams and tunnels may last once the server stops.
@@ -86,6 +116,17 @@ pub struct Gate {
     pub internal_services: bool,
     /// The rules of the configuration, each with the path of its setting.
     pub configured: Vec<(String, Rule)>,
+}
+
+/// A backend, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub url: Url,
+    pub matches: Vec<Match>,
+    /// Paths of Gatekey's own that it answers instead.
+    pub own_paths: Vec<Pattern>,
+    pub audience: Option<String>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Gate {
@@ -114,17 +155,8 @@ impl Section {
             let rule = "answers only the proxies in server.trusted_proxies; name them there";
             problems.add("gate.forward_auth", rule);
         }
-        if let Some(audience) = &self.audience {
-            let is_same = |other: &&str| {
-                other.trim_end_matches('/').eq_ignore_ascii_case(audience.trim_end_matches('/'))
-            };
-            if audience.is_empty() || audience.contains(char::is_whitespace) {
-                problems.add("gate.audience", "must not be empty or contain whitespace");
-            } else if others.iter().any(is_same) {
-                let rule = "must differ from the public URL and from `tokens.audiences`: whoever has such a token \
-                            could use it there";
-                problems.add("gate.audience", rule);
-            }
+        if let Some(Err(rule)) = self.audience.as_deref().map(|one| check_audience(one, others)) {
+            problems.add("gate.audience", rule);
         }
         let rules = setting("gate.rules");
         if self.rules.len() > MAX_RULES {
@@ -138,23 +170,75 @@ impl Section {
                 Err(invalid) => problems.add(&member, invalid.to_string()),
             }
         }
-        let upstream = self.upstream.as_deref().and_then(|url| {
-            let parsed = parse_upstream(url);
-            if parsed.is_none() {
-                let rule = "must be a URL that has only a scheme, a host and a port, such as http://flyte:8090";
-                problems.add("gate.upstream", rule);
+        let mut upstreams = Vec::new();
+        if let Some(url) = &self.upstream {
+            let only = UpstreamSection { url: url.clone(), ..UpstreamSection::default() };
+            let only = only.check("gate.upstream", others, problems);
+            let audience = self.audience.clone();
+            upstreams.extend(only.map(|only| Upstream { audience, ..only }));
+            if !self.upstreams.is_empty() {
+                problems.add("gate.upstream", "cannot be set together with gate.upstreams");
             }
-            parsed
-        });
+        }
+        if self.upstreams.len() > MAX_UPSTREAMS {
+            problems.add("gate.upstreams", format!("must have at most {MAX_UPSTREAMS} tables"));
+        }
+        for upstream in &self.upstreams {
+            upstreams.extend(upstream.check("gate.upstreams", others, problems));
+        }
         Gate {
-            upstream,
-            audience: self.audience.clone(),
+            upstreams,
             forward_auth: self.forward_auth,
             drain: Duration::from_secs(self.drain_seconds),
             internal_services: self.internal_services,
             configured,
         }
     }
+}
+
+impl UpstreamSection {
+    fn check(&self, setting: &str, others: &[&str], problems: &mut Problems) -> Option<Upstream> {
+        let url = parse_upstream(&self.url);
+        if url.is_none() {
+            let rule = "must be a URL that has only a scheme, a host and a port, such as http://flyte:8090";
+            problems.add(setting, rule);
+        }
+        let mut pattern = |text: &String| {
+            let parsed = Pattern::parse(text);
+            parsed.map_err(|invalid| problems.add(setting, format!("{text:?} {invalid}"))).ok()
+        };
+        let mut matches = Vec::new();
+        for text in &self.matches {
+            match text.as_str() {
+                "grpc" => matches.push(Match::Grpc),
+                _ => matches.extend(pattern(text).map(Match::Path)),
+            }
+        }
+        let own_paths = self.pass.iter().filter_map(&mut pattern).collect();
+        let (audience, ca_file) = (self.audience.clone(), self.ca_file.clone());
+        if let Some(Err(rule)) = audience.as_deref().map(|one| check_audience(one, others)) {
+            problems.add(setting, format!("has an audience that {rule}"));
+        }
+        Some(Upstream { url: url?, matches, own_paths, audience, ca_file })
+    }
+}
+
+/// Checks the audience of tokens for a backend. `others` are the audiences of tokens that clients
+/// fetch.
+fn check_audience(audience: &str, others: &[&str]) -> Result<(), &'static str> {
+    let is_same = |other: &&str| {
+        other.trim_end_matches('/').eq_ignore_ascii_case(audience.trim_end_matches('/'))
+    };
+    if audience.is_empty() || audience.contains(char::is_whitespace) {
+        return Err("must not be empty or contain whitespace");
+    }
+    if others.iter().any(is_same) {
+        return Err(
+            "must differ from the public URL and from `tokens.audiences`: whoever has such a token \
+                    could use it there",
+        );
+    }
+    Ok(())
 }
 
 fn parse_upstream(text: &str) -> Option<Url> {
@@ -170,7 +254,7 @@ fn parse_upstream(text: &str) -> Option<Url> {
 
 #[cfg(test)]
 mod tests {
-    use gatekey_gate::{Access, Path};
+    use gatekey_gate::{Access, Path, proxy::Match};
     use http::Method;
 
     use crate::config::tests::{broken, resolve};
@@ -196,7 +280,7 @@ mod tests {
         }
         for url in ["http://flyte:8090", "https://flyte", "http://[::1]:80/"] {
             let toml = format!("[gate]\nupstream = \"{url}\"");
-            assert!(resolve(&toml).unwrap().gate.upstream.is_some(), "{url}");
+            assert_eq!(resolve(&toml).unwrap().gate.upstreams.len(), 1, "{url}");
         }
     }
 
@@ -214,8 +298,32 @@ mod tests {
         {
             assert_eq!(broken(&toml(audience)), ["gate.audience"], "{audience}");
         }
-        let resolved = resolve(&toml("https://flyte.example.com")).unwrap().gate.audience;
-        assert_eq!(resolved.as_deref(), Some("https://flyte.example.com"));
+        let with_upstream = |audience: &str| format!("{}\nupstream = \"http://f\"", toml(audience));
+        let resolved = resolve(&with_upstream("https://flyte.example.com")).unwrap().gate;
+        assert_eq!(resolved.upstreams[0].audience.as_deref(), Some("https://flyte.example.com"));
+    }
+
+    #[test]
+    fn several_upstreams_are_tables() {
+        let toml = "[[gate.upstreams]]\nurl = \"http://a:81\"\nmatch = [\"grpc\"]\n\
+                    [[gate.upstreams]]\nurl = \"http://a\"\npass = [\"/me\"]\naudience = \"a\"";
+        let upstreams = resolve(toml).unwrap().gate.upstreams;
+        assert_eq!(upstreams[0].matches, [Match::Grpc]);
+        assert_eq!(upstreams[1].audience.as_deref(), Some("a"));
+        for wrong in [
+            "url = \"a\"",
+            "match = [\"grpc\"]",
+            "url = \"http://a\"\nmatch = [\"a\"]",
+            "url = \"http://a\"\npass = [\"me\"]",
+            "url = \"http://a\"\naudience = \" \"",
+            "url = \"http://a\"\naudience = \"https://127.0.0.1:8443\"",
+            "url = \"http://a\"\nunknown = 1",
+        ] {
+            let toml = format!("[[gate.upstreams]]\n{wrong}");
+            assert_eq!(broken(&toml), ["gate.upstreams"], "{wrong}");
+        }
+        let both = "[gate]\nupstream = \"http://a\"\n[[gate.upstreams]]\nurl = \"http://b\"";
+        assert_eq!(broken(both), ["gate.upstream"]);
     }
 
     #[test]

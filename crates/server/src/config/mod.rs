@@ -217,9 +217,22 @@ mod tests {
     }
 
     prop_compose! {
+        fn upstream_section()(
+            url in "https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?",
+            matches in vec("grpc|/[a-z]{1,9}(/\\*)?", 0..3),
+            pass in vec("/[a-z]{1,9}", 0..2),
+            audience in option::of("[a-z]{1,9}"),
+            ca_file in option::of(path()),
+        ) -> gate::UpstreamSection {
+            gate::UpstreamSection { url, matches, pass, audience, ca_file }
+        }
+    }
+
+    prop_compose! {
         fn gate_section()(
             upstream in option::of("https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
             audience in option::of("[^\\s]{1,20}"),
+            upstreams in vec(upstream_section(), 0..3),
             drain_seconds in 0..=3600_u64,
             // Valid whatever proxies are trusted.
             forward_auth in prop::strategy::Just(false),
@@ -230,7 +243,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, audience, forward_auth, drain_seconds, internal_services, rules }
+            gate::Section { upstream, audience, upstreams, forward_auth, drain_seconds, internal_services, rules }
         }
     }
 

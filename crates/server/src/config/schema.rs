@@ -60,6 +60,9 @@ fn publish(schema: &mut Json) {
         *description = format!("{description}\n\nDefault: {unset}.");
     }
     members.retain(|keyword, _| !keyword.starts_with("x-"));
+    if let Some(items) = members.get_mut("items") {
+        publish(items);
+    }
     if let Some(Json::Object(properties)) = members.get_mut("properties") {
         for property in properties.values_mut() {
             if property["type"] == "object"

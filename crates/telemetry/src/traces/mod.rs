@@ -20,4 +20,4 @@ mod store;
 pub mod tracer;
 pub mod variables;
 
-pub use self::tracer::Traces;
+pub use self::{span::traceparent, tracer::Traces};

@@ -6,7 +6,7 @@
 //! line carries. Nothing comes from a query, a header or a body, except the request id, which is
 //! checked before it is used.
 
-use axum::http::{HeaderMap, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
@@ -17,6 +17,17 @@ use url::Url;
 
 use super::stopwatch::Stopwatch;
 use crate::{metrics::Route, outcome::Outcome, request_log::RequestLine};
+
+/// Returns the `traceparent` of what the current request sends to others; `None` if its span is not
+/// recorded.
+pub fn traceparent() -> Option<HeaderValue> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let of = span.span_context();
+        let text = || format!("00-{}-{}-{:02x}", of.trace_id(), of.span_id(), of.trace_flags());
+        of.is_valid().then(|| HeaderValue::from_str(&text()).ok()).flatten()
+    })
+}
 
 /// Attributes that every request's span has.
 pub(super) struct FixedAttributes([KeyValue; 3]);

@@ -1,0 +1,112 @@
+//! [`Metrics`]: what the proxy counts, in Prometheus' text format.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use super::failed::Failed;
+
+/// Upper bounds of the histogram's buckets, in microseconds.
+const BUCKETS: [u64; 9] =
+    [1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 10_000_000];
+
+/// The counters of one upstream.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+    failures: [AtomicU64; Failed::REASONS.len()],
+    /// Calls in progress.
+    calls: AtomicUsize,
+}
+
+/// A call in progress, until it is dropped.
+pub(super) struct Call(std::sync::Arc<Metrics>);
+
+impl Call {
+    pub(super) fn begin(metrics: &std::sync::Arc<Metrics>) -> Self {
+        metrics.calls.fetch_add(1, Ordering::Relaxed);
+        Self(metrics.clone())
+    }
+
+    /// Counts a response, whose headers took this long.
+    pub(super) fn answered(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS.len());
+        self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.0.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, failed: &Failed) {
+        self.0.failures[failed.index()].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is written about one upstream.
+pub(super) struct Snapshot<'a> {
+    /// Host and port.
+    pub(super) name: String,
+    pub(super) metrics: &'a Metrics,
+    /// By protocol.
+    pub(super) connections: [(&'static str, usize); 2],
+}
+
+/// Writes everything.
+pub(super) fn write(text: &mut String, tunnels: usize, upstreams: &[Snapshot<'_>]) -> fmt::Result {
+    let name = "gatekey_gate_upstream_duration_seconds";
+    family(text, name, "histogram", "Time until the headers of the upstream's response.")?;
+    for Snapshot { name: upstream, metrics, .. } in upstreams {
+        let mut count = 0;
+        for (bound, bucket) in BUCKETS.iter().zip(&metrics.buckets) {
+            count += bucket.load(Ordering::Relaxed);
+            let bound = seconds(*bound);
+            writeln!(text, "{name}_bucket{{upstream=\"{upstream}\",le=\"{bound}\"}} {count}")?;
+        }
+        count += metrics.buckets[BUCKETS.len()].load(Ordering::Relaxed);
+        writeln!(text, "{name}_bucket{{upstream=\"{upstream}\",le=\"+Inf\"}} {count}")?;
+        let sum = seconds(metrics.micros.load(Ordering::Relaxed));
+        writeln!(text, "{name}_sum{{upstream=\"{upstream}\"}} {sum}")?;
+        writeln!(text, "{name}_count{{upstream=\"{upstream}\"}} {count}")?;
+    }
+    let name = "gatekey_gate_upstream_failures_total";
+    family(text, name, "counter", "Requests that the upstream did not answer.")?;
+    for Snapshot { name: upstream, metrics, .. } in upstreams {
+        for (reason, count) in Failed::REASONS.iter().zip(&metrics.failures) {
+            let count = count.load(Ordering::Relaxed);
+            writeln!(text, "{name}{{upstream=\"{upstream}\",reason=\"{reason}\"}} {count}")?;
+        }
+    }
+    let name = "gatekey_gate_upstream_connections";
+    family(text, name, "gauge", "Connections to the upstream.")?;
+    for Snapshot { name: upstream, connections, .. } in upstreams {
+        for (protocol, count) in connections {
+            writeln!(text, "{name}{{upstream=\"{upstream}\",protocol=\"{protocol}\"}} {count}")?;
+        }
+    }
+    let name = "gatekey_gate_calls";
+    family(text, name, "gauge", "Calls in progress, including streams.")?;
+    for Snapshot { name: upstream, metrics, .. } in upstreams {
+        let calls = metrics.calls.load(Ordering::Relaxed);
+        writeln!(text, "{name}{{upstream=\"{upstream}\"}} {calls}")?;
+    }
+    family(text, "gatekey_gate_tunnels", "gauge", "Open websockets.")?;
+    writeln!(text, "gatekey_gate_tunnels {tunnels}")
+}
+
+pub(super) fn family(text: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+/// Formats microseconds as seconds, without a rounding error.
+fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
