@@ -57,6 +57,8 @@ struct Inner {
     hint: Option<Cow<'static, str>>,
     /// Whether a server may have seen the request.
     was_sent: bool,
+    /// Whether the same call fails again until someone changes a setting or a certificate.
+    is_permanent: bool,
     request_id: Option<String>,
     source: Option<SharedSource>,
 }
@@ -139,6 +141,7 @@ impl Error {
             message: message.into(),
             hint: None,
             was_sent: kind != Kind::Configuration,
+            is_permanent: false,
             request_id: None,
             source: None,
         }))
@@ -181,6 +184,7 @@ impl Error {
             message: shared.message.clone(),
             hint: shared.hint.clone(),
             was_sent: shared.was_sent,
+            is_permanent: shared.is_permanent,
             request_id: shared.request_id.clone(),
             source: shared.source.clone(),
         });
@@ -203,6 +207,11 @@ impl Error {
     /// The operation is named only if the request was sent: otherwise it does not matter.
     fn of_transport(operation: &str, server: &str, kind: Kind, cause: Cause) -> Self {
         let was_sent = matches!(cause, Cause::Lost(_) | Cause::NotHttp(_));
+        let is_permanent = match cause {
+            Cause::Certificate { .. } | Cause::NotTls => true,
+            Cause::Proxy { is_permanent, .. } => is_permanent,
+            Cause::Tls(_) | Cause::Unreachable { .. } | Cause::NotHttp(_) | Cause::Lost(_) => false,
+        };
         let bare = server.split_once("://").map_or(server, |(_, bare)| bare);
         let bare = bare.split('/').next().unwrap_or(bare);
         let (message, hint): (String, Cow<'static, str>) = match cause {
@@ -217,7 +226,9 @@ impl Error {
             Cause::Tls(reason) => {
                 (format!("the TLS handshake with {server} failed ({reason})"), LOGS_HINT.into())
             }
-            Cause::Proxy(reason) => (format!("cannot reach {server}: {reason}"), PROXY_HINT.into()),
+            Cause::Proxy { reason, .. } => {
+                (format!("cannot reach {server}: {reason}"), PROXY_HINT.into())
+            }
             Cause::Unreachable { reason, hint } => {
                 (format!("cannot reach {server}: {reason}"), hint.into())
             }
@@ -239,6 +250,7 @@ impl Error {
         Self::new(kind, message).with(|inner| {
             inner.hint = Some(hint);
             inner.was_sent = was_sent;
+            inner.is_permanent = is_permanent;
         })
     }
 
@@ -311,7 +323,7 @@ impl Error {
         self.kind() == Kind::PermissionDenied
     }
 
-    /// Whether the server cannot be reached or is temporarily unavailable.
+    /// Whether the server cannot be reached or is unavailable.
     pub fn is_unavailable(&self) -> bool {
         self.kind() == Kind::Unavailable
     }
@@ -339,14 +351,15 @@ impl Error {
     /// Whether the same call may succeed later: the server was unavailable, or the call timed out,
     /// exceeded a limit or was aborted.
     ///
+    /// False for a server that cannot be reached until someone acts: its certificate is not
+    /// trusted, it does not speak TLS, or the proxy refuses.
+    ///
     /// The client has already retried an unavailable server, up to
     /// [`ClientBuilder::retries`](crate::ClientBuilder::retries) times.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
-            Kind::Unavailable
-            | Kind::DeadlineExceeded
-            | Kind::ResourceExhausted
-            | Kind::Aborted => true,
+            Kind::Unavailable => !self.0.is_permanent,
+            Kind::DeadlineExceeded | Kind::ResourceExhausted | Kind::Aborted => true,
             Kind::Configuration
             | Kind::Canceled
             | Kind::Unknown
@@ -400,7 +413,10 @@ enum Cause {
     NotTls,
     Tls(String),
     /// The proxy, or the URL of it.
-    Proxy(String),
+    Proxy {
+        reason: String,
+        is_permanent: bool,
+    },
     /// There was no connection, so the request was not sent.
     Unreachable {
         reason: String,
@@ -433,7 +449,7 @@ fn deepest_cause(error: &ConnectError) -> Option<Cause> {
             return Some(match failure {
                 Failure::TimedOut => Cause::Unreachable { reason, hint: ROUTE_HINT },
                 Failure::Invalid(_) | Failure::Unreachable { .. } | Failure::Refused { .. } => {
-                    Cause::Proxy(reason)
+                    Cause::Proxy { reason, is_permanent: failure.is_permanent() }
                 }
             });
         }

@@ -21,7 +21,7 @@ where
     let mut longest = FIRST_PAUSE;
     for _ in 0..retries {
         match attempt().await {
-            Err(error) if error.is_unavailable() => {
+            Err(error) if error.is_unavailable() && error.is_retryable() => {
                 let pause = random::jittered(longest);
                 // The last failure explains more than a timeout during the pause would.
                 if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {

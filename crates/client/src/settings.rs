@@ -160,9 +160,8 @@ impl Settings {
                 if admin.insecure { endpoint::as_plaintext(endpoint) } else { endpoint.clone() };
             self.endpoint = Some(Sourced::new(endpoint, &source));
         }
-        if let Some(proxy) = &admin.http_proxy_url
-            && !self.has_own_proxy
-        {
+        let proxy = admin.http_proxy_url.as_ref().filter(|_| !self.has_own_proxy);
+        if let Some(proxy) = proxy {
             self.set_proxy(proxy, &format!("`httpProxyURL` in {source}"));
         }
         if !had_credentials {
@@ -185,10 +184,12 @@ impl Settings {
             let mut notice =
                 format!("uses {source}, found by searching, for {}", one_line(endpoint));
             // Together, they can lead to another server than the one that is named.
-            if admin.http_proxy_url.is_some() {
+            if proxy.is_some() {
                 notice.push_str(", through the proxy that it names");
             }
-            if let Some(path) = &admin.ca_cert_file_path {
+            if let Some(path) = &admin.ca_cert_file_path
+                && self.authorities.is_empty()
+            {
                 notice.push_str(", trusting the CA certificates in ");
                 notice.push_str(&one_line(path));
             }
@@ -687,6 +688,27 @@ mod tests {
         let notices = world.settings().notices;
         assert_eq!(notices.len(), 1);
         assert!(notices[0].contains("`admin.tokenUrl`, `admin.proxyCommand`"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_notice_names_only_what_applies() {
+        let world = World::found(
+            "clientSecretEnvVar: FLYTE_X, caCertFilePath: theirs.pem, httpProxyURL: 'http://theirs:1'",
+        )
+        .with("FLYTE_X", "s3cret");
+        let notice = |settings: Settings| {
+            let settings = world.fill(settings).unwrap();
+            (settings.notices[0].contains("theirs.pem"), settings.notices[0].contains("proxy"))
+        };
+        assert_eq!(notice(Settings::default()), (true, true));
+        let own = Sourced::new(Authorities::Pem(Vec::new()), "the builder");
+        assert_eq!(
+            notice(Settings { authorities: vec![own], ..Settings::default() }),
+            (false, true)
+        );
+        let mut proxied = Settings::default();
+        proxied.set_proxy("http://mine:1", "the builder");
+        assert_eq!(notice(proxied), (true, false));
     }
 
     #[test]

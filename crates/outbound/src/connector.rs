@@ -63,11 +63,24 @@ pub enum Failure {
     #[error(transparent)]
     Invalid(#[from] InvalidProxy),
     #[error("cannot reach the proxy {proxy}: {reason}")]
-    Unreachable { proxy: String, reason: String },
+    Unreachable { proxy: String, reason: String, is_permanent: bool },
     #[error("the proxy {proxy} refused the connection: {reason}")]
-    Refused { proxy: String, reason: String },
+    Refused { proxy: String, reason: String, is_permanent: bool },
     #[error("timed out after {} s", TIMEOUT.as_secs())]
     TimedOut,
+}
+
+impl Failure {
+    /// Whether it fails again until someone changes a setting or the proxy.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Invalid(_) => true,
+            Self::Unreachable { is_permanent, .. } | Self::Refused { is_permanent, .. } => {
+                *is_permanent
+            }
+            Self::TimedOut => false,
+        }
+    }
 }
 
 impl Connector {
@@ -101,7 +114,11 @@ impl Connector {
     }
 
     async fn open_through(&mut self, proxy: &Proxy, url: Uri) -> Result<Stream, BoxError> {
-        let refused = |reason: String| Failure::Refused { proxy: proxy.to_string(), reason };
+        let refused = |reason: String, is_permanent| Failure::Refused {
+            proxy: proxy.to_string(),
+            reason,
+            is_permanent,
+        };
         match proxy.kind {
             Kind::Socks5 | Kind::Socks5h => {
                 let mut socks = SocksV5::new(proxy.uri(), self.tcp.clone())
@@ -110,7 +127,7 @@ impl Connector {
                     socks = socks.with_auth(user.to_owned(), password.to_owned());
                 }
                 let tcp = socks.call(with_port(&url)).await;
-                let tcp = tcp.map_err(|error| refused(with_causes(&error)))?;
+                let tcp = tcp.map_err(|error| refused(with_causes(&error), false))?;
                 Ok(Stream::new(tcp.into_inner(), false))
             }
             Kind::Http => {
@@ -120,11 +137,12 @@ impl Connector {
             Kind::Https => {
                 let tcp = self.reach(proxy).await?;
                 let name = ServerName::try_from(proxy.host().to_owned())
-                    .map_err(|_| refused("its name is invalid".to_owned()))?;
+                    .map_err(|_| refused("its name is invalid".to_owned(), true))?;
                 let tls = TlsConnector::from((self.tls)()).connect(name, tcp).await;
                 let tls = tls.map_err(|error| Failure::Unreachable {
                     proxy: proxy.to_string(),
                     reason: with_causes(&error),
+                    is_permanent: is_untrusted(&error),
                 })?;
                 self.use_proxy(tls, proxy, &url).await
             }
@@ -135,6 +153,7 @@ impl Connector {
         let tcp = self.tcp.call(proxy.uri()).await.map_err(|error| Failure::Unreachable {
             proxy: proxy.to_string(),
             reason: with_causes(&error),
+            is_permanent: false,
         })?;
         Ok(tcp.into_inner())
     }
@@ -158,6 +177,7 @@ where
     let lost = |error: &dyn std::error::Error| Failure::Unreachable {
         proxy: proxy.to_string(),
         reason: with_causes(error),
+        is_permanent: false,
     };
     let target = with_port(url);
     let target = target.authority().map(ToString::to_string).unwrap_or_default();
@@ -181,10 +201,20 @@ where
             }
             _ => format!("it answered {status} to CONNECT {target}"),
         };
-        return Err(Failure::Refused { proxy: proxy.to_string(), reason });
+        return Err(Failure::Refused {
+            proxy: proxy.to_string(),
+            reason,
+            is_permanent: status.is_client_error(),
+        });
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(|error| lost(&error))?;
     Ok(Stream::new(TokioIo::new(upgraded), false))
+}
+
+/// Whether a TLS handshake failed because of the certificate.
+fn is_untrusted(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Adds the default port of the scheme.

@@ -1,11 +1,14 @@
 //! Tests which certificates are trusted.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use gatekey_client::{Client, PlainSecret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{Behavior, CLIENT_ID, SECRET, Server};
 
@@ -88,4 +91,41 @@ async fn a_plaintext_server_is_refused_by_default() {
     let message = error.to_string();
     assert!(message.contains("TLS handshake"), "{message}");
     assert!(server.0.record().logins.is_empty());
+}
+
+/// Forwards connections to an address, and counts them.
+async fn counting(target: String) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut server = TcpStream::connect(&target).await.unwrap();
+            tokio::spawn(
+                async move { tokio::io::copy_bidirectional(&mut client, &mut server).await },
+            );
+        }
+    });
+    (port, count)
+}
+
+#[tokio::test]
+async fn an_untrusted_server_is_tried_once() {
+    let (tls, ca) = start().await;
+    let plaintext = Server::start().await;
+    for (host, ca, server) in
+        [("127.0.0.1", None, &tls), ("localhost", Some(ca), &tls), ("127.0.0.1", None, &plaintext)]
+    {
+        let (port, connections) = counting(server.endpoint()).await;
+        let mut builder = builder(server).endpoint(&format!("https://{host}:{port}")).retries(3);
+        if let Some(ca) = ca {
+            builder = builder.ca_pem(ca);
+        }
+        let error = builder.build().unwrap().whoami().await.unwrap_err();
+        assert!(error.is_unavailable() && !error.is_retryable(), "{error}");
+        // The two calls for the metadata of the server begin at the same time.
+        assert!(connections.load(Ordering::SeqCst) <= 2, "{error}");
+    }
 }
