@@ -101,6 +101,29 @@ async fn no_text_field_accepts_a_credential() {
 }
 
 #[tokio::test]
+async fn plain_json_repeats_no_credential() {
+    let (mut server, credentials) = with_credentials().await;
+    let authorization = format!("Bearer {}", server.admin_token);
+    let headers = [("authorization", &*authorization), ("content-type", "application/json")];
+    for credential in &credentials {
+        let mut unknown = json!({ "name": "x" });
+        unknown[credential] = json!(1);
+        let padded = format!("{}{credential}", "x".repeat(40));
+        for body in [
+            json!({ "name": "x", "role": credential }),
+            json!({ "name": "x", "role": padded }),
+            unknown,
+        ] {
+            let body = body.to_string();
+            let sent = server.http.send(Method::POST, "/gatekey/v1/keys", &headers, body);
+            let response = sent.await;
+            assert_refused(&response, &credential[..20], "create");
+        }
+    }
+    server.assert_never_recorded(&credentials).await;
+}
+
+#[tokio::test]
 async fn the_organization_header_accepts_no_credential() {
     let (mut server, credentials) = with_credentials().await;
     let authorization = format!("Bearer {}", server.admin_token);

@@ -104,11 +104,15 @@ impl Server {
 
     /// Calls a method of `cloudidl.identity.AppsService` as the admin, with more headers.
     async fn apps_with(&self, headers: &[(&str, &str)], method: &str, request: Value) -> Outcome {
+        self.call_with(headers, &format!("/cloudidl.identity.AppsService/{method}"), request).await
+    }
+
+    /// Calls a procedure as the admin, with more headers.
+    async fn call_with(&self, headers: &[(&str, &str)], path: &str, request: Value) -> Outcome {
         let bearer = format!("Bearer {}", self.admin_token);
         let mut all = vec![("content-type", "application/json"), ("authorization", &*bearer)];
         all.extend(headers);
-        let path = format!("/cloudidl.identity.AppsService/{method}");
-        outcome(&self.http.send(Method::POST, &path, &all, request.to_string()).await)
+        outcome(&self.http.send(Method::POST, path, &all, request.to_string()).await)
     }
 
     /// Creates a key with the API key service.

@@ -95,6 +95,21 @@ async fn the_active_organization_header_counts_as_the_field() {
         let outcome = server.apps_with(&other, method, request).await;
         refused(&outcome, "permission_denied", &["globex"]);
     }
+    for (method, request) in [
+        ("Create", json!({ "name": "new" })),
+        ("Get", ci.clone()),
+        ("List", json!({})),
+        ("Update", ci.clone()),
+        ("RotateSecret", ci.clone()),
+        ("RetireSecret", ci.clone()),
+        ("Disable", ci.clone()),
+        ("Enable", ci.clone()),
+        ("Delete", ci.clone()),
+    ] {
+        let path = format!("/gatekey.v1.ApiKeyService/{method}");
+        let outcome = server.call_with(&other, &path, request).await;
+        refused(&outcome, "permission_denied", &["globex"]);
+    }
     let twice = [("x-user-active-org", "acme"), ("x-user-active-org", "globex")];
     refused(&server.apps_with(&twice, "Get", ci).await, "permission_denied", &["globex"]);
 }

@@ -2,9 +2,9 @@
 
 use std::{mem, sync::Arc};
 
-use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
+use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult};
 use gatekey_core::{
-    Error,
+    Caller, Error,
     api_key::{WithSecret, list::ListKeys},
     policy::{Action, Resource},
 };
@@ -17,13 +17,45 @@ use gatekey_proto::gatekey::v1::{
 };
 use zeroize::Zeroizing;
 
-use super::{Rpc, authorize, convert::api_key, error::render};
+use super::{
+    Rpc,
+    authorize::{self, Granted},
+    convert::api_key,
+    error::render,
+    organization,
+};
 
 pub struct ApiKeys {
     pub(super) rpc: Arc<Rpc>,
 }
 
 impl ApiKeys {
+    async fn admin(&self, context: &RequestContext) -> Result<Caller, ConnectError> {
+        let caller = authorize::admin(&self.rpc, context).await?;
+        self.check_organization(context, &caller).await?;
+        Ok(caller)
+    }
+
+    async fn check(
+        &self,
+        context: &RequestContext,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<Granted, ConnectError> {
+        let granted = authorize::check(&self.rpc, context, action, resource).await?;
+        self.check_organization(context, &granted.caller).await?;
+        Ok(granted)
+    }
+
+    /// Checks the organization in the header: these requests have no field for it.
+    async fn check_organization(
+        &self,
+        context: &RequestContext,
+        caller: &Caller,
+    ) -> Result<(), ConnectError> {
+        organization::check(&self.rpc, context, caller, "").await
+    }
+
     fn encode(&self, created: &WithSecret) -> Result<String, Error> {
         let secret = PlainSecret::from(&created.secret);
         let client_id = created.key.client_id.as_str();
@@ -44,7 +76,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, CreateRequest>,
     ) -> ServiceResult<CreateResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let create = api_key::create(request.to_owned_message()).map_err(render)?;
         let created = self.rpc.api_keys.create(&caller, create).await.map_err(render)?;
         Response::ok(CreateResponse {
@@ -61,7 +93,7 @@ impl ApiKeyService for ApiKeys {
         request: ServiceRequest<'_, GetRequest>,
     ) -> ServiceResult<GetResponse> {
         let resource = Resource::Key { client_id: request.client_id };
-        authorize::check(&self.rpc, &context, Action::ReadKey, resource).await?;
+        self.check(&context, Action::ReadKey, resource).await?;
         let key = self.rpc.api_keys.get(request.client_id).await.map_err(render)?;
         Response::ok(GetResponse { api_key: api_key::from_key(&key).into(), ..Default::default() })
     }
@@ -71,7 +103,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, ListRequest>,
     ) -> ServiceResult<ListResponse> {
-        authorize::admin(&self.rpc, &context).await?;
+        self.admin(&context).await?;
         let query = ListKeys {
             limit: request.page_size as usize,
             page_token: request.page_token.to_owned(),
@@ -90,7 +122,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let last_admin = api_key::last_admin(request.force);
         let (client_id, patch) = api_key::patch(request.to_owned_message()).map_err(render)?;
         let updated = self.rpc.api_keys.update(&caller, &client_id, patch, last_admin).await;
@@ -106,7 +138,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DeleteRequest>,
     ) -> ServiceResult<DeleteResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let last_admin = api_key::last_admin(request.force);
         let deleted = self.rpc.api_keys.delete(&caller, request.client_id, last_admin).await;
         deleted.map_err(render)?;
@@ -121,7 +153,7 @@ impl ApiKeyService for ApiKeys {
         let mut request = request.to_owned_message();
         let current_secret = Zeroizing::new(mem::take(&mut request.current_secret));
         let resource = Resource::Key { client_id: &request.client_id };
-        let granted = authorize::check(&self.rpc, &context, Action::RotateSecret, resource).await?;
+        let granted = self.check(&context, Action::RotateSecret, resource).await?;
         let mut proven_by = None;
         if let Some(key_id) = granted.only_key {
             let client_id = &request.client_id;
@@ -151,7 +183,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, RetireSecretRequest>,
     ) -> ServiceResult<RetireSecretResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let (client_id, secret_id) = (request.client_id, request.secret_id);
         let last_admin = api_key::last_admin(request.force);
         let retired =
@@ -168,7 +200,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, DisableRequest>,
     ) -> ServiceResult<DisableResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let last_admin = api_key::last_admin(request.force);
         let disabled = self.rpc.api_keys.disable(&caller, request.client_id, last_admin).await;
         let key = disabled.map_err(render)?;
@@ -183,7 +215,7 @@ impl ApiKeyService for ApiKeys {
         context: RequestContext,
         request: ServiceRequest<'_, EnableRequest>,
     ) -> ServiceResult<EnableResponse> {
-        let caller = authorize::admin(&self.rpc, &context).await?;
+        let caller = self.admin(&context).await?;
         let key = self.rpc.api_keys.enable(&caller, request.client_id).await.map_err(render)?;
         Response::ok(EnableResponse {
             api_key: api_key::from_key(&key).into(),

@@ -5,7 +5,7 @@ use buffa_descriptor::{
     DescriptorPool, EnumIndex, EnumValueDescriptor, FieldDescriptor, FieldKind, MessageIndex,
     SingularKind,
 };
-use gatekey_core::Error;
+use gatekey_core::{Error, redact};
 use serde_json::{Map, Value};
 
 /// The package whose enums have words.
@@ -135,7 +135,7 @@ fn unknown_field(pool: &DescriptorPool, message: MessageIndex, name: &str) -> St
 }
 
 fn shown(text: &str) -> String {
-    format!("{:?}", text.chars().take(MAX_SHOWN).collect::<String>())
+    format!("{:?}", redact(text, MAX_SHOWN))
 }
 
 /// Replaces names of the protos in a response by words.
