@@ -5,6 +5,9 @@ use std::{fs, net::TcpListener, process::Command};
 use super::{fails, run_with, stdout, value_of};
 use crate::support::{Credentials, Proxy, Server, eventually, gatekey};
 
+/// The calls that a client begins with, at the same time: they read the metadata of the server.
+const CALLS: usize = 2;
+
 async fn in_the_clear() -> Server {
     Server::with_flags(&["--plaintext"]).await
 }
@@ -217,6 +220,47 @@ async fn a_refusing_proxy_is_named() {
     for part in ["https://keys.example.com", &proxy.address, "HTTPS_PROXY", "407", "NO_PROXY"] {
         assert!(stderr.contains(part), "no {part}: {stderr}");
     }
+    assert!(proxy.heads().len() <= CALLS, "another attempt would be refused as well");
+}
+
+/// The proxy resolves the name.
+#[tokio::test]
+async fn a_socks_proxy_leads_to_the_server() {
+    let server = Server::with_public_url().await;
+    let proxy = Proxy::start_socks5(address_of(&server), ("me", "s3@cret"));
+    let key = server.admin.encoded("keys.example.com");
+    let whoami = |account: &str| {
+        let mut command = with_key(&key);
+        command.env("GATEKEY_CA_FILE", server.process.ca_file());
+        command.env("ALL_PROXY", format!("socks5h://{account}@{}", proxy.address));
+        run_with(&mut command, "whoami")
+    };
+    assert_eq!(value_of(&stdout(&whoami("me:s3%40cret")), "subject"), "admin");
+    assert_eq!(proxy.heads()[0], "keys.example.com:443");
+    let stderr = fails(&whoami("me:wr0ng"), 6);
+    assert!(stderr.contains(&proxy.address) && !stderr.contains("wr0ng"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_reached_over_tls() {
+    let server = Server::with_public_url().await;
+    let (proxy, certificate) = Proxy::start_tls(address_of(&server));
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    let ca = fs::read_to_string(server.process.ca_file()).unwrap();
+    let key = server.admin.encoded("keys.example.com");
+    let whoami = || {
+        let mut command = with_key(&key);
+        command.env("GATEKEY_CA_FILE", &ca_file);
+        command.env("HTTPS_PROXY", format!("https://{}", proxy.address));
+        run_with(&mut command, "whoami")
+    };
+    fs::write(&ca_file, &ca).unwrap();
+    let stderr = fails(&whoami(), 6);
+    assert!(stderr.contains("cannot reach the proxy"), "{stderr}");
+    fs::write(&ca_file, format!("{ca}{certificate}")).unwrap();
+    assert_eq!(value_of(&stdout(&whoami()), "subject"), "admin");
+    assert!(proxy.heads()[0].starts_with("CONNECT keys.example.com:443 "), "{:?}", proxy.heads());
 }
 
 /// URL, cause and cure; no request id, since no server saw one.

@@ -41,6 +41,23 @@ fn assert_counts(samples: &BTreeMap<String, f64>, name: &str, expected: f64) {
     assert_eq!(samples.get(name), Some(&expected), "{name}");
 }
 
+#[tokio::test]
+async fn calls_are_counted_by_status() {
+    let server = Server::with_admin_listener().await;
+    let calls = async |route: &str, status: &str| {
+        let name = format!("gatekey_calls_total{{route=\"{route}\",grpc_status=\"{status}\"}}");
+        server.samples().await.get(&name).copied()
+    };
+    assert_eq!(calls(DELETE, "NOT_FOUND").await, None, "a status that never occurred");
+    let body = json!({ "clientId": "absent" });
+    for token in [&*server.admin_token, &*server.admin_token, ""] {
+        server.http.connect_json(DELETE, token, &body).await;
+    }
+    assert_eq!(calls(DELETE, "NOT_FOUND").await, Some(2.0));
+    assert_eq!(calls(DELETE, "UNAUTHENTICATED").await, Some(1.0));
+    assert_eq!(calls(DELETE, "OK").await, None);
+}
+
 /// Covers every protocol.
 #[tokio::test]
 async fn requests_are_counted_by_route_and_outcome() {
