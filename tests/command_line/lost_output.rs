@@ -99,6 +99,58 @@ async fn a_full_standard_error_loses_no_secret() {
     assert!(text.contains("gk_"), "{text}");
 }
 
+/// The work is done: only the report is missing.
+#[test]
+fn a_lost_report_names_standard_output() {
+    let server = ServerProcess::start();
+    let scratch = tempfile::tempdir().unwrap();
+    let (data_dir, backup) = (server.data_dir.to_str().unwrap(), scratch.path().join("backup"));
+    let to_full = |words: &[&str]| {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        fails(
+            &gatekey().args(words).args(["--data-dir", data_dir]).stdout(full).output().unwrap(),
+            1,
+        )
+    };
+    for words in [
+        &["backup", backup.to_str().unwrap()][..],
+        &["ledger", "list"],
+        &["ledger", "list", "-o", "json"],
+        &["ledger", "export"],
+        &["signing-key", "list"],
+        &["ca"],
+    ] {
+        let stderr = to_full(words);
+        let expected = "cannot write to standard output: No space left on device";
+        assert!(stderr.contains(expected), "{words:?}: {stderr}");
+        assert_eq!(stderr.contains("is complete"), words[0] == "backup", "{words:?}: {stderr}");
+    }
+    assert!(backup.metadata().unwrap().len() > 0);
+}
+
+/// A file named `-` would surprise everyone who knows other programs.
+#[test]
+fn a_hyphen_names_no_output_file() {
+    let server = ServerProcess::start();
+    let scratch = tempfile::tempdir().unwrap();
+    let data_dir = server.data_dir.to_str().unwrap();
+    let root_key = server.data_dir.join("root.key");
+    let here = |words: &[&str]| gatekey().args(words).current_dir(&scratch).output().unwrap();
+    for words in [
+        &["backup", "-", "--data-dir", data_dir][..],
+        &["root-key", "new", "-", "--root-key-file", root_key.to_str().unwrap()],
+        &["serve", "--ready-file", "-", "--data-dir", "data"],
+    ] {
+        let stderr = fails(&here(words), 2);
+        assert!(stderr.contains("./-"), "{words:?}: {stderr}");
+    }
+    let exported = stdout(&here(&["ledger", "export", "-", "--data-dir", data_dir]));
+    assert!(exported.starts_with('{'), "{exported}");
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+    stdout(&here(&["backup", "./-", "--data-dir", data_dir]));
+    assert!(scratch.path().join("-").exists());
+}
+
 /// Somebody may want the key without its secret.
 #[tokio::test]
 async fn a_discarded_secret_is_no_failure() {

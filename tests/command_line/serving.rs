@@ -309,6 +309,10 @@ fn a_listen_address_without_ip_is_explained() {
             ("localhost:8443", "127.0.0.1:8443"),
             (":8443", "127.0.0.1:8443, or 0.0.0.0:8443"),
             ("8443", "127.0.0.1:8443, or 0.0.0.0:8443"),
+            ("0.0.0.0", "0.0.0.0:8443"),
+            ("::", "[::]:8443"),
+            ("localhost", "127.0.0.1:8443"),
+            ("", "127.0.0.1:8443"),
         ] {
             let stderr = fails(&run(&[command, &["--listen", address]].concat()), 2);
             let expected =

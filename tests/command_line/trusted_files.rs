@@ -100,9 +100,113 @@ fn a_volume_with_fsgroup_is_accepted() {
 #[test]
 fn a_database_is_narrowed_where_possible() {
     let used = Used::new();
-    set_mode(&used.file("gatekey.db"), 0o666);
-    stdout(&used.run(&["ledger", "list"]));
-    assert_eq!(mode(&used.file("gatekey.db")), 0o600);
+    for open in [0o660, 0o644, 0o664] {
+        set_mode(&used.file("gatekey.db"), open);
+        stdout(&used.run(&["ledger", "list"]));
+        assert_eq!(mode(&used.file("gatekey.db")), 0o600);
+    }
+}
+
+/// Someone else may have changed it before it is narrowed.
+#[test]
+fn a_database_everyone_can_write_is_refused() {
+    let used = Used::new();
+    let database = used.file("gatekey.db");
+    for open in [0o602, 0o606, 0o666] {
+        set_mode(&database, open);
+        for words in [&SERVE[..], &["init", "--name", "b"], &["ledger", "list"]] {
+            let stderr = fails(&used.run(words), 1);
+            assert!(stderr.contains("gatekey.db can be written by every user"), "{stderr}");
+            assert!(stderr.contains("chmod o-w"), "{stderr}");
+        }
+        let doctor = used.run(&["doctor"]);
+        assert_eq!(doctor.status.code(), Some(8));
+        assert!(String::from_utf8_lossy(&doctor.stdout).contains("chmod o-w"));
+        assert_eq!(mode(&database), open, "nothing was changed");
+    }
+}
+
+/// The line of a command looks like its other warnings, wherever its output goes.
+#[test]
+fn commands_print_warnings_about_files_plainly() {
+    let used = Used::new();
+    set_mode(&used.file("root.key"), 0o640);
+    set_mode(&used.data_dir, 0o770);
+    for words in [&["ledger", "list"][..], &["signing-key", "list"], &["init", "--name", "b"]] {
+        let output = used.run(words);
+        stdout(&output);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let is_warning = |line: &str| line.starts_with("warning: ") && line.contains("fsGroup");
+        assert!(stderr.lines().any(is_warning), "{words:?}: {stderr}");
+        assert!(!stderr.contains('{'), "{words:?}: {stderr}");
+    }
+}
+
+#[test]
+fn config_check_reports_the_files_serve_reports() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(path("cert.pem"), cert.pem()).unwrap();
+    fs::write(path("key.pem"), signing_key.serialize_pem()).unwrap();
+    let used = Used::new();
+    let (cert, key, root_key) = (path("cert.pem"), path("key.pem"), used.file("root.key"));
+    let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let named = ["--root-key-file", root_key.to_str().unwrap()];
+    for (file, flags, open, part) in
+        [(&key, &tls[..], 0o640, "fsGroup"), (&root_key, &named, 0o640, "fsGroup")]
+    {
+        set_mode(file, open);
+        let output = run(&[&["config", "check"], flags].concat());
+        stdout(&output);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let is_warning = |line: &str| line.starts_with("warning: ") && line.contains(part);
+        assert!(stderr.lines().any(is_warning), "{stderr}");
+        assert!(stderr.contains(file.to_str().unwrap()), "{stderr}");
+    }
+    set_mode(&root_key, 0o644);
+    let stderr = fails(&run(&[&["config", "check"], &named[..]].concat()), 1);
+    assert!(stderr.contains("chmod 600"), "{stderr}");
+    if is_root() {
+        set_mode(&key, 0o644);
+        let output = run(&[&["config", "check"], &tls[..]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("every user of this machine can read the TLS key"), "{stderr}");
+    }
+}
+
+/// Gatekey chose the name; a link that the operator names is followed.
+#[test]
+fn the_default_directory_may_not_be_a_link() {
+    let used = Used::new();
+    let here = used.path("here");
+    fs::create_dir(&here).unwrap();
+    let default = |words: &[&str]| gatekey().args(words).current_dir(&here).output().unwrap();
+    for target in [used.data_dir.clone(), used.path("absent")] {
+        symlink(&target, here.join("gatekey-data")).unwrap();
+        for words in [
+            &SERVE[..],
+            &["init", "--name", "b"],
+            &["ledger", "list"],
+            &["ledger", "follow"],
+            &["ca"],
+            &["quickstart", "--once", "--listen", "127.0.0.1:0"],
+        ] {
+            let stderr = fails(&default(words), 1);
+            assert!(stderr.contains("is a symbolic link"), "{words:?}: {stderr}");
+            assert!(stderr.contains("--data-dir gatekey-data"), "{words:?}: {stderr}");
+        }
+        assert!(!used.path("absent").exists());
+        if target == used.data_dir {
+            stdout(&default(&["ledger", "list", "--data-dir", "gatekey-data"]));
+            stdout(&default(&["doctor", "--data-dir", "gatekey-data"]));
+            let by_variable = &mut gatekey();
+            by_variable.args(["ca"]).env("GATEKEY_DATA_DIR", "gatekey-data").current_dir(&here);
+            stdout(&by_variable.output().unwrap());
+        }
+        fs::remove_file(here.join("gatekey-data")).unwrap();
+    }
 }
 
 /// As `OpenShift`'s arbitrary user ids, or a changed `runAsUser`.

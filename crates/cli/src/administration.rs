@@ -1,10 +1,6 @@
 //! Administers a data directory: through the server that runs on it, or directly.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use gatekey_core::{
@@ -21,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::{
     atomic_file::NewFile,
     control_socket,
-    data_dir::{self, DataDir},
+    data_dir::{self, DataDir, DataDirPath},
     exit::{self, Coded},
     instance::{Instance, OpenMode, OpenOptions},
     last_start::{Address, LastStart},
@@ -33,7 +29,7 @@ use crate::{
 /// Executes operations on a data directory.
 pub(crate) enum Administration {
     /// The server that runs on the directory executes them.
-    Server(PathBuf),
+    Server(DataDirPath),
     /// This process executes them.
     Local {
         instance: Box<Instance>,
@@ -49,7 +45,7 @@ impl Administration {
     ///
     /// `holder` names this command to other processes that cannot lock the directory.
     pub(crate) async fn open(
-        path: &Path,
+        path: &DataDirPath,
         settings: Settings,
         holder: &str,
     ) -> anyhow::Result<Self> {
@@ -58,7 +54,7 @@ impl Administration {
 
     /// Opens a data directory with a database.
     pub(crate) async fn open_existing(
-        path: &Path,
+        path: &DataDirPath,
         settings: Settings,
         holder: &str,
     ) -> anyhow::Result<Self> {
@@ -69,7 +65,7 @@ impl Administration {
     /// Opens a data directory with a database, even a database from before the root key's newest
     /// version.
     pub(crate) async fn open_older(
-        path: &Path,
+        path: &DataDirPath,
         settings: Settings,
         holder: &str,
     ) -> anyhow::Result<Self> {
@@ -78,7 +74,7 @@ impl Administration {
     }
 
     async fn open_in(
-        path: &Path,
+        path: &DataDirPath,
         settings: Settings,
         holder: &str,
         mode: OpenMode,
@@ -86,7 +82,7 @@ impl Administration {
         let data_dir = match DataDir::open(path, holder) {
             Ok(data_dir) => data_dir,
             Err(error) if exit::code(&error) == exit::IN_USE => {
-                return Ok(Self::Server(path.to_owned()));
+                return Ok(Self::Server(path.clone()));
             }
             Err(error) => return Err(error),
         };
@@ -121,7 +117,8 @@ impl Administration {
     pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match self {
             Self::Server(path) => {
-                let start = LastStart::read(path)
+                let (path, _) = data_dir::find(path)?;
+                let start = LastStart::read(&path)
                     .context("cannot read server.json of the running server")?;
                 Ok(start.address)
             }
@@ -189,12 +186,13 @@ impl Administration {
     }
 }
 
-/// Checks that a directory has a database.
-pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
+/// Checks that a directory has a database, and returns the path of the database.
+pub(crate) fn must_exist(path: &DataDirPath) -> anyhow::Result<PathBuf> {
+    let database = data_dir::find(path)?.0.join(data_dir::DATABASE);
     // Not `exists`, which takes a directory that may not be entered for an empty one.
-    match path.join(data_dir::DATABASE).symlink_metadata() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(data_dir::unreadable(path, &error)),
+    match database.symlink_metadata() {
+        Ok(_) => Ok(database),
+        Err(error) => Err(data_dir::unreadable(path.path(), &error)),
     }
 }
 

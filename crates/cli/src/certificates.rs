@@ -63,7 +63,7 @@ fn server_names(config: &Config) -> BTreeSet<String> {
     names
 }
 
-/// Reads a certificate and its private key from files.
+/// Reads a certificate and its private key from files, and logs who else can use the key.
 pub(crate) fn read(cert: &Path, key: &Path) -> anyhow::Result<ServedCertificate> {
     let (chain, private_key) = tls::read_files(cert, key, read_key)?;
     ServedCertificate::new(chain, &private_key).with_context(|| {

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io,
     os::fd::{AsRawFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context as _, bail};
@@ -22,7 +22,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    data_dir::DataDir,
+    data_dir::{self, DataDir, DataDirPath},
     exit::{Coded, FAILURE, IN_USE},
     process, trusted,
 };
@@ -56,7 +56,7 @@ pub(crate) fn remove(data_dir: &DataDir) {
 
 /// Sends a request and reads its answer.
 pub(crate) async fn execute<O: Operation>(
-    data_dir: &Path,
+    data_dir: &DataDirPath,
     operation: O,
 ) -> anyhow::Result<Result<O::Answer, Failure>> {
     let (answer, _) = send(data_dir, &operation.into_request()).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn execute<O: Operation>(
 
 /// Sends a request and reads the first line of its answer. The rest can be read from the stream.
 pub(crate) async fn send<A: DeserializeOwned>(
-    data_dir: &Path,
+    data_dir: &DataDirPath,
     request: &Request,
 ) -> anyhow::Result<(Result<A, Failure>, BufReader<UnixStream>)> {
     let mut stream = connect(data_dir).await?;
@@ -80,10 +80,10 @@ pub(crate) async fn send<A: DeserializeOwned>(
     Ok((answer, stream))
 }
 
-async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
-    let directory = File::open(data_dir)?;
+async fn connect(data_dir: &DataDirPath) -> anyhow::Result<UnixStream> {
+    let (path, directory) = data_dir::find(data_dir)?;
     let stream = UnixStream::connect(short_path(&directory)).await.map_err(|error| {
-        let socket = data_dir.join(SOCKET);
+        let socket = path.join(SOCKET);
         if error.kind() == io::ErrorKind::PermissionDenied {
             let hint = trusted::denied(&socket).unwrap_or_default();
             let message = format!("cannot connect to {}: {error}{hint}", socket.display());
@@ -101,7 +101,7 @@ async fn connect(data_dir: &Path) -> anyhow::Result<UnixStream> {
     if server != own && server != 0 && own != 0 {
         bail!(
             "the server on {} runs as {}; run the command as that user or as root",
-            data_dir.display(),
+            data_dir.path().display(),
             process::user(server)
         );
     }

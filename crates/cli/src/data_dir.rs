@@ -40,6 +40,25 @@ const FIRST_FILES: [&str; 8] = [
     LOCK,
 ];
 
+/// Where a data directory is.
+#[derive(Debug, Clone)]
+pub(crate) enum DataDirPath {
+    /// Named by the operator. It may be a link.
+    Named(PathBuf),
+    /// The default name in the working directory, which must not be a link.
+    Default,
+}
+
+impl DataDirPath {
+    /// Returns the path as the operator knows it.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) => path,
+            Self::Default => Path::new("gatekey-data"),
+        }
+    }
+}
+
 /// A data directory, locked by this process until dropped.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -74,8 +93,11 @@ impl DataDir {
     /// locks it.
     ///
     /// Another process that cannot lock it reports the holder, such as `gatekey serve`.
-    pub(crate) fn open(path: &Path, holder: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(named: &DataDirPath, holder: &str) -> anyhow::Result<Self> {
+        let path = named.path();
         let shown = path.display();
+        // Before a link without a target is mistaken for a directory to create.
+        refuse_link(named)?;
         let is_missing = |path: &&Path| {
             !path.as_os_str().is_empty()
                 && path.symlink_metadata().is_err_and(|error| is_not_found(&error))
@@ -87,7 +109,7 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(|error| not_created(path, &error))?;
-        let (path, directory) = find(path)?;
+        let (path, directory) = find(named)?;
         let exposure =
             match trusted::check(&directory, &path, Kind::DataDirectory, process::own_uid()) {
                 Ok(exposure) => exposure,
@@ -131,34 +153,16 @@ impl DataDir {
         lock.rewind()?;
         let host = process::host_name();
         writeln!(lock, "process {} ({holder}) on {host}", std::process::id())?;
-        let data_dir = Self { path, directory, new, _lock: lock };
-        data_dir.check_database()?;
-        Ok(data_dir)
+        if let Some(exposure) = check_files(&directory, &path, process::own_uid())? {
+            exposure.log();
+        }
+        Ok(Self { path, new, _lock: lock, directory })
     }
 
     /// Keeps everything that was created when this is dropped.
     pub(crate) fn keep(&mut self) {
         self.new.files.clear();
         self.new.directories.clear();
-    }
-
-    /// Checks the files of the database.
-    fn check_database(&self) -> anyhow::Result<()> {
-        for suffix in ["", "-wal", "-shm"] {
-            let path = self.file(&format!("{DATABASE}{suffix}"));
-            let refuse = |error| trusted::unreadable(&path, Kind::Database, &error);
-            let file = match trusted::open_fixed(&self.directory, &path, OFlags::RDONLY) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(refuse(error).into()),
-            };
-            if let Some(exposure) =
-                trusted::check(&file, &path, Kind::Database, process::own_uid())?
-            {
-                exposure.log();
-            }
-        }
-        Ok(())
     }
 
     /// Keeps a data directory inside a Git checkout from being committed.
@@ -204,12 +208,37 @@ impl DataDir {
     }
 }
 
+/// Checks the files of the database as user `own`, and returns who else can change them.
+///
+/// # Errors
+/// When one cannot be opened or is not trusted.
+pub(crate) fn check_database(data_dir: &Path, own: u32) -> anyhow::Result<Option<Exposure>> {
+    let directory =
+        trusted::open_directory(data_dir).map_err(|error| unreadable(data_dir, &error))?;
+    check_files(&directory, data_dir, own)
+}
+
+fn check_files(directory: &File, data_dir: &Path, own: u32) -> anyhow::Result<Option<Exposure>> {
+    let mut exposed = None;
+    for suffix in ["", "-wal", "-shm"] {
+        let path = data_dir.join(format!("{DATABASE}{suffix}"));
+        let file = match trusted::open_fixed(directory, &path, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(trusted::unreadable(&path, Kind::Database, &error).into()),
+        };
+        let exposure = trusted::check(&file, &path, Kind::Database, own)?;
+        exposed = exposed.or(exposure);
+    }
+    Ok(exposed)
+}
+
 fn is_not_found(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
 /// Refuses a directory that another process uses, and creates nothing.
-pub(crate) fn refuse_in_use(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn refuse_in_use(path: &DataDirPath) -> anyhow::Result<()> {
     if let Ok((path, directory)) = find(path)
         && is_locked(&directory, &path)
     {
@@ -218,38 +247,63 @@ pub(crate) fn refuse_in_use(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks the owner of an existing directory, without a lock and for reading only. Returns the
-/// user that serves from it, and who else can change it.
+/// An existing data directory, inspected without a lock and for reading only.
+pub(crate) struct Inspected {
+    /// Its path without links.
+    pub(crate) path: PathBuf,
+    /// The user that serves from it.
+    pub(crate) own: u32,
+    /// Who else can change it.
+    pub(crate) exposure: Option<Exposure>,
+}
+
+/// Checks the owner of an existing directory.
 ///
 /// # Errors
 /// When it cannot be opened or is not trusted.
-pub(crate) fn inspect(path: &Path) -> anyhow::Result<(u32, Option<Exposure>)> {
+pub(crate) fn inspect(path: &DataDirPath) -> anyhow::Result<Inspected> {
     let (path, directory) = find(path)?;
     let own = match process::own_uid() {
         // Root may read the directory of every user, and then judges for that user.
         0 => directory.metadata()?.uid(),
         own => own,
     };
-    Ok((own, trusted::check(&directory, &path, Kind::DataDirectory, own)?))
+    let exposure = trusted::check(&directory, &path, Kind::DataDirectory, own)?;
+    Ok(Inspected { path, own, exposure })
 }
 
-/// Opens the directory behind a path, which may be a link of this user or root.
-fn find(path: &Path) -> anyhow::Result<(PathBuf, File)> {
-    let shown = path.display();
+/// Opens an existing directory, and returns its path without links.
+pub(crate) fn find(named: &DataDirPath) -> anyhow::Result<(PathBuf, File)> {
+    refuse_link(named)?;
+    let path = match named {
+        DataDirPath::Named(path) => fs::canonicalize(path),
+        // The last name stays, so that opening the directory follows no link.
+        DataDirPath::Default => fs::canonicalize(".").map(|here| here.join(named.path())),
+    };
+    path.and_then(|path| trusted::open_directory(&path).map(|directory| (path, directory)))
+        .map_err(|error| unreadable(named.path(), &error))
+}
+
+/// Refuses a link of another user, and a link where Gatekey itself chose the name: someone else can
+/// have placed it there.
+fn refuse_link(named: &DataDirPath) -> anyhow::Result<()> {
+    let shown = named.path().display();
     // Without a slash at its end, which would follow the link.
-    let name: PathBuf = path.components().collect();
-    if let Ok(link) = name.symlink_metadata()
-        && link.is_symlink()
-        && ![0, process::own_uid()].contains(&link.uid())
-    {
-        bail!(
-            "the data directory {shown} is a symbolic link of {}, who can change it; name the directory itself",
-            process::user(link.uid())
-        );
+    let name: PathBuf = named.path().components().collect();
+    match name.symlink_metadata() {
+        Ok(link) if link.is_symlink() => match named {
+            _ if ![0, process::own_uid()].contains(&link.uid()) => bail!(
+                "the data directory {shown} is a symbolic link of {}, who can change it; name the directory itself",
+                process::user(link.uid())
+            ),
+            DataDirPath::Default => bail!(
+                "the data directory {shown} is a symbolic link, which is not followed by default; follow it with \
+                 --data-dir {shown}"
+            ),
+            DataDirPath::Named(_) => Ok(()),
+        },
+        Ok(_) | Err(_) => Ok(()),
     }
-    let opened = fs::canonicalize(path)
-        .and_then(|path| trusted::open_directory(&path).map(|directory| (path, directory)));
-    opened.map_err(|error| unreadable(path, &error))
 }
 
 /// Converts the error of reading something in a data directory.

@@ -10,8 +10,8 @@
 //!   sockets and background work. [`certificates`], [`control_socket`], [`last_start`]: parts of
 //!   both.
 //! - [`data_dir`]: a data directory and its lock. [`root_key_file`]: the root key in its file.
-//!   [`atomic_file`]: files that are written whole or not at all.
-//!   [`trusted`]: whose files are used.
+//!   [`atomic_file`]: files that are written whole or not at all. [`trusted`]: whose files are
+//!   used.
 //! - [`process`]: the operating system's view of this process. [`logging`]: log lines.
 //! - [`output`]: text, JSON and YAML on standard output, and errors. [`exit`]: exit codes.
 
@@ -21,7 +21,7 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        writeln!(std::io::stdout(), $($text)*)
+        writeln!(crate::output::stdout(), $($text)*)
     }};
 }
 

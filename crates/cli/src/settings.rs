@@ -3,7 +3,11 @@
 //! The flags are generated from the definitions in [`gatekey_server::config`], which are also the
 //! definitions of the file. So a new setting needs no code here.
 
-use std::{marker::PhantomData, net::SocketAddr, path::PathBuf};
+use std::{
+    marker::PhantomData,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
@@ -172,8 +176,19 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     })
 }
 
-/// Says how to write an address without an IP address; empty where that is not clear.
+/// The port in hints for an address without one.
+const PORT: u16 = 8443;
+
+/// Says how to write an address that lacks its IP address or port; empty where that is not clear.
 pub(crate) fn address_hint(text: &str) -> String {
+    let name = text.strip_suffix(':').filter(|rest| !rest.ends_with(':')).unwrap_or(text);
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return format!("; write {}", SocketAddr::new(address, PORT));
+    }
+    if matches!(name, "" | "localhost") {
+        return format!("; write 127.0.0.1:{PORT}");
+    }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let Ok(port) = port.parse::<u16>() else { return String::new() };
     match host {

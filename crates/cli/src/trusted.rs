@@ -292,10 +292,10 @@ pub(crate) fn check(
         return Ok(None);
     }
     let mut found = Found::from(&metadata);
-    if kind == Kind::Database && (found.owner == own || own == 0) {
-        // The store removes the access of others, once it knows that the file is a database of its
-        // own.
-        found.mode &= !0o077;
+    if kind == Kind::Database && found.owner == own {
+        // The store removes the access of a group, once it knows that the file is a database of its
+        // own. What everyone could write may have been changed before.
+        found.mode &= !0o070;
     }
     let path = path.display().to_string();
     match judge(kind, found, own) {

@@ -2,21 +2,31 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 use gatekey_core::ledger::LedgerHead;
 
 use super::{
     help,
     output::Output,
-    value::{TimeOrAge, count, duration, time_or_age, version},
+    value::{TimeOrAge, count, duration, new_file, time_or_age, version},
 };
+use crate::data_dir::DataDirPath;
 use crate::settings::{Initializing, RootKeyFile, SettingFlags};
 
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
-    /// Directory of the database, the root key and certificates
-    #[arg(long, value_name = "DIR", default_value = "gatekey-data", env = "GATEKEY_DATA_DIR")]
-    pub(crate) data_dir: PathBuf,
+    /// Directory of the database, the root key and certificates [default: gatekey-data]
+    #[arg(long, value_name = "DIR", env = "GATEKEY_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl DataDir {
+    pub(crate) fn path(self) -> DataDirPath {
+        self.data_dir.map_or(DataDirPath::Default, DataDirPath::Named)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +113,7 @@ pub(crate) enum RootKeys {
     #[command(after_help = help::examples(&["gatekey root-key new new.key --root-key-file root.key"]))]
     New {
         /// File to write; must not exist yet
+        #[arg(value_parser = OsStringValueParser::new().try_map(new_file))]
         file: PathBuf,
         /// Current root key file
         #[arg(long, value_name = "FILE")]
@@ -191,6 +202,7 @@ pub(crate) enum Ledger {
     ]))]
     Archive {
         /// File to write; must not exist yet
+        #[arg(value_parser = OsStringValueParser::new().try_map(new_file))]
         file: PathBuf,
         /// Archive entries from before this date, time, or age, such as 90d
         #[arg(
@@ -217,7 +229,7 @@ pub(crate) enum Ledger {
         "gatekey ledger export --after 1200 > new-entries.jsonl",
     ]))]
     Export {
-        /// File to write; must not exist yet [default: standard output]
+        /// File to write, or - for standard output; must not exist yet [default: -]
         file: Option<PathBuf>,
         /// Only entries after this sequence number
         #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
@@ -232,6 +244,7 @@ pub(crate) enum Ledger {
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// File to write; must not exist yet
+    #[arg(value_parser = OsStringValueParser::new().try_map(new_file))]
     pub(crate) file: PathBuf,
     /// File with a passphrase that restoring needs in addition to the root key
     #[arg(long, value_name = "FILE")]

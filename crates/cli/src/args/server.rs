@@ -2,9 +2,17 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 
-use super::{data_dir::DataDir, help, output::SecretOutput, value::socket_address};
+use super::{
+    data_dir::DataDir,
+    help,
+    output::SecretOutput,
+    value::{new_file, socket_address},
+};
 use crate::settings::{Initializing, Serving, SettingFlags};
 
 #[derive(Debug, Args)]
@@ -26,7 +34,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) settings: SettingFlags<Serving>,
     /// File to write once the port accepts connections; JSON with the URL, CA file and process id
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(new_file))]
     pub(crate) ready_file: Option<PathBuf>,
 }
 

@@ -1,7 +1,9 @@
 //! Parsers of values.
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -64,6 +66,15 @@ fn micros(time: SystemTime) -> Option<i64> {
     time.duration_since(UNIX_EPOCH).ok()?.as_micros().try_into().ok()
 }
 
+/// Parses the name of a file to write. `-` means standard output to most programs, and here too
+/// only where a command says so.
+pub(super) fn new_file(name: OsString) -> Result<PathBuf, &'static str> {
+    if name == "-" {
+        return Err("standard output is not supported; name a file, or ./- for a file named -");
+    }
+    Ok(name.into())
+}
+
 /// Parses a number of things.
 pub(super) fn count(text: &str) -> Result<usize, &'static str> {
     text.parse().map_err(|_| "expected a whole number, such as 100")
@@ -109,7 +120,7 @@ mod tests {
         }
         let error = socket_address("localhost:9").unwrap_err();
         assert!(error.ends_with("write 127.0.0.1:9"), "{error}");
-        for text in ["", "keys.example.com:443", "99999", "127.0.0.1"] {
+        for text in ["keys.example.com:443", "keys.example.com", "99999"] {
             assert_eq!(address_hint(text), "", "{text}");
         }
     }
@@ -122,6 +133,21 @@ mod tests {
         assert_eq!(time_or_age("2026-01-01T00:00:09Z"), at(1_767_225_609));
         for junk in ["", "2026", "2026-01", "2026-13-01", "yesterday", "1969-12-31", "-1d"] {
             assert!(time_or_age(junk).is_err(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn a_missing_port_is_explained() {
+        for (text, written) in [
+            ("", "127.0.0.1:8443"),
+            ("localhost", "127.0.0.1:8443"),
+            ("localhost:", "127.0.0.1:8443"),
+            ("0.0.0.0", "0.0.0.0:8443"),
+            ("0.0.0.0:", "0.0.0.0:8443"),
+            ("::1", "[::1]:8443"),
+            ("[::]", "[::]:8443"),
+        ] {
+            assert_eq!(address_hint(text), format!("; write {written}"), "{text}");
         }
     }
 }

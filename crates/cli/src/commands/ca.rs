@@ -1,6 +1,6 @@
 //! `gatekey ca`: prints the private CA's certificate, for clients.
 
-use std::io::{Write as _, stdout};
+use std::io::Write as _;
 
 use rustix::fs::OFlags;
 
@@ -9,15 +9,16 @@ use crate::{
     data_dir::{self, CA_BUNDLE_FILE, CA_FILE},
     exit,
     last_start::LastStart,
+    output,
     trusted::{self, Kind, Refusal},
 };
 
-pub(crate) fn run(arguments: &args::Ca) -> anyhow::Result<()> {
-    let data_dir = &arguments.data_dir.data_dir;
-    data_dir::inspect(data_dir)?;
-    let shown = data_dir.display();
+pub(crate) fn run(arguments: args::Ca) -> anyhow::Result<()> {
+    let named = arguments.data_dir.path();
+    let data_dir = data_dir::inspect(&named)?.path;
+    let shown = named.path().display();
     // The file stays when a server is given a certificate of its own.
-    if LastStart::read(data_dir).is_some_and(|start| start.address.ca_file.is_none()) {
+    if LastStart::read(&data_dir).is_some_and(|start| start.address.ca_file.is_none()) {
         return Err(exit::usage(format!(
             "the server on {shown} does not use its private CA: clients need the CA of its certificate, or none"
         )));
@@ -32,5 +33,5 @@ pub(crate) fn run(arguments: &args::Ca) -> anyhow::Result<()> {
         }
         Err(refused @ Refusal::Refused(_)) => return Err(refused.into()),
     };
-    Ok(stdout().write_all(&trusted::read_all(file, &path, Kind::Certificate)?)?)
+    Ok(output::stdout().write_all(&trusted::read_all(file, &path, Kind::Certificate)?)?)
 }

@@ -6,9 +6,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{
     args::Config,
-    certificates,
-    logging::{self, filter::Malformed},
-    output,
+    certificates, logging, output,
+    root_key_file::{self, RootKeyPath},
     settings::{self, Serving, SettingFlags},
     trace_variables,
 };
@@ -24,6 +23,8 @@ pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
 /// Prints the effective configuration as a configuration file, with the origin of each value. Reads
 /// certificate files, and changes nothing.
 fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
+    // The same warnings about files as of `gatekey serve`.
+    let _logging = logging::start_plain(LevelFilter::WARN);
     let (variables, mut ignored) = trace_variables::read();
     let settings = flags.read_and_warn()?;
     let mut config = settings::resolve(&settings, settings.listen())?;
@@ -35,6 +36,9 @@ fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
             eprintln!("{warning} clients may reject {}: {problem}", cert.display());
         }
     }
+    if let Some(root_key_file) = settings.root_key_file() {
+        root_key_file::open(&RootKeyPath::Named(root_key_file))?;
+    }
     if let Some(traces) = &mut config.traces {
         ignored.extend(trace_variables::check_authorities(&settings, traces)?);
         if let Some(variable) = variables.disabled_by {
@@ -43,11 +47,6 @@ fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
     }
     for ignored in ignored {
         eprintln!("{} {ignored}; it is ignored", output::warning_word());
-    }
-    if let Err(Malformed(found)) = logging::read_filter(LevelFilter::INFO) {
-        let variable = logging::filter::VARIABLE;
-        let warning = output::warning_word();
-        eprintln!("{warning} {variable} is malformed at {found:?}; level info applies");
     }
     if let Some(note) = config.audience_note() {
         eprintln!("note: {note}");

@@ -8,17 +8,17 @@ use crate::{
     administration::Administration,
     args,
     clock::now,
-    logging::{self, LogFormat},
+    logging,
     output::{self, Credentials, Key, check_stdout},
 };
 
 /// Creates an admin key, through the server if one runs on the data directory.
 pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let _logging = logging::start_plain(LevelFilter::WARN);
     check_stdout()?;
     let settings = arguments.settings.read_and_warn()?;
-    let administration =
-        Administration::open(&arguments.data_dir.data_dir, settings, "gatekey init").await?;
+    let data_dir = arguments.data_dir.path();
+    let administration = Administration::open(&data_dir, settings, "gatekey init").await?;
     let init = Init { name: arguments.name, rotate: arguments.rotate };
     let NewKey { endpoint, key, client_secret, organization } =
         administration.execute(init).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: args::Init) -> anyhow::Result<()> {
         organization: &organization,
         ca_file: address.ca_file.as_deref(),
     };
-    let data_dir = output::shell_quoted(&arguments.data_dir.data_dir.display().to_string());
+    let data_dir = output::shell_quoted(&data_dir.path().display().to_string());
     credentials.print(
         &key,
         arguments.output.output,

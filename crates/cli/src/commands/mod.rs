@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Init(arguments) => init::run(arguments).await,
-        Command::Ca(arguments) => ca::run(&arguments),
+        Command::Ca(arguments) => ca::run(arguments),
         Command::Key(arguments) => key::run(arguments).await,
         Command::Token { client, output } => token::run(client, output.output).await,
         Command::Whoami { client, output } => whoami::run(client, output.output).await,

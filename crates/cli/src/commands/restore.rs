@@ -26,10 +26,9 @@ use tracing::level_filters::LevelFilter;
 use super::backup;
 use crate::{
     args, clock,
-    data_dir::{self, DataDir},
+    data_dir::{self, DataDir, DataDirPath},
     exit::{self, Coded},
-    logging::{self, LogFormat},
-    output,
+    logging, output,
     process::local_caller,
     root_key_file::{self, ROOT_KEY, RootKeyPath},
 };
@@ -39,7 +38,7 @@ const MAX_SHOWN: usize = 20;
 
 /// Checks the whole backup, and then writes it into a new data directory.
 pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let _logging = logging::start_plain(LevelFilter::WARN);
     let passphrase = backup::passphrase(arguments.passphrase_file.as_deref())?;
     let target = &arguments.data_dir;
     refuse_used(target)?;
@@ -74,7 +73,9 @@ pub(crate) async fn run(arguments: args::Restore) -> anyhow::Result<()> {
     new.finish()?;
 
     let report = Report { keys, created_at, broken, comparison };
-    report.print(&arguments)
+    report
+        .print(&arguments)
+        .with_context(|| format!("the restored {} is complete", arguments.data_dir.display()))
 }
 
 /// Refuses a directory that contains more than a root key.
@@ -136,7 +137,7 @@ struct NewDirectory {
 impl NewDirectory {
     fn create(target: &Path) -> anyhow::Result<Self> {
         let existed = target.exists();
-        let data_dir = DataDir::open(target, "gatekey restore")?;
+        let data_dir = DataDir::open(&DataDirPath::Named(target.to_owned()), "gatekey restore")?;
         let staging = data_dir.file(&format!("restore-{}", KeyId::generate(&Env::system())));
         let created = if existed {
             vec![staging.clone(), data_dir.file("lock"), data_dir.file(".gitignore")]

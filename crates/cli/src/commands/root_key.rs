@@ -14,34 +14,32 @@ use crate::{
     administration::Administration,
     args::{Format, RootKeys},
     atomic_file::NewFile,
-    clock, exit,
-    logging::{self, LogFormat},
-    output,
+    clock, exit, logging, output,
     root_key_file::{self, RootKeyPath},
 };
 
 pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::ERROR);
+    let _logging = logging::start_plain(LevelFilter::ERROR);
     match arguments {
         RootKeys::Rotate { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key rotate";
             let administration =
-                Administration::open_older(&data_dir.data_dir, settings, holder).await?;
+                Administration::open_older(&data_dir.path(), settings, holder).await?;
             print_rotated(&administration.execute(RotateRootKey).await?, output.output)
         }
         RootKeys::List { data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key list";
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+                Administration::open_existing(&data_dir.path(), settings, holder).await?;
             print(&administration.execute(ListRootKeys).await?, output.output)
         }
         RootKeys::Retire { version, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey root-key retire";
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+                Administration::open_existing(&data_dir.path(), settings, holder).await?;
             let retired = administration.execute(RetireRootKey { version }).await?;
             say!("{} retired version {version} of the root key", output::done_mark())?;
             if let Some(reason) = retired.still_in_file {

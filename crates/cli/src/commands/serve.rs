@@ -52,8 +52,9 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     }
     // Not later: it would end a server that is loading its keys.
     let hangups = process::catch_hangups()?;
+    let data_dir = arguments.data_dir.path();
     // Everything that can be wrong without the data directory is checked before it is created.
-    data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
+    data_dir::refuse_in_use(&data_dir)?;
     if let TlsMode::Files { cert, key } = &config.tls {
         certificates::read(cert, key)?;
     }
@@ -73,7 +74,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     };
     let env = Env::system();
     let traces = traces(&settings, &config, variables, &env)?;
-    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey serve")?;
+    let data_dir = DataDir::open(&data_dir, "gatekey serve")?;
     let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
     let options = OpenOptions {
         config,

@@ -11,18 +11,16 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     administration::Administration,
     args::{Format, SigningKey},
-    clock,
-    logging::{self, LogFormat},
-    output,
+    clock, logging, output,
 };
 
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let _logging = logging::start_plain(LevelFilter::WARN);
     match arguments {
         SigningKey::Rotate { now, data_dir, settings } => {
             let settings = settings.read_and_warn()?;
             let holder = "gatekey signing-key rotate";
-            let administration = Administration::open(&data_dir.data_dir, settings, holder).await?;
+            let administration = Administration::open(&data_dir.path(), settings, holder).await?;
             let start = if now { Start::Now } else { Start::Ahead };
             let rotated = administration.execute(RotateSigningKey { start }).await?;
             say!("{}", rotated.kid)?;
@@ -44,7 +42,7 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey signing-key retire";
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+                Administration::open_existing(&data_dir.path(), settings, holder).await?;
             administration.execute(RetireSigningKey { kid: kid.clone() }).await?;
             say!("{kid}")?;
             Ok(())
@@ -53,7 +51,7 @@ pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
             let settings = root_key.read_and_warn()?;
             let holder = "gatekey signing-key list";
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, holder).await?;
+                Administration::open_existing(&data_dir.path(), settings, holder).await?;
             print(&administration.execute(ListSigningKeys).await?, output.output)
         }
     }

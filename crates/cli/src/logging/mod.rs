@@ -3,10 +3,12 @@
 //! # Layout
 //! - [`filter`]: the filter in `GATEKEY_LOG`.
 //! - [`requests`]: the lines of requests.
+//! - [`plain`]: the lines of commands that people run.
 //! - [`repeats`]: one line with a count instead of many.
 //! - [`queue`]: the lines that wait for the thread that writes them.
 
 pub(crate) mod filter;
+mod plain;
 mod queue;
 mod repeats;
 mod requests;
@@ -26,6 +28,7 @@ use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::Subscriber
 
 use self::{
     filter::Malformed,
+    plain::Plain,
     queue::Queue,
     repeats::{Events, Limited, PERIOD, Strangers, Unlogged},
     requests::Requests,
@@ -37,6 +40,27 @@ pub(crate) use gatekey_server::config::log::LogFormat;
 /// Starts logging, filtered by `GATEKEY_LOG` or by a default level. Dropping the guard writes the
 /// lines that still wait.
 pub(crate) fn start(format: LogFormat, default_level: LevelFilter) -> Guard {
+    let lines = match format {
+        LogFormat::Auto if stderr().is_terminal() => Lines::Text,
+        LogFormat::Text => Lines::Text,
+        LogFormat::Auto | LogFormat::Json => Lines::Json,
+    };
+    start_with(lines, default_level)
+}
+
+/// Starts logging as a command that people run: its lines look like its other warnings.
+pub(crate) fn start_plain(default_level: LevelFilter) -> Guard {
+    start_with(Lines::Plain, default_level)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Text,
+    Json,
+    Plain,
+}
+
+fn start_with(form: Lines, default_level: LevelFilter) -> Guard {
     let (filter, malformed) = match read_filter(default_level) {
         Ok(filter) => (filter, None),
         Err(malformed) => (
@@ -52,16 +76,13 @@ pub(crate) fn start(format: LogFormat, default_level: LevelFilter) -> Guard {
     let _ = std::thread::Builder::new().name("gatekey-log".to_owned()).spawn(move || {
         background.write_forever(standard_error(), PERIOD, || reported.report());
     });
-    let text = match format {
-        LogFormat::Auto => stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
     let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
-    let lines = if text {
-        lines.with_ansi(color_on_stderr()).boxed()
-    } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    let lines = match form {
+        Lines::Text => lines.with_ansi(color_on_stderr()).boxed(),
+        Lines::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+        Lines::Plain => lines.event_format(Plain).boxed(),
     };
     let limited = Limited(unlogged.events.clone());
     // Fails when logging was started before, as by another test of this process.
@@ -69,7 +90,7 @@ pub(crate) fn start(format: LogFormat, default_level: LevelFilter) -> Guard {
     if let Some(malformed) = malformed {
         report_malformed(&malformed, default_level);
     }
-    Guard { queue, text, unlogged }
+    Guard { queue, text: form != Lines::Json, unlogged }
 }
 
 /// Reads the filter.

@@ -6,6 +6,7 @@ mod error;
 mod key;
 mod notation;
 mod secret;
+mod stdout;
 mod table;
 mod text;
 
@@ -18,9 +19,10 @@ pub(crate) use self::{
     key::Key,
     notation::{Notation, json_line},
     secret::{check_stdout, print_once},
+    stdout::stdout,
     table::table,
     text::{
-        bold, color_on_stderr, date, dim, done_mark, failure_mark, note, note_word, printable,
-        shell_quoted, warning_mark, warning_word,
+        bold, color_on_stderr, date, dim, done_mark, error_word, failure_mark, note, note_word,
+        printable, shell_quoted, warning_mark, warning_word,
     },
 };

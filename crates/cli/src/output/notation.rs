@@ -1,9 +1,6 @@
 //! JSON and YAML on standard output.
 
-use std::{
-    fmt::Write as _,
-    io::{Write as _, stdout},
-};
+use std::{fmt::Write as _, io::Write as _};
 
 use futures::{Stream, TryStreamExt as _};
 use gatekey_client::Error;
@@ -12,6 +9,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
 
+use super::stdout::stdout;
 use crate::args::Format;
 
 /// A notation for programs.

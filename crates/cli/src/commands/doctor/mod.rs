@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
     // The short forms: `doctor URL` and `doctor --data-dir DIR`.
     let check = check.unwrap_or_else(|| match store.data_dir {
         Some(data_dir) => Check::Store(StoreCheck {
-            data_dir: DataDir { data_dir },
+            data_dir: DataDir { data_dir: Some(data_dir) },
             root_key_file: store.root_key_file,
             output: server.output,
         }),
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
         }
         Check::Store(arguments) => {
             let StoreCheck { output, .. } = arguments;
-            store::check(&arguments).await.print(output.output)
+            store::check(arguments).await.print(output.output)
         }
         Check::Python(arguments) => python::check(&arguments).print(arguments.output.output),
     }

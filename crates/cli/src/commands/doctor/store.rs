@@ -1,6 +1,9 @@
 //! Inspects a data directory without changing it, also while a server uses it.
 
-use std::{future, io, path::Path};
+use std::{
+    future, io,
+    path::{Path, PathBuf},
+};
 
 use gatekey_core::{RootKey, ledger, signing_key};
 use gatekey_store::{Inspection, OpenError};
@@ -11,7 +14,8 @@ use super::{
 };
 use crate::{
     args::StoreCheck,
-    data_dir, exit, process,
+    data_dir::{self, DataDirPath, Inspected},
+    exit, process,
     root_key_file::{self, RootKeyPath},
     trusted,
 };
@@ -20,10 +24,10 @@ const MAX_FAULTS: usize = 5;
 const RESTORE: &str = "restore a backup into a new data directory with `gatekey restore`";
 const NAME_ROOT_KEY: &str = "name the root key of this data directory with --root-key-file";
 
-pub(super) async fn check(arguments: &StoreCheck) -> Report {
-    let data_dir = &arguments.data_dir.data_dir;
-    let mut report = Report::new(data_dir.display().to_string());
-    let (own, step) = directory(data_dir);
+pub(super) async fn check(arguments: StoreCheck) -> Report {
+    let named = arguments.data_dir.path();
+    let mut report = Report::new(named.path().display().to_string());
+    let (data_dir, own, step) = directory(&named);
     if let Some(step) = step
         && !report.add(step)
     {
@@ -32,15 +36,16 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
         return report;
     }
     let (step, root_key) =
-        read_root_key(&RootKeyPath::new(arguments.root_key_file.clone(), data_dir), own);
+        read_root_key(&RootKeyPath::new(arguments.root_key_file, &data_dir), own);
     report.add(step);
-    let inspection = match Inspection::open(&data_dir.join(data_dir::DATABASE)) {
+    let database = data_dir.join(data_dir::DATABASE);
+    let inspection = match Inspection::open(&database) {
         Ok(inspection) => {
-            report.add(Step::ok("database", "opens, and its schema is of this version"));
+            report.add(opened(&data_dir, own));
             inspection
         }
         Err(error) => {
-            report.add(unopened(&data_dir.join(data_dir::DATABASE), error));
+            report.add(unopened(&database, error));
             report.skip(
                 &["integrity", "keys", "root key fits", "ledger", "seal"],
                 "the database does not open",
@@ -61,23 +66,38 @@ pub(super) async fn check(arguments: &StoreCheck) -> Report {
     report
 }
 
-/// Returns the user that serves from a directory, and reports one that a server would not use.
-fn directory(data_dir: &Path) -> (u32, Option<Step>) {
+/// Returns the path of a directory and the user that serves from it, and reports a directory that a
+/// server would not use.
+fn directory(named: &DataDirPath) -> (PathBuf, u32, Option<Step>) {
     const NAME: &str = "data directory";
-    let (own, exposure) = match data_dir::inspect(data_dir) {
+    let Inspected { path, own, exposure } = match data_dir::inspect(named) {
         Ok(inspected) => inspected,
-        // A missing directory is reported as a missing database.
-        Err(error) if exit::code(&error) == exit::USAGE => return (process::own_uid(), None),
         Err(error) => {
             let step = split(NAME, &causes(&error), "use another directory with --data-dir");
-            return (process::own_uid(), Some(step));
+            // A missing directory is reported as a missing database.
+            let step = (exit::code(&error) != exit::USAGE).then_some(step);
+            return (named.path().to_owned(), process::own_uid(), step);
         }
     };
     let step = exposure.map(|exposure| {
         let fix = "if no volume with fsGroup needs this, remove the group's access with chmod g-w";
         Step::warning(NAME, exposure.to_string(), fix)
     });
-    (own, step)
+    (path, own, step)
+}
+
+/// Reports files of the database that a server would not use.
+fn opened(data_dir: &Path, own: u32) -> Step {
+    const NAME: &str = "database";
+    match data_dir::check_database(data_dir, own) {
+        Ok(None) => Step::ok(NAME, "opens, and its schema is of this version"),
+        Ok(Some(exposure)) => {
+            let fix =
+                "if no volume with fsGroup needs this, remove the group's access with chmod g=";
+            Step::warning(NAME, exposure.to_string(), fix)
+        }
+        Err(error) => split(NAME, &causes(&error), "let only the server's user write it"),
+    }
 }
 
 /// Reports that the database was not opened.

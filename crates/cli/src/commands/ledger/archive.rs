@@ -22,7 +22,9 @@ use crate::{
     administration::Administration,
     args::{Format, TimeOrAge},
     atomic_file::{self, NewFile},
-    clock, output,
+    clock,
+    data_dir::DataDirPath,
+    output,
 };
 
 /// The limit that the flags name; one of them is present.
@@ -36,7 +38,7 @@ pub(super) fn limit(before: Option<TimeOrAge>, through: Option<i64>) -> ArchiveL
 pub(super) async fn run(
     file: &Path,
     limit: ArchiveLimit,
-    data_dir: &Path,
+    data_dir: &DataDirPath,
     settings: Settings,
     format: Format,
 ) -> anyhow::Result<()> {

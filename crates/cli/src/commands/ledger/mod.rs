@@ -5,7 +5,7 @@ mod verify;
 
 use std::{
     collections::VecDeque,
-    io::{BufWriter, Write, stdout},
+    io::{BufWriter, Write},
     mem,
     path::Path,
     time::Duration,
@@ -25,19 +25,19 @@ use crate::{
     administration::{self, Administration},
     args::{Format, Ledger},
     atomic_file::NewFile,
-    clock, data_dir,
+    clock,
     exit::{Coded, UNSOUND},
-    logging::{self, LogFormat},
+    logging,
     output::{self, Notation},
 };
 
 pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let _logging = logging::start_plain(LevelFilter::WARN);
     match arguments {
         Ledger::List { limit, key, since, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let administration =
-                Administration::open_existing(&data_dir.data_dir, settings, "gatekey ledger list")
+                Administration::open_existing(&data_dir.path(), settings, "gatekey ledger list")
                     .await?;
             let since = since.map(|since| Env::system().now().before(since));
             let wanted = |entry: &LedgerEntry| {
@@ -55,36 +55,33 @@ pub(crate) async fn run(arguments: Ledger) -> anyhow::Result<()> {
             print(&entries, output.output)
         }
         Ledger::Follow { after, key, data_dir, output } => {
-            administration::must_exist(&data_dir.data_dir)?;
-            let database = data_dir.data_dir.join(data_dir::DATABASE);
+            let database = administration::must_exist(&data_dir.path())?;
             let wanted =
                 |entry: &LedgerEntry| key.as_deref().is_none_or(|key| is_about(entry, key));
             follow(&database, after, wanted, output.output).await
         }
         Ledger::Verify { archives, archives_only, known_head, data_dir, root_key, output } => {
             let arguments = verify::Arguments { archives, archives_only, known_head };
-            verify::run(arguments, &data_dir.data_dir, root_key.read_and_warn()?, output.output)
-                .await
+            verify::run(arguments, &data_dir.path(), root_key.read_and_warn()?, output.output).await
         }
         Ledger::Archive { file, before, through, data_dir, root_key, output } => {
             let settings = root_key.read_and_warn()?;
             let limit = archive::limit(before, through);
-            archive::run(&file, limit, &data_dir.data_dir, settings, output.output).await
+            archive::run(&file, limit, &data_dir.path(), settings, output.output).await
         }
         Ledger::Export { file, after, data_dir, root_key } => {
             let settings = root_key.read_and_warn()?;
-            let administration = Administration::open_existing(
-                &data_dir.data_dir,
-                settings,
-                "gatekey ledger export",
-            )
-            .await?;
+            let administration =
+                Administration::open_existing(&data_dir.path(), settings, "gatekey ledger export")
+                    .await?;
             match file {
-                None => export(&administration, after, &mut BufWriter::new(stdout().lock())).await,
-                Some(path) => {
+                Some(path) if path != Path::new("-") => {
                     let mut file = NewFile::create(&path)?;
                     export(&administration, after, &mut BufWriter::new(&mut file)).await?;
                     file.finish()
+                }
+                Some(_) | None => {
+                    export(&administration, after, &mut BufWriter::new(output::stdout())).await
                 }
             }
         }
@@ -190,7 +187,7 @@ async fn follow(
                         print_line(&entry, format)?;
                     }
                 }
-                stdout().flush()?;
+                output::stdout().flush()?;
                 if is_page {
                     continue;
                 }
@@ -268,7 +265,7 @@ fn as_json(entry: &LedgerEntry) -> Value {
 fn print(entries: &VecDeque<LedgerEntry>, format: Format) -> anyhow::Result<()> {
     match format.notation() {
         Some(Notation::Json) => {
-            let mut out = BufWriter::new(stdout().lock());
+            let mut out = BufWriter::new(output::stdout());
             for entry in entries {
                 writeln!(out, "{}", output::json_line(&as_json(entry)))?;
             }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     administration::{self, Administration},
     args::Format,
-    data_dir,
+    data_dir::{self, DataDirPath, Inspected},
     exit::{self, Coded},
     output, process,
     root_key_file::{self, RootKeyPath},
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(
     arguments: Arguments,
-    data_dir: &Path,
+    data_dir: &DataDirPath,
     settings: Settings,
     format: Format,
 ) -> anyhow::Result<()> {
@@ -47,9 +47,9 @@ pub(super) async fn run(
         let opened = archives.into_iter().map(open).collect::<anyhow::Result<Vec<_>>>()?;
         let root_key = root_key(data_dir, &settings)?;
         if !archives_only {
-            administration::must_exist(data_dir)?;
+            let database = administration::must_exist(data_dir)?;
             // Decrypts the ledger keys of versions that are retired.
-            Inspection::open(&data_dir.join(data_dir::DATABASE))?.settle(&root_key)?;
+            Inspection::open(&database)?.settle(&root_key)?;
         }
         Some(Archives::verify(opened, &root_key.ledger_keys(), known_head)?)
     };
@@ -94,9 +94,17 @@ async fn verify_ledger(
 }
 
 /// Opens the root key, also while a server uses it.
-fn root_key(data_dir: &Path, settings: &Settings) -> anyhow::Result<RootKey> {
-    let own = data_dir::inspect(data_dir).map_or_else(|_| process::own_uid(), |(own, _)| own);
-    let file = RootKeyPath::new(settings.root_key_file(), data_dir);
+fn root_key(data_dir: &DataDirPath, settings: &Settings) -> anyhow::Result<RootKey> {
+    let named = settings.root_key_file();
+    let (directory, own) = match data_dir::inspect(data_dir) {
+        Ok(Inspected { path, own, .. }) => (path, own),
+        // Archives can be verified without a data directory.
+        Err(error) if named.is_some() || exit::code(&error) == exit::USAGE => {
+            (data_dir.path().to_owned(), process::own_uid())
+        }
+        Err(error) => return Err(error),
+    };
+    let file = RootKeyPath::new(named, &directory);
     let Some((root_key, exposure)) = root_key_file::inspect(&file, own)? else {
         let shown = file.path().display();
         return Err(exit::usage(format!(

@@ -14,8 +14,7 @@ use crate::{
     data_dir::{self, DataDir},
     exit::{self, Coded},
     instance::{Instance, OpenMode, OpenOptions},
-    logging::{self, LogFormat},
-    output,
+    logging, output,
     process::StopSignals,
     root_key_file::RootKeyPath,
     running_server::{self, RunningServer},
@@ -27,12 +26,13 @@ mod steps;
 
 /// Serves, goes through the steps, and prints lines to paste for Flyte's tools.
 pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
-    let logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let logging = logging::start_plain(LevelFilter::WARN);
     output::check_stdout()?;
-    data_dir::refuse_in_use(&arguments.data_dir.data_dir)?;
+    let data_dir = arguments.data_dir.path();
+    data_dir::refuse_in_use(&data_dir)?;
     // Before the data directory is created.
     let listener = listen(arguments.listen).await?;
-    let data_dir = DataDir::open(&arguments.data_dir.data_dir, "gatekey quickstart")?;
+    let data_dir = DataDir::open(&data_dir, "gatekey quickstart")?;
     if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
         let message = format!(
             "the data directory {} was not created by quickstart; choose another with --data-dir, or \
