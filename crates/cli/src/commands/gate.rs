@@ -19,14 +19,13 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     administration::Administration,
     args::{Format, Gate},
-    exit,
-    logging::{self, LogFormat},
+    exit, logging,
     output::{self, printable},
     settings,
 };
 
 pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
-    let _logging = logging::start(LogFormat::Auto, LevelFilter::WARN);
+    let _logging = logging::start_plain(LevelFilter::WARN);
     match arguments {
         Gate::Rules { config, output } => {
             let settings = config.read_and_warn()?;
@@ -43,7 +42,7 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
                 Some(client_id) => {
                     let holder = "gatekey gate explain";
                     let administration =
-                        Administration::open_existing(&data_dir.data_dir, settings.clone(), holder)
+                        Administration::open_existing(&data_dir.path(), settings.clone(), holder)
                             .await?;
                     let read = ReadKey { client_id: client_id.clone() };
                     vec![Asking::key(client_id, &administration.execute(read).await?)]
