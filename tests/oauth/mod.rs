@@ -14,6 +14,7 @@ mod forged_tokens;
 mod identity;
 mod introspection;
 mod key_changes;
+mod key_limits;
 mod lifetime;
 mod revocation;
 mod signing_keys;

@@ -10,7 +10,8 @@ use axum::{
 };
 use gatekey_core::{
     Actor, ApiKeys, Caller, Tokens,
-    token::{AuthenticatedKey, FailureCause, TokenError},
+    api_key::KeyFacts,
+    token::{AuthenticatedKey, FailureCause, Limited, TokenError},
 };
 use gatekey_issuers::Issuers;
 use gatekey_telemetry::Record;
@@ -65,18 +66,23 @@ impl Authenticator {
         &self.encoded
     }
 
-    /// Authenticates by an access token.
+    /// Authenticates by an access token, and counts the use of its key.
     pub fn principal(&self, record: &Record, headers: &HeaderMap) -> Principal {
         let principal = match bearer::token(headers, self.token_header.as_ref()) {
             Ok(None) => Principal::Nobody,
             Ok(Some(token)) => match self.tokens.verify(token) {
-                Ok(verified) => Principal::Key(verified),
+                Ok(verified) => match self.admit(record, &verified.facts, verified.actor()) {
+                    Ok(()) => Principal::Key(verified),
+                    Err(limited) => Principal::Limited(verified, limited),
+                },
                 Err(refusal) => Principal::Refused(refusal.into()),
             },
             Err(refusal) => Principal::Refused(refusal),
         };
         match &principal {
-            Principal::Key(token) => record.set_client_id(&token.facts.client_id),
+            Principal::Key(token) | Principal::Limited(token, _) => {
+                record.set_client_id(&token.facts.client_id);
+            }
             Principal::Refused(refusal) => tracing::debug!(%refusal, "refused a credential"),
             Principal::Nobody => {}
         }
@@ -89,6 +95,7 @@ impl Authenticator {
     /// [`TokenError::InvalidRequest`] for two methods at once or a malformed header.
     /// [`TokenError::InvalidClient`] for any wrong credential, whatever the reason, or
     /// [`TokenError::TooManyFailures`] when one address sends too many of them.
+    /// [`TokenError::Limited`] for a right one, when the key's limits do not permit its use.
     pub fn client(
         &self,
         record: &Record,
@@ -97,7 +104,29 @@ impl Authenticator {
     ) -> Result<AuthenticatedKey, TokenError> {
         let ClientCredentials { client_id, client_secret } =
             client_secret::read(headers, form)?.ok_or(TokenError::InvalidClient)?;
-        self.authenticate(record, &client_id, &client_secret)
+        let key = self.authenticate(record, &client_id, &client_secret)?;
+        self.admit(record, &key.facts, key.actor())?;
+        Ok(key)
+    }
+
+    /// Counts a use of a key that proved itself, if its limits permit it. What they do not permit
+    /// is recorded in the ledger, at most once a minute for each key and limit.
+    ///
+    /// # Errors
+    /// [`Limited`].
+    pub fn admit(&self, record: &Record, key: &KeyFacts, actor: Actor) -> Result<(), Limited> {
+        let admitted = self.tokens.admit(key, record.peer).map(drop);
+        if let Err(limited) = &admitted {
+            tracing::debug!(client_id = %key.client_id, %limited, "refused a key by its limits");
+            self.record_denial(record, actor, limited.reason());
+        }
+        admitted
+    }
+
+    /// Records in the ledger that a key was denied a request, at most once a minute for each key
+    /// and reason.
+    pub fn record_denial(&self, record: &Record, actor: Actor, reason: &str) {
+        self.record_refusal(record.caller(actor), reason.to_owned());
     }
 
     /// Authenticates by a key's secret, and records the caller or the failure.
@@ -133,8 +162,12 @@ impl Authenticator {
     /// for: at most once a minute for each key and cause. Does not delay the response, whose time
     /// would tell that the secret was right.
     fn record_use(&self, caller: Caller, cause: FailureCause) {
+        self.record_refusal(caller, format!("right secret, but {cause}"));
+    }
+
+    fn record_refusal(&self, caller: Caller, reason: String) {
         let Actor::Key { client_id, .. } = &caller.actor else { return };
-        let (target, reason) = (client_id.to_string(), format!("right secret, but {cause}"));
+        let target = client_id.to_string();
         let api_keys = self.api_keys.clone();
         tokio::spawn(async move {
             if let Err(error) = api_keys.record_refusal(&caller, &target, &reason).await {

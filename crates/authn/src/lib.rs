@@ -8,6 +8,7 @@
 //! - `gate_credential`: the only credential of such a call. `encoded`: a key as one string, and
 //!   `accepted`: whether it is for this server.
 //! - One file per method: [`bearer`] (RFC 6750), [`basic`] and [`post`] (RFC 6749 section 2.3.1).
+//! - [`rate_limit`]: the headers that tell a caller its rate.
 //! - [`client_secret`]: a client id and its secret, sent by exactly one method.
 //! - [`credentials`]: the types that the methods share.
 
@@ -22,10 +23,11 @@ mod gate_credential;
 pub mod post;
 pub mod presented;
 pub mod principal;
+pub mod rate_limit;
 
 pub use self::{
     authenticator::{Authenticator, middleware},
     credentials::FormCredentials,
     presented::{Credential, Presented, Proof},
-    principal::{Principal, Refusal},
+    principal::{NoKey, Principal, Refusal},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatekey_core::token::{TokenRefusal, VerifiedToken};
+use gatekey_core::token::{Limited, TokenRefusal, VerifiedToken};
 use gatekey_credentials::encoded_credentials::InvalidEncodedCredentials;
 
 /// The caller of a request, by its access token.
@@ -15,8 +15,21 @@ pub enum Principal {
     Nobody,
     /// A key, by a valid token.
     Key(VerifiedToken),
+    /// A key by a valid token, which its limits do not permit to be used now.
+    Limited(VerifiedToken, Limited),
     /// The credential was refused.
     Refused(Refusal),
+}
+
+/// Why no key calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    #[error("no credential was sent")]
+    Nobody,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Limited(#[from] Limited),
 }
 
 /// Why a credential was refused.
@@ -75,12 +88,13 @@ impl Principal {
     /// Returns the key that calls.
     ///
     /// # Errors
-    /// Why there is none, as a clause for the caller.
-    pub fn key(&self) -> Result<&VerifiedToken, String> {
+    /// Why there is none.
+    pub fn key(&self) -> Result<&VerifiedToken, NoKey> {
         match self {
             Self::Key(token) => Ok(token),
-            Self::Nobody => Err("no credential was sent".to_owned()),
-            Self::Refused(refusal) => Err(refusal.to_string()),
+            Self::Nobody => Err(NoKey::Nobody),
+            Self::Refused(refusal) => Err((*refusal).into()),
+            Self::Limited(_, limited) => Err((*limited).into()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Outcomes and reasons: every label is known at start.
-const REASONS: [(&str, &str); 9] = [
+const REASONS: [(&str, &str); 16] = [
     ("allowed", "key"),
     ("allowed", "anonymous"),
     ("refused", "credential"),
@@ -16,6 +16,13 @@ const REASONS: [(&str, &str); 9] = [
     ("refused", "rule"),
     ("refused", "path"),
     ("refused", "credentials"),
+    ("refused", "network"),
+    ("refused", "rate"),
+    ("refused", "project"),
+    ("refused", "domain"),
+    ("refused", "no_project"),
+    ("refused", "unseen_body"),
+    ("refused", "unreadable_body"),
 ];
 
 /// Counts decisions.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use gatekey_authn::{Authenticator, Presented};
+use gatekey_core::api_key::Limits;
 use gatekey_core::{ApiKeys, token::Persona};
 use gatekey_credentials::Role;
 use gatekey_telemetry::Record;
@@ -13,8 +14,12 @@ use crate::{
     decide::{Caller, Denial, decide},
     decisions::Decisions,
     identity_headers::{Identity, IdentityHeaders},
+    limits::{
+        MAX_MESSAGE,
+        projects::{self, Body, ProjectDenial, Seen},
+    },
     path::Path,
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
     rules::Rules,
 };
 
@@ -45,11 +50,29 @@ pub struct Admitted {
 }
 
 impl Gate {
-    /// Checks a request: its path, its credential, and the rule for it, in this order.
+    /// Checks a request whose body the gate does not see: its path, its credential, the rule for
+    /// it, and the limits of its key, in this order.
     ///
     /// # Errors
     /// The refusal, by the first check that fails. That of a known caller becomes a ledger entry.
     pub async fn check(
+        &self,
+        record: &Record,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = self.check_head(record, method, uri, headers).await?;
+        self.check_projects(record, &admitted, method, uri, headers, Body::Unseen)?;
+        Ok(admitted)
+    }
+
+    /// Checks a request, apart from the projects and domains of its key: they are in the body,
+    /// which [`Self::check_projects`] must be asked about.
+    ///
+    /// # Errors
+    /// The refusal, by the first check that fails.
+    pub async fn check_head(
         &self,
         record: &Record,
         method: &Method,
@@ -69,10 +92,7 @@ impl Gate {
         };
         let caller = presented.as_ref().map_or(Caller::Nobody, caller);
         match decide(&self.rules, method, &path, uri.query(), caller) {
-            Ok(rule) => {
-                self.decisions.count(if presented.is_some() { "key" } else { "anonymous" });
-                Ok(Admitted { access: rule.access, presented })
-            }
+            Ok(rule) => self.admit(record, rule.access, presented),
             Err(Denial::Unauthenticated) => {
                 self.decisions.count(Denial::Unauthenticated.reason());
                 Err(Refusal::of_credential(refused))
@@ -88,6 +108,65 @@ impl Gate {
         }
     }
 
+    /// Counts the use of a key, if its networks and its rate permit it.
+    fn admit(
+        &self,
+        record: &Record,
+        access: Access,
+        presented: Option<Presented>,
+    ) -> Result<Admitted, Refusal> {
+        let key = presented.as_ref().and_then(|presented| Some((presented, presented.key()?)));
+        let limited = key.and_then(|(presented, key)| {
+            self.authenticator.admit(record, key, presented.actor()).err()
+        });
+        let admitted = match limited {
+            None => Admitted { access, presented },
+            // Such a path is open to everybody, and so to a key that is nobody.
+            Some(_) if access == Access::Anonymous => Admitted { access, presented: None },
+            Some(limited) => {
+                self.decisions.count(limited.reason());
+                return Err(limited.into());
+            }
+        };
+        if scope_limits(&admitted).is_none() {
+            let is_known = admitted.presented.is_some();
+            self.decisions.count(if is_known { "key" } else { "anonymous" });
+        }
+        Ok(admitted)
+    }
+
+    /// Whether the body of a request decides about it.
+    pub fn reads_body(&self, admitted: &Admitted, method: &Method, uri: &Uri) -> bool {
+        let is_limited = scope_limits(admitted).is_some();
+        is_limited
+            && Path::parse(uri.path()).is_ok_and(|path| projects::reads_body(method, path.as_str()))
+    }
+
+    /// Checks that a request stays within the projects and domains of its key.
+    ///
+    /// # Errors
+    /// Why it does not, or cannot be told to.
+    pub fn check_projects(
+        &self,
+        record: &Record,
+        admitted: &Admitted,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: Body<'_>,
+    ) -> Result<(), Refusal> {
+        let Some((presented, limits)) = scope_limits(admitted) else { return Ok(()) };
+        let path = Path::parse(uri.path())?;
+        let (path, query) = (path.as_str(), uri.query());
+        let seen = Seen { method, path, query, headers, body, most: MAX_MESSAGE };
+        let checked = projects::check(limits, &seen);
+        self.decisions.count(checked.err().map_or("key", ProjectDenial::reason));
+        checked.map_err(|denial| {
+            self.authenticator.record_denial(record, presented.actor(), denial.reason());
+            denial.into()
+        })
+    }
+
     /// Checks again, during a long call, that it may go on.
     ///
     /// # Errors
@@ -96,6 +175,12 @@ impl Gate {
         let Some(presented) = &admitted.presented else { return Ok(()) };
         let presented = self.authenticator.present_again(presented);
         let presented = presented.map_err(|refused| Refusal::of_credential(Some(refused)))?;
+        if limits_of(&presented) != admitted.presented.as_ref().and_then(limits_of) {
+            return Err(Refusal::new(
+                Kind::Unavailable,
+                "the limits of the API key changed; call again",
+            ));
+        }
         let access = admitted.access;
         if !access.is_within(presented.roles()) {
             return Err(Denial::Role(access).into());
@@ -140,6 +225,18 @@ fn target_of_entry(rules: &Rules, method: &Method, path: &Path<'_>) -> String {
         Some(rule) => rule.pattern.to_string(),
         None => "a path without a rule".to_owned(),
     }
+}
+
+fn limits_of(presented: &Presented) -> Option<&Limits> {
+    presented.key().and_then(|key| key.limits.as_deref()).map(|facts| &facts.limits)
+}
+
+/// The caller and its limits, if they are about projects or domains.
+fn scope_limits(admitted: &Admitted) -> Option<(&Presented, &Limits)> {
+    let presented = admitted.presented.as_ref()?;
+    let limits = limits_of(presented).filter(|limits| limits.has_scope())?;
+    // What is open to everybody is open to every key.
+    (admitted.access != Access::Anonymous).then_some((presented, limits))
 }
 
 fn caller(presented: &Presented) -> Caller {

@@ -6,6 +6,7 @@
 //! - [`forward_auth`]: answers proxies that ask whether a request may pass.
 //! - [`mod@gate`]: checks requests. Every door asks it.
 //! - [`identity_headers`]: what the upstream learns of the caller.
+//! - [`limits`]: whether a request stays within a key's projects and domains.
 //! - [`path`]: the path of a request, after checks that no upstream can read it differently.
 //! - [`protocol`], [`refusal`]: what a request speaks, and how it is refused in that.
 //! - [`rules`]: which path needs which access.
@@ -20,6 +21,7 @@ pub mod decisions;
 pub mod forward_auth;
 pub mod gate;
 pub mod identity_headers;
+pub mod limits;
 pub mod path;
 pub mod protocol;
 pub mod proxy;

@@ -8,12 +8,18 @@ use axum::{
     http::{self, HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
-use gatekey_authn::bearer;
+use gatekey_authn::{bearer, rate_limit};
+use gatekey_core::token::Limited;
 use gatekey_telemetry::Record;
 use hyper::body::Frame;
 use serde_json::json;
 
-use crate::{decide::Denial, path::InvalidPath, protocol::Protocol};
+use crate::{
+    decide::Denial,
+    limits::projects::{ProjectDenial, Unreadable},
+    path::InvalidPath,
+    protocol::Protocol,
+};
 
 /// How a request is refused, or fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +116,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Further headers, such as rate limits.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The rate that is used up, for a problem's details.
+    violated_policy: Option<&'static str>,
 }
 
 /// The challenge to a request with an invalid credential (RFC 6750 section 3.1).
@@ -132,7 +140,13 @@ const OUTAGE: Duration = Duration::from_secs(1);
 impl Refusal {
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (kind == Kind::Unavailable).then_some(OUTAGE);
-        Self { kind, message: message.into(), retry_after, headers: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after,
+            headers: Vec::new(),
+            violated_policy: None,
+        }
     }
 
     /// Refuses a credential, or a request that lacks one.
@@ -237,12 +251,16 @@ impl Refusal {
     /// Responds as RFC 9457 has it.
     fn respond_as_problem(self, status: StatusCode) -> http::Response<Bytes> {
         let true_status = self.kind.status();
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": true_status.canonical_reason().unwrap_or_default(),
             "status": true_status.as_u16(),
             "detail": self.message,
         });
+        if let Some(policy) = self.violated_policy {
+            body["type"] = rate_limit::QUOTA_EXCEEDED.into();
+            body["violated-policies"] = json!([policy]);
+        }
         let content_type = HeaderValue::from_static("application/problem+json");
         self.respond_with(status, content_type, body.to_string())
     }
@@ -296,6 +314,40 @@ impl From<Denial> for Refusal {
                 Self::new(Kind::Forbidden, denial.to_string())
             }
         }
+    }
+}
+
+impl From<Limited> for Refusal {
+    fn from(limited: Limited) -> Self {
+        let kind = match limited {
+            Limited::Network => Kind::Forbidden,
+            Limited::Rate { .. } => Kind::Throttled,
+        };
+        let mut refusal = Self::new(kind, limited.to_string());
+        refusal.retry_after = limited.retry_after();
+        refusal.headers = rate_limit::headers(&limited);
+        refusal.violated_policy = limited.retry_after().map(|_| rate_limit::POLICY);
+        refusal
+    }
+}
+
+impl From<ProjectDenial> for Refusal {
+    fn from(denial: ProjectDenial) -> Self {
+        let kind = match denial {
+            ProjectDenial::Unreadable(Unreadable::TooLarge) => Kind::TooLarge,
+            ProjectDenial::Project
+            | ProjectDenial::Domain
+            | ProjectDenial::Unnamed
+            | ProjectDenial::Unseen
+            | ProjectDenial::Unreadable(_) => Kind::Forbidden,
+        };
+        Self::new(kind, denial.to_string())
+    }
+}
+
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        ProjectDenial::from(unreadable).into()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatekey_credentials::jwt::InvalidToken;
 
-use super::TooManyChanges;
+use super::{Limited, TooManyChanges};
 use crate::StoreError;
 
 /// Why a token request was refused or failed, by the names of RFC 6749 section 5.2.
@@ -37,6 +37,10 @@ pub enum TokenError {
         /// Whole seconds, at least one.
         retry_after: Duration,
     },
+    /// The key's limits do not permit the use. For its network, RFC 6749 has `unauthorized_client`:
+    /// the client has authenticated, and is not permitted.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// The key may not use the grant, or the token was issued to another key.
     #[error("{0}")]
     UnauthorizedClient(String),

@@ -1,5 +1,6 @@
 //! Access tokens: authenticate a key, then issue, verify, introspect and revoke its tokens.
 
+mod admit;
 mod authenticate;
 mod denied;
 mod error;
@@ -14,6 +15,7 @@ mod upstream;
 mod use_cases;
 mod verify;
 
+pub use admit::Limited;
 pub use authenticate::{AuthenticatedKey, FailedAuthentication, FailureCause};
 pub use denied::{Denials, DeniedToken, Revocation, Revoked};
 pub use error::{TokenError, TokenRefusal};

@@ -11,6 +11,7 @@
 //! - `forwarded`: the headers that belong to one connection, and what the proxy says about it.
 //! - `deadline`: the time that a client gives a call.
 //! - `request_body`, `response_body`: what is passed on.
+//! - `whole_body`: a body that is read before it is passed on.
 //! - `tunnel`: WebSocket.
 //! - `watch`: ends calls that may not go on. `metrics`: counts.
 
@@ -27,18 +28,21 @@ pub mod target;
 mod tunnel;
 pub mod upstream;
 mod watch;
+mod whole_body;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+    },
     response::Response,
 };
 use gatekey_telemetry::{Record, request_id::REQUEST_ID, traces::traceparent};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::{
     failed::Failed,
@@ -47,6 +51,7 @@ use self::{
     response_body::ResponseBody,
     tunnel::Tunnels,
     watch::{Stop, Watch},
+    whole_body::NotWhole,
 };
 pub use self::{
     target::{Match, Target, Targets},
@@ -55,6 +60,7 @@ pub use self::{
 use crate::{
     gate::{Admitted, Gate},
     identity_headers,
+    limits::projects::{Body as Seen, Unreadable},
     path::{InvalidPath, Path},
     protocol::Protocol,
     refusal::{Kind, Refusal},
@@ -63,6 +69,9 @@ use crate::{
 
 /// The route of all requests that the gate answers, in metrics.
 pub const ROUTE: &str = "gate";
+
+/// How long a body may take that is read before it is passed on.
+const WHOLE_BODY: Duration = Duration::from_secs(30);
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -159,12 +168,15 @@ impl Proxy {
         if request.version() < Version::HTTP_2 && uri.scheme().is_some() {
             return Err(InvalidPath::Origin.into());
         }
-        let admitted = self.gate.check(record, method, uri, headers).await?;
+        let admitted = self.gate.check_head(record, method, uri, headers).await?;
         forwarded::expectation(headers)?;
         let (index, target) = self.target(uri.path(), protocol)?;
         let deadline = deadline::of(headers);
         let client = request.extensions_mut().remove::<OnUpgrade>();
         let (mut head, body) = request.into_parts();
+        let mut watch =
+            Watch::new(self.gate.clone(), admitted.clone(), deadline, self.stop.clone());
+        let body = self.within_projects(record, &admitted, &head, body, &mut watch).await?;
         let tunnel = if tunnel::is_handshake(&head)? {
             let client = client.ok_or_else(|| {
                 Refusal::new(Kind::NotSupported, "this connection cannot become a websocket")
@@ -181,7 +193,6 @@ impl Proxy {
         }
         let request = Request::from_parts(head, RequestBody::new(body, self.gate.clone()));
         let call = Call::begin(&self.metrics[index]);
-        let mut watch = Watch::new(self.gate.clone(), admitted, deadline, self.stop.clone());
         let sent = Instant::now();
         let upstream = &target.upstream;
         let answered = async {
@@ -222,6 +233,41 @@ impl Proxy {
         }
         let body = ResponseBody::new(body, lease, watch, protocol.clone(), call);
         Ok(Response::from_parts(head, Body::new(body)))
+    }
+
+    /// Checks that a request stays within the projects and domains of its key. Reads the body for
+    /// that if the key has any, and returns it.
+    async fn within_projects(
+        &self,
+        record: &Record,
+        admitted: &Admitted,
+        head: &Parts,
+        body: Body,
+        watch: &mut Watch,
+    ) -> Result<Body, Refusal> {
+        let check = |seen| {
+            let Parts { method, uri, headers, .. } = head;
+            self.gate.check_projects(record, admitted, method, uri, headers, seen)
+        };
+        if !self.gate.reads_body(admitted, &head.method, &head.uri) {
+            check(Seen::Whole(&[]))?;
+            return Ok(body);
+        }
+        let read = watch.until(timeout(WHOLE_BODY, whole_body::read(body))).await?;
+        let late = |_| Refusal::new(Kind::DeadlineExceeded, "the body did not arrive in time");
+        match read.map_err(late)? {
+            Ok(whole) => {
+                check(Seen::Whole(whole.bytes()))?;
+                Ok(whole.into_body())
+            }
+            Err(NotWhole::TooLarge) => {
+                check(Seen::TooLarge)?;
+                Err(Unreadable::TooLarge.into())
+            }
+            Err(NotWhole::Lost(error)) => {
+                Err(Refusal::new(Kind::Invalid, format!("the body could not be read: {error}")))
+            }
+        }
     }
 
     /// Returns the upstream that a request is passed on to.

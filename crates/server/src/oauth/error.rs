@@ -7,8 +7,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use gatekey_authn::bearer;
-use gatekey_core::token::TokenError;
+use gatekey_authn::{bearer, rate_limit};
+use gatekey_core::token::{Limited, TokenError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -34,6 +34,9 @@ pub enum OAuthError {
     /// A body is compressed.
     #[error("the request body has a content-encoding; send it without one")]
     Encoded,
+    /// The limits of a Bearer token's key do not permit its use. RFC 6750 has no error for this.
+    #[error(transparent)]
+    Limited(Limited),
     /// A valid Bearer token is required (RFC 6750 section 3.1).
     #[error("{reason}")]
     Bearer {
@@ -74,10 +77,12 @@ impl IntoResponse for OAuthError {
                 // The RFC has no error for this, and the status 401 only for invalid_client. Of the
                 // registered errors, `slow_down` (RFC 8628 section 3.5) tells the client what to
                 // do; `temporarily_unavailable` would suggest that the same request may succeed.
-                TokenError::TooManyFailures { .. } | TokenError::TooManyChanges { .. } => {
+                TokenError::TooManyFailures { .. }
+                | TokenError::TooManyChanges { .. }
+                | TokenError::Limited(Limited::Rate { .. }) => {
                     (StatusCode::TOO_MANY_REQUESTS, "slow_down")
                 }
-                TokenError::UnauthorizedClient(_) => {
+                TokenError::UnauthorizedClient(_) | TokenError::Limited(Limited::Network) => {
                     (StatusCode::BAD_REQUEST, "unauthorized_client")
                 }
                 TokenError::UnsupportedGrantType => {
@@ -97,13 +102,21 @@ impl IntoResponse for OAuthError {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
             Self::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
             Self::Bearer { .. } => (StatusCode::UNAUTHORIZED, "invalid_token"),
+            Self::Limited(Limited::Network) => (StatusCode::FORBIDDEN, "access_denied"),
+            Self::Limited(Limited::Rate { .. }) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
+        };
+        let limited = match &self {
+            Self::Limited(limited) | Self::Token(TokenError::Limited(limited)) => Some(*limited),
+            _ => None,
         };
         let challenge = match &self {
             Self::Bearer { sent: false, .. } => Some(bearer::CHALLENGE),
             Self::Bearer { sent: true, .. } => Some(CHALLENGE_INVALID_TOKEN),
-            Self::Token(_) | Self::ClientIdIsPort { .. } | Self::TooLarge(_) | Self::Encoded => {
-                (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC)
-            }
+            Self::Token(_)
+            | Self::ClientIdIsPort { .. }
+            | Self::TooLarge(_)
+            | Self::Limited(_)
+            | Self::Encoded => (status == StatusCode::UNAUTHORIZED).then_some(CHALLENGE_BASIC),
         };
         let retry_after = match &self {
             Self::Token(
@@ -116,8 +129,11 @@ impl IntoResponse for OAuthError {
             Self::Token(_)
             | Self::ClientIdIsPort { .. }
             | Self::TooLarge(_)
+            | Self::Limited(_)
             | Self::Encoded
-            | Self::Bearer { .. } => None,
+            | Self::Bearer { .. } => {
+                limited.and_then(|limited| limited.retry_after()).map(|after| after.as_secs())
+            }
         };
         let body = ErrorResponse { error: code, error_description: self.to_string() };
         let mut response = (status, Json(body)).into_response();
@@ -127,6 +143,9 @@ impl IntoResponse for OAuthError {
             response
                 .headers_mut()
                 .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if let Some(limited) = &limited {
+            response.headers_mut().extend(rate_limit::headers(limited));
         }
         if let Some(challenge) = challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

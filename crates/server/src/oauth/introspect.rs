@@ -103,6 +103,7 @@ fn authenticate(
             ))
         }
         Principal::Key(token) => Ok(token.facts),
+        Principal::Limited(_, limited) => Err(TokenError::from(limited).into()),
         Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
         Principal::Nobody => Ok(request.authenticate(authenticator)?.facts),
     }

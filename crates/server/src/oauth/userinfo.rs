@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
-use gatekey_authn::Principal;
+use gatekey_authn::{NoKey, Principal};
 use gatekey_core::token::TokenError;
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
@@ -102,9 +102,12 @@ pub async fn me(
 
 async fn read(oauth: &OAuth, principal: &Principal) -> Result<UserInfo, OAuthError> {
     let sent = !matches!(principal, Principal::Nobody);
-    let token = principal.key().map_err(|reason| {
-        oauth.telemetry.metrics.count_unauthenticated();
-        OAuthError::Bearer { reason, sent }
+    let token = principal.key().map_err(|reason| match reason {
+        NoKey::Limited(limited) => OAuthError::Limited(limited),
+        NoKey::Nobody | NoKey::Refused(_) => {
+            oauth.telemetry.metrics.count_unauthenticated();
+            OAuthError::Bearer { reason: reason.to_string(), sent }
+        }
     })?;
     let persona = &oauth.config.identity.persona;
     let info = UserInfo::read(&oauth.api_keys, &oauth.organization, persona, token).await;

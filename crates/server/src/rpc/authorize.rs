@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use connectrpc::{ConnectError, RequestContext};
-use gatekey_authn::Principal;
+use gatekey_authn::{NoKey, Principal};
 use gatekey_core::{
     Caller, Error, KeyId, SecretId,
     policy::{self, Action, Decision, Resource, decide},
@@ -70,7 +70,8 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
 /// Returns the key that calls, as it is now.
 ///
 /// # Errors
-/// UNAUTHENTICATED when there is none, or its token is no longer valid.
+/// UNAUTHENTICATED when there is none, or its token is no longer valid; `PERMISSION_DENIED` or
+/// `RESOURCE_EXHAUSTED` when its limits do not permit its use.
 pub fn authenticated(rpc: &Rpc, context: &RequestContext) -> Result<VerifiedToken, ConnectError> {
     let principal = context.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
     let token = require_key(rpc, principal)?;
@@ -160,9 +161,12 @@ fn record(context: &RequestContext) -> Result<&Record, ConnectError> {
 }
 
 fn require_key<'p>(rpc: &Rpc, principal: &'p Principal) -> Result<&'p VerifiedToken, ConnectError> {
-    principal.key().map_err(|reason| {
-        rpc.telemetry.metrics.count_unauthenticated();
-        error::unauthenticated(reason)
+    principal.key().map_err(|reason| match reason {
+        NoKey::Limited(limited) => error::limited(&limited),
+        NoKey::Nobody | NoKey::Refused(_) => {
+            rpc.telemetry.metrics.count_unauthenticated();
+            error::unauthenticated(reason)
+        }
     })
 }
 

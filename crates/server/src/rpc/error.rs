@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use connectrpc::{ConnectError, ErrorCode};
-use gatekey_core::Error;
+use gatekey_authn::rate_limit;
+use gatekey_core::{Error, token::Limited};
 use gatekey_telemetry::Record;
 
 /// UNAUTHENTICATED, which makes public clients log in and call again.
@@ -42,6 +43,22 @@ pub fn render(error: Error) -> ConnectError {
         Error::Internal(cause) => {
             tracing::error!(%cause, source = cause.source().map(tracing::field::display), "a call failed");
             ConnectError::internal(message)
+        }
+    }
+}
+
+/// The refusal of a key by its limits.
+pub fn limited(limited: &Limited) -> ConnectError {
+    match limited {
+        Limited::Network => ConnectError::permission_denied(limited.to_string()),
+        Limited::Rate { .. } => {
+            let mut error = ConnectError::resource_exhausted(limited.to_string());
+            let headers = error.response_headers_mut();
+            headers.extend(rate_limit::headers(limited));
+            if let Some(retry_after) = limited.retry_after() {
+                headers.insert(header::RETRY_AFTER, retry_after.as_secs().into());
+            }
+            error
         }
     }
 }

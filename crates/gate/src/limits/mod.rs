@@ -1,0 +1,19 @@
+//! What limits a key at the gate: the projects and domains that its requests name. Where a key may
+//! be used from and how often is [`gatekey_authn`]'s.
+//!
+//! - [`projects`]: whether a request stays within a key's projects and domains.
+//! - [`places`]: where the request of each procedure names them.
+//! - [`body`]: the message in a body, whatever the protocol and the compression.
+//! - [`protobuf`], [`json`]: reads the named fields of a message, and refuses two readings.
+
+mod body;
+mod json;
+mod places;
+pub mod projects;
+mod protobuf;
+
+/// The longest body, and the longest message after decompression, that is read of a limited key, in
+/// bytes. Flyte's own servers take messages of this size by default.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+pub use self::projects::{Body, Named, ProjectDenial, Seen, named};
