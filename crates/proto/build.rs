@@ -4,6 +4,9 @@
 
 use std::{env, error::Error, fs, path::PathBuf, time::UNIX_EPOCH};
 
+use buffa::{Message as _, MessageField};
+use buffa_descriptor::generated::descriptor::FileDescriptorSet;
+
 const FILES: [&str; 21] = [
     "google/api/http.proto",
     "google/api/annotations.proto",
@@ -33,13 +36,16 @@ const DESCRIBED: [&str; 1] = ["grpc/health/v1/health.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("compiled.bin");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let descriptors = out.join("compiled.bin");
     let mut compiler = protox::Compiler::new([&root])?;
     compiler
         .include_imports(true)
         .include_source_info(true)
         .open_files(FILES.iter().chain(&DESCRIBED))?;
-    fs::write(&descriptors, compiler.encode_file_descriptor_set())?;
+    let compiled = compiler.encode_file_descriptor_set();
+    fs::write(&descriptors, &compiled)?;
+    fs::write(out.join("without_comments.bin"), without_comments(&compiled)?)?;
     // connectrpc_build tells cargo to rerun this script if the file is newer than the last run, so
     // make it old.
     fs::File::options().write(true).open(&descriptors)?.set_modified(UNIX_EPOCH)?;
@@ -52,4 +58,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile()?;
     println!("cargo:rerun-if-changed={}", root.display());
     Ok(())
+}
+
+/// Removes comments and the places of definitions, which are most of a set.
+fn without_comments(set: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut set = FileDescriptorSet::decode_from_slice(set)?;
+    for file in &mut set.file {
+        file.source_code_info = MessageField::none();
+    }
+    Ok(set.encode_to_vec())
 }

@@ -117,6 +117,8 @@ fn rpc_error() -> Value {
 struct Schemas {
     generator: SchemaGenerator,
     pool: &'static DescriptorPool,
+    /// The same messages, with comments.
+    commented: DescriptorPool,
     messages: Map<String, Value>,
 }
 
@@ -125,7 +127,9 @@ impl Schemas {
         let settings = SchemaSettings::draft2020_12()
             .for_serialize()
             .with(|settings| settings.definitions_path = "/components/schemas".into());
-        Self { generator: settings.into_generator(), pool, messages: Map::new() }
+        let commented = DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET)
+            .expect("the build writes a valid descriptor set");
+        Self { generator: settings.into_generator(), pool, commented, messages: Map::new() }
     }
 
     fn take(mut self) -> Map<String, Value> {
@@ -387,7 +391,7 @@ impl Schemas {
 
     /// Returns the comment of a message in the protos, or of the element at the path `within` it.
     fn comment(&self, message: &str, within: &[usize]) -> Option<String> {
-        let file = self.pool.file_containing_symbol(message)?;
+        let file = self.commented.file_containing_symbol(message)?;
         let local = message.strip_prefix(file.package.as_deref()?)?.strip_prefix('.')?;
         // Nested messages have other paths; these protos have none.
         let at = file.message_type.iter().position(|known| known.name.as_deref() == Some(local))?;
@@ -395,7 +399,7 @@ impl Schemas {
     }
 
     fn method_comment(&self, service: &str, method: &str) -> Option<String> {
-        let file = self.pool.file_containing_symbol(service)?;
+        let file = self.commented.file_containing_symbol(service)?;
         let local = service.rsplit('.').next()?;
         let at = file.service.iter().position(|known| known.name.as_deref() == Some(local))?;
         let mut methods = file.service[at].method.iter();

@@ -16,6 +16,8 @@ const NAMED: usize = 5;
 /// Verifies the seals of rows while they are read, and computes their digest.
 pub struct Recount<'k> {
     keys: &'k SealKeys,
+    /// For the content of rows.
+    buffer: Vec<u8>,
     digest: Digest,
     refused: Named,
     /// Denials and signing keys whose seals do not match.
@@ -25,7 +27,13 @@ pub struct Recount<'k> {
 impl<'k> Recount<'k> {
     pub fn new(keys: &'k SealKeys) -> Self {
         let digest = Digest::default();
-        Self { keys, digest, refused: Named::default(), mismatched: [0; Table::ALL.len()] }
+        Self {
+            keys,
+            buffer: Vec::new(),
+            digest,
+            refused: Named::default(),
+            mismatched: [0; Table::ALL.len()],
+        }
     }
 
     /// Counts a row with its stored seal. Returns the seal if they match: a row that does not must
@@ -35,7 +43,7 @@ impl<'k> Recount<'k> {
         if let Some(seal) = &seal {
             self.digest.add(self.keys, row.table(), seal);
         }
-        let matching = seal.filter(|seal| row.verify(self.keys, seal));
+        let matching = seal.filter(|seal| row.verify_in(&mut self.buffer, self.keys, seal));
         match row {
             _ if matching.is_some() => {}
             SealedRow::ApiKey(key) => self.refused.add(key.client_id.as_str()),

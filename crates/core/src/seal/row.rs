@@ -4,6 +4,8 @@
 //! that different rows never have the same content. The patterns below name every field of a row: a
 //! new field does not compile until it is sealed here, or left out on purpose.
 
+use std::mem;
+
 use gatekey_credentials::Role;
 
 use super::{Seal, SealKey, SealKeys, Table};
@@ -37,16 +39,25 @@ impl SealedRow<'_> {
 
     /// Seals the row.
     pub fn seal(self, key: &SealKey) -> Seal {
-        key.seal(&self.content())
+        key.seal(&self.content(Vec::new()))
     }
 
     /// Whether it is the seal of this row, under any version in use.
     pub fn verify(self, keys: &SealKeys, seal: &Seal) -> bool {
-        keys.find(seal.version).is_some_and(|key| key.verify(&self.content(), seal))
+        self.verify_in(&mut Vec::new(), keys, seal)
     }
 
-    fn content(self) -> Vec<u8> {
-        let mut content = Content(Vec::with_capacity(512));
+    /// Like [`Self::verify`], in a buffer that many rows share.
+    pub(super) fn verify_in(self, buffer: &mut Vec<u8>, keys: &SealKeys, seal: &Seal) -> bool {
+        let Some(key) = keys.find(seal.version) else { return false };
+        *buffer = self.content(mem::take(buffer));
+        key.verify(buffer, seal)
+    }
+
+    fn content(self, mut buffer: Vec<u8>) -> Vec<u8> {
+        buffer.clear();
+        buffer.reserve(512);
+        let mut content = Content(buffer);
         content.byte(self.table().number());
         match self {
             Self::ApiKey(key) => content.key(key),
@@ -79,8 +90,14 @@ impl Content {
         self.text(client_id.as_str());
         self.text(organization);
         // One role, or none, as it was before a key could hold several.
-        let roles: Vec<_> = roles.iter().map(Role::as_str).collect();
-        self.text(&roles.join(" "));
+        let names = || roles.iter().map(Role::as_str);
+        self.length(names().map(|name| name.len() + 1).sum::<usize>().saturating_sub(1));
+        for (number, name) in names().enumerate() {
+            if number > 0 {
+                self.byte(b' ');
+            }
+            self.0.extend(name.as_bytes());
+        }
         self.application(application);
         self.instant(*created_at);
         self.instant(*updated_at);
@@ -358,9 +375,9 @@ mod tests {
     #[test]
     fn limits_are_sealed_only_where_there_are_some() {
         let mut limited = key();
-        let unlimited = SealedRow::ApiKey(&limited).content();
+        let unlimited = SealedRow::ApiKey(&limited).content(Vec::new());
         limited.limits.rate = "9/s".parse().ok();
-        let content = SealedRow::ApiKey(&limited).content();
+        let content = SealedRow::ApiKey(&limited).content(Vec::new());
         let limits = content.strip_prefix(unlimited.as_slice());
         assert_eq!(limits, Some(b"\0\x039/s\0\0".as_slice()));
     }

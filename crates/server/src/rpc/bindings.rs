@@ -35,7 +35,7 @@ pub enum BodyPart {
     Field(String),
 }
 
-/// Every binding, and the descriptors of the messages.
+/// Every binding, and the descriptors of the messages, without comments.
 #[derive(Debug)]
 pub struct Bindings {
     pub pool: DescriptorPool,
@@ -50,7 +50,7 @@ impl Bindings {
     }
 
     fn read() -> Self {
-        let pool = DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET)
+        let pool = DescriptorPool::decode(gatekey_proto::DESCRIPTOR_SET_WITHOUT_COMMENTS)
             .expect("the build writes a valid descriptor set");
         let mut all = Vec::new();
         for service in pool.services() {

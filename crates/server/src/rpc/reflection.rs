@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use buffa::{Message as _, MessageField};
-use buffa_descriptor::generated::descriptor::FileDescriptorSet;
 use connectrpc::{ConnectError, RequestContext, ServiceResult, ServiceStream, StreamMessage};
 use connectrpc_reflection::{
     ReflectionService, Reflector, SERVER_REFLECTION_SERVICE_NAME,
@@ -27,23 +25,14 @@ pub(super) fn install<'s>(
     services: impl Iterator<Item = &'s str>,
 ) -> connectrpc::Router {
     let themselves = [SERVER_REFLECTION_SERVICE_NAME, SERVER_REFLECTION_V1ALPHA_SERVICE_NAME];
-    let reflector = Reflector::from_descriptor_set_bytes(&descriptors())
-        .expect("the build writes a valid descriptor set")
-        .with_services(services.chain(themselves));
+    let reflector =
+        Reflector::from_descriptor_set_bytes(gatekey_proto::DESCRIPTOR_SET_WITHOUT_COMMENTS)
+            .expect("the build writes a valid descriptor set")
+            .with_services(services.chain(themselves));
     let reflection = Arc::new(Reflection(ReflectionService::new(reflector)));
     let router = ServerReflectionExt::register(reflection.clone(), router);
     let router = ServerReflectionV1alphaExt::register(reflection, router);
     apply_request_limits(router, request_limits())
-}
-
-/// Returns the descriptors of the protos without their comments, which are most of them.
-fn descriptors() -> Vec<u8> {
-    let mut set = FileDescriptorSet::decode_from_slice(gatekey_proto::DESCRIPTOR_SET)
-        .expect("the build writes a valid descriptor set");
-    for file in &mut set.file {
-        file.source_code_info = MessageField::none();
-    }
-    set.encode_to_vec()
 }
 
 /// Ends a stream of requests with an error once it has too many.

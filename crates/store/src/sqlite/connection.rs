@@ -54,6 +54,22 @@ pub(super) fn set_up_to_write(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
 }
 
+/// Pages kept while everything is read once, each page once: 256 KiB.
+const ONCE_CACHE: i64 = -256;
+/// SQLite's default, 2 MiB.
+const CACHE: i64 = -2000;
+
+/// Reads everything. Its pages do not stay in memory: they would be a tenth of an idle server's.
+pub(super) fn read_once<T, E: From<rusqlite::Error>>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    connection.pragma_update(None, "cache_size", ONCE_CACHE)?;
+    let read = work(connection);
+    connection.pragma_update(None, "cache_size", CACHE)?;
+    read
+}
+
 /// The SQL function that converts text to lower case by Unicode's rules. SQLite's `lower` only
 /// converts ASCII.
 pub(super) const LOWER_CASE: &str = "gatekey_lower_case";

@@ -92,8 +92,10 @@ impl Store for SqliteStore {
         let (observer, seals) = (self.observer(), self.seals());
         // On the writer's thread: the facts must not be older than a change reported before.
         self.exclusively("store.load", move |connection| {
-            reader::in_transaction(connection, |connection| {
-                load::load(connection, &seals, &*observer)
+            connection::read_once(connection, |connection| {
+                reader::in_transaction(connection, |connection| {
+                    load::load(connection, &seals, &*observer)
+                })
             })?;
             Ok(open::leave_log(connection, false)?)
         })
