@@ -16,6 +16,8 @@ const DISTURBED: f64 = 0.1;
 /// A server and the load it gets.
 pub(crate) struct Entrant<'s> {
     server: &'s Server,
+    /// Other processes that take part in each request.
+    helpers: Vec<&'s Server>,
     address: &'s str,
     transport: Transport,
     connections: Option<usize>,
@@ -45,6 +47,7 @@ impl<'s> Entrant<'s> {
     pub(crate) fn new(name: impl Into<String>, server: &'s Server, requests: Requests) -> Self {
         Self {
             server,
+            helpers: Vec::new(),
             address: &server.address,
             transport: Transport::Kept,
             connections: None,
@@ -61,6 +64,12 @@ impl<'s> Entrant<'s> {
     /// Sends the load to another address of the server.
     pub(crate) fn at(self, address: &'s str) -> Self {
         Self { address, ..self }
+    }
+
+    /// Adds another process's CPU time to that of the server.
+    pub(crate) fn with_help_of(mut self, server: &'s Server) -> Self {
+        self.helpers.push(server);
+        self
     }
 
     /// Overrides the number of connections.
@@ -94,7 +103,7 @@ pub(crate) async fn round(
     number: usize,
 ) -> anyhow::Result<()> {
     for entrant in entrants {
-        let before = Account::now(entrant.server)?;
+        let before = Account::now(entrant)?;
         let measured = load::run(
             entrant.address,
             entrant.transport,
@@ -103,7 +112,7 @@ pub(crate) async fn round(
             options.duration(),
         )
         .await?;
-        let spent = Account::now(entrant.server)?.since(&before);
+        let spent = Account::now(entrant)?.since(&before);
         if number > 0 {
             entrant.figures.note(&measured, &spent);
         }
@@ -121,8 +130,11 @@ struct Account {
 }
 
 impl Account {
-    fn now(server: &Server) -> anyhow::Result<Self> {
-        let server = server.cpu_time()?;
+    fn now(entrant: &Entrant<'_>) -> anyhow::Result<Self> {
+        let mut server = entrant.server.cpu_time()?;
+        for helper in &entrant.helpers {
+            server += helper.cpu_time()?;
+        }
         let beside_server = process::busy_time(process::SERVER_CPU)?.saturating_sub(server);
         let beside_load =
             process::busy_time(process::GENERATOR_CPU)?.saturating_sub(process::own_cpu_time()?);

@@ -87,11 +87,13 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Certificate>,
     /// Port 0 picks a free one.
     pub(crate) listen: String,
+    /// Where the gate leads.
+    pub(crate) upstream: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tls: None, listen: "127.0.0.1:0".to_owned() }
+        Self { tls: None, listen: "127.0.0.1:0".to_owned(), upstream: None }
     }
 }
 
@@ -133,6 +135,7 @@ impl Home {
             let config = self.configuration()?;
             arguments.push(format!("--config={}", config.display()));
         }
+        arguments.extend(settings.upstream.iter().map(|upstream| format!("--upstream={upstream}")));
         match &settings.tls {
             Some(Certificate { chain, key }) => {
                 arguments.push(format!("--tls-cert={}", chain.display()));

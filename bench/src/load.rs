@@ -28,6 +28,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::grpc_connection::GrpcConnection;
+
 /// The results of a run.
 pub(crate) struct Measured {
     /// Latency of each request in microseconds, sorted.
@@ -69,6 +71,8 @@ pub(crate) enum Transport {
     FullHandshake,
     /// Each over a new connection that resumes the session of the one before.
     Resumed,
+    /// gRPC over keep-alive connections with HTTP/2 and without TLS.
+    Grpc,
 }
 
 /// Requests to send in order.
@@ -182,6 +186,7 @@ pub(crate) async fn collect<T: 'static>(
 
 enum Client {
     Kept(Connection<TcpStream>),
+    Grpc(GrpcConnection),
     New { address: String, connector: TlsConnector, expected: HandshakeKind },
 }
 
@@ -191,6 +196,7 @@ impl Client {
         let address = address.to_owned();
         match transport {
             Transport::Kept => Ok(Self::Kept(Connection::open(&address).await?)),
+            Transport::Grpc => Ok(Self::Grpc(GrpcConnection::open(&address).await?)),
             Transport::FullHandshake => {
                 let connector = connector(Resumption::disabled())?;
                 Ok(Self::New { address, connector, expected: HandshakeKind::Full })
@@ -206,6 +212,7 @@ impl Client {
     async fn call(&mut self, request: &[u8]) -> anyhow::Result<()> {
         match self {
             Self::Kept(connection) => connection.call(request).await.map(|_| ()),
+            Self::Grpc(connection) => connection.call(request).await,
             Self::New { address, connector, expected } => {
                 call_once(address, connector, *expected, request).await
             }

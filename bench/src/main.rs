@@ -1,12 +1,14 @@
 //! Benchmarks of Gatekey: each performance goal (bar) beside a floor in the same run.
 //!
 //! # Layout
-//! - Cases: [`tokens`], [`handshakes`], [`introspection`], [`create`], [`list`], [`memory`].
+//! - Cases: [`tokens`], [`handshakes`], [`introspection`], [`create`], [`list`], [`memory`],
+//!   [`gate`].
 //! - [`against`]: two builds beside each other.
 //! - [`contest`]: measures servers in turn, round by round, by CPU time.
-//! - [`load`]: a closed loop of connections.
+//! - [`load`]: a closed loop of connections; [`grpc_connection`]: those with gRPC.
 //! - [`process`]: servers pinned to one CPU, and their CPU time as the kernel accounts it.
-//! - [`gatekey`], [`floor`], [`peers`]: the servers; [`certificate`]: their TLS certificate.
+//! - [`gatekey`], [`floor`], [`forwarder`], [`nginx`], [`peers`]: the servers; [`certificate`]:
+//!   their TLS certificate. [`upstream`]: where proxies lead.
 //! - [`request`]: the HTTP requests.
 //! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`](mod@unit), [`machine`]:
 //!   the table, and docs/performance.md.
@@ -18,13 +20,17 @@ mod certificate;
 mod contest;
 mod create;
 mod floor;
+mod forwarder;
+mod gate;
 mod gatekey;
+mod grpc_connection;
 mod handshakes;
 mod introspection;
 mod list;
 mod load;
 mod machine;
 mod memory;
+mod nginx;
 mod options;
 mod page;
 mod peers;
@@ -34,6 +40,7 @@ mod report;
 mod request;
 mod tokens;
 mod unit;
+mod upstream;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum as _};
@@ -59,13 +66,21 @@ enum Served {
     /// Serve as a floor until killed
     #[command(hide = true)]
     Floor(floor::Work),
+    /// Forward to an upstream until killed
+    #[command(hide = true)]
+    Forwarder(forwarder::Upstream),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Served::Floor(work)) = arguments.served {
+    if let Some(served) = arguments.served {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        return runtime.block_on(floor::run(work));
+        return runtime.block_on(async {
+            match served {
+                Served::Floor(work) => floor::run(work).await,
+                Served::Forwarder(upstream) => forwarder::run(upstream).await,
+            }
+        });
     }
     process::pin_self(process::GENERATOR_CPU)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -108,5 +123,6 @@ async fn measure_case(case: Case, bench: &Bench) -> anyhow::Result<Section> {
         Case::Create => create::measure(bench).await,
         Case::List => list::measure(bench).await,
         Case::Memory => memory::measure(bench).await,
+        Case::Gate => gate::measure(bench).await,
     }
 }

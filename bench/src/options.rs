@@ -81,6 +81,8 @@ pub(crate) enum Case {
     List,
     /// Memory, and time from start to first token
     Memory,
+    /// Calls through the gate, and its decisions for other proxies
+    Gate,
 }
 
 impl Case {

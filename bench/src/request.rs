@@ -34,6 +34,21 @@ pub(crate) fn list(token: &str, limit: usize, page_token: &str) -> Vec<u8> {
     rpc("List", token, &json!({ "request": { "limit": limit, "token": page_token } }))
 }
 
+/// A key's encoded credentials for a server.
+pub(crate) fn encoded_credentials(endpoint: &str, client: &Client) -> String {
+    let endpoint = endpoint.replace(':', "%3A");
+    BASE64_STANDARD.encode(format!("{endpoint}:{}:{}:None", client.id, client.secret))
+}
+
+/// Asks about a call of a procedure, as nginx does.
+pub(crate) fn decision(path: &str, procedure: &str, credential: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {credential}\r\n\
+         x-original-method: POST\r\nx-original-uri: {procedure}\r\nx-real-ip: 127.0.0.1\r\n\r\n"
+    )
+    .into_bytes()
+}
+
 /// Sends a form, authenticated by HTTP Basic (RFC 6749 section 2.3.1).
 pub(crate) fn form(path: &str, client: &Client, form: &str) -> Vec<u8> {
     let basic = BASE64_STANDARD.encode(format!("{}:{}", client.id, client.secret));
@@ -45,7 +60,7 @@ fn rpc(method: &str, token: &str, message: &serde_json::Value) -> Vec<u8> {
     post(&path, &format!("Bearer {token}"), "application/json", &message.to_string())
 }
 
-fn post(path: &str, authorization: &str, content_type: &str, body: &str) -> Vec<u8> {
+pub(crate) fn post(path: &str, authorization: &str, content_type: &str, body: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: {authorization}\r\n\
          accept: application/json\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
