@@ -1,7 +1,10 @@
-//! nginx in front of Gatekey and Flyte, with the configurations of `docs/guides/nginx` and
-//! `docs/gate`.
+//! Proxies in front of Gatekey and Flyte, with the configurations of the documentation: nginx with
+//! those of `docs/guides/nginx`, and every kind of proxy with those of `docs/gate`.
 
+mod each;
+mod flyte;
 mod gate;
+mod kind;
 mod nginx;
 
 use http::Method;

