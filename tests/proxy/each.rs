@@ -15,6 +15,7 @@ const INTERNAL: &str = "/flyteidl2.actions.ActionsService/Enqueue";
 async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
     for kind in Kind::ALL {
         if let Some(mut behind) = Behind::start(kind).await {
+            println!("{kind:?}");
             test(&mut behind).await;
         }
     }
@@ -219,9 +220,6 @@ async fn an_outage_of_the_gate_passes_nothing() {
         // Traefik's answer is fixed.
         let expected = if kind == Kind::Traefik { 500 } else { 503 };
         assert_eq!(down.status, expected, "{kind:?}: {}", down.text());
-        if kind.is_nginx() {
-            assert_eq!(grpc(behind, READ, &token).await, (200, "14".to_owned()));
-        }
     })
     .await;
 }

@@ -7,11 +7,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use http::Method;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::{flyte, nginx::free_port};
-use crate::support::{Credentials, Http, Server, not_proven};
+use crate::support::{Credentials, Http, Server, eventually, not_proven};
 
 /// A proxy, from where it is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +54,6 @@ impl Kind {
                 "tests/proxy/requirements.txt, in .venvs/proxies"
             }
         }
-    }
-
-    pub(super) fn is_nginx(self) -> bool {
-        matches!(self, Self::Nginx | Self::NginxMainline)
     }
 }
 
@@ -119,6 +116,13 @@ impl Behind {
             tokio::task::yield_now().await;
         }
         let (http, http1) = (Http::new(&url, Some(&chain)), Http::over_http1(&url, Some(&chain)));
+        // Traefik listens before it has read its configuration.
+        let open = "/.well-known/oauth-authorization-server";
+        let serves = async || {
+            let response = http.try_send(Method::GET, open, &[], "").await;
+            response.is_ok_and(|response| response.status == 200)
+        };
+        eventually(&format!("{kind:?} serves"), serves).await;
         Some(Self { kind, http, http1, gatekey, flyte, proxy, _directory: directory })
     }
 }
