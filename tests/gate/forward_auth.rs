@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{ADMIN, READ};
-use crate::support::{Response, Server};
+use crate::support::{Response, Server, decoded};
 
 /// What a proxy sends of a request, as its headers.
 type Family<'f> = Vec<(&'f str, &'f str)>;
@@ -116,6 +116,35 @@ async fn every_pass_has_all_identity_headers() {
             assert!(answer.headers.contains_key("x-auth-request-organization"));
         }
     }
+}
+
+/// In place of the credential.
+#[tokio::test]
+async fn proxies_get_a_token_for_the_upstream() {
+    let server = Server::with_config(
+        "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[gate]\nforward_auth = true\n\
+         audience = \"https://flyte.example.com\"\n",
+    )
+    .await;
+    let viewer = bearer_of(&server, "viewer").await;
+    let authorization = [("authorization", &*viewer)];
+    for answer in [
+        ask(&server, "/gate/nginx", READ, &authorization).await,
+        ask(&server, "/gate/forward", READ, &authorization).await,
+        ask_as_envoy(&server, READ, &authorization).await,
+    ] {
+        let token = answer.header("authorization").strip_prefix("Bearer ").unwrap();
+        let (_, claims) = decoded(token);
+        assert_eq!(claims["aud"], json!(["https://flyte.example.com"]), "{claims}");
+        assert_eq!(claims["sub"], "viewer");
+        let removed = answer.header("x-envoy-auth-headers-to-remove");
+        assert!(!removed.split(',').any(|name| name == "authorization"), "{removed}");
+    }
+    // An open request has no caller.
+    assert_eq!(
+        ask(&server, "/gate/nginx", OPEN, &authorization[..0]).await.header("authorization"),
+        ""
+    );
 }
 
 #[tokio::test]

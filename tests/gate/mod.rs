@@ -8,6 +8,7 @@ mod forwarding;
 mod identity;
 mod key_limits;
 mod paths;
+mod refusals;
 mod rules;
 mod streams;
 mod websockets;

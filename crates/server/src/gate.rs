@@ -32,16 +32,23 @@ pub(crate) fn gate(
 }
 
 /// Returns what answers proxies that ask about requests, if they are answered.
-pub(crate) fn forward_auth(config: &Config, gate: &Arc<Gate>) -> Option<Arc<ForwardAuth>> {
-    let trusted = || config.server.trusted_proxies.clone();
-    config.gate.forward_auth.then(|| Arc::new(ForwardAuth::new(gate.clone(), trusted())))
+pub(crate) fn forward_auth(
+    config: &Config,
+    gate: &Arc<Gate>,
+    upstream_tokens: &Arc<UpstreamTokens>,
+) -> Option<Arc<ForwardAuth>> {
+    config.gate.forward_auth.then(|| {
+        let trusted = config.server.trusted_proxies.clone();
+        let audience = config.gate.audience.as_deref().map(Into::into);
+        Arc::new(ForwardAuth::new(gate.clone(), trusted, audience, upstream_tokens.clone()))
+    })
 }
 
 /// Returns the proxy, if requests are passed on.
 pub(crate) fn proxy(
     config: &Config,
     gate: &Arc<Gate>,
-    upstream_tokens: UpstreamTokens,
+    upstream_tokens: &Arc<UpstreamTokens>,
     authorities: &UpstreamAuthorities,
 ) -> Option<Proxy> {
     if config.gate.upstreams.is_empty() {
@@ -60,7 +67,7 @@ pub(crate) fn proxy(
             audience: upstream.audience.as_deref().map(Box::from),
         }
     });
-    Some(Proxy::new(gate.clone(), Targets(targets.collect()), upstream_tokens, settings))
+    Some(Proxy::new(gate.clone(), Targets(targets.collect()), upstream_tokens.clone(), settings))
 }
 
 fn header(text: &str) -> HeaderValue {

@@ -153,13 +153,13 @@ impl Server {
             Arc::new(Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone()));
         let persona = &config.identity.persona;
         let upstream_tokens =
-            UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone());
+            Arc::new(UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone()));
         let gate = gate::gate(&config, &authenticator, &api_keys, &token_header);
-        let proxy = gate::proxy(&config, &gate, upstream_tokens, &upstream_authorities);
+        let proxy = gate::proxy(&config, &gate, &upstream_tokens, &upstream_authorities);
         Self {
             authenticator,
             proxy: proxy.map(Arc::new),
-            forward_auth: gate::forward_auth(&config, &gate),
+            forward_auth: gate::forward_auth(&config, &gate, &upstream_tokens),
             config: Arc::new(config),
             store,
             caches,

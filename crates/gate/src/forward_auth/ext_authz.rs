@@ -20,11 +20,10 @@ use gatekey_proto::envoy::service::auth::v3::{
 use gatekey_telemetry::{ClientAddresses, Record};
 
 use super::{
-    ForwardAuth, envoy,
+    ForwardAuth, Passed, envoy,
     family::{Malformed, Original, method, target},
 };
 use crate::{
-    gate::Admitted,
     protocol::Protocol,
     refusal::{Kind, Refusal},
 };
@@ -58,23 +57,21 @@ impl ExtAuthz {
             outer.set_client_id(client_id);
         }
         Ok(match decided {
-            Ok(admitted) => self.admit(&admitted, &headers),
+            Ok(passed) => self.admit(&passed, &headers),
             Err(refusal) => refuse(refusal, &original.protocol(&headers)),
         })
     }
 
-    fn admit(&self, admitted: &Admitted, client: &HeaderMap) -> CheckResponse {
-        let mut set = HeaderMap::new();
-        self.forward_auth.set(admitted, &mut set);
+    fn admit(&self, passed: &Passed, client: &HeaderMap) -> CheckResponse {
         let ours = &self.forward_auth.gate().identity_headers;
-        let removed = envoy::to_remove(ours, client, &set).into_iter();
+        let removed = envoy::to_remove(ours, client, &passed.headers).into_iter();
         let ok = OkHttpResponse {
             headers_to_remove: removed.map(str::to_owned).collect(),
-            headers: options(&set),
+            headers: options(&passed.headers),
             ..OkHttpResponse::default()
         };
         let mut metadata = buffa_types::google::protobuf::Struct::default();
-        if let Some(presented) = &admitted.presented {
+        if let Some(presented) = &passed.admitted.presented {
             let role = presented.roles().highest().map_or("", |role| role.as_str());
             metadata.fields.insert("client_id".to_owned(), presented.user().into());
             metadata.fields.insert("role".to_owned(), role.into());

@@ -33,6 +33,7 @@ use crate::{
     identity_headers,
     protocol::Protocol,
     refusal::{Kind, Refusal},
+    token::{self, UpstreamTokens},
 };
 
 pub mod envoy;
@@ -55,18 +56,33 @@ pub enum Family {
     Envoy,
 }
 
+/// A request that may pass.
+pub(crate) struct Passed {
+    pub(crate) admitted: Admitted,
+    /// What the upstream gets of the caller: identity, and the token in place of the credential.
+    pub(crate) headers: HeaderMap,
+}
+
 /// Answers proxies that ask whether a request may pass.
 pub struct ForwardAuth {
     gate: Arc<Gate>,
     trusted: Networks,
+    /// The audience of the token that the upstream gets in place of the credential, if it gets one.
+    audience: Option<Box<str>>,
+    upstream_tokens: Arc<UpstreamTokens>,
     /// Whether a question of a stranger, and a malformed question, has been logged.
     reported: [AtomicBool; 2],
 }
 
 impl ForwardAuth {
-    /// Answers only `trusted` proxies.
-    pub fn new(gate: Arc<Gate>, trusted: Networks) -> Self {
-        Self { gate, trusted, reported: Default::default() }
+    /// Answers only `trusted` proxies. The upstream behind them gets a token for `audience`.
+    pub fn new(
+        gate: Arc<Gate>,
+        trusted: Networks,
+        audience: Option<Box<str>>,
+        upstream_tokens: Arc<UpstreamTokens>,
+    ) -> Self {
+        Self { gate, trusted, audience, upstream_tokens, reported: Default::default() }
     }
 
     pub fn gate(&self) -> &Gate {
@@ -91,7 +107,7 @@ impl ForwardAuth {
             Err(refusal) => (Protocol::of_forwarded(request.method(), "", headers), Err(refusal)),
         };
         match decided {
-            Ok(admitted) => self.admit(family, &admitted, headers),
+            Ok(passed) => self.admit(family, passed, headers),
             Err(refusal) => {
                 record.set_grpc_status(refusal.kind.code().0);
                 refuse(family, refusal, &protocol)
@@ -108,8 +124,18 @@ impl ForwardAuth {
         record: &Record,
         original: &Original,
         headers: &HeaderMap,
-    ) -> Result<Admitted, Refusal> {
-        self.gate.check(record, &original.method, &original.target, headers).await
+    ) -> Result<Passed, Refusal> {
+        let admitted = self.gate.check(record, &original.method, &original.target, headers).await?;
+        let token = match (&self.audience, &admitted.presented) {
+            (Some(audience), Some(presented)) => {
+                let token = self.upstream_tokens.authorization(presented, audience).await;
+                Some(token.map_err(token::refusal)?)
+            }
+            (None, _) | (_, None) => None,
+        };
+        let mut headers = HeaderMap::new();
+        identity_headers::set(&mut headers, &self.gate.identity(&admitted), token);
+        Ok(Passed { admitted, headers })
     }
 
     /// Checks that a proxy is trusted.
@@ -149,10 +175,10 @@ impl ForwardAuth {
 
     /// Lets a request pass, with every header that the upstream may believe: those without a value
     /// replace what the client sent.
-    fn admit(&self, family: Family, admitted: &Admitted, client: &HeaderMap) -> Response {
+    fn admit(&self, family: Family, passed: Passed, client: &HeaderMap) -> Response {
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
-        self.set(admitted, headers);
+        *headers = passed.headers;
         match family {
             Family::Nginx => {
                 self.blank_credentials(headers);
@@ -163,11 +189,6 @@ impl ForwardAuth {
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
-    }
-
-    /// Sets what the upstream gets.
-    pub(crate) fn set(&self, admitted: &Admitted, headers: &mut HeaderMap) {
-        identity_headers::set(headers, &self.gate.identity(admitted), None);
     }
 
     /// Blanks the headers in which a client sends its credential, unless they are set.

@@ -81,7 +81,7 @@ pub struct Proxy {
     targets: Targets,
     /// One for each target.
     metrics: Vec<Arc<Metrics>>,
-    tokens: UpstreamTokens,
+    tokens: Arc<UpstreamTokens>,
     settings: Settings,
     tunnels: Tunnels,
     stop: Arc<Stop>,
@@ -104,7 +104,7 @@ impl Proxy {
     pub fn new(
         gate: Arc<Gate>,
         targets: Targets,
-        tokens: UpstreamTokens,
+        tokens: Arc<UpstreamTokens>,
         settings: Settings,
     ) -> Self {
         let metrics = targets.0.iter().map(|_| Arc::default()).collect();

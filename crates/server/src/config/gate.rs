@@ -111,6 +111,8 @@ pub struct Gate {
     pub upstreams: Vec<Upstream>,
     /// Whether trusted proxies are answered that ask about requests.
     pub forward_auth: bool,
+    /// Audience of the token for the backend behind such proxies, if it gets one.
+    pub audience: Option<String>,
     /// How long streams and tunnels may last once the server stops.
     pub drain: Duration,
     pub internal_services: bool,
@@ -189,6 +191,7 @@ impl Section {
         Gate {
             upstreams,
             forward_auth: self.forward_auth,
+            audience: self.audience.clone(),
             drain: Duration::from_secs(self.drain_seconds),
             internal_services: self.internal_services,
             configured,
