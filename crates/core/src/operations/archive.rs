@@ -74,11 +74,11 @@ impl Operations {
         if let ArchiveLimit::Through(last) = limit {
             let end = self.store.ledger_head().await?.sequence;
             if last > end {
-                return Err(refused(format!("the ledger ends at entry {end}")));
+                return Err(refused(&format!("the ledger ends at entry {end}")));
             }
             if last <= base.sequence() {
                 let archived = base.sequence();
-                return Err(refused(format!("entries up to {archived} are archived already")));
+                return Err(refused(&format!("entries up to {archived} are archived already")));
             }
         }
         let mut draft = ArchiveDraft::new(self.root_key.ledger_keys(), base);
@@ -91,7 +91,7 @@ impl Operations {
             }
         }
         let header = draft.finish(self.env.now(), env!("CARGO_PKG_VERSION"));
-        header.ok_or_else(|| refused("no entry is from before that time".to_owned()))
+        header.ok_or_else(|| refused("no entry is from before that time"))
     }
 
     /// Begins the ledger after the last entry of an archive, and deletes the archive's entries. The
@@ -154,6 +154,6 @@ impl Operations {
     }
 }
 
-fn refused(reason: String) -> OperationError {
+fn refused(reason: &str) -> OperationError {
     Error::Precondition(format!("nothing was archived: {reason}")).into()
 }

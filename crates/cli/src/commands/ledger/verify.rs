@@ -153,7 +153,7 @@ fn missing(first: i64, last: i64, place: &str) -> anyhow::Error {
 /// Archives that were verified, and that continue each other.
 struct Archives {
     /// In the order of their entries.
-    archives: Vec<(PathBuf, ArchivedRange)>,
+    ranges: Vec<(PathBuf, ArchivedRange)>,
     /// The last entry.
     head: LedgerHead,
     /// The links where an archive begins, and of the known head.
@@ -172,7 +172,7 @@ impl Archives {
         let begins = opened.iter().map(|(_, reader)| reader.header().range.base.sequence());
         let wanted: BTreeSet<_> = begins.chain(known_head.map(|known| known.sequence)).collect();
         let mut verified =
-            Self { archives: Vec::new(), head: LedgerHead::EMPTY, links: BTreeMap::new() };
+            Self { ranges: Vec::new(), head: LedgerHead::EMPTY, links: BTreeMap::new() };
         for (path, reader) in opened {
             let base = reader.header().range.base.head;
             let mut links = vec![base];
@@ -184,7 +184,7 @@ impl Archives {
                 })
                 .map_err(|error| refused(&path, &error))?;
             let before = verified.head;
-            if !verified.archives.is_empty() && base.sequence > before.sequence {
+            if !verified.ranges.is_empty() && base.sequence > before.sequence {
                 let place = format!("before {}", path.display());
                 return Err(missing(before.sequence + 1, base.sequence, &place));
             }
@@ -193,7 +193,7 @@ impl Archives {
             if header.range.last() > before.sequence {
                 verified.head = header.range.end.head;
             }
-            verified.archives.push((path, header.range));
+            verified.ranges.push((path, header.range));
         }
         Ok(verified)
     }
@@ -236,7 +236,7 @@ fn print(
     live: Option<&VerifiedLedger>,
     format: Format,
 ) -> anyhow::Result<()> {
-    let named = archives.map(|archives| archives.archives.as_slice()).unwrap_or_default();
+    let named = archives.map(|archives| archives.ranges.as_slice()).unwrap_or_default();
     let head = live.map(|live| live.head).or(archives.map(|archives| archives.head));
     let head = head.unwrap_or(LedgerHead::EMPTY);
     if let Some(notation) = format.notation() {

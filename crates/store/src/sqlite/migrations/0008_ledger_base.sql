@@ -19,7 +19,7 @@ BEGIN
 END;
 
 -- Only archived entries can be deleted.
-DROP TRIGGER ledger_is_not_shortened;
+DROP TRIGGER IF EXISTS ledger_is_not_shortened;
 CREATE TRIGGER ledger_is_not_shortened BEFORE DELETE ON ledger
 WHEN OLD.sequence > coalesce((SELECT sequence FROM ledger_base), 0)
 BEGIN
