@@ -99,6 +99,7 @@ async fn open(data_dir: &Path) -> (Inner, bool) {
         request_log,
         traces: None,
         upstream_authorities: UpstreamAuthorities::default(),
+        proxies: gatekey_outbound::Proxies::default(),
     });
     let caller = Caller::server(&inner.env);
     let entry = Sealed::new_entry(&inner.env, &caller);

@@ -80,6 +80,7 @@ impl InProcess {
             request_log,
             traces: None,
             upstream_authorities: UpstreamAuthorities::default(),
+            proxies: gatekey_outbound::Proxies::default(),
         });
         inner.operations.signing_keys.ensure(&caller("start"), None, Start::Now).await.unwrap();
         inner.store.load().await.unwrap();

@@ -6,6 +6,7 @@ mod ext_authz;
 mod forward_auth;
 mod forwarding;
 mod identity;
+mod issuers;
 mod key_limits;
 mod paths;
 mod refusals;

@@ -122,6 +122,7 @@ async fn server(directory: &tempfile::TempDir, rotations: u32) -> (Server, [Reas
         request_log,
         traces: None,
         upstream_authorities: UpstreamAuthorities::default(),
+        proxies: gatekey_outbound::Proxies::default(),
     };
     let server = Server::new(parts);
     let caller = Caller {

@@ -39,6 +39,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "gatekey-gate",
             "gatekey-authn",
             "gatekey-listener",
+            "gatekey-issuers",
+            "gatekey-outbound",
             "gatekey-telemetry",
             "gatekey-core",
             "gatekey-credentials",

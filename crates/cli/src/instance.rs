@@ -12,6 +12,7 @@ use gatekey_core::{
     signing_key::{SigningKeyError, Start},
 };
 use gatekey_listener::tls::PrivateCa;
+use gatekey_outbound::Proxies;
 use gatekey_server::{
     Config, Server,
     config::TlsMode,
@@ -60,6 +61,12 @@ pub(crate) struct OpenOptions<'a> {
     pub(crate) traces: Option<Traces>,
 }
 
+/// The proxies that the environment names.
+fn proxies() -> Proxies {
+    #[expect(clippy::disallowed_methods, reason = "the command line reads the environment")]
+    Proxies::from_variables(&|name| std::env::var(name).ok())
+}
+
 impl Instance {
     pub(crate) async fn open(
         mut data_dir: DataDir,
@@ -90,6 +97,7 @@ impl Instance {
             request_log,
             traces,
             upstream_authorities,
+            proxies: proxies(),
         });
         // A server that never ran has published nothing that a verifier could have cached.
         let has_run = LastStart::read(data_dir.path()).is_some();

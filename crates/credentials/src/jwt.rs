@@ -582,7 +582,7 @@ mod tests {
 
     /// Whoever receives one could otherwise use it where access tokens are accepted.
     #[test]
-    fn a_token_for_the_upstream_is_no_access_token() {
+    fn an_upstream_token_is_no_access_token() {
         for algorithm in Algorithm::ALL {
             let key = key(algorithm);
             let public = key.verifying_key().unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
-use gatekey_authn::{Authenticator, Presented};
+use gatekey_authn::{Authenticator, Presented, Proof};
 use gatekey_core::api_key::Limits;
 use gatekey_core::{ApiKeys, token::Persona};
 use gatekey_credentials::Role;
@@ -196,10 +196,15 @@ impl Gate {
         let Some(presented) = &admitted.presented else { return Identity::nobody() };
         let roles: Vec<_> = presented.roles().iter().map(Role::as_str).collect();
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(EMPTY);
-        let email = presented.key().map(|key| self.persona.email_of(key.client_id.as_str()));
+        let email = match presented.proof() {
+            Proof::Subject(subject) => subject.email.clone(),
+            Proof::Token(_) | Proof::EncodedCredentials(_) => {
+                self.persona.email_of(presented.user())
+            }
+        };
         Identity {
             user: value(presented.user()),
-            email: value(&email.unwrap_or_default()),
+            email: value(&email),
             roles: value(&roles.join(",")),
             organization: self.organization.clone(),
         }

@@ -13,7 +13,7 @@ const MAX_KEYS: usize = 100;
 const CACHED: usize = 4096;
 
 /// The usable keys of an issuer.
-pub(crate) struct KeySet {
+pub struct KeySet {
     keys: Vec<VerifyingKey>,
     /// The subjects of tokens that these keys signed, by the token's SHA-256. Empty again when the
     /// keys change.
@@ -46,7 +46,7 @@ impl KeySet {
     ///
     /// # Errors
     /// What is wrong with the document.
-    pub(crate) fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
+    pub fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_slice(document).map_err(|_| "is not a JSON Web Key Set")?;
         if document.keys.len() > MAX_KEYS {
@@ -60,12 +60,12 @@ impl KeySet {
         Ok(Self { keys, verified: Cache::new(CACHED) })
     }
 
-    pub(crate) fn has(&self, kid: &str) -> bool {
+    pub fn has(&self, kid: &str) -> bool {
         self.keys.iter().any(|key| key.kid() == kid)
     }
 
     /// Whether one of the keys signed a token. The key, and not only the token, has the algorithm.
-    pub(crate) fn signed(&self, token: &Token<'_>) -> bool {
+    pub fn signed(&self, token: &Token<'_>) -> bool {
         let keys = self.keys.iter();
         let mut fitting =
             keys.filter(|key| key.kid() == token.kid && key.algorithm() == token.algorithm);

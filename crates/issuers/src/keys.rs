@@ -108,7 +108,9 @@ impl Keys {
             // Someone else may be fetching them.
             drop(self.fetching.lock().await);
         }
-        let set = self.current(now).map(|known| known.set.clone()).ok_or(Unavailable)?;
+        // Fetching took time.
+        let known = self.current(self.env.now()).ok_or(Unavailable)?;
+        let set = known.set.clone();
         if !set.has(kid) && self.has_failed.load(Ordering::Acquire) {
             return Err(Unavailable);
         }
@@ -188,9 +190,9 @@ fn discovery_url(issuer: &str) -> Result<Url, String> {
 }
 
 impl Fetched {
-    /// `false` also if the clock was set back.
+    /// `false` also if the clock was set back, apart from the time that reading it takes.
     fn is_younger(&self, age: Duration, now: Timestamp) -> bool {
-        (self.at..self.at.after(age)).contains(&now)
+        (self.at.before(INTERVAL)..self.at.after(age)).contains(&now)
     }
 }
 

@@ -6,19 +6,19 @@
 //! # Layout
 //! - [`settings`]: what is configured about an issuer.
 //! - [`issuers`]: all issuers; the entry point. Finds the issuer that a token names.
-//! - `token`: the parts of a token, before its signature is verified.
+//! - [`token`]: the parts of a token, before its signature is verified.
 //! - `claims`: the rules for claims, and [`Subject`], which they describe.
-//! - `jwks`: the keys in an issuer's document. `keys`: when it is fetched again.
+//! - [`jwks`]: the keys in an issuer's document. `keys`: when it is fetched again.
 //! - `fetch`: fetches documents within limits.
 
 mod claims;
 mod fetch;
 pub mod issuers;
-mod jwks;
+pub mod jwks;
 mod keys;
 pub mod refused;
 pub mod settings;
-mod token;
+pub mod token;
 
 pub use self::{
     claims::{Subject, VerifiedSubject},

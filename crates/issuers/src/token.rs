@@ -11,12 +11,12 @@ use crate::refused::Refused;
 const MAX_KID: usize = 256;
 
 /// The parts of a token. Nothing in it is trustworthy before its signature is verified.
-pub(crate) struct Token<'t> {
+pub struct Token<'t> {
     /// What the signature covers.
     pub(crate) signed: &'t str,
     pub(crate) signature: Vec<u8>,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) kid: String,
+    pub algorithm: Algorithm,
+    pub kid: String,
     pub(crate) claims: Value,
 }
 
@@ -30,7 +30,7 @@ struct Header {
 }
 
 /// Returns the issuer that a token names, to choose what verifies it.
-pub(crate) fn issuer(token: &str) -> Option<String> {
+pub fn issuer(token: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Issuer {
         iss: String,
@@ -46,7 +46,7 @@ impl<'t> Token<'t> {
     /// # Errors
     /// [`Refused::Type`] for a type of token other than access tokens, and for those without a
     /// type nothing is known. [`Refused::Algorithm`] for `none`, symmetric and unknown ones.
-    pub(crate) fn parse(token: &'t str) -> Result<Self, Refused> {
+    pub fn parse(token: &'t str) -> Result<Self, Refused> {
         let malformed = || Refused::Invalid(InvalidToken::Malformed);
         let [header, claims, signature] = parts(token).ok_or_else(malformed)?;
         let decode = |part: &str| BASE64URL.decode(part).map_err(|_| malformed());

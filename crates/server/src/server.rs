@@ -18,7 +18,9 @@ use gatekey_core::{
     token::{TokenParts, TokenSettings},
 };
 use gatekey_gate::{ForwardAuth, Proxy, token::UpstreamTokens};
+use gatekey_issuers::Issuers;
 use gatekey_listener::{RequestService, tls::ServedCertificate};
+use gatekey_outbound::Proxies;
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
 use rustls::pki_types::CertificateDer;
 
@@ -65,6 +67,8 @@ pub struct Parts {
     /// `None` when no collector is configured.
     pub traces: Option<Traces>,
     pub upstream_authorities: UpstreamAuthorities,
+    /// Lead to the issuers whose tokens the gate accepts.
+    pub proxies: Proxies,
 }
 
 /// The CA certificates in the files that `gate.upstreams` names.
@@ -101,6 +105,7 @@ impl Server {
             request_log,
             traces,
             upstream_authorities,
+            proxies,
         } = parts;
         let Caches { directory, key_ring } = &caches;
         let organization =
@@ -149,8 +154,13 @@ impl Server {
             metrics: Metrics::new(router::routes()),
             traces,
         };
-        let authenticator =
-            Arc::new(Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone()));
+        let mut authenticator =
+            Authenticator::new(tokens.clone(), api_keys.clone(), token_header.clone());
+        if !config.gate.issuers.is_empty() {
+            let issuers = Issuers::new(config.gate.issuers.clone(), &proxies, &env);
+            authenticator = authenticator.with_issuers(Arc::new(issuers));
+        }
+        let authenticator = Arc::new(authenticator);
         let persona = &config.identity.persona;
         let upstream_tokens =
             Arc::new(UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone()));
@@ -307,6 +317,7 @@ pub(crate) mod tests {
             request_log,
             traces: None,
             upstream_authorities: UpstreamAuthorities::default(),
+            proxies: Proxies::default(),
         });
         (server, directory)
     }

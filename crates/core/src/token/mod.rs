@@ -8,6 +8,7 @@ mod issue;
 mod own_changes;
 mod persona;
 mod remember;
+mod remembered;
 mod revoke;
 mod settings;
 mod throttle;

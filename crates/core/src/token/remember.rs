@@ -1,48 +1,14 @@
-//! [`Remembered`]: encoded credentials that authenticated their key before.
+//! Remember encoded credentials, and recall the key that they authenticated.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use aws_lc_rs::digest;
-use gatekey_credentials::ClientId;
-use quick_cache::sync::Cache;
 
-use super::{AuthenticatedKey, Tokens};
-use crate::{KeyId, SecretId, api_key::KeyFacts};
-
-/// Encoded credentials that are remembered. An entry takes about 200 bytes, so they take at most
-/// 2 MiB; only credentials that authenticated their key enter.
-const REMEMBERED: usize = 8192;
-
-/// Encoded credentials by their SHA-256, which has as many bits as their secret needs: 184.
-pub(super) struct Remembered(Cache<[u8; 32], Arc<Entry>>);
-
-/// The key and secret that encoded credentials authenticated.
-struct Entry {
-    client_id: ClientId,
-    key_id: KeyId,
-    epoch: u64,
-    secret: SecretId,
-    /// The second in which the use of the secret was last noted.
-    noted_at: AtomicI64,
-}
-
-impl Default for Remembered {
-    fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
-    }
-}
-
-impl fmt::Debug for Remembered {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Remembered({})", self.0.len())
-    }
-}
+use super::{AuthenticatedKey, Tokens, remembered::Entry};
+use crate::{SecretId, api_key::KeyFacts};
 
 impl Tokens {
     /// Remembers that encoded credentials authenticated a key.

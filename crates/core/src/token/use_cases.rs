@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    TokenSettings, TooManyChanges, own_changes::OwnChanges, remember::Remembered,
+    TokenSettings, TooManyChanges, own_changes::OwnChanges, remembered::Remembered,
     throttle::Throttle,
 };
 use crate::{

@@ -27,18 +27,19 @@ use tokio::{
 pub(crate) const NOW: i64 = 1_767_225_600;
 pub(crate) const DISCOVERY: &str = "/.well-known/openid-configuration";
 
+/// A clock that tests move. It shows a later microsecond each time, as a real one does.
 #[derive(Default)]
 pub(crate) struct ManualClock(AtomicI64);
 
 impl ManualClock {
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::Relaxed);
+        self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_seconds(NOW + self.0.load(Ordering::Relaxed))
+        Timestamp::from_micros(NOW * 1_000_000 + self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 

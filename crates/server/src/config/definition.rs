@@ -148,6 +148,11 @@ impl Setting {
         self.schema["additionalProperties"].is_object()
     }
 
+    /// Returns whether the value is a list of tables, such as `[[gate.issuers]]`.
+    pub fn is_list_of_tables(&self) -> bool {
+        self.schema["items"]["type"] == "object"
+    }
+
     /// Returns the path of a member of a table, such as `gate.rules."/path"`.
     pub fn member(&self, name: &str) -> String {
         format!("{}.{}", self.path, Value::from(name))
@@ -183,7 +188,14 @@ impl Setting {
     pub(super) fn check_type(&self, value: &Value) -> Result<(), String> {
         let section = Table::from_iter([(self.name.clone(), value.clone())]);
         let file = Table::from_iter([(self.section.clone(), section.into())]);
-        Sections::deserialize(file).map(drop).map_err(|_| self.must_be())
+        Sections::deserialize(file).map(drop).map_err(|error| {
+            if self.is_list_of_tables() && value.is_array() {
+                // The tables are more than one value, so say which part of them is wrong.
+                format!("{}: {}", self.must_be(), error.message())
+            } else {
+                self.must_be()
+            }
+        })
     }
 
     /// Checks that a table can hold a member.

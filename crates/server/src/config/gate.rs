@@ -8,11 +8,16 @@ use gatekey_gate::{
     proxy::Match,
     rules::{MAX_RULES, Pattern},
 };
+use gatekey_issuers::IssuerSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{invalid_setting::Problems, setting};
+use super::{
+    invalid_setting::Problems,
+    issuers::{self, Issuer},
+    setting,
+};
 
 /// Upstreams, at most.
 const MAX_UPSTREAMS: usize = 64;
@@ -60,6 +65,14 @@ pub(super) struct Section {
     /// Tasks that run outside the cluster of Flyte need them. They then need the role that reading
     /// or writing needs.
     pub(super) internal_services: bool,
+    /// Other issuers whose tokens the gate accepts, such as an identity provider of people.
+    ///
+    /// Each `[[gate.issuers]]` has: `issuer`, the URL that tokens have in `iss`; `alias`, for names
+    /// such as `alias|sub`; `audience`, which tokens must be for; `algorithms`, all of `ES256`,
+    /// `RS256` and `EdDSA` by default; `jwks_url`, by default from the issuer's discovery document;
+    /// `authorized_parties`, the clients by `azp` or `client_id`, by default all; and `roles`, a
+    /// list of `{ claim, value, role }`.
+    pub(super) issuers: Vec<Issuer>,
     /// Rules that override those that Gatekey ships: which access a path needs.
     ///
     /// A pattern is a procedure such as `"/flyteidl2.task.TaskService/DeployTask"`, a service such
@@ -97,6 +110,7 @@ impl Default for Section {
             audience: None,
             upstreams: Vec::new(),
             forward_auth: false,
+            issuers: Vec::new(),
             drain_seconds: 30,
             internal_services: false,
             rules: BTreeMap::new(),
@@ -109,6 +123,8 @@ impl Default for Section {
 pub struct Gate {
     /// Empty if requests are not passed on.
     pub upstreams: Vec<Upstream>,
+    /// Others whose tokens are accepted.
+    pub issuers: Vec<IssuerSettings>,
     /// Whether trusted proxies are answered that ask about requests.
     pub forward_auth: bool,
     /// Audience of the token for the backend behind such proxies, if it gets one.
@@ -146,7 +162,7 @@ impl Gate {
 }
 
 impl Section {
-    /// `others` are the audiences of tokens that clients fetch.
+    /// `others` are the audiences of tokens that clients fetch, the issuer of this server first.
     pub(super) fn check(
         &self,
         trusted_proxies: &Networks,
@@ -188,8 +204,14 @@ impl Section {
         for upstream in &self.upstreams {
             upstreams.extend(upstream.check("gate.upstreams", others, problems));
         }
+        let own = others.first().copied().unwrap_or_default();
+        let issuers = issuers::check(&self.issuers, own).unwrap_or_else(|rule| {
+            problems.add("gate.issuers", rule);
+            Vec::new()
+        });
         Gate {
             upstreams,
+            issuers,
             forward_auth: self.forward_auth,
             audience: self.audience.clone(),
             drain: Duration::from_secs(self.drain_seconds),

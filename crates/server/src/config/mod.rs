@@ -11,6 +11,7 @@ mod flat_names;
 pub mod gate;
 pub mod identity;
 mod invalid_setting;
+mod issuers;
 pub mod keys;
 pub mod limits;
 pub mod log;
@@ -42,7 +43,7 @@ mod tests {
     };
 
     use gatekey_core::network::Network;
-    use gatekey_credentials::jwt::Algorithm;
+    use gatekey_credentials::{Role, jwt::Algorithm};
     use proptest::{collection::vec, option, prelude::*, sample::select};
 
     use super::{sections::Sections, *};
@@ -229,10 +230,27 @@ mod tests {
     }
 
     prop_compose! {
+        fn issuer()(
+            issuer in "https?://[a-z]{1,9}/?",
+            alias in "[a-z]{0,9}",
+            audience in "\\PC{0,9}",
+            algorithms in vec(select(&Algorithm::ALL), 0..4),
+            jwks_url in option::of("https?://[a-z]{1,9}/?"),
+            authorized_parties in vec("\\PC{0,9}", 0..3),
+            roles in vec(("\\PC{0,9}", "\\PC{0,9}", select(&Role::ALL)), 0..3),
+        ) -> issuers::Issuer {
+            let rule = |(claim, value, role)| issuers::Rule { claim, value, role };
+            let roles = roles.into_iter().map(rule).collect();
+            issuers::Issuer { issuer, alias, audience, algorithms, jwks_url, authorized_parties, roles }
+        }
+    }
+
+    prop_compose! {
         fn gate_section()(
             upstream in option::of("https?://[a-z]{1,9}(:[1-9][0-9]{0,3})?/?"),
             audience in option::of("[^\\s]{1,20}"),
             upstreams in vec(upstream_section(), 0..3),
+            issuers in vec(issuer(), 0..3),
             drain_seconds in 0..=3600_u64,
             // Valid whatever proxies are trusted.
             forward_auth in prop::strategy::Just(false),
@@ -243,7 +261,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, audience, upstreams, forward_auth, drain_seconds, internal_services, rules }
+            gate::Section { upstream, audience, upstreams, issuers, forward_auth, drain_seconds, internal_services, rules }
         }
     }
 

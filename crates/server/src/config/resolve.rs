@@ -1,6 +1,6 @@
 //! [`Config`]: the validated configuration of a server.
 
-use std::net::SocketAddr;
+use std::{iter, net::SocketAddr};
 
 use gatekey_telemetry::traces::config as traces;
 use toml::{Table, Value};
@@ -75,7 +75,7 @@ impl Settings {
         let traces = sections.traces.check(&mut problems);
         let gate = {
             let audiences = tokens.audiences.iter().map(String::as_str);
-            let others: Vec<_> = audiences.chain([server.issuer()]).collect();
+            let others: Vec<_> = iter::once(server.issuer()).chain(audiences).collect();
             sections.gate.check(&server.trusted_proxies, &others, &mut problems)
         };
         let problems = problems.into_vec().into_iter().map(|problem| self.locate(problem));
