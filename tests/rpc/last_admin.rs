@@ -1,5 +1,7 @@
 //! The last admin key that works: without one, no key can manage the others.
 
+use std::time::{Duration, SystemTime};
+
 use futures::future::join;
 use http::Method;
 use serde_json::{Value, json};
@@ -109,6 +111,34 @@ async fn an_unusable_admin_does_not_count() {
     let update = json!({ "clientId": "no-grant", "grantTypes": ["REFRESH_TOKEN"] });
     server.apps("Update", update).await.unwrap();
     names_the_way_out(&server.keys("Delete", json!({ "clientId": "admin" })).await);
+}
+
+/// An update that makes a key expire, in the given number of hours.
+fn expiry_update(client_id: &str, hours: u64, force: bool) -> Value {
+    let at = SystemTime::now() + Duration::from_hours(hours);
+    let at = humantime::format_rfc3339_seconds(at).to_string();
+    json!({
+        "apiKey": { "clientId": client_id, "expiresAt": at },
+        "updateMask": "expiresAt",
+        "force": force,
+    })
+}
+
+/// Otherwise no key works once it has expired.
+#[tokio::test]
+async fn the_last_admin_cannot_be_made_to_expire() {
+    let server = Server::start().await;
+    let update = async |client_id: &str, hours, force| {
+        server.keys("Update", expiry_update(client_id, hours, force)).await
+    };
+    names_the_way_out(&update("admin", 1, false).await);
+    server.create_key_from(json!({ "clientId": "second", "role": "ROLE_ADMIN" })).await;
+    assert!(update("second", 24, false).await.is_ok(), "another admin stays");
+    names_the_way_out(&update("admin", 48, false).await);
+    assert!(update("admin", 12, false).await.is_ok(), "the other admin expires later");
+    assert!(update("admin", 13, false).await.is_ok(), "a later expiry takes nothing away");
+    names_the_way_out(&update("second", 20, false).await);
+    assert!(update("second", 20, true).await.is_ok());
 }
 
 /// `gatekey init` on the server is then the way back.

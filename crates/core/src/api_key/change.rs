@@ -99,6 +99,23 @@ impl ApiKey {
             && self.secrets.iter().any(|secret| secret.is_valid_at(now))
     }
 
+    /// When a change of this key takes away a usable admin; `None` if it does not. An earlier
+    /// expiry does so when it comes. `after` is `None` for a deletion.
+    pub fn admin_lost_at(&self, after: Option<&Self>, now: Timestamp) -> Option<Timestamp> {
+        if !self.is_usable_admin(now) {
+            return None;
+        }
+        let Some(after) = after.filter(|after| after.is_usable_admin(now)) else {
+            return Some(now);
+        };
+        after.expires_at.filter(|end| self.expires_at.is_none_or(|earlier| *end < earlier))
+    }
+
+    /// Whether this key manages the server's keys in place of an admin that is lost at `from`.
+    pub fn replaces_admin(&self, from: Timestamp, now: Timestamp) -> bool {
+        self.is_usable_admin(now) && self.expires_at.is_none_or(|end| from < end)
+    }
+
     /// Applies a patch.
     #[must_use]
     pub fn update(self, patch: &ApiKeyPatch, at: Timestamp) -> KeyChange {

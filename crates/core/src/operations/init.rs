@@ -56,7 +56,7 @@ impl Operations {
             domains: Some(Vec::new()),
             ..ApiKeyPatch::default()
         };
-        self.api_keys.update(caller, client_id, patch, LastAdmin::Keep).await?;
+        self.api_keys.update(caller, client_id, patch, LastAdmin::Release).await?;
         let key = self.api_keys.enable(caller, client_id).await?;
         Ok(WithSecret { key, ..rotated })
     }

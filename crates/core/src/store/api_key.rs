@@ -117,7 +117,7 @@ pub trait ApiKeyStore: Send + Sync {
     ) -> Result<Option<ApiKey>, StoreError>;
 
     /// Raises the epoch of every key by [`raised_epoch`] and deletes all denials, after a restore.
-    /// Returns the number of keys.
+    /// Returns the number of these keys; one that does not match its seal stays as it is.
     ///
     /// Does not notify the observer: call it before [`Store::load`].
     ///

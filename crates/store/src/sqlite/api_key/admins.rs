@@ -13,20 +13,22 @@ pub(super) fn check(
     after: Option<&ApiKey>,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let is_usable = |key: &ApiKey| key.is_usable_admin(now);
-    let loses_admin = is_usable(before) && !after.is_some_and(is_usable);
-    if last_admin == LastAdmin::Release || !loses_admin || has_another(transaction, before, now)? {
-        Ok(())
-    } else {
-        Err(Failure::LastAdmin)
+    match before.admin_lost_at(after, now) {
+        Some(from)
+            if last_admin == LastAdmin::Keep && !has_another(transaction, before, from, now)? =>
+        {
+            Err(Failure::LastAdmin)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
-/// Whether there is a usable admin other than `key`. One that does not match its seal is refused,
-/// so it is not usable.
+/// Whether there is a usable admin other than `key` that does not expire before `from`. One that
+/// does not match its seal is refused, so it is not usable.
 fn has_another(
     transaction: &Transaction<'_>,
     key: &ApiKey,
+    from: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Failure> {
     let mut admins = transaction.connection().prepare_cached(
@@ -36,7 +38,7 @@ fn has_another(
     while let Some(row) = admins.next()? {
         let client_id = Columns::new("api_key", row).parsed(0)?;
         match rows::find_to_change(transaction, &client_id) {
-            Ok(Some(other)) if other.is_usable_admin(now) => return Ok(true),
+            Ok(Some(other)) if other.replaces_admin(from, now) => return Ok(true),
             Ok(_) | Err(Failure::Tampered(_)) => {}
             Err(failure) => return Err(failure),
         }

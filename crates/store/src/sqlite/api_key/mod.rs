@@ -295,23 +295,24 @@ pub(super) fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(),
     Ok(())
 }
 
-/// Raises every epoch by [`raised_epoch`], and deletes the denials. Returns the number of keys. A
-/// key that does not match its seal stays as it is, refused.
+/// Raises every epoch by [`raised_epoch`], and deletes the denials. Returns the number of
+/// these keys. A key that does not match its seal stays as it is, refused.
 fn raise_epochs(transaction: &mut Transaction<'_>, least: u64) -> Result<usize, Failure> {
     transaction.delete_sealed(Table::Denials, "DELETE FROM denial RETURNING seal", [])?;
-    let client_ids = rows::client_ids(transaction.connection(), None, usize::MAX)?;
-    for client_id in &client_ids {
+    let mut raised = 0;
+    for client_id in &rows::client_ids(transaction.connection(), None, usize::MAX)? {
         match rows::find_to_change(transaction, client_id) {
             Ok(Some(mut key)) => {
                 key.epoch = raised_epoch(key.epoch, least);
                 rows::put_state(transaction.connection(), &key)?;
                 rows::put_seal(transaction, &key)?;
+                raised += 1;
             }
             Ok(None) | Err(Failure::Tampered(_)) => {}
             Err(failure) => return Err(failure),
         }
     }
-    Ok(client_ids.len())
+    Ok(raised)
 }
 
 fn record_last_used(
