@@ -173,7 +173,7 @@ async fn key_get_prints_no_secret() {
 }
 
 /// The members of a key, in every command that prints one.
-const MEMBERS: [&str; 18] = [
+pub(super) const MEMBERS: [&str; 18] = [
     "allow_from",
     "client_id",
     "client_name",
@@ -194,7 +194,7 @@ const MEMBERS: [&str; 18] = [
     "updated_at",
 ];
 
-fn names(value: &Value) -> BTreeSet<&str> {
+pub(super) fn names(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 

@@ -23,7 +23,7 @@ const SECRETS: &[&str] = &[
 /// Every command with output formats, its arguments, and the members whose values differ between
 /// runs. In the arguments, DATA is the data directory, SHELF another one, AS the format, and SECRET
 /// a secret of the key made-AS.
-const COMMANDS: [(&str, &str, &[&str]); 27] = [
+const COMMANDS: [(&str, &str, &[&str]); 30] = [
     ("whoami", "", &[]),
     ("init", "--data-dir DATA --name admin-AS", SECRETS),
     ("key create", "made-AS", SECRETS),
@@ -54,6 +54,9 @@ const COMMANDS: [(&str, &str, &[&str]); 27] = [
         &["data_dir", "created_at"],
     ),
     ("root-key rotate", "--data-dir DATA", &["version"]),
+    ("signing-key rotate", "--now --data-dir DATA", &["kid", "signs_from"]),
+    ("config check", "--public-url https://keys.example.com", &[]),
+    ("ca", "--data-dir DATA", &[]),
     (
         "ledger archive",
         "SHELF/AS.archive --before 2999-01-01 --data-dir DATA",

@@ -47,6 +47,8 @@ pub(crate) enum SigningKey {
         now: bool,
         #[command(flatten)]
         data_dir: DataDir,
+        #[command(flatten)]
+        output: Output,
         #[command(flatten, next_help_heading = "Settings of the server, before its first start")]
         settings: SettingFlags<Initializing>,
     },

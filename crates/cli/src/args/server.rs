@@ -10,7 +10,7 @@ use clap::{
 use super::{
     data_dir::DataDir,
     help,
-    output::SecretOutput,
+    output::{Output, SecretOutput},
     value::{new_file, socket_address},
 };
 use crate::settings::{Initializing, Serving, SettingFlags};
@@ -61,6 +61,8 @@ pub(crate) struct Ca {
     pub(crate) bundle: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,5 +75,7 @@ pub(crate) enum Config {
     Check {
         #[command(flatten)]
         settings: Box<SettingFlags<Serving>>,
+        #[command(flatten)]
+        output: Output,
     },
 }

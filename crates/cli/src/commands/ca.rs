@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use rustix::fs::OFlags;
+use serde_json::json;
 
 use crate::{
     args,
@@ -33,5 +34,9 @@ pub(crate) fn run(arguments: args::Ca) -> anyhow::Result<()> {
         }
         Err(refused @ Refusal::Refused(_)) => return Err(refused.into()),
     };
-    Ok(output::stdout().write_all(&trusted::read_all(file, &path, Kind::Certificate)?)?)
+    let pem = trusted::read_all(file, &path, Kind::Certificate)?;
+    match arguments.output.output.notation() {
+        Some(notation) => notation.print(&json!({ "certificates": str::from_utf8(&pem)? })),
+        None => Ok(output::stdout().write_all(&pem)?),
+    }
 }

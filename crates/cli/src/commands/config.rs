@@ -2,10 +2,11 @@
 
 use gatekey_core::Env;
 use gatekey_server::config::{self, TlsMode};
+use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    args::Config,
+    args::{Config, Format},
     certificates, logging, output,
     root_key_file::{self, RootKeyPath},
     settings::{self, Serving, SettingFlags},
@@ -16,13 +17,13 @@ use crate::{
 pub(crate) fn run(arguments: Config) -> anyhow::Result<()> {
     match arguments {
         Config::Schema => Ok(say!("{:#}", config::schema())?),
-        Config::Check { settings } => check(*settings),
+        Config::Check { settings, output } => check(*settings, output.output),
     }
 }
 
 /// Prints the effective configuration as a configuration file, with the origin of each value. Reads
 /// certificate files, and changes nothing.
-fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
+fn check(flags: SettingFlags<Serving>, format: Format) -> anyhow::Result<()> {
     // The same warnings about files as of `gatekey serve`.
     let _logging = logging::start_plain(LevelFilter::WARN);
     let (variables, mut ignored) = trace_variables::read();
@@ -53,6 +54,17 @@ fn check(flags: SettingFlags<Serving>) -> anyhow::Result<()> {
     }
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
+    }
+    if let Some(notation) = format.notation() {
+        let effective = config::settings().map(|setting| {
+            let origin = settings.origin(&setting.path).map(ToString::to_string);
+            json!({
+                "setting": setting.path,
+                "value": config.value(setting),
+                "origin": origin.as_deref().unwrap_or("default"),
+            })
+        });
+        return notation.print(&effective.collect::<Value>());
     }
     say!("# The configuration is valid. These are the effective settings and where each is set.")?;
     for section in config::sections() {

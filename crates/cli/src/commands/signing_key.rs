@@ -17,13 +17,19 @@ use crate::{
 pub(crate) async fn run(arguments: SigningKey) -> anyhow::Result<()> {
     let _logging = logging::start_plain(LevelFilter::WARN);
     match arguments {
-        SigningKey::Rotate { now, data_dir, settings } => {
+        SigningKey::Rotate { now, data_dir, output, settings } => {
             let settings = settings.read_and_warn()?;
             let holder = "gatekey signing-key rotate";
             let administration = Administration::open(&data_dir.path(), settings, holder).await?;
             let start = if now { Start::Now } else { Start::Ahead };
             let rotated = administration.execute(RotateSigningKey { start }).await?;
-            say!("{}", rotated.kid)?;
+            match output.output.notation() {
+                Some(notation) => notation.print(&json!({
+                    "kid": rotated.kid,
+                    "signs_from": clock::rfc_3339(rotated.signs_from),
+                }))?,
+                None => say!("{}", rotated.kid)?,
+            }
             let from = output::date(Some(clock::system_time(rotated.signs_from)), "");
             match start {
                 Start::Ahead => eprintln!(
