@@ -28,8 +28,8 @@ pub fn is_visible(text: &str) -> bool {
             && !character.is_control()
             && !is_invisible(character)
             && !is_variation_selector(character)
-            // The joiners, and the blank pattern of Braille.
-            && !matches!(character, '\u{200c}' | '\u{200d}' | '\u{2800}')
+            // The joiners.
+            && !matches!(character, '\u{200c}' | '\u{200d}')
     })
 }
 
@@ -63,13 +63,15 @@ pub fn deceptive_characters(text: &str) -> impl Iterator<Item = (usize, char)> {
 }
 
 /// Whether a character is never seen and has no use in a name: bidirectional controls, separators,
-/// fillers, tags, and other ignorable characters (Unicode's `Default_Ignorable_Code_Point`).
+/// fillers, tags, other ignorable characters (Unicode's `Default_Ignorable_Code_Point`), and
+/// letters and symbols that are blank: of Braille, of music and of hieroglyphs.
 fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffc}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}')
 }
 
@@ -136,7 +138,7 @@ mod tests {
     fn deceptive_characters_are_found_and_escaped() {
         for character in "\u{0}\n\t\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{180e}\u{200b}\u{200e}\u{200f}\
                           \u{2028}\u{2029}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{3164}\u{feff}\
-                          \u{fe0f}\u{fff9}\u{e0001}\u{e0041}\u{e0100}"
+                          \u{fe0f}\u{fff9}\u{2800}\u{fffc}\u{13441}\u{16fe4}\u{1d159}\u{e0001}\u{e0041}\u{e0100}"
             .chars()
         {
             let text = format!("a{character}b");

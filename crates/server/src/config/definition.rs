@@ -244,7 +244,15 @@ fn kind(schema: &Json) -> String {
     };
     match schema["type"].as_str().unwrap_or_default() {
         "boolean" => "true or false".to_owned(),
-        "integer" => format!("a whole number{bounds}"),
+        "integer" => match &schema["not"]["maximum"] {
+            Json::Number(gap) => format!(
+                "{}, or a whole number from {} to {}",
+                schema["minimum"],
+                gap.as_u64().unwrap_or_default() + 1,
+                schema["maximum"]
+            ),
+            _ => format!("a whole number{bounds}"),
+        },
         "number" => format!("a number{bounds}"),
         "object" => {
             format!("a table, in which each value is {}", kind(&schema["additionalProperties"]))

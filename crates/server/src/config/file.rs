@@ -197,7 +197,7 @@ mod tests {
              gatekey.toml, line 5: tokens.life is not a setting; settings of [tokens] are lifetime_seconds, \
              audiences, authorization_metadata_key\n\
              gatekey.toml, line 7: keys.signing_algorithm must be \"ES256\", \"RS256\" or \"EdDSA\"\n\
-             gatekey.toml, line 8: keys.signing_key_max_age_seconds must be a whole number from 0 to 315360000\n\
+             gatekey.toml, line 8: keys.signing_key_max_age_seconds must be 0, or a whole number from 3600 to 315360000\n\
              gatekey.toml, line 10: limits.failed_authentications_per_minute must be a whole number from 0 to 10000"
         );
     }

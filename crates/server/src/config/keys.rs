@@ -32,8 +32,8 @@ pub(super) struct Section {
     pub(super) root_key_file: Option<PathBuf>,
     /// Signature algorithm of access tokens; AWS load balancers verify only RS256.
     pub(super) signing_algorithm: Algorithm,
-    /// Seconds for which a signing key signs before the next one replaces it, checked hourly; 0 for
-    /// no scheduled rotation.
+    /// Seconds for which a signing key signs before the next one replaces it, checked hourly; 0
+    /// for no scheduled rotation.
     ///
     /// The previous key stays published until the last token that it signed has expired.
     #[schemars(
@@ -103,7 +103,7 @@ impl Section {
         if max_age.is_some_and(|age| age < MIN_SIGNING_KEY_AGE) {
             problems.add(
                 "keys.signing_key_max_age_seconds",
-                "must be 0, or at least 3600: it is checked hourly",
+                "must be 0, or a whole number from 3600 to 315360000: it is checked hourly",
             );
         }
         if let (Some(default), Some(most)) =

@@ -45,7 +45,7 @@ pub const MEANINGS: [(&str, &str); 10] = [
 ];
 
 /// Variables that are reported when they are set, because they are not supported.
-const UNSUPPORTED: [(&str, &str); 7] = [
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "is not read; set OTEL_EXPORTER_OTLP_CERTIFICATE"),
     ("OTEL_EXPORTER_OTLP_CLIENT_KEY", CLIENT_CERTIFICATE),
     ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", CLIENT_CERTIFICATE),
@@ -53,9 +53,12 @@ const UNSUPPORTED: [(&str, &str); 7] = [
     ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", CLIENT_CERTIFICATE),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", COMPRESSION),
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", COMPRESSION),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", TIMEOUT),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", TIMEOUT),
 ];
 const CLIENT_CERTIFICATE: &str = "is not supported: no client certificate is sent";
 const COMPRESSION: &str = "is not supported: spans are sent without compression";
+const TIMEOUT: &str = "is not supported: each export times out after 10 seconds";
 
 /// The values of the variables.
 #[derive(Clone, Default)]
@@ -70,7 +73,8 @@ pub struct Variables {
     pub sampling: Option<Sampling>,
     /// Whether callers' traces are ignored.
     pub ignores_callers: bool,
-    /// The proxies that lead to the collector. Read apart: their variables are not OpenTelemetry's.
+    /// The proxies that lead to the collector. Read apart: their variables are not
+    /// OpenTelemetry's.
     pub proxies: Proxies,
 }
 
@@ -184,7 +188,8 @@ impl<G: Fn(&'static str) -> Option<OsString>> Reader<G> {
         });
         let exporters = self.parse(EXPORTER, |text| {
             let names = list(text);
-            if names.iter().all(|name| matches!(&**name, "otlp" | "none")) {
+            let has_only = |only: &str| names.iter().all(|name| name == only);
+            if has_only("otlp") || has_only("none") {
                 Ok(names)
             } else {
                 Err("must be otlp or none")
@@ -375,6 +380,9 @@ mod tests {
             (EXPORTER, "None ", true, false),
             (EXPORTER, "otlp", false, false),
             (EXPORTER, "console", false, true),
+            (EXPORTER, "otlp,otlp", false, false),
+            (EXPORTER, "otlp,none", false, true),
+            (EXPORTER, "none,otlp", false, true),
         ] {
             let (variables, reported) = read(&[(variable, value)]);
             assert_eq!(variables.disabled_by.is_some(), disabled, "{variable}={value}");

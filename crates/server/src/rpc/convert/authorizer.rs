@@ -21,18 +21,28 @@ pub struct Assigned {
     pub organization: String,
 }
 
+/// What an assignment names.
+enum Named {
+    Policy(PolicyIdentifier),
+    Role(RoleIdentifier),
+}
+
+/// Converts the assignment of a request. The two requests have types of their own for it.
+macro_rules! named {
+    ($request:ident) => {
+        |assignment| match assignment {
+            $request::Assignment::PolicyId(id) => Named::Policy(*id),
+            $request::Assignment::RoleId(id) => Named::Role(*id),
+        }
+    };
+}
+
 /// Converts the parts of an `AssignIdentity`.
 pub fn assign(
     identity: Option<common::Identity>,
     assignment: Option<assign_identity_request::Assignment>,
 ) -> Assigned {
-    use assign_identity_request::Assignment;
-    let client_id = client_id(identity);
-    match assignment {
-        Some(Assignment::PolicyId(id)) => of_policy(client_id, *id),
-        Some(Assignment::RoleId(id)) => of_role(client_id, *id),
-        None => of_nothing(client_id),
-    }
+    assigned(identity, assignment.map(named!(assign_identity_request)))
 }
 
 /// Converts the parts of an `UnassignIdentity`.
@@ -40,26 +50,16 @@ pub fn unassign(
     identity: Option<common::Identity>,
     assignment: Option<unassign_identity_request::Assignment>,
 ) -> Assigned {
-    use unassign_identity_request::Assignment;
-    let client_id = client_id(identity);
-    match assignment {
-        Some(Assignment::PolicyId(id)) => of_policy(client_id, *id),
-        Some(Assignment::RoleId(id)) => of_role(client_id, *id),
-        None => of_nothing(client_id),
-    }
+    assigned(identity, assignment.map(named!(unassign_identity_request)))
 }
 
-fn of_policy(client_id: Result<String, Error>, id: PolicyIdentifier) -> Assigned {
-    Assigned { client_id, role: policy_named(&id.name), organization: id.organization }
-}
-
-fn of_role(client_id: Result<String, Error>, id: RoleIdentifier) -> Assigned {
-    Assigned { client_id, role: role_named(&id.name), organization: id.organization }
-}
-
-fn of_nothing(client_id: Result<String, Error>) -> Assigned {
-    let role = Err(Error::invalid("assignment", "must name a policy"));
-    Assigned { client_id, role, organization: String::new() }
+fn assigned(identity: Option<common::Identity>, named: Option<Named>) -> Assigned {
+    let (role, organization) = match named {
+        Some(Named::Policy(id)) => (policy_named(&id.name), id.organization),
+        Some(Named::Role(id)) => (role_named(&id.name), id.organization),
+        None => (Err(Error::invalid("assignment", "must name a policy")), String::new()),
+    };
+    Assigned { client_id: client_id(identity), role, organization }
 }
 
 /// The client id of the application that an identity names.
