@@ -9,6 +9,7 @@ its options, output and exit codes, and may have further options.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -271,7 +272,13 @@ def _host(endpoint: str) -> str:
     """Returns the host of an endpoint. All loopback hosts are this machine."""
     host = re.sub(r"^(https?://|dns:///)|/+$", "", endpoint.strip(), flags=re.IGNORECASE)
     host = re.sub(r":\d+$", "", host).rstrip(".").lower()
-    return "localhost" if host == "[::1]" or re.fullmatch(r"127(\.\d+){3}", host) else host
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    # IPv6 can write an IPv4 address, as ::ffff:127.0.0.1.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return "localhost" if address.is_loopback else str(address)
 
 
 def _warn_if_replaced() -> None:
