@@ -86,9 +86,10 @@ ok Created the admin key; its secret is in DATA/admin.secret
 ok Created the API key ci-pipeline; its secret is shown once and stored as a hash
 ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
 ok Called an RPC with the token; the server identified the caller as ci-pipeline
+ok Called a backend through the gate: it saw the caller ci-pipeline, not the token; a stranger was refused
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created, used and deleted another key; its token and secret stopped working at once
+ok Created, used and deleted another key; its token and secret stopped working at once, at the gate as well
 ";
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -117,9 +118,10 @@ ok The admin key exists from an earlier run
 ok The API key ci-pipeline exists from an earlier run; gave it a new secret
 ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
 ok Called an RPC with the token; the server identified the caller as ci-pipeline
+ok Called a backend through the gate: it saw the caller ci-pipeline, not the token; a stranger was refused
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created, used and deleted another key; its token and secret stopped working at once
+ok Created, used and deleted another key; its token and secret stopped working at once, at the gate as well
 ";
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));

@@ -31,7 +31,7 @@ pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 /// A server, and the CAs to trust.
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) url: Url,
     /// The system's roots and the CA file's certificates.
     pub(super) roots: Arc<RootCertStore>,
@@ -40,13 +40,13 @@ pub(super) struct Target {
     /// The path of the CA file.
     pub(super) ca_file: Option<String>,
     /// The first address of the server's name that accepts connections, once it was found.
-    pub(super) address: Option<SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     proxies: Proxies,
 }
 
 impl Target {
     /// Reads a URL, `host:port` or `dns:///host:port`, and the CA file.
-    pub(super) fn new(
+    pub(crate) fn new(
         text: &str,
         ca_file: Option<&Path>,
         proxies: Proxies,
@@ -164,12 +164,21 @@ impl Target {
 
     /// Sends a GET request for JSON.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<(StatusCode, Value)> {
-        self.request(Method::GET, path, "").await
+        self.request(Method::GET, path, "", None).await
     }
 
     /// Makes a Connect call with an empty JSON message.
     pub(super) async fn call(&self, procedure: &str) -> anyhow::Result<(StatusCode, Value)> {
-        self.request(Method::POST, procedure, "{}").await
+        self.request(Method::POST, procedure, "{}", None).await
+    }
+
+    /// Makes such a call with an access token, if there is one.
+    pub(crate) async fn call_as(
+        &self,
+        procedure: &str,
+        token: Option<&str>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        self.request(Method::POST, procedure, "{}", token).await
     }
 
     /// Sends a request over HTTP/1.1 on a new connection. A body that is not JSON becomes `null`.
@@ -178,8 +187,13 @@ impl Target {
         method: Method,
         path: &str,
         body: &'static str,
+        token: Option<&str>,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(header::HOST, self.endpoint())

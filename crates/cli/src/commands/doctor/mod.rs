@@ -13,7 +13,7 @@
 use crate::args::{Check, DataDir, Doctor, ServerCheck, StoreCheck};
 
 mod address;
-mod connection;
+pub(crate) mod connection;
 mod discovery;
 mod encoded_key;
 mod login;

@@ -4,7 +4,6 @@ use std::{io, net::SocketAddr};
 
 use anyhow::Context as _;
 use gatekey_core::Env;
-use gatekey_server::config::Settings;
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 
@@ -21,6 +20,7 @@ use crate::{
     settings,
 };
 
+mod backend;
 mod instructions;
 mod steps;
 
@@ -42,8 +42,9 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         return Err(exit::usage(message));
     }
     let root_key_file = RootKeyPath::new(None, data_dir.path());
+    let backend = backend::serve().await?;
     let options = OpenOptions {
-        config: settings::resolve(&Settings::default(), listener.local_addr()?)?,
+        config: settings::resolve(&backend::settings(backend)?, listener.local_addr()?)?,
         root_key_file: &root_key_file,
         mode: OpenMode::Serve,
         env: Env::system(),

@@ -2,13 +2,19 @@
 
 use std::{io, path::Path, time::Duration};
 
+use anyhow::ensure;
 use futures::TryStreamExt as _;
 use gatekey_client::{ApiKey, Client, Error, PlainSecret, RotateOptions};
+use gatekey_outbound::Proxies;
+use http::StatusCode;
 use rustix::fs::OFlags;
 
+use super::backend;
 use crate::{
     administration::failed,
-    atomic_file, output,
+    atomic_file,
+    commands::doctor::connection::Target,
+    output,
     process::local_caller,
     running_server::RunningServer,
     trusted::{self, Kind, Refusal},
@@ -51,6 +57,9 @@ pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> 
         user.subject
     ))?;
 
+    let behind = target(running)?;
+    call_through_the_gate(&behind, &token).await?;
+
     let keys: Vec<_> = ApiKey::listall(&admin, None).try_collect().await?;
     let names: Vec<_> = keys.iter().take(5).map(ApiKey::client_id).collect();
     step(&format!(
@@ -62,28 +71,64 @@ pub(super) async fn run(running: &RunningServer) -> anyhow::Result<PlainSecret> 
     let rotated = rotate(&key, KEY).await?;
     step("The key rotated its own secret; the old one stays valid for 24 hours")?;
 
-    reject_deleted(running, &admin).await?;
+    reject_deleted(running, &admin, &behind).await?;
     Ok(PlainSecret::new(rotated.client_secret()))
 }
 
 /// Shows that a deleted key is rejected.
-async fn reject_deleted(running: &RunningServer, admin: &Client) -> anyhow::Result<()> {
+async fn reject_deleted(
+    running: &RunningServer,
+    admin: &Client,
+    behind: &Target,
+) -> anyhow::Result<()> {
     // Random, because any other name may be taken.
     let name = format!("throw-away-{}", gatekey_core::SecretId::generate(&running.server.env));
     let created = ApiKey::create(admin, &name).await?;
     let client = client(running, &name, &PlainSecret::new(created.client_secret()))?;
     client.whoami().await?;
+    let token = client.access_token().await?;
+    let (before, _) = behind.call_as(backend::PROCEDURE, Some(&token)).await?;
     ApiKey::delete(admin, &name).await?;
+    let (after, _) = behind.call_as(backend::PROCEDURE, Some(&token)).await?;
+    ensure!(
+        (before, after) == (StatusCode::OK, StatusCode::UNAUTHORIZED),
+        "the gate answered a key with {before}, and with {after} once it was deleted; please report this"
+    );
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
             step(
-                "Created, used and deleted another key; its token and secret stopped working at once",
+                "Created, used and deleted another key; its token and secret stopped working at once, at \
+                 the gate as well",
             )?;
             Ok(())
         }
         Err(error) => Err(error.into()),
         Ok(_) => anyhow::bail!("the server accepted a deleted key; please report this"),
     }
+}
+
+/// Shows that the gate needs a key, and what the backend learns of it.
+async fn call_through_the_gate(behind: &Target, token: &str) -> anyhow::Result<()> {
+    let (stranger, _) = behind.call_as(backend::PROCEDURE, None).await?;
+    let (status, seen) = behind.call_as(backend::PROCEDURE, Some(token)).await?;
+    ensure!(
+        (stranger, status) == (StatusCode::UNAUTHORIZED, StatusCode::OK)
+            && seen == backend::seen(KEY, false),
+        "the gate answered a stranger with {stranger}, and {KEY} with {status} {seen}; please report this"
+    );
+    step(&format!(
+        "Called a backend through the gate: it saw the caller {KEY}, not the token; a stranger was \
+         refused"
+    ))?;
+    Ok(())
+}
+
+/// The server, for calls that the client library does not make.
+fn target(running: &RunningServer) -> anyhow::Result<Target> {
+    let ca_file = running.address.ca_file.as_deref();
+    let mut target = Target::new(&running.address.url, ca_file, Proxies::default())?;
+    target.address = Some(running.server.config.server.listen);
+    Ok(target)
 }
 
 /// Returns a client with the admin key: the one of an earlier run, or a new one.
