@@ -117,6 +117,28 @@ fn gate_explain_refuses_paths_with_two_readings() {
 }
 
 #[tokio::test]
+async fn gate_explain_reads_a_limited_keys_body() {
+    let server = Server::start().await;
+    server.create_key_with("ci", json!({ "projects": ["web"] })).await;
+    let data_dir = server.process.data_dir.to_str().unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let ask = |body: Option<&str>| {
+        let file = files.path().join("body");
+        let mut flags = vec!["--as", "ci", "--data-dir", data_dir];
+        if let Some(body) = body {
+            std::fs::write(&file, body).unwrap();
+            flags.extend(["--body", file.to_str().unwrap()]);
+        }
+        explain("POST", WRITE, &flags)["decisions"][0]["reason"].clone()
+    };
+    assert_eq!(ask(None), "unseen_body");
+    assert_eq!(ask(Some(r#"{"projectId":{"name":"web","domain":"dev"}}"#)), Value::Null);
+    assert_eq!(ask(Some(r#"{"projectId":{"name":"other","domain":"dev"}}"#)), "project");
+    assert_eq!(ask(Some("\u{32}\u{5}\u{1a}\u{3}web")), Value::Null);
+    assert_eq!(ask(Some("{")), "unreadable_body");
+}
+
+#[tokio::test]
 async fn gate_explain_reads_the_keys_role() {
     let mut server = Server::start().await;
     let body = json!({ "role": "ROLE_VIEWER" });

@@ -48,6 +48,31 @@ async fn check(server: &Server, http: HttpRequest) -> CheckResponse {
     CheckResponse::decode_from_slice(&answer.body[5..]).unwrap()
 }
 
+/// Only the body names a project.
+#[tokio::test]
+async fn envoy_shows_the_body_of_limited_keys() {
+    let server = asked().await;
+    let key = server.create_key_with("ci", json!({ "projects": ["web"] })).await;
+    let bearer = format!("Bearer {}", server.token(&key).await);
+    let path = "/flyteidl2.workflow.RunService/GetRunDetails";
+    let web = json!({ "runId": { "project": "web", "domain": "development" } }).to_string();
+    let other = web.replace("web", "other");
+    for (body, partial, passes) in [
+        (web.as_str(), &["false"] as &[&str], true),
+        (&other, &["false"], false),
+        (&web, &["true"], false),
+        (&web, &["TRUE"], false),
+        (&web, &[], false),
+        ("", &["false"], false),
+    ] {
+        let mut headers = vec![("authorization", &*bearer), ("content-type", "application/json")];
+        headers.extend(partial.iter().map(|value| ("x-envoy-auth-partial-body", *value)));
+        let request = HttpRequest { raw_body: body.as_bytes().to_vec(), ..post(path, &headers) };
+        let answer = check(&server, request).await;
+        assert_eq!(answer.status.code == 0, passes, "{body} {partial:?}: {answer:?}");
+    }
+}
+
 fn by_name(options: &[HeaderValueOption]) -> HashMap<&str, &str> {
     for option in options {
         let overwrite = HeaderAppendAction::OVERWRITE_IF_EXISTS_OR_ADD;

@@ -50,8 +50,8 @@ pub struct Admitted {
 }
 
 impl Gate {
-    /// Checks a request whose body the gate does not see: its path, its credential, the rule for
-    /// it, and the limits of its key, in this order.
+    /// Checks a request: its path, its credential, the rule for it, and the limits of its key, in
+    /// this order.
     ///
     /// # Errors
     /// The refusal, by the first check that fails. That of a known caller becomes a ledger entry.
@@ -61,9 +61,10 @@ impl Gate {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
+        body: Body<'_>,
     ) -> Result<Admitted, Refusal> {
         let admitted = self.check_head(record, method, uri, headers).await?;
-        self.check_projects(record, &admitted, method, uri, headers, Body::Unseen)?;
+        self.check_projects(record, &admitted, method, uri, headers, body)?;
         Ok(admitted)
     }
 

@@ -1,9 +1,13 @@
 //! `gatekey gate`: the rules of the gate, and why it decides as it does.
 
-use gatekey_core::api_key::{Roles, Scope};
+use gatekey_core::api_key::{Limits, Roles, Scope};
 use gatekey_credentials::Role;
 use gatekey_gate::{
     Access, Caller, InvalidPath, Path, Rule, Rules, decide,
+    limits::{
+        MAX_MESSAGE,
+        projects::{self, Body, ProjectDenial, Seen},
+    },
     rules::{Methods, Source},
 };
 use gatekey_server::{
@@ -12,7 +16,7 @@ use gatekey_server::{
     control::{KeyRights, ReadKey},
     own_paths::{is_own, own_paths},
 };
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
@@ -32,7 +36,8 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
             let config = settings::resolve(&settings, settings.listen())?;
             print_rules(&config, &settings, output.output)
         }
-        Gate::Explain { method, path, caller, data_dir, settings, output } => {
+        Gate::Explain { method, path, caller, body, data_dir, settings, output } => {
+            let body = body.map(|file| read_body(&file)).transpose()?;
             let settings = settings.read_and_warn()?;
             let config = settings::resolve(&settings, settings.listen())?;
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
@@ -48,9 +53,28 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
                     vec![Asking::key(client_id, &administration.execute(read).await?)]
                 }
             };
-            Explanation::new(&config, &settings, &method, &path, callers).print(output.output)
+            let request = Asked { method: &method, target: &path, body: body.as_deref() };
+            Explanation::new(&config, &settings, &request, callers).print(output.output)
         }
     }
+}
+
+/// Reads a body of at most what the gate reads.
+fn read_body(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    let body = std::fs::read(file);
+    let body =
+        body.map_err(|error| exit::usage(format!("cannot read {}: {error}", file.display())))?;
+    if body.len() > MAX_MESSAGE {
+        return Err(exit::usage(format!("the gate reads at most {MAX_MESSAGE} bytes of a body")));
+    }
+    Ok(body)
+}
+
+/// A request to explain.
+struct Asked<'r> {
+    method: &'r Method,
+    target: &'r str,
+    body: Option<&'r [u8]>,
 }
 
 /// A rule as it is printed. A member is never left out.
@@ -130,20 +154,30 @@ struct Asking {
     caller: Option<Caller>,
     /// Whether there is a credential.
     credential: bool,
+    limits: Limits,
 }
 
 impl Asking {
     fn nobody() -> Self {
-        Self { key: None, role: None, caller: Some(Caller::Nobody), credential: false }
+        Self {
+            key: None,
+            role: None,
+            caller: Some(Caller::Nobody),
+            credential: false,
+            limits: Limits::default(),
+        }
     }
 
     fn with(key: Option<String>, roles: Roles, is_usable: bool) -> Self {
         let caller = is_usable.then(|| Caller::Key { roles, scope: Scope::of(roles) });
-        Self { key, role: roles.highest(), caller, credential: true }
+        let limits = Limits::default();
+        Self { key, role: roles.highest(), caller, credential: true, limits }
     }
 
     fn key(client_id: String, rights: &KeyRights) -> Self {
-        Self::with(Some(client_id), rights.roles.iter().copied().collect(), rights.is_usable)
+        let roles = rights.roles.iter().copied().collect();
+        let limits = rights.limits.clone();
+        Self { limits, ..Self::with(Some(client_id), roles, rights.is_usable) }
     }
 
     fn name(&self) -> String {
@@ -175,7 +209,8 @@ struct Decision {
     credential: bool,
     role: Option<Role>,
     allowed: bool,
-    /// `path`, `credential`, `method`, `role`, `scope` or `rule`; null if allowed.
+    /// `path`, `credential`, `method`, `role`, `scope`, `rule`, or a limit of the key: `project`,
+    /// `domain`, `no_project`, `unseen_body` or `unreadable_body`; null if allowed.
     reason: Option<&'static str>,
     /// The reason as a sentence.
     message: Option<String>,
@@ -198,10 +233,10 @@ impl Explanation {
     fn new(
         config: &Config,
         settings: &Settings,
-        method: &Method,
-        target: &str,
+        request: &Asked<'_>,
         callers: Vec<Asking>,
     ) -> Self {
+        let Asked { method, target, body } = *request;
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let parsed = Path::parse(path);
@@ -218,12 +253,13 @@ impl Explanation {
         };
         let decision = |asking: Asking| {
             let denial = match &parsed {
-                Ok(path) => denial(&rules, method, path, query, &asking),
+                Ok(path) => denial(&rules, method, path, query, &asking)
+                    .or_else(|| beyond_limits(method, path, query, body, &asking)),
                 Err(invalid) => Some((invalid.reason(), invalid.to_string())),
             };
             let (reason, message) = denial.unzip();
             let (name, allowed) = (asking.name(), reason.is_none());
-            let Asking { key, role, credential, caller: _ } = asking;
+            let Asking { key, role, credential, caller: _, limits: _ } = asking;
             Decision { name, key, credential, role, allowed, reason, message }
         };
         Self {
@@ -292,6 +328,35 @@ fn denial(
     let message = match asking.caller {
         Some(_) => denial.to_string(),
         None => "the key is disabled, expired or not valid yet".to_owned(),
+    };
+    Some((denial.reason(), message))
+}
+
+/// The reason why a request is beyond the projects and domains of its key.
+fn beyond_limits(
+    method: &Method,
+    path: &Path<'_>,
+    query: Option<&str>,
+    body: Option<&[u8]>,
+    asking: &Asking,
+) -> Option<(&'static str, String)> {
+    let is_json = body.is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
+    let kind = match (path.is_procedure(), is_json) {
+        (_, true) => "application/json",
+        (true, false) => "application/proto",
+        (false, false) => "application/octet-stream",
+    };
+    let headers: HeaderMap =
+        [(header::CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect();
+    let (path, body) = (path.as_str(), body.map_or(Body::Unseen, Body::Whole));
+    let seen = Seen { method, path, query, headers: &headers, body, most: MAX_MESSAGE };
+    let denial = projects::check(&asking.limits, &seen).err()?;
+    let message = match denial {
+        ProjectDenial::Unseen => {
+            "this API key is limited to projects or domains; show what it sends with --body"
+                .to_owned()
+        }
+        _ => denial.to_string(),
     };
     Some((denial.reason(), message))
 }

@@ -231,9 +231,8 @@ mod tests {
         api_key::{Limits, Roles},
     };
 
-    #[test]
-    fn a_reload_does_not_change_the_counts() {
-        let key = ApiKey {
+    fn key() -> ApiKey {
+        ApiKey {
             key_id: "00000000000000000000000000000001".parse().unwrap(),
             client_id: "ci".parse().unwrap(),
             organization: String::new(),
@@ -246,7 +245,39 @@ mod tests {
             disabled_at: None,
             epoch: 1,
             secrets: Vec::new(),
-        };
+        }
+    }
+
+    /// Another key with the same client id begins anew, and so does another rate.
+    #[test]
+    fn a_quota_outlives_changes_and_reloads() {
+        let directory = Directory::default();
+        let mut key = key();
+        key.limits.rate = "1/h".parse().ok();
+        let put = |key: &ApiKey| Change::KeyPut(Box::new(key.clone()));
+        let quota = || Arc::clone(&directory.find("ci").unwrap().limits.as_ref().unwrap().quota);
+        directory.observe(&[put(&key)]);
+        let first = quota();
+        key.epoch = 2;
+        directory.observe(&[put(&key)]);
+        assert!(Arc::ptr_eq(&first, &quota()));
+        directory.observe(&[Change::Reset, put(&key)]);
+        assert!(Arc::ptr_eq(&first, &quota()));
+        key.limits.rate = "2/h".parse().ok();
+        directory.observe(&[put(&key)]);
+        let second = quota();
+        assert!(!Arc::ptr_eq(&first, &second));
+        key.key_id = "00000000000000000000000000000002".parse().unwrap();
+        directory.observe(&[put(&key)]);
+        assert!(!Arc::ptr_eq(&second, &quota()));
+        key.limits = Limits::default();
+        directory.observe(&[put(&key)]);
+        assert_eq!(directory.find("ci").unwrap().limits, None);
+    }
+
+    #[test]
+    fn a_reload_does_not_change_the_counts() {
+        let key = key();
         let directory = Directory::default();
         for _ in 0..2 {
             directory.observe(&[Change::Reset, Change::KeyPut(Box::new(key.clone()))]);

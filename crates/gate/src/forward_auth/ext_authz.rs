@@ -24,6 +24,7 @@ use super::{
     family::{Malformed, Original, method, target},
 };
 use crate::{
+    limits::projects::Body,
     protocol::Protocol,
     refusal::{Kind, Refusal},
 };
@@ -52,7 +53,8 @@ impl ExtAuthz {
         let original = headers.and_then(|headers| Ok((original(request)?, headers)));
         let (original, headers) = self.forward_auth.readable(original).map_err(error)?;
         let record = outer.about(peer.map(|peer| self.addresses.of(peer, &headers)), &headers);
-        let decided = self.forward_auth.decide(&record, &original, &headers).await;
+        let body = body(request, &headers);
+        let decided = self.forward_auth.decide(&record, &original, &headers, body).await;
         if let Some(client_id) = record.client_id() {
             outer.set_client_id(client_id);
         }
@@ -124,6 +126,20 @@ fn headers(request: &HttpRequest) -> Result<HeaderMap, http::Error> {
         }
     }
     Ok(headers)
+}
+
+/// The header by which Envoy tells whether it sent only a part of the body.
+const PARTIAL: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
+
+/// Returns the body, if Envoy is configured to send it (`with_request_body`, `pack_as_bytes`) and
+/// sent all of it. Without a body, an unconfigured Envoy looks the same as an empty message.
+fn body<'r>(request: &'r HttpRequest, headers: &HeaderMap) -> Body<'r> {
+    let mut partial = headers.get_all(PARTIAL).iter();
+    let is_whole = partial.next().is_some_and(|value| value == "false") && partial.next().is_none();
+    match &*request.raw_body {
+        bytes if is_whole && !bytes.is_empty() => Body::Whole(bytes),
+        _ => Body::Unseen,
+    }
 }
 
 fn original(request: &HttpRequest) -> Result<Original, Malformed> {

@@ -31,6 +31,7 @@ use self::family::{Malformed, Original};
 use crate::{
     gate::{Admitted, Gate},
     identity_headers,
+    limits::projects::Body as Shown,
     protocol::Protocol,
     refusal::{Kind, Refusal},
     token::{self, UpstreamTokens},
@@ -102,7 +103,8 @@ impl ForwardAuth {
         });
         let (protocol, decided) = match original {
             Ok(original) => {
-                (original.protocol(headers), self.decide(record, &original, headers).await)
+                let decided = self.decide(record, &original, headers, Shown::Unseen).await;
+                (original.protocol(headers), decided)
             }
             Err(refusal) => (Protocol::of_forwarded(request.method(), "", headers), Err(refusal)),
         };
@@ -124,8 +126,10 @@ impl ForwardAuth {
         record: &Record,
         original: &Original,
         headers: &HeaderMap,
+        body: Shown<'_>,
     ) -> Result<Passed, Refusal> {
-        let admitted = self.gate.check(record, &original.method, &original.target, headers).await?;
+        let (method, target) = (&original.method, &original.target);
+        let admitted = self.gate.check(record, method, target, headers, body).await?;
         let token = match (&self.audience, &admitted.presented) {
             (Some(audience), Some(presented)) => {
                 let token = self.upstream_tokens.authorization(presented, audience).await;

@@ -7,7 +7,7 @@ use std::{error::Error, iter};
 
 use gatekey_core::{
     Caller, Timestamp,
-    api_key::{KeyFacts, WithSecret},
+    api_key::{KeyFacts, Limits, WithSecret},
     ledger::{ArchiveHeader, LedgerHead},
     operations::{
         ArchiveLimit, ErrorKind, LedgerClosed, LedgerPage, OperationError, VerifiedLedger,
@@ -279,6 +279,7 @@ pub struct KeyRights {
     pub roles: Vec<Role>,
     /// Whether the key is enabled and within its dates.
     pub is_usable: bool,
+    pub limits: Limits,
 }
 
 impl Operation for ReadKey {
@@ -289,9 +290,11 @@ impl Operation for ReadKey {
     }
 
     async fn execute(self, control: &Control, _: &Caller) -> Result<KeyRights, OperationError> {
-        let key = KeyFacts::from(&control.operations.key(&self.client_id).await?);
+        let key = control.operations.key(&self.client_id).await?;
+        let limits = key.limits.clone();
+        let key = KeyFacts::from(&key);
         let is_usable = key.is_usable_at(control.env.now());
-        Ok(KeyRights { roles: key.roles.iter().collect(), is_usable })
+        Ok(KeyRights { roles: key.roles.iter().collect(), is_usable, limits })
     }
 }
 
