@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     decide::Denial,
-    limits::projects::{ProjectDenial, Unreadable},
+    limits::{Unreadable, projects::ProjectDenial},
     path::InvalidPath,
     protocol::Protocol,
 };

@@ -12,7 +12,7 @@ use base64::{
 use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, HeaderName, Method, header};
 
-use super::projects::Unreadable;
+use super::unreadable::Unreadable;
 
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_get_has_its_message_in_the_query() {
+    fn a_connect_gets_message_is_in_the_query() {
         let (proto, json) =
             (Ok((Codec::Protobuf, b"abc".to_vec())), Ok((Codec::Json, b"{}".to_vec())));
         assert_eq!(get("connect=v1&encoding=proto&base64=1&message=YWJj"), proto);

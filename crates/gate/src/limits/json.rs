@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{places::Field, projects::Unreadable};
+use super::{places::Field, unreadable::Unreadable};
 
 /// A value, with all that is needed of it.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! - [`projects`]: whether a request stays within a key's projects and domains.
 //! - [`places`]: where the request of each procedure names them.
 //! - [`body`]: the message in a body, whatever the protocol and the compression.
+//! - `unreadable`: why a request cannot be read.
 //! - [`protobuf`], [`json`]: reads the named fields of a message, and refuses two readings.
 
 mod body;
@@ -11,9 +12,13 @@ mod json;
 mod places;
 pub mod projects;
 mod protobuf;
+mod unreadable;
 
 /// The longest body, and the longest message after decompression, that is read of a limited key, in
 /// bytes. Flyte's own servers take messages of this size by default.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
-pub use self::projects::{Body, Named, ProjectDenial, Seen, named};
+pub use self::{
+    projects::{Body, Named, ProjectDenial, Seen, named},
+    unreadable::Unreadable,
+};

@@ -13,6 +13,7 @@ use super::{
     json::{Json, camel_case},
     places::{Field, Place, Places},
     protobuf::Message,
+    unreadable::Unreadable,
 };
 use crate::rules::{Kind, Methods, Procedure, Template};
 
@@ -67,19 +68,6 @@ pub enum ProjectDenial {
         "this API key is limited to projects or domains, and the gate cannot tell from the request which it names: {0}"
     )]
     Unreadable(Unreadable),
-}
-
-/// Why a request cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
-    #[error("it is malformed")]
-    Malformed,
-    #[error("it has a field twice")]
-    Repeated,
-    #[error("its encoding or compression is not supported")]
-    Encoding,
-    #[error("it is too large")]
-    TooLarge,
 }
 
 impl ProjectDenial {

@@ -4,7 +4,7 @@
 //! type is not the expected one. A message that names a project in one of these ways is refused
 //! instead: no client writes it.
 
-use super::{places::Field, projects::Unreadable};
+use super::{places::Field, unreadable::Unreadable};
 
 /// A message.
 #[derive(Debug, Clone, Copy)]

@@ -60,7 +60,7 @@ pub use self::{
 use crate::{
     gate::{Admitted, Gate},
     identity_headers,
-    limits::projects::{Body as Seen, Unreadable},
+    limits::{Unreadable, projects::Body as Seen},
     path::{InvalidPath, Path},
     protocol::Protocol,
     refusal::{Kind, Refusal},
