@@ -88,6 +88,22 @@ fn gate_rules_names_the_configurations_line() {
     );
 }
 
+/// flyteadmin's console reads its own `/me`.
+#[test]
+fn a_path_handed_on_is_not_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gatekey.toml");
+    fs::write(&file, "[[gate.upstreams]]\nurl = \"http://127.0.0.1:1\"\npass = [\"/me\"]\n")
+        .unwrap();
+    let file = file.to_str().unwrap();
+    let explanation = explain("GET", "/me", &["--config", file]);
+    assert_eq!(explanation["rule"]["access"], "any-key");
+    assert_eq!(reasons(&explanation), ["credential"]);
+    let rules = json(&run(&["gate", "rules", "--output", "json", "--config", file]));
+    let mut rules = rules.as_array().unwrap().iter();
+    assert_eq!(rules.find(|rule| rule["pattern"] == "/me").unwrap()["source"], "shipped");
+}
+
 #[test]
 fn gate_explain_names_rule_and_reason() {
     let explanation = explain("POST", WRITE, &[]);

@@ -119,6 +119,29 @@ async fn configured_rules_override_shipped_ones() {
     }
 }
 
+/// For operators, who see it in what a proxy or client logs.
+#[tokio::test]
+async fn a_header_names_the_reason() {
+    let gated = Gated::start().await;
+    let viewer = gated.token_of("viewer").await;
+    let bearer = format!("Bearer {viewer}");
+    let (key, nobody) = ([("authorization", &*bearer)], []);
+    for (target, headers, reason) in [
+        ("/x/../y", &key[..], "path"),
+        (READ, &nobody[..], "credential"),
+        (READ, &[("authorization", "Bearer wrong")], "credential"),
+        (WRITE, &key, "role"),
+        ("/unknown", &key, "rule"),
+    ] {
+        let refused = gated.server.http.send(Method::POST, target, headers, "").await;
+        assert_eq!(refused.header("x-gate-reason"), reason, "{target}: {}", refused.text());
+    }
+    let by_get = gated.server.http.send(Method::GET, WRITE, &key, "").await;
+    assert_eq!(by_get.header("x-gate-reason"), "method");
+    let passed = gated.server.http.send(Method::POST, READ, &key, "").await;
+    assert_eq!(passed.header("x-gate-reason"), "");
+}
+
 /// The message names the role, so that its reader knows what to ask for.
 #[tokio::test]
 async fn a_denial_names_the_role() {

@@ -87,7 +87,7 @@ impl Gate {
             Ok(presented) => (presented, None),
             Err(several @ gatekey_authn::Refusal::Several) => {
                 self.decisions.count("credentials");
-                return Err(Refusal::of_credential(Some(several)));
+                return Err(Refusal::of_credential(Some(several)).because("credentials"));
             }
             Err(refused) => (None, Some(refused)),
         };
@@ -95,8 +95,9 @@ impl Gate {
         match decide(&self.rules, method, &path, uri.query(), caller) {
             Ok(rule) => self.admit(record, rule.access, presented),
             Err(Denial::Unauthenticated) => {
-                self.decisions.count(Denial::Unauthenticated.reason());
-                Err(Refusal::of_credential(refused))
+                let reason = Denial::Unauthenticated.reason();
+                self.decisions.count(reason);
+                Err(Refusal::of_credential(refused).because(reason))
             }
             Err(denial) => {
                 self.decisions.count(denial.reason());

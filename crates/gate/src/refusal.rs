@@ -130,6 +130,8 @@ const CHALLENGE_INVALID_REQUEST: HeaderValue =
 /// The challenge to a valid credential that does not suffice (RFC 6750 section 3.1).
 pub const CHALLENGE_INSUFFICIENT_SCOPE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="insufficient_scope""#);
+/// The word for the reason of a refusal.
+const REASON: HeaderName = HeaderName::from_static("x-gate-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The flag of the last envelope of a stream of Connect.
@@ -175,6 +177,13 @@ impl Refusal {
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Returns the same refusal with the word for its reason in a header, for operators.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.headers.push((REASON, HeaderValue::from_static(reason)));
         self
     }
 
@@ -303,7 +312,7 @@ impl Refusal {
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        match denial {
+        let refusal = match denial {
             Denial::Unauthenticated => Self::of_credential(None),
             Denial::Scope(_) => {
                 let mut refusal = Self::new(Kind::Forbidden, denial.to_string());
@@ -313,7 +322,8 @@ impl From<Denial> for Refusal {
             Denial::Role(_) | Denial::Method | Denial::NotAllowed => {
                 Self::new(Kind::Forbidden, denial.to_string())
             }
-        }
+        };
+        refusal.because(denial.reason())
     }
 }
 
@@ -353,7 +363,7 @@ impl From<Unreadable> for Refusal {
 
 impl From<InvalidPath> for Refusal {
     fn from(invalid: InvalidPath) -> Self {
-        Self::new(Kind::Invalid, invalid.to_string())
+        Self::new(Kind::Invalid, invalid.to_string()).because(invalid.reason())
     }
 }
 

@@ -52,6 +52,9 @@ fn service(path: &str) -> Option<&str> {
 }
 
 fn matches(own: &str, path: &str) -> bool {
+    if let Some((prefix, _)) = own.split_once("{*") {
+        return path.starts_with(prefix);
+    }
     if let Some((start, _)) = own.split_once("{*") {
         return path.starts_with(start);
     }

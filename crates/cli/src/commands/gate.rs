@@ -133,7 +133,8 @@ impl Row {
 
 fn print_rules(config: &Config, settings: &Settings, format: Format) -> anyhow::Result<()> {
     let rules = config.gate.rules();
-    let own = own_paths().into_iter().map(|own| Row::own(own.methods, own.path));
+    let own = own_paths().into_iter().filter(|own| !config.gate.passes(&own.path));
+    let own = own.map(|own| Row::own(own.methods, own.path));
     let in_effect = rules.in_effect().map(|rule| Row::of(rule, config, settings));
     let rows: Vec<_> = own.chain(in_effect).collect();
     if let Some(notation) = format.notation() {
@@ -242,7 +243,7 @@ impl Explanation {
         let parsed = Path::parse(path);
         let rules = config.gate.rules();
         let (rule, is_own) = match &parsed {
-            Ok(path) if is_own(path) => {
+            Ok(path) if is_own(path) && !config.gate.passes(path.as_str()) => {
                 (Some(Row::own(Methods::of(method), path.as_str().to_owned())), true)
             }
             Ok(path) => {

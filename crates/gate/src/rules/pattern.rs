@@ -56,7 +56,7 @@ impl Pattern {
     }
 
     /// Whether the pattern covers a decoded path.
-    pub(crate) fn covers(&self, path: &str) -> bool {
+    pub fn covers(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
             Self::Below(prefix) => path.starts_with(&**prefix),

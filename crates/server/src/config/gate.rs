@@ -154,6 +154,12 @@ impl Gate {
         Rules::new(configured.collect(), self.internal_services)
     }
 
+    /// Whether an upstream answers a path that Gatekey itself serves.
+    pub fn passes(&self, path: &str) -> bool {
+        let mut own_paths = self.upstreams.iter().flat_map(|upstream| &upstream.own_paths);
+        own_paths.any(|pattern| pattern.covers(path))
+    }
+
     /// The path of the setting that has a rule; `None` for a rule that Gatekey ships.
     pub fn setting(&self, rule: &Rule) -> Option<&str> {
         let found = self.configured.iter().find(|(_, configured)| configured == rule)?;
