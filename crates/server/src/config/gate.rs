@@ -11,13 +11,16 @@ use gatekey_gate::{
 use gatekey_issuers::IssuerSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::Value;
 use url::Url;
 
 use super::{
     invalid_setting::Problems,
     issuers::{self, Issuer},
-    setting,
 };
+
+/// The path of the table of rules.
+const RULES: &str = "gate.rules";
 
 /// Upstreams, at most.
 const MAX_UPSTREAMS: usize = 64;
@@ -182,13 +185,12 @@ impl Section {
         if let Some(Err(rule)) = self.audience.as_deref().map(|one| check_audience(one, others)) {
             problems.add("gate.audience", rule);
         }
-        let rules = setting("gate.rules");
         if self.rules.len() > MAX_RULES {
-            problems.add(&rules.path, format!("must have at most {MAX_RULES} rules"));
+            problems.add(RULES, format!("must have at most {MAX_RULES} rules"));
         }
         let mut configured = Vec::new();
         for (text, access) in &self.rules {
-            let member = rules.member(text);
+            let member = format!("{RULES}.{}", Value::from(text.as_str()));
             match Pattern::parse(text) {
                 Ok(pattern) => configured.push((member, Rule::configured(pattern, *access))),
                 Err(invalid) => problems.add(&member, invalid.to_string()),
