@@ -91,6 +91,8 @@ async fn proxies_replace_the_credential_with_an_identity() {
                 ("x-auth-request-organization", "other"),
                 ("x-amzn-oidc-identity", "root"),
                 ("x-amzn-oidc-data", "e30.e30.e30"),
+                ("x.auth.request.user", "root"),
+                ("grpc-metadata-authorization", "root"),
             ];
             let called = call(behind, READ, &forged).await;
             assert_eq!(called.status, 200, "{kind:?}: {}", called.text());
@@ -102,6 +104,8 @@ async fn proxies_replace_the_credential_with_an_identity() {
                 "x-auth-request-email",
                 "x-amzn-oidc-identity",
                 "x-amzn-oidc-data",
+                "x.auth.request.user",
+                "grpc-metadata-authorization",
             ] {
                 let seen = called.header(&format!("seen-{gone}")).to_owned();
                 assert_eq!(seen, "", "{kind:?} {gone}");
