@@ -1,11 +1,13 @@
-"""One server for the whole suite, and the public clients, logged in as an admin."""
+"""One server for the whole suite, with Flyte behind its gate, and the public clients, logged in as
+an admin."""
 
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from support.gatekey import Credentials, Server
+from support.flyte_stand_in import flyte
+from support.gatekey import Credentials, Server, serve
 from support.public_clients import VERSION, Calls, log_in
 
 
@@ -17,6 +19,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if not is_for_us(item)]
     items[:] = [item for item in items if is_for_us(item)]
     config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on port 443, the only one that works with the public clients' keys."""
+    data_dir = tmp_path_factory.mktemp("server") / "data"
+    with flyte() as upstream, serve(data_dir, listen="127.0.0.1:443", upstream=upstream) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

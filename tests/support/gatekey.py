@@ -149,7 +149,12 @@ class Server:
 
     def create(self, caller: Credentials, name: str) -> Credentials:
         """Creates a key."""
-        return self._credentials(self.command(caller, "key", "create", name, "--output", "json"))
+        return self.create_with_role(caller, name)
+
+    def create_with_role(self, caller: Credentials, name: str, *role: str) -> Credentials:
+        """Creates a key with a role, or with the default one."""
+        flags = ("--role", *role) if role else ()
+        return self._credentials(self.command(caller, "key", "create", name, *flags, "--output", "json"))
 
     def role(self, caller: Credentials, client_id: str) -> str | None:
         """The role of a key, which the public clients do not see."""
@@ -169,10 +174,11 @@ class Server:
 
 
 @contextmanager
-def serve(data_dir: Path, *, listen: str) -> Iterator[Server]:
-    """Runs a server."""
+def serve(data_dir: Path, *, listen: str, upstream: str | None = None) -> Iterator[Server]:
+    """Runs a server, with a backend behind its gate or none."""
     command = (BINARY, "serve", "--data-dir", data_dir, "--listen", listen, "--log-format", "json")
-    with background(*command) as process:
+    gate = () if upstream is None else ("--upstream", upstream)
+    with background(*command, *gate) as process:
         serving = process.lines_up_to('"serving"')[-1]
         yield Server(url=json.loads(serving)["url"], data_dir=data_dir)
 
