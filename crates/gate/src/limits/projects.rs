@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unseen_body_is_refused_unless_it_is_not_needed() {
+    fn an_unseen_body_is_refused_where_it_matters() {
         let limits = limits(&["web"], &[]);
         let check = |path| check_post(&limits, path, Body::Unseen);
         assert_eq!(check(CREATE_RUN), Err(ProjectDenial::Unseen));
