@@ -2,11 +2,19 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::failed::Failed;
+
+/// The shortest time between two lines in the log about failures of one upstream.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Upper bounds of the histogram's buckets, in microseconds.
 const BUCKETS: [u64; 9] =
@@ -20,6 +28,8 @@ pub(super) struct Metrics {
     failures: [AtomicU64; Failed::REASONS.len()],
     /// Calls in progress.
     calls: AtomicUsize,
+    /// When a failure was last logged.
+    logged: Mutex<Option<Instant>>,
 }
 
 /// A call in progress, until it is dropped.
@@ -39,8 +49,17 @@ impl Call {
         self.0.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, failed: &Failed) {
+    /// Counts a request that the upstream did not answer. Returns whether to log it: in an outage,
+    /// every request fails.
+    pub(super) fn failed(&self, failed: &Failed) -> bool {
         self.0.failures[failed.index()].fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = logged.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
+        if is_due {
+            *logged = Some(now);
+        }
+        is_due
     }
 }
 

@@ -208,15 +208,13 @@ impl Proxy {
                 _ => Ok((response, Some(lease))),
             }
         };
-        let (mut response, lease) = watch.until(answered).await?.map_err(|failed| {
-            call.failed(&failed);
-            report(upstream, &failed)
-        })?;
+        let (mut response, lease) =
+            watch.until(answered).await?.map_err(|failed| report(upstream, &call, &failed))?;
         call.answered(sent.elapsed());
         let accepted = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if accepted && !tunnel::accepts(response.headers()) {
             let failed = Failed::Lost("it switched to another protocol".to_owned());
-            return Err(report(upstream, &failed));
+            return Err(report(upstream, &call, &failed));
         }
         let switched = accepted.then(|| hyper::upgrade::on(&mut response));
         let (mut head, body) = response.into_parts();
@@ -321,8 +319,10 @@ impl Proxy {
     }
 }
 
-/// Logs why an upstream did not answer, and returns what its caller learns.
-fn report(upstream: &Upstream, failed: &Failed) -> Refusal {
-    tracing::warn!(upstream = upstream.name(), %failed, "the upstream did not answer a request");
+/// Counts and logs why an upstream did not answer, and returns what its caller learns.
+fn report(upstream: &Upstream, call: &Call, failed: &Failed) -> Refusal {
+    if call.failed(failed) {
+        tracing::warn!(upstream = upstream.name(), %failed, "the upstream did not answer a request");
+    }
     failed.into()
 }

@@ -52,7 +52,11 @@ pub(super) struct Section {
     /// request gets it.
     ///
     /// Flyte 1 has one port for gRPC and one for everything else; Flyte 2 has its console at
-    /// another address.
+    /// another address. `url` and `audience` are as above. `match` lists what a backend gets:
+    /// `"grpc"` for gRPC, paths, and prefixes such as `"/console/*"`; empty for everything. `pass`
+    /// lists paths that Gatekey serves itself, such as `"/me"`, and that the backend answers
+    /// instead. `ca_file` is a PEM file of CA certificates that are trusted in addition to the
+    /// system's.
     pub(super) upstreams: Vec<UpstreamSection>,
     /// Whether proxies are answered that ask if a request may pass: at `/gate/nginx`,
     /// `/gate/forward` and `/gate/envoy/`, and over gRPC by Envoy's `Authorization/Check`.
@@ -99,10 +103,8 @@ pub(super) struct UpstreamSection {
     pub(super) pass: Vec<String>,
     /// Audience of the token that the backend gets in place of the credential; without it, the
     /// backend gets none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) audience: Option<String>,
     /// File with CA certificates, in PEM, that are trusted in addition to the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ca_file: Option<PathBuf>,
 }
 
@@ -205,6 +207,9 @@ impl Section {
             if !self.upstreams.is_empty() {
                 problems.add("gate.upstream", "cannot be set together with gate.upstreams");
             }
+        }
+        if self.audience.is_some() && !self.upstreams.is_empty() {
+            problems.add("gate.audience", "belongs in the tables of gate.upstreams");
         }
         if self.upstreams.len() > MAX_UPSTREAMS {
             problems.add("gate.upstreams", format!("must have at most {MAX_UPSTREAMS} tables"));
@@ -357,6 +362,8 @@ mod tests {
         }
         let both = "[gate]\nupstream = \"http://a\"\n[[gate.upstreams]]\nurl = \"http://b\"";
         assert_eq!(broken(both), ["gate.upstream"]);
+        let audience = "[gate]\naudience = \"a\"\n[[gate.upstreams]]\nurl = \"http://b\"";
+        assert_eq!(broken(audience), ["gate.audience"]);
     }
 
     #[test]
