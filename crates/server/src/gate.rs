@@ -1,6 +1,6 @@
 //! Composes the gate.
 
-use std::sync::Arc;
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use axum::http::{HeaderName, HeaderValue};
 use gatekey_authn::Authenticator;
@@ -10,8 +10,12 @@ use gatekey_gate::{
     proxy::{Settings, Target, Targets, Upstream},
     token::UpstreamTokens,
 };
+use rustls::pki_types::CertificateDer;
 
-use crate::{Config, server::UpstreamAuthorities};
+use crate::Config;
+
+/// The CA certificates in the files that `gate.upstreams` names.
+pub type UpstreamAuthorities = HashMap<PathBuf, Vec<CertificateDer<'static>>>;
 
 /// Returns what every door of the gate asks.
 pub(crate) fn gate(

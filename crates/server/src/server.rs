@@ -1,12 +1,8 @@
 //! [`Server`]: builds the listeners, sockets and jobs from shared parts.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use axum::http::HeaderName;
@@ -22,8 +18,8 @@ use gatekey_issuers::Issuers;
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_outbound::Proxies;
 use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
-use rustls::pki_types::CertificateDer;
 
+pub use crate::gate::UpstreamAuthorities;
 use crate::{
     Config,
     admin::{self, Admin},
@@ -70,9 +66,6 @@ pub struct Parts {
     /// Lead to the issuers whose tokens the gate accepts.
     pub proxies: Proxies,
 }
-
-/// The CA certificates in the files that `gate.upstreams` names.
-pub type UpstreamAuthorities = HashMap<PathBuf, Vec<CertificateDer<'static>>>;
 
 /// A server without its sockets. Each listener gets only the parts that it needs.
 pub struct Server {
