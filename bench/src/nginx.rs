@@ -50,7 +50,7 @@ pub(crate) fn start(
     let started = Instant::now();
     while TcpStream::connect(listen).is_err() {
         ensure!(started.elapsed() < Duration::from_secs(5), "nginx does not serve");
-        thread::sleep(Duration::from_millis(5));
+        thread::yield_now();
     }
     Ok(server)
 }

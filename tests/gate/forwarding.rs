@@ -381,10 +381,8 @@ async fn an_upstream_with_tls_is_verified() {
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, cert.pem()).unwrap();
     for (trusted, status) in [(false, 503), (true, 200)] {
-        let mut config = format!("[[gate.upstreams]]\nurl = \"{}\"\n", upstream.url);
-        if trusted {
-            config += &format!("ca_file = \"{}\"\n", ca_file.display());
-        }
+        let ca_file = if trusted { format!("ca_file = {ca_file:?}\n") } else { String::new() };
+        let config = format!("[[gate.upstreams]]\nurl = \"{}\"\n{ca_file}", upstream.url);
         let server = Server::with_config(&config).await;
         let answered = server.http.connect_json(READ, &server.admin_token, &json!({})).await;
         assert_eq!(answered.status, status, "{}", answered.text());

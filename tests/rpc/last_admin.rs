@@ -1,13 +1,13 @@
 //! The last admin key that works: without one, no key can manage the others.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::future::join;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{Outcome, outcome, refused};
-use crate::support::Server;
+use crate::support::{Server, in_future};
 
 /// A role to set, `None` for none.
 fn role_update(client_id: &str, role: Option<&str>, force: bool) -> Value {
@@ -115,8 +115,7 @@ async fn an_unusable_admin_does_not_count() {
 
 /// An update that makes a key expire, in the given number of hours.
 fn expiry_update(client_id: &str, hours: u64, force: bool) -> Value {
-    let at = SystemTime::now() + Duration::from_hours(hours);
-    let at = humantime::format_rfc3339_seconds(at).to_string();
+    let at = in_future(Duration::from_hours(hours));
     json!({
         "apiKey": { "clientId": client_id, "expiresAt": at },
         "updateMask": "expiresAt",

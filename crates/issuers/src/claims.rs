@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{refused::Refused, settings::IssuerSettings};
 
 /// How far the clocks of issuers may differ from this server's.
-pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
+pub(crate) const LEEWAY: Duration = Duration::from_mins(1);
 /// The longest `sub`, in bytes (OpenID Connect Core section 2).
 const MAX_SUBJECT: usize = 255;
 /// The longest name and address that are kept, in bytes.

@@ -156,12 +156,11 @@ async fn otherwise(
     State(proxy): State<Option<Arc<Proxy>>>,
     request: Request,
 ) -> Response {
-    match proxy {
-        Some(proxy) => pass(&proxy, request).await,
-        None => {
-            let record = request.extensions().get::<Arc<Record>>().map(|record| &**record);
-            not_found(&oauth, record, request.method(), request.uri(), request.headers())
-        }
+    if let Some(proxy) = proxy {
+        pass(&proxy, request).await
+    } else {
+        let record = request.extensions().get::<Arc<Record>>().map(|record| &**record);
+        not_found(&oauth, record, request.method(), request.uri(), request.headers())
     }
 }
 

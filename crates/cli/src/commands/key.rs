@@ -16,6 +16,7 @@ use crate::{
     output::{self, Credentials},
 };
 
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 pub(crate) async fn run(arguments: Key) -> anyhow::Result<()> {
     match arguments {
         Key::Create {

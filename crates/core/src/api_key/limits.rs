@@ -49,14 +49,15 @@ impl fmt::Display for Limits {
         }
         let Self { allow_from, rate, projects, domains } = self;
         let networks = (!allow_from.is_empty()).then_some(allow_from);
-        formatter.write_str(&words(networks, rate.map(Some), some(projects), some(domains)))
+        let rate = rate.as_ref().map(std::slice::from_ref);
+        formatter.write_str(&words(networks, rate, some(projects), some(domains)))
     }
 }
 
 /// Limits as name-value pairs. What is `None` is left out, and what is empty limits nothing.
 pub(super) fn words(
     allow_from: Option<&Networks>,
-    rate: Option<Option<Rate>>,
+    rate: Option<&[Rate]>,
     projects: Option<&[String]>,
     domains: Option<&[String]>,
 ) -> String {

@@ -76,7 +76,8 @@ impl ApiKeyPatch {
     /// The changed limits in words, for the ledger.
     pub fn changed_limits(&self) -> String {
         let Self { allow_from, rate, projects, domains, .. } = self;
-        limits::words(allow_from.as_ref(), *rate, projects.as_deref(), domains.as_deref())
+        let rate = rate.as_ref().map(Option::as_slice);
+        limits::words(allow_from.as_ref(), rate, projects.as_deref(), domains.as_deref())
     }
 
     /// The names of the changed fields, for the ledger.

@@ -124,8 +124,8 @@ mod tests {
             let (quota, rate) = (Quota::default(), format!("{count}/s").parse().unwrap());
             let taken = times.iter().filter(|millis| quota.take(rate, at(**millis)).is_ok()).count();
             let elapsed = times.last().copied().unwrap_or_default() - times.first().copied().unwrap_or_default();
-            let most = f64::from(count) * (1.0 + elapsed as f64 / 1000.0) + 1.0;
-            prop_assert!(taken as f64 <= most, "{taken} of {most}");
+            let most = i64::from(count) * (1000 + elapsed) / 1000 + 1;
+            prop_assert!(i64::try_from(taken).unwrap() <= most, "{taken} of {most}");
         }
     }
 }

@@ -175,6 +175,10 @@ impl Directory {
 }
 
 impl ChangeObserver for Directory {
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "keys compare by their client id, which never changes"
+    )]
     fn observe(&self, changes: &[Change]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let mut denials = self.denials.write().unwrap_or_else(PoisonError::into_inner);

@@ -42,8 +42,8 @@ impl Seal {
     /// The half that makes no term. Two of 2^32 seals of a key share a tag with a probability of
     /// one half, and each is a change in the ledger.
     pub fn tag(&self) -> u64 {
-        let [.., a, b, c, d, e, f, g, h] = self.mac;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let half = self.mac.last_chunk().expect("a MAC is longer than a tag");
+        u64::from_be_bytes(*half)
     }
 
     /// Reads stored bytes; `None` if they are not a seal.

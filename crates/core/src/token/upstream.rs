@@ -97,7 +97,7 @@ impl Tokens {
         let replace_at = if valid_until < full {
             Timestamp::from_seconds(exp)
         } else {
-            now.after(MAX_UPSTREAM_LIFETIME - REPLACED_BEFORE)
+            now.after(MAX_UPSTREAM_LIFETIME.saturating_sub(REPLACED_BEFORE))
         };
         Ok(UpstreamToken { token, replace_at })
     }

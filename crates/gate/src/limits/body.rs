@@ -116,8 +116,8 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
 
 /// The message of a Connect GET: `message`, `base64`, `encoding` and `compression`.
 fn in_query(query: &str, most: usize) -> Result<Found<'static>, Unreadable> {
-    let mut known: [Option<String>; 4] = Default::default();
     const NAMES: [&str; 4] = ["message", "base64", "encoding", "compression"];
+    let mut known: [Option<String>; 4] = Default::default();
     // A server may divide at semicolons as well.
     if query.contains(';') {
         return Err(Unreadable::Malformed);

@@ -25,9 +25,8 @@ impl Json {
     pub(super) fn message(bytes: &[u8]) -> Result<Self, Unreadable> {
         match serde_json::from_slice(bytes) {
             Ok(object @ Self::Object(_)) => Ok(object),
-            Ok(_) => Err(Unreadable::Malformed),
             Err(error) if error.is_data() => Err(Unreadable::Repeated),
-            Err(_) => Err(Unreadable::Malformed),
+            Ok(_) | Err(_) => Err(Unreadable::Malformed),
         }
     }
 

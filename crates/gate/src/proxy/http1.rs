@@ -29,7 +29,7 @@ const MAX_CONNECTIONS: usize = 4096;
 /// Connections that are kept without a call.
 const MAX_IDLE: usize = 256;
 /// How long a connection is kept without a call.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The connections to an upstream over HTTP/1.1.
 #[derive(Default)]

@@ -50,7 +50,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the upstream may take to answer a ping.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection is kept without a call.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The limit on calls before the upstream says its own: no server has exactly this one.
 const UNKNOWN_LIMIT: usize = 0x7fff_fff1;

@@ -121,17 +121,17 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut request = http1_request(request, host);
         loop {
-            let (mut lease, is_new) = match self.http1.idle().filter(|_| stream.is_none()) {
-                Some(lease) => (lease, false),
-                None => {
+            let (mut lease, is_new) =
+                if let Some(lease) = self.http1.idle().filter(|_| stream.is_none()) {
+                    (lease, false)
+                } else {
                     let slot = self.http1.slot().ok_or(Failed::Full)?;
                     let stream = match stream.take() {
                         Some(stream) => stream,
                         None => self.address.connect(false).await?,
                     };
                     (self.http1.handshake(stream, slot).await?, true)
-                }
-            };
+                };
             match lease.send(request).await {
                 Ok(response) => return Ok((response, Lease::Http1(lease))),
                 // The connection was closed meanwhile, and took nothing of the request.

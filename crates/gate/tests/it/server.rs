@@ -109,7 +109,7 @@ impl Server {
     pub(crate) async fn create(&self, name: &str, role: Role) -> PlainSecret {
         let create = CreateApiKey {
             client_id: name.to_owned(),
-            application: Application::named(&format!("{name} key")),
+            application: Application::named(format!("{name} key")),
             role: Some(role),
             expires_at: None,
             secret_label: String::new(),

@@ -17,6 +17,7 @@ const MAX_ALIAS: usize = 32;
 /// An issuer whose tokens the gate accepts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_field_names, reason = "the claim `iss` is the issuer's name for itself")]
 pub(super) struct Issuer {
     /// URL of the issuer, exactly as its tokens have it in the claim `iss`.
     pub(super) issuer: String,

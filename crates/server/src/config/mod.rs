@@ -261,7 +261,7 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, audience, upstreams, issuers, forward_auth, drain_seconds, internal_services, rules }
+            gate::Section { upstream, audience, upstreams, forward_auth, drain_seconds, internal_services, issuers, rules }
         }
     }
 
