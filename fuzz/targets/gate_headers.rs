@@ -1,5 +1,5 @@
-//! The headers of a request at the gate, one a line. Whatever the client sent, the upstream gets the
-//! gate's own identity and no other, in headers and in trailers.
+//! The headers of a request at the gate, one a line. Whatever the client sent, the upstream gets
+//! the gate's own identity and no other, in headers and in trailers.
 
 #![no_main]
 

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use super::{fails, stdout, tamper};
-use crate::support::{Credentials, PUBLIC_URL, Server, ServerProcess, gatekey, run};
+use crate::support::{
+    Credentials, PUBLIC_URL, Server, ServerProcess, gatekey, run, upstream::Upstream,
+};
 
 const STEPS: [&str; 10] = [
     "name",
@@ -403,4 +405,26 @@ fn a_missing_database_is_reported() {
     let steps = check_store(&data_dir, &[]);
     assert_failed(&steps, "database", "cannot open", "name the data directory");
     assert!(!data_dir.exists());
+}
+
+/// Runs the doctor with the admin key, for a server with an upstream.
+async fn gate(upstream: &str) -> BTreeMap<String, Value> {
+    let server = Server::with_config(&format!("[gate]\nupstream = \"{upstream}\"\n")).await;
+    let output =
+        server.process.as_client(&server.admin).args(["doctor", "--output", "json"]).output();
+    report(&output.unwrap())
+}
+
+#[tokio::test]
+async fn doctor_finds_the_gate_in_front() {
+    let upstream = Upstream::start().await;
+    let steps = gate(&upstream.url).await;
+    assert_eq!(steps["gate"]["state"], "ok", "{}", steps["gate"]);
+    assert!(steps["gate"]["found"].as_str().unwrap().contains("answers this one"));
+}
+
+#[tokio::test]
+async fn doctor_finds_a_silent_upstream() {
+    let steps = gate(&format!("http://{}", deserted())).await;
+    assert_failed(&steps, "gate", "does not answer", "gate.upstream");
 }

@@ -7,8 +7,8 @@
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
 //! - [`rpc`]: `cloudidl.identity.AppsService`, `gatekey.v1.ApiKeyService` and the discovery
 //!   services.
-//! - `gate`: composes the gate in front of a backend. [`forward_auth`]: the endpoints for proxies that
-//!   ask it.
+//! - `gate`: composes the gate in front of a backend. [`forward_auth`]: the endpoints for proxies
+//!   that ask it.
 //! - [`metadata`], [`user_info`], [`path`], [`refusals`]: shared by OAuth and RPC.
 //! - [`own_paths`]: the paths that no request to the gate reaches.
 //! - [`admin`]: probes and metrics on a listener of their own.

@@ -29,7 +29,7 @@ pub(crate) enum Gate {
     #[command(after_help = help::examples(&[
         "gatekey gate explain POST /flyteidl2.workflow.RunService/CreateRun",
         "gatekey gate explain GET /api/v1/projects --as ci-pipeline",
-        "gatekey gate explain POST /flyteidl2.task.TaskService/DeployTask --as ci --body task.json",
+        "gatekey gate explain POST /flyteidl2.task.TaskService/DeployTask --body F",
     ]))]
     Explain {
         /// HTTP method
@@ -39,8 +39,8 @@ pub(crate) enum Gate {
         /// Client id of the key that sends the request
         #[arg(long = "as", value_name = "CLIENT_ID")]
         caller: Option<String>,
-        /// File with the body, for a key that is limited to projects or domains: JSON, or the message
-        /// in protobuf
+        /// File with the body, for a key that is limited to projects or domains: JSON, or the
+        /// message in protobuf
         #[arg(long, value_name = "FILE", requires = "caller")]
         body: Option<PathBuf>,
         #[command(flatten)]

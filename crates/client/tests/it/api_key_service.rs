@@ -103,7 +103,10 @@ async fn details_include_role_epoch_and_secrets() {
         serde_json::to_value(&details).unwrap(),
         serde_json::json!({
             "clientId": "key-0000", "clientName": "", "keyId": "k1", "role": "viewer", "redirectUris": [],
-            "grantTypes": ["client_credentials"], "createdAt": "2023-11-14T22:13:20Z", "epoch": 7,
+            "grantTypes": ["client_credentials"], "allowFrom": [],
+            "projects": [],
+            "domains": [],
+            "createdAt": "2023-11-14T22:13:20Z", "epoch": 7,
             "secrets": [{"id": "s1", "label": "first"}], "organization": "",
         })
     );

@@ -1,4 +1,4 @@
-//! [`ExtAuthz`]: `envoy.service.auth.v3.Authorization`, by which Envoy asks about requests over gRPC.
+//! [`ExtAuthz`]: `envoy.service.auth.v3.Authorization`, by which Envoy asks over gRPC.
 //!
 //! Envoy shows every header of the request, so that every forged identity is removed by its name.
 

@@ -163,8 +163,8 @@ impl Proxy {
             return Err(Refusal::new(Kind::NotSupported, message));
         }
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has its
-        // parts in fields of their own.
+        // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has
+        // its parts in fields of their own.
         if request.version() < Version::HTTP_2 && uri.scheme().is_some() {
             return Err(InvalidPath::Origin.into());
         }

@@ -16,6 +16,7 @@ mod address;
 pub(crate) mod connection;
 mod discovery;
 mod encoded_key;
+mod gate;
 mod login;
 mod python;
 mod report;

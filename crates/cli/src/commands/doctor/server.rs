@@ -8,7 +8,7 @@ use super::{
     connection::{STEP_TIMEOUT, Target},
     discovery,
     encoded_key::{self, Held},
-    login,
+    gate, login,
     report::{Report, Step},
     tls,
 };
@@ -124,6 +124,9 @@ async fn log_in(
         return report.skip(&rest[1..], "there is no token");
     }
     report.add(login::call(CONNECT, &connect).await);
+    if let Some(step) = gate::check(target, &connect).await {
+        report.add(step);
+    }
     let grpc = match client_of(arguments, Some(target.issuer()), Protocol::Grpc) {
         Ok(grpc) => login::call(GRPC, &grpc).await,
         Err(error) => Step::skipped(GRPC, error.to_string()),
