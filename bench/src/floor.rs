@@ -13,6 +13,7 @@ use gatekey_listener::{Limits, Listener, Networks, serve};
 use http_body_util::BodyExt as _;
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::{certificate::Certificate, process::Server};
 
@@ -112,8 +113,17 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
         work,
     };
     let router = Router::new().fallback(any(handle)).with_state(Arc::new(floor));
+    serve_until_killed("floor", router, tls).await
+}
+
+/// Serves on a free port; prints the address after the name to standard error.
+pub(crate) async fn serve_until_killed(
+    name: &str,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    announce(listener.local_addr()?);
+    announce(name, listener.local_addr()?);
     let limits = Limits {
         connections: Limits::connections_of_process(),
         share_per_address: 1.0,
@@ -133,8 +143,8 @@ pub(crate) async fn run(work: Work) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stderr, reason = "the benchmark reads the address there")]
-fn announce(address: SocketAddr) {
-    eprintln!("floor on {address}");
+fn announce(name: &str, address: SocketAddr) {
+    eprintln!("{name} on {address}");
 }
 
 async fn handle(State(floor): State<Arc<Floor>>, body: Body) -> impl IntoResponse {

@@ -1,7 +1,7 @@
 //! The floor of a proxy: a forwarder on the same listener and the same client library that checks
 //! nothing.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{
@@ -13,14 +13,12 @@ use axum::{
     routing::any,
 };
 use clap::Args;
-use gatekey_listener::{Limits, Listener, Networks, serve};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::net::TcpListener;
 
-use crate::process::Server;
+use crate::{floor, process::Server};
 
 #[derive(Args)]
 pub(crate) struct Upstream {
@@ -59,29 +57,7 @@ pub(crate) async fn run(upstream: Upstream) -> anyhow::Result<()> {
     let authority = upstream.authority.parse().context("the upstream is a host and port")?;
     let router =
         Router::new().fallback(any(forward)).with_state(Arc::new(Forwarder { client, authority }));
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    announce(listener.local_addr()?);
-    let limits = Limits {
-        connections: Limits::connections_of_process(),
-        share_per_address: 1.0,
-        unlimited: Networks::default(),
-        idle: Duration::from_hours(1),
-        age: Duration::from_hours(1),
-    };
-    let acceptor = Listener {
-        socket: listener,
-        tls: None,
-        only_from: Networks::default(),
-        limits,
-        drain: Duration::from_secs(1),
-    };
-    serve(acceptor, router, std::future::pending()).await;
-    Ok(())
-}
-
-#[expect(clippy::print_stderr, reason = "the benchmark reads the address there")]
-fn announce(address: SocketAddr) {
-    eprintln!("forwarder on {address}");
+    floor::serve_until_killed("forwarder", router, None).await
 }
 
 async fn forward(State(forwarder): State<Arc<Forwarder>>, mut request: Request) -> Response {

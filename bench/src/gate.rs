@@ -42,9 +42,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let asked: Vec<_> = callers.clone().map(request::token).collect();
     let tokens =
         fetch_tokens(&server.address, bench.options.connections.get(), asked.into_iter()).await?;
-    let raw: Vec<_> = callers
-        .map(|caller| request::encoded_credentials(&format!("http://{}", server.address), caller))
-        .collect();
+    let raw: Vec<_> =
+        callers.map(|caller| request::encoded_credentials("127.0.0.1", caller)).collect();
 
     let decisions = decisions(bench, &server, &tokens, &raw).await?;
     let h1 = over_http1(bench, upstream, &server, &tokens).await?;

@@ -131,11 +131,17 @@ impl Home {
             format!("--listen={}", settings.listen),
             format!("--data-dir={}", self.data_dir.display()),
         ];
-        if self.algorithm != ALGORITHMS[0] {
+        if let Some(upstream) = &settings.upstream {
+            let config = self.data_dir.with_extension("gate.toml");
+            // The load is also the proxy that asks.
+            let trusted = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+            let gate = format!("[gate]\nupstream = \"{upstream}\"\nforward_auth = true\n");
+            fs::write(&config, format!("{trusted}{gate}"))?;
+            arguments.push(format!("--config={}", config.display()));
+        } else if self.algorithm != ALGORITHMS[0] {
             let config = self.configuration()?;
             arguments.push(format!("--config={}", config.display()));
         }
-        arguments.extend(settings.upstream.iter().map(|upstream| format!("--upstream={upstream}")));
         match &settings.tls {
             Some(Certificate { chain, key }) => {
                 arguments.push(format!("--tls-cert={}", chain.display()));

@@ -36,7 +36,6 @@ pub(crate) fn list(token: &str, limit: usize, page_token: &str) -> Vec<u8> {
 
 /// A key's encoded credentials for a server.
 pub(crate) fn encoded_credentials(endpoint: &str, client: &Client) -> String {
-    let endpoint = endpoint.replace(':', "%3A");
     BASE64_STANDARD.encode(format!("{endpoint}:{}:{}:None", client.id, client.secret))
 }
 
