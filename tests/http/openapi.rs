@@ -95,7 +95,9 @@ async fn documented_requests_are_accepted() {
 
 #[tokio::test]
 async fn a_path_accepts_exactly_the_documented_methods() {
-    let server = Server::start().await;
+    // Disabled endpoints are not found.
+    let gate = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[gate]\nforward_auth = true\n";
+    let server = Server::with_config(gate).await;
     for (path, operations) in paths(&server).await {
         let path = filled(&path);
         for method in METHODS {
@@ -122,6 +124,9 @@ async fn a_path_accepts_exactly_the_documented_methods() {
 async fn the_document_states_which_operations_are_open() {
     let server = Server::start().await;
     for (path, operations) in paths(&server).await {
+        if path.starts_with("/gate/") {
+            continue; // The answer depends on the request that a proxy asks about.
+        }
         for (method, operation) in operations.as_object().unwrap() {
             let open = operation["security"].as_array().unwrap().is_empty();
             let method: Method = method.to_uppercase().parse().unwrap();

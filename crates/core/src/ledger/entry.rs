@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Caller};
+use super::{Action, Caller, LedgerHead, LedgerKey};
 use crate::{Timestamp, redact};
 
 /// Characters of a target and of a detail. What is recorded is shorter.
@@ -73,6 +73,15 @@ impl NewEntry {
         }
         bytes.extend(state.into_iter().flatten());
         bytes
+    }
+}
+
+impl LedgerHead {
+    /// The head after one more entry.
+    #[must_use]
+    pub fn follow(&self, key: &LedgerKey, entry: &NewEntry, state: Option<&[u8; 32]>) -> Self {
+        let sequence = self.sequence + 1;
+        Self { sequence, link: key.link(&self.link, &entry.canonical(sequence, state)) }
     }
 }
 

@@ -4,7 +4,6 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerKey, NewEntry};
 use crate::id::Hex;
 
 /// The sequence number and link of the last entry. Save it outside the server to detect a truncated
@@ -23,13 +22,6 @@ pub struct LedgerHead {
 impl LedgerHead {
     /// The head of an empty ledger.
     pub const EMPTY: Self = Self { sequence: 0, link: [0; 32] };
-
-    /// The head after one more entry.
-    #[must_use]
-    pub fn follow(&self, key: &LedgerKey, entry: &NewEntry, state: Option<&[u8; 32]>) -> Self {
-        let sequence = self.sequence + 1;
-        Self { sequence, link: key.link(&self.link, &entry.canonical(sequence, state)) }
-    }
 }
 
 impl fmt::Display for LedgerHead {

@@ -50,7 +50,7 @@ async fn a_roles_widest_scope_applies() {
 
 /// Each of them was presented before, so it is remembered.
 #[tokio::test]
-async fn a_changed_key_is_judged_by_its_present_state() {
+async fn a_changed_key_is_judged_as_it_is() {
     let server = Server::start().await;
     let (caller, keys) = (&server.caller, &server.api_keys);
     let mut presented = Vec::new();
