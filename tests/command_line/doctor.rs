@@ -415,7 +415,8 @@ async fn gate(upstream: &str) -> BTreeMap<String, Value> {
     report(&output.unwrap())
 }
 
-#[tokio::test]
+/// The upstream runs in the test, which waits for the command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_finds_the_gate_in_front() {
     let upstream = Upstream::start().await;
     let steps = gate(&upstream.url).await;

@@ -73,7 +73,7 @@ impl Provider {
 }
 
 #[tokio::test]
-async fn a_person_calls_with_the_role_of_a_group() {
+async fn a_person_calls_with_a_groups_role() {
     let provider = Provider::start().await;
     let gated = provider.gated().await;
     for (groups, statuses) in [

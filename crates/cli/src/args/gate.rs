@@ -29,7 +29,7 @@ pub(crate) enum Gate {
     #[command(after_help = help::examples(&[
         "gatekey gate explain POST /flyteidl2.workflow.RunService/CreateRun",
         "gatekey gate explain GET /api/v1/projects --as ci-pipeline",
-        "gatekey gate explain POST /flyteidl2.task.TaskService/DeployTask --body F",
+        "gatekey gate explain POST /flyteidl2.app.AppService/Create --as ci --body F",
     ]))]
     Explain {
         /// HTTP method

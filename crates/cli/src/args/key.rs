@@ -18,7 +18,7 @@ pub(crate) enum Key {
     #[command(after_help = help::examples(&[
         "gatekey key create ci-pipeline --expires-in 90d",
         "gatekey key create dashboard --role viewer --output env",
-        "gatekey key create deploy --allow-from 10.0.0.0/8 --projects web --domains development",
+        "gatekey key create deploy --allow-from 10.0.0.0/8 --projects web",
     ]))]
     Create {
         /// Name of the key; its client id is derived from it

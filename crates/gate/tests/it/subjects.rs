@@ -23,7 +23,7 @@ fn claims(authorization: &HeaderValue) -> Value {
 }
 
 #[tokio::test]
-async fn a_subject_calls_with_the_role_of_its_group() {
+async fn a_subject_has_the_role_of_its_group() {
     let key = key("k", Algorithm::RS256);
     let provider = Provider::with_key(&key).await;
     let server = Server::start().await.trusting(provider.issuers());

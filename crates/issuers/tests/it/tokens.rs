@@ -40,7 +40,7 @@ async fn keys_are_found_by_address_or_discovery() {
 
 /// Keys cached by `kid` only would let one issuer sign for another (CVE-2025-59936).
 #[tokio::test]
-async fn the_same_kid_at_two_issuers_is_two_keys() {
+async fn one_kid_at_two_issuers_is_two_keys() {
     let (one, other) = (key("same", Algorithm::ES256), key("same", Algorithm::ES256));
     let (first, second) = (Provider::with_key(&one).await, Provider::with_key(&other).await);
     let settings = IssuerSettings { alias: "second".to_owned(), ..second.settings() };

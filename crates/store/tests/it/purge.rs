@@ -15,7 +15,7 @@ for_each_store!(
     old_creates_are_purged,
     unpublished_signing_keys_are_purged,
     purging_secrets_notifies_the_observer,
-    a_purge_keeps_the_last_secret_of_a_key,
+    a_purge_keeps_a_keys_last_secret,
     an_empty_purge_changes_nothing,
 );
 
@@ -81,7 +81,7 @@ async fn purging_secrets_notifies_the_observer(world: &mut World) {
     assert_eq!(world.find("other").await, Some(other));
 }
 
-async fn a_purge_keeps_the_last_secret_of_a_key(world: &mut World) {
+async fn a_purge_keeps_a_keys_last_secret(world: &mut World) {
     let key = world.create("ci").await;
     world.rotate("ci", rotation_at(NOW, 10)).await;
     let newest = world.find("ci").await.unwrap().secrets[1].id;
