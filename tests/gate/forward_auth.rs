@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{ADMIN, READ};
-use crate::support::{Response, Server, decoded};
+use crate::support::{Http, Response, Server, decoded};
 
 /// What a proxy sends of a request, as its headers.
 type Family<'f> = Vec<(&'f str, &'f str)>;
@@ -344,5 +344,21 @@ async fn proxies_refuse_a_disabled_key_at_once() {
     server.admin_call("Disable", json!({ "clientId": "viewer" })).await;
     for endpoint in ENDPOINTS {
         assert_eq!(ask(&server, endpoint, READ, &authorization).await.status, 401, "{endpoint}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_answers_to_proxies() {
+    let server = Server::with_config(
+        "[server]\ntrusted_proxies = [\"127.0.0.1\"]\nadmin_listen = \"127.0.0.1:0\"\n[gate]\nforward_auth = true\n",
+    )
+    .await;
+    assert_eq!(ask(&server, "/gate/forward", OPEN, &[]).await.status, 200);
+    assert_eq!(ask(&server, "/gate/nginx", READ, &[]).await.status, 401);
+    let admin = Http::new(server.process.admin_url.as_ref().unwrap(), None);
+    let metrics = admin.get("/metrics", &[]).await.text();
+    for counted in ["allowed\",reason=\"anonymous", "refused\",reason=\"credential"] {
+        let line = format!("gatekey_gate_decisions_total{{outcome=\"{counted}\"}} 1");
+        assert!(metrics.lines().any(|one| one == line), "{line} is not in {metrics}");
     }
 }

@@ -2,6 +2,7 @@
 //! nothing here names a key.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use axum::{
     routing::get,
 };
 use gatekey_core::{Directory, Env, KeyRing, Store};
-use gatekey_gate::Proxy;
+use gatekey_gate::{ForwardAuth, Gate, Proxy};
 use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
 use serde_json::json;
@@ -43,6 +44,8 @@ pub struct Admin {
     pub stopping: Arc<AtomicBool>,
     /// `None` if the gate passes nothing on.
     pub proxy: Option<Arc<Proxy>>,
+    /// `None` if proxies may not ask the gate.
+    pub forward_auth: Option<Arc<ForwardAuth>>,
     /// The certificate that is served; `None` without TLS.
     pub served: Option<Arc<ServedCertificate>>,
     pub env: Env,
@@ -85,6 +88,16 @@ async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
     (status, Json(body)).into_response()
 }
 
+/// Writes what the gate decided, for whatever asks it, and what its proxy passed on.
+fn write_gate(admin: &Admin, text: &mut String) -> fmt::Result {
+    let asks = admin.proxy.as_deref().map(Proxy::gate);
+    let gate: Option<&Gate> = asks.or(admin.forward_auth.as_deref().map(ForwardAuth::gate));
+    if let Some(gate) = gate {
+        gate.decisions.write(text)?;
+    }
+    admin.proxy.as_ref().map_or(Ok(()), |proxy| proxy.write_metrics(text))
+}
+
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let gauges = Gauges {
         keys: admin.directory.count(admin.env.now()),
@@ -95,8 +108,6 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
     let mut text = admin.telemetry.metrics.render(&gauges);
-    if let Some(proxy) = &admin.proxy {
-        proxy.write_metrics(&mut text).expect("writing to a string does not fail");
-    }
+    write_gate(&admin, &mut text).expect("writing to a string does not fail");
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -193,6 +193,7 @@ impl Server {
             telemetry: self.telemetry.clone(),
             stopping: self.stopping.clone(),
             proxy: self.proxy.clone(),
+            forward_auth: self.forward_auth.clone(),
             served,
             env: self.env.clone(),
         }))

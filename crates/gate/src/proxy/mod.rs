@@ -127,12 +127,16 @@ impl Proxy {
         self.tunnels.closed().await;
     }
 
-    /// Writes the counters in Prometheus' text format.
+    /// What decides about requests.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Writes the counters of upstreams and tunnels in Prometheus' text format.
     ///
     /// # Errors
     /// Those of the text.
     pub fn write_metrics(&self, text: &mut String) -> fmt::Result {
-        self.gate.decisions.write(text)?;
         let snapshots = self.targets.0.iter().zip(&self.metrics).map(|(target, metrics)| {
             let (name, connections) = (target.upstream.name(), target.upstream.connections());
             Snapshot { name, metrics, connections }
