@@ -59,7 +59,9 @@ def test_operations_have_the_documented_parameters() -> None:
     assert signatures == {
         "create": "(name: 'str', *, redirect_uris: 'Sequence[str] | None' = None, "
         "skip_default_policy_assignments: 'bool' = False, role: 'str | None' = None, "
-        "expires_at: 'datetime | None' = None) -> 'ApiKey'",
+        "expires_at: 'datetime | None' = None, allow_from: 'Sequence[str] | None' = None, "
+        "rate: 'str | None' = None, projects: 'Sequence[str] | None' = None, "
+        "domains: 'Sequence[str] | None' = None) -> 'ApiKey'",
         "get": "(client_id: 'str') -> 'ApiKey'",
         "listall": "(*, limit: 'int | None' = 100) -> 'Iterator[ApiKey]'",
         "update": "(client_id: 'str', *, client_name: 'str | None' = None, "
