@@ -32,6 +32,26 @@ async fn watches_do_not_use_up_a_connection() {
     eventually("the upstream learns that clients left", async || gated.upstream.open() == 0).await;
 }
 
+/// What is open to everybody leads to the upstream as well.
+#[tokio::test]
+async fn a_stranger_cannot_take_every_place() {
+    let open = format!("[gate.rules]\n\"{WATCH}\" = \"anonymous\"");
+    let gated = Gated::with_settings(&open).await;
+    let token = gated.token_of("viewer").await;
+    let stranger = Caller::new(&gated.server.process, true);
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(stranger.grpc(WATCH, "", &[(DO, "stall")]).await);
+    }
+    eventually("all are open", async || gated.upstream.open() == 64).await;
+    let refused = gated.call(WATCH, "").await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(gated.call(READ, &token).await.status, 200);
+    drop(held);
+    eventually("the places are free", async || gated.call(WATCH, "").await.status == 200).await;
+}
+
 #[tokio::test]
 async fn a_stalled_reader_delays_nobody() {
     let gated = Gated::start().await;

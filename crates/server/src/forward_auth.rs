@@ -28,7 +28,7 @@ pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Maximum bytes of a question, compressed or not: the headers of a request, and its body if Envoy
 /// sends it along.
-const MAX_QUESTION: usize = 1 << 20;
+const MAX_QUESTION: usize = 5 << 20;
 
 /// Answers nginx.
 pub async fn nginx(State(questions): State<Questions>, request: Request) -> Response {

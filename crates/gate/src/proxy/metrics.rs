@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::failed::Failed;
+use super::{callers::Place, failed::Failed};
 
 /// The shortest time between two lines in the log about failures of one upstream.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,28 +33,32 @@ pub(super) struct Metrics {
 }
 
 /// A call in progress, until it is dropped.
-pub(super) struct Call(std::sync::Arc<Metrics>);
+pub(super) struct Call {
+    metrics: std::sync::Arc<Metrics>,
+    /// Its place among the calls of its caller.
+    _place: Place,
+}
 
 impl Call {
-    pub(super) fn begin(metrics: &std::sync::Arc<Metrics>) -> Self {
+    pub(super) fn begin(metrics: &std::sync::Arc<Metrics>, place: Place) -> Self {
         metrics.calls.fetch_add(1, Ordering::Relaxed);
-        Self(metrics.clone())
+        Self { metrics: metrics.clone(), _place: place }
     }
 
     /// Counts a response, whose headers took this long.
     pub(super) fn answered(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS.len());
-        self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.0.micros.fetch_add(micros, Ordering::Relaxed);
+        self.metrics.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.metrics.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// Counts a request that the upstream did not answer. Returns whether to log it: in an outage,
     /// every request fails.
     pub(super) fn failed(&self, failed: &Failed) -> bool {
-        self.0.failures[failed.index()].fetch_add(1, Ordering::Relaxed);
+        self.metrics.failures[failed.index()].fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.metrics.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = logged.is_none_or(|at| now.duration_since(at) >= LOG_INTERVAL);
         if is_due {
             *logged = Some(now);
@@ -65,7 +69,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

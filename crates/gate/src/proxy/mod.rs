@@ -13,9 +13,11 @@
 //! - `request_body`, `response_body`: what is passed on.
 //! - `whole_body`: a body that is read before it is passed on.
 //! - `tunnel`: WebSocket.
+//! - `callers`: how many calls each caller has in progress.
 //! - `watch`: ends calls that may not go on. `metrics`: counts.
 
 mod address;
+mod callers;
 mod deadline;
 mod failed;
 mod forwarded;
@@ -45,13 +47,14 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout};
 
 use self::{
+    callers::Callers,
     failed::Failed,
     metrics::{Call, Metrics, Snapshot},
     request_body::RequestBody,
     response_body::ResponseBody,
     tunnel::Tunnels,
     watch::{Stop, Watch},
-    whole_body::NotWhole,
+    whole_body::{Bodies, NotWhole},
 };
 pub use self::{
     target::{Match, Target, Targets},
@@ -84,6 +87,8 @@ pub struct Proxy {
     tokens: Arc<UpstreamTokens>,
     settings: Settings,
     tunnels: Tunnels,
+    callers: Callers,
+    bodies: Bodies,
     stop: Arc<Stop>,
 }
 
@@ -108,8 +113,9 @@ impl Proxy {
         settings: Settings,
     ) -> Self {
         let metrics = targets.0.iter().map(|_| Arc::default()).collect();
-        let (tunnels, stop) = (Tunnels::default(), Arc::default());
-        Self { gate, targets, metrics, tokens, settings, tunnels, stop }
+        let (tunnels, callers, stop) = (Tunnels::default(), Callers::default(), Arc::default());
+        let bodies = Bodies::default();
+        Self { gate, targets, metrics, tokens, settings, tunnels, callers, bodies, stop }
     }
 
     /// Returns whether an upstream answers a path that Gatekey itself serves.
@@ -173,6 +179,7 @@ impl Proxy {
             return Err(InvalidPath::Origin.into());
         }
         let admitted = self.gate.check_head(record, method, uri, headers).await?;
+        let place = self.callers.place(admitted.presented.as_ref(), record.peer)?;
         forwarded::expectation(headers)?;
         let (index, target) = self.target(uri.path(), protocol)?;
         let deadline = deadline::of(headers);
@@ -196,7 +203,7 @@ impl Proxy {
             tunnel::set_upgrade(&mut head.headers);
         }
         let request = Request::from_parts(head, RequestBody::new(body, self.gate.clone()));
-        let call = Call::begin(&self.metrics[index]);
+        let call = Call::begin(&self.metrics[index], place);
         let sent = Instant::now();
         let upstream = &target.upstream;
         let answered = async {
@@ -255,7 +262,7 @@ impl Proxy {
             check(Seen::Whole(&[]))?;
             return Ok(body);
         }
-        let read = watch.until(timeout(WHOLE_BODY, whole_body::read(body))).await?;
+        let read = watch.until(timeout(WHOLE_BODY, self.bodies.read(body))).await?;
         let late = |_| Refusal::new(Kind::DeadlineExceeded, "the body did not arrive in time");
         match read.map_err(late)? {
             Ok(whole) => {
@@ -265,6 +272,10 @@ impl Proxy {
             Err(NotWhole::TooLarge) => {
                 check(Seen::TooLarge)?;
                 Err(Unreadable::TooLarge.into())
+            }
+            Err(NotWhole::Busy) => {
+                let message = "the gate reads too many bodies of limited keys; try again";
+                Err(Refusal::new(Kind::Unavailable, message))
             }
             Err(NotWhole::Lost(error)) => {
                 Err(Refusal::new(Kind::Invalid, format!("the body could not be read: {error}")))

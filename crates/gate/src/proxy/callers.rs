@@ -1,0 +1,101 @@
+//! [`Callers`]: how many calls each caller has in progress, so that one cannot take the places of
+//! all.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use gatekey_authn::Presented;
+use gatekey_core::{KeyId, network::network};
+
+use crate::refusal::{Kind, Refusal};
+
+/// Calls that a key, or a subject of another issuer, may have in progress.
+const MAX_CALLS: u32 = 2048;
+/// Calls that an address may have in progress without a key.
+const MAX_ANONYMOUS_CALLS: u32 = 64;
+
+/// When a caller with too many calls may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Who has a call in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    Key(KeyId),
+    Subject(Box<str>),
+    /// Without a key, by the part of the address that counts as one client.
+    At(Option<IpAddr>),
+}
+
+/// How many calls each caller has in progress.
+#[derive(Debug, Default)]
+pub(super) struct Callers(Arc<Mutex<HashMap<Who, u32>>>);
+
+/// A call in progress, until it is dropped.
+pub(super) struct Place {
+    callers: Arc<Mutex<HashMap<Who, u32>>>,
+    who: Who,
+}
+
+impl Callers {
+    /// Takes a place for a call.
+    ///
+    /// # Errors
+    /// [`Kind::Throttled`], if the caller has too many.
+    pub(super) fn place(
+        &self,
+        presented: Option<&Presented>,
+        peer: Option<IpAddr>,
+    ) -> Result<Place, Refusal> {
+        let (who, most) = match presented {
+            Some(presented) => {
+                let key = presented.key().map(|key| Who::Key(key.key_id));
+                let who = key.unwrap_or_else(|| Who::Subject(presented.user().into()));
+                (who, MAX_CALLS)
+            }
+            None => (Who::At(peer.map(network)), MAX_ANONYMOUS_CALLS),
+        };
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = calls.entry(who.clone()).or_default();
+        if *count >= most {
+            let message = format!("{most} calls of this caller are in progress");
+            return Err(Refusal::new(Kind::Throttled, message).with_retry_after(RETRY_AFTER));
+        }
+        *count += 1;
+        Ok(Place { callers: self.0.clone(), who })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut calls = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = calls.get_mut(&self.who) {
+            *count -= 1;
+            if *count == 0 {
+                calls.remove(&self.who);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_bounded_number_of_calls() {
+        let callers = Callers::default();
+        let address = |text: &str| Some(text.parse().unwrap());
+        let one = address("192.0.2.1");
+        let places: Vec<_> =
+            (0..MAX_ANONYMOUS_CALLS).map(|_| callers.place(None, one).ok().unwrap()).collect();
+        assert!(callers.place(None, one).is_err());
+        assert!(callers.place(None, address("192.0.2.2")).is_ok());
+        drop(places);
+        assert!(callers.place(None, one).is_ok());
+        assert!(callers.0.lock().unwrap().is_empty(), "nothing is kept of callers without calls");
+    }
+}
