@@ -10,9 +10,12 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n') {
-        let (name, value) = line.split_at(line.iter().position(|b| *b == b':').unwrap_or(line.len()));
+        let (name, value) =
+            line.split_at(line.iter().position(|b| *b == b':').unwrap_or(line.len()));
         let value = value.get(1..).unwrap_or_default();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
             headers.append(name, value);
         }
     }
