@@ -1,7 +1,7 @@
 //! Envoy's `ext_authz` over HTTP: the client's own method, and its target behind a prefix.
 //!
 //! Envoy passes a request exactly on status 200, and then sets the response's headers that it is
-//! told to; it removes those that [`TO_REMOVE`] names.
+//! told to; it removes those that `TO_REMOVE` names.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 

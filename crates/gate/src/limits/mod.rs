@@ -2,10 +2,10 @@
 //! be used from and how often is [`gatekey_authn`]'s.
 //!
 //! - [`projects`]: whether a request stays within a key's projects and domains.
-//! - [`places`]: where the request of each procedure names them.
-//! - [`body`]: the message in a body, whatever the protocol and the compression.
+//! - `places`: where the request of each procedure names them.
+//! - `body`: the message in a body, whatever the protocol and the compression.
 //! - `unreadable`: why a request cannot be read.
-//! - [`protobuf`], [`json`]: reads the named fields of a message, and refuses two readings.
+//! - `protobuf`, `json`: reads the named fields of a message, and refuses two readings.
 
 mod body;
 mod json;
