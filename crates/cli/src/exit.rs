@@ -16,7 +16,7 @@ pub(crate) const UNAVAILABLE: u8 = 6;
 pub(crate) const IN_USE: u8 = 7;
 /// A check failed.
 pub(crate) const UNSOUND: u8 = 8;
-/// What is shown only once cannot be printed.
+/// Output that is shown only once cannot be printed.
 pub(crate) const NOT_PRINTED: u8 = 9;
 
 /// The codes and their meaning, a line each.

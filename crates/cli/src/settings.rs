@@ -165,7 +165,7 @@ fn arg(setting: &'static Setting) -> Option<Arg> {
     };
     let choices = setting.choices();
     Some(if choices.is_empty() {
-        // What is not UTF-8 is found later, so that a variable can be ignored.
+        // Text that is not UTF-8 is reported later, so that a variable can be ignored.
         arg.value_parser(
             OsStringValueParser::new().try_map(move |text| parse(&text.to_string_lossy())),
         )

@@ -1,4 +1,4 @@
-//! [`Access`]: what a request needs, and what a caller may do.
+//! [`Access`]: the role and scope that a request needs.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use gatekey_credentials::Role;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a caller needs to make a request. The later, the fewer callers have it.
+/// The access that a request needs, from the widest to the narrowest.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub enum Access {
     /// No credential: metadata that clients read before they log in, and health.
     Anonymous,
-    /// Any valid key, such as to ask who it is.
+    /// Any valid key, for example to read user info.
     AnyKey,
     /// Reading: role `viewer`, and scope `read`.
     Read,

@@ -9,7 +9,7 @@ use crate::{
     rules::{Methods, Procedure, Rule, Rules},
 };
 
-/// Who sends the request.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Caller {
     /// No credential, or one that was refused.
@@ -17,7 +17,7 @@ pub enum Caller {
     /// A key in its present state.
     Key {
         roles: Roles,
-        /// What the presented credential permits at most.
+        /// The widest scope that the presented credential permits.
         scope: Scope,
     },
 }
@@ -93,8 +93,8 @@ pub fn decide<'r>(
     rule.ok_or(Denial::NotAllowed)
 }
 
-/// Whether a method can call what the path names. A procedure is called by `POST`; by `GET` only if
-/// it has no side effects, and if the query says that this is a call of Connect.
+/// Whether a method can call the procedure at a path. A procedure is called by `POST`; by `GET`
+/// only if it has no side effects, and if the query says that this is a call of Connect.
 fn reaches(method: &Method, path: &Path<'_>, query: Option<&str>) -> bool {
     if !path.is_procedure() || method == Method::POST {
         return true;

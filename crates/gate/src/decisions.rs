@@ -1,4 +1,4 @@
-//! [`Decisions`]: counts what the gate decided, by reason.
+//! [`Decisions`]: counts the gate's decisions by reason.
 
 use std::{
     fmt::{self, Write as _},

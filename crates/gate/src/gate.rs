@@ -43,9 +43,9 @@ pub struct Gate {
 /// A request that may pass.
 #[derive(Debug, Clone)]
 pub struct Admitted {
-    /// What the deciding rule demands.
+    /// The access that the deciding rule requires.
     pub access: Access,
-    /// Who calls; `None` for an anonymous request.
+    /// The caller; `None` for an anonymous request.
     pub presented: Option<Presented>,
 }
 
@@ -147,7 +147,7 @@ impl Gate {
     /// Checks that a request stays within the projects and domains of its key.
     ///
     /// # Errors
-    /// Why it does not, or cannot be told to.
+    /// If the request names another project or domain, or cannot be read.
     pub fn check_projects(
         &self,
         record: &Record,
@@ -193,7 +193,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Returns what the upstream learns of the caller.
+    /// Returns the identity of the caller for the upstream.
     pub fn identity(&self, admitted: &Admitted) -> Identity {
         let Some(presented) = &admitted.presented else { return Identity::nobody() };
         let roles: Vec<_> = presented.roles().iter().map(Role::as_str).collect();

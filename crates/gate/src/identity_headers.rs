@@ -1,4 +1,4 @@
-//! [`IdentityHeaders`]: what the upstream learns of the caller. Removes every copy that a client
+//! [`IdentityHeaders`]: the caller's identity for the upstream. Removes every copy that a client
 //! could have sent, and then sets the gate's own.
 //!
 //! Upstreams and the libraries in them treat different names as the same header: CGI turns
@@ -94,10 +94,10 @@ const CREDENTIALS: [&str; 3] = ["authorization", "flyte-authorization", "proxy-a
 /// Starts of normalized names that proxies set themselves.
 const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-", "x-real-ip", "x-envoy-"];
 
-/// What `Connection` may name without an effect here: the forwarder treats them by itself.
+/// Names in `Connection` that have no effect here: the forwarder treats them by itself.
 const HOP_BY_HOP: &[&str] = &["close", "keep-alive", "upgrade", "te"];
 
-/// Who calls, as the upstream learns it.
+/// The identity of the caller, as the upstream receives it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub user: HeaderValue,
@@ -176,8 +176,8 @@ impl IdentityHeaders {
             || equals(&self.normalized)
     }
 
-    /// Removes what a client must not tell the upstream: credentials, identities, what proxies say
-    /// about a request, other methods, and the names that its `Connection` lists.
+    /// Removes headers that the upstream must not get from a client: credentials, identities,
+    /// headers of proxies, method overrides, and the names that its `Connection` lists.
     ///
     /// The check of the credential happens before, on all headers.
     pub fn remove(&self, headers: &mut HeaderMap) {
@@ -189,7 +189,7 @@ impl IdentityHeaders {
         }
     }
 
-    /// Removes the same from the trailers of a request, and what belongs only into headers.
+    /// Removes the same names from the trailers of a request, and names allowed only in headers.
     pub fn remove_from_trailers(&self, trailers: &mut HeaderMap) {
         self.remove_listed(trailers);
         for name in NOT_IN_TRAILERS {
@@ -231,7 +231,7 @@ fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns a name without what grpc-gateway removes from it, or adds to it.
+/// Returns a name without the prefixes that grpc-gateway removes or adds.
 fn without_metadata(mut name: &str) -> &str {
     while let Some(prefix) = METADATA.into_iter().find(|prefix| starts_with(name, prefix)) {
         name = &name[prefix.len()..];

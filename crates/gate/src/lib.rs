@@ -5,10 +5,10 @@
 //! - [`access`]: what a request needs, and what a caller may do.
 //! - [`forward_auth`]: answers proxies that ask whether a request may pass.
 //! - [`mod@gate`]: checks requests. Every door asks it.
-//! - [`identity_headers`]: what the upstream learns of the caller.
+//! - [`identity_headers`]: the caller's identity for the upstream.
 //! - [`limits`]: whether a request stays within a key's projects and domains.
 //! - [`path`]: the path of a request, after checks that no upstream can read it differently.
-//! - [`protocol`], [`refusal`]: what a request speaks, and how it is refused in that.
+//! - [`protocol`], [`refusal`]: the protocol of a request, and a refusal in that protocol.
 //! - [`rules`]: which path needs which access.
 //! - [`mod@decide`]: the decision, a pure function. Every protocol asks it.
 //! - [`token`]: the short-lived token for the upstream.

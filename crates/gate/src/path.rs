@@ -270,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Decodes as the most lenient servers do: what is no escape stays.
+    /// Decodes as the most lenient servers do: text that is not an escape stays.
     fn decode_leniently(text: &str) -> Vec<u8> {
         let bytes = text.as_bytes();
         let mut decoded = Vec::new();

@@ -110,7 +110,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub kind: Kind,
-    /// For the caller; says what is wrong and what to do.
+    /// Message for the caller: the problem and its fix.
     pub message: Cow<'static, str>,
     /// When the same request may succeed.
     pub retry_after: Option<Duration>,
@@ -173,7 +173,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the same refusal that says when to try again.
+    /// Sets the time after which the caller can retry.
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);

@@ -145,7 +145,7 @@ enum Owned {
     Foreign([u8; 32]),
 }
 
-/// What is looked up: hashed as its [`Key`] is.
+/// A borrowed [`Key`] for lookups; has the same hash.
 #[derive(Hash)]
 struct Wanted<'w> {
     credential: Credential<'w>,

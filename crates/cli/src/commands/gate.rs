@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
     }
 }
 
-/// Reads a body of at most what the gate reads.
+/// Reads a body, up to the size that the gate reads.
 fn read_body(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
     let body = std::fs::read(file);
     let body =
@@ -147,7 +147,7 @@ fn print_rules(config: &Config, settings: &Settings, format: Format) -> anyhow::
     Ok(())
 }
 
-/// Who sends the request.
+/// The caller of the request.
 struct Asking {
     key: Option<String>,
     role: Option<Role>,
@@ -307,7 +307,7 @@ impl Explanation {
     }
 }
 
-/// An access with what it needs.
+/// An access with the role and scope that it needs.
 fn needs(word: &str) -> String {
     let access = Access::ALL.into_iter().find(|access| access.as_str() == word);
     match access.and_then(|access| Some((access.role()?, access.scope()))) {

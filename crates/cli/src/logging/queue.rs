@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes nothing until it is told to.
+    /// A reader that reads nothing until it is released.
     struct Stalled(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
 
     impl Write for Stalled {

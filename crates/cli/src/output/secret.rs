@@ -58,8 +58,8 @@ fn writable() -> Result<(), String> {
 /// Prints text that is shown only once.
 ///
 /// # Errors
-/// When it cannot be written whole. The message says what was made, and what to do: `made` is its
-/// subject, and `lost` follows the reason.
+/// If it cannot be written completely. The message is `made`, the reason, and `lost`: the object
+/// that was created, and what to do.
 pub(crate) fn print_once(text: &str, made: &str, lost: &str) -> anyhow::Result<()> {
     written(text).map_err(|error| {
         let message = format!("{made} could not be printed: {error}; {lost}");

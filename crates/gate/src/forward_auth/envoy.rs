@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::family::{Malformed, Original, is_refused, target};
 use crate::identity_headers::IdentityHeaders;
 
-/// What the path of Envoy's requests starts with.
+/// The prefix of the path in Envoy's requests.
 pub const PREFIX: &str = "/gate/envoy";
 /// Names the request headers that Envoy removes, after it has set the response's.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
@@ -28,8 +28,8 @@ pub(super) fn original(method: &Method, uri: &Uri) -> Result<Original, Malformed
 }
 
 /// Returns the request headers that Envoy must remove: the credentials, and every identity that the
-/// client claims and that Envoy has shown. What Envoy itself says about the connection stays, and
-/// so does what the response sets, because Envoy removes last.
+/// client claims and that Envoy has shown. Headers that Envoy adds about the connection stay, and
+/// so do those that the response sets, because Envoy removes last.
 pub(super) fn to_remove<'h>(
     ours: &'h IdentityHeaders,
     client: &'h HeaderMap,
@@ -45,7 +45,7 @@ pub(super) fn to_remove<'h>(
     names
 }
 
-/// Tells Envoy what to remove.
+/// Lists the headers that Envoy must remove.
 pub(super) fn remove(ours: &IdentityHeaders, client: &HeaderMap, response: &mut HeaderMap) {
     let names = to_remove(ours, client, response).join(",");
     if let Ok(names) = HeaderValue::from_str(&names) {

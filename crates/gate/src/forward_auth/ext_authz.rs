@@ -128,7 +128,7 @@ fn headers(request: &HttpRequest) -> Result<HeaderMap, http::Error> {
     Ok(headers)
 }
 
-/// The header by which Envoy tells whether it sent only a part of the body.
+/// The header that reports whether Envoy sent only a part of the body.
 const PARTIAL: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
 
 /// Returns the body, if Envoy is configured to send it (`with_request_body`, `pack_as_bytes`) and

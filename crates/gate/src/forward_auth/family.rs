@@ -96,7 +96,7 @@ pub(super) fn absolute(text: &str) -> Option<(&str, &str, &str)> {
     (is_scheme(scheme) && is_authority(authority)).then_some((scheme, authority, target))
 }
 
-/// Returns whether text is the scheme of a request. Traefik calls that of a WebSocket `ws`.
+/// Returns whether text is the scheme of a request. Traefik uses `ws` for a WebSocket.
 pub(super) fn is_scheme(text: &str) -> bool {
     matches!(text, "http" | "https" | "ws" | "wss")
 }

@@ -60,7 +60,7 @@ pub enum Family {
 /// A request that may pass.
 pub(crate) struct Passed {
     pub(crate) admitted: Admitted,
-    /// What the upstream gets of the caller: identity, and the token in place of the credential.
+    /// Headers for the upstream: the caller's identity, and the token in place of the credential.
     pub(crate) headers: HeaderMap,
 }
 
@@ -145,7 +145,7 @@ impl ForwardAuth {
     /// Checks that a proxy is trusted.
     ///
     /// # Errors
-    /// What the operator must configure.
+    /// If the peer is not trusted; names the setting to change.
     pub fn trust(&self, peer: Option<IpAddr>) -> Result<(), Refusal> {
         if peer.is_some_and(|peer| self.trusted.contains(peer)) {
             return Ok(());
@@ -161,10 +161,10 @@ impl ForwardAuth {
         Err(Refusal::new(Kind::Forbidden, message))
     }
 
-    /// Refuses what cannot be read.
+    /// Returns the request that a proxy asks about.
     ///
     /// # Errors
-    /// What the proxy must send.
+    /// If its headers are malformed; names the header to send.
     pub(crate) fn readable<T>(&self, original: Result<T, Malformed>) -> Result<T, Refusal> {
         original.map_err(|malformed| {
             if !self.reported[1].swap(true, Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! What limits a key at the gate: the projects and domains that its requests name. Where a key may
-//! be used from and how often is [`gatekey_authn`]'s.
+//! Limits of a key at the gate: the projects and domains that its requests may name.
+//! [`gatekey_authn`] checks its networks and rate.
 //!
 //! - [`projects`]: whether a request stays within a key's projects and domains.
 //! - `places`: where the request of each procedure names them.

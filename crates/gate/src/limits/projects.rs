@@ -1,7 +1,7 @@
 //! Whether a request stays within the projects and domains of a key.
 //!
-//! Only requests of keys with such limits are read. What cannot be read in exactly one way, and
-//! what names no project, is refused.
+//! Only requests of keys with these limits are read. A request that cannot be read
+//! unambiguously, or names no project, is refused.
 
 use std::borrow::Cow;
 
@@ -93,7 +93,7 @@ impl From<Unreadable> for ProjectDenial {
 const METADATA: [&str; 2] =
     ["/flyteidl.service.AdminService/GetVersion", "/flyteidl.service.AdminService/GetDomains"];
 
-/// What a request is to a limited key.
+/// The kind of a request of a limited key.
 enum Call {
     /// It asks about the caller or the installation.
     Metadata,
@@ -133,7 +133,7 @@ pub fn reads_body(method: &Method, path: &str) -> bool {
 /// Decides whether a request stays within the projects and domains of a key.
 ///
 /// # Errors
-/// Why it does not, or cannot be told to.
+/// If the request names another project or domain, or cannot be read.
 pub fn check(limits: &Limits, seen: &Seen<'_>) -> Result<(), ProjectDenial> {
     if !limits.has_scope() {
         return Ok(());
@@ -165,10 +165,10 @@ pub fn check(limits: &Limits, seen: &Seen<'_>) -> Result<(), ProjectDenial> {
     Ok(())
 }
 
-/// Returns what a request names; at least one project.
+/// Returns the projects and domains that a request names, at least one.
 ///
 /// # Errors
-/// When it cannot be told, or is nothing.
+/// If the request cannot be read, or names none.
 pub fn named(seen: &Seen<'_>) -> Result<Vec<Named>, ProjectDenial> {
     match call(seen.method, seen.path) {
         Call::Metadata | Call::Other => Err(ProjectDenial::Unnamed),
@@ -233,7 +233,7 @@ fn in_http<'b>(seen: &Seen<'_>, bytes: &'b [u8]) -> Result<(Codec, Cow<'b, [u8]>
     Ok((codec, body::decoded(seen.headers, bytes, seen.most)?))
 }
 
-/// What a request of plain HTTP names outside its body, by dotted names in camel case.
+/// The variables of a plain HTTP request outside its body, by dotted names in camel case.
 #[derive(Default)]
 struct Outside(Vec<(String, String)>);
 
@@ -345,7 +345,7 @@ impl Request<'_> {
         if names_its_own { Ok(named) } else { Err(ProjectDenial::Unnamed) }
     }
 
-    /// What a place names: nothing if its message is absent.
+    /// Returns the projects and domains at a place, none if its message is absent.
     fn at(&self, place: &Place) -> Result<Vec<Named>, Unreadable> {
         let messages = match self.message {
             Some(message) => message.messages(&place.message)?,

@@ -1,4 +1,4 @@
-//! [`Callers`]: how many calls each caller has in progress, so that one cannot take the places of
+//! [`Callers`]: how many calls each caller has in progress, so that one cannot use up the limit of
 //! all.
 
 use std::{
@@ -21,7 +21,7 @@ const MAX_ANONYMOUS_CALLS: u32 = 64;
 /// When a caller with too many calls may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Who has a call in progress.
+/// A caller with a call in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
     Key(KeyId),

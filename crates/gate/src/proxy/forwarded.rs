@@ -1,5 +1,5 @@
-//! The headers that belong to one connection, and what the proxy tells the upstream about a
-//! client's connection.
+//! The headers that belong to one connection, and the headers that describe a client's
+//! connection to the upstream.
 
 use std::net::IpAddr;
 
@@ -74,7 +74,7 @@ pub(super) fn host(head: &Parts) -> Option<HeaderValue> {
     }
 }
 
-/// Says who the client is and how it reached the server.
+/// Sets the client's address, and how it reached the server.
 pub(super) fn set(
     headers: &mut HeaderMap,
     peer: Option<IpAddr>,

@@ -51,7 +51,7 @@ pub(super) struct Slot(Arc<AtomicUsize>);
 
 /// A connection that a call uses.
 pub(super) struct Lease {
-    /// `None` once it was given back.
+    /// `None` once it was released.
     sender: Option<SendRequest<RequestBody>>,
     pool: Arc<Http1>,
 }

@@ -52,7 +52,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection is kept without a call.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The limit on calls before the upstream says its own: no server has exactly this one.
+/// The limit on calls before the upstream reports its own: no server has exactly this one.
 const UNKNOWN_LIMIT: usize = 0x7fff_fff1;
 
 /// The connections to an upstream over HTTP/2.
@@ -74,7 +74,7 @@ struct Open {
 pub(super) struct Connection {
     sender: SendRequest<RequestBody>,
     shared: Arc<Shared>,
-    /// Calls when the connection was last looked at.
+    /// Calls at the last check of the connection.
     calls_before: usize,
 }
 

@@ -1,4 +1,4 @@
-//! [`Metrics`]: what the proxy counts, in Prometheus' text format.
+//! [`Metrics`]: the counters of the proxy, in Prometheus' text format.
 
 use std::{
     fmt::{self, Write as _},
@@ -73,7 +73,7 @@ impl Drop for Call {
     }
 }
 
-/// What is written about one upstream.
+/// The metrics of one upstream.
 pub(super) struct Snapshot<'a> {
     /// Host and port.
     pub(super) name: String,

@@ -92,7 +92,7 @@ pub struct Proxy {
     stop: Arc<Stop>,
 }
 
-/// What the proxy says about the server.
+/// How clients reach the server, for the headers that the proxy sets.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How clients reach the server: `https` or `http`.
@@ -133,7 +133,7 @@ impl Proxy {
         self.tunnels.closed().await;
     }
 
-    /// What decides about requests.
+    /// The gate that decides about requests.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -307,7 +307,7 @@ impl Proxy {
         minted.map(Some).map_err(token::refusal)
     }
 
-    /// Replaces everything that a client must not tell the upstream.
+    /// Replaces the headers that the upstream must not get from a client.
     fn rewrite(
         &self,
         record: &Record,
@@ -334,7 +334,7 @@ impl Proxy {
     }
 }
 
-/// Counts and logs why an upstream did not answer, and returns what its caller learns.
+/// Counts and logs why an upstream did not answer, and returns the refusal for the caller.
 fn report(upstream: &Upstream, call: &Call, failed: &Failed) -> Refusal {
     if call.failed(failed) {
         tracing::warn!(upstream = upstream.name(), %failed, "the upstream did not answer a request");

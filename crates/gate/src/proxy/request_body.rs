@@ -11,7 +11,7 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::gate::Gate;
 
-/// The body of a request. Its trailers lose what a client must not tell the upstream.
+/// The body of a request. Trailers that the upstream must not get from a client are removed.
 pub(super) struct RequestBody {
     body: Body,
     gate: Arc<Gate>,

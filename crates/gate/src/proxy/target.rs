@@ -17,7 +17,7 @@ pub enum Match {
 /// An upstream, and the requests that it gets.
 pub struct Target {
     pub upstream: Arc<Upstream>,
-    /// The upstream gets what one of these matches; without any, everything.
+    /// The upstream gets requests that one of these matches; all requests if empty.
     pub matches: Vec<Match>,
     /// Paths of Gatekey's own that the upstream answers instead.
     pub own_paths: Vec<Pattern>,

@@ -37,7 +37,7 @@ pub struct Upstream {
     chose_http2: AtomicBool,
 }
 
-/// A connection that a call uses. Dropped before it is given back, the call is canceled.
+/// A connection that a call uses. Dropping it before it is released cancels the call.
 pub(super) enum Lease {
     Http1(http1::Lease),
     Http2 { _stream: http2::Slot },

@@ -1,6 +1,6 @@
 //! [`Rules`]: which path needs which access.
 //!
-//! The shipped rules come from [`Procedure`]s, the table of what Flyte serves. The configuration
+//! The shipped rules come from the table of [`Procedure`]s that Flyte serves. The configuration
 //! adds rules, which override them.
 
 mod methods;

@@ -1,4 +1,4 @@
-//! [`Procedure`]: what Flyte serves, from the table `flyte_procedures.tsv`.
+//! [`Procedure`]: a procedure that Flyte serves, from the table `flyte_procedures.tsv`.
 //!
 //! One line of the table is a procedure of Flyte 2 or Flyte 1. Its columns:
 //!
@@ -27,7 +27,7 @@ use crate::access::Access;
 
 const TABLE: &str = include_str!("flyte_procedures.tsv");
 
-/// What a procedure does.
+/// The effect of a procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Anonymous,

@@ -59,7 +59,7 @@ pub(super) fn settings(backend: SocketAddr) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// What the backend answers: whom the gate has named, and whether it saw a credential.
+/// The response of the backend: the caller that the gate named, and whether it saw a credential.
 pub(super) fn seen(caller: &str, credential: bool) -> Value {
     json!({ "caller": caller, "saw_a_credential": credential })
 }

@@ -107,7 +107,7 @@ async fn reject_deleted(
     }
 }
 
-/// Shows that the gate needs a key, and what the backend learns of it.
+/// Shows that the gate needs a key, and that the backend sees the caller but not the token.
 async fn call_through_the_gate(behind: &Target, token: &str) -> anyhow::Result<()> {
     let (stranger, _) = behind.call_as(backend::PROCEDURE, None).await?;
     let (status, seen) = behind.call_as(backend::PROCEDURE, Some(token)).await?;
