@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use futures::stream;
 use gatekey_core::{
     Actor, Application, Caller as Recorded, Env, RootKey, Timestamp,
-    api_key::{CreateApiKey, KeyFacts},
+    api_key::{CreateApiKey, KeyFacts, Limits},
     env::{Clock, Entropy},
     signing_key::Start,
 };
@@ -140,6 +140,8 @@ impl Server {
             env,
             request_log: Arc::new(NoRequestLog),
             traces: None,
+            upstream_authorities: server::UpstreamAuthorities::default(),
+            proxies: Default::default(),
         });
         let recorded = Recorded {
             actor: Actor::Local { uid: 0 },
@@ -161,6 +163,7 @@ impl Server {
                     role,
                     expires_at: None,
                     secret_label: String::new(),
+                    limits: Limits::default(),
                 };
                 let made = server.api_keys.create(&recorded, create).await.expect("a key");
                 let key = server
