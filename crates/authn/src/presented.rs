@@ -22,7 +22,7 @@ pub struct Presented {
 /// How a caller proved itself.
 #[derive(Debug, Clone)]
 pub enum Proof {
-    /// A key, by an access token of ours.
+    /// A key, by an access token that this server issued.
     Token(VerifiedToken),
     /// A key, by its encoded credentials.
     EncodedCredentials(AuthenticatedKey),
@@ -33,7 +33,7 @@ pub enum Proof {
 /// Which credential a caller presented, as the key of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential<'p> {
-    /// An access token of ours, by its `jti`.
+    /// An access token that this server issued, by its `jti`.
     Token(&'p str),
     /// Encoded credentials, by their secret.
     Secret(SecretId),
@@ -152,7 +152,7 @@ impl Authenticator {
         Ok(Presented { proof })
     }
 
-    /// Verifies a token of ours, or of another issuer if this server did not sign it.
+    /// Verifies a token that this server signed, or one of another issuer.
     async fn token(&self, token: &str) -> Result<Proof, Refusal> {
         let refusal = match self.tokens().verify(token) {
             Ok(token) => return Ok(Proof::Token(token)),

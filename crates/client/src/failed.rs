@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 
 use hyper_util::client::legacy;
 
-/// A failed request, with what is needed to explain it.
+/// A failed request and its context, for the error message.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) source: legacy::Error,

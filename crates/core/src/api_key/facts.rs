@@ -34,7 +34,7 @@ pub struct KeyFacts {
 #[derive(Debug, Clone)]
 pub struct LimitFacts {
     pub limits: Limits,
-    /// Outlives changes of the key: only another rate begins anew.
+    /// Kept when the key changes. A new rate starts a new quota.
     pub quota: Arc<Quota>,
 }
 

@@ -45,7 +45,7 @@ struct Entries {
 }
 
 impl Recent {
-    /// Forgets what is older than a minute, or everything if that is too much.
+    /// Removes what is older than a minute; everything, if still too much is left.
     fn purge(&mut self, now: Timestamp) {
         if self.refusals.len() >= REMEMBERED {
             self.refusals.retain(|_, repeated| now < repeated.recorded_at.after(MINUTE));

@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// Another key with the same client id begins anew, and so does another rate.
+    /// A new key with the same client id starts a new quota, and so does a new rate.
     #[test]
     fn a_quota_outlives_changes_and_reloads() {
         let directory = Directory::default();
