@@ -82,36 +82,34 @@ async fn proxies_replace_the_credential_with_an_identity() {
         let kind = behind.kind;
         let (_, token) = key(behind, "ci", "ROLE_VIEWER").await;
         let bearer = format!("Bearer {token}");
-        {
-            let forged = [
-                ("authorization", &*bearer),
-                ("x-auth-request-user", "root"),
-                ("x-auth-request-email", "root@example.com"),
-                ("x-auth-request-roles", "admin"),
-                ("x-auth-request-organization", "other"),
-                ("x-amzn-oidc-identity", "root"),
-                ("x-amzn-oidc-data", "e30.e30.e30"),
-                ("x.auth.request.user", "root"),
-                ("grpc-metadata-authorization", "root"),
-            ];
-            let called = call(behind, READ, &forged).await;
-            assert_eq!(called.status, 200, "{kind:?}: {}", called.text());
-            assert_eq!(called.header("seen-x-auth-request-user"), "ci", "{kind:?}");
-            assert_eq!(called.header("seen-x-auth-request-roles"), "viewer", "{kind:?}");
-            for gone in [
-                "authorization",
-                "flyte-authorization",
-                "x-auth-request-email",
-                "x-amzn-oidc-identity",
-                "x-amzn-oidc-data",
-                "x.auth.request.user",
-                "grpc-metadata-authorization",
-            ] {
-                let seen = called.header(&format!("seen-{gone}")).to_owned();
-                assert_eq!(seen, "", "{kind:?} {gone}");
-            }
-            assert_ne!(called.header("seen-x-auth-request-organization"), "other", "{kind:?}");
+        let forged = [
+            ("authorization", &*bearer),
+            ("x-auth-request-user", "root"),
+            ("x-auth-request-email", "root@example.com"),
+            ("x-auth-request-roles", "admin"),
+            ("x-auth-request-organization", "other"),
+            ("x-amzn-oidc-identity", "root"),
+            ("x-amzn-oidc-data", "e30.e30.e30"),
+            ("x.auth.request.user", "root"),
+            ("grpc-metadata-authorization", "root"),
+        ];
+        let called = call(behind, READ, &forged).await;
+        assert_eq!(called.status, 200, "{kind:?}: {}", called.text());
+        assert_eq!(called.header("seen-x-auth-request-user"), "ci", "{kind:?}");
+        assert_eq!(called.header("seen-x-auth-request-roles"), "viewer", "{kind:?}");
+        for gone in [
+            "authorization",
+            "flyte-authorization",
+            "x-auth-request-email",
+            "x-amzn-oidc-identity",
+            "x-amzn-oidc-data",
+            "x.auth.request.user",
+            "grpc-metadata-authorization",
+        ] {
+            let seen = called.header(&format!("seen-{gone}")).to_owned();
+            assert_eq!(seen, "", "{kind:?} {gone}");
         }
+        assert_ne!(called.header("seen-x-auth-request-organization"), "other", "{kind:?}");
         // Without a credential where none is needed, nobody has an identity.
         let login = "/flyteidl2.auth.AuthMetadataService/GetOAuth2Metadata";
         let called = call(behind, login, &[("x-auth-request-user", "root")]).await;
