@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use gatekey_core::{
     Actor, Caller, Directory, Env,
     ledger::{Action, NewEntry},
-    signing_key::SealedSigningKey,
+    signing_key::{SealedSigningKey, SigningKeyAdded},
     store::SigningKeyStore as _,
 };
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
@@ -192,7 +192,11 @@ async fn plant_signing_key(data_dir: &Path, kid: &str, age: Duration) {
         Action::SigningKeyRotate { algorithm: Algorithm::ES256, is_next: false },
         kid,
     );
-    store.rotate_signing_key(key, env.now().after(Duration::from_hours(1)), entry).await.unwrap();
+    let stored = store.signing_keys().await.unwrap();
+    let (after, until) =
+        (stored.last().map(|last| &*last.kid), env.now().after(Duration::from_hours(1)));
+    let added = store.rotate_signing_key(key, after, until, entry).await.unwrap();
+    assert_eq!(added, SigningKeyAdded::Done);
 }
 
 /// The next key is published in time.

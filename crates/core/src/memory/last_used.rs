@@ -1,7 +1,7 @@
 //! [`LastUsed`]: when secrets were last used, collected in memory and written in batches.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,8 +18,9 @@ pub struct LastUsed {
     store: Arc<dyn Store>,
     /// The last use of each secret since the last flush.
     noted: Mutex<HashMap<SecretId, Timestamp>>,
-    /// Uses that were written within the last minute, or are not written yet.
-    recent: Mutex<HashMap<SecretId, Use>>,
+    /// Uses that were written within the last minute, or are not written yet. In the order of ids:
+    /// nodes that write the same secrets in different orders could deadlock.
+    recent: Mutex<BTreeMap<SecretId, Use>>,
 }
 
 #[derive(Debug, Clone, Copy)]

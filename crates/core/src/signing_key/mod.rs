@@ -6,8 +6,8 @@ mod use_cases;
 
 pub use ring::{KeyRing, UnusableSigningKey, open};
 pub use sealed::{
-    SealedSigningKey, SigningKeyDates, SigningKeyRetired, SigningKeyState, retire, rotate,
-    signing_at, states,
+    SealedSigningKey, SigningKeyAdded, SigningKeyDates, SigningKeyRetired, SigningKeyState, retire,
+    rotate, signing_at, states,
 };
 pub use use_cases::{
     JWKS_MAX_AGE, MAX_TOKEN_LIFETIME, MIN_PUBLISH_AHEAD, SigningKeyError, SigningKeyFacts,

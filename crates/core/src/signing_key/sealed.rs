@@ -101,6 +101,14 @@ pub(super) fn sealing_name(kid: &str) -> String {
     format!("signing key {kid}")
 }
 
+/// The outcome of [`Store::rotate_signing_key`](crate::store::SigningKeyStore::rotate_signing_key).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningKeyAdded {
+    Done,
+    /// Another key was created since the caller read the keys; nothing was changed.
+    Overtaken,
+}
+
 /// The outcome of [`Store::retire_signing_key`](crate::store::SigningKeyStore::retire_signing_key).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SigningKeyRetired {

@@ -6,8 +6,8 @@ use gatekey_credentials::jwt::{Algorithm, SigningKey, UnusableKey};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyRing, SealedSigningKey, SigningKeyDates, SigningKeyRetired, UnusableSigningKey,
-    sealed::sealing_name, signing_at,
+    KeyRing, SealedSigningKey, SigningKeyAdded, SigningKeyDates, SigningKeyRetired,
+    UnusableSigningKey, sealed::sealing_name, signing_at,
 };
 use crate::{
     Caller, Env, RootKey, SecretId, Store, StoreError, Timestamp,
@@ -127,23 +127,27 @@ impl SigningKeys {
         algorithm: Option<Algorithm>,
         start: Start,
     ) -> Result<Option<SigningKeyRotated>, SigningKeyError> {
-        let stored = self.store.signing_keys().await?;
-        self.key_ring.load(&stored)?;
-        let (newest, signing) = self.newest_and_signing(&stored);
-        let Some(newest) = newest else {
-            let algorithm = algorithm.unwrap_or(Algorithm::ES256);
-            self.create(caller, algorithm, Start::Now).await?;
-            return Ok(None);
-        };
-        let Some(algorithm) = algorithm.filter(|algorithm| newest.algorithm != *algorithm) else {
-            return Ok(None);
-        };
-        if signing.is_some_and(|signing| signing.algorithm == algorithm) {
-            // The algorithm was changed, and changed back before the next key signed.
-            self.retire(caller, &newest.kid).await?;
-            return Ok(None);
+        loop {
+            let stored = self.store.signing_keys().await?;
+            self.key_ring.load(&stored)?;
+            let (newest, signing) = self.newest_and_signing(&stored);
+            let (algorithm, start) = match (newest, algorithm) {
+                (None, algorithm) => (algorithm.unwrap_or(Algorithm::ES256), Start::Now),
+                (Some(newest), Some(algorithm)) if newest.algorithm != algorithm => {
+                    if signing.is_some_and(|signing| signing.algorithm == algorithm) {
+                        // The algorithm was changed, and changed back before the next key signed.
+                        self.retire(caller, &newest.kid).await?;
+                        return Ok(None);
+                    }
+                    (algorithm, start)
+                }
+                (Some(_), _) => return Ok(None),
+            };
+            let is_next = newest.is_some();
+            if let Some(created) = self.create(caller, &stored, algorithm, start).await? {
+                return Ok(is_next.then_some(created));
+            }
         }
-        self.create(caller, algorithm, start).await.map(Some)
     }
 
     /// Creates the next key, with the algorithm of the newest one. The other keys stay in the JWKS
@@ -157,19 +161,24 @@ impl SigningKeys {
         caller: &Caller,
         start: Start,
     ) -> Result<SigningKeyRotated, SigningKeyError> {
-        let stored = self.store.signing_keys().await?;
-        let (newest, signing) = self.newest_and_signing(&stored);
-        if let (Start::Ahead, Some(newest)) = (start, newest)
-            && signing.is_some_and(|signing| signing.kid != newest.kid)
-        {
-            return Err(SigningKeyError::NextExists(newest.kid.clone()));
+        loop {
+            let stored = self.store.signing_keys().await?;
+            let (newest, signing) = self.newest_and_signing(&stored);
+            if let (Start::Ahead, Some(newest)) = (start, newest)
+                && signing.is_some_and(|signing| signing.kid != newest.kid)
+            {
+                return Err(SigningKeyError::NextExists(newest.kid.clone()));
+            }
+            let algorithm = newest.map_or(Algorithm::ES256, |key| key.algorithm);
+            if let Some(created) = self.create(caller, &stored, algorithm, start).await? {
+                return Ok(created);
+            }
         }
-        let algorithm = newest.map_or(Algorithm::ES256, |key| key.algorithm);
-        self.create(caller, algorithm, start).await
     }
 
     /// Publishes the next key in time for it to replace the key that signs once that one has signed
-    /// for `max_age`, and returns the next key if it did.
+    /// for `max_age`, and returns the next key if it did. Of several nodes that do so, one
+    /// succeeds.
     ///
     /// # Errors
     /// As [`Self::rotate`].
@@ -186,7 +195,7 @@ impl SigningKeys {
         if newest.kid != signing.kid || self.env.now() < publish_at {
             return Ok(None);
         }
-        self.create(caller, newest.algorithm, Start::Ahead).await.map(Some)
+        self.create(caller, &stored, newest.algorithm, Start::Ahead).await
     }
 
     /// The newest published key, which signs now or next, and the key that signs.
@@ -221,12 +230,14 @@ impl SigningKeys {
         self.store.retire_signing_key(kid, entry).await
     }
 
+    /// Creates a key after the stored ones. `None` if another node created one meanwhile.
     async fn create(
         &self,
         caller: &Caller,
+        stored: &[SealedSigningKey],
         algorithm: Algorithm,
         start: Start,
-    ) -> Result<SigningKeyRotated, SigningKeyError> {
+    ) -> Result<Option<SigningKeyRotated>, SigningKeyError> {
         let now = self.env.now();
         let signs_from = match start {
             Start::Ahead => now.after(self.publish_ahead),
@@ -246,7 +257,11 @@ impl SigningKeys {
         let action = Action::SigningKeyRotate { algorithm, is_next: start == Start::Ahead };
         let entry = NewEntry::new(now, caller, action, &kid);
         let others_published_until = signs_from.after(PUBLISHED_AFTER_ROTATION);
-        self.store.rotate_signing_key(key, others_published_until, entry).await?;
-        Ok(SigningKeyRotated { kid, signs_from })
+        let after = stored.last().map(|last| &*last.kid);
+        let added = self.store.rotate_signing_key(key, after, others_published_until, entry);
+        Ok(match added.await? {
+            SigningKeyAdded::Done => Some(SigningKeyRotated { kid, signs_from }),
+            SigningKeyAdded::Overtaken => None,
+        })
     }
 }

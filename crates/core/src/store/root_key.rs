@@ -69,6 +69,12 @@ pub trait RootKeyStore: Send + Sync {
     /// The bytes sealed under a name.
     async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Stores bytes sealed under a name, and replaces earlier ones.
-    async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError>;
+    /// Stores bytes sealed under a name, if those stored now are `earlier`. Returns whether they
+    /// are; if not, nothing was changed.
+    async fn replace_sealed(
+        &self,
+        name: &str,
+        earlier: Option<Vec<u8>>,
+        sealed: Vec<u8>,
+    ) -> Result<bool, StoreError>;
 }

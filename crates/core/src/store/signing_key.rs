@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::{
     Timestamp,
     ledger::NewEntry,
-    signing_key::{SealedSigningKey, SigningKeyRetired},
+    signing_key::{SealedSigningKey, SigningKeyAdded, SigningKeyRetired},
 };
 
 /// Stores the signing keys, sealed.
@@ -15,13 +15,15 @@ pub trait SigningKeyStore: Send + Sync {
     /// All signing keys, in the order of creation.
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError>;
 
-    /// Adds a key at `entry.at`, by [`rotate`](crate::signing_key::rotate).
+    /// Adds a key at `entry.at`, by [`rotate`](crate::signing_key::rotate), if the key that was
+    /// created last is still `after`. Otherwise another node was faster.
     async fn rotate_signing_key(
         &self,
         key: SealedSigningKey,
+        after: Option<&str>,
         others_published_until: Timestamp,
         entry: NewEntry,
-    ) -> Result<(), StoreError>;
+    ) -> Result<SigningKeyAdded, StoreError>;
 
     /// Removes a key from the JWKS at `entry.at`, by [`retire`](crate::signing_key::retire).
     async fn retire_signing_key(

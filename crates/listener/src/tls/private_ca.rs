@@ -68,21 +68,31 @@ impl PrivateCa {
         env: &Env,
         names: BTreeSet<String>,
     ) -> Result<Self, TlsError> {
-        if let Some(sealed) = store.find_sealed(SEALED_NAME).await? {
-            let opened = root_key.open(SEALED_NAME, &sealed)?;
-            let stored: Sealed = serde_json::from_slice(&opened).map_err(|_| TlsError::Corrupt)?;
-            if stored.names.is_superset(&names) && env.now().after(LEAF_LIFETIME) < stored.ends_at {
-                return Self::open(&stored);
+        loop {
+            let earlier = store.find_sealed(SEALED_NAME).await?;
+            if let Some(sealed) = &earlier {
+                let opened = root_key.open(SEALED_NAME, sealed)?;
+                let stored: Sealed =
+                    serde_json::from_slice(&opened).map_err(|_| TlsError::Corrupt)?;
+                if stored.names.is_superset(&names)
+                    && env.now().after(LEAF_LIFETIME) < stored.ends_at
+                {
+                    return Self::open(&stored);
+                }
+                tracing::warn!(
+                    "replacing the private CA: it is about to expire, or the server's names have changed; clients must \
+                     trust the new ca.pem"
+                );
             }
-            tracing::warn!(
-                "replacing the private CA: it is about to expire, or the server's names have changed; clients must \
-                 trust the new ca.pem"
-            );
+            let created = Self::create(env, names.clone())?;
+            let plain =
+                Zeroizing::new(serde_json::to_vec(&created).map_err(|_| TlsError::Corrupt)?);
+            let sealed = root_key.seal(env, SEALED_NAME, &plain);
+            // Otherwise another node created one meanwhile.
+            if store.replace_sealed(SEALED_NAME, earlier, sealed).await? {
+                return Self::open(&created);
+            }
         }
-        let created = Self::create(env, names)?;
-        let plain = Zeroizing::new(serde_json::to_vec(&created).map_err(|_| TlsError::Corrupt)?);
-        store.put_sealed(SEALED_NAME, root_key.seal(env, SEALED_NAME, &plain)).await?;
-        Self::open(&created)
     }
 
     /// Returns the CA's certificate in PEM format.

@@ -96,10 +96,19 @@ impl RootKeyStore for SqliteStore {
         self.read("store.find_sealed", move |connection| find_sealed(connection, &name)).await
     }
 
-    async fn put_sealed(&self, name: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
+    async fn replace_sealed(
+        &self,
+        name: &str,
+        earlier: Option<Vec<u8>>,
+        sealed: Vec<u8>,
+    ) -> Result<bool, StoreError> {
         let name = name.to_owned();
-        self.write("store.put_sealed", move |transaction| {
-            put_sealed(transaction.connection(), &name, &sealed)
+        self.write("store.replace_sealed", move |transaction| {
+            let is_unchanged = find_sealed(transaction.connection(), &name)? == earlier;
+            if is_unchanged {
+                put_sealed(transaction.connection(), &name, &sealed)?;
+            }
+            Ok(is_unchanged)
         })
         .await
     }

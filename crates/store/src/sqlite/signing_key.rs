@@ -5,7 +5,7 @@ use gatekey_core::{
     StoreError, Timestamp,
     ledger::NewEntry,
     seal::{Seal, SealedRow, Table},
-    signing_key::{self, SealedSigningKey, SigningKeyRetired},
+    signing_key::{self, SealedSigningKey, SigningKeyAdded, SigningKeyRetired},
     store::{Change, SigningKeyStore},
 };
 use rusqlite::{Connection, params};
@@ -26,14 +26,20 @@ impl SigningKeyStore for SqliteStore {
     async fn rotate_signing_key(
         &self,
         key: SealedSigningKey,
+        after: Option<&str>,
         others_published_until: Timestamp,
         entry: NewEntry,
-    ) -> Result<(), StoreError> {
+    ) -> Result<SigningKeyAdded, StoreError> {
+        let after = after.map(str::to_owned);
         self.write("store.rotate_signing_key", move |transaction| {
             let mut keys = verified(transaction)?;
+            if keys.last().map(|last| &last.kid) != after.as_ref() {
+                return Ok(SigningKeyAdded::Overtaken);
+            }
             signing_key::rotate(&mut keys, key, others_published_until, entry.at);
             put(transaction, keys)?;
-            transaction.append(&entry)
+            transaction.append(&entry)?;
+            Ok(SigningKeyAdded::Done)
         })
         .await
     }

@@ -8,7 +8,7 @@ use gatekey_core::{
 };
 use gatekey_credentials::jwt::Algorithm;
 
-use crate::world::{ENV, NOW, World, entry, later, new_key, rotation_at};
+use crate::world::{ENV, NOW, World, add_signing_key, entry, later, new_key, rotation_at};
 
 for_each_store!(
     a_store_knows_its_first_root_key_version,
@@ -20,7 +20,7 @@ for_each_store!(
     a_version_retires_only_when_nothing_needs_it,
     retiring_a_version_reseals_its_signing_keys,
     sealed_bytes_are_found_under_their_name,
-    sealed_bytes_replace_earlier_ones,
+    sealed_bytes_replace_expected_ones_only,
 );
 
 fn caller() -> Caller {
@@ -64,7 +64,13 @@ async fn put_signing_key(world: &World, kid: &str, sealed: Vec<u8>) {
         published_until: None,
         high_s_until: None,
     };
-    world.store().rotate_signing_key(key, later(100), entry(NOW, kid)).await.unwrap();
+    add_signing_key(&**world.store(), key, later(100), entry(NOW, kid)).await;
+}
+
+/// Replaces whatever is stored.
+async fn put_sealed(world: &World, name: &str, sealed: Vec<u8>) {
+    let earlier = world.store().find_sealed(name).await.unwrap();
+    assert!(world.store().replace_sealed(name, earlier, sealed).await.unwrap());
 }
 
 async fn a_store_knows_its_first_root_key_version(world: &mut World) {
@@ -78,7 +84,7 @@ async fn a_store_knows_its_first_root_key_version(world: &mut World) {
 async fn a_rotation_reseals_and_reports_everything(world: &mut World) {
     let seal = |name: &str| world.root_key.seal(&ENV, name, b"private");
     put_signing_key(world, "one", seal("signing key one")).await;
-    world.store().put_sealed("ca", seal("ca")).await.unwrap();
+    put_sealed(world, "ca", seal("ca")).await;
     let before = world.store().signing_keys().await.unwrap();
     let old = crate::world::root_key();
     assert_eq!(rotate(world).await.unwrap().version, 2);
@@ -95,7 +101,7 @@ async fn a_rotation_reseals_and_reports_everything(world: &mut World) {
 }
 
 async fn a_rotation_that_cannot_decrypt_changes_nothing(world: &mut World) {
-    world.store().put_sealed("ca", vec![7; 99]).await.unwrap();
+    put_sealed(world, "ca", vec![7; 99]).await;
     let refused = rotate(world).await.unwrap_err();
     assert!(
         matches!(&refused, RootKeyError::Store(StoreError::Corrupt(what)) if what.starts_with("ca "))
@@ -104,7 +110,7 @@ async fn a_rotation_that_cannot_decrypt_changes_nothing(world: &mut World) {
     world.create("ci").await;
     assert_eq!(links(world).await, [1]);
     let ca = world.root_key.seal(&ENV, "ca", b"private");
-    world.store().put_sealed("ca", ca).await.unwrap();
+    put_sealed(world, "ca", ca).await;
     let rotated = rotate(world).await.unwrap();
     assert_eq!((rotated.version, rotated.was_begun), (2, true));
     assert_eq!(links(world).await, [1, 2]);
@@ -198,17 +204,23 @@ async fn retiring_a_version_reseals_its_signing_keys(world: &mut World) {
 }
 
 async fn sealed_bytes_are_found_under_their_name(world: &mut World) {
-    world.store().put_sealed("ca", vec![0, 1, 255]).await.unwrap();
-    world.store().put_sealed("", Vec::new()).await.unwrap();
+    put_sealed(world, "ca", vec![0, 1, 255]).await;
+    put_sealed(world, "", Vec::new()).await;
     assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![0, 1, 255]));
     assert_eq!(world.store().find_sealed("").await.unwrap(), Some(Vec::new()));
     assert_eq!(world.store().find_sealed("CA").await.unwrap(), None);
 }
 
-async fn sealed_bytes_replace_earlier_ones(world: &mut World) {
-    for bytes in [vec![1], vec![2, 3]] {
-        world.store().put_sealed("ca", bytes).await.unwrap();
-    }
+/// Two nodes that both find no private CA must not each create one.
+async fn sealed_bytes_replace_expected_ones_only(world: &mut World) {
+    let replace = async |earlier: Option<Vec<u8>>, sealed: Vec<u8>| {
+        world.store().replace_sealed("ca", earlier, sealed).await.unwrap()
+    };
+    assert!(!replace(Some(vec![1]), vec![9]).await);
+    assert!(replace(None, vec![1]).await);
+    assert!(!replace(None, vec![9]).await);
+    assert!(!replace(Some(vec![2]), vec![9]).await);
+    assert!(replace(Some(vec![1]), vec![2, 3]).await);
     world.reopen().await;
     assert_eq!(world.store().find_sealed("ca").await.unwrap(), Some(vec![2, 3]));
 }

@@ -1,15 +1,16 @@
 //! Rotating and retiring signing keys.
 
-use gatekey_core::signing_key::{SealedSigningKey, SigningKeyRetired};
+use gatekey_core::signing_key::{SealedSigningKey, SigningKeyAdded, SigningKeyRetired};
 use gatekey_credentials::jwt::Algorithm;
 
-use crate::world::{NOW, World, entry, later};
+use crate::world::{NOW, World, add_signing_key, entry, later};
 
 for_each_store!(
     replaced_signing_keys_stay_published_for_a_while,
     signing_keys_are_reported_in_order,
     signing_keys_survive_a_restart,
     a_replaced_signing_key_can_be_retired_early,
+    an_overtaken_rotation_changes_nothing,
 );
 
 fn signing_key(kid: &str, algorithm: Algorithm, seconds: u64) -> SealedSigningKey {
@@ -25,7 +26,7 @@ fn signing_key(kid: &str, algorithm: Algorithm, seconds: u64) -> SealedSigningKe
 }
 
 async fn rotate(world: &World, key: SealedSigningKey, until: u64) {
-    world.store().rotate_signing_key(key, later(until), entry(NOW, "rotated")).await.unwrap();
+    add_signing_key(&**world.store(), key, later(until), entry(NOW, "rotated")).await;
 }
 
 async fn replaced_signing_keys_stay_published_for_a_while(world: &mut World) {
@@ -79,4 +80,18 @@ async fn a_replaced_signing_key_can_be_retired_early(world: &mut World) {
     world.store().retire_signing_key("one", later_still).await.unwrap();
     assert_eq!(world.store().signing_keys().await.unwrap()[0].published_until, Some(later(9)));
     assert_eq!(world.ledger_targets().await, ["rotated", "rotated", "one", "one"]);
+}
+
+/// Two nodes that both find the signing key too old must not both replace it.
+async fn an_overtaken_rotation_changes_nothing(world: &mut World) {
+    rotate(world, signing_key("one", Algorithm::ES256, 0), 100).await;
+    rotate(world, signing_key("two", Algorithm::ES256, 1), 5000).await;
+    for after in [None, Some("one"), Some("three")] {
+        let key = signing_key("late", Algorithm::ES256, 2);
+        let late = world.store().rotate_signing_key(key, after, later(9), entry(NOW, "late"));
+        assert_eq!(late.await.unwrap(), SigningKeyAdded::Overtaken, "{after:?}");
+    }
+    let keys = world.store().signing_keys().await.unwrap();
+    assert_eq!(keys.iter().map(|key| &*key.kid).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(world.ledger_targets().await, ["rotated", "rotated"]);
 }

@@ -18,7 +18,7 @@ use gatekey_core::{
     env::{Clock, Entropy},
     ledger::{ArchivedRange, LedgerBase, LedgerEntry, LedgerHead, NewEntry, verify_chain},
     root_key::{FileError, RootKeyFile, RootKeyVersions},
-    signing_key::SealedSigningKey,
+    signing_key::{SealedSigningKey, SigningKeyAdded},
     store::{Change, ChangeObserver, Created, Rotated},
     token::DeniedToken,
 };
@@ -97,6 +97,19 @@ impl Backend for SqliteFile {
     fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(&self.path(), root_key, observer).unwrap())
     }
+}
+
+/// Adds a signing key after those that a store has.
+pub(crate) async fn add_signing_key(
+    store: &dyn Store,
+    key: SealedSigningKey,
+    others_published_until: Timestamp,
+    entry: NewEntry,
+) {
+    let stored = store.signing_keys().await.unwrap();
+    let after = stored.last().map(|last| &*last.kid);
+    let added = store.rotate_signing_key(key, after, others_published_until, entry).await.unwrap();
+    assert_eq!(added, SigningKeyAdded::Done);
 }
 
 /// What an observer knows from the reported changes.

@@ -18,8 +18,8 @@ use gatekey_store::SqliteStore;
 use rusqlite::Connection;
 
 use crate::world::{
-    Mirror, NOW, SqliteFile, client_id, entry, later, new_call, new_key, range, rotation_at,
-    signing_key, token,
+    Mirror, NOW, SqliteFile, add_signing_key, client_id, entry, later, new_call, new_key, range,
+    rotation_at, signing_key, token,
 };
 
 /// A store with two keys, a denial and two signing keys.
@@ -33,7 +33,7 @@ async fn store(file: &SqliteFile) -> SqliteStore {
         store.revoke_token(&client_id(id), denied, 9, entry(NOW, id)).await.unwrap();
     }
     for kid in ["one", "two"] {
-        store.rotate_signing_key(signing_key(kid), later(60), entry(NOW, kid)).await.unwrap();
+        add_signing_key(&store, signing_key(kid), later(60), entry(NOW, kid)).await;
     }
     store
 }
@@ -203,7 +203,8 @@ async fn a_changed_key_cannot_be_laundered() {
     store.create_key(new_key("ci"), new_call("again"), entry(NOW, "ci")).await.unwrap();
     assert_eq!(store.verify_seals().await.unwrap().faults(), [""; 0]);
     tamper(&file, "UPDATE signing_key SET published_until = 9");
-    let rotated = store.rotate_signing_key(signing_key("new"), NOW, entry(NOW, "new")).await;
+    let new = signing_key("new");
+    let rotated = store.rotate_signing_key(new, Some("two"), NOW, entry(NOW, "new")).await;
     assert!(matches!(rotated, Err(StoreError::Tampered(_))));
 }
 
@@ -234,7 +235,7 @@ async fn purging_does_not_revive_a_signing_key() {
     let mirror = Arc::new(Mirror::default());
     let store = file.open_sqlite(mirror.clone());
     for kid in ["one", "two", "three"] {
-        store.rotate_signing_key(signing_key(kid), later(60), entry(NOW, kid)).await.unwrap();
+        add_signing_key(&store, signing_key(kid), later(60), entry(NOW, kid)).await;
     }
     store.retire_signing_key("one", entry(NOW, "one")).await.unwrap();
     tamper(&file, "UPDATE signing_key SET published_until = NULL WHERE kid = 'one'");
@@ -351,8 +352,8 @@ async fn a_signing_key_put_back_stays_retired() {
     store.retire_signing_key("one", entry(later(1), "one")).await.unwrap();
     let retired = mirror.known().signing_keys.clone();
     tamper(&file, "DELETE FROM signing_key; INSERT INTO signing_key SELECT * FROM old_signing_key");
-    let rotated =
-        store.rotate_signing_key(signing_key("new"), later(9), entry(later(2), "new")).await;
+    let (new, at) = (signing_key("new"), entry(later(2), "new"));
+    let rotated = store.rotate_signing_key(new, Some("two"), later(9), at).await;
     assert!(tampered(rotated).contains("put back"));
     store.purge(later(120), NOW, NOW).await.unwrap();
     assert_eq!(mirror.known().signing_keys, retired);

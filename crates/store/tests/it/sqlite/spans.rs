@@ -72,7 +72,7 @@ async fn each_call_has_a_span_of_its_name() {
         revoke_token(&id, denied, 9, entry(NOW, "ci"));
         raise_epochs(1, entry(NOW, "all"));
         delete_key(&id, LastAdmin::Keep, entry(NOW, "ci"));
-        rotate_signing_key(signing_key("kid"), NOW, entry(NOW, "kid"));
+        rotate_signing_key(signing_key("kid"), None, NOW, entry(NOW, "kid"));
         retire_signing_key("kid", entry(NOW, "kid"));
         signing_keys();
         root_keys();
@@ -80,7 +80,7 @@ async fn each_call_has_a_span_of_its_name() {
         retire_root_key(9, NOW, Box::new(|_, sealed| Ok(sealed.to_vec())), entry(NOW, "9"));
         rehash_secrets(Vec::new(), entry(NOW, "1"));
         reseal_rows(None, 9);
-        put_sealed("ca", Vec::new());
+        replace_sealed("ca", None, Vec::new());
         find_sealed("ca");
         append_entry(entry(NOW, "refused"));
         ledger_entries(0, 9);
