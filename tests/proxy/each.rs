@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::kind::{Behind, Kind, key};
+use super::kind::{Behind, Kind, Setup, key};
 use crate::support::Response;
 
 const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
@@ -14,7 +14,7 @@ const INTERNAL: &str = "/flyteidl2.actions.ActionsService/Enqueue";
 /// The proxies that are installed.
 async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
     for kind in Kind::ALL {
-        if let Some(mut behind) = Behind::start(kind).await {
+        if let Some(mut behind) = Behind::start(kind, Setup::Flyte2).await {
             println!("{kind:?}");
             test(&mut behind).await;
         }

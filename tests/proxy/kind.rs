@@ -1,5 +1,5 @@
 //! [`Behind`]: a real proxy with its configuration of `docs/gate`, with Gatekey and a stand-in for
-//! Flyte behind it.
+//! Flyte or flyteadmin behind it.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use http::Method;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::{flyte, nginx::free_port};
+use super::{flyte, flyteadmin, nginx::free_port};
 use crate::support::{Credentials, Http, Server, eventually, not_proven};
 
 /// A proxy, from where it is installed.
@@ -57,6 +57,39 @@ impl Kind {
     }
 }
 
+/// What is behind a proxy, and so which configuration it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setup {
+    Flyte2,
+    /// flyteadmin, with two ports.
+    Flyte1,
+    /// Gatekey's own proxy: only nginx, which then asks nothing.
+    InFront,
+}
+
+impl Setup {
+    /// The folder of the configurations.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Flyte2 | Self::InFront => "",
+            Self::Flyte1 => "flyte-1/",
+        }
+    }
+
+    /// Gatekey's settings, in addition to those that every proxy needs.
+    fn settings(self, flyte: &str) -> String {
+        match self {
+            Self::Flyte2 => "[gate]\nforward_auth = true\n".to_owned(),
+            Self::Flyte1 => format!(
+                "[tokens]\nauthorization_metadata_key = \"flyte-authorization\"\n\
+                 [gate]\nforward_auth = true\naudience = \"{}\"\n",
+                flyteadmin::AUDIENCE
+            ),
+            Self::InFront => format!("[gate]\nupstream = \"http://{flyte}\"\n"),
+        }
+    }
+}
+
 /// A path in the virtual environment of the proxies.
 fn installed(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venvs/proxies").join(path)
@@ -75,14 +108,14 @@ pub(super) struct Behind {
     pub(super) http: Http,
     pub(super) http1: Http,
     pub(super) gatekey: Server,
-    flyte: JoinHandle<()>,
+    flyte: Vec<JoinHandle<()>>,
     proxy: Child,
     _directory: TempDir,
 }
 
 impl Behind {
     /// Starts all three. Returns `None` if the proxy is not installed.
-    pub(super) async fn start(kind: Kind) -> Option<Self> {
+    pub(super) async fn start(kind: Kind, setup: Setup) -> Option<Self> {
         let Some(program) = kind.program() else {
             not_proven(&format!("Flyte behind {kind:?}: it is not installed ({})", kind.package()));
             return None;
@@ -97,15 +130,25 @@ impl Behind {
 
         let port = free_port();
         let url = format!("https://localhost:{port}");
+        let (flyte, addresses) = match setup {
+            Setup::Flyte2 | Setup::InFront => {
+                let (flyte, address) = flyte::serve().await;
+                (vec![flyte], vec![("127.0.0.1:8090", address.to_string())])
+            }
+            Setup::Flyte1 => {
+                let (grpc, http) = (flyteadmin::serve_grpc().await, flyteadmin::serve_http().await);
+                let addresses = [("127.0.0.1:8089", grpc.1), ("127.0.0.1:8088", http.1)];
+                let addresses = addresses.map(|(port, address)| (port, address.to_string()));
+                (vec![grpc.0, http.0], addresses.to_vec())
+            }
+        };
         let toml = format!(
-            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n\
-             [gate]\nforward_auth = true\n"
+            "[server]\npublic_url = \"{url}\"\ntrusted_proxies = [\"127.0.0.1\"]\n[tls]\nplaintext = true\n{}",
+            setup.settings(&addresses[0].1)
         );
         let gatekey = Server::with_config(&toml).await;
         let behind = gatekey.process.reached_at.strip_prefix("http://").unwrap();
-        let (flyte, address) = flyte::serve().await;
-        let place =
-            Place { kind, directory: directory.path(), port, behind, flyte: address.to_string() };
+        let place = Place { kind, setup, directory: directory.path(), port, behind, addresses };
         let mut proxy = place.run(&program);
         let log = || fs::read_to_string(directory.path().join("log")).unwrap_or_default();
         let mut tries = 0;
@@ -129,7 +172,7 @@ impl Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.flyte.abort();
+        self.flyte.iter().for_each(JoinHandle::abort);
         let _ = self.proxy.kill();
         let _ = self.proxy.wait();
     }
@@ -138,17 +181,22 @@ impl Drop for Behind {
 /// Where a proxy runs, in place of what its configuration in the documentation says.
 struct Place<'p> {
     kind: Kind,
+    setup: Setup,
     directory: &'p Path,
     port: u16,
     /// Address of Gatekey.
     behind: &'p str,
-    flyte: String,
+    /// Of Flyte: the documented ones, and those of here.
+    addresses: Vec<(&'static str, String)>,
 }
 
 impl Place<'_> {
     /// Writes a file of `docs/gate` with addresses, names and paths of here.
     fn write(&self, name: &str, further: &[(&str, &str)]) -> PathBuf {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gate").join(name);
+        // The script of HAProxy is the same for both.
+        let folder = if name == "haproxy.lua" { "" } else { self.setup.folder() };
+        let documented = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gate");
+        let file = documented.join(folder).join(name);
         let mut text = fs::read_to_string(file).unwrap();
         for (documented, here) in further {
             assert!(text.contains(documented), "{name} lacks {documented}");
@@ -158,9 +206,14 @@ impl Place<'_> {
         for folder in ["/etc/nginx", "/etc/haproxy", "/etc/caddy", "/etc/traefik", "/etc/envoy"] {
             text = text.replace(folder, &here);
         }
+        for (documented, here) in &self.addresses {
+            text = text.replace(documented, here);
+            // As Envoy writes it.
+            text = text.replace(&endpoint(documented), &endpoint(here));
+        }
         let text = text
             .replace("127.0.0.1:8081", self.behind)
-            .replace("127.0.0.1:8090", &self.flyte)
+            .replace(&endpoint("127.0.0.1:8081"), &endpoint(self.behind))
             .replace("flyte.example.com", "localhost");
         let written = self.directory.join(name);
         fs::write(&written, text).unwrap();
@@ -174,7 +227,9 @@ impl Place<'_> {
         match self.kind {
             Kind::Nginx | Kind::NginxMainline => {
                 let listen = format!("listen 127.0.0.1:{port} ssl http2;");
-                let included = self.write("nginx.conf", &[("listen 443 ssl http2;", &listen)]);
+                let name =
+                    if self.setup == Setup::InFront { "nginx-in-front.conf" } else { "nginx.conf" };
+                let included = self.write(name, &[("listen 443 ssl http2;", &listen)]);
                 command.args(["-p", self.directory.to_str().unwrap(), "-c"]);
                 command.arg(self.nginx(&shown(included)));
                 command.args(["-e", &shown(self.directory.join("log"))]);
@@ -208,16 +263,9 @@ impl Place<'_> {
                     .args(["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]);
             }
             Kind::Envoy => {
-                let (gatekey, flyte) = (endpoint(self.behind), endpoint(&self.flyte));
                 let listener = format!("address: 127.0.0.1, port_value: {port}");
-                let file = self.write(
-                    "envoy.yaml",
-                    &[
-                        ("address: 0.0.0.0, port_value: 443", &listener),
-                        ("address: 127.0.0.1, port_value: 8081", &gatekey),
-                        ("address: 127.0.0.1, port_value: 8090", &flyte),
-                    ],
-                );
+                let file =
+                    self.write("envoy.yaml", &[("address: 0.0.0.0, port_value: 443", &listener)]);
                 command.args([
                     "--use-dynamic-base-id",
                     "--concurrency",

@@ -3,7 +3,10 @@
 
 mod each;
 mod flyte;
+mod flyte_1;
+mod flyteadmin;
 mod gate;
+mod in_front;
 mod kind;
 mod nginx;
 
