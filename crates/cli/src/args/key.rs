@@ -32,7 +32,7 @@ pub(crate) enum Key {
         /// Redirect URI for authorization codes; can be repeated
         #[arg(long = "redirect-uri", value_name = "URI")]
         redirect_uris: Vec<String>,
-        /// Lifetime of the key, e.g. 90d or 12h [default: unlimited]
+        /// Lifetime of the key, e.g. 90d or 12h [default: as the server sets it, else unlimited]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires_in: Option<Duration>,
         #[command(flatten)]
@@ -61,7 +61,7 @@ pub(crate) enum Key {
     /// List keys
     #[command(after_help = help::examples(&["gatekey key list", "gatekey key list --output json"]))]
     List {
-        /// Maximum number of keys [default: unlimited]
+        /// Maximum number of keys [default: as the server sets it, else unlimited]
         #[arg(long, value_name = "NUMBER", value_parser = count)]
         limit: Option<usize>,
         /// No effect: JSON and YAML always include role, dates and secrets
@@ -122,7 +122,7 @@ pub(crate) enum Key {
         /// Grace period of the other secrets, e.g. 24h; 0 revokes them and all tokens at once
         #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
         grace: Duration,
-        /// Lifetime of the new secret, e.g. 90d [default: unlimited]
+        /// Lifetime of the new secret, e.g. 90d [default: as the server sets it, else unlimited]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires_in: Option<Duration>,
         /// Label to store with the new secret

@@ -88,9 +88,9 @@ pub(super) fn version(text: &str) -> Result<u32, &'static str> {
 pub(super) fn role() -> impl TypedValueParser<Value = Role> {
     let names = Role::ALL.map(|role| {
         PossibleValue::new(role.as_str()).help(match role {
-            Role::Admin => "Manages all keys",
-            Role::Contributor => "Reads and writes behind a proxy that checks roles",
-            Role::Viewer => "Reads behind a proxy that checks roles",
+            Role::Admin => "Manages all keys, and Flyte's projects and settings",
+            Role::Contributor => "Reads and writes in Flyte, through the gate",
+            Role::Viewer => "Reads in Flyte, through the gate",
             Role::Verifier => "Introspects the tokens of all keys",
         })
     });
