@@ -1,8 +1,9 @@
 //! Implements [`gatekey_core::Store`] on SQLite, in one file.
 //!
 //! # Layout
-//! - [`sqlite`]: the embedded store, the default. A writer thread that commits in groups, a few
-//!   connections that read, and one file of statements for each trait of the store.
+//! - `sql`: what does not depend on SQLite. A writer thread that commits in groups, and one file of
+//!   statements for each trait of the store.
+//! - [`sqlite`]: the embedded store, the default.
 //! - `names`: the stored names of the core's enums, the same in every store.
 //! - `tests/it`: the contract of the traits, one suite for every store.
 //!
@@ -28,6 +29,7 @@
 //! ```
 
 mod names;
+mod sql;
 pub mod sqlite;
 
 pub use sqlite::{Inspection, OpenError, SqliteStore};

@@ -10,10 +10,8 @@ use gatekey_core::{
 };
 use rusqlite::Connection;
 
-use super::{
-    OpenError, failure::Failure, ledger, load, open, reader, root_key, seal, signing_key,
-    transaction,
-};
+use super::{OpenError, open, reader};
+use crate::sql::{failure::Failure, ledger, load, root_key, seal, signing_key, transaction};
 
 /// A database opened for reading only, even while a server uses it.
 pub struct Inspection {
@@ -57,8 +55,8 @@ impl Inspection {
     /// # Errors
     /// If the root key does not belong to the database, or the database cannot be read.
     pub fn settle(&self, root_key: &RootKey) -> Result<(), OpenError> {
-        let known =
-            root_key::known(&self.connection, root_key).map_err(|error| error.at(&self.path))?;
+        let known = root_key::known(&self.connection, root_key)
+            .map_err(|error| open::refused(error, &self.path))?;
         Ok(root_key.settle(&known)?)
     }
 

@@ -2,57 +2,61 @@
 //!
 //! # Layout
 //! - `open`, `connection`, `migrations`: from a path to a database with the current schema.
-//! - `transaction`: the unit of work.
-//! - `writer`: the thread that owns the writing connection and commits calls in groups.
+//! - `access`: the statements of [`sql`](crate::sql) on a connection.
 //! - `reader`: the connections that read.
-//! - `store`: [`SqliteStore`], through which the files below reach writer and readers.
-//! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
-//!   its statements.
-//! - `state`, `seal`, `known_seals`: the seals of rows. `denial`: the rows of the deny-list.
-//! - `load`, `purge`, `snapshot`: the calls that concern the whole store.
+//! - `snapshot`: copies a database that is in use.
 //! - [`inspection`]: reads a database without changing it.
-//! - `columns`, `failure`: values and errors.
+//! - `error`: which of SQLite's errors mean what.
 
-mod api_key;
-mod columns;
+mod access;
 mod connection;
-mod denial;
-mod failure;
+pub(crate) mod error;
 pub mod inspection;
-mod known_seals;
-mod ledger;
-mod load;
 mod migrations;
 mod open;
-mod purge;
+#[cfg(test)]
+mod plans;
 mod reader;
-mod root_key;
-mod seal;
-mod signing_key;
 mod snapshot;
-mod state;
-mod store;
-mod token;
-mod transaction;
+#[cfg(test)]
 mod writer;
 
-use std::{fs::File, path::Path, sync::Arc};
-
-use async_trait::async_trait;
-use gatekey_core::{
-    RootKey, Store, StoreError, Timestamp, seal::SealReport, store::ChangeObserver,
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-pub use inspection::Inspection;
-use known_seals::Seals;
-pub use open::OpenError;
-pub use store::SqliteStore;
-use writer::Writer;
+use gatekey_core::{RootKey, StoreError, store::ChangeObserver};
+use rusqlite::Connection;
+use tokio::task;
 
-impl SqliteStore {
+pub use inspection::Inspection;
+pub use open::OpenError;
+use reader::Readers;
+
+use crate::sql::{
+    access::{Session, Sql},
+    failure::Failure,
+    known_seals::Seals,
+    root_key,
+    store::{Backend, SqlStore},
+    writer::{Open, StartError, Writer},
+};
+
+/// The readers of an SQLite file.
+pub struct Sqlite {
+    readers: Readers,
+    path: PathBuf,
+}
+
+/// A store in an SQLite file.
+pub type SqliteStore = SqlStore<Sqlite>;
+
+impl SqlStore<Sqlite> {
     /// Opens the database at `path`, and creates or migrates it if necessary. The root key learns
     /// which of its versions are in use. The observer is notified of each change from then on, and
-    /// of everything stored by [`Store::load`].
+    /// of everything stored by [`Store::load`](gatekey_core::Store::load).
     ///
     /// The caller must ensure that no other process changes the database: the observer would miss
     /// those changes.
@@ -69,61 +73,61 @@ impl SqliteStore {
         let io_error = |source| OpenError::Io { path: path.to_owned(), source };
         // Absolute, because SQLite takes a name that begins with "file:" for a URI.
         let path = std::path::absolute(path).map_err(io_error)?;
-        let mut connection = open::open(&path)?;
+        let connection = open::open(&path)?;
         let ledger_keys =
-            root_key::settle(&mut connection, root_key).map_err(|error| error.at(&path))?;
+            root_key::settle(&connection, root_key).map_err(|error| open::refused(error, &path))?;
         let seals = Seals::new(root_key.seal_keys());
-        let writer = Writer::start(
-            path.clone(),
-            connection,
-            ledger_keys,
-            seals.clone(),
-            Arc::clone(&observer),
-            load::reload,
-        )
-        .map_err(io_error)?;
-        Ok(Self::new(path, writer, seals, observer))
+        let opener = Opener { path: path.clone(), first: Some(connection) };
+        let begin = move |_: &dyn Session| Ok::<_, OpenError>(((), ledger_keys));
+        let (writer, ()) = Writer::start(opener, begin, seals.clone(), Arc::clone(&observer))
+            .map_err(|error| match error {
+                StartError::Thread(source) => OpenError::Io { path: path.clone(), source },
+                StartError::Open(failure) => open::refused(failure.into(), &path),
+                StartError::Begin(error) => error,
+            })?;
+        let sqlite = Sqlite { readers: Readers::new(path.clone()), path };
+        Ok(Self::new(sqlite, writer, seals, observer))
+    }
+
+    /// Limits the size of the file, as a full disk does.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        self.writer().exclusively(move |session| session.each(&limit, &[], &mut |_| Ok(()))).await
     }
 }
 
-#[async_trait]
-impl Store for SqliteStore {
-    async fn load(&self) -> Result<(), StoreError> {
-        let (observer, seals) = (self.observer(), self.seals());
-        // On the writer's thread: the facts must not be older than a change reported before.
-        self.exclusively("store.load", move |connection| {
-            connection::read_once(connection, |connection| {
-                reader::in_transaction(connection, |connection| {
-                    load::load(connection, &seals, &*observer)
-                })
-            })?;
-            Ok(open::leave_log(connection, false)?)
-        })
-        .await
-    }
+/// Opens the connections that write to an SQLite file.
+struct Opener {
+    path: PathBuf,
+    /// The first, which has created or migrated the database.
+    first: Option<Connection>,
+}
 
-    async fn verify_seals(&self) -> Result<SealReport, StoreError> {
-        let keys = self.seals().keys();
-        self.read("store.verify_seals", move |connection| load::verify(connection, &keys)).await
+impl Open for Opener {
+    fn open(&mut self) -> Result<Box<dyn Session>, Failure> {
+        let connection = match self.first.take() {
+            Some(first) => first,
+            None => connection::open_to_write(&self.path)?,
+        };
+        Ok(Box::new(connection))
     }
+}
 
-    async fn purge(
-        &self,
-        now: Timestamp,
-        replays_before: Timestamp,
-        secrets_before: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write("store.purge", move |transaction| {
-            purge::purge(transaction, now, replays_before, secrets_before)
-        })
-        .await
+impl Backend for Sqlite {
+    const NAME: &'static str = "SqliteStore";
+
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Sql) -> Result<T, Failure> + Send + 'static,
+    {
+        self.readers.read(|connection| work(connection)).await
     }
 
     async fn snapshot(&self) -> Result<File, StoreError> {
-        self.blocking("store.snapshot", snapshot::take).await
-    }
-
-    fn queue_depth(&self) -> usize {
-        SqliteStore::queue_depth(self)
+        let path = self.path.clone();
+        let taken = task::spawn_blocking(move || snapshot::take(&path)).await;
+        taken.unwrap_or_else(|error| Err(StoreError::Unavailable(Box::new(error))))
     }
 }

@@ -11,11 +11,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{
     connection,
-    failure::Failure,
     migrations::{self, APPLICATION_ID},
-    root_key::SettleError,
     snapshot,
 };
+use crate::sql::{failure::Failure, root_key::SettleError};
 
 /// Why a database was not opened. The file is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -78,15 +77,13 @@ pub enum OpenError {
     },
 }
 
-impl SettleError {
-    /// The error of opening the database at `path`.
-    pub(super) fn at(self, path: &Path) -> OpenError {
-        match self {
-            Self::Mismatch(mismatch) => mismatch.into(),
-            Self::Failure(Failure::Sqlite(source)) => sqlite_error(path, source),
-            Self::Failure(failure) => {
-                OpenError::Damaged { path: path.to_owned(), reason: failure.to_string() }
-            }
+/// The error of opening the database at `path`.
+pub(super) fn refused(error: SettleError, path: &Path) -> OpenError {
+    match error {
+        SettleError::Mismatch(mismatch) => mismatch.into(),
+        SettleError::Failure(Failure::Sqlite(source)) => sqlite_error(path, source),
+        SettleError::Failure(failure) => {
+            OpenError::Damaged { path: path.to_owned(), reason: failure.to_string() }
         }
     }
 }

@@ -9,7 +9,8 @@ use gatekey_core::StoreError;
 use rusqlite::Connection;
 use tokio::{sync::Semaphore, task};
 
-use super::{connection, failure::Failure};
+use super::connection;
+use crate::sql::failure::Failure;
 
 /// The most reads at once. Further reads wait.
 const CONNECTIONS: usize = 4;

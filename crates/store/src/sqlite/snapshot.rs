@@ -10,7 +10,8 @@ use std::{
 use gatekey_core::StoreError;
 use rusqlite::OpenFlags;
 
-use super::{connection, failure::Failure};
+use super::connection;
+use crate::sql::failure::Failure;
 
 /// Follows the database's name in the name of a copy, until the copy is unlinked.
 const SUFFIX: &str = ".snapshot-";

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 
 use gatekey_core::{
-    ApiKey, StoredSecret, ledger,
+    ApiKey, ledger,
     seal::{History, Recount, SealKeys, SealReport, SealedRow, Table},
     store::{Change, ChangeObserver},
 };
-use rusqlite::{Connection, Rows};
 
 use super::{
-    api_key::rows::{self, KEY_COLUMNS, SECRET_COLUMNS},
-    columns::Columns,
+    access::Sql,
+    api_key::rows,
     denial,
     failure::Failure,
     known_seals::{KnownSeals, Seals},
@@ -28,13 +27,13 @@ const BATCH: usize = 256;
 /// Reports everything that a read transaction sees, in batches.
 ///
 /// Fails if they must not be served, after everything was reported.
-pub(super) fn load(
-    connection: &Connection,
+pub(crate) fn load(
+    sql: &dyn Sql,
     seals: &Seals,
     observer: &dyn ChangeObserver,
 ) -> Result<(), Failure> {
     let mut batch = Vec::with_capacity(BATCH);
-    let (known, report) = each_sealed(connection, &seals.keys(), |change| {
+    let (known, report) = each_sealed(sql, &seals.keys(), |change| {
         batch.push(change);
         if batch.len() == BATCH {
             observer.observe(&batch);
@@ -50,9 +49,9 @@ pub(super) fn load(
 }
 
 /// Everything that a transaction sees, as changes that replace all earlier ones.
-pub(super) fn reload(connection: &Connection, seals: &Seals) -> Result<Vec<Change>, Failure> {
+pub(crate) fn reload(sql: &dyn Sql, seals: &Seals) -> Result<Vec<Change>, Failure> {
     let mut changes = vec![Change::Reset];
-    let (known, report) = each_sealed(connection, &seals.keys(), |change| changes.push(change))?;
+    let (known, report) = each_sealed(sql, &seals.keys(), |change| changes.push(change))?;
     judge(&report)?;
     seals.replace(known);
     Ok(changes)
@@ -61,57 +60,57 @@ pub(super) fn reload(connection: &Connection, seals: &Seals) -> Result<Vec<Chang
 /// Reads every row, verifies its seal, and passes what matches to `take`. Returns the seals of the
 /// keys that match, too.
 fn each_sealed(
-    connection: &Connection,
+    sql: &dyn Sql,
     keys: &SealKeys,
     mut take: impl FnMut(Change),
 ) -> Result<(KnownSeals, SealReport), Failure> {
-    let key = newest_key(connection, keys)?;
+    let key = newest_key(sql, keys)?;
     let unsealed = || Failure::Tampered("its rows are not sealed".to_owned());
-    let state = state(connection, key)?.ok_or_else(unsealed)?;
+    let state = state(sql, key)?.ok_or_else(unsealed)?;
     let mut recount = Recount::new(keys);
     let mut known = KnownSeals::of_all(state.digest.rows(Table::ApiKeys));
-    each_key(connection, |key, seal| {
+    each_key(sql, |key, seal| {
         if let Some(seal) = recount.add(SealedRow::ApiKey(&key), seal) {
             known.put(&key.client_id, &seal);
             take(Change::KeyPut(Box::new(key)));
         }
         Ok(())
     })?;
-    denial::each(connection, |denied, seal| {
+    denial::each(sql, |denied, seal| {
         if recount.add(SealedRow::Denial(&denied), seal).is_some() {
             take(Change::TokenDenied(denied));
         }
     })?;
     let mut signing_keys = Vec::new();
-    signing_key::each(connection, |key, seal| {
+    signing_key::each(sql, |key, seal| {
         if recount.add(SealedRow::SigningKey(&key), seal).is_some() {
             signing_keys.push(key);
         }
     })?;
     take(Change::SigningKeys(signing_keys));
-    let mut report = recount.finish(&state, ledger_base(connection)?, ledger_head(connection)?);
+    let mut report = recount.finish(&state, ledger_base(sql)?, ledger_head(sql)?);
     if report.keys_differ() {
-        name_keys(connection, &mut report)?;
+        name_keys(sql, &mut report)?;
     }
     Ok((known, report))
 }
 
 /// Verifies the seals of all rows.
-pub(super) fn verify(connection: &Connection, keys: &SealKeys) -> Result<SealReport, Failure> {
-    Ok(each_sealed(connection, keys, drop)?.1)
+pub(crate) fn verify(sql: &dyn Sql, keys: &SealKeys) -> Result<SealReport, Failure> {
+    Ok(each_sealed(sql, keys, drop)?.1)
 }
 
 /// Lets the ledger tell which keys differ.
-fn name_keys(connection: &Connection, report: &mut SealReport) -> Result<(), Failure> {
+fn name_keys(sql: &dyn Sql, report: &mut SealReport) -> Result<(), Failure> {
     let mut found = HashMap::new();
-    each_key(connection, |key, _| {
+    each_key(sql, |key, _| {
         found.insert(key.client_id, key.updated_at);
         Ok(())
     })?;
     let mut history = History::default();
     let mut after = 0;
     loop {
-        let page = entries(connection, after, ledger::PAGE)?;
+        let page = entries(sql, after, ledger::PAGE)?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
         for entry in &page {
@@ -123,63 +122,42 @@ fn name_keys(connection: &Connection, report: &mut SealReport) -> Result<(), Fai
 }
 
 /// The failure of a report after which the store must not be served. Logs refused keys.
-pub(super) fn judge(report: &SealReport) -> Result<(), Failure> {
+pub(crate) fn judge(report: &SealReport) -> Result<(), Failure> {
     if let Some(keys) = report.refused() {
         tracing::error!(%keys, "API keys do not match their seals: refusing them");
     }
     report.mismatch().map_or(Ok(()), |mismatch| Err(Failure::Tampered(mismatch)))
 }
 
-/// Passes each key with its stored seal to `take`, in the order of client ids. Reads keys and
-/// secrets side by side: both tables are in that order.
-pub(super) fn each_key(
-    connection: &Connection,
+/// Keys read at once.
+const PAGE: i64 = 1024;
+
+/// Passes each key with its stored seal to `take`, in the order of client ids.
+pub(crate) fn each_key(
+    sql: &dyn Sql,
     mut take: impl FnMut(ApiKey, Option<&[u8]>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut keys = connection
-        .prepare(&format!("SELECT {KEY_COLUMNS}, seal FROM api_key ORDER BY client_id"))?;
-    let mut keys = keys.query([])?;
-    let mut secrets = connection
-        .prepare(&format!("SELECT {SECRET_COLUMNS} FROM secret ORDER BY client_id, position"))?;
-    let mut secrets = Secrets { rows: secrets.query([])?, owner: String::new(), next: None };
-    secrets.advance()?;
-    while let Some(row) = keys.next()? {
-        let mut key = rows::key(row)?;
-        while let Some(secret) = secrets.take_of(key.client_id.as_str())? {
-            key.secrets.push(secret);
+    let mut after = String::new();
+    loop {
+        let keys = rows::after(sql, &after, PAGE)?;
+        let is_last = i64::try_from(keys.len()).is_ok_and(|keys| keys < PAGE);
+        let end = keys.last().filter(|_| !is_last).map(|(key, _)| key.client_id.to_string());
+        let mut secrets =
+            rows::secrets_between(sql, &after, end.as_deref())?.into_iter().peekable();
+        for (mut key, seal) in keys {
+            while let Some((_, secret)) =
+                secrets.next_if(|(owner, _)| owner == key.client_id.as_str())
+            {
+                key.secrets.push(secret);
+            }
+            take(key, seal.as_deref())?;
         }
-        take(key, rows::stored_seal(row)?)?;
-    }
-    match secrets.next {
-        None => Ok(()),
-        Some(_) => Err(Failure::Corrupt("secret.client_id refers to no key".to_owned())),
-    }
-}
-
-/// The secrets of all keys, read one ahead.
-struct Secrets<'statement> {
-    rows: Rows<'statement>,
-    /// The client id of `next`.
-    owner: String,
-    next: Option<StoredSecret>,
-}
-
-impl Secrets<'_> {
-    fn take_of(&mut self, client_id: &str) -> Result<Option<StoredSecret>, Failure> {
-        if self.owner != client_id {
-            return Ok(None);
+        if secrets.next().is_some() {
+            return Err(Failure::Corrupt("secret.client_id refers to no key".to_owned()));
         }
-        let secret = self.next.take();
-        self.advance()?;
-        Ok(secret)
-    }
-
-    fn advance(&mut self) -> Result<(), Failure> {
-        self.owner.clear();
-        if let Some(row) = self.rows.next()? {
-            self.owner.push_str(Columns::new("secret", row).text(0)?);
-            self.next = Some(rows::secret(row)?);
+        match end {
+            Some(end) => after = end,
+            None => return Ok(()),
         }
-        Ok(())
     }
 }

@@ -1,12 +1,18 @@
 //! Keeps the last usable admin key.
 
 use gatekey_core::{ApiKey, Timestamp, api_key::LastAdmin};
+use gatekey_credentials::ClientId;
 
 use super::rows;
-use crate::sqlite::{columns::Columns, failure::Failure, transaction::Transaction};
+use crate::sql::{
+    access::{all, values},
+    columns::Columns,
+    failure::Failure,
+    transaction::Transaction,
+};
 
 /// Checks that a change of a key leaves a usable admin key. `after` is `None` for a deletion.
-pub(super) fn check(
+pub(crate) fn check(
     transaction: &Transaction<'_>,
     last_admin: LastAdmin,
     before: &ApiKey,
@@ -31,12 +37,14 @@ fn has_another(
     from: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Failure> {
-    let mut admins = transaction.connection().prepare_cached(
-        "SELECT client_id FROM api_key WHERE role = 'admin' AND disabled_at IS NULL AND client_id <> ?1",
+    let admins: Vec<ClientId> = all(
+        transaction.sql(),
+        "SELECT client_id FROM api_key
+         WHERE role = 'admin' AND disabled_at IS NULL AND client_id <> ?1",
+        values![key.client_id.as_str()],
+        |row| Columns::new("api_key", row).parsed(0),
     )?;
-    let mut admins = admins.query([key.client_id.as_str()])?;
-    while let Some(row) = admins.next()? {
-        let client_id = Columns::new("api_key", row).parsed(0)?;
+    for client_id in admins {
         match rows::find_to_change(transaction, &client_id) {
             Ok(Some(other)) if other.replaces_admin(from, now) => return Ok(true),
             Ok(_) | Err(Failure::Tampered(_)) => {}

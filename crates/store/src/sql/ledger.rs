@@ -6,19 +6,19 @@ use gatekey_core::{
     ledger::{ArchivedRange, LedgerBase, LedgerEntry, LedgerHead, NewEntry},
     store::{LedgerArchived, LedgerStore},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
+    access::{Row, Sql, all, one, optional, values},
     columns::Columns,
     failure::Failure,
-    store::SqliteStore,
+    store::{Backend, SqlStore},
     transaction::{Transaction, ledger_base, ledger_head},
 };
 
 #[async_trait]
-impl LedgerStore for SqliteStore {
+impl<B: Backend> LedgerStore for SqlStore<B> {
     async fn append_entry(&self, entry: NewEntry) -> Result<(), StoreError> {
-        self.write("store.append_entry", move |transaction| transaction.append(&entry)).await
+        self.append("store.append_entry", move |transaction| transaction.append(&entry)).await
     }
 
     async fn ledger_entries(
@@ -26,7 +26,7 @@ impl LedgerStore for SqliteStore {
         after: i64,
         limit: usize,
     ) -> Result<Vec<LedgerEntry>, StoreError> {
-        self.read("store.ledger_entries", move |connection| entries(connection, after, limit)).await
+        self.read("store.ledger_entries", move |sql| entries(sql, after, limit)).await
     }
 
     async fn ledger_head(&self) -> Result<LedgerHead, StoreError> {
@@ -64,7 +64,7 @@ fn archive(
 ) -> Result<LedgerArchived, Failure> {
     let ArchivedRange { base, end } = range;
     let found = transaction.base();
-    if ledger_base(transaction.connection())? != found {
+    if ledger_base(transaction.sql())? != found {
         let reason = "the base of the ledger was changed without the root key".to_owned();
         return Err(Failure::Tampered(reason));
     }
@@ -74,78 +74,80 @@ fn archive(
     if found != base {
         return Ok(LedgerArchived::Elsewhere { base: found });
     }
-    if entry_at(transaction.connection(), end.sequence())? != Some(end) {
+    if entry_at(transaction.sql(), end.sequence())? != Some(end) {
         return Ok(LedgerArchived::Another);
     }
     // The first version of the root key has been in use since the first entry, which is deleted.
-    transaction
-        .connection()
-        .prepare_cached(
-            "UPDATE root_key SET since = (SELECT at FROM ledger WHERE sequence = 1) WHERE since IS NULL",
-        )?
-        .execute([])?;
+    transaction.sql().execute("UPDATE root_key SET since = (SELECT at FROM ledger WHERE sequence = 1) WHERE since IS NULL", values![])?;
     transaction.move_base(end)?;
     transaction.append(entry)?;
     Ok(LedgerArchived::Done)
 }
 
 /// An entry as the base of a ledger.
-fn entry_at(connection: &Connection, sequence: i64) -> Result<Option<LedgerBase>, Failure> {
-    let mut select = connection
-        .prepare_cached("SELECT link, root_key_version FROM ledger WHERE sequence = ?1")?;
-    let entry = select.query_row([sequence], |row| {
-        let columns = Columns::new("ledger", row);
-        Ok(columns.array(0).and_then(|link| {
-            let head = LedgerHead { sequence, link };
+fn entry_at(sql: &dyn Sql, sequence: i64) -> Result<Option<LedgerBase>, Failure> {
+    optional(
+        sql,
+        "SELECT link, root_key_version FROM ledger WHERE sequence = ?1",
+        values![sequence],
+        |row| {
+            let columns = Columns::new("ledger", row);
+            let head = LedgerHead { sequence, link: columns.array(0)? };
             Ok(LedgerBase { head, root_key_version: columns.integer(1)? })
-        }))
-    });
-    entry.optional()?.transpose()
+        },
+    )
 }
 
-fn has_archived(connection: &Connection) -> Result<bool, Failure> {
-    let mut select = connection.prepare_cached(
+fn has_archived(sql: &dyn Sql) -> Result<bool, Failure> {
+    one(
+        sql,
         "SELECT EXISTS (SELECT 1 FROM ledger WHERE sequence <= (SELECT sequence FROM ledger_base))",
-    )?;
-    Ok(select.query_row([], |row| row.get(0))?)
+        values![],
+        |row| Columns::new("ledger", row).boolean(0),
+    )
 }
 
 /// Deletes archived entries, the oldest first.
 fn delete_archived(transaction: &mut Transaction<'_>, limit: usize) -> Result<usize, Failure> {
-    let mut delete = transaction.connection().prepare_cached(
-        "DELETE FROM ledger WHERE sequence <= min(?1, (SELECT min(sequence) FROM ledger) + ?2 - 1)",
-    )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX / 2);
-    Ok(delete.execute(params![transaction.base().sequence(), limit])?)
+    let deleted = all(
+        transaction.sql(),
+        "DELETE FROM ledger
+         WHERE sequence <= ?1 AND sequence < (SELECT min(sequence) FROM ledger) + ?2
+         RETURNING sequence",
+        values![transaction.base().sequence(), limit],
+        |_| Ok(()),
+    )?;
+    Ok(deleted.len())
 }
 
 /// At most `limit` entries after a sequence number. Omits archived entries, which may not be
 /// deleted yet.
-pub(super) fn entries(
-    connection: &Connection,
+pub(crate) fn entries(
+    sql: &dyn Sql,
     after: i64,
     limit: usize,
 ) -> Result<Vec<LedgerEntry>, Failure> {
-    let mut select = connection.prepare_cached(
-        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link, root_key_version,
-                state
-         FROM ledger WHERE sequence > max(?1, coalesce((SELECT sequence FROM ledger_base), 0)) ORDER BY sequence LIMIT ?2",
-    )?;
-    let mut rows = select.query(params![after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        entries.push(entry(row)?);
-    }
-    Ok(entries)
+    all(
+        sql,
+        "SELECT sequence, at, actor, action, target, detail, request_id, peer, user_agent, link,
+                root_key_version, state
+         FROM ledger WHERE sequence > ?1
+             AND sequence > coalesce((SELECT sequence FROM ledger_base), 0)
+         ORDER BY sequence LIMIT ?2",
+        values![after, i64::try_from(limit).unwrap_or(i64::MAX)],
+        entry,
+    )
 }
 
 /// The sequence number of the last entry; 0 for none.
-pub(super) fn last_sequence(connection: &Connection) -> Result<i64, Failure> {
-    let select = "SELECT coalesce(max(sequence), 0) FROM ledger";
-    Ok(connection.query_row(select, [], |row| row.get(0))?)
+pub(crate) fn last_sequence(sql: &dyn Sql) -> Result<i64, Failure> {
+    one(sql, "SELECT coalesce(max(sequence), 0) FROM ledger", values![], |row| {
+        Columns::new("ledger", row).integer(0)
+    })
 }
 
-fn entry(row: &Row<'_>) -> Result<LedgerEntry, Failure> {
+fn entry(row: &dyn Row) -> Result<LedgerEntry, Failure> {
     let columns = Columns::new("ledger", row);
     Ok(LedgerEntry {
         sequence: columns.integer(0)?,

@@ -8,17 +8,17 @@ use gatekey_core::{
     signing_key::{self, SealedSigningKey, SigningKeyAdded, SigningKeyRetired},
     store::{Change, SigningKeyStore},
 };
-use rusqlite::{Connection, params};
 
 use super::{
+    access::{self, Sql, values},
     columns::{Columns, micros},
     failure::Failure,
-    store::SqliteStore,
+    store::{Backend, SqlStore},
     transaction::Transaction,
 };
 
 #[async_trait]
-impl SigningKeyStore for SqliteStore {
+impl<B: Backend> SigningKeyStore for SqlStore<B> {
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, StoreError> {
         self.read("store.signing_keys", all).await
     }
@@ -64,18 +64,18 @@ impl SigningKeyStore for SqliteStore {
 }
 
 /// Every signing key, in the order of creation.
-pub(super) fn all(connection: &Connection) -> Result<Vec<SealedSigningKey>, Failure> {
+pub(crate) fn all(sql: &dyn Sql) -> Result<Vec<SealedSigningKey>, Failure> {
     let mut keys = Vec::new();
-    each(connection, |key, _| keys.push(key))?;
+    each(sql, |key, _| keys.push(key))?;
     Ok(keys)
 }
 
 /// Every signing key, to be changed. Fails if they are not as the last change left them.
-pub(super) fn verified(transaction: &Transaction<'_>) -> Result<Vec<SealedSigningKey>, Failure> {
+pub(crate) fn verified(transaction: &Transaction<'_>) -> Result<Vec<SealedSigningKey>, Failure> {
     let mut keys = Vec::new();
     let mut changed = None;
     let mut seals = Vec::new();
-    each(transaction.connection(), |key, seal| {
+    each(transaction.sql(), |key, seal| {
         if !transaction.verify(SealedRow::SigningKey(&key), seal) {
             changed = Some(key.kid.clone());
         }
@@ -96,41 +96,40 @@ fn replaced() -> Failure {
 }
 
 /// Passes each signing key with its stored seal to `take`, in the order of creation.
-pub(super) fn each(
-    connection: &Connection,
+pub(crate) fn each(
+    sql: &dyn Sql,
     mut take: impl FnMut(SealedSigningKey, Option<&[u8]>),
 ) -> Result<(), Failure> {
-    let mut select = connection.prepare_cached(
-        "SELECT kid, algorithm, sealed, created_at, signs_from, published_until, high_s_until,
-             seal
+    sql.each(
+        "SELECT kid, algorithm, sealed, created_at, signs_from, published_until, high_s_until, seal
          FROM signing_key ORDER BY position",
-    )?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("signing_key", row);
-        let key = SealedSigningKey {
-            kid: columns.string(0)?,
-            algorithm: columns.parsed(1)?,
-            sealed: columns.bytes(2)?.to_vec(),
-            created_at: columns.instant(3)?,
-            signs_from: columns.instant(4)?,
-            published_until: columns.optional_instant(5)?,
-            high_s_until: columns.optional_instant(6)?,
-        };
-        take(key, columns.optional_bytes(7)?);
-    }
-    Ok(())
+        values![],
+        &mut |row| {
+            let columns = Columns::new("signing_key", row);
+            let key = SealedSigningKey {
+                kid: columns.string(0)?,
+                algorithm: columns.parsed(1)?,
+                sealed: columns.bytes(2)?.to_vec(),
+                created_at: columns.instant(3)?,
+                signs_from: columns.instant(4)?,
+                published_until: columns.optional_instant(5)?,
+                high_s_until: columns.optional_instant(6)?,
+            };
+            take(key, columns.optional_bytes(7)?);
+            Ok(())
+        },
+    )
 }
 
 /// Deletes the keys that are no longer published, and reports the others if there were any. A key
 /// that does not match its seal stays in the digest, so that its deletion is noticed, and is not
 /// reported.
-pub(super) fn delete_expired(
+pub(crate) fn delete_expired(
     transaction: &mut Transaction<'_>,
     now: Timestamp,
 ) -> Result<(), Failure> {
     let (mut left, mut seals, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    each(transaction.connection(), |key, seal| {
+    each(transaction.sql(), |key, seal| {
         all.push(seal.and_then(Seal::from_bytes));
         let matches = transaction.verify(SealedRow::SigningKey(&key), seal);
         match key.published_until {
@@ -146,18 +145,20 @@ pub(super) fn delete_expired(
     for seal in seals {
         transaction.unseal(Table::SigningKeys, seal.as_deref())?;
     }
-    let deleted = transaction
-        .connection()
-        .prepare_cached("DELETE FROM signing_key WHERE published_until <= ?1")?
-        .execute([now.as_micros()])?;
-    if deleted > 0 {
+    let deleted = access::all(
+        transaction.sql(),
+        "DELETE FROM signing_key WHERE published_until <= ?1 RETURNING kid",
+        values![now.as_micros()],
+        |_| Ok(()),
+    )?;
+    if !deleted.is_empty() {
         transaction.report(Change::SigningKeys(left));
     }
     Ok(())
 }
 
 /// Writes all signing keys, and reports them.
-pub(super) fn put(
+pub(crate) fn put(
     transaction: &mut Transaction<'_>,
     keys: Vec<SealedSigningKey>,
 ) -> Result<(), Failure> {
@@ -167,34 +168,34 @@ pub(super) fn put(
 }
 
 /// Writes all signing keys: their dates, sealed bytes and seals, and the rows of new ones.
-pub(super) fn put_sealed(
+pub(crate) fn put_sealed(
     transaction: &mut Transaction<'_>,
     keys: &[SealedSigningKey],
 ) -> Result<(), Failure> {
     let mut earlier = Vec::new();
-    each(transaction.connection(), |_, seal| earlier.push(seal.map(<[u8]>::to_vec)))?;
+    each(transaction.sql(), |_, seal| earlier.push(seal.map(<[u8]>::to_vec)))?;
     for seal in earlier {
         transaction.unseal(Table::SigningKeys, seal.as_deref())?;
     }
     for key in keys {
         let seal = transaction.seal(SealedRow::SigningKey(key))?;
-        let mut insert = transaction.connection().prepare_cached(
-            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from, published_until,
-                 high_s_until, seal)
+        transaction.sql().execute(
+            "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from,
+                 published_until, high_s_until, seal)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed,
                  published_until = excluded.published_until, seal = excluded.seal",
+            values![
+                &key.kid,
+                key.algorithm.as_str(),
+                &key.sealed,
+                key.created_at.as_micros(),
+                key.signs_from.as_micros(),
+                micros(key.published_until),
+                micros(key.high_s_until),
+                &seal,
+            ],
         )?;
-        insert.execute(params![
-            key.kid,
-            key.algorithm.as_str(),
-            key.sealed,
-            key.created_at.as_micros(),
-            key.signs_from.as_micros(),
-            micros(key.published_until),
-            micros(key.high_s_until),
-            seal
-        ])?;
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! [`Transaction`]: the unit of work. The calls of a batch share one, each in a savepoint.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use gatekey_core::{
     ApiKey, LedgerKey, LedgerKeys,
@@ -9,20 +13,22 @@ use gatekey_core::{
     store::Change,
 };
 use gatekey_credentials::ClientId;
-use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::{
+    access::{Session, Sql, Value, all, optional, values},
     columns::Columns,
-    failure::{CommitFailed, Failure, spoils_connection},
+    failure::{CommitFailed, Failure},
     known_seals::{SealChanges, Seals},
     state,
 };
 
 /// A transaction on the writing connection, with the ledger's head and the changes to report.
-pub(super) struct Transaction<'a> {
-    connection: &'a Connection,
+pub(crate) struct Transaction<'a> {
+    session: &'a dyn Session,
     ledger_keys: &'a mut LedgerKeys,
     seals: &'a Seals,
+    /// The stored seals of keys that were read to be changed, until they are.
+    noted_seals: RefCell<HashMap<ClientId, Option<Vec<u8>>>>,
     /// What the changes made of the known seals.
     seal_changes: SealChanges<'a>,
     /// Links entries: the one of the newest root key.
@@ -39,38 +45,38 @@ pub(super) struct Transaction<'a> {
     /// The state before the first change.
     stored: Option<State>,
     changes: Vec<Change>,
-    /// Set when SQLite rolled back the whole transaction, with every call in it.
+    /// Set when the whole transaction is lost, with every call in it.
     failed: Option<CommitFailed>,
     spoils_connection: bool,
 }
 
 /// What identifies the content of a database: the ledger's head, and the digest of all seals.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) head: LedgerHead,
+pub(crate) struct Content {
+    pub(crate) head: LedgerHead,
     /// `None` until the database is sealed.
-    pub(super) digest: Option<Digest>,
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Content {
-    pub(super) fn new(head: LedgerHead, state: Option<&State>) -> Self {
+    pub(crate) fn new(head: LedgerHead, state: Option<&State>) -> Self {
         Self { head, digest: state.map(|state| state.digest.clone()) }
     }
 }
 
 /// How a transaction ended.
-pub(super) struct Finished {
+pub(crate) struct Finished {
     /// What is stored now, and the changes to report.
-    pub(super) outcome: Result<(Content, Vec<Change>), CommitFailed>,
+    pub(crate) outcome: Result<(Content, Vec<Change>), CommitFailed>,
     /// Whether the connection must be replaced.
-    pub(super) spoils_connection: bool,
+    pub(crate) spoils_connection: bool,
 }
 
 impl<'a> Transaction<'a> {
     /// Takes over a connection whose transaction has begun, with the ledger's head and the state in
     /// it.
-    pub(super) fn new(
-        connection: &'a Connection,
+    pub(crate) fn new(
+        session: &'a dyn Session,
         ledger_keys: &'a mut LedgerKeys,
         seals: &'a Seals,
         head: LedgerHead,
@@ -78,7 +84,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self, Failure> {
         let all_seal_keys = seals.keys();
         // Read from the database: a rotation whose commit was reported as failed can be durable.
-        let seal_key = state::newest_key(connection, &all_seal_keys)?.clone();
+        let seal_key = state::newest_key(session, &all_seal_keys)?.clone();
         let newest = seal_key.version();
         let unknown = || state::unknown_root_key(newest);
         let ledger_key = ledger_keys.find(newest).cloned().ok_or_else(unknown)?;
@@ -87,9 +93,10 @@ impl<'a> Transaction<'a> {
             return Err(Failure::Tampered(reason));
         }
         Ok(Self {
-            connection,
+            session,
             ledger_keys,
             seals,
+            noted_seals: RefCell::default(),
             seal_changes: SealChanges::new(seals),
             ledger_key,
             seal_key,
@@ -104,70 +111,69 @@ impl<'a> Transaction<'a> {
         })
     }
 
-    pub(super) fn connection(&self) -> &Connection {
-        self.connection
+    pub(crate) fn sql(&self) -> &'a dyn Sql {
+        self.session
     }
 
     /// The newest version of the root key.
-    pub(super) fn root_key_version(&self) -> u32 {
+    pub(crate) fn root_key_version(&self) -> u32 {
         self.ledger_key.version()
     }
 
     /// Appends an entry to the ledger.
-    pub(super) fn append(&mut self, entry: &NewEntry) -> Result<(), Failure> {
+    pub(crate) fn append(&mut self, entry: &NewEntry) -> Result<(), Failure> {
         let state = self.digest()?.entry_mac(&self.seal_key);
         let head = self.head.follow(&self.ledger_key, entry, Some(&state));
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer, user_agent, \
-             link, root_key_version, state)
+        self.session.execute(
+            "INSERT INTO ledger (sequence, at, actor, action, target, detail, request_id, peer,
+                 user_agent, link, root_key_version, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            values![
+                head.sequence,
+                entry.at.as_micros(),
+                &entry.actor,
+                &entry.action,
+                &entry.target,
+                &entry.detail,
+                &entry.request_id,
+                &entry.peer,
+                &entry.user_agent,
+                &head.link,
+                self.ledger_key.version(),
+                &state,
+            ],
         )?;
-        insert.execute(params![
-            head.sequence,
-            entry.at.as_micros(),
-            entry.actor,
-            entry.action,
-            entry.target,
-            entry.detail,
-            entry.request_id,
-            entry.peer,
-            entry.user_agent,
-            head.link,
-            self.ledger_key.version(),
-            state,
-        ])?;
         self.head = head;
         Ok(())
     }
 
     /// Where the ledger begins: sealed, unlike what [`ledger_base`] reads.
-    pub(super) fn base(&self) -> LedgerBase {
+    pub(crate) fn base(&self) -> LedgerBase {
         self.base
     }
 
     /// Begins the ledger after a later entry.
-    pub(super) fn move_base(&mut self, base: LedgerBase) -> Result<(), Failure> {
+    pub(crate) fn move_base(&mut self, base: LedgerBase) -> Result<(), Failure> {
         let LedgerBase { head: LedgerHead { sequence, link }, root_key_version } = base;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO ledger_base (id, sequence, link, root_key_version) VALUES (1, ?1, ?2, ?3)
-                 ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, link = excluded.link,
-                     root_key_version = excluded.root_key_version",
-            )?
-            .execute(params![sequence, link, root_key_version])?;
+        self.session.execute(
+            "INSERT INTO ledger_base (id, sequence, link, root_key_version) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, link = excluded.link,
+                 root_key_version = excluded.root_key_version",
+            values![sequence, &link, root_key_version],
+        )?;
         self.base = base;
         Ok(())
     }
 
     /// Links later entries under another key.
-    pub(super) fn link_under(&mut self, key: LedgerKey) {
+    pub(crate) fn link_under(&mut self, key: LedgerKey) {
         // Kept even if the transaction fails: a commit reported as failed can still be durable.
         *self.ledger_keys = self.ledger_keys.with_newest(&key);
         self.ledger_key = key;
     }
 
     /// Seals later rows under another key.
-    pub(super) fn seal_under(&mut self, key: SealKey) {
+    pub(crate) fn seal_under(&mut self, key: SealKey) {
         // Kept even if the transaction fails, as in `link_under`.
         self.seals.add_key(&key);
         self.all_seal_keys = self.all_seal_keys.with_newest(&key);
@@ -175,33 +181,33 @@ impl<'a> Transaction<'a> {
     }
 
     /// The keys that link the ledger.
-    pub(super) fn ledger_keys(&self) -> &LedgerKeys {
+    pub(crate) fn ledger_keys(&self) -> &LedgerKeys {
         self.ledger_keys
     }
 
     /// Whether the database is sealed.
-    pub(super) fn is_sealed(&self) -> bool {
+    pub(crate) fn is_sealed(&self) -> bool {
         self.digest.is_some()
     }
 
     /// Begins to seal the rows of a database that is older than seals.
-    pub(super) fn begin_seal(&mut self) {
+    pub(crate) fn begin_seal(&mut self) {
         self.digest = Some(Digest::default());
     }
 
     /// The digest of all seals.
-    pub(super) fn digest(&self) -> Result<&Digest, Failure> {
+    pub(crate) fn digest(&self) -> Result<&Digest, Failure> {
         self.digest.as_ref().ok_or_else(not_sealed)
     }
 
     /// Whether a row and its stored seal match.
-    pub(super) fn verify(&self, row: SealedRow<'_>, stored: Option<&[u8]>) -> bool {
+    pub(crate) fn verify(&self, row: SealedRow<'_>, stored: Option<&[u8]>) -> bool {
         let seal = stored.and_then(Seal::from_bytes);
         seal.is_some_and(|seal| row.verify(&self.all_seal_keys, &seal))
     }
 
     /// Seals a row that is about to be written, and returns the bytes to store in it.
-    pub(super) fn seal(&mut self, row: SealedRow<'_>) -> Result<[u8; Seal::LENGTH], Failure> {
+    pub(crate) fn seal(&mut self, row: SealedRow<'_>) -> Result<[u8; Seal::LENGTH], Failure> {
         let seal = row.seal(&self.seal_key);
         let digest = self.digest.as_mut().ok_or_else(not_sealed)?;
         digest.add(&self.all_seal_keys, row.table(), &seal);
@@ -212,17 +218,17 @@ impl<'a> Transaction<'a> {
     }
 
     /// Fails unless a key has the seal that it must have, and matches it.
-    pub(super) fn verify_key(&self, key: &ApiKey, stored: Option<&[u8]>) -> Result<(), Failure> {
+    pub(crate) fn verify_key(&self, key: &ApiKey, stored: Option<&[u8]>) -> Result<(), Failure> {
         self.seals.verify(key, stored)
     }
 
     /// Fails if a key must exist of which there is no row.
-    pub(super) fn verify_absent(&self, client_id: &ClientId) -> Result<(), Failure> {
+    pub(crate) fn verify_absent(&self, client_id: &ClientId) -> Result<(), Failure> {
         self.seals.verify_absent(client_id)
     }
 
     /// Whether these are the seals of all rows of a table, as the state says.
-    pub(super) fn has_seals(&self, table: Table, seals: &[Option<Seal>]) -> Result<bool, Failure> {
+    pub(crate) fn has_seals(&self, table: Table, seals: &[Option<Seal>]) -> Result<bool, Failure> {
         let mut found = Digest::default();
         for seal in seals.iter().flatten() {
             found.add(&self.all_seal_keys, table, seal);
@@ -231,15 +237,26 @@ impl<'a> Transaction<'a> {
     }
 
     /// Deletes a key, and removes its seal.
-    pub(super) fn delete_key(&mut self, client_id: &ClientId) -> Result<(), Failure> {
+    pub(crate) fn delete_key(&mut self, client_id: &ClientId) -> Result<(), Failure> {
         let delete = "DELETE FROM api_key WHERE client_id = ?1 RETURNING seal";
-        self.delete_sealed(Table::ApiKeys, delete, [client_id.as_str()])?;
+        self.delete_sealed(Table::ApiKeys, delete, values![client_id.as_str()])?;
         self.seal_changes.set(client_id, None);
         Ok(())
     }
 
+    /// Remembers the stored seal of a key that is about to be changed.
+    pub(crate) fn note_seal(&self, client_id: &ClientId, stored: Option<Vec<u8>>) {
+        self.noted_seals.borrow_mut().insert(client_id.clone(), stored);
+    }
+
+    /// The stored seal of a key, if it was noted and the key was not sealed since.
+    #[expect(clippy::option_option, reason = "a key without a seal was noted too")]
+    pub(crate) fn take_noted_seal(&self, client_id: &ClientId) -> Option<Option<Vec<u8>>> {
+        self.noted_seals.borrow_mut().remove(client_id)
+    }
+
     /// Removes the seal of a row that is deleted or replaced.
-    pub(super) fn unseal(&mut self, table: Table, stored: Option<&[u8]>) -> Result<(), Failure> {
+    pub(crate) fn unseal(&mut self, table: Table, stored: Option<&[u8]>) -> Result<(), Failure> {
         let digest = self.digest.as_mut().ok_or_else(not_sealed)?;
         if let Some(seal) = stored.and_then(Seal::from_bytes) {
             digest.remove(&self.all_seal_keys, table, &seal);
@@ -250,7 +267,7 @@ impl<'a> Transaction<'a> {
     /// Seals a row again, under the newest version. Returns the bytes to store, `Some(None)` if the
     /// row does not match its seal and must lose it, or `None` if nothing has to be stored.
     #[expect(clippy::option_option, reason = "NULL is one of the values to store")]
-    pub(super) fn sealed_again(
+    pub(crate) fn sealed_again(
         &mut self,
         row: SealedRow<'_>,
         stored: Option<&[u8]>,
@@ -271,20 +288,15 @@ impl<'a> Transaction<'a> {
     }
 
     /// Runs a statement that deletes rows and returns their seals. Returns the number of rows.
-    pub(super) fn delete_sealed(
+    pub(crate) fn delete_sealed(
         &mut self,
         table: Table,
         statement: &str,
-        values: impl Params,
+        values: &[Value<'_>],
     ) -> Result<usize, Failure> {
-        let mut seals = Vec::new();
-        let mut delete = self.connection.prepare_cached(statement)?;
-        let mut rows = delete.query(values)?;
-        while let Some(row) = rows.next()? {
-            seals.push(Columns::new("seal", row).optional_bytes(0)?.map(<[u8]>::to_vec));
-        }
-        drop(rows);
-        drop(delete);
+        let seals = all(self.sql(), statement, values, |row| {
+            Ok(Columns::new("seal", row).optional_bytes(0)?.map(<[u8]>::to_vec))
+        })?;
         for seal in &seals {
             self.unseal(table, seal.as_deref())?;
         }
@@ -292,12 +304,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Reports a change to the observer, after the commit.
-    pub(super) fn report(&mut self, change: Change) {
+    pub(crate) fn report(&mut self, change: Change) {
         self.changes.push(change);
     }
 
     /// Runs the work of one call. If it fails or panics, its effects are rolled back.
-    pub(super) fn attempt<T>(
+    pub(crate) fn attempt<T>(
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -305,12 +317,13 @@ impl<'a> Transaction<'a> {
         let seal_changes = self.seal_changes.len();
         let (ledger_key, seal_key) = (self.ledger_key.clone(), self.seal_key.clone());
         let digest = self.digest.clone();
-        let attempted = self.execute("SAVEPOINT call").map_err(Failure::from).and_then(|()| {
+        let attempted = self.session.begin_call().and_then(|()| {
             let result =
                 catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(Failure::Panicked))?;
-            self.execute("RELEASE call")?;
+            self.session.end_call()?;
             Ok(result)
         });
+        self.noted_seals.borrow_mut().clear();
         if let Err(failure) = &attempted {
             self.head = head;
             self.base = base;
@@ -320,9 +333,7 @@ impl<'a> Transaction<'a> {
             self.digest = digest;
             self.seal_changes.undo(seal_changes);
             self.spoils_connection |= failure.spoils_connection();
-            let undone =
-                self.execute("ROLLBACK TO call").and_then(|()| self.execute("RELEASE call"));
-            if undone.is_err() {
+            if self.session.undo_call().is_err() {
                 // SQLite itself rolls back the whole transaction when the disk is full or fails.
                 self.failed = Some(failure.into());
             }
@@ -330,13 +341,13 @@ impl<'a> Transaction<'a> {
         attempted
     }
 
-    /// Whether SQLite rolled back the whole transaction. No further call can run in it.
-    pub(super) fn has_failed(&self) -> bool {
+    /// Whether the whole transaction is lost. No further call can run in it.
+    pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
     /// Commits, unless the transaction has failed.
-    pub(super) fn commit(mut self) -> Finished {
+    pub(crate) fn commit(mut self) -> Finished {
         if self.failed.is_none()
             && let Err(failure) = self.put_state()
         {
@@ -344,7 +355,7 @@ impl<'a> Transaction<'a> {
             self.failed = Some((&failure).into());
         }
         let Self {
-            connection,
+            session,
             head,
             digest,
             changes,
@@ -355,14 +366,15 @@ impl<'a> Transaction<'a> {
         } = self;
         let outcome = match failed {
             Some(failed) => Err(failed),
-            None => connection.execute_batch("COMMIT").map_err(|error| {
-                spoils_connection |= self::spoils_connection(&error);
-                CommitFailed::from(&error)
+            None => session.commit(&changes).map_err(|failure| {
+                spoils_connection |= failure.spoils_connection();
+                CommitFailed::from(&failure)
             }),
         };
-        if outcome.is_err() && !connection.is_autocommit() {
-            spoils_connection |= connection.execute_batch("ROLLBACK").is_err();
+        if outcome.is_err() {
+            spoils_connection |= session.roll_back().is_err();
         }
+        spoils_connection |= session.is_spoiled();
         let outcome = outcome.map(|()| {
             seal_changes.keep();
             (Content { head, digest }, changes)
@@ -377,11 +389,7 @@ impl<'a> Transaction<'a> {
         if self.stored.as_ref() == Some(&state) {
             return Ok(());
         }
-        state::put_state(self.connection, &self.seal_key, &state)
-    }
-
-    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+        state::put_state(self.session, &self.seal_key, &state)
     }
 }
 
@@ -389,37 +397,29 @@ fn not_sealed() -> Failure {
     Failure::Tampered("its rows are not sealed".to_owned())
 }
 
+pub(crate) const LEDGER_HEAD: &str =
+    "SELECT sequence, link FROM ledger ORDER BY sequence DESC LIMIT 1";
+
 /// The sequence number and link of the last entry; of the base if there is none.
-pub(super) fn ledger_head(connection: &Connection) -> Result<LedgerHead, Failure> {
-    let mut select = connection
-        .prepare_cached("SELECT sequence, link FROM ledger ORDER BY sequence DESC LIMIT 1")?;
-    let head = select
-        .query_row([], |row| {
-            let columns = Columns::new("ledger", row);
-            Ok(columns
-                .integer(0)
-                .and_then(|sequence| Ok(LedgerHead { sequence, link: columns.array(1)? })))
-        })
-        .optional()?;
+pub(crate) fn ledger_head(sql: &dyn Sql) -> Result<LedgerHead, Failure> {
+    let head = optional(sql, LEDGER_HEAD, values![], |row| {
+        let columns = Columns::new("ledger", row);
+        Ok(LedgerHead { sequence: columns.integer(0)?, link: columns.array(1)? })
+    })?;
     match head {
-        Some(head) => head,
+        Some(head) => Ok(head),
         // The entry of an archive follows the base, so this is a ledger that was truncated.
-        None => Ok(ledger_base(connection)?.head),
+        None => Ok(ledger_base(sql)?.head),
     }
 }
 
 /// The stored base of the ledger.
-pub(super) fn ledger_base(connection: &Connection) -> Result<LedgerBase, Failure> {
-    let mut select =
-        connection.prepare_cached("SELECT sequence, link, root_key_version FROM ledger_base")?;
-    let base = select
-        .query_row([], |row| {
-            let columns = Columns::new("ledger_base", row);
-            Ok(columns.integer(0).and_then(|sequence| {
-                let head = LedgerHead { sequence, link: columns.array(1)? };
-                Ok(LedgerBase { head, root_key_version: columns.integer(2)? })
-            }))
-        })
-        .optional()?;
-    base.unwrap_or(Ok(LedgerBase::EMPTY))
+pub(crate) fn ledger_base(sql: &dyn Sql) -> Result<LedgerBase, Failure> {
+    let select = "SELECT sequence, link, root_key_version FROM ledger_base";
+    let base = optional(sql, select, values![], |row| {
+        let columns = Columns::new("ledger_base", row);
+        let head = LedgerHead { sequence: columns.integer(0)?, link: columns.array(1)? };
+        Ok(LedgerBase { head, root_key_version: columns.integer(2)? })
+    })?;
+    Ok(base.unwrap_or(LedgerBase::EMPTY))
 }

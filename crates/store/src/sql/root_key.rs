@@ -13,14 +13,14 @@ use gatekey_core::{
     store::{Change, RootKeyStore},
 };
 use gatekey_credentials::ClientId;
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    access::{self, Session, Sql, optional, values},
     api_key::rows,
     columns::{Columns, micros},
     failure::Failure,
     seal, signing_key,
-    store::SqliteStore,
+    store::{Backend, SqlStore},
     transaction::{Transaction, ledger_head},
 };
 
@@ -28,13 +28,13 @@ use super::{
 const NOT_OVER: &str = "(expires_at IS NULL OR (expires_at > ?1 AND expires_at > not_before))";
 
 #[async_trait]
-impl RootKeyStore for SqliteStore {
+impl<B: Backend> RootKeyStore for SqlStore<B> {
     async fn root_keys(&self) -> Result<Vec<StoredRootKey>, StoreError> {
         self.read("store.root_keys", all).await
     }
 
     async fn secrets_by_root_key(&self, now: Timestamp) -> Result<BTreeMap<u32, u64>, StoreError> {
-        self.read("store.secrets_by_root_key", move |connection| secrets(connection, now)).await
+        self.read("store.secrets_by_root_key", move |sql| secrets(sql, now)).await
     }
 
     async fn rotate_root_key(
@@ -93,7 +93,7 @@ impl RootKeyStore for SqliteStore {
 
     async fn find_sealed(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let name = name.to_owned();
-        self.read("store.find_sealed", move |connection| find_sealed(connection, &name)).await
+        self.read("store.find_sealed", move |sql| find_sealed(sql, &name)).await
     }
 
     async fn replace_sealed(
@@ -104,9 +104,9 @@ impl RootKeyStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let name = name.to_owned();
         self.write("store.replace_sealed", move |transaction| {
-            let is_unchanged = find_sealed(transaction.connection(), &name)? == earlier;
+            let is_unchanged = find_sealed(transaction.sql(), &name)? == earlier;
             if is_unchanged {
-                put_sealed(transaction.connection(), &name, &sealed)?;
+                put_sealed(transaction.sql(), &name, &sealed)?;
             }
             Ok(is_unchanged)
         })
@@ -115,7 +115,7 @@ impl RootKeyStore for SqliteStore {
 }
 
 /// Why a root key does not fit a database.
-pub(super) enum SettleError {
+pub(crate) enum SettleError {
     Mismatch(RootKeyMismatch),
     Failure(Failure),
 }
@@ -132,107 +132,102 @@ impl From<Failure> for SettleError {
     }
 }
 
-impl From<rusqlite::Error> for SettleError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Failure(error.into())
-    }
-}
-
 /// Settles which versions of the root key are in use, and returns the keys that link the ledger. A
 /// database without any version gets its first.
-pub(super) fn settle(
-    connection: &mut Connection,
-    root_key: &RootKey,
-) -> Result<LedgerKeys, SettleError> {
-    let transaction = connection.transaction()?;
-    let known = known(&transaction, root_key)?;
+pub(crate) fn settle(session: &dyn Session, root_key: &RootKey) -> Result<LedgerKeys, SettleError> {
+    session.begin(&[])?;
+    let settled = settle_in_transaction(session, root_key).and_then(|()| Ok(session.commit(&[])?));
+    if settled.is_err() {
+        // The first error tells more.
+        let _ = session.roll_back();
+    }
+    settled.map(|()| root_key.ledger_keys())
+}
+
+fn settle_in_transaction(sql: &dyn Sql, root_key: &RootKey) -> Result<(), SettleError> {
+    let known = known(sql, root_key)?;
     root_key.settle(&known)?;
-    if all(&transaction)?.is_empty() {
+    if all(sql)?.is_empty() {
         for first in &known {
-            insert(&transaction, first)?;
+            insert(sql, first)?;
         }
     }
-    seal::begin(&transaction, &root_key.seal_keys())?;
-    transaction.commit()?;
-    Ok(root_key.ledger_keys())
+    Ok(seal::begin(sql, &root_key.seal_keys())?)
 }
 
 /// The versions that the database knows, or the first version that it must get.
-pub(super) fn known(
-    connection: &Connection,
-    root_key: &RootKey,
-) -> Result<Vec<StoredRootKey>, SettleError> {
-    let known = all(connection)?;
+pub(crate) fn known(sql: &dyn Sql, root_key: &RootKey) -> Result<Vec<StoredRootKey>, SettleError> {
+    let known = all(sql)?;
     if !known.is_empty() {
         return Ok(known);
     }
     // A ledger with entries but without a version is from before there were versions.
-    let predates_versions = ledger_head(connection)?.sequence > 0;
-    let signing_keys = signing_key::all(connection)?;
+    let predates_versions = ledger_head(sql)?.sequence > 0;
+    let signing_keys = signing_key::all(sql)?;
     Ok(vec![root_key.first_of_store(predates_versions, signing_keys.last())?])
 }
 
-fn all(connection: &Connection) -> Result<Vec<StoredRootKey>, Failure> {
-    let mut select = connection.prepare_cached(
-        "SELECT version, key_check, coalesce(since, (SELECT at FROM ledger WHERE sequence = 1)), retired_at, ledger_key
+fn all(sql: &dyn Sql) -> Result<Vec<StoredRootKey>, Failure> {
+    access::all(
+        sql,
+        "SELECT version, key_check, coalesce(since, (SELECT at FROM ledger WHERE sequence = 1)),
+                retired_at, ledger_key
          FROM root_key ORDER BY version",
-    )?;
-    let mut rows = select.query([])?;
-    let mut known = Vec::new();
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("root_key", row);
-        known.push(StoredRootKey {
-            version: columns.integer(0)?,
-            check: columns.array(1)?,
-            since: columns.optional_instant(2)?,
-            retired_at: columns.optional_instant(3)?,
-            ledger_key: columns.optional_bytes(4)?.map(<[u8]>::to_vec),
-        });
-    }
-    Ok(known)
+        values![],
+        |row| {
+            let columns = Columns::new("root_key", row);
+            Ok(StoredRootKey {
+                version: columns.integer(0)?,
+                check: columns.array(1)?,
+                since: columns.optional_instant(2)?,
+                retired_at: columns.optional_instant(3)?,
+                ledger_key: columns.optional_bytes(4)?.map(<[u8]>::to_vec),
+            })
+        },
+    )
 }
 
-fn insert(connection: &Connection, key: &StoredRootKey) -> Result<(), Failure> {
-    let mut insert = connection.prepare_cached(
+fn insert(sql: &dyn Sql, key: &StoredRootKey) -> Result<(), Failure> {
+    sql.execute(
         "INSERT INTO root_key (version, key_check, since, retired_at, ledger_key)
          VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    insert.execute(params![
-        key.version,
-        key.check,
-        micros(key.since),
-        micros(key.retired_at),
-        key.ledger_key
-    ])?;
-    Ok(())
+        values![
+            key.version,
+            &key.check,
+            micros(key.since),
+            micros(key.retired_at),
+            key.ledger_key.as_ref(),
+        ],
+    )
 }
 
 /// The number of secrets by root key version, of those that can be valid at `now` or later.
-fn secrets(connection: &Connection, now: Timestamp) -> Result<BTreeMap<u32, u64>, Failure> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT pepper_version, count(*) FROM secret WHERE {NOT_OVER} GROUP BY pepper_version"
-    ))?;
-    let mut rows = select.query([now.as_micros()])?;
-    let mut counts = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let columns = Columns::new("secret", row);
-        counts.insert(columns.integer(0)?, columns.integer(1)?);
-    }
-    Ok(counts)
+fn secrets(sql: &dyn Sql, now: Timestamp) -> Result<BTreeMap<u32, u64>, Failure> {
+    let counts = access::all(
+        sql,
+        &format!(
+            "SELECT pepper_version, count(*) FROM secret WHERE {NOT_OVER} GROUP BY pepper_version"
+        ),
+        values![now.as_micros()],
+        |row| {
+            let columns = Columns::new("secret", row);
+            Ok((columns.integer(0)?, columns.integer(1)?))
+        },
+    )?;
+    Ok(counts.into_iter().collect())
 }
 
 /// Some of the keys with secrets that [`secrets`] counts under a version.
-fn owners(connection: &Connection, version: u32, now: Timestamp) -> Result<Vec<ClientId>, Failure> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT DISTINCT client_id FROM secret WHERE {NOT_OVER} AND pepper_version = ?2
-         ORDER BY client_id LIMIT ?3"
-    ))?;
-    let mut rows = select.query(params![now.as_micros(), version, SHOWN_KEYS])?;
-    let mut owners = Vec::new();
-    while let Some(row) = rows.next()? {
-        owners.push(Columns::new("secret", row).parsed(0)?);
-    }
-    Ok(owners)
+fn owners(sql: &dyn Sql, version: u32, now: Timestamp) -> Result<Vec<ClientId>, Failure> {
+    access::all(
+        sql,
+        &format!(
+            "SELECT DISTINCT client_id FROM secret WHERE {NOT_OVER} AND pepper_version = ?2
+             ORDER BY client_id LIMIT ?3"
+        ),
+        values![now.as_micros(), version, SHOWN_KEYS],
+        |row| Columns::new("secret", row).parsed(0),
+    )
 }
 
 fn rotate(
@@ -241,13 +236,13 @@ fn rotate(
     entry: &NewEntry,
 ) -> Result<(), Failure> {
     let RootKeyRotation { key, ledger_key, seal_key, sealed_ledger_keys, reseal } = rotation;
-    insert(transaction.connection(), &key)?;
+    insert(transaction.sql(), &key)?;
     transaction.seal_under(seal_key);
     for (version, sealed) in sealed_ledger_keys {
-        transaction
-            .connection()
-            .prepare_cached("UPDATE root_key SET ledger_key = ?2 WHERE version = ?1")?
-            .execute(params![version, sealed])?;
+        transaction.sql().execute(
+            "UPDATE root_key SET ledger_key = ?2 WHERE version = ?1",
+            values![version, &sealed],
+        )?;
     }
     reseal_all(transaction, &reseal)?;
     transaction.link_under(ledger_key);
@@ -261,19 +256,19 @@ fn retire(
     reseal: &Reseal,
     entry: &NewEntry,
 ) -> Result<RootKeyRetired, Failure> {
-    if let Some(refused) = RootKeyRetired::refuse(version, &all(transaction.connection())?) {
+    if let Some(refused) = RootKeyRetired::refuse(version, &all(transaction.sql())?) {
         return Ok(refused);
     }
-    if let Some(&secrets) = secrets(transaction.connection(), now)?.get(&version) {
-        let client_ids = owners(transaction.connection(), version, now)?;
+    if let Some(&secrets) = secrets(transaction.sql(), now)?.get(&version) {
+        let client_ids = owners(transaction.sql(), version, now)?;
         return Ok(RootKeyRetired::Needed { secrets, client_ids });
     }
     reseal_all(transaction, reseal)?;
     seal::reseal_rows(transaction, None, usize::MAX)?;
-    transaction
-        .connection()
-        .prepare_cached("UPDATE root_key SET retired_at = ?2 WHERE version = ?1")?
-        .execute(params![version, entry.at.as_micros()])?;
+    transaction.sql().execute(
+        "UPDATE root_key SET retired_at = ?2 WHERE version = ?1",
+        values![version, entry.at.as_micros()],
+    )?;
     transaction.append(entry)?;
     Ok(RootKeyRetired::Done)
 }
@@ -290,8 +285,8 @@ fn reseal_all(transaction: &mut Transaction<'_>, reseal: &Reseal) -> Result<(), 
         key.sealed = reseal(&key.sealing_name(), &key.sealed)?;
     }
     signing_key::put(transaction, keys)?;
-    for (name, sealed) in all_sealed(transaction.connection())? {
-        put_sealed(transaction.connection(), &name, &reseal(&name, &sealed)?)?;
+    for (name, sealed) in all_sealed(transaction.sql())? {
+        put_sealed(transaction.sql(), &name, &reseal(&name, &sealed)?)?;
     }
     Ok(())
 }
@@ -304,7 +299,7 @@ fn rehash(
     let newest = transaction.root_key_version();
     let mut by_owner: BTreeMap<ClientId, Vec<&Rehash>> = BTreeMap::new();
     for rehash in rehashes.iter().filter(|rehash| rehash.is_current(newest)) {
-        if let Some(owner) = owner(transaction.connection(), rehash)? {
+        if let Some(owner) = owner(transaction.sql(), rehash)? {
             by_owner.entry(owner).or_default().push(rehash);
         }
     }
@@ -317,12 +312,10 @@ fn rehash(
             Err(failure) => return Err(failure),
         };
         for Rehash { secret_id, to, .. } in rehashes {
-            transaction
-                .connection()
-                .prepare_cached(
-                    "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1",
-                )?
-                .execute(params![secret_id.to_string(), to.pepper_version, to.mac])?;
+            transaction.sql().execute(
+                "UPDATE secret SET pepper_version = ?2, mac = ?3 WHERE secret_id = ?1",
+                values![&secret_id.to_string(), to.pepper_version, &to.mac],
+            )?;
             if let Some(secret) = key.secrets.iter_mut().find(|secret| secret.id == *secret_id) {
                 secret.hash = *to;
             }
@@ -338,46 +331,33 @@ fn rehash(
 }
 
 /// The key with the secret, if the secret still has the hash to replace.
-fn owner(connection: &Connection, rehash: &Rehash) -> Result<Option<ClientId>, Failure> {
+fn owner(sql: &dyn Sql, rehash: &Rehash) -> Result<Option<ClientId>, Failure> {
     let Rehash { secret_id, from, .. } = rehash;
-    let mut select = connection.prepare_cached(
+    optional(
+        sql,
         "SELECT client_id FROM secret WHERE secret_id = ?1 AND pepper_version = ?2 AND mac = ?3",
-    )?;
-    let values = params![secret_id.to_string(), from.pepper_version, from.mac];
-    let owner =
-        select.query_row(values, |row| Ok(Columns::new("secret", row).parsed(0))).optional()?;
-    owner.transpose()
+        values![&secret_id.to_string(), from.pepper_version, &from.mac],
+        |row| Columns::new("secret", row).parsed(0),
+    )
 }
 
-pub(super) fn find_sealed(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, Failure> {
-    let mut select = connection.prepare_cached("SELECT bytes FROM sealed WHERE name = ?1")?;
-    let found = select
-        .query_row([name], |row| Ok(Columns::new("sealed", row).bytes(0).map(<[u8]>::to_vec)))
-        .optional()?;
-    found.transpose()
+pub(crate) fn find_sealed(sql: &dyn Sql, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    optional(sql, "SELECT bytes FROM sealed WHERE name = ?1", values![name], |row| {
+        Columns::new("sealed", row).bytes(0).map(<[u8]>::to_vec)
+    })
 }
 
-fn all_sealed(connection: &Connection) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    let mut select = connection.prepare_cached("SELECT name, bytes FROM sealed")?;
-    let mut rows = select.query([])?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
+fn all_sealed(sql: &dyn Sql) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    access::all(sql, "SELECT name, bytes FROM sealed", values![], |row| {
         let columns = Columns::new("sealed", row);
-        all.push((columns.string(0)?, columns.bytes(1)?.to_vec()));
-    }
-    Ok(all)
+        Ok((columns.string(0)?, columns.bytes(1)?.to_vec()))
+    })
 }
 
-pub(super) fn put_sealed(
-    connection: &Connection,
-    name: &str,
-    sealed: &[u8],
-) -> Result<(), Failure> {
-    connection
-        .prepare_cached(
-            "INSERT INTO sealed (name, bytes) VALUES (?1, ?2)
-             ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes",
-        )?
-        .execute(params![name, sealed])?;
-    Ok(())
+pub(crate) fn put_sealed(sql: &dyn Sql, name: &str, sealed: &[u8]) -> Result<(), Failure> {
+    sql.execute(
+        "INSERT INTO sealed (name, bytes) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes",
+        values![name, sealed],
+    )
 }

@@ -7,8 +7,8 @@
 //! - `list`: pages of keys.
 
 mod admins;
-mod list;
-pub(super) mod rows;
+pub(crate) mod list;
+pub(crate) mod rows;
 
 use async_trait::async_trait;
 use gatekey_core::{
@@ -22,26 +22,34 @@ use gatekey_core::{
     store::{ApiKeyStore, Assigned, Created, Rotated},
 };
 use gatekey_credentials::ClientId;
-use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{columns::Columns, failure::Failure, store::SqliteStore, transaction::Transaction};
+use super::{
+    access::{Sql, optional, values},
+    columns::Columns,
+    failure::Failure,
+    store::{Backend, SqlStore},
+    transaction::Transaction,
+};
 
 #[async_trait]
-impl ApiKeyStore for SqliteStore {
+impl<B: Backend> ApiKeyStore for SqlStore<B> {
     async fn create_key(
         &self,
         key: ApiKey,
         replay: Replay,
         entry: NewEntry,
     ) -> Result<Created, StoreError> {
-        self.write("store.create_key", move |transaction| create(transaction, key, &replay, &entry))
-            .await
+        let client_id = key.client_id.clone();
+        self.change("store.create_key", &client_id, move |transaction, _| {
+            create(transaction, key, &replay, &entry)
+        })
+        .await
     }
 
     async fn find_key(&self, client_id: &ClientId) -> Result<Option<ApiKey>, StoreError> {
         let client_id = client_id.clone();
-        self.read_verified("store.find_key", move |connection, seals| {
-            rows::find_verified(connection, seals, &client_id)
+        self.read_verified("store.find_key", move |sql, seals| {
+            rows::find_verified(sql, seals, &client_id)
         })
         .await
     }
@@ -51,8 +59,8 @@ impl ApiKeyStore for SqliteStore {
         selection: Selection,
         limit: usize,
     ) -> Result<Vec<ApiKey>, StoreError> {
-        self.read_verified("store.list_keys", move |connection, seals| {
-            list::page(connection, seals, &selection, limit)
+        self.read_verified("store.list_keys", move |sql, seals| {
+            list::page(sql, seals, &selection, limit)
         })
         .await
     }
@@ -64,9 +72,8 @@ impl ApiKeyStore for SqliteStore {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.update_key", move |transaction| {
-            change(transaction, &client_id, last_admin, &entry, |key| {
+        self.change("store.update_key", client_id, move |transaction, client_id| {
+            change(transaction, client_id, last_admin, &entry, |key| {
                 Some(key.update(&patch, entry.at))
             })
         })
@@ -80,9 +87,8 @@ impl ApiKeyStore for SqliteStore {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Assigned, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.assign_role", move |transaction| {
-            let Some(before) = rows::find_to_change(transaction, &client_id)? else {
+        self.change("store.assign_role", client_id, move |transaction, client_id| {
+            let Some(before) = rows::find_to_change(transaction, client_id)? else {
                 return Ok(Assigned::Absent);
             };
             let Some(change) = before.clone().assign(assignment, entry.at) else {
@@ -90,7 +96,7 @@ impl ApiKeyStore for SqliteStore {
             };
             admins::check(transaction, last_admin, &before, Some(&change.key), entry.at)?;
             rows::write(transaction, &change)?;
-            forget_create(transaction.connection(), &change.key)?;
+            forget_create(transaction.sql(), &change.key)?;
             transaction.append(&entry)?;
             Ok(Assigned::Done(Box::new(change.key)))
         })
@@ -103,20 +109,19 @@ impl ApiKeyStore for SqliteStore {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<KeyId>, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.delete_key", move |transaction| {
-            let Some(key) = rows::find(transaction.connection(), &client_id)? else {
-                return transaction.verify_absent(&client_id).map(|()| None);
+        self.change("store.delete_key", client_id, move |transaction, client_id| {
+            let Some(key) = rows::find(transaction.sql(), client_id)? else {
+                return transaction.verify_absent(client_id).map(|()| None);
             };
             // A key that does not match its seal is refused, so it is no usable admin.
-            let last_admin = match rows::find_to_change(transaction, &client_id) {
+            let last_admin = match rows::find_to_change(transaction, client_id) {
                 Err(Failure::Tampered(_)) => LastAdmin::Release,
                 Err(failure) => return Err(failure),
                 Ok(_) => last_admin,
             };
             admins::check(transaction, last_admin, &key, None, entry.at)?;
             rows::delete(transaction, &key)?;
-            forget_create(transaction.connection(), &key)?;
+            forget_create(transaction.sql(), &key)?;
             transaction.append(&entry)?;
             Ok(Some(key.key_id))
         })
@@ -129,9 +134,8 @@ impl ApiKeyStore for SqliteStore {
         rotation: Rotation,
         entry: NewEntry,
     ) -> Result<Rotated, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.rotate_secret", move |transaction| {
-            let key = rows::find_to_change(transaction, &client_id)?;
+        self.change("store.rotate_secret", client_id, move |transaction, client_id| {
+            let key = rows::find_to_change(transaction, client_id)?;
             let Some(key) = key.filter(|key| rotation.is_for(key)) else {
                 return Ok(Rotated::Absent);
             };
@@ -142,7 +146,7 @@ impl ApiKeyStore for SqliteStore {
                 Err(TooManySecrets) => Ok(Rotated::TooManySecrets),
                 Ok(change) => {
                     rows::write(transaction, &change)?;
-                    forget_create(transaction.connection(), &change.key)?;
+                    forget_create(transaction.sql(), &change.key)?;
                     transaction.append(&entry)?;
                     Ok(Rotated::Done(Box::new(change.key)))
                 }
@@ -158,9 +162,8 @@ impl ApiKeyStore for SqliteStore {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.retire_secret", move |transaction| {
-            change(transaction, &client_id, last_admin, &entry, |key| {
+        self.change("store.retire_secret", client_id, move |transaction, client_id| {
+            change(transaction, client_id, last_admin, &entry, |key| {
                 key.retire_secret(secret_id, entry.at)
             })
         })
@@ -174,9 +177,8 @@ impl ApiKeyStore for SqliteStore {
         last_admin: LastAdmin,
         entry: NewEntry,
     ) -> Result<Option<ApiKey>, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.switch_key", move |transaction| {
-            change(transaction, &client_id, last_admin, &entry, |key| {
+        self.change("store.switch_key", client_id, move |transaction, client_id| {
+            change(transaction, client_id, last_admin, &entry, |key| {
                 Some(key.switch(switch, entry.at))
             })
         })
@@ -194,7 +196,7 @@ impl ApiKeyStore for SqliteStore {
 
     async fn record_last_used(&self, uses: Vec<(SecretId, Timestamp)>) -> Result<(), StoreError> {
         self.write("store.record_last_used", move |transaction| {
-            record_last_used(transaction.connection(), &uses)
+            uses.iter().try_for_each(|(id, at)| rows::record_use(transaction.sql(), *id, *at))
         })
         .await
     }
@@ -208,14 +210,14 @@ fn create(
 ) -> Result<Created, Failure> {
     let Some(existing) = rows::find_to_change(transaction, &key.client_id)? else {
         rows::insert(transaction, &key)?;
-        remember_create(transaction.connection(), &key, replay)?;
+        remember_create(transaction.sql(), &key, replay)?;
         transaction.append(entry)?;
         return Ok(Created::New(Box::new(key)));
     };
-    let earlier = find_create(transaction.connection(), &existing)?;
+    let earlier = find_create(transaction.sql(), &existing)?;
     let repeat = replay.repeat(existing, earlier.as_ref(), key.secrets);
     let change = repeat.ok_or(Failure::Conflict)?;
-    count_repeat(transaction.connection(), &change.key)?;
+    count_repeat(transaction.sql(), &change.key)?;
     rows::write(transaction, &change)?;
     transaction.append(&replay.entry)?;
     Ok(Created::Replayed(Box::new(change.key)))
@@ -235,76 +237,71 @@ fn change(
     let after = Some(&change.key);
     admins::check(transaction, last_admin, &before, after, entry.at)?;
     rows::write(transaction, &change)?;
-    forget_create(transaction.connection(), &change.key)?;
+    forget_create(transaction.sql(), &change.key)?;
     transaction.append(entry)?;
     Ok(Some(change.key))
 }
 
-fn remember_create(connection: &Connection, key: &ApiKey, replay: &Replay) -> Result<(), Failure> {
-    let mut insert = connection.prepare_cached(
+fn remember_create(sql: &dyn Sql, key: &ApiKey, replay: &Replay) -> Result<(), Failure> {
+    sql.execute(
         "INSERT INTO replay (created_at, client_id, actor, request_id, digest, repeats)
          VALUES (?1, ?2, ?3, ?4, ?5, 0)",
-    )?;
-    insert.execute(params![
-        key.created_at.as_micros(),
-        key.client_id.as_str(),
-        replay.actor,
-        replay.request_id,
-        replay.digest
-    ])?;
-    Ok(())
+        values![
+            key.created_at.as_micros(),
+            key.client_id.as_str(),
+            &replay.actor,
+            &replay.request_id,
+            &replay.digest,
+        ],
+    )
 }
 
 /// The create of a key, until it is purged.
-fn find_create(connection: &Connection, key: &ApiKey) -> Result<Option<RememberedCreate>, Failure> {
-    let mut select = connection.prepare_cached(
-        "SELECT actor, request_id, digest, repeats FROM replay WHERE created_at = ?1 AND client_id = ?2",
-    )?;
-    let found =
-        select.query_row(params![key.created_at.as_micros(), key.client_id.as_str()], |row| {
+fn find_create(sql: &dyn Sql, key: &ApiKey) -> Result<Option<RememberedCreate>, Failure> {
+    optional(
+        sql,
+        "SELECT actor, request_id, digest, repeats FROM replay
+         WHERE created_at = ?1 AND client_id = ?2",
+        values![key.created_at.as_micros(), key.client_id.as_str()],
+        |row| {
             let columns = Columns::new("replay", row);
-            let read = || {
-                Ok(RememberedCreate {
-                    created_at: key.created_at,
-                    actor: columns.string(0)?,
-                    request_id: columns.string(1)?,
-                    digest: columns.array(2)?,
-                    repeats: columns.integer(3)?,
-                })
-            };
-            Ok(read())
-        });
-    found.optional()?.transpose()
+            Ok(RememberedCreate {
+                created_at: key.created_at,
+                actor: columns.string(0)?,
+                request_id: columns.string(1)?,
+                digest: columns.array(2)?,
+                repeats: columns.integer(3)?,
+            })
+        },
+    )
 }
 
-fn count_repeat(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
-    connection
-        .prepare_cached(
-            "UPDATE replay SET repeats = repeats + 1 WHERE created_at = ?1 AND client_id = ?2",
-        )?
-        .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;
-    Ok(())
+fn count_repeat(sql: &dyn Sql, key: &ApiKey) -> Result<(), Failure> {
+    sql.execute(
+        "UPDATE replay SET repeats = repeats + 1 WHERE created_at = ?1 AND client_id = ?2",
+        values![key.created_at.as_micros(), key.client_id.as_str()],
+    )
 }
 
 /// Ends the time in which the create of a key can be repeated: when the key first changes, because
 /// the secrets that a rotation showed would not be all, and when it is deleted.
-pub(super) fn forget_create(connection: &Connection, key: &ApiKey) -> Result<(), Failure> {
-    connection
-        .prepare_cached("DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2")?
-        .execute(params![key.created_at.as_micros(), key.client_id.as_str()])?;
-    Ok(())
+pub(crate) fn forget_create(sql: &dyn Sql, key: &ApiKey) -> Result<(), Failure> {
+    sql.execute(
+        "DELETE FROM replay WHERE created_at = ?1 AND client_id = ?2",
+        values![key.created_at.as_micros(), key.client_id.as_str()],
+    )
 }
 
 /// Raises every epoch by [`raised_epoch`], and deletes the denials. Returns the number of
 /// these keys. A key that does not match its seal stays as it is, refused.
 fn raise_epochs(transaction: &mut Transaction<'_>, least: u64) -> Result<usize, Failure> {
-    transaction.delete_sealed(Table::Denials, "DELETE FROM denial RETURNING seal", [])?;
+    transaction.delete_sealed(Table::Denials, "DELETE FROM denial RETURNING seal", values![])?;
     let mut raised = 0;
-    for client_id in &rows::client_ids(transaction.connection(), None, usize::MAX)? {
+    for client_id in &rows::client_ids(transaction.sql(), None, usize::MAX)? {
         match rows::find_to_change(transaction, client_id) {
             Ok(Some(mut key)) => {
                 key.epoch = raised_epoch(key.epoch, least);
-                rows::put_state(transaction.connection(), &key)?;
+                rows::put_state(transaction.sql(), &key)?;
                 rows::put_seal(transaction, &key)?;
                 raised += 1;
             }
@@ -313,18 +310,4 @@ fn raise_epochs(transaction: &mut Transaction<'_>, least: u64) -> Result<usize, 
         }
     }
     Ok(raised)
-}
-
-fn record_last_used(
-    connection: &Connection,
-    uses: &[(SecretId, Timestamp)],
-) -> Result<(), Failure> {
-    let mut update = connection.prepare_cached(
-        "UPDATE secret SET last_used_at = ?2
-         WHERE secret_id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
-    )?;
-    for (secret_id, at) in uses {
-        update.execute(params![secret_id.to_string(), at.as_micros()])?;
-    }
-    Ok(())
 }

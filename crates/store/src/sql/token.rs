@@ -8,19 +8,19 @@ use gatekey_core::{
     token::{Denials, DeniedToken, Revocation, Revoked},
 };
 use gatekey_credentials::ClientId;
-use rusqlite::{Connection, params};
 
 use super::{
+    access::{Sql, one, values},
     api_key::{forget_create, rows},
     columns::Columns,
     denial,
     failure::Failure,
-    store::SqliteStore,
+    store::{Backend, SqlStore},
     transaction::Transaction,
 };
 
 #[async_trait]
-impl TokenStore for SqliteStore {
+impl<B: Backend> TokenStore for SqlStore<B> {
     async fn revoke_token(
         &self,
         client_id: &ClientId,
@@ -28,9 +28,8 @@ impl TokenStore for SqliteStore {
         max_denials: usize,
         entry: NewEntry,
     ) -> Result<Revoked, StoreError> {
-        let client_id = client_id.clone();
-        self.write("store.revoke_token", move |transaction| {
-            revoke(transaction, &client_id, token, max_denials, &entry)
+        self.change("store.revoke_token", client_id, move |transaction, client_id| {
+            revoke(transaction, client_id, token, max_denials, &entry)
         })
         .await
     }
@@ -45,7 +44,7 @@ fn revoke(
 ) -> Result<Revoked, Failure> {
     let key = rows::find_to_change(transaction, client_id)?.filter(|key| token.is_of(key));
     let Some(key) = key else { return Ok(Revoked::Absent) };
-    let denials = count(transaction.connection(), client_id, &token, entry)?;
+    let denials = count(transaction.sql(), client_id, &token, entry)?;
     let revoked = match denials.revoke(max_denials) {
         Revocation::AlreadyDenied => Revoked::Denied,
         Revocation::Deny => {
@@ -55,7 +54,7 @@ fn revoke(
         Revocation::RaiseEpoch => {
             let change = key.revoke_tokens(entry.at);
             rows::write(transaction, &change)?;
-            forget_create(transaction.connection(), &change.key)?;
+            forget_create(transaction.sql(), &change.key)?;
             Revoked::EpochRaised
         }
     };
@@ -64,26 +63,24 @@ fn revoke(
 }
 
 fn count(
-    connection: &Connection,
+    sql: &dyn Sql,
     client_id: &ClientId,
     token: &DeniedToken,
     entry: &NewEntry,
 ) -> Result<Denials, Failure> {
-    let mut select = connection.prepare_cached(
+    one(
+        sql,
         "SELECT EXISTS (SELECT 1 FROM denial WHERE client_id = ?1 AND jti = ?2),
                 (SELECT count(*) FROM denial WHERE client_id = ?1 AND expires_at > ?3),
                 (SELECT count(*) FROM denial WHERE client_id = ?1)",
-    )?;
-    let counted =
-        select.query_row(params![client_id.as_str(), token.jti, entry.at.as_micros()], |row| {
+        values![client_id.as_str(), &token.jti, entry.at.as_micros()],
+        |row| {
             let columns = Columns::new("denial", row);
-            Ok(columns.integer::<u8>(0).and_then(|is_denied| {
-                Ok(Denials {
-                    is_denied: is_denied != 0,
-                    unexpired: columns.integer(1)?,
-                    total: columns.integer(2)?,
-                })
-            }))
-        });
-    counted?
+            Ok(Denials {
+                is_denied: columns.boolean(0)?,
+                unexpired: columns.integer(1)?,
+                total: columns.integer(2)?,
+            })
+        },
+    )
 }

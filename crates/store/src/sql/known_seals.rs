@@ -18,38 +18,38 @@ use super::failure::Failure;
 /// The seal keys of the versions in use, and the seal that each API key must have. The writer
 /// changes both.
 #[derive(Debug, Clone)]
-pub(super) struct Seals {
+pub(crate) struct Seals {
     keys: Arc<RwLock<SealKeys>>,
     known: Arc<RwLock<KnownSeals>>,
 }
 
 impl Seals {
-    pub(super) fn new(keys: SealKeys) -> Self {
+    pub(crate) fn new(keys: SealKeys) -> Self {
         Self { keys: Arc::new(RwLock::new(keys)), known: Arc::default() }
     }
 
     /// The keys of the versions in use.
-    pub(super) fn keys(&self) -> SealKeys {
+    pub(crate) fn keys(&self) -> SealKeys {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn add_key(&self, key: &SealKey) {
+    pub(crate) fn add_key(&self, key: &SealKey) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         *keys = keys.with_newest(key);
     }
 
     /// Replaces the seals that are known, after all rows were read.
-    pub(super) fn replace(&self, known: KnownSeals) {
+    pub(crate) fn replace(&self, known: KnownSeals) {
         *self.write() = known;
     }
 
     /// Fails unless the key has the seal that it must have, and matches it.
-    pub(super) fn verify(&self, key: &ApiKey, stored: Option<&[u8]>) -> Result<(), Failure> {
+    pub(crate) fn verify(&self, key: &ApiKey, stored: Option<&[u8]>) -> Result<(), Failure> {
         self.verify_all([(key, stored.and_then(Seal::from_bytes))])
     }
 
     /// Verifies several keys with their stored seals.
-    pub(super) fn verify_all<'k>(
+    pub(crate) fn verify_all<'k>(
         &self,
         keys: impl IntoIterator<Item = (&'k ApiKey, Option<Seal>)>,
     ) -> Result<(), Failure> {
@@ -71,7 +71,7 @@ impl Seals {
     }
 
     /// Fails if a key must exist of which there is no row.
-    pub(super) fn verify_absent(&self, client_id: &ClientId) -> Result<(), Failure> {
+    pub(crate) fn verify_absent(&self, client_id: &ClientId) -> Result<(), Failure> {
         let known = self.read();
         let is_known = known.tags.contains_key(&known.place(client_id));
         if is_known { Err(tampered(client_id, "was removed", "restore a backup")) } else { Ok(()) }
@@ -93,7 +93,7 @@ fn tampered(client_id: &ClientId, how: &str, way_out: &str) -> Failure {
 /// The tag of each API key's seal, by a hash of its client id: 17 bytes for each place in the
 /// table, of which at least half are used.
 #[derive(Debug, Default)]
-pub(super) struct KnownSeals {
+pub(crate) struct KnownSeals {
     tags: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
     /// Keyed at random: nobody can choose client ids that share a hash.
     hasher: RandomState,
@@ -103,13 +103,13 @@ pub(super) struct KnownSeals {
 
 impl KnownSeals {
     /// For that many keys, all of which will be put.
-    pub(super) fn of_all(keys: u64) -> Self {
+    pub(crate) fn of_all(keys: u64) -> Self {
         let capacity = usize::try_from(keys).unwrap_or_default();
         let tags = HashMap::with_capacity_and_hasher(capacity, BuildHasherDefault::default());
         Self { tags, hasher: RandomState::new(), is_complete: true }
     }
 
-    pub(super) fn put(&mut self, client_id: &ClientId, seal: &Seal) {
+    pub(crate) fn put(&mut self, client_id: &ClientId, seal: &Seal) {
         self.tags.insert(self.place(client_id), seal.tag());
     }
 
@@ -136,31 +136,31 @@ impl KnownSeals {
 ///
 /// Readers see them before the commit. That refuses a row that they would have accepted, and
 /// [`SqliteStore::read_verified`](super::SqliteStore::read_verified) reads it again.
-pub(super) struct SealChanges<'s> {
+pub(crate) struct SealChanges<'s> {
     seals: &'s Seals,
     /// The tag that each changed place had, the first change first.
     earlier: Vec<(u64, Option<u64>)>,
 }
 
 impl<'s> SealChanges<'s> {
-    pub(super) fn new(seals: &'s Seals) -> Self {
+    pub(crate) fn new(seals: &'s Seals) -> Self {
         Self { seals, earlier: Vec::new() }
     }
 
     /// Sets the seal that a key must have; `None` for a deleted key.
-    pub(super) fn set(&mut self, client_id: &ClientId, seal: Option<&Seal>) {
+    pub(crate) fn set(&mut self, client_id: &ClientId, seal: Option<&Seal>) {
         let mut known = self.seals.write();
         let place = known.place(client_id);
         self.earlier.push((place, known.set(place, seal.map(Seal::tag))));
     }
 
     /// The number of changes so far.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.earlier.len()
     }
 
     /// Undoes all but the first changes.
-    pub(super) fn undo(&mut self, first: usize) {
+    pub(crate) fn undo(&mut self, first: usize) {
         let mut known = self.seals.write();
         for (place, tag) in self.earlier.drain(first..).rev() {
             known.set(place, tag);
@@ -168,7 +168,7 @@ impl<'s> SealChanges<'s> {
     }
 
     /// Keeps the changes, which were committed.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         drop(mem::take(&mut self.earlier));
     }
 }
