@@ -100,6 +100,12 @@ pub(crate) fn frames(pieces: &[&'static str], trailers: &[(&'static str, &'stati
     StreamBody::new(stream::iter(all.into_iter().map(Ok))).boxed()
 }
 
+/// A body that never ends.
+pub(crate) fn endless() -> Sent {
+    let piece = || Ok(Frame::data(Bytes::from_static(&[b'x'; 1024])));
+    StreamBody::new(stream::repeat_with(piece)).boxed()
+}
+
 /// Reads a response to its end.
 pub(crate) async fn read(response: Response<Incoming>) -> Ended {
     let mut ended =

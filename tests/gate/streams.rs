@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Gated, READ,
-    call::{Caller, frames, read},
+    call::{Caller, endless, frames, read},
 };
 use crate::support::{eventually, upstream::DO};
 
@@ -173,6 +173,56 @@ async fn a_revoked_key_ends_its_streams() {
     eventually("the upstream learns it", async || gated.upstream.open() == 0).await;
 }
 
+/// A client that reads nothing keeps its response from being asked whether it may go on.
+#[tokio::test]
+async fn a_revoked_key_cannot_go_on_sending() {
+    let gated = Gated::start().await;
+    let key = gated.key_of("viewer").await;
+    let token = gated.server.token(&key).await;
+    let bearer = format!("Bearer {token}");
+    let mut unread = Vec::new();
+    for (http2, content_type) in
+        [(true, "application/grpc"), (true, "text/plain"), (false, "text/plain")]
+    {
+        let caller = Caller::new(&gated.server.process, http2);
+        for what in ["swallow 1000000", "swallow 1", "mirror"] {
+            let headers = [("authorization", &*bearer), ("content-type", content_type), (DO, what)];
+            let response = caller.send(Method::POST, WATCH, &headers, endless()).await;
+            unread.push((caller.clone(), response));
+        }
+    }
+    // One for the response of each, and one for each request that is read beside it.
+    eventually("all are open", async || gated.upstream.open() >= 12).await;
+    gated.server.admin_call("Disable", json!({ "clientId": key.client_id })).await;
+    let disabled = Instant::now();
+    eventually("the upstream gets nothing more", async || gated.upstream.open() == 0).await;
+    assert!(disabled.elapsed() < Duration::from_secs(5), "{:?}", disabled.elapsed());
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_revoked_keys_unread_responses_end() {
+    let gated = Gated::start().await;
+    let key = gated.key_of("viewer").await;
+    let token = gated.server.token(&key).await;
+    let (http1, http2) =
+        (Caller::new(&gated.server.process, false), Caller::new(&gated.server.process, true));
+    let bearer = format!("Bearer {token}");
+    let plain = [("authorization", &*bearer), (DO, "stream 1000000")];
+    let unread = [
+        http2.grpc(WATCH, &token, &[(DO, "stream 1000000")]).await,
+        http2.send(Method::POST, WATCH, &plain, frames(&[], &[])).await,
+        http1.send(Method::POST, WATCH, &plain, frames(&[], &[])).await,
+    ];
+    assert_eq!(gated.upstream.open(), 3);
+    gated.server.admin_call("Disable", json!({ "clientId": key.client_id })).await;
+    let disabled = Instant::now();
+    eventually("the upstream sends nothing more", async || gated.upstream.open() == 0).await;
+    assert!(disabled.elapsed() < Duration::from_secs(5), "{:?}", disabled.elapsed());
+    let [grpc, ..] = unread;
+    assert_eq!(read(grpc).await.trailer("grpc-status"), "16");
+}
+
 #[tokio::test]
 async fn a_narrower_role_ends_streams() {
     let gated = Gated::start().await;
@@ -200,4 +250,35 @@ async fn a_stopping_server_ends_streams() {
     assert!(server.process.stop().await.success());
     assert_eq!(watched.await.unwrap().trailer("grpc-status"), "14");
     assert!(stopping.elapsed() < Duration::from_secs(15), "{:?}", stopping.elapsed());
+}
+
+/// Neither side of such a stream has anything to say for a while.
+#[tokio::test]
+async fn idle_streams_last_until_the_drain_ends() {
+    let upstream = crate::support::upstream::Upstream::start().await;
+    let config = format!("[gate]\nupstream = \"{}\"\ndrain_seconds = 7\n", upstream.url);
+    let mut server = crate::support::Server::with_config(&config).await;
+    let caller = Caller::new(&server.process, true);
+    let mut streams = Vec::new();
+    let mut senders = Vec::new();
+    for what in ["mirror", "silent"] {
+        let (caller, token) = (caller.clone(), server.admin_token.clone());
+        let (sender, receiver) = futures::channel::mpsc::unbounded();
+        let body = http_body_util::StreamBody::new(receiver).boxed();
+        senders.push(sender);
+        streams.push(tokio::spawn(async move {
+            let answered = caller.grpc_with(WATCH, &token, &[(DO, what)], body).await;
+            let in_headers = answered.headers().get("grpc-status").cloned();
+            in_headers.map_or(read(answered).await.trailer("grpc-status").to_owned(), |status| {
+                status.to_str().unwrap().to_owned()
+            })
+        }));
+    }
+    eventually("both are open", async || upstream.open() == 2).await;
+    let stopping = Instant::now();
+    assert!(server.process.stop().await.success());
+    for stream in streams {
+        assert_eq!(stream.await.unwrap(), "14");
+    }
+    assert!(stopping.elapsed() >= Duration::from_secs(7), "{:?}", stopping.elapsed());
 }

@@ -104,6 +104,22 @@ async fn a_revoked_key_ends_its_websockets() {
     eventually("the upstream learns it", async || upstream.open() == 0).await;
 }
 
+/// A client that sends and does not read blocks the tunnel in both directions.
+#[tokio::test]
+async fn a_revoked_key_ends_blocked_websockets() {
+    let (server, upstream) = start("").await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let mut stream = connection::connect(&server.process).await;
+    stream.write_all(handshake("/ws", &token, "websocket").as_bytes()).await.unwrap();
+    assert!(head(&mut stream).await.starts_with("HTTP/1.1 101 "));
+    let sending =
+        tokio::spawn(async move { while stream.write_all(&[b'x'; 65536]).await.is_ok() {} });
+    server.admin_call("Disable", json!({ "clientId": key.client_id })).await;
+    eventually("the upstream learns it", async || upstream.open() == 0).await;
+    tokio::time::timeout(Duration::from_secs(5), sending).await.expect("the tunnel ends").unwrap();
+}
+
 #[tokio::test]
 async fn a_stopping_server_ends_websockets() {
     let (mut server, _upstream) = start("drain_seconds = 1").await;

@@ -146,6 +146,7 @@ type Answer = BoxBody<Bytes, Infallible>;
 /// - `silent`: never answers.
 /// - `die`: closes the connection before the response.
 /// - `early STATUS`: answers without reading the body.
+/// - `swallow N`: sends N pieces, and reads the body meanwhile and afterwards.
 /// - `grpc`: answers with trailers of gRPC. `upgrade`: sends the bytes of the tunnel back.
 /// - `answer NAME VALUE`: answers with a header.
 async fn answer(
@@ -171,6 +172,16 @@ async fn answer(
         }
         ["stream", pieces] => {
             let pieces = pieces.parse().unwrap();
+            Response::new(Pieces { left: pieces, then: Then::End, open: Some(open) }.boxed())
+        }
+        ["swallow", pieces] => {
+            let pieces = pieces.parse().unwrap();
+            let reading = Open::new(&shared);
+            let mut body = request.into_body();
+            tokio::spawn(async move {
+                while let Some(Ok(_)) = body.frame().await {}
+                drop(reading);
+            });
             Response::new(Pieces { left: pieces, then: Then::End, open: Some(open) }.boxed())
         }
         ["stall"] => {

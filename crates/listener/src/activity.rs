@@ -43,6 +43,8 @@ struct InFlight {
     id: u64,
     /// Whether its handler waits for its body.
     awaits_body: bool,
+    /// Whether it may wait for its body while the server stops.
+    lasts: bool,
     /// Since when a part of its response waits for the client.
     unread_since: Option<Instant>,
     /// The rest of its body, which its handler did not read.
@@ -108,7 +110,13 @@ impl Activity {
         let id = state.next_id;
         state.next_id += 1;
         state.headers_since = None;
-        state.requests.push(InFlight { id, awaits_body: false, unread_since: None, rest: None });
+        state.requests.push(InFlight {
+            id,
+            awaits_body: false,
+            lasts: false,
+            unread_since: None,
+            rest: None,
+        });
         id
     }
 
@@ -116,6 +124,13 @@ impl Activity {
     pub(crate) fn awaits_body(&self, id: u64, awaits: bool) {
         if let Some(request) = self.lock().request(id) {
             request.awaits_body = awaits;
+        }
+    }
+
+    /// A request may wait for its body while the server stops.
+    pub(crate) fn lasts(&self, id: u64) {
+        if let Some(request) = self.lock().request(id) {
+            request.lasts = true;
         }
     }
 
@@ -244,7 +259,8 @@ impl State {
 
     /// Whether the server works on a request: its next step is not the client's.
     fn is_working(&self) -> bool {
-        self.requests.iter().any(|request| !request.awaits_body && request.unread_since.is_none())
+        let is_working = |request: &InFlight| !request.awaits_body || request.lasts;
+        self.requests.iter().any(|request| is_working(request) && request.unread_since.is_none())
     }
 
     /// Returns `since`, or when the last part of a response was there for the client, if later.

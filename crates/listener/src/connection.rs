@@ -156,6 +156,7 @@ impl<S: RequestService> Connection<S> {
             request.extensions_mut().insert(ConnectInfo(peer));
             let (activity, service) = (noted.clone(), service.clone());
             let progress = InProgress::begin(&activity);
+            request.extensions_mut().insert(progress.lasting());
             async move {
                 let (head, body) = request.into_parts();
                 let (is_sent_whole, refusal) = (sends_whole_body(&head), ambiguity(&head));

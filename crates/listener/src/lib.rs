@@ -32,5 +32,6 @@ pub use gatekey_core::network::Networks;
 pub use self::{
     connection::RequestService,
     limits::Limits,
+    request::Lasting,
     serve::{Listener, serve},
 };

@@ -38,6 +38,11 @@ impl InProgress {
         Self { activity: activity.clone(), id: activity.begin_request() }
     }
 
+    /// Returns what lets the request wait for its body while the server stops.
+    pub(crate) fn lasting(&self) -> Lasting {
+        Lasting { activity: self.activity.clone(), id: self.id }
+    }
+
     /// Returns the request's body.
     pub(crate) fn request_body(&self, body: Incoming) -> RequestBody {
         let activity = self.activity.clone();
@@ -81,6 +86,22 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.activity.end_request(self.id);
+    }
+}
+
+/// In the extensions of a request: lets it wait for its body while the server stops.
+///
+/// A stream in both directions waits for its client and for the upstream at once, and its handler
+/// ends it in time. Whatever else waits for a client delays a stop only for seconds.
+#[derive(Debug, Clone)]
+pub struct Lasting {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl Lasting {
+    pub fn set(&self) {
+        self.activity.lasts(self.id);
     }
 }
 

@@ -13,7 +13,7 @@ use axum::{
 use futures::FutureExt as _;
 use gatekey_authn::Authenticator;
 use gatekey_gate::{Proxy, proxy::FromUpstream};
-use gatekey_listener::RequestService;
+use gatekey_listener::{Lasting, RequestService};
 use gatekey_telemetry::{ClientAddresses, Record, Route};
 use serde_json::json;
 use tower::{ServiceExt as _, service_fn};
@@ -165,7 +165,11 @@ async fn otherwise(
 }
 
 /// Answers by an upstream.
-async fn pass(proxy: &Proxy, request: Request) -> Response {
+async fn pass(proxy: &Proxy, mut request: Request) -> Response {
+    // The proxy ends it in time.
+    if let Some(lasting) = request.extensions_mut().remove::<Lasting>() {
+        lasting.set();
+    }
     let record = request.extensions().get::<Arc<Record>>().cloned().unwrap_or_default();
     proxy.answer(&record, request).await
 }

@@ -16,7 +16,10 @@ use hyper::{
     rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use super::{
     address::Stream,
@@ -41,9 +44,17 @@ pub(super) struct Http1 {
 #[derive(Default)]
 struct Idle {
     /// The one that was used last is at the end.
-    connections: VecDeque<(SendRequest<RequestBody>, Instant)>,
+    connections: VecDeque<(Connection, Instant)>,
     /// Whether a task closes those that are not used.
     is_swept: bool,
+}
+
+/// A connection.
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    /// Closes the connection when it is dropped. hyper first sends what it has taken of a request,
+    /// for which an upstream could let it wait forever.
+    _open: oneshot::Sender<()>,
 }
 
 /// One of the connections that there may be, until it is dropped.
@@ -52,7 +63,7 @@ pub(super) struct Slot(Arc<AtomicUsize>);
 /// A connection that a call uses.
 pub(super) struct Lease {
     /// `None` once it was released.
-    sender: Option<SendRequest<RequestBody>>,
+    connection: Option<Connection>,
     pool: Arc<Http1>,
 }
 
@@ -66,11 +77,11 @@ impl Http1 {
         let mut at = idle.connections.len();
         while at > 0 {
             at -= 1;
-            let (sender, _) = &idle.connections[at];
+            let (Connection { sender, .. }, _) = &idle.connections[at];
             // A connection whose request is still being read by the upstream is not ready yet.
             if sender.is_ready() {
-                let (sender, _) = idle.connections.remove(at)?;
-                return Some(Lease { sender: Some(sender), pool: self.clone() });
+                let (connection, _) = idle.connections.remove(at)?;
+                return Some(Lease { connection: Some(connection), pool: self.clone() });
             }
             if sender.is_closed() {
                 idle.connections.remove(at);
@@ -102,12 +113,12 @@ impl Http1 {
         stream: Stream,
         slot: Slot,
     ) -> Result<Lease, Failed> {
-        let sender = match stream {
+        let connection = match stream {
             Stream::Plain(stream) => handshake(TokioIo::new(stream), slot).await,
             Stream::Tls(stream) => handshake(TokioIo::new(stream), slot).await,
         };
-        let sender = sender.map_err(|error| Failed::Unreachable(error.to_string()))?;
-        Ok(Lease { sender: Some(sender), pool: self.clone() })
+        let connection = connection.map_err(|error| Failed::Unreachable(error.to_string()))?;
+        Ok(Lease { connection: Some(connection), pool: self.clone() })
     }
 
     /// Sends a request that begins a tunnel.
@@ -123,15 +134,15 @@ impl Http1 {
         response.map_err(|error| Failed::Lost(with_causes(&error)))
     }
 
-    fn keep(self: &Arc<Self>, sender: SendRequest<RequestBody>) {
-        if sender.is_closed() {
+    fn keep(self: &Arc<Self>, connection: Connection) {
+        if connection.sender.is_closed() {
             return;
         }
         let mut idle = self.lock();
         if idle.connections.len() >= MAX_IDLE {
             idle.connections.pop_front();
         }
-        idle.connections.push_back((sender, Instant::now()));
+        idle.connections.push_back((connection, Instant::now()));
         if !std::mem::replace(&mut idle.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
@@ -145,15 +156,20 @@ impl Http1 {
 async fn handshake<I: Read + Write + Unpin + Send + 'static>(
     io: I,
     slot: Slot,
-) -> hyper::Result<SendRequest<RequestBody>> {
+) -> hyper::Result<Connection> {
     let (sender, connection) = http1::handshake(io).await?;
+    let (open, closed) = oneshot::channel();
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the upstream ended with an error");
+        tokio::select! {
+            biased;
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to the upstream ended with an error");
+            },
+            _ = closed => {}
         }
         drop(slot);
     });
-    Ok(sender)
+    Ok(Connection { sender, _open: open })
 }
 
 async fn upgrade<I: Read + Write + Unpin + Send + 'static>(
@@ -176,8 +192,9 @@ async fn sweep(pool: Weak<Http1>) {
         sleep(IDLE_TIMEOUT / 4).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.lock();
-        idle.connections
-            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_TIMEOUT);
+        idle.connections.retain(|(connection, since)| {
+            !connection.sender.is_closed() && since.elapsed() < IDLE_TIMEOUT
+        });
         if idle.connections.is_empty() {
             idle.is_swept = false;
             return;
@@ -191,16 +208,16 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Unsent> {
-        let sender = self.sender.as_mut().expect("a lease is used before it is given back");
-        sender.try_send_request(request).await.map_err(|mut failed| {
+        let connection = self.connection.as_mut().expect("a lease is used before it is given back");
+        connection.sender.try_send_request(request).await.map_err(|mut failed| {
             let unsent = failed.take_message();
             (failed.into_error(), unsent)
         })
     }
 
     pub(super) fn give_back(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.pool.keep(sender);
+        if let Some(connection) = self.connection.take() {
+            self.pool.keep(connection);
         }
     }
 }

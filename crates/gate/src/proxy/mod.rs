@@ -10,7 +10,7 @@
 //! - `failed`: why it did not answer.
 //! - `forwarded`: the headers that belong to one connection, and what the proxy says about it.
 //! - `deadline`: the time that a client gives a call.
-//! - `request_body`, `response_body`: what is passed on.
+//! - `request_body`, `response_body`: what is passed on. `ongoing`: a call whose response has begun.
 //! - `whole_body`: a body that is read before it is passed on.
 //! - `tunnel`: WebSocket.
 //! - `callers`: how many calls each caller has in progress.
@@ -24,6 +24,7 @@ mod forwarded;
 mod http1;
 mod http2;
 mod metrics;
+mod ongoing;
 mod request_body;
 mod response_body;
 pub mod target;
@@ -50,7 +51,8 @@ use self::{
     callers::Callers,
     failed::Failed,
     metrics::{Call, Metrics, Snapshot},
-    request_body::RequestBody,
+    ongoing::{Calls, Ongoing, Passed},
+    request_body::{Cut, RequestBody},
     response_body::ResponseBody,
     tunnel::Tunnels,
     watch::{Stop, Watch},
@@ -88,6 +90,7 @@ pub struct Proxy {
     settings: Settings,
     tunnels: Tunnels,
     callers: Callers,
+    calls: Calls,
     bodies: Bodies,
     stop: Arc<Stop>,
 }
@@ -114,8 +117,8 @@ impl Proxy {
     ) -> Self {
         let metrics = targets.0.iter().map(|_| Arc::default()).collect();
         let (tunnels, callers, stop) = (Tunnels::default(), Callers::default(), Arc::default());
-        let bodies = Bodies::default();
-        Self { gate, targets, metrics, tokens, settings, tunnels, callers, bodies, stop }
+        let (calls, bodies) = (Calls::default(), Bodies::default());
+        Self { gate, targets, metrics, tokens, settings, tunnels, callers, calls, bodies, stop }
     }
 
     /// Returns whether an upstream answers a path that Gatekey itself serves.
@@ -202,7 +205,9 @@ impl Proxy {
         if tunnel.is_some() {
             tunnel::set_upgrade(&mut head.headers);
         }
-        let request = Request::from_parts(head, RequestBody::new(body, self.gate.clone()));
+        let cut = Arc::<Cut>::default();
+        let body = RequestBody::new(body, self.gate.clone(), cut.clone());
+        let request = Request::from_parts(head, body);
         let call = Call::begin(&self.metrics[index], place);
         let sent = Instant::now();
         let upstream = &target.upstream;
@@ -240,7 +245,8 @@ impl Proxy {
             });
             return Ok(Response::from_parts(head, Body::empty()));
         }
-        let body = ResponseBody::new(body, lease, watch, protocol.clone(), call);
+        let ongoing = Ongoing::new(Passed::new(body, lease, call), watch, cut);
+        let body = ResponseBody::new(ongoing, &self.calls, protocol.clone());
         Ok(Response::from_parts(head, Body::new(body)))
     }
 

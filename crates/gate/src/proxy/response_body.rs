@@ -2,51 +2,37 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::body::{Bytes, HttpBody};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Frame, SizeHint};
 
-use super::{metrics::Call, upstream::Lease, watch::Watch};
+use super::ongoing::{Calls, Ongoing, Registration};
 use crate::{protocol::Protocol, refusal::Refusal};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a response.
+/// The body of a response. The call is in progress until it is dropped.
 pub(super) struct ResponseBody {
-    /// `None` once the call has been ended.
-    body: Option<Incoming>,
-    /// `None` for a connection that no other call can use.
-    lease: Option<Lease>,
-    watch: Watch,
+    call: Arc<Ongoing>,
     protocol: Protocol,
-    /// The call, which is in progress until the response is dropped.
-    _call: Call,
+    /// `None` for a call that has ended already.
+    registration: Option<Registration>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        body: Incoming,
-        lease: Option<Lease>,
-        watch: Watch,
-        protocol: Protocol,
-        call: Call,
-    ) -> Self {
-        Self { body: Some(body), lease, watch, protocol, _call: call }
+    pub(super) fn new(call: Ongoing, calls: &Calls, protocol: Protocol) -> Self {
+        let call = Arc::new(call);
+        let registration = call.is_open().then(|| calls.register(call.clone()));
+        Self { call, protocol, registration }
     }
 
-    fn give_back(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.give_back();
-        }
-    }
-
-    /// Ends a call that may not go on, in its protocol where that can say why.
-    fn end(&mut self, refusal: &Refusal) -> Result<Frame<Bytes>, BoxError> {
-        tracing::debug!(reason = %refusal.message, "ended a call in progress");
-        self.body = None;
-        refusal.end_of_stream(&self.protocol).ok_or_else(|| refusal.message.clone().into())
+    /// Tells the client why its call was ended, where the protocol can say it.
+    fn last(&self, refusal: &Refusal) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let end = refusal.end_of_stream(&self.protocol);
+        Poll::Ready(Some(end.ok_or_else(|| refusal.message.clone().into())))
     }
 }
 
@@ -55,16 +41,21 @@ impl HttpBody for ResponseBody {
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(context) {
+        let mut state = self.call.lock();
+        if let Some(refusal) = state.refusal.take() {
+            return self.last(&refusal);
+        }
+        let Some(passed) = &mut state.passed else { return Poll::Ready(None) };
+        match Pin::new(&mut passed.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if frame.is_trailers() {
-                    self.give_back();
-                } else if let Some(refusal) = self.watch.check_if_due() {
-                    return Poll::Ready(Some(self.end(&refusal)));
+                    passed.end();
+                } else if let Some(refusal) = state.watch.check_if_due() {
+                    self.call.end(&mut state, &refusal);
+                    return self.last(&refusal);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -73,30 +64,36 @@ impl HttpBody for ResponseBody {
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.give_back();
+                passed.end();
                 Poll::Ready(None)
             }
-            Poll::Pending => match self.watch.poll(context) {
-                Poll::Ready(refusal) => Poll::Ready(Some(self.end(&refusal))),
+            Poll::Pending => match state.watch.poll(context) {
+                Poll::Ready(refusal) => {
+                    self.call.end(&mut state, &refusal);
+                    self.last(&refusal)
+                }
                 Poll::Pending => Poll::Pending,
             },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        let state = self.call.lock();
+        state.refusal.is_none() && state.passed.as_ref().is_none_or(|one| one.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        let state = self.call.lock();
+        match &state.passed {
+            Some(passed) => passed.body.size_hint(),
+            None if state.refusal.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // hyper drops a body without a last poll when it knows that nothing follows.
-        if self.body.as_ref().is_some_and(Incoming::is_end_stream) {
-            self.give_back();
-        }
+        self.call.end_response(self.registration.take());
     }
 }
