@@ -15,8 +15,12 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use super::{fails, stdout, tamper};
-use crate::support::{
-    Credentials, PUBLIC_URL, Server, ServerProcess, gatekey, run, upstream::Upstream,
+use crate::{
+    proxy::flyteadmin,
+    support::{
+        Credentials, PUBLIC_URL, Server, ServerProcess, gatekey, run,
+        upstream::{Upstream, raw_upstream},
+    },
 };
 
 const STEPS: [&str; 10] = [
@@ -428,4 +432,103 @@ async fn doctor_finds_the_gate_in_front() {
 async fn doctor_finds_a_silent_upstream() {
     let steps = gate(&format!("http://{}", deserted())).await;
     assert_failed(&steps, "gate", "does not answer", "gate.upstream");
+}
+
+/// A call without a credential shows whether the gate is in front.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_tries_the_gate_without_a_key() {
+    let upstream = Upstream::start().await;
+    for (rule, state) in [("read", "ok"), ("anonymous", "failed")] {
+        let toml = format!(
+            "[gate]\nupstream = \"{}\"\n[gate.rules]\n\
+             \"/flyteidl2.project.ProjectService/ListProjects\" = \"{rule}\"\n",
+            upstream.url
+        );
+        let server = Server::with_config(&toml).await;
+        let steps = doctor(&server.process.url, Some(&server.process.ca_file()), &[]);
+        assert_eq!(steps["token"]["state"], "skipped");
+        assert_eq!(steps["gate"]["state"], state, "{}", steps["gate"]);
+    }
+}
+
+/// Runs the doctor with the admin key of a server in front of `upstreams[0]`.
+async fn doctor_of(upstreams: &[&str]) -> (Server, Vec<Value>) {
+    let server = Server::with_config(&format!("[gate]\nupstream = \"{}\"\n", upstreams[0])).await;
+    let mut command = server.process.as_client(&server.admin);
+    command.args(["doctor", "--output", "json"]);
+    for upstream in upstreams {
+        command.args(["--upstream", upstream]);
+    }
+    let output = command.output().unwrap();
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = printed["steps"].as_array().unwrap().clone();
+    let steps: Vec<_> = steps.into_iter().filter(|step| step["step"] == "upstream").collect();
+    assert_eq!(steps.len(), upstreams.len(), "{printed:#}");
+    (server, steps)
+}
+
+fn assert_found(step: &Value, state: &str, found: &str) {
+    assert_eq!(step["state"], state, "{step}");
+    assert!(step["found"].as_str().unwrap().contains(found), "no {found:?} in {step}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_calls_upstreams_past_the_gate() {
+    let flyte = Upstream::start().await;
+    let (_grpc, grpc) = flyteadmin::serve_grpc().await;
+    let (_http, http) = flyteadmin::serve_http().await;
+    let other = raw_upstream(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n").await;
+    let [grpc, http] = [grpc, http].map(|address| format!("http://{address}"));
+    let closed = format!("http://{}", deserted());
+    let (_server, steps) = doctor_of(&[&flyte.url, &grpc, &http, &other, &closed]).await;
+    assert_found(&steps[0], "ok", "every program on this machine can call it without a key");
+    // flyteadmin verifies tokens itself, on both of its ports.
+    assert_found(&steps[1], "ok", "refuses calls without a credential itself");
+    assert_found(&steps[2], "ok", "refuses calls without a credential itself");
+    assert_found(&steps[3], "warning", "not as Flyte does: 500");
+    // Flyte answers through the gate, so this address is closed to this machine only.
+    assert_found(&steps[4], "ok", "cannot be called past the gate from this machine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_an_upstream_that_is_down() {
+    let closed = format!("http://{}", deserted());
+    let (_server, steps) = doctor_of(&[&closed]).await;
+    assert_found(&steps[0], "failed", "does not answer this machine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_a_gate_before_itself() {
+    let plain = Server::with_config("[tls]\nplaintext = true\n").await;
+    let server = Server::start().await;
+    let mut command = server.process.as_client(&server.admin);
+    command.args(["doctor", "--output", "json", "--upstream", &server.process.url]);
+    command.args(["--upstream", &plain.process.reached_at]);
+    let output = command.output().unwrap();
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = printed["steps"].as_array().unwrap().iter();
+    let found: Vec<_> = steps.filter(|step| step["step"] == "upstream").collect();
+    assert_found(found[0], "failed", "is the public URL");
+    assert_found(found[1], "failed", "is Gatekey");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_reads_upstreams_from_the_configuration() {
+    let upstream = Upstream::start().await;
+    let toml = format!("[gate]\nupstream = \"{}\"\n", upstream.url);
+    let server = Server::with_config(&toml).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gatekey.toml");
+    let public = format!("[server]\npublic_url = \"{}\"\n{toml}", server.process.url);
+    fs::write(&file, public).unwrap();
+    let output = gatekey()
+        .args(["doctor", "--output", "json", "--config"])
+        .arg(&file)
+        .arg("--ca-file")
+        .arg(server.process.ca_file())
+        .output()
+        .unwrap();
+    let steps = report(&output);
+    assert_eq!(steps["gate"]["state"], "ok", "{}", steps["gate"]);
+    assert_found(&steps["upstream"], "ok", &upstream.url);
 }

@@ -17,12 +17,12 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// `allowedAudience` of its configuration.
-pub(super) const AUDIENCE: &str = "flyteadmin";
+pub(crate) const AUDIENCE: &str = "flyteadmin";
 /// The cookie of a person who has logged in.
-pub(super) const SESSION: &str = "flyte_at=session";
+pub(crate) const SESSION: &str = "flyte_at=session";
 
 /// Serves gRPC until the task is aborted: HTTP/2 only, without TLS.
-pub(super) async fn serve_grpc() -> (JoinHandle<()>, SocketAddr) {
+pub(crate) async fn serve_grpc() -> (JoinHandle<()>, SocketAddr) {
     serve(|stream| async move {
         let service = service_fn(async |request| Ok::<_, Infallible>(call(&request)));
         let builder = http2::Builder::new(TokioExecutor::new());
@@ -32,7 +32,7 @@ pub(super) async fn serve_grpc() -> (JoinHandle<()>, SocketAddr) {
 }
 
 /// Serves plain HTTP until the task is aborted: HTTP/1.1 only.
-pub(super) async fn serve_http() -> (JoinHandle<()>, SocketAddr) {
+pub(crate) async fn serve_http() -> (JoinHandle<()>, SocketAddr) {
     serve(|stream| async move {
         let service = service_fn(async |request| Ok::<_, Infallible>(respond(&request)));
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

@@ -4,7 +4,7 @@
 mod each;
 mod flyte;
 mod flyte_1;
-mod flyteadmin;
+pub(crate) mod flyteadmin;
 mod gate;
 mod in_front;
 mod kind;

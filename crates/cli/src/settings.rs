@@ -80,6 +80,11 @@ pub(crate) struct SettingFlags<S> {
 }
 
 impl<S> SettingFlags<S> {
+    /// Whether a configuration file is named.
+    pub(crate) fn has_file(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Returns the settings of flags, environment and file, and who else can change the file.
     pub(crate) fn read(self) -> anyhow::Result<(Settings, Option<Exposure>)> {
         let set = self.settings.without_malformed_variables();

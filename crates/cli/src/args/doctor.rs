@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use gatekey_client::PlainSecret;
 
 use super::{data_dir::DataDir, help, output::Output, value::plain_secret};
+use crate::settings::{ConfigFile, SettingFlags};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -21,8 +22,11 @@ pub(crate) struct Doctor {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Check {
     /// Check a server and a key; same as `gatekey doctor [URL]`
-    #[command(after_help = help::examples(&["gatekey doctor server https://keys.example.com"]))]
-    Server(ServerCheck),
+    #[command(after_help = help::examples(&[
+        "gatekey doctor server https://keys.example.com",
+        "gatekey doctor server --config /etc/gatekey/gatekey.toml",
+    ]))]
+    Server(Box<ServerCheck>),
     /// Check a data directory; same as `gatekey doctor --data-dir DIR`
     #[command(after_help = help::examples(&["gatekey doctor store --data-dir /var/lib/gatekey"]))]
     Store(StoreCheck),
@@ -42,8 +46,13 @@ pub(crate) struct PythonCheck {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServerCheck {
-    /// URL of the server [default: from the environment]
+    /// URL of the server [default: the public URL of --config, or from the environment]
     pub(crate) url: Option<String>,
+    /// URL of Flyte behind the gate: check whether it answers past the gate; can be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags<ConfigFile>,
     /// Log in over plain HTTP to any host; http:// alone is only for loopback addresses
     #[arg(long)]
     pub(crate) plaintext: bool,
@@ -65,7 +74,7 @@ pub(crate) struct ServerCheck {
 #[derive(Debug, Args)]
 pub(crate) struct ShortStoreCheck {
     /// Check this data directory instead of a server
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["url", "upstream", "config"])]
     pub(crate) data_dir: Option<PathBuf>,
     /// Root key file [default: root.key in the data directory]
     #[arg(long, value_name = "FILE", requires = "data_dir")]

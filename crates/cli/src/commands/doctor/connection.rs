@@ -4,10 +4,10 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use gatekey_outbound::{Connector, Io, PlainHttp, Proxies, Proxy};
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use hyper::{body::Bytes, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -181,6 +181,36 @@ impl Target {
         self.request(Method::POST, procedure, "{}", token).await
     }
 
+    /// Makes a gRPC call with an empty message, over HTTP/2 without negotiation where there is no
+    /// TLS. Returns the status in gRPC.
+    pub(super) async fn grpc_status(&self, procedure: &str) -> anyhow::Result<u32> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{procedure}", self.issuer()))
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .body(Full::new(Bytes::from_static(&[0; 5])))?;
+        let exchange = async {
+            let stream: Box<dyn Io> = if self.is_plaintext() {
+                self.tcp().await?
+            } else {
+                Box::new(self.tls(&self.roots, &["h2"]).await?)
+            };
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            let driving = tokio::spawn(connection);
+            let answer = sender.send_request(request).await?;
+            let in_headers = grpc_status(answer.headers());
+            let body = Limited::new(answer.into_body(), MAX_RESPONSE_BYTES).collect().await;
+            let body = body.map_err(anyhow::Error::from_boxed)?;
+            driving.abort();
+            in_headers
+                .or(body.trailers().and_then(grpc_status))
+                .context("the response has no status of gRPC")
+        };
+        timeout(STEP_TIMEOUT, exchange).await.with_context(timed_out)?
+    }
+
     /// Sends a request over HTTP/1.1 on a new connection. A body that is not JSON becomes `null`.
     async fn request(
         &self,
@@ -211,6 +241,12 @@ impl Target {
         };
         timeout(STEP_TIMEOUT, exchange).await.with_context(timed_out)?
     }
+}
+
+/// The status of a gRPC response. It is in the headers of one without a message, and otherwise in
+/// the trailers.
+fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 fn tls_config(roots: &Arc<RootCertStore>) -> anyhow::Result<ClientConfig> {

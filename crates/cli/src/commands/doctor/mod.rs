@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`server`]: goes through a client's steps to a server: [`address`], [`tls`], [`discovery`],
-//!   [`login`] and [`encoded_key`], which share [`connection`].
+//!   [`login`], [`gate`], [`upstream`] and [`encoded_key`], which share [`connection`].
 //! - [`store`]: inspects a data directory without changing it.
 //! - [`python`]: finds the package that provides `flyteplugins.union.remote` in a Python
 //!   environment.
@@ -10,7 +10,7 @@
 //!
 //! To add a check, add a file here, a variant of [`Check`] and an arm in [`run`].
 
-use crate::args::{Check, DataDir, Doctor, ServerCheck, StoreCheck};
+use crate::args::{Check, DataDir, Doctor, StoreCheck};
 
 mod address;
 pub(crate) mod connection;
@@ -23,6 +23,7 @@ mod report;
 mod server;
 mod store;
 mod tls;
+mod upstream;
 
 /// Runs a check.
 ///
@@ -37,12 +38,12 @@ pub(crate) async fn run(arguments: Doctor) -> anyhow::Result<()> {
             root_key_file: store.root_key_file,
             output: server.output,
         }),
-        None => Check::Server(server),
+        None => Check::Server(Box::new(server)),
     });
     match check {
         Check::Server(arguments) => {
-            let ServerCheck { output, .. } = arguments;
-            Box::pin(server::check(arguments)).await?.print(output.output)
+            let output = arguments.output;
+            Box::pin(server::check(*arguments)).await?.print(output.output)
         }
         Check::Store(arguments) => {
             let StoreCheck { output, .. } = arguments;

@@ -8,18 +8,21 @@ use super::{
     connection::{STEP_TIMEOUT, Target},
     discovery,
     encoded_key::{self, Held},
-    gate, login,
+    gate::{self, Seen},
+    login,
     report::{Report, Step},
     tls,
+    upstream::{self, Upstream},
 };
-use crate::{args::ServerCheck, client};
+use crate::{args::ServerCheck, client, settings};
 
 const CONNECT: &str = "RPC over Connect";
 const GRPC: &str = "RPC over gRPC";
 const ENCODED_KEY: &str = "encoded key";
 
 /// Runs the steps in order, and skips the steps that depend on a failed one.
-pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
+pub(super) async fn check(mut arguments: ServerCheck) -> anyhow::Result<Report> {
+    let upstreams = upstreams(&mut arguments)?;
     let client = client_of(&arguments, arguments.url.as_deref(), Protocol::Connect);
     let (url, client) = match (&arguments.url, client) {
         (Some(url), client) => (url.clone(), client),
@@ -38,8 +41,12 @@ pub(super) async fn check(arguments: ServerCheck) -> anyhow::Result<Report> {
     let mut target = Target::new(&url, ca_file, proxies)?;
     let mut report = Report::new(target.issuer());
     let reached = reach(&mut target, &mut report).await;
+    let mut seen = Seen::Nothing;
     if reached {
-        log_in(&arguments, &target, client, &mut report).await;
+        seen = log_in(&arguments, &target, client, &mut report).await;
+    }
+    for one in &upstreams {
+        report.add(upstream::check(one, &target, seen).await?);
     }
     let held = [
         ("FLYTE_API_KEY", arguments.flyte_api_key),
@@ -108,30 +115,61 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     over_https && over_rpc
 }
 
-/// Fetches a token, and makes calls with it.
+/// Fetches a token, and makes calls with it. Returns what the gate does.
 async fn log_in(
     arguments: &ServerCheck,
     target: &Target,
     connect: Result<Client, Error>,
     report: &mut Report,
-) {
+) -> Seen {
     let rest = ["token", CONNECT, GRPC];
     let connect = match connect {
         Ok(connect) => connect,
-        Err(error) => return report.skip(&rest, &format!("no login: {error}")),
+        Err(error) => {
+            report.skip(&rest, &format!("no login: {error}"));
+            return ask_gate(target, None, report).await;
+        }
     };
     if !report.add(login::fetch_token(&connect).await) {
-        return report.skip(&rest[1..], "there is no token");
+        report.skip(&rest[1..], "there is no token");
+        return ask_gate(target, None, report).await;
     }
     report.add(login::call(CONNECT, &connect).await);
-    if let Some(step) = gate::check(target, &connect).await {
-        report.add(step);
-    }
+    let seen = ask_gate(target, Some(&connect), report).await;
     let grpc = match client_of(arguments, Some(target.issuer()), Protocol::Grpc) {
         Ok(grpc) => login::call(GRPC, &grpc).await,
         Err(error) => Step::skipped(GRPC, error.to_string()),
     };
     report.add(grpc);
+    seen
+}
+
+async fn ask_gate(target: &Target, client: Option<&Client>, report: &mut Report) -> Seen {
+    let (step, seen) = gate::check(target, client).await;
+    if let Some(step) = step {
+        report.add(step);
+    }
+    seen
+}
+
+/// Returns the upstreams of the flags and of the configuration file, which also names the server if
+/// no argument does.
+fn upstreams(arguments: &mut ServerCheck) -> anyhow::Result<Vec<Upstream>> {
+    let given = arguments.upstream.iter();
+    let mut upstreams: Vec<_> =
+        given.map(|url| Upstream { url: url.clone(), ca_file: None }).collect();
+    if arguments.settings.has_file() {
+        let settings = arguments.settings.clone().read_and_warn()?;
+        let config = settings::resolve(&settings, settings.listen())?;
+        arguments.url.get_or_insert_with(|| config.server.public_url.to_string());
+        upstreams.extend(
+            config.gate.upstreams.into_iter().map(|upstream| Upstream {
+                url: upstream.url.to_string(),
+                ca_file: upstream.ca_file,
+            }),
+        );
+    }
+    Ok(upstreams)
 }
 
 fn proxies_of_environment() -> Proxies {
