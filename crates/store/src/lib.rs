@@ -1,9 +1,10 @@
-//! Implements [`gatekey_core::Store`] on SQLite, in one file.
+//! Implements [`gatekey_core::Store`] on SQLite, in one file, and on PostgreSQL.
 //!
 //! # Layout
-//! - `sql`: what does not depend on SQLite. A writer thread that commits in groups, and one file of
+//! - `sql`: what both stores share. A writer thread that commits in groups, and one file of
 //!   statements for each trait of the store.
 //! - [`sqlite`]: the embedded store, the default.
+//! - [`postgres`]: the store on a PostgreSQL server.
 //! - `names`: the stored names of the core's enums, the same in every store.
 //! - `tests/it`: the contract of the traits, one suite for every store.
 //!
@@ -29,7 +30,9 @@
 //! ```
 
 mod names;
+pub mod postgres;
 mod sql;
 pub mod sqlite;
 
+pub use postgres::{DatabaseUrl, PostgresStore};
 pub use sqlite::{Inspection, OpenError, SqliteStore};

@@ -3,10 +3,10 @@
 //! Statements are in the SQL that SQLite and PostgreSQL share, with parameters `?1`, `?2` and so
 //! on; a [`Dialect`] has what differs. Names of columns are always listed, never `*`.
 
-use gatekey_core::{ApiKey, store::Change};
+use gatekey_core::{ApiKey, ledger::LedgerHead};
 use gatekey_credentials::ClientId;
 
-use super::failure::Failure;
+use super::{failure::Failure, touched::Touched};
 
 /// A connection, in a transaction or before one.
 pub(crate) trait Sql {
@@ -48,8 +48,9 @@ pub(crate) trait Session: Sql {
     /// Undoes the current call. An error undoes the whole transaction.
     fn undo_call(&self) -> Result<(), Failure>;
 
-    /// Commits the transaction, durably. `changes` are what it will report.
-    fn commit(&self, changes: &[Change]) -> Result<(), Failure>;
+    /// Commits the transaction, durably. `touched` is what it changed beside the ledger, which ends
+    /// at `head`.
+    fn commit(&self, touched: &[Touched], head: LedgerHead) -> Result<(), Failure>;
 
     /// Ends a transaction that was not committed. Does nothing outside of one.
     fn roll_back(&self) -> Result<(), Failure>;

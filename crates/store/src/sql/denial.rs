@@ -12,6 +12,7 @@ use super::{
     access::{Row, Sql, Value, all, values},
     columns::Columns,
     failure::Failure,
+    touched::Touched,
     transaction::Transaction,
 };
 
@@ -26,6 +27,7 @@ pub(crate) fn insert(
         "INSERT INTO denial (client_id, jti, expires_at, seal) VALUES (?1, ?2, ?3, ?4)",
         values![client_id.as_str(), &token.jti, token.expires_at.as_micros(), &seal],
     )?;
+    transaction.touch(Touched::Key { client_id: client_id.clone(), key_id: token.key_id });
     transaction.report(Change::TokenDenied(token));
     Ok(())
 }

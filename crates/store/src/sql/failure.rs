@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatekey_core::StoreError;
 
-use crate::sqlite::error as sqlite;
+use crate::{postgres::error::PostgresError, sqlite::error as sqlite};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -14,6 +14,11 @@ pub(crate) enum Failure {
     LastAdmin,
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// A file beside the database could not be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// Rows were changed without the root key.
     #[error("{0}")]
     Tampered(String),
@@ -30,8 +35,13 @@ impl Failure {
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
             Self::Sqlite(error) => sqlite::spoils_connection(error),
+            Self::Postgres(error) => error.spoils_connection(),
             Self::Panicked => true,
-            Self::Conflict | Self::LastAdmin | Self::Tampered(_) | Self::Corrupt(_) => false,
+            Self::Io(_)
+            | Self::Conflict
+            | Self::LastAdmin
+            | Self::Tampered(_)
+            | Self::Corrupt(_) => false,
         }
     }
 }
@@ -49,6 +59,8 @@ impl From<&Failure> for CommitFailed {
             | Failure::LastAdmin
             | Failure::Tampered(_)
             | Failure::Corrupt(_)
+            | Failure::Io(_)
+            | Failure::Postgres(_)
             | Failure::Panicked => Self(failure.to_string().into()),
         }
     }
@@ -67,8 +79,9 @@ impl From<Failure> for StoreError {
             Failure::LastAdmin => Self::LastAdmin,
             Failure::Tampered(what) => Self::Tampered(what),
             Failure::Corrupt(what) => Self::Corrupt(what),
-            Failure::Panicked => Self::Unavailable(Box::new(failure)),
+            Failure::Panicked | Failure::Io(_) => Self::Unavailable(Box::new(failure)),
             Failure::Sqlite(error) => sqlite::store_error(error),
+            Failure::Postgres(error) => error.into(),
         }
     }
 }

@@ -8,12 +8,13 @@
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
 //!   its statements.
 //! - `state`, `seal`, `known_seals`: the seals of rows. `denial`: the rows of the deny-list.
-//! - `load`, `purge`: the calls that concern the whole store.
-//! - `columns`, `failure`: values and errors.
+//! - `load`, `purge`, `copy`: the calls that concern the whole store.
+//! - `columns`, `failure`, `touched`: values, errors and what a transaction changed.
 
 pub(crate) mod access;
 pub(crate) mod api_key;
 pub(crate) mod columns;
+pub(crate) mod copy;
 pub(crate) mod denial;
 pub(crate) mod failure;
 pub(crate) mod known_seals;
@@ -26,5 +27,6 @@ pub(crate) mod signing_key;
 pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod token;
+pub(crate) mod touched;
 pub(crate) mod transaction;
 pub(crate) mod writer;

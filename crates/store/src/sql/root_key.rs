@@ -21,6 +21,7 @@ use super::{
     failure::Failure,
     seal, signing_key,
     store::{Backend, SqlStore},
+    touched::Touched,
     transaction::{Transaction, ledger_head},
 };
 
@@ -136,7 +137,10 @@ impl From<Failure> for SettleError {
 /// database without any version gets its first.
 pub(crate) fn settle(session: &dyn Session, root_key: &RootKey) -> Result<LedgerKeys, SettleError> {
     session.begin(&[])?;
-    let settled = settle_in_transaction(session, root_key).and_then(|()| Ok(session.commit(&[])?));
+    let settled = settle_in_transaction(session, root_key).and_then(|()| {
+        let head = ledger_head(session)?;
+        Ok(session.commit(&[Touched::RootKeys], head)?)
+    });
     if settled.is_err() {
         // The first error tells more.
         let _ = session.roll_back();
@@ -246,6 +250,7 @@ fn rotate(
     }
     reseal_all(transaction, &reseal)?;
     transaction.link_under(ledger_key);
+    transaction.touch(Touched::RootKeys);
     transaction.append(entry)
 }
 
@@ -269,6 +274,7 @@ fn retire(
         "UPDATE root_key SET retired_at = ?2 WHERE version = ?1",
         values![version, entry.at.as_micros()],
     )?;
+    transaction.touch(Touched::RootKeys);
     transaction.append(entry)?;
     Ok(RootKeyRetired::Done)
 }

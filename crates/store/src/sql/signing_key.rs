@@ -181,8 +181,9 @@ pub(crate) fn put_sealed(
         let seal = transaction.seal(SealedRow::SigningKey(key))?;
         transaction.sql().execute(
             "INSERT INTO signing_key (kid, algorithm, sealed, created_at, signs_from,
-                 published_until, high_s_until, seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 published_until, high_s_until, seal, position)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 (SELECT coalesce(max(position), 0) + 1 FROM signing_key))
              ON CONFLICT (kid) DO UPDATE SET sealed = excluded.sealed,
                  published_until = excluded.published_until, seal = excluded.seal",
             values![

@@ -155,6 +155,10 @@ impl<B: Backend> SqlStore<B> {
         traced(self.tracer.as_deref(), span, read).await
     }
 
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
     }

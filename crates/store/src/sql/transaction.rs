@@ -20,6 +20,7 @@ use super::{
     failure::{CommitFailed, Failure},
     known_seals::{SealChanges, Seals},
     state,
+    touched::Touched,
 };
 
 /// A transaction on the writing connection, with the ledger's head and the changes to report.
@@ -45,6 +46,7 @@ pub(crate) struct Transaction<'a> {
     /// The state before the first change.
     stored: Option<State>,
     changes: Vec<Change>,
+    touched: Vec<Touched>,
     /// Set when the whole transaction is lost, with every call in it.
     failed: Option<CommitFailed>,
     spoils_connection: bool,
@@ -73,18 +75,17 @@ pub(crate) struct Finished {
 }
 
 impl<'a> Transaction<'a> {
-    /// Takes over a connection whose transaction has begun, with the ledger's head and the state in
-    /// it.
+    /// Takes over a connection whose transaction has begun, with the ledger's head, the state and
+    /// the key of the newest root key in it.
     pub(crate) fn new(
         session: &'a dyn Session,
         ledger_keys: &'a mut LedgerKeys,
         seals: &'a Seals,
         head: LedgerHead,
         stored: Option<State>,
+        seal_key: SealKey,
     ) -> Result<Self, Failure> {
         let all_seal_keys = seals.keys();
-        // Read from the database: a rotation whose commit was reported as failed can be durable.
-        let seal_key = state::newest_key(session, &all_seal_keys)?.clone();
         let newest = seal_key.version();
         let unknown = || state::unknown_root_key(newest);
         let ledger_key = ledger_keys.find(newest).cloned().ok_or_else(unknown)?;
@@ -106,6 +107,7 @@ impl<'a> Transaction<'a> {
             digest: stored.as_ref().map(|state| state.digest.clone()),
             stored,
             changes: Vec::new(),
+            touched: Vec::new(),
             failed: None,
             spoils_connection: false,
         })
@@ -305,7 +307,13 @@ impl<'a> Transaction<'a> {
 
     /// Reports a change to the observer, after the commit.
     pub(crate) fn report(&mut self, change: Change) {
+        self.touched.extend(Touched::by(&change));
         self.changes.push(change);
+    }
+
+    /// Notes what the call changes, beside what it reports.
+    pub(crate) fn touch(&mut self, touched: Touched) {
+        self.touched.push(touched);
     }
 
     /// Runs the work of one call. If it fails or panics, its effects are rolled back.
@@ -313,7 +321,8 @@ impl<'a> Transaction<'a> {
         &mut self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (head, base, changes) = (self.head, self.base, self.changes.len());
+        let (head, base) = (self.head, self.base);
+        let (changes, touched) = (self.changes.len(), self.touched.len());
         let seal_changes = self.seal_changes.len();
         let (ledger_key, seal_key) = (self.ledger_key.clone(), self.seal_key.clone());
         let digest = self.digest.clone();
@@ -328,6 +337,7 @@ impl<'a> Transaction<'a> {
             self.head = head;
             self.base = base;
             self.changes.truncate(changes);
+            self.touched.truncate(touched);
             self.ledger_key = ledger_key;
             self.seal_key = seal_key;
             self.digest = digest;
@@ -359,6 +369,7 @@ impl<'a> Transaction<'a> {
             head,
             digest,
             changes,
+            touched,
             seal_changes,
             failed,
             mut spoils_connection,
@@ -366,7 +377,7 @@ impl<'a> Transaction<'a> {
         } = self;
         let outcome = match failed {
             Some(failed) => Err(failed),
-            None => session.commit(&changes).map_err(|failure| {
+            None => session.commit(&touched, head).map_err(|failure| {
                 spoils_connection |= failure.spoils_connection();
                 CommitFailed::from(&failure)
             }),

@@ -36,8 +36,8 @@ use super::{
 /// The most calls that share a commit. Bounds how long the first of them waits for the others.
 const BATCH: usize = 256;
 
-/// Opens the connections that write, one at a time: the first, and another one after it broke.
-pub(crate) trait Open: Send + 'static {
+/// Opens another connection that writes, after the last one broke. Dropped with the writer.
+pub(crate) trait Open: Send {
     fn open(&mut self) -> Result<Box<dyn Session>, Failure>;
 }
 
@@ -89,6 +89,8 @@ trait Call: Send {
 struct QueuedCall<F, T> {
     work: Option<F>,
     result: Option<Result<T, Failure>>,
+    /// Whether no other call is in its transaction.
+    is_alone: bool,
     caller: oneshot::Sender<Result<T, StoreError>>,
     ticket: QueueTicket,
 }
@@ -107,6 +109,10 @@ where
     fn reply(self: Box<Self>, commit: Result<(), CommitFailed>) {
         let result = match commit {
             Ok(()) => self.result.unwrap_or(Err(Failure::Panicked)).map_err(StoreError::from),
+            // The transaction is lost because the call failed.
+            Err(_) if self.is_alone && matches!(self.result, Some(Err(_))) => {
+                self.result.unwrap_or(Err(Failure::Panicked)).map_err(StoreError::from)
+            }
             // Replaces a conflict too: the call that took the client id was not committed either.
             Err(failed) => Err(failed.into()),
         };
@@ -117,52 +123,31 @@ where
 }
 
 impl Writer {
-    /// Starts the thread, which opens its first connection and passes it to `begin`. Returns what
-    /// that returns beside the keys that link the ledger. Blocks until then.
-    pub(crate) fn start<T, E>(
-        mut opener: impl Open,
-        begin: impl FnOnce(&dyn Session) -> Result<(T, LedgerKeys), E> + Send + 'static,
+    /// Starts the thread, with its first connection and what opens further ones.
+    pub(crate) fn start(
+        first: Box<dyn Session + Send>,
+        opener: Box<dyn Open>,
+        ledger_keys: LedgerKeys,
         seals: Seals,
         observer: Arc<dyn ChangeObserver>,
-    ) -> Result<(Self, T), StartError<E>>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-    {
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
-        let (begun, is_begun) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&commits);
         let work = move || {
-            let opened = opener.open().map_err(StartError::Open).and_then(|session| {
-                let (begun, ledger_keys) = begin(&*session).map_err(StartError::Begin)?;
-                Ok((session, begun, ledger_keys))
-            });
-            match opened {
-                Err(error) => drop(begun.send(Err(error))),
-                Ok((session, value, ledger_keys)) => {
-                    let _ = begun.send(Ok(value));
-                    let worker = Worker {
-                        opener: Box::new(opener),
-                        session: Some(session),
-                        reported: None,
-                        ledger_keys,
-                        seals,
-                        observer,
-                        commits: counted,
-                    };
-                    worker.work(&queue);
-                }
-            }
+            let worker = Worker {
+                session: Some(first),
+                opener,
+                reported: None,
+                ledger_keys,
+                seals,
+                observer,
+                commits: counted,
+            };
+            worker.work(&queue);
         };
-        let thread = thread::Builder::new()
-            .name("gatekey-writer".to_owned())
-            .spawn(work)
-            .map_err(StartError::Thread)?;
-        let begun = is_begun.recv().unwrap_or(Err(StartError::Open(Failure::Panicked)))?;
-        let writer =
-            Self { jobs: Some(jobs), thread: Some(thread), commits, queued: Arc::default() };
-        Ok((writer, begun))
+        let thread = thread::Builder::new().name("gatekey-writer".to_owned()).spawn(work)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), commits, queued: Arc::default() })
     }
 
     /// Runs a change in a transaction, and returns its result once it is durable.
@@ -173,7 +158,8 @@ impl Writer {
     {
         let (caller, result) = oneshot::channel();
         let ticket = self.ticket();
-        let call = QueuedCall { work: Some(work), result: None, caller, ticket };
+        let is_alone = scope == Scope::All;
+        let call = QueuedCall { work: Some(work), result: None, is_alone, caller, ticket };
         self.send(Job::Change(scope, Box::new(call)));
         result.await.unwrap_or_else(|_| Err(Failure::Panicked.into()))
     }
@@ -233,18 +219,11 @@ impl Drop for Writer {
     }
 }
 
-/// Why a writer was not started.
-pub(crate) enum StartError<E> {
-    Thread(std::io::Error),
-    Open(Failure),
-    Begin(E),
-}
-
 /// The thread's side of the writer.
 struct Worker {
-    opener: Box<dyn Open>,
     /// `None` after it broke, until the next job.
     session: Option<Box<dyn Session>>,
+    opener: Box<dyn Open>,
     /// What was stored after the last commit that was reported to the observer; `None` before the
     /// first transaction.
     reported: Option<Content>,
@@ -384,7 +363,9 @@ impl Worker {
         session.begin(keys)?;
         let head = ledger_head(session)?;
         let seal_keys = self.seals.keys();
-        let stored = state::state(session, state::newest_key(session, &seal_keys)?)?;
+        // Not what this program knows: a rotation whose commit was reported as failed can be durable.
+        let seal_key = state::newest_key(session, &seal_keys)?.clone();
+        let stored = state::state(session, &seal_key)?;
         let found = Content::new(head, stored.as_ref());
         if let Some(reported) = &self.reported
             && *reported != found
@@ -400,7 +381,7 @@ impl Worker {
             self.notify(&load::reload(session, &self.seals)?);
         }
         self.reported = Some(found);
-        Transaction::new(session, &mut self.ledger_keys, &self.seals, head, stored)
+        Transaction::new(session, &mut self.ledger_keys, &self.seals, head, stored, seal_key)
     }
 
     /// Takes the session, or opens one if the last one broke.

@@ -1,6 +1,6 @@
 //! The statements of this crate on a connection to SQLite.
 
-use gatekey_core::store::Change;
+use gatekey_core::ledger::LedgerHead;
 use gatekey_credentials::ClientId;
 use rusqlite::{
     Connection, Row, ToSql, params_from_iter,
@@ -14,6 +14,7 @@ use super::{
 use crate::sql::{
     access::{self, Cell, Dialect, Session, Sql, Value},
     failure::Failure,
+    touched::Touched,
 };
 
 pub(super) static DIALECT: Dialect = Dialect {
@@ -72,7 +73,7 @@ impl Session for Connection {
         run(self, "RELEASE call")
     }
 
-    fn commit(&self, _: &[Change]) -> Result<(), Failure> {
+    fn commit(&self, _: &[Touched], _: LedgerHead) -> Result<(), Failure> {
         Ok(self.execute_batch("COMMIT")?)
     }
 

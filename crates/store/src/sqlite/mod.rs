@@ -4,12 +4,13 @@
 //! - `open`, `connection`, `migrations`: from a path to a database with the current schema.
 //! - `access`: the statements of [`sql`](crate::sql) on a connection.
 //! - `reader`: the connections that read.
-//! - `snapshot`: copies a database that is in use.
+//! - `snapshot`: copies a database that is in use. `draft`: makes a file of another database.
 //! - [`inspection`]: reads a database without changing it.
 //! - `error`: which of SQLite's errors mean what.
 
 mod access;
 mod connection;
+pub(crate) mod draft;
 pub(crate) mod error;
 pub mod inspection;
 mod migrations;
@@ -28,7 +29,6 @@ use std::{
 };
 
 use gatekey_core::{RootKey, StoreError, store::ChangeObserver};
-use rusqlite::Connection;
 use tokio::task;
 
 pub use inspection::Inspection;
@@ -41,7 +41,7 @@ use crate::sql::{
     known_seals::Seals,
     root_key,
     store::{Backend, SqlStore},
-    writer::{Open, StartError, Writer},
+    writer::{Open, Writer},
 };
 
 /// The readers of an SQLite file.
@@ -77,14 +77,14 @@ impl SqlStore<Sqlite> {
         let ledger_keys =
             root_key::settle(&connection, root_key).map_err(|error| open::refused(error, &path))?;
         let seals = Seals::new(root_key.seal_keys());
-        let opener = Opener { path: path.clone(), first: Some(connection) };
-        let begin = move |_: &dyn Session| Ok::<_, OpenError>(((), ledger_keys));
-        let (writer, ()) = Writer::start(opener, begin, seals.clone(), Arc::clone(&observer))
-            .map_err(|error| match error {
-                StartError::Thread(source) => OpenError::Io { path: path.clone(), source },
-                StartError::Open(failure) => open::refused(failure.into(), &path),
-                StartError::Begin(error) => error,
-            })?;
+        let writer = Writer::start(
+            Box::new(connection),
+            Box::new(Opener(path.clone())),
+            ledger_keys,
+            seals.clone(),
+            Arc::clone(&observer),
+        )
+        .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let sqlite = Sqlite { readers: Readers::new(path.clone()), path };
         Ok(Self::new(sqlite, writer, seals, observer))
     }
@@ -98,19 +98,11 @@ impl SqlStore<Sqlite> {
 }
 
 /// Opens the connections that write to an SQLite file.
-struct Opener {
-    path: PathBuf,
-    /// The first, which has created or migrated the database.
-    first: Option<Connection>,
-}
+struct Opener(PathBuf);
 
 impl Open for Opener {
     fn open(&mut self) -> Result<Box<dyn Session>, Failure> {
-        let connection = match self.first.take() {
-            Some(first) => first,
-            None => connection::open_to_write(&self.path)?,
-        };
-        Ok(Box::new(connection))
+        Ok(Box::new(connection::open_to_write(&self.0)?))
     }
 }
 

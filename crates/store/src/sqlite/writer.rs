@@ -51,11 +51,9 @@ fn writer(directory: &TempDir, observer: Arc<dyn ChangeObserver>) -> Writer {
     let connection = open::open(&path).unwrap();
     let root_key = RootKey::new(&[1; 32]);
     let seals = Seals::new(root_key.seal_keys());
-    let begin = move |session: &dyn Session| {
-        root_key::settle(session, &root_key).map(|ledger_keys| ((), ledger_keys))
-    };
-    let opener = Opener { path, first: Some(connection) };
-    Writer::start(opener, begin, seals, observer).ok().unwrap().0
+    let ledger_keys = root_key::settle(&connection, &root_key).ok().unwrap();
+    Writer::start(Box::new(connection), Box::new(Opener(path)), ledger_keys, seals, observer)
+        .unwrap()
 }
 
 fn entry(target: &str) -> NewEntry {

@@ -164,6 +164,8 @@ async fn a_base_survives_a_root_key_rotation(world: &mut World) {
     let caller = Caller { actor, request_id: text.clone(), peer: text.clone(), user_agent: text };
     let root_keys = RootKeys::new(world.root_key.clone(), world.store().clone(), ENV.clone());
     root_keys.rotate(&caller).await.unwrap();
+    // Otherwise it would keep the store open.
+    drop(root_keys);
     world.reopen().await;
     assert_eq!(world.store().ledger_base().await.unwrap(), range.end);
     assert_eq!(world.store().verify_seals().await.unwrap().faults(), [""; 0]);

@@ -5,7 +5,8 @@
 //!   verify, and the observer must have exactly the stored state.
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one trait each.
 //! - `purge`, `durability`, `races`: rules that concern the whole store.
-//! - `sqlite`: rules of the embedded store only.
+//! - `sqlite`, `on_postgres`: rules of one store only.
+//! - `cluster`: a PostgreSQL server for the tests.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -22,12 +23,27 @@ macro_rules! for_each_store {
                 }
             )*
         }
+
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let Some(database) = crate::world::PostgresDatabase::new() else { return };
+                    let mut world = crate::world::World::new(Box::new(database));
+                    super::$test(&mut world).await;
+                    world.check().await;
+                }
+            )*
+        }
     };
 }
 
 mod api_key;
+#[path = "../../../../tests/support/postgres.rs"]
+mod cluster;
 mod durability;
 mod ledger;
+mod on_postgres;
 mod purge;
 mod races;
 mod root_key;

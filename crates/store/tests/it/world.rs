@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::Write as _,
     path::PathBuf,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard,
@@ -23,8 +24,10 @@ use gatekey_core::{
     token::DeniedToken,
 };
 use gatekey_credentials::{ClientId, Role, jwt::Algorithm};
-use gatekey_store::SqliteStore;
+use gatekey_store::{PostgresStore, SqliteStore, postgres::PostgresOptions};
 use tempfile::TempDir;
+
+use crate::cluster::{self, Database};
 
 /// The time at which every test begins: 2026-01-01T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_767_225_600);
@@ -96,6 +99,55 @@ impl SqliteFile {
 impl Backend for SqliteFile {
     fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(&self.path(), root_key, observer).unwrap())
+    }
+}
+
+/// The store on PostgreSQL, in its own database.
+pub(crate) struct PostgresDatabase {
+    pub(crate) database: Database,
+    directory: TempDir,
+}
+
+impl PostgresDatabase {
+    /// `None` if PostgreSQL is not installed.
+    pub(crate) fn new() -> Option<Self> {
+        let Some(cluster) = cluster::cluster() else {
+            not_proven(
+                "the store on PostgreSQL, which is not installed (Debian's package postgresql)",
+            );
+            return None;
+        };
+        Some(Self { database: cluster.database(), directory: tempfile::tempdir().unwrap() })
+    }
+
+    pub(crate) fn options(&self) -> PostgresOptions {
+        PostgresOptions {
+            url: self.database.url().parse().unwrap(),
+            node_name: "test".to_owned(),
+            directory: self.directory.path().to_owned(),
+            env: Env::system(),
+        }
+    }
+
+    pub(crate) fn open_postgres(&self, observer: Arc<dyn ChangeObserver>) -> PostgresStore {
+        PostgresStore::open(self.options(), &root_key(), observer).unwrap()
+    }
+}
+
+impl Backend for PostgresDatabase {
+    fn open(&self, root_key: &RootKey, observer: Arc<dyn ChangeObserver>) -> Arc<dyn Store> {
+        Arc::new(PostgresStore::open(self.options(), root_key, observer).unwrap())
+    }
+}
+
+/// Reports what could not be proven on this machine, as the other tests do.
+#[expect(clippy::print_stdout, reason = "the output of a test")]
+fn not_proven(what: &str) {
+    println!("NOT PROVEN: {what}");
+    #[expect(clippy::disallowed_methods, reason = "./test configures the tests through it")]
+    if let Ok(file) = std::env::var("GATEKEY_TEST_NOT_PROVEN") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{what}").unwrap();
     }
 }
 

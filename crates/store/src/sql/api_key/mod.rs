@@ -28,6 +28,7 @@ use super::{
     columns::Columns,
     failure::Failure,
     store::{Backend, SqlStore},
+    touched::Touched,
     transaction::Transaction,
 };
 
@@ -188,6 +189,7 @@ impl<B: Backend> ApiKeyStore for SqlStore<B> {
     async fn raise_epochs(&self, least: u64, entry: NewEntry) -> Result<usize, StoreError> {
         self.write("store.raise_epochs", move |transaction| {
             let keys = raise_epochs(transaction, least)?;
+            transaction.touch(Touched::Everything);
             transaction.append(&entry)?;
             Ok(keys)
         })

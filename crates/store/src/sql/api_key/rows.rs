@@ -11,7 +11,7 @@ use gatekey_credentials::{ClientId, Role};
 use crate::{
     names::{Named, join},
     sql::{
-        access::{KeyAndSeal, Row, Sql, Value, all, one, optional, values},
+        access::{Dialect, KeyAndSeal, Row, Sql, Value, all, one, optional, values},
         columns::{Columns, json, micros},
         denial,
         failure::Failure,
@@ -79,6 +79,11 @@ fn find_with_seal(sql: &dyn Sql, client_id: &ClientId) -> Result<Option<KeyAndSe
 /// Selects the key with client id `?1`.
 pub(crate) fn key_statement() -> String {
     format!("SELECT {KEY_COLUMNS}, seal FROM api_key WHERE client_id = ?1")
+}
+
+/// Selects the keys whose client ids are in the JSON array `?1`.
+pub(crate) fn keys_statement(dialect: &Dialect) -> String {
+    format!("SELECT {KEY_COLUMNS}, seal FROM api_key WHERE client_id IN ({})", dialect.texts)
 }
 
 /// Selects the secrets of the key with client id `?1`.
