@@ -124,7 +124,9 @@ fn gate_explain_names_rule_and_reason() {
 
 #[test]
 fn gate_explain_refuses_paths_with_two_readings() {
-    for path in ["//healthz", "/healthz/..", "/%2e%2e/x", "/flyteidl2.a.B/%43reate", "/x;y", "*"] {
+    for path in
+        ["//healthz", "/healthz/..", "/%2e%2e/x", "/flyteidl2.a.B/%43reate", "/x;y", "*", "/ME"]
+    {
         let explanation = explain("GET", path, &[]);
         assert_eq!(reasons(&explanation), ["path"; 6], "{path}");
         let text = stdout(&run(&["gate", "explain", "GET", path]));
@@ -152,6 +154,18 @@ async fn gate_explain_reads_a_limited_keys_body() {
     assert_eq!(ask(Some(r#"{"projectId":{"name":"other","domain":"dev"}}"#)), "project");
     assert_eq!(ask(Some("\u{32}\u{5}\u{1a}\u{3}web")), Value::Null);
     assert_eq!(ask(Some("{")), "unreadable_body");
+}
+
+#[tokio::test]
+async fn gate_explain_names_limits_before_rules() {
+    let server = Server::start().await;
+    server.create_key_with("ci", json!({ "allowFrom": ["10.0.0.0/8"], "rate": "5/s" })).await;
+    let data_dir = server.process.data_dir.to_str().unwrap();
+    let text =
+        stdout(&run(&["gate", "explain", "POST", WRITE, "--as", "ci", "--data-dir", data_dir]));
+    for limit in ["used from 10.0.0.0/8", "used at most 5/s"] {
+        assert!(text.contains(&format!("{limit}, checked before the rule")), "{text}");
+    }
 }
 
 #[tokio::test]

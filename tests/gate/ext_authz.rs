@@ -107,6 +107,7 @@ async fn envoy_learns_whether_a_request_may_pass() {
         assert_eq!(denied.status.code, status, "{path}");
         let headers = by_name(&denied.headers);
         assert_eq!(headers.contains_key("www-authenticate"), status == 401);
+        assert!(headers.contains_key("x-gate-reason"), "{path}");
     }
 }
 

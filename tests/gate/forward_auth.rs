@@ -85,6 +85,47 @@ async fn proxies_learn_whether_a_request_may_pass() {
     assert_eq!((root.status.as_u16(), root.text().contains("no rule")), (403, true));
 }
 
+#[tokio::test]
+async fn each_answer_of_refusal_names_its_reason() {
+    let server = asked().await;
+    let viewer = bearer_of(&server, "viewer").await;
+    let limited = server.create_key_with("limited", json!({ "projects": ["web"] })).await;
+    let limited = format!("Bearer {}", server.token(&limited).await);
+    let elsewhere = server.create_key_with("elsewhere", json!({ "role": "ROLE_VIEWER" })).await;
+    let away = format!("Bearer {}", server.token(&elsewhere).await);
+    let key = json!({ "clientId": "elsewhere", "allowFrom": ["192.0.2.7"] });
+    server.admin_call("Update", json!({ "apiKey": key, "updateMask": "allowFrom" })).await;
+    for (target, credential, reason) in [
+        ("/a//b", &*viewer, "path"),
+        ("/OAuth2/token", &*viewer, "path"),
+        (READ, "Bearer wrong", "credential"),
+        (ADMIN, &*viewer, "role"),
+        ("/unknown", &*viewer, "rule"),
+        (READ, &*away, "network"),
+        (ADMIN, &*limited, "role"),
+        ("/flyteidl2.workflow.RunService/GetRunDetails", &*limited, "unseen_body"),
+    ] {
+        let headers = [("authorization", credential)];
+        for endpoint in ENDPOINTS {
+            let answer = ask(&server, endpoint, target, &headers).await;
+            assert_eq!(answer.header("x-gate-reason"), reason, "{endpoint} {target}");
+        }
+        let answer = ask_as_envoy(&server, target, &headers).await;
+        assert_eq!(answer.header("x-gate-reason"), reason, "{target}");
+    }
+    let incomplete = server.http.get("/gate/nginx", &[]).await;
+    assert_eq!(incomplete.header("x-gate-reason"), "question");
+    let untrusting = Server::with_config(
+        "[server]\ntrusted_proxies = [\"192.0.2.1\"]\nforwarded_header = \"forwarded\"\n\
+         [gate]\nforward_auth = true\n",
+    )
+    .await;
+    for endpoint in ENDPOINTS {
+        let answer = ask(&untrusting, endpoint, READ, &[]).await;
+        assert_eq!(answer.header("x-gate-reason"), "untrusted_proxy", "{endpoint}");
+    }
+}
+
 /// Also without a value: what a proxy does not replace is the client's.
 #[tokio::test]
 async fn every_pass_has_all_identity_headers() {

@@ -66,6 +66,35 @@ async fn a_network_is_checked_before_the_upstream() {
     assert_eq!(gated.upstream.received().len(), 1);
 }
 
+/// Whoever uses a stolen key from elsewhere learns nothing about its role.
+#[tokio::test]
+async fn a_network_is_checked_before_the_rules() {
+    let gated = Gated::with_settings("[gate.rules]\n\"/open\" = \"anonymous\"").await;
+    let token = gated.limited(json!({ "role": "ROLE_VIEWER" })).await;
+    let key = json!({ "clientId": "limited", "allowFrom": ["192.0.2.7"] });
+    gated.server.admin_call("Update", json!({ "apiKey": key, "updateMask": "allowFrom" })).await;
+    for path in [READ, WRITE, "/unknown", "/internal/x"] {
+        let refused = gated.call(path, &token).await;
+        assert_eq!(refused.status, 403, "{path}: {}", refused.text());
+        assert_eq!(refused.header("x-gate-reason"), "network", "{path}");
+    }
+    // Everybody may, and it counts as nobody.
+    let open = gated.call("/open", &token).await;
+    assert_eq!(open.json()["headers"]["x-auth-request-user"], json!([""]), "{}", open.text());
+}
+
+#[tokio::test]
+async fn refused_calls_count_towards_the_rate() {
+    let gated = Gated::start().await;
+    // One use for the token.
+    let token = gated.limited(json!({ "role": "ROLE_VIEWER", "rate": "4/h" })).await;
+    for (path, reason) in [(WRITE, "role"), ("/unknown", "rule"), (WRITE, "role"), (WRITE, "rate")]
+    {
+        let refused = gated.call(path, &token).await;
+        assert_eq!(refused.header("x-gate-reason"), reason, "{path}: {}", refused.text());
+    }
+}
+
 #[tokio::test]
 async fn a_rate_is_refused_in_the_callers_protocol() {
     let gated = Gated::start().await;

@@ -130,3 +130,50 @@ async fn a_fragment_never_reaches_the_upstream() {
         assert_eq!(request.uri.path(), "/open/a");
     }
 }
+
+/// The upstream could take them for its own token endpoint.
+#[tokio::test]
+async fn no_spelling_of_own_paths_passes() {
+    let gated = Gated::with_settings("[gate.rules]\n\"/*\" = \"anonymous\"").await;
+    let http1 = gated.over_http1();
+    for path in [
+        "/oauth2/%74oken",
+        "/oauth2/toke%6E",
+        "/oauth%32/token",
+        "/OAuth2/Token",
+        "/oauth2/token/",
+        "/oauth2/token.",
+        "/oauth2./token",
+        "/oauth2/token%20",
+        "//oauth2/token",
+        "/oauth2//token",
+        "/oauth2/./token",
+        "/oauth2/token;a=b",
+        "/oauth2/token%3Ba",
+        "/oauth2%2Ftoken",
+        "/oauth2/%2574oken",
+        "/%6De",
+        "/ME",
+        "/me/",
+        "/.well-known/%6Fauth-authorization-server",
+        "/.Well-Known/openid-configuration",
+        "/gatekey/v1/%6Beys",
+        "/gatekey/v1/keys/ci/",
+        "/gate/%6Eginx",
+        "/Gate/envoy/x",
+        "/gatekey.v1.%41piKeyService/Get",
+        "/gatekey.v1.apikeyservice/Get",
+        "/gatekey.v1.ApiKeyService/Get/",
+        "/cloudidl.identity.AppsService./Create",
+    ] {
+        for http in [&gated.server.http, &http1] {
+            for method in [Method::GET, Method::POST] {
+                let answered = http.send(method, path, &[], "").await;
+                assert_eq!(answered.status, 400, "{path}: {}", answered.text());
+                assert_eq!(answered.header("x-gate-reason"), "path", "{path}");
+            }
+        }
+    }
+    assert!(gated.upstream.received().is_empty());
+    assert_eq!(gated.server.http.get("/oauth2/tokens", &[]).await.status, 200);
+}

@@ -3,8 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{ADMIN, Gated, READ};
-use crate::support::Response;
+use super::{ADMIN, Gated, READ, WRITE};
+use crate::support::{Response, upstream::DO};
 
 /// The challenges of RFC 6750 section 3.
 const CHALLENGE: &str = r#"Bearer realm="gatekey""#;
@@ -168,4 +168,40 @@ async fn forged_headers_never_reach_the_upstream() {
         .collect();
     assert_eq!(forged, ["flyte-authorization-copy"]);
     assert!(!answer.text().contains(&token), "{}", answer.text());
+}
+
+/// At every door, in every protocol.
+#[tokio::test]
+async fn every_refusal_names_its_reason() {
+    let gated = Gated::start().await;
+    let viewer = gated.token_of("viewer").await;
+    let bearer = format!("Bearer {viewer}");
+    let key = ("authorization", &*bearer);
+    let limited = gated.server.create_key_with("limited", json!({ "projects": ["web"] })).await;
+    let limited = format!("Bearer {}", gated.server.token(&limited).await);
+    let limited = ("authorization", &*limited);
+    let upgrade = [key, ("connection", "upgrade"), ("upgrade", "h2c")];
+    let http1 = gated.over_http1();
+    for content_type in ["application/grpc", "application/grpc-web", "application/proto", "text/x"]
+    {
+        for (http, path, headers, reason) in [
+            (&gated.server.http, "/a//b", &[][..], "path"),
+            (&gated.server.http, READ, &[], "credential"),
+            (&gated.server.http, READ, &[key, limited], "credentials"),
+            (&gated.server.http, ADMIN, &[key], "role"),
+            (&gated.server.http, "/unknown", &[key], "rule"),
+            (&gated.server.http, WRITE, &[limited], "unreadable_body"),
+            (&gated.server.http, READ, &[limited], "no_project"),
+            (&http1, READ, &[key, ("expect", "other")], "expectation"),
+            (&http1, READ, &upgrade, "upgrade"),
+            (&gated.server.http, READ, &[key, (DO, "die")], "upstream"),
+        ] {
+            let headers = [&[("content-type", content_type)], headers].concat();
+            let body = if path == WRITE { &b"\xff\xff\xff\xff\xff"[..] } else { b"" };
+            let refused = http.send(Method::POST, path, &headers, body).await;
+            let named = refused.header("x-gate-reason");
+            let is_named = named == reason || reason == "no_project" && named.ends_with("_body");
+            assert!(is_named, "{content_type} {path} {reason}: {named} {}", refused.text());
+        }
+    }
 }

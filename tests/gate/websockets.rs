@@ -121,6 +121,32 @@ async fn a_revoked_key_ends_blocked_websockets() {
 }
 
 #[tokio::test]
+async fn one_key_cannot_take_every_websocket() {
+    let (server, upstream) = start("").await;
+    let key = server.create_key("ci").await;
+    let token = server.token(&key).await;
+    let open = async |token: &str| {
+        let mut stream = connection::connect(&server.process).await;
+        stream.write_all(handshake("/ws", token, "websocket").as_bytes()).await.unwrap();
+        let head = head(&mut stream).await;
+        (stream, head)
+    };
+    let mut held = Vec::new();
+    for _ in 0..128 {
+        let (stream, head) = open(&token).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        held.push(stream);
+    }
+    let (_, refused) = open(&token).await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("x-gate-reason: websockets"), "{refused}");
+    assert!(open(&server.admin_token).await.1.starts_with("HTTP/1.1 101 "));
+    drop(held);
+    eventually("the places are free", async || upstream.open() <= 1).await;
+    assert!(open(&token).await.1.starts_with("HTTP/1.1 101 "));
+}
+
+#[tokio::test]
 async fn a_stopping_server_ends_websockets() {
     let (mut server, _upstream) = start("drain_seconds = 1").await;
     let mut stream = connection::connect(&server.process).await;

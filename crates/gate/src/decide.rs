@@ -6,6 +6,7 @@ use http::Method;
 use crate::{
     access::Access,
     path::Path,
+    reason::Reason,
     rules::{Methods, Procedure, Rule, Rules},
 };
 
@@ -44,13 +45,13 @@ pub enum Denial {
 
 impl Denial {
     /// The word for the reason in metrics and headers.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Unauthenticated => "credential",
-            Self::Role(_) => "role",
-            Self::Scope(_) => "scope",
-            Self::Method => "method",
-            Self::NotAllowed => "rule",
+            Self::Unauthenticated => Reason::Credential,
+            Self::Role(_) => Reason::Role,
+            Self::Scope(_) => Reason::Scope,
+            Self::Method => Reason::Method,
+            Self::NotAllowed => Reason::Rule,
         }
     }
 }

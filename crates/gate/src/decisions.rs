@@ -5,35 +5,27 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Outcomes and reasons: every label is known at start.
-const REASONS: [(&str, &str); 16] = [
-    ("allowed", "key"),
-    ("allowed", "anonymous"),
-    ("refused", "credential"),
-    ("refused", "role"),
-    ("refused", "scope"),
-    ("refused", "method"),
-    ("refused", "rule"),
-    ("refused", "path"),
-    ("refused", "credentials"),
-    ("refused", "network"),
-    ("refused", "rate"),
-    ("refused", "project"),
-    ("refused", "domain"),
-    ("refused", "no_project"),
-    ("refused", "unseen_body"),
-    ("refused", "unreadable_body"),
-];
+use crate::reason::Reason;
 
-/// Counts decisions.
+/// Counts decisions. Every label is known at start.
 #[derive(Debug, Default)]
-pub struct Decisions([AtomicU64; REASONS.len()]);
+pub struct Decisions {
+    /// Requests of known callers.
+    by_key: AtomicU64,
+    anonymous: AtomicU64,
+    refused: [AtomicU64; Reason::ALL.len()],
+}
 
 impl Decisions {
-    pub(crate) fn count(&self, reason: &str) {
-        if let Some(index) = REASONS.iter().position(|(_, listed)| *listed == reason) {
-            self.0[index].fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts a request that may pass.
+    pub(crate) fn allow(&self, is_known: bool) {
+        let counter = if is_known { &self.by_key } else { &self.anonymous };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that is refused. Outages are counted elsewhere.
+    pub(crate) fn refuse(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Writes the counters in Prometheus' text format.
@@ -43,9 +35,14 @@ impl Decisions {
     pub fn write(&self, text: &mut String) -> fmt::Result {
         let name = "gatekey_gate_decisions_total";
         writeln!(text, "# HELP {name} Decisions of the gate.\n# TYPE {name} counter")?;
-        for ((outcome, reason), count) in REASONS.iter().zip(&self.0) {
+        for (reason, count) in [("key", &self.by_key), ("anonymous", &self.anonymous)] {
             let count = count.load(Ordering::Relaxed);
-            writeln!(text, "{name}{{outcome=\"{outcome}\",reason=\"{reason}\"}} {count}")?;
+            writeln!(text, "{name}{{outcome=\"allowed\",reason=\"{reason}\"}} {count}")?;
+        }
+        let refused = Reason::ALL.iter().zip(&self.refused);
+        for (reason, count) in refused.filter(|(reason, _)| reason.is_of_caller()) {
+            let (reason, count) = (reason.as_str(), count.load(Ordering::Relaxed));
+            writeln!(text, "{name}{{outcome=\"refused\",reason=\"{reason}\"}} {count}")?;
         }
         Ok(())
     }

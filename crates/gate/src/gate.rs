@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use gatekey_authn::{Authenticator, Presented, Proof};
 use gatekey_core::api_key::Limits;
-use gatekey_core::{ApiKeys, token::Persona};
+use gatekey_core::{
+    ApiKeys,
+    token::{Limited, Persona},
+};
 use gatekey_credentials::Role;
 use gatekey_telemetry::Record;
 
@@ -16,9 +19,11 @@ use crate::{
     identity_headers::{Identity, IdentityHeaders},
     limits::{
         MAX_MESSAGE,
-        projects::{self, Body, ProjectDenial, Seen},
+        projects::{self, Body, Seen},
     },
-    path::Path,
+    own_paths::OwnPaths,
+    path::{InvalidPath, Path},
+    reason::Reason,
     refusal::{Kind, Refusal},
     rules::Rules,
 };
@@ -31,6 +36,8 @@ pub struct Gate {
     /// Records the refusals of known callers.
     pub api_keys: ApiKeys,
     pub rules: Rules,
+    /// No request for another spelling of them passes.
+    pub own_paths: Arc<OwnPaths>,
     /// Which headers of clients are removed.
     pub identity_headers: IdentityHeaders,
     /// How keys are presented where Flyte expects a person.
@@ -50,8 +57,8 @@ pub struct Admitted {
 }
 
 impl Gate {
-    /// Checks a request: its path, its credential, the rule for it, and the limits of its key, in
-    /// this order.
+    /// Checks a request: its path, its credential, the networks and the rate of its key, the rule
+    /// for it, and the projects of its key, in this order.
     ///
     /// # Errors
     /// The refusal, by the first check that fails. That of a known caller becomes a ledger entry.
@@ -80,27 +87,29 @@ impl Gate {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<Admitted, Refusal> {
-        let path = Path::parse(uri.path())
-            .inspect_err(|invalid| self.decisions.count(invalid.reason()))?;
+        let path = Path::parse(uri.path())?;
+        if self.own_paths.has_respelled(&path, uri.path()) {
+            return Err(InvalidPath::Respelled.into());
+        }
         let presented = self.authenticator.present(record, headers, uri.query()).await;
         let (presented, refused) = match presented {
             Ok(presented) => (presented, None),
             Err(several @ gatekey_authn::Refusal::Several) => {
-                self.decisions.count("credentials");
-                return Err(Refusal::of_credential(Some(several)).because("credentials"));
+                return Err(Refusal::of_credential(Some(several)));
             }
             Err(refused) => (None, Some(refused)),
         };
-        let caller = presented.as_ref().map_or(Caller::Nobody, caller);
-        match decide(&self.rules, method, &path, uri.query(), caller) {
-            Ok(rule) => self.admit(record, rule.access, presented),
-            Err(Denial::Unauthenticated) => {
-                let reason = Denial::Unauthenticated.reason();
-                self.decisions.count(reason);
-                Err(Refusal::of_credential(refused).because(reason))
-            }
+        let decide = |caller| decide(&self.rules, method, &path, uri.query(), caller);
+        let limited = presented.as_ref().and_then(|presented| self.limited(record, presented));
+        if let Some(limited) = limited {
+            // Such a path is open to everybody, and so to a key that is nobody.
+            let rule = decide(Caller::Nobody).map_err(|_| limited)?;
+            return Ok(self.admit(rule.access, None));
+        }
+        match decide(presented.as_ref().map_or(Caller::Nobody, caller)) {
+            Ok(rule) => Ok(self.admit(rule.access, presented)),
+            Err(Denial::Unauthenticated) => Err(Refusal::of_credential(refused)),
             Err(denial) => {
-                self.decisions.count(denial.reason());
                 if let Some(presented) = &presented {
                     let target = target_of_entry(&self.rules, method, &path);
                     self.record_refusal(record, presented, target, denial);
@@ -110,31 +119,21 @@ impl Gate {
         }
     }
 
-    /// Counts the use of a key, if its networks and its rate permit it.
-    fn admit(
-        &self,
-        record: &Record,
-        access: Access,
-        presented: Option<Presented>,
-    ) -> Result<Admitted, Refusal> {
-        let key = presented.as_ref().and_then(|presented| Some((presented, presented.key()?)));
-        let limited = key.and_then(|(presented, key)| {
-            self.authenticator.admit(record, key, presented.actor()).err()
-        });
-        let admitted = match limited {
-            None => Admitted { access, presented },
-            // Such a path is open to everybody, and so to a key that is nobody.
-            Some(_) if access == Access::Anonymous => Admitted { access, presented: None },
-            Some(limited) => {
-                self.decisions.count(limited.reason());
-                return Err(limited.into());
-            }
-        };
+    /// Counts the use of a key. Returns which of its limits on network and rate forbids it.
+    ///
+    /// Rules come later, so that a stolen key that is used from elsewhere tells nothing about its
+    /// role, and so that refused requests count as well.
+    fn limited(&self, record: &Record, presented: &Presented) -> Option<Limited> {
+        let key = presented.key()?;
+        self.authenticator.admit(record, key, presented.actor()).err()
+    }
+
+    fn admit(&self, access: Access, presented: Option<Presented>) -> Admitted {
+        let admitted = Admitted { access, presented };
         if scope_limits(&admitted).is_none() {
-            let is_known = admitted.presented.is_some();
-            self.decisions.count(if is_known { "key" } else { "anonymous" });
+            self.decisions.allow(admitted.presented.is_some());
         }
-        Ok(admitted)
+        admitted
     }
 
     /// Whether the body of a request decides about it.
@@ -162,9 +161,11 @@ impl Gate {
         let (path, query) = (path.as_str(), uri.query());
         let seen = Seen { method, path, query, headers, body, most: MAX_MESSAGE };
         let checked = projects::check(limits, &seen);
-        self.decisions.count(checked.err().map_or("key", ProjectDenial::reason));
+        if checked.is_ok() {
+            self.decisions.allow(true);
+        }
         checked.map_err(|denial| {
-            self.authenticator.record_denial(record, presented.actor(), denial.reason());
+            self.authenticator.record_denial(record, presented.actor(), denial.reason().as_str());
             denial.into()
         })
     }
@@ -180,6 +181,7 @@ impl Gate {
         if limits_of(&presented) != admitted.presented.as_ref().and_then(limits_of) {
             return Err(Refusal::new(
                 Kind::Unavailable,
+                Reason::Changed,
                 "the limits of the API key changed; call again",
             ));
         }

@@ -7,8 +7,10 @@
 //! - [`mod@gate`]: checks requests. Every door asks it.
 //! - [`identity_headers`]: the caller's identity for the upstream.
 //! - [`limits`]: whether a request stays within a key's projects and domains.
+//! - [`own_paths`]: the paths that Gatekey answers itself, under every spelling.
 //! - [`path`]: the path of a request, after checks that no upstream can read it differently.
 //! - [`protocol`], [`refusal`]: the protocol of a request, and a refusal in that protocol.
+//! - [`mod@reason`]: the words for why a request is refused.
 //! - [`rules`]: which path needs which access.
 //! - [`mod@decide`]: the decision, a pure function. Every protocol asks it.
 //! - [`token`]: the short-lived token for the upstream.
@@ -22,9 +24,11 @@ pub mod forward_auth;
 pub mod gate;
 pub mod identity_headers;
 pub mod limits;
+pub mod own_paths;
 pub mod path;
 pub mod protocol;
 pub mod proxy;
+pub mod reason;
 pub mod refusal;
 pub mod rules;
 pub mod token;
@@ -36,9 +40,11 @@ pub use self::{
     forward_auth::ForwardAuth,
     gate::{Admitted, Gate},
     identity_headers::{Identity, IdentityHeaders},
+    own_paths::OwnPaths,
     path::{InvalidPath, Path},
     protocol::Protocol,
     proxy::Proxy,
+    reason::Reason,
     refusal::Refusal,
     rules::{Pattern, Procedure, Rule, Rules},
 };

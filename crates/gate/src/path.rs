@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use crate::reason::Reason;
+
 /// The path of a request without its query, checked and decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path<'a> {
@@ -27,12 +29,14 @@ pub enum InvalidPath {
     Escape,
     #[error("the path of a procedure has an escape")]
     EscapedProcedure,
+    #[error("the path is another spelling of one that Gatekey answers itself")]
+    Respelled,
 }
 
 impl InvalidPath {
     /// The word for it in metrics and headers.
-    pub fn reason(self) -> &'static str {
-        "path"
+    pub fn reason(self) -> Reason {
+        Reason::Path
     }
 }
 

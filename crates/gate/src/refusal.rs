@@ -19,6 +19,7 @@ use crate::{
     limits::{Unreadable, projects::ProjectDenial},
     path::InvalidPath,
     protocol::Protocol,
+    reason::{self, Reason},
 };
 
 /// How a request is refused, or fails.
@@ -110,6 +111,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub kind: Kind,
+    pub reason: Reason,
     /// Message for the caller: the problem and its fix.
     pub message: Cow<'static, str>,
     /// When the same request may succeed.
@@ -130,8 +132,6 @@ const CHALLENGE_INVALID_REQUEST: HeaderValue =
 /// The challenge to a valid credential that does not suffice (RFC 6750 section 3.1).
 pub const CHALLENGE_INSUFFICIENT_SCOPE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="gatekey", error="insufficient_scope""#);
-/// The word for the reason of a refusal.
-const REASON: HeaderName = HeaderName::from_static("x-gate-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The flag of the last envelope of a stream of Connect.
@@ -140,10 +140,11 @@ const END_STREAM: u8 = 0x02;
 const OUTAGE: Duration = Duration::from_secs(1);
 
 impl Refusal {
-    pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(kind: Kind, reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (kind == Kind::Unavailable).then_some(OUTAGE);
         Self {
             kind,
+            reason,
             message: message.into(),
             retry_after,
             headers: Vec::new(),
@@ -158,18 +159,22 @@ impl Refusal {
             None => {
                 let message =
                     "no credential was sent; send an API key's access token as a Bearer token";
-                Self::new(Kind::Unauthenticated { sent: false }, message)
+                Self::new(Kind::Unauthenticated { sent: false }, Reason::Credential, message)
             }
             Some(several @ Credential::Several) => {
-                Self::new(Kind::SeveralCredentials, several.to_string())
+                Self::new(Kind::SeveralCredentials, Reason::Credentials, several.to_string())
             }
             Some(throttled @ Credential::TooManyFailures { retry_after }) => {
-                Self::new(Kind::Throttled, throttled.to_string()).with_retry_after(retry_after)
+                Self::new(Kind::Throttled, Reason::Failures, throttled.to_string())
+                    .with_retry_after(retry_after)
             }
             Some(outage @ Credential::Unavailable) => {
-                Self::new(Kind::Unavailable, outage.to_string())
+                Self::new(Kind::Unavailable, Reason::Unavailable, outage.to_string())
             }
-            Some(refusal) => Self::new(Kind::Unauthenticated { sent: true }, refusal.to_string()),
+            Some(refusal) => {
+                let kind = Kind::Unauthenticated { sent: true };
+                Self::new(kind, Reason::Credential, refusal.to_string())
+            }
         }
     }
 
@@ -177,13 +182,6 @@ impl Refusal {
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
-        self
-    }
-
-    /// Returns the same refusal with the word for its reason in a header, for operators.
-    #[must_use]
-    pub fn because(mut self, reason: &'static str) -> Self {
-        self.headers.push((REASON, HeaderValue::from_static(reason)));
         self
     }
 
@@ -210,7 +208,8 @@ impl Refusal {
     pub fn end_of_stream(&self, protocol: &Protocol) -> Option<Frame<Bytes>> {
         match protocol {
             Protocol::Grpc(_) => {
-                let mut trailers = HeaderMap::with_capacity(2);
+                let mut trailers = HeaderMap::with_capacity(3);
+                trailers.insert(reason::HEADER, self.reason.header());
                 trailers.insert(GRPC_STATUS, self.kind.code().0.into());
                 if let Ok(message) = HeaderValue::from_str(&percent_encoded(&self.message)) {
                     trailers.insert(GRPC_MESSAGE, message);
@@ -275,7 +274,8 @@ impl Refusal {
     }
 
     fn end_of_connect_stream(&self) -> Vec<u8> {
-        let end = json!({ "error": self.connect_error() }).to_string();
+        let metadata = json!({ reason::HEADER.as_str(): [self.reason.as_str()] });
+        let end = json!({ "error": self.connect_error(), "metadata": metadata }).to_string();
         let length = u32::try_from(end.len()).unwrap_or_default();
         let mut envelope = Vec::with_capacity(5 + end.len());
         envelope.push(END_STREAM);
@@ -299,6 +299,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(reason::HEADER, self.reason.header());
         if let Some(challenge) = self.kind.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -312,28 +313,27 @@ impl Refusal {
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        let refusal = match denial {
+        match denial {
             Denial::Unauthenticated => Self::of_credential(None),
             Denial::Scope(_) => {
-                let mut refusal = Self::new(Kind::Forbidden, denial.to_string());
+                let mut refusal = Self::new(Kind::Forbidden, denial.reason(), denial.to_string());
                 refusal.headers.push((header::WWW_AUTHENTICATE, CHALLENGE_INSUFFICIENT_SCOPE));
                 refusal
             }
             Denial::Role(_) | Denial::Method | Denial::NotAllowed => {
-                Self::new(Kind::Forbidden, denial.to_string())
+                Self::new(Kind::Forbidden, denial.reason(), denial.to_string())
             }
-        };
-        refusal.because(denial.reason())
+        }
     }
 }
 
 impl From<Limited> for Refusal {
     fn from(limited: Limited) -> Self {
-        let kind = match limited {
-            Limited::Network => Kind::Forbidden,
-            Limited::Rate { .. } => Kind::Throttled,
+        let (kind, reason) = match limited {
+            Limited::Network => (Kind::Forbidden, Reason::Network),
+            Limited::Rate { .. } => (Kind::Throttled, Reason::Rate),
         };
-        let mut refusal = Self::new(kind, limited.to_string());
+        let mut refusal = Self::new(kind, reason, limited.to_string());
         refusal.retry_after = limited.retry_after();
         refusal.headers = rate_limit::headers(&limited);
         refusal.violated_policy = limited.retry_after().map(|_| rate_limit::POLICY);
@@ -351,7 +351,7 @@ impl From<ProjectDenial> for Refusal {
             | ProjectDenial::Unseen
             | ProjectDenial::Unreadable(_) => Kind::Forbidden,
         };
-        Self::new(kind, denial.to_string())
+        Self::new(kind, denial.reason(), denial.to_string())
     }
 }
 
@@ -363,7 +363,7 @@ impl From<Unreadable> for Refusal {
 
 impl From<InvalidPath> for Refusal {
     fn from(invalid: InvalidPath) -> Self {
-        Self::new(Kind::Invalid, invalid.to_string()).because(invalid.reason())
+        Self::new(Kind::Invalid, invalid.reason(), invalid.to_string())
     }
 }
 

@@ -15,7 +15,10 @@ use gatekey_core::{
 };
 use quick_cache::{Equivalent, sync::Cache};
 
-use crate::refusal::{Kind, Refusal};
+use crate::{
+    reason::Reason,
+    refusal::{Kind, Refusal},
+};
 
 /// Tokens that are cached: signing one costs more than everything else that the gate does about a
 /// request. An entry takes about 1.5 KiB, so the cache takes at most 6 MiB; only callers that were
@@ -105,11 +108,11 @@ pub fn refusal(error: TokenError) -> Refusal {
     match error {
         TokenError::InvalidClient => {
             let message = "the credential expires now; send one that lasts longer";
-            Refusal::new(Kind::Unauthenticated { sent: true }, message)
+            Refusal::new(Kind::Unauthenticated { sent: true }, Reason::Credential, message)
         }
         error => {
             tracing::error!(%error, "failed to sign a token for the upstream");
-            Refusal::new(Kind::Internal, "internal error")
+            Refusal::new(Kind::Internal, Reason::Internal, "internal error")
         }
     }
 }

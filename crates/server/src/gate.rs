@@ -12,7 +12,7 @@ use gatekey_gate::{
 };
 use rustls::pki_types::CertificateDer;
 
-use crate::Config;
+use crate::{Config, own_paths};
 
 /// The CA certificates in the files that `gate.upstreams` names.
 pub type UpstreamAuthorities = HashMap<PathBuf, Vec<CertificateDer<'static>>>;
@@ -28,6 +28,7 @@ pub(crate) fn gate(
         authenticator: authenticator.clone(),
         api_keys: api_keys.clone(),
         rules: config.gate.rules(),
+        own_paths: own_paths::all(),
         identity_headers: IdentityHeaders::new(token_header),
         decisions: Decisions::default(),
         persona: config.identity.persona.clone(),

@@ -1,8 +1,11 @@
 //! The paths that Gatekey answers itself, whatever the rules of the gate say.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
-use gatekey_gate::{Path, rules::Methods};
+use gatekey_gate::{OwnPaths, rules::Methods};
 
 use crate::{
     endpoint,
@@ -38,30 +41,17 @@ pub fn own_paths() -> Vec<OwnPath> {
     endpoints.chain(bound).chain(procedures).collect()
 }
 
-/// Returns whether Gatekey answers a path itself, if only to refuse the method.
-pub fn is_own(path: &Path<'_>) -> bool {
-    let services: BTreeSet<_> = access::procedures().filter_map(service).collect();
-    service(path.as_str()).is_some_and(|name| services.contains(name))
-        || own_paths().iter().any(|own| matches(&own.path, path.as_str()))
-}
-
-/// The service of a path with two segments.
-fn service(path: &str) -> Option<&str> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    (!method.is_empty() && !method.contains('/')).then_some(service)
-}
-
-fn matches(own: &str, path: &str) -> bool {
-    if let Some((prefix, _)) = own.split_once("{*") {
-        return path.starts_with(prefix);
-    }
-    if let Some((start, _)) = own.split_once("{*") {
-        return path.starts_with(start);
-    }
-    own.split('/').count() == path.split('/').count()
-        && own.split('/').zip(path.split('/')).all(|(own, segment)| {
-            if own.starts_with('{') { !segment.is_empty() } else { own == segment }
-        })
+/// Returns the paths, to find them under every spelling. Every method of a service is its own.
+pub fn all() -> Arc<OwnPaths> {
+    static ALL: LazyLock<Arc<OwnPaths>> = LazyLock::new(|| {
+        let paths = own_paths();
+        let services = access::procedures().filter_map(|path| path.rsplit_once('/'));
+        let services: BTreeSet<_> =
+            services.map(|(service, _)| format!("{service}/{{method}}")).collect();
+        let paths = paths.iter().map(|own| own.path.as_str());
+        Arc::new(OwnPaths::new(paths.chain(services.iter().map(String::as_str))))
+    });
+    ALL.clone()
 }
 
 #[cfg(test)]
@@ -81,7 +71,7 @@ mod tests {
             "/grpc.health.v1.Health/List",
             "/gate/envoy/flyteidl2.project.ProjectService/GetProject",
         ] {
-            assert!(is_own(&Path::parse(path).unwrap()), "{path}");
+            assert!(all().contains(path), "{path}");
         }
         for path in [
             "/",
@@ -91,7 +81,7 @@ mod tests {
             "/gatekey.v1.ApiKeyService/Get/x",
             "/flyteidl2.project.ProjectService/GetProject",
         ] {
-            assert!(!is_own(&Path::parse(path).unwrap()), "{path}");
+            assert!(!all().contains(path), "{path}");
         }
     }
 }

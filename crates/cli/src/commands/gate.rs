@@ -14,7 +14,7 @@ use gatekey_server::{
     Config,
     config::Settings,
     control::{KeyRights, ReadKey},
-    own_paths::{is_own, own_paths},
+    own_paths::{self, own_paths},
 };
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
@@ -228,6 +228,9 @@ struct Explanation {
     decisions: Vec<Decision>,
     #[serde(skip)]
     invalid_path: Option<InvalidPath>,
+    /// The limits of the key that come before the rules.
+    #[serde(skip)]
+    before_rules: Vec<String>,
 }
 
 impl Explanation {
@@ -240,10 +243,14 @@ impl Explanation {
         let Asked { method, target, body } = *request;
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let parsed = Path::parse(path);
+        let own = own_paths::all();
+        let parsed = Path::parse(path).and_then(|parsed| match own.has_respelled(&parsed, path) {
+            true => Err(InvalidPath::Respelled),
+            false => Ok(parsed),
+        });
         let rules = config.gate.rules();
         let (rule, is_own) = match &parsed {
-            Ok(path) if is_own(path) && !config.gate.passes(path.as_str()) => {
+            Ok(path) if own.contains(path.as_str()) && !config.gate.passes(path.as_str()) => {
                 (Some(Row::own(Methods::of(method), path.as_str().to_owned())), true)
             }
             Ok(path) => {
@@ -256,16 +263,18 @@ impl Explanation {
             let denial = match &parsed {
                 Ok(path) => denial(&rules, method, path, query, &asking)
                     .or_else(|| beyond_limits(method, path, query, body, &asking)),
-                Err(invalid) => Some((invalid.reason(), invalid.to_string())),
+                Err(invalid) => Some((invalid.reason().as_str(), invalid.to_string())),
             };
             let (reason, message) = denial.unzip();
             let (name, allowed) = (asking.name(), reason.is_none());
             let Asking { key, role, credential, caller: _, limits: _ } = asking;
             Decision { name, key, credential, role, allowed, reason, message }
         };
+        let before_rules = callers.iter().flat_map(before_rules).collect();
         Self {
             method: method.to_string(),
             path: target.to_owned(),
+            before_rules,
             invalid_path: parsed.as_ref().err().copied(),
             rule,
             decisions: if is_own {
@@ -297,6 +306,9 @@ impl Explanation {
             }
             None => say!("{}  none, so the request is denied\n", output::dim("rule  "))?,
         }
+        for limit in &self.before_rules {
+            say!("{}  {limit}, checked before the rule\n", output::dim("limit "))?;
+        }
         let cells = self.decisions.iter().map(|decision| {
             let verdict = if decision.allowed { "allowed" } else { "denied" };
             let message = decision.message.clone().unwrap_or_default();
@@ -305,6 +317,16 @@ impl Explanation {
         say!("{}", output::table(&["CALLER", "DECISION", "REASON"], cells))?;
         Ok(())
     }
+}
+
+/// The limits of a key that the gate checks before the rules, and that depend on more than the
+/// request.
+fn before_rules(asking: &Asking) -> Vec<String> {
+    let Limits { allow_from, rate, .. } = &asking.limits;
+    let networks: Vec<_> = allow_from.iter().map(ToString::to_string).collect();
+    let networks = (!networks.is_empty()).then(|| format!("used from {}", networks.join(", ")));
+    let rate = rate.map(|rate| format!("used at most {rate}"));
+    networks.into_iter().chain(rate).collect()
 }
 
 /// An access with the role and scope that it needs.
@@ -330,7 +352,7 @@ fn denial(
         Some(_) => denial.to_string(),
         None => "the key is disabled, expired or not valid yet".to_owned(),
     };
-    Some((denial.reason(), message))
+    Some((denial.reason().as_str(), message))
 }
 
 /// The reason why a request is beyond the projects and domains of its key.
@@ -359,5 +381,5 @@ fn beyond_limits(
         }
         _ => denial.to_string(),
     };
-    Some((denial.reason(), message))
+    Some((denial.reason().as_str(), message))
 }

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     limits::projects::Body,
     protocol::Protocol,
+    reason,
     refusal::{Kind, Refusal},
 };
 
@@ -60,7 +61,10 @@ impl ExtAuthz {
         }
         Ok(match decided {
             Ok(passed) => self.admit(&passed, &headers),
-            Err(refusal) => refuse(refusal, &original.protocol(&headers)),
+            Err(refusal) => {
+                self.forward_auth.gate().decisions.refuse(refusal.reason);
+                refuse(refusal, &original.protocol(&headers))
+            }
         })
     }
 
@@ -151,10 +155,11 @@ fn original(request: &HttpRequest) -> Result<Original, Malformed> {
 
 /// Refuses a question. Envoy treats an error as an outage, and refuses the request.
 fn error(refusal: Refusal) -> ConnectError {
-    match refusal.kind {
+    let error = match refusal.kind {
         Kind::Forbidden => ConnectError::permission_denied(refusal.message),
         _ => ConnectError::invalid_argument(refusal.message),
-    }
+    };
+    error.with_headers([(reason::HEADER, refusal.reason.header())].into_iter().collect())
 }
 
 /// Refuses a request. Of a call over gRPC, Envoy itself makes a status, with the body as message.

@@ -33,6 +33,7 @@ use crate::{
     identity_headers,
     limits::projects::Body as Shown,
     protocol::Protocol,
+    reason::Reason,
     refusal::{Kind, Refusal},
     token::{self, UpstreamTokens},
 };
@@ -111,6 +112,7 @@ impl ForwardAuth {
         match decided {
             Ok(passed) => self.admit(family, passed, headers),
             Err(refusal) => {
+                self.gate.decisions.refuse(refusal.reason);
                 record.set_grpc_status(refusal.kind.code().0);
                 refuse(family, refusal, &protocol)
             }
@@ -158,7 +160,7 @@ impl ForwardAuth {
             );
         }
         let message = "only proxies in server.trusted_proxies may ask whether a request may pass";
-        Err(Refusal::new(Kind::Forbidden, message))
+        Err(Refusal::new(Kind::Forbidden, Reason::UntrustedProxy, message))
     }
 
     /// Returns the request that a proxy asks about.
@@ -173,7 +175,7 @@ impl ForwardAuth {
                     "refused a trusted proxy's question about a request: it is malformed (logged once)"
                 );
             }
-            Refusal::new(Kind::Invalid, malformed.to_string())
+            Refusal::new(Kind::Invalid, Reason::Question, malformed.to_string())
         })
     }
 

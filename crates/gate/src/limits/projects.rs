@@ -15,7 +15,10 @@ use super::{
     protobuf::Message,
     unreadable::Unreadable,
 };
-use crate::rules::{Kind, Methods, Procedure, Template};
+use crate::{
+    reason::Reason,
+    rules::{Kind, Methods, Procedure, Template},
+};
 
 /// A request, as far as the gate sees it.
 #[derive(Debug, Clone, Copy)]
@@ -72,13 +75,13 @@ pub enum ProjectDenial {
 
 impl ProjectDenial {
     /// The word for the reason in metrics and headers.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Project => "project",
-            Self::Domain => "domain",
-            Self::Unnamed => "no_project",
-            Self::Unseen => "unseen_body",
-            Self::Unreadable(_) => "unreadable_body",
+            Self::Project => Reason::Project,
+            Self::Domain => Reason::Domain,
+            Self::Unnamed => Reason::NoProject,
+            Self::Unseen => Reason::UnseenBody,
+            Self::Unreadable(_) => Reason::UnreadableBody,
         }
     }
 }

@@ -11,12 +11,24 @@ use std::{
 use gatekey_authn::Presented;
 use gatekey_core::{KeyId, network::network};
 
-use crate::refusal::{Kind, Refusal};
+use crate::{
+    reason::Reason,
+    refusal::{Kind, Refusal},
+};
 
-/// Calls that a key, or a subject of another issuer, may have in progress.
-const MAX_CALLS: u32 = 2048;
-/// Calls that an address may have in progress without a key.
-const MAX_ANONYMOUS_CALLS: u32 = 64;
+/// What each caller may have in progress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    /// Of a key, or a subject of another issuer.
+    pub(super) of_caller: u32,
+    /// Of an address without a key.
+    pub(super) of_address: u32,
+    /// A word for them.
+    pub(super) what: &'static str,
+}
+
+/// Calls of one caller at once.
+const CALLS: Shares = Shares { of_caller: 2048, of_address: 64, what: "calls" };
 
 /// When a caller with too many calls may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -31,8 +43,13 @@ enum Who {
 }
 
 /// How many calls each caller has in progress.
-#[derive(Debug, Default)]
-pub(super) struct Callers(Arc<Mutex<HashMap<Who, u32>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Callers {
+    shares: Shares,
+    /// Why a caller with too many is refused.
+    reason: Reason,
+    counts: Arc<Mutex<HashMap<Who, u32>>>,
+}
 
 /// A call in progress, until it is dropped.
 pub(super) struct Place {
@@ -40,7 +57,17 @@ pub(super) struct Place {
     who: Who,
 }
 
+impl Default for Callers {
+    fn default() -> Self {
+        Self::new(CALLS, Reason::Calls)
+    }
+}
+
 impl Callers {
+    pub(super) fn new(shares: Shares, reason: Reason) -> Self {
+        Self { shares, reason, counts: Arc::default() }
+    }
+
     /// Takes a place for a call.
     ///
     /// # Errors
@@ -54,18 +81,19 @@ impl Callers {
             Some(presented) => {
                 let key = presented.key().map(|key| Who::Key(key.key_id));
                 let who = key.unwrap_or_else(|| Who::Subject(presented.user().into()));
-                (who, MAX_CALLS)
+                (who, self.shares.of_caller)
             }
-            None => (Who::At(peer.map(network)), MAX_ANONYMOUS_CALLS),
+            None => (Who::At(peer.map(network)), self.shares.of_address),
         };
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = calls.entry(who.clone()).or_default();
         if *count >= most {
-            let message = format!("{most} calls of this caller are in progress");
-            return Err(Refusal::new(Kind::Throttled, message).with_retry_after(RETRY_AFTER));
+            let message = format!("{most} {} of this caller are in progress", self.shares.what);
+            let refusal = Refusal::new(Kind::Throttled, self.reason, message);
+            return Err(refusal.with_retry_after(RETRY_AFTER));
         }
         *count += 1;
-        Ok(Place { callers: self.0.clone(), who })
+        Ok(Place { callers: self.counts.clone(), who })
     }
 }
 
@@ -91,11 +119,14 @@ mod tests {
         let address = |text: &str| Some(text.parse().unwrap());
         let one = address("192.0.2.1");
         let places: Vec<_> =
-            (0..MAX_ANONYMOUS_CALLS).map(|_| callers.place(None, one).ok().unwrap()).collect();
+            (0..CALLS.of_address).map(|_| callers.place(None, one).ok().unwrap()).collect();
         assert!(callers.place(None, one).is_err());
         assert!(callers.place(None, address("192.0.2.2")).is_ok());
         drop(places);
         assert!(callers.place(None, one).is_ok());
-        assert!(callers.0.lock().unwrap().is_empty(), "nothing is kept of callers without calls");
+        assert!(
+            callers.counts.lock().unwrap().is_empty(),
+            "nothing is kept of callers without calls"
+        );
     }
 }

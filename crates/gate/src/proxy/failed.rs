@@ -1,6 +1,9 @@
 //! [`Failed`]: why the upstream did not answer.
 
-use crate::refusal::{Kind, Refusal};
+use crate::{
+    reason::Reason,
+    refusal::{Kind, Refusal},
+};
 
 /// Why the upstream did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +36,16 @@ impl Failed {
 impl From<&Failed> for Refusal {
     fn from(failed: &Failed) -> Self {
         match failed {
-            Failed::Unreachable(_) => Self::new(Kind::Unavailable, "the upstream is unreachable"),
-            Failed::Full => Self::new(Kind::Unavailable, "too many calls to the upstream"),
-            Failed::Lost(_) => Self::new(Kind::Lost, "the upstream closed the connection"),
-            Failed::Host(_) => Self::new(Kind::Invalid, "the host is invalid"),
+            Failed::Unreachable(_) => {
+                Self::new(Kind::Unavailable, Reason::Upstream, "the upstream is unreachable")
+            }
+            Failed::Full => {
+                Self::new(Kind::Unavailable, Reason::Upstream, "too many calls to the upstream")
+            }
+            Failed::Lost(_) => {
+                Self::new(Kind::Lost, Reason::Upstream, "the upstream closed the connection")
+            }
+            Failed::Host(_) => Self::new(Kind::Invalid, Reason::Host, "the host is invalid"),
         }
     }
 }

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
-use crate::refusal::{Kind, Refusal};
+use crate::{
+    reason::Reason,
+    refusal::{Kind, Refusal},
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -60,6 +63,7 @@ pub(super) fn expectation(headers: &HeaderMap) -> Result<(), Refusal> {
         (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
         (Some(_), _) => Err(Refusal::new(
             Kind::ExpectationFailed,
+            Reason::Expectation,
             "the only expectation that can be met is 100-continue",
         )),
     }

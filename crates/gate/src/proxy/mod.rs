@@ -10,7 +10,8 @@
 //! - `failed`: why it did not answer.
 //! - `forwarded`: the headers that belong to one connection, and what the proxy says about it.
 //! - `deadline`: the time that a client gives a call.
-//! - `request_body`, `response_body`: what is passed on. `ongoing`: a call whose response has begun.
+//! - `request_body`, `response_body`: what is passed on.
+//! - `ongoing`: a call whose response has begun.
 //! - `whole_body`: a body that is read before it is passed on.
 //! - `tunnel`: WebSocket.
 //! - `callers`: how many calls each caller has in progress.
@@ -68,6 +69,7 @@ use crate::{
     limits::{Unreadable, projects::Body as Seen},
     path::{InvalidPath, Path},
     protocol::Protocol,
+    reason::Reason,
     refusal::{Kind, Refusal},
     token::{self, UpstreamTokens},
 };
@@ -161,7 +163,10 @@ impl Proxy {
         let protocol = Protocol::of(request.method(), target, request.headers());
         match self.pass(record, &protocol, request).await {
             Ok(response) => response,
-            Err(refusal) => refusal.respond(record, &protocol),
+            Err(refusal) => {
+                self.gate.decisions.refuse(refusal.reason);
+                refusal.respond(record, &protocol)
+            }
         }
     }
 
@@ -173,7 +178,7 @@ impl Proxy {
     ) -> Result<Response, Refusal> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let message = "the gate does not pass on CONNECT and TRACE";
-            return Err(Refusal::new(Kind::NotSupported, message));
+            return Err(Refusal::new(Kind::NotSupported, Reason::Method, message));
         }
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         // A whole URL as the target names a host of its own (RFC 9112 section 3.2.2). HTTP/2 has
@@ -193,9 +198,10 @@ impl Proxy {
         let body = self.within_projects(record, &admitted, &head, body, &mut watch).await?;
         let tunnel = if tunnel::is_handshake(&head)? {
             let client = client.ok_or_else(|| {
-                Refusal::new(Kind::NotSupported, "this connection cannot become a websocket")
+                let message = "this connection cannot become a websocket";
+                Refusal::new(Kind::NotSupported, Reason::Upgrade, message)
             })?;
-            Some((client, self.tunnels.place()?))
+            Some((client, self.tunnels.place(admitted.presented.as_ref(), record.peer)?))
         } else {
             None
         };
@@ -269,7 +275,10 @@ impl Proxy {
             return Ok(body);
         }
         let read = watch.until(timeout(WHOLE_BODY, self.bodies.read(body))).await?;
-        let late = |_| Refusal::new(Kind::DeadlineExceeded, "the body did not arrive in time");
+        let late = |_| {
+            let message = "the body did not arrive in time";
+            Refusal::new(Kind::DeadlineExceeded, Reason::Body, message)
+        };
         match read.map_err(late)? {
             Ok(whole) => {
                 check(Seen::Whole(whole.bytes()))?;
@@ -281,10 +290,11 @@ impl Proxy {
             }
             Err(NotWhole::Busy) => {
                 let message = "the gate reads too many bodies of limited keys; try again";
-                Err(Refusal::new(Kind::Unavailable, message))
+                Err(Refusal::new(Kind::Unavailable, Reason::Bodies, message))
             }
             Err(NotWhole::Lost(error)) => {
-                Err(Refusal::new(Kind::Invalid, format!("the body could not be read: {error}")))
+                let message = format!("the body could not be read: {error}");
+                Err(Refusal::new(Kind::Invalid, Reason::Body, message))
             }
         }
     }
@@ -297,7 +307,8 @@ impl Proxy {
             return Ok((0, target));
         }
         let found = self.targets.find(&Path::parse(path)?, protocol);
-        found.ok_or_else(|| Refusal::new(Kind::NotSupported, "no upstream serves this path"))
+        let message = "no upstream serves this path";
+        found.ok_or_else(|| Refusal::new(Kind::NotSupported, Reason::NoUpstream, message))
     }
 
     /// Returns the token that replaces the caller's credential.

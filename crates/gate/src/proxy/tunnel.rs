@@ -6,6 +6,7 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,15 +14,24 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts};
+use gatekey_authn::Presented;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, sync::watch};
 
-use super::watch::Watch;
-use crate::refusal::{Kind, Refusal};
+use super::{
+    callers::{self, Callers, Shares},
+    watch::Watch,
+};
+use crate::{
+    reason::Reason,
+    refusal::{Kind, Refusal},
+};
 
 /// Tunnels at once. Each takes two connections, which no other limit counts.
 const MAX_TUNNELS: usize = 1024;
+/// Tunnels of one caller at once.
+const SHARES: Shares = Shares { of_caller: 128, of_address: 16, what: "websockets" };
 /// Bytes that a tunnel reads at a time, in each direction.
 const BUFFER: usize = 16 * 1024;
 
@@ -35,7 +45,7 @@ const KEY_LENGTH: usize = 24;
 /// For every other upgrade, and a malformed handshake.
 pub(super) fn is_handshake(head: &Parts) -> Result<bool, Refusal> {
     let Some(upgrade) = only(&head.headers, &header::UPGRADE)? else { return Ok(false) };
-    let refuse = |message| Err(Refusal::new(Kind::Invalid, message));
+    let refuse = |message| Err(Refusal::new(Kind::Invalid, Reason::Upgrade, message));
     if !upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") {
         return refuse("the only upgrade that the gate passes on is to websocket");
     }
@@ -61,7 +71,10 @@ pub(super) fn is_handshake(head: &Parts) -> Result<bool, Refusal> {
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, Refusal> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (_, Some(_)) => Err(Refusal::new(Kind::Invalid, format!("{name} is repeated"))),
+        (_, Some(_)) => {
+            let message = format!("{name} is repeated");
+            Err(Refusal::new(Kind::Invalid, Reason::Upgrade, message))
+        }
         (value, None) => Ok(value),
     }
 }
@@ -79,28 +92,45 @@ pub(super) fn accepts(headers: &HeaderMap) -> bool {
 }
 
 /// The tunnels in progress.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Tunnels {
     open: Arc<AtomicUsize>,
+    callers: Callers,
     /// Changes when one ends.
     ended: Arc<watch::Sender<()>>,
 }
 
 /// A tunnel in progress, until it is dropped.
-pub(super) struct Place(Tunnels);
+pub(super) struct Place {
+    tunnels: Tunnels,
+    _of_caller: callers::Place,
+}
+
+impl Default for Tunnels {
+    fn default() -> Self {
+        let callers = Callers::new(SHARES, Reason::Websockets);
+        Self { open: Arc::default(), callers, ended: Arc::default() }
+    }
+}
 
 impl Tunnels {
     /// Returns a place for another tunnel.
     ///
     /// # Errors
-    /// If there are too many.
-    pub(super) fn place(&self) -> Result<Place, Refusal> {
+    /// If its caller has too many, or all callers have.
+    pub(super) fn place(
+        &self,
+        presented: Option<&Presented>,
+        peer: Option<IpAddr>,
+    ) -> Result<Place, Refusal> {
+        let of_caller = self.callers.place(presented, peer)?;
         let taken = self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
+        let place = Place { tunnels: self.clone(), _of_caller: of_caller };
         if taken < MAX_TUNNELS {
             Ok(place)
         } else {
-            Err(Refusal::new(Kind::Unavailable, "too many websockets are open"))
+            let message = "too many websockets are open";
+            Err(Refusal::new(Kind::Unavailable, Reason::Websockets, message))
         }
     }
 
@@ -118,8 +148,8 @@ impl Tunnels {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.ended.send_replace(());
+        self.tunnels.open.fetch_sub(1, Ordering::Relaxed);
+        self.tunnels.ended.send_replace(());
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     gate::{Admitted, Gate},
+    reason::Reason,
     refusal::{Kind, Refusal},
 };
 
@@ -97,10 +98,11 @@ impl Watch {
     fn check(&mut self, now: Instant) -> Option<Refusal> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             let message = "the call took longer than its client allows";
-            return Some(Refusal::new(Kind::DeadlineExceeded, message));
+            return Some(Refusal::new(Kind::DeadlineExceeded, Reason::Deadline, message));
         }
         if self.stop.has_passed(now) {
-            return Some(Refusal::new(Kind::Unavailable, "the server stops; call again"));
+            let message = "the server stops; call again";
+            return Some(Refusal::new(Kind::Unavailable, Reason::Stopping, message));
         }
         self.next = next(self.deadline);
         self.gate.check_again(&self.admitted).err()
