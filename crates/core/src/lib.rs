@@ -12,6 +12,7 @@
 //! - [`operations`]: administration of a whole server: the first key, backups, purging.
 //! - [`memory`]: state held in memory, fed by the store's changes.
 //! - [`store`]: the traits of a store.
+//! - [`feed`]: how a node follows a database that several nodes share.
 //! - [`network`]: networks that are trusted, and the part of an address that counts as one client.
 //! - [`mod@env`]: time and randomness as arguments.
 //!
@@ -22,6 +23,7 @@
 pub mod api_key;
 pub mod env;
 pub mod error;
+pub mod feed;
 pub mod id;
 pub mod ledger;
 pub mod memory;

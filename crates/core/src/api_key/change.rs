@@ -241,7 +241,7 @@ impl ApiKey {
         self.epoch = raised_epoch(self.epoch, 0);
     }
 
-    fn change(self, change: impl FnOnce(&mut Self)) -> KeyChange {
+    pub(super) fn change(self, change: impl FnOnce(&mut Self)) -> KeyChange {
         let mut key = self.clone();
         change(&mut key);
         if key.epoch == self.epoch && Scope::of(key.roles) < Scope::of(self.roles) {

@@ -202,7 +202,11 @@ impl ChangeObserver for Directory {
                     }
                 }
                 Change::KeyDeleted { client_id, key_id } => {
-                    if let Some(ByClientId(before)) = keys.take(client_id.as_str()) {
+                    // Not a later key with the same client id: changes can be reported again.
+                    let is_present = |key: &ByClientId| key.0.key_id == *key_id;
+                    if keys.get(client_id.as_str()).is_some_and(is_present)
+                        && let Some(ByClientId(before)) = keys.take(client_id.as_str())
+                    {
                         tally.remove(&before);
                         let mut deleted =
                             self.deleted.write().unwrap_or_else(PoisonError::into_inner);
@@ -277,6 +281,21 @@ mod tests {
         key.limits = Limits::default();
         directory.observe(&[put(&key)]);
         assert_eq!(directory.find("ci").unwrap().limits, None);
+    }
+
+    /// A feed reports a change again when it reads the same row again.
+    #[test]
+    fn a_deletion_spares_a_later_key() {
+        let (directory, earlier) = (Directory::default(), key());
+        let later = ApiKey {
+            key_id: "00000000000000000000000000000002".parse().unwrap(),
+            ..earlier.clone()
+        };
+        let (client_id, key_id) = (earlier.client_id.clone(), earlier.key_id);
+        directory.observe(&[Change::KeyPut(Box::new(later.clone()))]);
+        directory.observe(&[Change::KeyDeleted { client_id, key_id }]);
+        assert_eq!(directory.find("ci").map(|key| key.key_id), Some(later.key_id));
+        assert!(directory.find_deleted("ci").is_none());
     }
 
     #[test]
