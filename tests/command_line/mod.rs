@@ -18,6 +18,7 @@ mod configuration;
 mod connecting;
 mod control_socket;
 mod data_dir;
+mod database;
 mod doctor;
 mod found_files;
 mod gate;

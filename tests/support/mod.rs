@@ -8,7 +8,7 @@
 //! - [`credentials`]: a client id and its secret. [`http`]: an HTTP client. [`connection`]: bytes
 //!   over TLS.
 //! - [`terminal`]: runs a command on a pseudo-terminal. [`user`]: commands of other users.
-//! - [`upstream`]: a backend behind the gate.
+//! - [`upstream`]: a backend behind the gate. [`on_postgres`]: databases for servers.
 //! - [`collector`]: receives traces. [`proxy`]: an HTTP proxy. [`random`]: random numbers from a
 //!   seed that can be set.
 
@@ -17,6 +17,8 @@ pub(crate) mod collector;
 pub(crate) mod connection;
 mod credentials;
 mod http;
+pub(crate) mod on_postgres;
+mod postgres;
 mod process;
 mod proxy;
 pub(crate) mod random;

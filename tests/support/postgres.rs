@@ -4,9 +4,12 @@
 
 use std::{
     fs,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -31,15 +34,25 @@ shared_buffers = 32MB
 lc_messages = 'C'
 ";
 
-/// A cluster, which ends with this process.
-pub(crate) struct Cluster {
+/// Part of the name of the socket, which is in a directory of its own.
+const PORT: u16 = 5432;
+
+/// Where a cluster is, and the programs of its version.
+#[derive(Clone)]
+struct Place {
     directory: PathBuf,
     binaries: PathBuf,
+    port: u16,
+}
+
+/// A cluster, which ends with this process.
+pub(crate) struct Cluster {
+    place: Place,
     /// Ends the server when its standard input is closed, even if this process is killed.
     _server: Mutex<Child>,
 }
 
-static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(Cluster::start);
+static CLUSTER: LazyLock<Option<Cluster>> = LazyLock::new(|| Cluster::start(PORT, "", &[]));
 
 /// The cluster of this process; `None` if PostgreSQL is not installed.
 pub(crate) fn cluster() -> Option<&'static Cluster> {
@@ -47,12 +60,13 @@ pub(crate) fn cluster() -> Option<&'static Cluster> {
 }
 
 impl Cluster {
-    fn start() -> Option<Self> {
+    /// Starts a cluster with more settings and with files beside its configuration; `None` if
+    /// PostgreSQL is not installed.
+    pub(crate) fn start(port: u16, settings: &str, files: &[(&str, &str)]) -> Option<Self> {
         let binaries = binaries()?;
         let directory =
             tempfile::Builder::new().prefix("gk-pg-").tempdir_in("/tmp").unwrap().keep();
-        let is_root = fs::metadata("/proc/self")
-            .is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0);
+        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
         if is_root {
             chown(&directory, Some(PLAIN_USER), Some(PLAIN_USER)).unwrap();
         }
@@ -71,8 +85,16 @@ impl Cluster {
             .arg(&data);
         let made = initdb.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let settings = data.join("postgresql.conf");
-        fs::write(&settings, SETTINGS).unwrap();
+        fs::write(data.join("postgresql.conf"), format!("{SETTINGS}port = {port}\n{settings}"))
+            .unwrap();
+        for (name, content) in files {
+            let file = data.join(name);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root {
+                chown(&file, Some(PLAIN_USER), Some(PLAIN_USER)).unwrap();
+            }
+        }
         // The shell stops the server when this process has ended, and removes everything.
         let script = r#"
             "$1/postgres" -D "$2/data" -k "$2" >"$2/log" 2>&1 &
@@ -88,10 +110,10 @@ impl Cluster {
         // Of its own group: a Ctrl-C in the terminal ends the tests, and the closed pipe the server.
         shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Mutex::new(shell.spawn().unwrap());
-        let cluster = Self { directory, binaries, _server: server };
+        let cluster = Self { place: Place { directory, binaries, port }, _server: server };
         let began = Instant::now();
-        while !cluster.psql("postgres", "SELECT 1").status.success() {
-            let log = fs::read_to_string(cluster.directory.join("log")).unwrap_or_default();
+        while !cluster.place.psql("postgres", "SELECT 1").status.success() {
+            let log = fs::read_to_string(cluster.place.directory.join("log")).unwrap_or_default();
             assert!(began.elapsed() < Duration::from_secs(30), "PostgreSQL does not start: {log}");
             #[expect(clippy::disallowed_methods, reason = "a starting server sends no event")]
             thread::sleep(Duration::from_millis(50));
@@ -99,36 +121,19 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn psql(&self, database: &str, statement: &str) -> std::process::Output {
-        Command::new(self.binaries.join("psql"))
-            .args([
-                "--no-psqlrc",
-                "--tuples-only",
-                "--no-align",
-                "--quiet",
-                "--set=ON_ERROR_STOP=1",
-            ])
-            .arg("--host")
-            .arg(&self.directory)
-            .args(["--username", SUPERUSER, "--dbname", database, "--command", statement])
-            .env_clear()
-            .output()
-            .unwrap()
-    }
-
     /// A new, empty database.
-    pub(crate) fn database(&'static self) -> Database {
+    pub(crate) fn database(&self) -> Database {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let created = self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        let created = self.place.psql("postgres", &format!("CREATE DATABASE {name}"));
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
-        Database { cluster: self, name }
+        Database { place: self.place.clone(), name }
     }
 }
 
 /// A database of its own, dropped at the end of a test.
 pub(crate) struct Database {
-    cluster: &'static Cluster,
+    place: Place,
     name: String,
 }
 
@@ -143,13 +148,13 @@ impl Database {
     }
 
     /// The directory of the server's socket.
-    pub(crate) fn directory(&self) -> &'static Path {
-        &self.cluster.directory
+    pub(crate) fn directory(&self) -> &Path {
+        &self.place.directory
     }
 
     /// Runs statements as the superuser, and returns what they print.
     pub(crate) fn run(&self, statements: &str) -> String {
-        let output = self.cluster.psql(&self.name, statements);
+        let output = self.place.psql(&self.name, statements);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -158,7 +163,27 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let _ = self.cluster.psql("postgres", &drop);
+        let _ = self.place.psql("postgres", &drop);
+    }
+}
+
+impl Place {
+    fn psql(&self, database: &str, statement: &str) -> Output {
+        Command::new(self.binaries.join("psql"))
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+            ])
+            .arg("--host")
+            .arg(&self.directory)
+            .args(["--port", &self.port.to_string(), "--username", SUPERUSER])
+            .args(["--dbname", database, "--command", statement])
+            .env_clear()
+            .output()
+            .unwrap()
     }
 }
 

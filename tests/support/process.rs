@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Credentials, Http, binary, gatekey, hermetic, run};
+use super::{Credentials, Http, binary, gatekey, hermetic, on_postgres, run};
 
 /// How long a server may take to start; only a hang takes this long.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -81,6 +81,7 @@ impl ServerProcess {
             .args(&words[1..])
             .arg(data_dir)
             .args(flags)
+            .args(on_postgres::flags(data_dir, flags))
             .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

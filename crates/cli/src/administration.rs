@@ -58,7 +58,7 @@ impl Administration {
         settings: Settings,
         holder: &str,
     ) -> anyhow::Result<Self> {
-        must_exist(path)?;
+        must_have_database(path, &settings)?;
         Self::open(path, settings, holder).await
     }
 
@@ -69,7 +69,7 @@ impl Administration {
         settings: Settings,
         holder: &str,
     ) -> anyhow::Result<Self> {
-        must_exist(path)?;
+        must_have_database(path, &settings)?;
         Self::open_in(path, settings, holder, OpenMode::AdministerOlder).await
     }
 
@@ -88,7 +88,9 @@ impl Administration {
         };
         // New keys are for the server as it was last started, unless another URL is given.
         let is_named = settings.contains("server.public_url") || settings.contains("server.listen");
-        let last_start = LastStart::read(data_dir.path()).filter(|_| !is_named);
+        let last_start = LastStart::read(data_dir.path());
+        let settings = LastStart::with_database(last_start.as_ref(), settings)?;
+        let last_start = last_start.filter(|_| !is_named);
         let settings = match &last_start {
             Some(last_start) => settings.or(last_start.settings()?),
             None => settings,
@@ -184,6 +186,16 @@ impl Administration {
             }
         }
     }
+}
+
+/// Checks that a directory has a database, unless the data is in PostgreSQL.
+fn must_have_database(path: &DataDirPath, settings: &Settings) -> anyhow::Result<()> {
+    let last_start = data_dir::find(path).ok().and_then(|(path, _)| LastStart::read(&path));
+    let is_elsewhere = last_start.is_some_and(|last| last.database.is_some());
+    if settings.database().is_some() || is_elsewhere {
+        return Ok(());
+    }
+    must_exist(path).map(drop)
 }
 
 /// Checks that a directory has a database, and returns the path of the database.

@@ -1,9 +1,6 @@
 //! Opens the store, root key, signing keys and private CA of a data directory.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
 use gatekey_core::{
@@ -24,10 +21,11 @@ use gatekey_telemetry::{RequestLog, Traces, traces::export};
 use crate::{
     certificates, clock,
     data_dir::{CA_FILE, DataDir},
+    database::{self, Opened, TakenOver},
     exit,
     last_start::{Address, LastStart},
     process::local_caller,
-    root_key_file::RootKeyPath,
+    root_key_file::{self, RootKeyPath},
 };
 
 /// A server on a data directory, before it listens.
@@ -36,6 +34,8 @@ pub(crate) struct Instance {
     pub(crate) data_dir: DataDir,
     /// The private CA, if the server uses it and the mode opens it.
     pub(crate) ca: Option<PrivateCa>,
+    /// Ends when another server has taken the database over; never for an embedded one.
+    pub(crate) taken_over: TakenOver,
 }
 
 /// The purpose of an instance, which determines what it may change.
@@ -73,15 +73,35 @@ impl Instance {
         options: OpenOptions<'_>,
     ) -> anyhow::Result<Self> {
         let OpenOptions { config, root_key_file, mode, env, request_log, traces } = options;
-        let root_key = data_dir.root_key(root_key_file, &env)?;
+        let root_key = match &config.database {
+            Some(_) => {
+                database::refuse_embedded(data_dir.path())?;
+                let found = root_key_file::open(root_key_file)?;
+                found.ok_or_else(|| database::no_root_key(root_key_file.path()))?
+            }
+            None => data_dir.root_key(root_key_file, &env)?,
+        };
         let root_key = Arc::new(match mode {
             OpenMode::AdministerOlder => root_key.for_an_older_store(),
             OpenMode::Serve | OpenMode::Initialize | OpenMode::Administer => root_key,
         });
         let caches = Caches::new(root_key.clone());
-        let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
-            .with_tracer(traces.as_ref().map(Traces::store_tracer));
-        let store = Arc::new(store);
+        let Opened { store, taken_over } = match &config.database {
+            Some(named) => {
+                let observer = caches.observer();
+                let path = data_dir.path();
+                database::open(named, path, &root_key, observer, &env, traces.as_ref())?
+            }
+            None => {
+                let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
+                    .with_tracer(traces.as_ref().map(Traces::store_tracer));
+                Opened { store: Arc::new(store), taken_over: Box::pin(std::future::pending()) }
+            }
+        };
+        let place = match &config.database {
+            Some(named) => named.url.clone(),
+            None => data_dir.database().display().to_string(),
+        };
         let upstream_authorities = match mode {
             OpenMode::Serve => upstream_authorities(&config)?,
             OpenMode::Initialize | OpenMode::Administer | OpenMode::AdministerOlder => {
@@ -99,10 +119,12 @@ impl Instance {
             upstream_authorities,
             proxies: proxies(),
         });
-        // A server that never ran has published nothing that a verifier could have cached.
-        let has_run = LastStart::read(data_dir.path()).is_some();
+        // A server that never ran has published nothing that a verifier could have cached. Whether
+        // others have run on a database, only the database tells.
+        let has_run = LastStart::read(data_dir.path()).is_some()
+            || server.config.database.is_some() && has_signing_keys(&server).await?;
         let start = if has_run { Start::Ahead } else { Start::Now };
-        load(&server, mode, start, &data_dir.database()).await?;
+        load(&server, mode, start, &place).await?;
         check_root_key(&server, mode).await;
         // Not earlier: only an opened database proves that the directory is Gatekey's.
         data_dir.hide_from_git()?;
@@ -113,7 +135,7 @@ impl Instance {
             (_, _) => None,
         };
         data_dir.keep();
-        Ok(Self { server, data_dir, ca })
+        Ok(Self { server, data_dir, ca, taken_over })
     }
 
     /// Returns the server's address for clients.
@@ -137,16 +159,15 @@ fn upstream_authorities(config: &Config) -> anyhow::Result<UpstreamAuthorities> 
     files.map(read).collect()
 }
 
+async fn has_signing_keys(server: &Server) -> anyhow::Result<bool> {
+    Ok(!server.store.signing_keys().await?.is_empty())
+}
+
 /// Loads the signing keys and the directory. To serve, creates the signing key if there is none.
-async fn load(
-    server: &Server,
-    mode: OpenMode,
-    start: Start,
-    database: &Path,
-) -> anyhow::Result<()> {
+async fn load(server: &Server, mode: OpenMode, start: Start, place: &str) -> anyhow::Result<()> {
     let entry = Sealed::new_entry(&server.env, &local_caller(&server.env));
     let sealed = server.store.seal_store(entry).await;
-    if let Some(Sealed { api_keys, .. }) = sealed.map_err(|error| unreadable(database, error))? {
+    if let Some(Sealed { api_keys, .. }) = sealed.map_err(|error| unreadable(place, error))? {
         tracing::warn!(
             api_keys,
             "sealed the rows of the database under the root key; run `gatekey root-key rotate` once, so that the \
@@ -157,7 +178,7 @@ async fn load(
     let ensured =
         server.operations.signing_keys.ensure(&local_caller(&server.env), algorithm, start).await;
     let next = ensured.map_err(|error| match error {
-        SigningKeyError::Store(error) => unreadable(database, error),
+        SigningKeyError::Store(error) => unreadable(place, error),
         SigningKeyError::Unusable(_) => anyhow::Error::new(error).context(
             "cannot decrypt the signing keys; name the root key that belongs to the data directory with \
              --root-key-file",
@@ -180,7 +201,7 @@ async fn load(
             tracing::error!(%reason, "the database does not match its seal: the server will not start");
             Ok(())
         }
-        loaded => loaded.map_err(|error| unreadable(database, error)),
+        loaded => loaded.map_err(|error| unreadable(place, error)),
     }
 }
 
@@ -207,8 +228,7 @@ async fn check_root_key(server: &Server, mode: OpenMode) {
 }
 
 /// Adds a hint to the error of an unreadable database.
-fn unreadable(database: &Path, error: StoreError) -> anyhow::Error {
-    let database = database.display();
+fn unreadable(database: &str, error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Corrupt(reason) => {
             anyhow!("{database} is damaged ({reason}); restore a backup")

@@ -30,6 +30,9 @@ pub(crate) struct LastStart {
     #[serde(flatten)]
     pub(crate) address: Address,
     pub(crate) organization: String,
+    /// The URL of the PostgreSQL database, without a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<String>,
 }
 
 impl LastStart {
@@ -44,6 +47,18 @@ impl LastStart {
 
     pub(crate) fn write(&self, data_dir: &DataDir) -> anyhow::Result<()> {
         Ok(atomic_file::write_public(&data_dir.file(Self::FILE), &serde_json::to_vec(self)?)?)
+    }
+
+    /// Returns settings with the database of the last start, unless they name one.
+    pub(crate) fn with_database(
+        last_start: Option<&Self>,
+        settings: Settings,
+    ) -> Result<Settings, InvalidSetting> {
+        let mut lower = Settings::default();
+        if let Some(database) = last_start.and_then(|last| last.database.as_deref()) {
+            lower.set(setting("database.url"), database, Origin::LastStart)?;
+        }
+        Ok(settings.or(lower))
     }
 
     /// Returns the settings of the last start that keys depend on.

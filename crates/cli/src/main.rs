@@ -34,6 +34,7 @@ mod clock;
 mod commands;
 mod control_socket;
 mod data_dir;
+mod database;
 mod exit;
 mod instance;
 mod last_start;

@@ -194,6 +194,10 @@ Generated from the code. A flag overrides its variable.
         logging::filter::VARIABLE,
         logging::filter::FORM_IN_MARKDOWN
     ));
+    rows.push(format!(
+        "| `{}` | |  | Password of the database, instead of `--database-password-file` |",
+        database::PASSWORD
+    ));
     for (variable, meaning) in variables::MEANINGS {
         rows.push(format!("| `{variable}` | |  | {} |", cell(meaning)));
     }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::bail;
 use gatekey_core::network::Networks;
 use gatekey_listener::{
     Limits, Listener, serve,
@@ -20,6 +21,7 @@ use crate::{
     certificates::Tls,
     control_socket,
     data_dir::DataDir,
+    database::TakenOver,
     instance::Instance,
     last_start::{Address, LastStart},
     output,
@@ -45,6 +47,7 @@ pub(crate) struct RunningServer {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     background: Vec<JoinHandle<()>>,
+    taken_over: TakenOver,
 }
 
 impl RunningServer {
@@ -61,11 +64,12 @@ impl RunningServer {
         }
         let mut address = instance.address();
         address.admin_url = admin.as_ref().map(admin_url).transpose()?;
-        let Instance { server, data_dir, ca } = instance;
+        let Instance { server, data_dir, ca, taken_over } = instance;
         let Tls { served, acceptor, renewal, reload } = Tls::new(&server.config, ca, &server.env)?;
         let control = control_socket::bind(&data_dir)?;
         let organization = server.config.server.organization.clone();
-        LastStart { address: address.clone(), organization }.write(&data_dir)?;
+        let database = server.config.database.as_ref().map(|database| database.url.clone());
+        LastStart { address: address.clone(), organization, database }.write(&data_dir)?;
 
         let mut background = vec![
             tokio::spawn(control::serve(server.control(), control, process::own_uid())),
@@ -91,16 +95,24 @@ impl RunningServer {
             let command = format!("gatekey init --data-dir {data_dir}");
             tracing::info!(command, "there is no API key yet: create the first one, for an admin");
         }
-        Ok(Self { server, data_dir, address, stop, serving, background })
+        Ok(Self { server, data_dir, address, stop, serving, background, taken_over })
     }
 
     /// Serves until a stop signal, and then drains connections until a second one.
-    pub(crate) async fn run_until(self, mut signals: StopSignals) {
-        signals.wait().await;
+    ///
+    /// # Errors
+    /// When another server takes the database over. Then nothing is drained: what this one has in
+    /// memory is out of date.
+    pub(crate) async fn run_until(mut self, mut signals: StopSignals) -> anyhow::Result<()> {
+        tokio::select! {
+            () = signals.wait() => {}
+            () = &mut self.taken_over => bail!("another server took the database over; stopping"),
+        }
         tokio::select! {
             () = self.stop() => {}
             () = signals.wait() => tracing::warn!("second stop signal: dropping requests in progress"),
         }
+        Ok(())
     }
 
     /// Drains connections, flushes last uses and traces, and releases the data directory.

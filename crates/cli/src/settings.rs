@@ -18,11 +18,11 @@ use clap::{
 };
 use gatekey_server::{
     Config,
-    config::{self, Origin, Setting, Settings, Value},
+    config::{self, InvalidSetting, Origin, Setting, Settings, Value},
 };
 
 use crate::{
-    exit, output,
+    database, exit, output,
     trusted::{self, Exposure, Kind, Refusal},
 };
 
@@ -39,9 +39,9 @@ pub(crate) enum Serving {}
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Initializing {}
 
-/// Only the file of the root key.
+/// Only where the data and the root key are.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum RootKeyFile {}
+pub(crate) enum Places {}
 
 /// Only the configuration file.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +55,13 @@ impl Scope for Serving {
 
 impl Scope for Initializing {
     fn includes(setting: &Setting) -> bool {
-        matches!(setting.section(), "server" | "tls" | "keys")
+        matches!(setting.section(), "server" | "tls" | "keys" | "database")
     }
 }
 
-impl Scope for RootKeyFile {
+impl Scope for Places {
     fn includes(setting: &Setting) -> bool {
-        setting.path == "keys.root_key_file"
+        setting.path == "keys.root_key_file" || setting.section() == "database"
     }
 }
 
@@ -118,10 +118,15 @@ impl<S> SettingFlags<S> {
 
 /// Checks settings, and reports every invalid one.
 pub(crate) fn resolve(settings: &Settings, listening: SocketAddr) -> anyhow::Result<Config> {
-    settings.resolve(listening).map_err(|invalid| {
+    let config = settings.resolve(listening).map_err(|invalid| {
         let lines: Vec<_> = invalid.iter().map(ToString::to_string).collect();
         exit::usage(lines.join("\n"))
-    })
+    })?;
+    if let Some(Err(rule)) = config.database.as_ref().map(|named| database::parse(&named.url)) {
+        let invalid = InvalidSetting::new("database.url", rule);
+        return Err(exit::usage(settings.locate(invalid).to_string()));
+    }
+    Ok(config)
 }
 
 const CONFIG: &str = "config";

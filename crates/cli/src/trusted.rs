@@ -28,6 +28,7 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 pub(crate) enum Kind {
     RootKey,
     Passphrase,
+    Password,
     TlsKey,
     Configuration,
     /// A certificate for clients to trust.
@@ -44,7 +45,10 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether everyone who can read it gains something.
     fn is_secret(self) -> bool {
-        matches!(self, Self::RootKey | Self::Passphrase | Self::TlsKey | Self::Secret)
+        matches!(
+            self,
+            Self::RootKey | Self::Passphrase | Self::Password | Self::TlsKey | Self::Secret
+        )
     }
 
     fn failure(self) -> &'static str {
@@ -60,6 +64,7 @@ impl fmt::Display for Kind {
         formatter.write_str(match self {
             Self::RootKey => "the root key",
             Self::Passphrase => "the passphrase file",
+            Self::Password => "the password file",
             Self::TlsKey => "the TLS key",
             Self::Configuration => "the configuration file",
             Self::Certificate => "the certificate",

@@ -14,7 +14,7 @@ use super::{
     value::{TimeOrAge, count, duration, new_file, time_or_age, version},
 };
 use crate::data_dir::DataDirPath;
-use crate::settings::{Initializing, RootKeyFile, SettingFlags};
+use crate::settings::{Initializing, Places, SettingFlags};
 
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
@@ -58,7 +58,7 @@ pub(crate) enum SigningKey {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -70,7 +70,7 @@ pub(crate) enum SigningKey {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
     },
 }
 
@@ -84,7 +84,7 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -94,7 +94,7 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -107,19 +107,20 @@ pub(crate) enum RootKeys {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
     },
     /// Write a root key file with a new version, to install by hand
     ///
-    /// For a server that cannot write its root key file, such as a mounted secret.
+    /// For a server that cannot write its root key file, such as a mounted secret, and for a new
+    /// PostgreSQL database.
     #[command(after_help = help::examples(&["gatekey root-key new new.key --root-key-file root.key"]))]
     New {
         /// File to write; must not exist yet
         #[arg(value_parser = OsStringValueParser::new().try_map(new_file))]
         file: PathBuf,
-        /// Current root key file
+        /// Current root key file; without one, the first version is written
         #[arg(long, value_name = "FILE")]
-        root_key_file: PathBuf,
+        root_key_file: Option<PathBuf>,
     },
 }
 
@@ -143,7 +144,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -189,7 +190,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -221,7 +222,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },
@@ -239,7 +240,7 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        root_key: SettingFlags<RootKeyFile>,
+        root_key: SettingFlags<Places>,
     },
 }
 
@@ -254,7 +255,7 @@ pub(crate) struct Backup {
     #[command(flatten)]
     pub(crate) data_dir: DataDir,
     #[command(flatten)]
-    pub(crate) root_key: SettingFlags<RootKeyFile>,
+    pub(crate) root_key: SettingFlags<Places>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

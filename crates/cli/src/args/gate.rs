@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{data_dir::DataDir, help, output::Output};
-use crate::settings::{ConfigFile, RootKeyFile, SettingFlags};
+use crate::settings::{ConfigFile, Places, SettingFlags};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gate {
@@ -46,7 +46,7 @@ pub(crate) enum Gate {
         #[command(flatten)]
         data_dir: DataDir,
         #[command(flatten)]
-        settings: SettingFlags<RootKeyFile>,
+        settings: SettingFlags<Places>,
         #[command(flatten)]
         output: Output,
     },

@@ -13,7 +13,7 @@ use super::{
     output::{Output, SecretOutput},
     value::{new_file, socket_address},
 };
-use crate::settings::{Initializing, Serving, SettingFlags};
+use crate::settings::{Initializing, Places, Serving, SettingFlags};
 
 #[derive(Debug, Args)]
 pub(crate) struct Quickstart {
@@ -25,6 +25,8 @@ pub(crate) struct Quickstart {
     /// Address and port to listen on [default: 127.0.0.1:443 where allowed, else 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR", value_parser = socket_address)]
     pub(crate) listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags<Places>,
 }
 
 #[derive(Debug, Args)]

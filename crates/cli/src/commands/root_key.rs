@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use gatekey_core::{
     Env,
-    root_key::{RootKeyFacts, RootKeyState},
+    root_key::{RootKeyFacts, RootKeyState, RootKeyVersions},
 };
 use gatekey_server::control::{ListRootKeys, RetireRootKey, RootKeyRotated, RotateRootKey};
 use serde_json::{Value, json};
@@ -54,7 +54,16 @@ pub(crate) async fn run(arguments: RootKeys) -> anyhow::Result<()> {
             )?;
             Ok(())
         }
-        RootKeys::New { file, root_key_file } => {
+        RootKeys::New { file, root_key_file: None } => {
+            let mut written = NewFile::create(&file)?;
+            let keys = RootKeyVersions::generate(&Env::system());
+            written.write_all(keys.to_text().as_bytes())?;
+            written.finish()?;
+            say!("{} wrote a new root key to {}", output::done_mark(), file.display())?;
+            say!("Keep a copy apart from backups of the database: without it, they are lost.")?;
+            Ok(())
+        }
+        RootKeys::New { file, root_key_file: Some(root_key_file) } => {
             let named = RootKeyPath::Named(root_key_file.clone());
             let keys = root_key_file::read_versions(&named)?;
             if keys.is_pending() {

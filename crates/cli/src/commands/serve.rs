@@ -19,6 +19,7 @@ use crate::{
     data_dir::{self, DataDir},
     exit,
     instance::{Instance, OpenMode, OpenOptions},
+    last_start::LastStart,
     logging,
     process::{self, StopSignals},
     root_key_file::RootKeyPath,
@@ -75,6 +76,7 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     let env = Env::system();
     let traces = traces(&settings, &config, variables, &env)?;
     let data_dir = DataDir::open(&data_dir, "gatekey serve")?;
+    refuse_other_database(&config, &data_dir)?;
     let root_key_file = RootKeyPath::new(settings.root_key_file(), data_dir.path());
     let options = OpenOptions {
         config,
@@ -90,8 +92,17 @@ pub(crate) async fn run(arguments: args::Serve) -> anyhow::Result<()> {
     if let Some(ready_file) = &arguments.ready_file {
         atomic_file::write_public(ready_file, &serde_json::to_vec(&server.address)?)?;
     }
-    server.run_until(signals).await;
-    Ok(())
+    server.run_until(signals).await
+}
+
+/// Refuses to begin a new, embedded database where the last server had its data elsewhere.
+fn refuse_other_database(config: &Config, data_dir: &DataDir) -> anyhow::Result<()> {
+    match LastStart::read(data_dir.path()).and_then(|last| last.database) {
+        Some(database) if config.database.is_none() => Err(exit::usage(format!(
+            "the last server with this data directory used {database}; start it with --database {database}"
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn log_ignored(Ignored { variable, rule }: &Ignored) {

@@ -5,6 +5,7 @@
 //! its settings, defaults and rules. [`definition`] explains how a setting is defined. To add a
 //! section, add a file with a `Section`, a field in `Sections`, and a field in [`Config`].
 
+pub mod database;
 pub mod definition;
 mod file;
 mod flat_names;
@@ -196,6 +197,15 @@ mod tests {
     }
 
     prop_compose! {
+        fn database_section()(
+            url in option::of("\\PC{0,20}"),
+            password_file in option::of(path()),
+        ) -> database::Section {
+            database::Section { url, password_file }
+        }
+    }
+
+    prop_compose! {
         fn identity_section()(
             family_name in option::of("[^\\pC\\s]{1,20}"),
             email in option::of("[a-z]{0,3}(\\{client_id\\})?@[a-z]{1,9}"),
@@ -271,6 +281,7 @@ mod tests {
             tls in tls_section(),
             tokens in tokens_section(),
             keys in keys_section(),
+            database in database_section(),
             identity in identity_section(),
             failed_authentications_per_minute in 0..=10_000_u16,
             own_changes_per_minute in 0..=10_000_u16,
@@ -279,7 +290,7 @@ mod tests {
             gate in gate_section(),
         ) -> Sections {
             let limits = limits::Limits { failed_authentications_per_minute, own_changes_per_minute };
-            Sections { server, tls, tokens, keys, identity, limits, log: log::Log { format }, traces, gate }
+            Sections { server, tls, tokens, keys, database, identity, limits, log: log::Log { format }, traces, gate }
         }
     }
 

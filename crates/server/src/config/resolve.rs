@@ -6,9 +6,9 @@ use gatekey_telemetry::traces::config as traces;
 use toml::{Table, Value};
 
 use super::{
-    InvalidSetting, Setting, Settings, gate::Gate, identity::Identity, invalid_setting::Problems,
-    keys::Keys, limits::Limits, log::Log, sections::Sections, server::Server, tls::TlsMode,
-    tokens::Tokens,
+    InvalidSetting, Setting, Settings, database::Database, gate::Gate, identity::Identity,
+    invalid_setting::Problems, keys::Keys, limits::Limits, log::Log, sections::Sections,
+    server::Server, tls::TlsMode, tokens::Tokens,
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub tls: TlsMode,
     pub tokens: Tokens,
     pub keys: Keys,
+    /// `None` for the embedded database.
+    pub database: Option<Database>,
     pub identity: Identity,
     pub limits: Limits,
     pub log: Log,
@@ -71,6 +73,7 @@ impl Settings {
         let server = sections.server.check(&tls, &mut problems);
         let tokens = sections.tokens.check(&mut problems);
         let keys = sections.keys.check(&mut problems);
+        let database = sections.database.check(&mut problems);
         let identity = sections.identity.check(&mut problems);
         let traces = sections.traces.check(&mut problems);
         let gate = {
@@ -89,6 +92,7 @@ impl Settings {
             tls,
             tokens,
             keys,
+            database,
             identity,
             limits,
             log,

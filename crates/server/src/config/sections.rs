@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{gate, identity, keys, limits, log, server, tls, tokens, traces};
+use super::{database, gate, identity, keys, limits, log, server, tls, tokens, traces};
 
 /// The sections of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +13,7 @@ pub(super) struct Sections {
     pub(super) tls: tls::Section,
     pub(super) tokens: tokens::Section,
     pub(super) keys: keys::Section,
+    pub(super) database: database::Section,
     pub(super) identity: identity::Section,
     pub(super) limits: limits::Limits,
     pub(super) log: log::Log,

@@ -6,7 +6,10 @@ use gatekey_telemetry::traces::variables::Ignored;
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
-use super::{FlatName, InvalidSetting, Origin, Setting, definition, sections::Sections, traces};
+use super::{
+    FlatName, InvalidSetting, Origin, Setting, database::Database, definition, sections::Sections,
+    traces,
+};
 
 /// How the names of OpenTelemetry's variables begin.
 const OPENTELEMETRY: &str = "OTEL_";
@@ -74,6 +77,11 @@ impl Settings {
     /// Returns the file of the root key, if one is named.
     pub fn root_key_file(&self) -> Option<PathBuf> {
         self.read().keys.root_key_file
+    }
+
+    /// Returns the PostgreSQL database, if one is named.
+    pub fn database(&self) -> Option<Database> {
+        self.read().database.database()
     }
 
     /// Returns the address to listen on.

@@ -142,7 +142,7 @@ impl Backend for PostgresDatabase {
 
 /// Reports what could not be proven on this machine, as the other tests do.
 #[expect(clippy::print_stdout, reason = "the output of a test")]
-fn not_proven(what: &str) {
+pub(crate) fn not_proven(what: &str) {
     println!("NOT PROVEN: {what}");
     #[expect(clippy::disallowed_methods, reason = "./test configures the tests through it")]
     if let Ok(file) = std::env::var("GATEKEY_TEST_NOT_PROVEN") {

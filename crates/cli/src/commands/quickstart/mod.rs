@@ -33,6 +33,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     // Before the data directory is created.
     let listener = listen(arguments.listen).await?;
     let data_dir = DataDir::open(&data_dir, "gatekey quickstart")?;
+    let database = arguments.settings.read_and_warn()?;
     if data_dir.database().exists() && !data_dir.file(ADMIN_SECRET).exists() {
         let message = format!(
             "the data directory {} was not created by quickstart; choose another with --data-dir, or \
@@ -41,10 +42,13 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
         );
         return Err(exit::usage(message));
     }
-    let root_key_file = RootKeyPath::new(None, data_dir.path());
+    let root_key_file = RootKeyPath::new(database.root_key_file(), data_dir.path());
     let backend = backend::serve().await?;
     let options = OpenOptions {
-        config: settings::resolve(&backend::settings(backend)?, listener.local_addr()?)?,
+        config: settings::resolve(
+            &backend::settings(backend)?.or(database),
+            listener.local_addr()?,
+        )?,
         root_key_file: &root_key_file,
         mode: OpenMode::Serve,
         env: Env::system(),
@@ -80,8 +84,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
     );
     let signals = StopSignals::catch_with_hangup()?;
     say!("\nServing until Ctrl-C. Next time: {}", output::bold(&next))?;
-    running.run_until(signals).await;
-    Ok(())
+    running.run_until(signals).await
 }
 
 /// Keeps the loss of the output from passing for a reader that has read enough: the new secret was
