@@ -137,6 +137,16 @@ async fn limits_are_created_updated_and_lifted() {
         json(&server.run("key update ci --no-rate --no-projects --no-domains --output json"));
     assert_eq!((&lifted["rate"], &lifted["projects"]), (&Value::Null, &json!([])));
     assert_eq!(lifted["domains"], json!([]));
+    let set = json(&server.run(
+        "key update ci --allow-from 10.1.0.0/16 --rate 7/s --projects web --domains staging --output json",
+    ));
+    assert_eq!((&set["allow_from"], &set["rate"]), (&json!(["10.1.0.0/16"]), &json!("7/s")));
+    assert_eq!((&set["projects"], &set["domains"]), (&json!(["web"]), &json!(["staging"])));
+    let lifted =
+        json(&server.run(
+            "key update ci --no-allow-from --no-rate --no-projects --no-domains --output json",
+        ));
+    assert_eq!((&lifted["allow_from"], &lifted["rate"]), (&json!([]), &Value::Null));
     let listed = json(&server.run("key list --output json"));
     let of_key = |key: &&Value| key["client_id"] == "ci";
     assert_eq!(listed.as_array().unwrap().iter().find(of_key), Some(&lifted));

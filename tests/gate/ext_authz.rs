@@ -73,6 +73,33 @@ async fn envoy_shows_the_body_of_limited_keys() {
     }
 }
 
+/// Without `pack_as_bytes`, the body is text.
+#[tokio::test]
+async fn envoy_shows_json_as_text() {
+    let server = asked().await;
+    let key = server.create_key_with("ci", json!({ "projects": ["web"], "rate": "99/h" })).await;
+    let bearer = format!("Bearer {}", server.token(&key).await);
+    let path = "/flyteidl2.workflow.RunService/GetRunDetails";
+    let web = json!({ "runId": { "project": "web", "domain": "development" } }).to_string();
+    for (body, content_type, passes) in [
+        (web.clone(), "application/json", true),
+        (web.replace("web", "other"), "application/json", false),
+        (web.clone(), "application/proto", false),
+    ] {
+        let headers = [
+            ("authorization", &*bearer),
+            ("content-type", content_type),
+            ("x-envoy-auth-partial-body", "false"),
+        ];
+        let answer = check(&server, HttpRequest { body, ..post(path, &headers) }).await;
+        assert_eq!(answer.status.code == 0, passes, "{content_type}: {answer:?}");
+        if let Some(HttpResponse::OkResponse(ok)) = &answer.http_response {
+            let for_client = by_name(&ok.response_headers_to_add);
+            assert_eq!(for_client["ratelimit-policy"], r#""key";q=99;w=3600"#);
+        }
+    }
+}
+
 fn by_name(options: &[HeaderValueOption]) -> HashMap<&str, &str> {
     for option in options {
         let overwrite = HeaderAppendAction::OVERWRITE_IF_EXISTS_OR_ADD;

@@ -126,6 +126,55 @@ async fn each_answer_of_refusal_names_its_reason() {
     }
 }
 
+#[tokio::test]
+async fn proxies_learn_the_rate_of_a_key() {
+    let server = asked().await;
+    let key = server.create_key_with("ci", json!({ "rate": "9/h" })).await;
+    let bearer = format!("Bearer {}", server.token(&key).await);
+    let headers = [("authorization", &*bearer)];
+    let mut answers = vec![ask_as_envoy(&server, READ, &headers).await];
+    for endpoint in ENDPOINTS {
+        answers.push(ask(&server, endpoint, READ, &headers).await);
+    }
+    for (answer, left) in answers.iter().zip([7, 6, 5]) {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("ratelimit-policy"), r#""key";q=9;w=3600"#);
+        let limit = answer.header("ratelimit");
+        assert!(limit.starts_with(&format!("\"key\";r={left};t=")), "{limit}");
+    }
+}
+
+/// Envoy sends the body with `with_request_body`, and replaces what is not UTF-8 in it.
+#[tokio::test]
+async fn envoy_sends_json_of_limited_keys() {
+    let server = asked().await;
+    let key = server.create_key_with("ci", json!({ "projects": ["web"] })).await;
+    let bearer = format!("Bearer {}", server.token(&key).await);
+    let path = "/gate/envoy/flyteidl2.workflow.RunService/GetRunDetails";
+    let web = json!({ "runId": { "project": "web", "domain": "development" } }).to_string();
+    let other = web.replace("web", "other");
+    let large = format!("{web}{}", " ".repeat(4 << 20));
+    let json = ("content-type", "application/json");
+    let whole = ("x-envoy-auth-partial-body", "false");
+    let partial = ("x-envoy-auth-partial-body", "true");
+    for (body, headers, status) in [
+        (&*web, &[json, whole][..], 200),
+        (&other, &[json, whole], 403),
+        (&web, &[json, partial], 403),
+        (&web, &[json, whole, whole], 403),
+        (&web, &[json], 403),
+        (&web, &[whole], 403),
+        (&web, &[whole, ("content-type", "application/proto")], 403),
+        (&web, &[json, whole, ("content-encoding", "gzip")], 403),
+        ("", &[json, whole], 403),
+        (&large, &[json, whole], 413),
+    ] {
+        let headers = [&[("authorization", &*bearer)], headers].concat();
+        let answer = server.http.send(Method::POST, path, &headers, body.to_owned()).await;
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text());
+    }
+}
+
 /// Also without a value: what a proxy does not replace is the client's.
 #[tokio::test]
 async fn every_pass_has_all_identity_headers() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Gated, READ, WRITE,
     call::{Caller, frames, read},
+    private_tls,
 };
 use crate::support::{
     Server, connection,
@@ -361,25 +362,11 @@ async fn grpc_goes_to_its_own_upstream() {
 
 #[tokio::test]
 async fn an_upstream_with_tls_is_verified() {
-    let names = vec!["127.0.0.1".to_owned()];
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(names).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![cert.der().clone()],
-            rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
+    let (acceptor, authority) = private_tls();
     let upstream = Upstream::with(Some(acceptor), 250).await;
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
-    std::fs::write(&ca_file, cert.pem()).unwrap();
+    std::fs::write(&ca_file, authority).unwrap();
     for (trusted, status) in [(false, 503), (true, 200)] {
         let ca_file = if trusted { format!("ca_file = {ca_file:?}\n") } else { String::new() };
         let config = format!("[[gate.upstreams]]\nurl = \"{}\"\n{ca_file}", upstream.url);

@@ -3,11 +3,12 @@
 use gatekey_credentials::jwt::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
-use super::{ADMIN, Gated, READ, WRITE};
+use super::{ADMIN, Gated, READ, WRITE, private_tls};
 use crate::support::now;
 
 /// An identity provider with one key.
@@ -16,27 +17,47 @@ struct Provider {
     key: SigningKey,
 }
 
+async fn answer(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    discovery: &str,
+    jwks: &str,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let body = if head.starts_with(b"GET /jwks ") { jwks } else { discovery };
+    let length = body.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
 impl Provider {
     async fn start() -> Self {
+        Self::with_tls(None).await
+    }
+
+    /// Starts a provider whose certificate is `tls`'s.
+    async fn with_tls(tls: Option<TlsAcceptor>) -> Self {
         let private = SigningKey::generate(Algorithm::RS256).unwrap();
         let key = SigningKey::from_pkcs8(Algorithm::RS256, "key-1", &private).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/jwks") });
         let jwks = json!({ "keys": [key.jwk()] });
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (discovery, jwks) = (discovery.to_string(), jwks.to_string());
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        head.push(stream.read_u8().await?);
+                    match tls {
+                        None => answer(&mut stream, &discovery, &jwks).await,
+                        Some(tls) => {
+                            answer(&mut tls.accept(stream).await?, &discovery, &jwks).await
+                        }
                     }
-                    let body = if head.starts_with(b"GET /jwks ") { jwks } else { discovery };
-                    let length = body.len();
-                    let answer =
-                        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
-                    stream.write_all(answer.as_bytes()).await
                 });
             }
         });
@@ -45,9 +66,15 @@ impl Provider {
 
     /// A server that trusts the provider.
     async fn gated(&self) -> Gated {
+        self.gated_with("").await
+    }
+
+    /// A server that trusts the provider, with a further setting of it.
+    async fn gated_with(&self, further: &str) -> Gated {
         Gated::with_settings(&format!(
             r#"audience = "https://flyte.example.com"
                [[gate.issuers]]
+               {further}
                issuer = "{}"
                alias = "sso"
                audience = "flyte"
@@ -137,4 +164,21 @@ async fn an_unreachable_issuer_is_an_outage() {
     let gated = provider.gated().await;
     let refused = gated.call(READ, &provider.token(&json!({}))).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
+}
+
+/// The file is read again when keys are fetched.
+#[tokio::test]
+async fn an_issuer_may_have_a_private_ca() {
+    let (acceptor, authority) = private_tls();
+    let (_, other) = private_tls();
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("ca.pem");
+    std::fs::write(&file, other).unwrap();
+    let provider = Provider::with_tls(Some(acceptor)).await;
+    let unknown = provider.gated().await;
+    assert_eq!(unknown.call(READ, &provider.token(&json!({}))).await.status, 503);
+    let gated = provider.gated_with(&format!("ca_file = {file:?}")).await;
+    std::fs::write(&file, authority).unwrap();
+    let passed = gated.call(READ, &provider.token(&json!({}))).await;
+    assert_eq!(passed.status, 200, "{}", passed.text());
 }

@@ -121,6 +121,50 @@ async fn a_rate_is_refused_in_the_callers_protocol() {
     assert_eq!(gated.upstream.received().len(), 1);
 }
 
+/// Draft-ietf-httpapi-ratelimit-headers-11, in place of the upstream's own.
+#[tokio::test]
+async fn allowed_responses_tell_the_rate() {
+    let gated = Gated::start().await;
+    // One use for the token.
+    let token = gated.limited(json!({ "rate": "5/h" })).await;
+    let bearer = format!("Bearer {token}");
+    for (name, left) in [("ratelimit", 3), ("ratelimit-policy", 2)] {
+        let upstreams = format!("answer {name} upstream");
+        let headers = [("authorization", &*bearer), (DO, &upstreams)];
+        let passed = gated.server.http.send(Method::POST, READ, &headers, "").await;
+        assert_eq!(passed.status, 200, "{}", passed.text());
+        assert_eq!(passed.headers.get_all("ratelimit-policy").iter().count(), 1);
+        assert_eq!(passed.header("ratelimit-policy"), r#""key";q=5;w=3600"#);
+        let limit = passed.header("ratelimit");
+        assert!(limit.starts_with(&format!("\"key\";r={left};t=")), "{limit}");
+        assert!(!passed.trailers.contains_key("ratelimit"));
+    }
+    let refused = gated.call("/unknown", &token).await;
+    assert!(refused.header("ratelimit").starts_with("\"key\";r=1;t="), "{refused:?}");
+    let unlimited = format!("Bearer {}", gated.server.admin_token);
+    let headers = [("authorization", &*unlimited), (DO, "answer ratelimit upstream")];
+    let passed = gated.server.http.send(Method::POST, READ, &headers, "").await;
+    assert_eq!(passed.header("ratelimit"), "upstream");
+}
+
+#[tokio::test]
+async fn the_longest_body_is_a_setting() {
+    let gated = Gated::with_settings("max_message_bytes = 1024").await;
+    let token = gated.limited(json!({ "projects": ["web"] })).await;
+    let run = create_run("web", "development");
+    let padded = |length: usize| {
+        let inputs = vec![b'x'; length - run.len() - 3];
+        let [low, high] = [inputs.len() & 0x7f | 0x80, inputs.len() >> 7];
+        let head = [0x7a, u8::try_from(low).unwrap(), u8::try_from(high).unwrap()];
+        [&head[..], &inputs, &run].concat()
+    };
+    let passed = gated.post(WRITE, &token, "application/proto", padded(1024)).await;
+    assert_eq!(passed.status, 200, "{}", passed.text());
+    let refused = gated.post(WRITE, &token, "application/proto", padded(1025)).await;
+    assert_eq!(refused.status, 413);
+    assert!(refused.text().contains("gate.max_message_bytes"), "{}", refused.text());
+}
+
 #[tokio::test]
 async fn a_key_stays_within_projects_and_domains() {
     let gated = Gated::start().await;

@@ -1,6 +1,7 @@
 //! The gate in front of a backend, through the built-in proxy and through proxies that ask it.
 
 mod call;
+mod cors;
 mod decisions;
 mod ext_authz;
 mod forward_auth;
@@ -14,7 +15,11 @@ mod rules;
 mod streams;
 mod websockets;
 
+use std::sync::Arc;
+
+use rcgen::CertifiedKey;
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Credentials, Http, Response, Server, upstream::Upstream};
 
@@ -82,4 +87,22 @@ impl Gated {
         let process = &self.server.process;
         Http::over_http1(&process.reached_at, Some(&process.ca_file()))
     }
+}
+
+/// TLS for 127.0.0.1 with a certificate of its own, and that certificate in PEM.
+fn private_tls() -> (TlsAcceptor, String) {
+    let names = vec!["127.0.0.1".to_owned()];
+    let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![cert.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    (TlsAcceptor::from(Arc::new(tls)), cert.pem())
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use gatekey_core::{
     Actor, ApiKeys, Caller, Tokens,
-    api_key::KeyFacts,
+    api_key::{KeyFacts, Rate, Remaining},
     token::{AuthenticatedKey, FailureCause, Limited, TokenError},
 };
 use gatekey_issuers::Issuers;
@@ -72,7 +72,7 @@ impl Authenticator {
             Ok(None) => Principal::Nobody,
             Ok(Some(token)) => match self.tokens.verify(token) {
                 Ok(verified) => match self.admit(record, &verified.facts, verified.actor()) {
-                    Ok(()) => Principal::Key(verified),
+                    Ok(_) => Principal::Key(verified),
                     Err(limited) => Principal::Limited(verified, limited),
                 },
                 Err(refusal) => Principal::Refused(refusal.into()),
@@ -109,13 +109,19 @@ impl Authenticator {
         Ok(key)
     }
 
-    /// Counts a use of a key that proved itself, if its limits permit it. What they do not permit
+    /// Counts a use of a key that proved itself, if its limits permit it. Returns what is left of
+    /// its rate, if it has one. What the limits do not permit
     /// is recorded in the ledger, at most once a minute for each key and limit.
     ///
     /// # Errors
     /// [`Limited`].
-    pub fn admit(&self, record: &Record, key: &KeyFacts, actor: Actor) -> Result<(), Limited> {
-        let admitted = self.tokens.admit(key, record.peer).map(drop);
+    pub fn admit(
+        &self,
+        record: &Record,
+        key: &KeyFacts,
+        actor: Actor,
+    ) -> Result<Option<(Rate, Remaining)>, Limited> {
+        let admitted = self.tokens.admit(key, record.peer);
         if let Err(limited) = &admitted {
             tracing::debug!(client_id = %key.client_id, %limited, "refused a key by its limits");
             self.record_denial(record, actor, limited.reason());

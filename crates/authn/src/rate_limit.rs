@@ -1,7 +1,12 @@
 //! The headers that tell a caller its rate (draft-ietf-httpapi-ratelimit-headers-11).
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue};
-use gatekey_core::{api_key::Rate, token::Limited};
+use gatekey_core::{
+    api_key::{Rate, Remaining},
+    token::Limited,
+};
 
 /// The name of the policy in the headers: the rate of the key.
 pub const POLICY: &str = "key";
@@ -13,13 +18,24 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 /// Returns the headers for a refusal; none unless the rate is exhausted.
 pub fn headers(limited: &Limited) -> Vec<(HeaderName, HeaderValue)> {
-    let Limited::Rate { rate, exhausted } = limited else { return Vec::new() };
-    let seconds = exhausted.reset_after.as_secs_f64().ceil();
-    let fields =
-        [(RATE_LIMIT, format!("\"{POLICY}\";r=0;t={seconds}")), (RATE_LIMIT_POLICY, policy(*rate))];
+    match limited {
+        Limited::Network => Vec::new(),
+        Limited::Rate { rate, exhausted } => fields(*rate, 0, exhausted.reset_after),
+    }
+}
+
+/// Returns the headers for the response to a request that counted.
+pub fn headers_of_use(rate: Rate, remaining: &Remaining) -> Vec<(HeaderName, HeaderValue)> {
+    fields(rate, remaining.count, remaining.reset_after)
+}
+
+fn fields(rate: Rate, remaining: u32, reset_after: Duration) -> Vec<(HeaderName, HeaderValue)> {
+    let seconds = reset_after.as_secs_f64().ceil();
+    let limit = format!("\"{POLICY}\";r={remaining};t={seconds}");
     let value = |(name, text): (HeaderName, String)| {
         HeaderValue::from_str(&text).ok().map(|value| (name, value))
     };
+    let fields = [(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy(rate))];
     fields.into_iter().filter_map(value).collect()
 }
 

@@ -149,13 +149,18 @@ impl Instance {
     }
 }
 
-/// Reads the CA certificates that upstreams are checked with.
+/// Reads the CA certificates that upstreams are checked with. Those for issuers are read whenever
+/// keys are fetched, and here only so that a start tells what is wrong with them.
 fn upstream_authorities(config: &Config) -> anyhow::Result<UpstreamAuthorities> {
     let files = config.gate.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_ref());
     let read = |file: &PathBuf| {
         let read = export::authorities(file);
         Ok((file.clone(), read.map_err(|error| exit::usage(format!("gate.upstreams: {error}")))?))
     };
+    for file in config.gate.issuers.iter().filter_map(|issuer| issuer.ca_file.as_ref()) {
+        let read = export::authorities(file);
+        read.map_err(|error| exit::usage(format!("gate.issuers: {error}")))?;
+    }
     files.map(read).collect()
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
-use gatekey_authn::{Authenticator, Presented, Proof};
-use gatekey_core::api_key::Limits;
+use gatekey_authn::{Authenticator, Presented, Proof, rate_limit};
+use gatekey_core::api_key::{Limits, Rate, Remaining};
 use gatekey_core::{
     ApiKeys,
     token::{Limited, Persona},
@@ -17,10 +17,7 @@ use crate::{
     decide::{Caller, Denial, decide},
     decisions::Decisions,
     identity_headers::{Identity, IdentityHeaders},
-    limits::{
-        MAX_MESSAGE,
-        projects::{self, Body, Seen},
-    },
+    limits::projects::{self, Body, Seen},
     own_paths::OwnPaths,
     path::{InvalidPath, Path},
     reason::Reason,
@@ -42,6 +39,8 @@ pub struct Gate {
     pub identity_headers: IdentityHeaders,
     /// How keys are presented where Flyte expects a person.
     pub persona: Persona,
+    /// The longest body that is read of a limited key, in bytes.
+    pub max_message: usize,
     pub decisions: Decisions,
     /// The organization of the server, as a header.
     pub organization: HeaderValue,
@@ -54,6 +53,19 @@ pub struct Admitted {
     pub access: Access,
     /// The caller; `None` for an anonymous request.
     pub presented: Option<Presented>,
+    /// What is left of the rate of its key, if it has one.
+    pub rate: Option<(Rate, Remaining)>,
+}
+
+impl Admitted {
+    /// Tells the caller its rate, in place of what the upstream says about its own.
+    pub(crate) fn set_rate(&self, headers: &mut HeaderMap) {
+        if let Some((rate, remaining)) = &self.rate {
+            for (name, value) in rate_limit::headers_of_use(*rate, remaining) {
+                headers.insert(name, value);
+            }
+        }
+    }
 }
 
 impl Gate {
@@ -100,36 +112,52 @@ impl Gate {
             Err(refused) => (None, Some(refused)),
         };
         let decide = |caller| decide(&self.rules, method, &path, uri.query(), caller);
-        let limited = presented.as_ref().and_then(|presented| self.limited(record, presented));
-        if let Some(limited) = limited {
-            // Such a path is open to everybody, and so to a key that is nobody.
-            let rule = decide(Caller::Nobody).map_err(|_| limited)?;
-            return Ok(self.admit(rule.access, None));
-        }
+        let counted = presented.as_ref().map(|presented| self.count_use(record, presented));
+        let rate = match counted.transpose() {
+            Ok(rate) => rate.flatten(),
+            Err(limited) => {
+                // Such a path is open to everybody, and so to a key that is nobody.
+                let rule = decide(Caller::Nobody).map_err(|_| limited)?;
+                return Ok(self.admit(rule.access, None, None));
+            }
+        };
         match decide(presented.as_ref().map_or(Caller::Nobody, caller)) {
-            Ok(rule) => Ok(self.admit(rule.access, presented)),
+            Ok(rule) => Ok(self.admit(rule.access, presented, rate)),
             Err(Denial::Unauthenticated) => Err(Refusal::of_credential(refused)),
             Err(denial) => {
                 if let Some(presented) = &presented {
                     let target = target_of_entry(&self.rules, method, &path);
                     self.record_refusal(record, presented, target, denial);
                 }
-                Err(denial.into())
+                Err(Refusal::from(denial).with_rate(rate))
             }
         }
     }
 
-    /// Counts the use of a key. Returns which of its limits on network and rate forbids it.
+    /// Counts the use of a key, if its limits on network and rate permit it. Returns what is left
+    /// of its rate, if it has one.
     ///
     /// Rules come later, so that a stolen key that is used from elsewhere tells nothing about its
     /// role, and so that refused requests count as well.
-    fn limited(&self, record: &Record, presented: &Presented) -> Option<Limited> {
-        let key = presented.key()?;
-        self.authenticator.admit(record, key, presented.actor()).err()
+    ///
+    /// # Errors
+    /// [`Limited`].
+    fn count_use(
+        &self,
+        record: &Record,
+        presented: &Presented,
+    ) -> Result<Option<(Rate, Remaining)>, Limited> {
+        let Some(key) = presented.key() else { return Ok(None) };
+        self.authenticator.admit(record, key, presented.actor())
     }
 
-    fn admit(&self, access: Access, presented: Option<Presented>) -> Admitted {
-        let admitted = Admitted { access, presented };
+    fn admit(
+        &self,
+        access: Access,
+        presented: Option<Presented>,
+        rate: Option<(Rate, Remaining)>,
+    ) -> Admitted {
+        let admitted = Admitted { access, presented, rate };
         if scope_limits(&admitted).is_none() {
             self.decisions.allow(admitted.presented.is_some());
         }
@@ -159,14 +187,14 @@ impl Gate {
         let Some((presented, limits)) = scope_limits(admitted) else { return Ok(()) };
         let path = Path::parse(uri.path())?;
         let (path, query) = (path.as_str(), uri.query());
-        let seen = Seen { method, path, query, headers, body, most: MAX_MESSAGE };
+        let seen = Seen { method, path, query, headers, body, most: self.max_message };
         let checked = projects::check(limits, &seen);
         if checked.is_ok() {
             self.decisions.allow(true);
         }
         checked.map_err(|denial| {
             self.authenticator.record_denial(record, presented.actor(), denial.reason().as_str());
-            denial.into()
+            Refusal::from(denial).with_rate(admitted.rate)
         })
     }
 

@@ -3,6 +3,7 @@
 //!
 //! # Layout
 //! - [`access`]: what a request needs, and what a caller may do.
+//! - [`mod@cors`]: which pages may call the backend.
 //! - [`forward_auth`]: answers proxies that ask whether a request may pass.
 //! - [`mod@gate`]: checks requests. Every door asks it.
 //! - [`identity_headers`]: the caller's identity for the upstream.
@@ -18,6 +19,7 @@
 //! - [`proxy`]: passes requests on to the upstream.
 
 pub mod access;
+pub mod cors;
 pub mod decide;
 pub mod decisions;
 pub mod forward_auth;
@@ -35,6 +37,7 @@ pub mod token;
 
 pub use self::{
     access::Access,
+    cors::{Cors, Origin},
     decide::{Caller, Denial, decide},
     decisions::Decisions,
     forward_auth::ForwardAuth,

@@ -9,7 +9,10 @@ use axum::{
     response::Response,
 };
 use gatekey_authn::{bearer, rate_limit};
-use gatekey_core::token::Limited;
+use gatekey_core::{
+    api_key::{Rate, Remaining},
+    token::Limited,
+};
 use gatekey_telemetry::Record;
 use hyper::body::Frame;
 use serde_json::json;
@@ -182,6 +185,15 @@ impl Refusal {
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Tells the caller what is left of its rate.
+    #[must_use]
+    pub(crate) fn with_rate(mut self, rate: Option<(Rate, Remaining)>) -> Self {
+        if let Some((rate, remaining)) = rate {
+            self.headers.extend(rate_limit::headers_of_use(rate, &remaining));
+        }
         self
     }
 

@@ -158,6 +158,7 @@ mod tests {
             audiences: vec!["flyte".to_owned(), "other".to_owned()],
             algorithms: vec![Algorithm::RS256],
             jwks_url: None,
+            ca_file: None,
             authorized_parties: Vec::new(),
             roles: [("flyte-users", Role::Contributor), ("flyte-admins", Role::Admin)]
                 .map(|(value, role)| RoleRule {

@@ -160,7 +160,11 @@ impl Keys {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
-        let document = self.fetcher.fetch(&url).await.map_err(|error| format!("{url}: {error}"))?;
+        let document = self
+            .fetcher
+            .fetch(&url, self.settings.ca_file.as_deref())
+            .await
+            .map_err(|error| format!("{url}: {error}"))?;
         let set = KeySet::parse(&document, &self.settings.algorithms)
             .map_err(|rule| format!("{url} {rule}"))?;
         let digest = digest::digest(&digest::SHA256, &document);
@@ -170,7 +174,11 @@ impl Keys {
     /// The address of the keys, by the issuer's discovery document.
     async fn discover(&self) -> Result<Url, String> {
         let url = discovery_url(&self.issuer)?;
-        let document = self.fetcher.fetch(&url).await.map_err(|error| format!("{url}: {error}"))?;
+        let document = self
+            .fetcher
+            .fetch(&url, self.settings.ca_file.as_deref())
+            .await
+            .map_err(|error| format!("{url}: {error}"))?;
         let document: Discovery = serde_json::from_slice(&document)
             .map_err(|_| format!("{url} is not a discovery document"))?;
         if document.issuer != self.issuer {

@@ -1,5 +1,7 @@
 //! [`IssuerSettings`]: what is configured about an issuer.
 
+use std::path::PathBuf;
+
 use gatekey_credentials::{Role, jwt::Algorithm};
 use serde_json::Value;
 use url::{Host, Url};
@@ -18,6 +20,8 @@ pub struct IssuerSettings {
     pub jwks_url: Option<Url>,
     /// The clients whose tokens are accepted; empty for all.
     pub authorized_parties: Vec<String>,
+    /// A PEM file with CA certificates for its certificate, in addition to the system's.
+    pub ca_file: Option<PathBuf>,
     pub roles: Vec<RoleRule>,
 }
 

@@ -26,9 +26,9 @@ pub type Questions = Option<Arc<ForwardAuth>>;
 /// The procedure of Envoy's service.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
-/// Maximum bytes of a question, compressed or not: the headers of a request, and its body if Envoy
-/// sends it along.
-const MAX_QUESTION: usize = 5 << 20;
+/// Maximum bytes of a question, compressed or not, apart from the body of a request if Envoy sends
+/// it along: its headers.
+const MAX_QUESTION: usize = 1 << 20;
 
 /// Answers nginx.
 pub async fn nginx(State(questions): State<Questions>, request: Request) -> Response {
@@ -61,9 +61,8 @@ async fn answer(questions: Questions, family: Family, request: Request) -> Respo
 /// Returns Envoy's service as a route. Only trusted proxies reach it.
 pub fn ext_authz(forward_auth: &Arc<ForwardAuth>, addresses: ClientAddresses) -> Router {
     let service = Arc::new(ExtAuthz::new(forward_auth.clone(), addresses));
-    let limits = Limits::default()
-        .with_max_request_body_size(MAX_QUESTION)
-        .with_max_message_size(MAX_QUESTION);
+    let most = MAX_QUESTION + forward_auth.gate().max_message;
+    let limits = Limits::default().with_max_request_body_size(most).with_max_message_size(most);
     let service = ConnectRpcService::new(connectrpc::Router::new().add_service(service))
         .with_limits(limits)
         .with_interceptor(unary_interceptor(|request, next| {

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue};
 use gatekey_authn::Authenticator;
 use gatekey_core::ApiKeys;
 use gatekey_gate::{
-    Decisions, ForwardAuth, Gate, IdentityHeaders, Proxy,
+    Cors, Decisions, ForwardAuth, Gate, IdentityHeaders, Proxy,
     proxy::{Settings, Target, Targets, Upstream},
     token::UpstreamTokens,
 };
@@ -31,6 +31,7 @@ pub(crate) fn gate(
         own_paths: own_paths::all(),
         identity_headers: IdentityHeaders::new(token_header),
         decisions: Decisions::default(),
+        max_message: config.gate.max_message,
         persona: config.identity.persona.clone(),
         organization: header(&config.server.organization),
     })
@@ -55,6 +56,7 @@ pub(crate) fn proxy(
     gate: &Arc<Gate>,
     upstream_tokens: &Arc<UpstreamTokens>,
     authorities: &UpstreamAuthorities,
+    token_header: &HeaderName,
 ) -> Option<Proxy> {
     if config.gate.upstreams.is_empty() {
         return None;
@@ -62,6 +64,7 @@ pub(crate) fn proxy(
     let settings = Settings {
         public_scheme: header(config.server.public_url.scheme()),
         public_host: header(config.server.endpoint()),
+        cors: Cors::new(config.gate.cors_origins.clone(), token_header),
     };
     let targets = config.gate.upstreams.iter().map(|upstream| {
         let trusted = upstream.ca_file.as_ref().and_then(|file| authorities.get(file));

@@ -158,7 +158,8 @@ impl Server {
         let upstream_tokens =
             Arc::new(UpstreamTokens::new(tokens.clone(), api_keys.clone(), persona, env.clone()));
         let gate = gate::gate(&config, &authenticator, &api_keys, &token_header);
-        let proxy = gate::proxy(&config, &gate, &upstream_tokens, &upstream_authorities);
+        let proxy =
+            gate::proxy(&config, &gate, &upstream_tokens, &upstream_authorities, &token_header);
         Self {
             authenticator,
             proxy: proxy.map(Arc::new),

@@ -4,10 +4,7 @@ use gatekey_core::api_key::{Limits, Roles, Scope};
 use gatekey_credentials::Role;
 use gatekey_gate::{
     Access, Caller, InvalidPath, Path, Rule, Rules, decide,
-    limits::{
-        MAX_MESSAGE,
-        projects::{self, Body, ProjectDenial, Seen},
-    },
+    limits::projects::{self, Body, ProjectDenial, Seen},
     rules::{Methods, Source},
 };
 use gatekey_server::{
@@ -37,9 +34,10 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
             print_rules(&config, &settings, output.output)
         }
         Gate::Explain { method, path, caller, body, data_dir, settings, output } => {
-            let body = body.map(|file| read_body(&file)).transpose()?;
             let settings = settings.read_and_warn()?;
             let config = settings::resolve(&settings, settings.listen())?;
+            let most = config.gate.max_message;
+            let body = body.map(|file| read_body(&file, most)).transpose()?;
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
                 .map_err(|_| exit::usage(format!("{method:?} is not an HTTP method")))?;
             let callers = match caller {
@@ -60,12 +58,14 @@ pub(crate) async fn run(arguments: Gate) -> anyhow::Result<()> {
 }
 
 /// Reads a body, up to the size that the gate reads.
-fn read_body(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+fn read_body(file: &std::path::Path, most: usize) -> anyhow::Result<Vec<u8>> {
     let body = std::fs::read(file);
     let body =
         body.map_err(|error| exit::usage(format!("cannot read {}: {error}", file.display())))?;
-    if body.len() > MAX_MESSAGE {
-        return Err(exit::usage(format!("the gate reads at most {MAX_MESSAGE} bytes of a body")));
+    if body.len() > most {
+        let rule =
+            format!("the gate reads at most {most} bytes of a body (gate.max_message_bytes)");
+        return Err(exit::usage(rule));
     }
     Ok(body)
 }
@@ -262,7 +262,7 @@ impl Explanation {
         let decision = |asking: Asking| {
             let denial = match &parsed {
                 Ok(path) => denial(&rules, method, path, query, &asking)
-                    .or_else(|| beyond_limits(method, path, query, body, &asking)),
+                    .or_else(|| beyond_limits(method, path, query, body, config, &asking)),
                 Err(invalid) => Some((invalid.reason().as_str(), invalid.to_string())),
             };
             let (reason, message) = denial.unzip();
@@ -361,6 +361,7 @@ fn beyond_limits(
     path: &Path<'_>,
     query: Option<&str>,
     body: Option<&[u8]>,
+    config: &Config,
     asking: &Asking,
 ) -> Option<(&'static str, String)> {
     let is_json = body.is_some_and(|body| body.trim_ascii_start().starts_with(b"{"));
@@ -372,7 +373,7 @@ fn beyond_limits(
     let headers: HeaderMap =
         [(header::CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect();
     let (path, body) = (path.as_str(), body.map_or(Body::Unseen, Body::Whole));
-    let seen = Seen { method, path, query, headers: &headers, body, most: MAX_MESSAGE };
+    let seen = Seen { method, path, query, headers: &headers, body, most: config.gate.max_message };
     let denial = projects::check(&asking.limits, &seen).err()?;
     let message = match denial {
         ProjectDenial::Unseen => {

@@ -3,7 +3,7 @@
 //! Envoy passes a request exactly on status 200, and then sets the response's headers that it is
 //! told to; it removes those that `TO_REMOVE` names.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::family::{Malformed, Original, is_refused, target};
 use crate::identity_headers::IdentityHeaders;
@@ -12,6 +12,27 @@ use crate::identity_headers::IdentityHeaders;
 pub const PREFIX: &str = "/gate/envoy";
 /// Names the request headers that Envoy removes, after it has set the response's.
 const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// The header in which Envoy reports whether it sent only a part of the body. Envoy replaces what
+/// the client sends.
+const PARTIAL: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
+
+/// Returns whether Envoy is configured to send the body (`with_request_body`), and sent all of it.
+/// Without a body, an unconfigured Envoy looks the same as an empty message.
+pub(super) fn is_whole(headers: &HeaderMap) -> bool {
+    let mut partial = headers.get_all(PARTIAL).iter();
+    partial.next().is_some_and(|value| value == "false") && partial.next().is_none()
+}
+
+/// Returns whether a body is JSON. Envoy sends others over HTTP, and in the field `body`, with
+/// every byte replaced that is not UTF-8, so that they read differently for the upstream.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let media_type = types.next().and_then(|one| one.as_bytes().split(|b| *b == b';').next());
+    media_type.is_some_and(|one| one.trim_ascii().eq_ignore_ascii_case(b"application/json"))
+        && types.next().is_none()
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
 
 /// Reads the request that Envoy asks about.
 ///

@@ -71,7 +71,10 @@ impl ExtAuthz {
     fn admit(&self, passed: &Passed, client: &HeaderMap) -> CheckResponse {
         let ours = &self.forward_auth.gate().identity_headers;
         let removed = envoy::to_remove(ours, client, &passed.headers).into_iter();
+        let mut for_client = HeaderMap::new();
+        passed.admitted.set_rate(&mut for_client);
         let ok = OkHttpResponse {
+            response_headers_to_add: options(&for_client),
             headers_to_remove: removed.map(str::to_owned).collect(),
             headers: options(&passed.headers),
             ..OkHttpResponse::default()
@@ -132,16 +135,13 @@ fn headers(request: &HttpRequest) -> Result<HeaderMap, http::Error> {
     Ok(headers)
 }
 
-/// The header that reports whether Envoy sent only a part of the body.
-const PARTIAL: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
-
-/// Returns the body, if Envoy is configured to send it (`with_request_body`, `pack_as_bytes`) and
-/// sent all of it. Without a body, an unconfigured Envoy looks the same as an empty message.
+/// Returns the body, if Envoy is configured to send it (`with_request_body`) and sent all of it:
+/// with `pack_as_bytes`, or as text, which only JSON survives.
 fn body<'r>(request: &'r HttpRequest, headers: &HeaderMap) -> Body<'r> {
-    let mut partial = headers.get_all(PARTIAL).iter();
-    let is_whole = partial.next().is_some_and(|value| value == "false") && partial.next().is_none();
-    match &*request.raw_body {
-        bytes if is_whole && !bytes.is_empty() => Body::Whole(bytes),
+    match (&*request.raw_body, request.body.as_bytes()) {
+        ([], []) => Body::Unseen,
+        (bytes, []) if envoy::is_whole(headers) => Body::Whole(bytes),
+        ([], text) if envoy::is_whole(headers) && envoy::is_json(headers) => Body::Whole(text),
         _ => Body::Unseen,
     }
 }

@@ -26,6 +26,7 @@ use axum::{
 };
 use gatekey_core::network::Networks;
 use gatekey_telemetry::Record;
+use tokio::time::timeout;
 
 use self::family::{Malformed, Original};
 use crate::{
@@ -33,6 +34,10 @@ use crate::{
     identity_headers,
     limits::projects::Body as Shown,
     protocol::Protocol,
+    proxy::{
+        WHOLE_BODY,
+        whole_body::{Bodies, NotWhole},
+    },
     reason::Reason,
     refusal::{Kind, Refusal},
     token::{self, UpstreamTokens},
@@ -72,6 +77,7 @@ pub struct ForwardAuth {
     /// The audience of the token that the upstream gets in place of the credential, if it gets one.
     audience: Option<Box<str>>,
     upstream_tokens: Arc<UpstreamTokens>,
+    bodies: Bodies,
     /// Whether a question of a stranger, and a malformed question, has been logged.
     reported: [AtomicBool; 2],
 }
@@ -84,7 +90,8 @@ impl ForwardAuth {
         audience: Option<Box<str>>,
         upstream_tokens: Arc<UpstreamTokens>,
     ) -> Self {
-        Self { gate, trusted, audience, upstream_tokens, reported: Default::default() }
+        let (bodies, reported) = (Bodies::default(), Default::default());
+        Self { gate, trusted, audience, upstream_tokens, bodies, reported }
     }
 
     pub fn gate(&self) -> &Gate {
@@ -93,21 +100,23 @@ impl ForwardAuth {
 
     /// Answers a proxy of a kind.
     pub async fn answer(&self, family: Family, record: &Record, request: Request) -> Response {
-        let headers = request.headers();
-        let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let (request, sent) = request.into_parts();
+        let (method, uri, headers) = (&request.method, &request.uri, &request.headers);
+        let connection = request.extensions.get::<ConnectInfo<SocketAddr>>();
         let original = self.trust(connection.map(|connection| connection.0.ip())).and_then(|()| {
             self.readable(match family {
                 Family::Nginx => nginx::original(headers),
                 Family::Forward => forward::original(headers),
-                Family::Envoy => envoy::original(request.method(), request.uri()),
+                Family::Envoy => envoy::original(method, uri),
             })
         });
         let (protocol, decided) = match original {
             Ok(original) => {
-                let decided = self.decide(record, &original, headers, Shown::Unseen).await;
+                let sent = (family == Family::Envoy).then_some(sent);
+                let decided = self.decide_by_head(record, &original, headers, sent).await;
                 (original.protocol(headers), decided)
             }
-            Err(refusal) => (Protocol::of_forwarded(request.method(), "", headers), Err(refusal)),
+            Err(refusal) => (Protocol::of_forwarded(method, "", headers), Err(refusal)),
         };
         match decided {
             Ok(passed) => self.admit(family, passed, headers),
@@ -117,6 +126,43 @@ impl ForwardAuth {
                 refuse(family, refusal, &protocol)
             }
         }
+    }
+
+    /// Decides about the request that a trusted proxy has described. Reads the body that the proxy
+    /// sent along only if it decides.
+    async fn decide_by_head(
+        &self,
+        record: &Record,
+        original: &Original,
+        headers: &HeaderMap,
+        sent: Option<Body>,
+    ) -> Result<Passed, Refusal> {
+        let (method, target) = (&original.method, &original.target);
+        let admitted = self.gate.check_head(record, method, target, headers).await?;
+        let check =
+            |seen| self.gate.check_projects(record, &admitted, method, target, headers, seen);
+        let is_shown = envoy::is_whole(headers) && envoy::is_json(headers);
+        match sent.filter(|_| is_shown && self.gate.reads_body(&admitted, method, target)) {
+            None => check(Shown::Unseen)?,
+            Some(body) => {
+                let read = self.bodies.read(body, self.gate.max_message);
+                let late = |_| {
+                    let message = "the body did not arrive in time";
+                    Refusal::new(Kind::DeadlineExceeded, Reason::Body, message)
+                };
+                match timeout(WHOLE_BODY, read).await.map_err(late)? {
+                    Ok(whole) if whole.bytes().is_empty() => check(Shown::Unseen)?,
+                    Ok(whole) => check(Shown::Whole(whole.bytes()))?,
+                    Err(NotWhole::TooLarge) => check(Shown::TooLarge)?,
+                    Err(NotWhole::Busy) => {
+                        let message = "the gate reads too many bodies of limited keys; try again";
+                        return Err(Refusal::new(Kind::Unavailable, Reason::Bodies, message));
+                    }
+                    Err(NotWhole::Lost(_)) => check(Shown::Unseen)?,
+                }
+            }
+        }
+        self.pass(admitted).await
     }
 
     /// Decides about the request that a trusted proxy has described.
@@ -132,6 +178,10 @@ impl ForwardAuth {
     ) -> Result<Passed, Refusal> {
         let (method, target) = (&original.method, &original.target);
         let admitted = self.gate.check(record, method, target, headers, body).await?;
+        self.pass(admitted).await
+    }
+
+    async fn pass(&self, admitted: Admitted) -> Result<Passed, Refusal> {
         let token = match (&self.audience, &admitted.presented) {
             (Some(audience), Some(presented)) => {
                 let token = self.upstream_tokens.authorization(presented, audience).await;
@@ -193,6 +243,7 @@ impl ForwardAuth {
             Family::Forward => self.blank_credentials(headers),
             Family::Envoy => envoy::remove(&self.gate.identity_headers, client, headers),
         }
+        passed.admitted.set_rate(headers);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

@@ -15,8 +15,10 @@ mod protobuf;
 mod unreadable;
 
 /// The longest body, and the longest message after decompression, that is read of a limited key, in
-/// bytes. Flyte's own servers take messages of this size by default.
+/// bytes, by default. Flyte's own servers take messages of this size by default.
 pub const MAX_MESSAGE: usize = 4 << 20;
+/// The highest value that the limit can be set to: half of what is read of all bodies.
+pub const HIGHEST_MAX_MESSAGE: usize = 32 << 20;
 
 pub use self::{
     projects::{Body, Named, ProjectDenial, Seen, named},

@@ -9,6 +9,6 @@ pub enum Unreadable {
     Repeated,
     #[error("its encoding or compression is not supported")]
     Encoding,
-    #[error("it is too large")]
+    #[error("it is larger than `gate.max_message_bytes` permits")]
     TooLarge,
 }

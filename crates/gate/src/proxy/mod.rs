@@ -32,7 +32,7 @@ pub mod target;
 mod tunnel;
 pub mod upstream;
 mod watch;
-mod whole_body;
+pub(crate) mod whole_body;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -64,6 +64,7 @@ pub use self::{
     upstream::Upstream,
 };
 use crate::{
+    cors::Cors,
     gate::{Admitted, Gate},
     identity_headers,
     limits::{Unreadable, projects::Body as Seen},
@@ -78,7 +79,7 @@ use crate::{
 pub const ROUTE: &str = "gate";
 
 /// How long a body may take that is read before it is passed on.
-const WHOLE_BODY: Duration = Duration::from_secs(30);
+pub(crate) const WHOLE_BODY: Duration = Duration::from_secs(30);
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -104,6 +105,8 @@ pub struct Settings {
     pub public_scheme: HeaderValue,
     /// The host for the upstream where a client of HTTP/1.0 names none.
     pub public_host: HeaderValue,
+    /// Which pages may call the upstream.
+    pub cors: Cors,
 }
 
 /// Marks a response of the upstream, which is passed on as it is.
@@ -159,15 +162,21 @@ impl Proxy {
     /// request.
     pub async fn answer(&self, record: &Record, request: Request) -> Response {
         record.set_route(ROUTE);
-        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        let protocol = Protocol::of(request.method(), target, request.headers());
-        match self.pass(record, &protocol, request).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                self.gate.decisions.refuse(refusal.reason);
-                refusal.respond(record, &protocol)
-            }
+        let (head, body) = request.into_parts();
+        let cors = &self.settings.cors;
+        if let Some(preflight) = cors.preflight(&head) {
+            return preflight;
         }
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let protocol = Protocol::of(&head.method, target, &head.headers);
+        let origin = cors.origin(&head.headers);
+        let passed = self.pass(record, &protocol, Request::from_parts(head, body)).await;
+        let mut response = passed.unwrap_or_else(|refusal| {
+            self.gate.decisions.refuse(refusal.reason);
+            refusal.respond(record, &protocol)
+        });
+        cors.finish(origin, response.headers_mut());
+        response
     }
 
     async fn pass(
@@ -241,6 +250,7 @@ impl Proxy {
         let switched = accepted.then(|| hyper::upgrade::on(&mut response));
         let (mut head, body) = response.into_parts();
         forwarded::remove_hop_by_hop(&mut head.headers);
+        admitted.set_rate(&mut head.headers);
         head.version = Version::default();
         head.extensions.insert(FromUpstream);
         if let (Some(switched), Some((client, place))) = (switched, tunnel) {
@@ -274,7 +284,8 @@ impl Proxy {
             check(Seen::Whole(&[]))?;
             return Ok(body);
         }
-        let read = watch.until(timeout(WHOLE_BODY, self.bodies.read(body))).await?;
+        let most = self.gate.max_message;
+        let read = watch.until(timeout(WHOLE_BODY, self.bodies.read(body, most))).await?;
         let late = |_| {
             let message = "the body did not arrive in time";
             Refusal::new(Kind::DeadlineExceeded, Reason::Body, message)

@@ -14,16 +14,14 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::MAX_MESSAGE;
-
 /// Bytes of all bodies that are read at the same time.
 const MAX_TOTAL: usize = 64 << 20;
 
 /// Reads bodies, within one limit for all of them.
-pub(super) struct Bodies(Arc<Semaphore>);
+pub(crate) struct Bodies(Arc<Semaphore>);
 
 /// A body that was read.
-pub(super) struct WholeBody {
+pub(crate) struct WholeBody {
     bytes: Bytes,
     trailers: Option<HeaderMap>,
     /// Its share of the limit, until it is passed on.
@@ -31,7 +29,7 @@ pub(super) struct WholeBody {
 }
 
 /// Why a body could not be read.
-pub(super) enum NotWhole {
+pub(crate) enum NotWhole {
     TooLarge,
     /// Other bodies take all of the limit.
     Busy,
@@ -45,14 +43,14 @@ impl Default for Bodies {
 }
 
 impl Bodies {
-    /// Reads a body of at most [`MAX_MESSAGE`] bytes, and what frames them.
-    pub(super) async fn read(&self, mut body: Body) -> Result<WholeBody, NotWhole> {
+    /// Reads a body of at most `most` bytes.
+    pub(crate) async fn read(&self, mut body: Body, most: usize) -> Result<WholeBody, NotWhole> {
         let (mut bytes, mut trailers) = (Vec::new(), None);
         let mut share: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             match frame.map_err(NotWhole::Lost)?.into_data() {
                 Ok(data) => {
-                    if bytes.len() + data.len() > MAX_MESSAGE {
+                    if bytes.len() + data.len() > most {
                         return Err(NotWhole::TooLarge);
                     }
                     let length = u32::try_from(data.len()).map_err(|_| NotWhole::TooLarge)?;
@@ -72,7 +70,7 @@ impl Bodies {
 }
 
 impl WholeBody {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -119,21 +117,22 @@ impl<B: HttpBody + Unpin> HttpBody for Shared<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_MESSAGE;
 
     #[tokio::test]
     async fn bodies_share_one_limit() {
         let bodies = Bodies::default();
         let mut held = Vec::new();
         let body = || Body::from(vec![0; MAX_MESSAGE]);
-        while let Ok(whole) = bodies.read(body()).await {
+        while let Ok(whole) = bodies.read(body(), MAX_MESSAGE).await {
             held.push(whole);
         }
         assert_eq!(held.len(), MAX_TOTAL / MAX_MESSAGE);
         assert!(matches!(
-            bodies.read(Body::from("x".repeat(MAX_TOTAL % MAX_MESSAGE + 1))).await,
+            bodies.read(Body::from("x".repeat(MAX_TOTAL % MAX_MESSAGE + 1)), MAX_MESSAGE).await,
             Err(NotWhole::Busy)
         ));
         drop(held.pop().map(WholeBody::into_body));
-        assert!(bodies.read(body()).await.is_ok());
+        assert!(bodies.read(body(), MAX_MESSAGE).await.is_ok());
     }
 }

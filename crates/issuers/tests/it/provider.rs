@@ -127,6 +127,7 @@ impl Provider {
             algorithms: Algorithm::ALL.into(),
             jwks_url: None,
             authorized_parties: Vec::new(),
+            ca_file: None,
             roles: vec![RoleRule {
                 claim: "groups".to_owned(),
                 value: "flyte-users".to_owned(),

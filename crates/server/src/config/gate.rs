@@ -1,10 +1,15 @@
 //! `[gate]`: the gate in front of a Flyte backend.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use gatekey_core::network::Networks;
 use gatekey_gate::{
-    Access, Rule, Rules,
+    Access, Origin, Rule, Rules,
+    limits::{HIGHEST_MAX_MESSAGE, MAX_MESSAGE},
     proxy::Match,
     rules::{MAX_RULES, Pattern},
 };
@@ -21,6 +26,12 @@ use super::{
 
 /// The path of the table of rules.
 const RULES: &str = "gate.rules";
+
+/// The origins that may be configured.
+const CORS_ORIGINS: &str = "gate.cors_origins";
+const MAX_ORIGINS: usize = 100;
+/// The lowest limit on bodies of limited keys, in bytes.
+const MIN_MESSAGE: usize = 1024;
 
 /// Upstreams, at most.
 const MAX_UPSTREAMS: usize = 64;
@@ -64,6 +75,19 @@ pub(super) struct Section {
     /// Only the proxies in `server.trusted_proxies` are answered. Loopback is not trusted by
     /// itself.
     pub(super) forward_auth: bool,
+    /// Origins of pages that may call the backend through the proxy, such as
+    /// `"https://console.example.com"`.
+    ///
+    /// The gate answers their preflights, and lets them read responses and refusals; what the
+    /// backend says about origins is removed. There are no wildcards. Pages send their token in
+    /// `Authorization`, without the browser's credentials: cookies are never accepted.
+    pub(super) cors_origins: Vec<String>,
+    /// Longest body, in bytes, that is read of a key that is limited to projects or domains, before
+    /// and after decompression.
+    ///
+    /// A longer one is refused. All such bodies together take at most 64 MiB.
+    #[schemars(range(min = 1024, max = 33_554_432))]
+    pub(super) max_message_bytes: usize,
     /// Seconds that streams and tunnels through the gate may last once the server stops.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) drain_seconds: u64,
@@ -77,8 +101,9 @@ pub(super) struct Section {
     /// Each `[[gate.issuers]]` has: `issuer`, the URL that tokens have in `iss`; `alias`, for names
     /// such as `alias|sub`; `audience`, which tokens must be for; `algorithms`, all of `ES256`,
     /// `RS256` and `EdDSA` by default; `jwks_url`, by default from the issuer's discovery document;
-    /// `authorized_parties`, the clients by `azp` or `client_id`, by default all; and `roles`, a
-    /// list of `{ claim, value, role }`.
+    /// `authorized_parties`, the clients by `azp` or `client_id`, by default all; `ca_file`, a
+    /// PEM file of CA certificates for the issuer's certificate, in addition to the system's; and
+    /// `roles`, a list of `{ claim, value, role }`.
     pub(super) issuers: Vec<Issuer>,
     /// Rules that override those that Gatekey ships: which access a path needs.
     ///
@@ -116,6 +141,8 @@ impl Default for Section {
             upstreams: Vec::new(),
             forward_auth: false,
             issuers: Vec::new(),
+            cors_origins: Vec::new(),
+            max_message_bytes: MAX_MESSAGE,
             drain_seconds: 30,
             internal_services: false,
             rules: BTreeMap::new(),
@@ -134,6 +161,10 @@ pub struct Gate {
     pub forward_auth: bool,
     /// Audience of the token for the backend behind such proxies, if it gets one.
     pub audience: Option<String>,
+    /// Origins whose pages may call the upstreams.
+    pub cors_origins: HashSet<Origin>,
+    /// The longest body that is read of a limited key, in bytes.
+    pub max_message: usize,
     /// How long streams and tunnels may last once the server stops.
     pub drain: Duration,
     pub internal_services: bool,
@@ -217,6 +248,20 @@ impl Section {
         for upstream in &self.upstreams {
             upstreams.extend(upstream.check("gate.upstreams", others, problems));
         }
+        if self.cors_origins.len() > MAX_ORIGINS {
+            problems.add(CORS_ORIGINS, format!("must have at most {MAX_ORIGINS} origins"));
+        }
+        let mut cors_origins = HashSet::new();
+        for text in &self.cors_origins {
+            match Origin::parse(text) {
+                Ok(origin) => _ = cors_origins.insert(origin),
+                Err(invalid) => problems.add(CORS_ORIGINS, format!("{text:?} {invalid}")),
+            }
+        }
+        if !(MIN_MESSAGE..=HIGHEST_MAX_MESSAGE).contains(&self.max_message_bytes) {
+            let rule = format!("must be {MIN_MESSAGE} to {HIGHEST_MAX_MESSAGE}");
+            problems.add("gate.max_message_bytes", rule);
+        }
         let own = others.first().copied().unwrap_or_default();
         let issuers = issuers::check(&self.issuers, own).unwrap_or_else(|rule| {
             problems.add("gate.issuers", rule);
@@ -227,6 +272,8 @@ impl Section {
             issuers,
             forward_auth: self.forward_auth,
             audience: self.audience.clone(),
+            cors_origins,
+            max_message: self.max_message_bytes,
             drain: Duration::from_secs(self.drain_seconds),
             internal_services: self.internal_services,
             configured,
@@ -306,6 +353,28 @@ mod tests {
         let trusted = format!("[server]\ntrusted_proxies = [\"10.0.0.1\"]\n{asked}");
         assert!(resolve(&trusted).unwrap().gate.forward_auth);
         assert!(!resolve("").unwrap().gate.forward_auth);
+    }
+
+    #[test]
+    fn origins_are_exact_and_never_wildcards() {
+        let toml = |origin: &str| format!("[gate]\ncors_origins = [\"{origin}\"]");
+        for origin in ["*", "https://*.example.com", "null", "https://a.example/", "a.example", ""]
+        {
+            assert_eq!(broken(&toml(origin)), ["gate.cors_origins"], "{origin}");
+        }
+        assert_eq!(resolve(&toml("https://a.example")).unwrap().gate.cors_origins.len(), 1);
+        assert!(resolve("").unwrap().gate.cors_origins.is_empty());
+    }
+
+    #[test]
+    fn the_longest_message_has_bounds() {
+        for bytes in ["0", "1023", "33554433"] {
+            let toml = format!("[gate]\nmax_message_bytes = {bytes}");
+            assert_eq!(broken(&toml), ["gate.max_message_bytes"], "{bytes}");
+        }
+        let highest = resolve("[gate]\nmax_message_bytes = 33554432").unwrap().gate;
+        assert_eq!(highest.max_message, 32 << 20);
+        assert_eq!(resolve("").unwrap().gate.max_message, 4 << 20);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `[[gate.issuers]]`: others whose tokens the gate accepts.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use gatekey_credentials::{Role, jwt::Algorithm};
 use gatekey_issuers::{IssuerSettings, RoleRule, settings::is_secure};
@@ -31,6 +31,9 @@ pub(super) struct Issuer {
     pub(super) jwks_url: Option<String>,
     /// Clients whose tokens are accepted, by the claim `azp` or `client_id`; all if empty.
     pub(super) authorized_parties: Vec<String>,
+    /// PEM file of CA certificates that the issuer's certificate may be of, in addition to the
+    /// system's. It is read again whenever keys are fetched.
+    pub(super) ca_file: Option<PathBuf>,
     /// Which claims give a role. Without one, a subject has no role.
     pub(super) roles: Vec<Rule>,
 }
@@ -56,6 +59,7 @@ impl Default for Issuer {
             algorithms: Algorithm::ALL.into(),
             jwks_url: None,
             authorized_parties: Vec::new(),
+            ca_file: None,
             roles: Vec::new(),
         }
     }
@@ -130,6 +134,7 @@ impl Issuer {
             algorithms: self.algorithms.clone(),
             jwks_url,
             authorized_parties: self.authorized_parties.clone(),
+            ca_file: self.ca_file.clone(),
             roles: self.roles.iter().map(rule).collect(),
         })
     }

@@ -247,11 +247,12 @@ mod tests {
             algorithms in vec(select(&Algorithm::ALL), 0..4),
             jwks_url in option::of("https?://[a-z]{1,9}/?"),
             authorized_parties in vec("\\PC{0,9}", 0..3),
+            ca_file in option::of(path()),
             roles in vec(("\\PC{0,9}", "\\PC{0,9}", select(&Role::ALL)), 0..3),
         ) -> issuers::Issuer {
             let rule = |(claim, value, role)| issuers::Rule { claim, value, role };
             let roles = roles.into_iter().map(rule).collect();
-            issuers::Issuer { issuer, alias, audience, algorithms, jwks_url, authorized_parties, roles }
+            issuers::Issuer { issuer, alias, audience, algorithms, jwks_url, authorized_parties, ca_file, roles }
         }
     }
 
@@ -262,6 +263,8 @@ mod tests {
             upstreams in vec(upstream_section(), 0..3),
             issuers in vec(issuer(), 0..3),
             drain_seconds in 0..=3600_u64,
+            cors_origins in vec("https?://[a-z]{1,9}(:8[0-9]{3})?", 0..3),
+            max_message_bytes in 1024..=(32_usize << 20),
             // Valid whatever proxies are trusted.
             forward_auth in prop::strategy::Just(false),
             internal_services: bool,
@@ -271,7 +274,18 @@ mod tests {
                 0..4,
             ),
         ) -> gate::Section {
-            gate::Section { upstream, audience, upstreams, forward_auth, drain_seconds, internal_services, issuers, rules }
+            gate::Section {
+                upstream,
+                audience,
+                upstreams,
+                forward_auth,
+                cors_origins,
+                max_message_bytes,
+                drain_seconds,
+                internal_services,
+                issuers,
+                rules,
+            }
         }
     }
 
