@@ -44,3 +44,8 @@ pub(crate) fn flags(data_dir: &Path, given: &[&str]) -> Vec<String> {
     }
     vec!["--database".to_owned(), databases[data_dir].url()]
 }
+
+/// The URL of the database that [`flags`] chose for a data directory.
+pub(crate) fn url(data_dir: &Path) -> Option<String> {
+    DATABASES.lock().unwrap().get(data_dir).map(Database::url)
+}

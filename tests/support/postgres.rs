@@ -107,7 +107,7 @@ impl Cluster {
         let mut shell = plain(Command::new("/bin/sh"));
         shell.env("PATH", "/usr/bin:/bin");
         shell.args(["-c", script, "sh"]).arg(&binaries).arg(&directory);
-        // Of its own group: a Ctrl-C in the terminal ends the tests, and the closed pipe the server.
+        // In its own group: Ctrl-C ends the tests, and then the closed pipe ends the server.
         shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Mutex::new(shell.spawn().unwrap());
         let cluster = Self { place: Place { directory, binaries, port }, _server: server };

@@ -9,12 +9,12 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use gatekey_core::{Directory, Env, RootKey};
-use gatekey_store::SqliteStore;
+use gatekey_store::{SqliteStore, postgres::export};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Credentials, Http, ServerProcess};
+use crate::support::{Credentials, Http, ServerProcess, on_postgres};
 
 /// A public URL, so that tokens stay valid when a restarted server gets another port.
 pub(crate) const PUBLIC_URL: &str = "https://keys.example.com";
@@ -205,9 +205,15 @@ pub(crate) fn root_key(data_dir: &Path) -> RootKey {
     RootKey::from_file(&text.parse().unwrap(), None)
 }
 
-/// Opens a copy of a data directory's store, as it is on disk; returns the root key, too.
+/// Opens a copy of a data directory's store, as it is on disk or in PostgreSQL; returns the root
+/// key, too.
 pub(crate) fn copied_store(data_dir: &Path) -> (SqliteStore, RootKey, TempDir) {
     let copy = tempfile::tempdir().unwrap();
+    if let Some(url) = on_postgres::url(data_dir) {
+        let mut file = export(&url.parse().unwrap(), copy.path()).unwrap();
+        let copied = copy.path().join("gatekey.db");
+        std::io::copy(&mut file, &mut fs::File::create(copied).unwrap()).unwrap();
+    }
     for name in ["gatekey.db", "gatekey.db-wal"] {
         if data_dir.join(name).exists() {
             fs::copy(data_dir.join(name), copy.path().join(name)).unwrap();

@@ -9,7 +9,7 @@ use gatekey_telemetry::traces::variables;
 
 use serde_json::Value;
 
-use crate::{args::Arguments, logging, output::WithSecret};
+use crate::{args::Arguments, database, logging, output::WithSecret};
 
 #[track_caller]
 fn must_be(page: &str, generated: &str) {

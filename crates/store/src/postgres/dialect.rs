@@ -17,6 +17,11 @@ pub(super) static DIALECT: Dialect = Dialect {
          SELECT secret_id, ?2 FROM secret WHERE secret_id = ?1
          ON CONFLICT (secret_id) DO UPDATE SET last_used_at = excluded.last_used_at
              WHERE secret_use.last_used_at < excluded.last_used_at",
+    // The last one stays: it is the place in the history of changes.
+    purge: Some(
+        "DELETE FROM change
+         WHERE at < now() - INTERVAL '1 hour' AND sequence < (SELECT sequence FROM head)",
+    ),
     without_index: "",
 };
 

@@ -25,7 +25,7 @@ mod value;
 
 use std::{
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -142,6 +142,31 @@ impl SqlStore<Postgres> {
     }
 }
 
+/// Copies a database into a file of the embedded store, beside a server that uses it. The file is
+/// made in `directory`, and unlinked.
+///
+/// Blocks its thread.
+///
+/// # Errors
+/// If the database cannot be read, or the file cannot be written.
+pub fn export(url: &DatabaseUrl, directory: &Path) -> Result<File, PostgresOpenError> {
+    let copy = || {
+        let connection = connection::Connection::open(url)?;
+        reader::in_transaction(&connection, |sql| draft::take(&draft_path(directory), sql))
+    };
+    // On a thread of its own, as in `open`.
+    let copied = thread::scope(|scope| scope.spawn(copy).join());
+    let copied = copied.unwrap_or(Err(Failure::Panicked));
+    copied.map_err(|failure| refused(failure.into(), &url.to_string()))
+}
+
+/// A name for a file that is unlinked once it is complete.
+fn draft_path(directory: &Path) -> PathBuf {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+    directory.join(format!("gatekey.db.snapshot-{}-{number}", std::process::id()))
+}
+
 /// Opens the first connection, and takes the lease.
 fn first(
     url: &Arc<DatabaseUrl>,
@@ -208,10 +233,7 @@ impl Backend for Postgres {
     }
 
     async fn snapshot(&self) -> Result<File, StoreError> {
-        static TAKEN: AtomicU64 = AtomicU64::new(0);
-        let number = TAKEN.fetch_add(1, Ordering::Relaxed);
-        let name = format!("gatekey.db.snapshot-{}-{number}", std::process::id());
-        let path = self.directory.join(name);
+        let path = draft_path(&self.directory);
         self.readers.read(move |sql| draft::take(&path, sql)).await
     }
 }

@@ -59,6 +59,14 @@ struct State {
     is_spoiled: bool,
 }
 
+impl State {
+    /// Drops what the transaction read when it began: later reads must not see it.
+    fn forget_reads(&mut self) {
+        self.rows.clear();
+        self.keys.clear();
+    }
+}
+
 impl Session {
     pub(super) fn new(
         url: Arc<DatabaseUrl>,
@@ -248,6 +256,7 @@ impl access::Session for Session {
             return self.roll_back();
         }
         let commit = Commit { sequence: state.sequence, tag: self.env.random() };
+        state.forget_reads();
         drop(state);
         let last = change::append(&mut requests, commit, touched, head);
         requests.push(commit::request(last));
@@ -272,6 +281,7 @@ impl access::Session for Session {
     }
 
     fn roll_back(&self) -> Result<(), Failure> {
+        self.state.borrow_mut().forget_reads();
         if !mem::take(&mut self.state.borrow_mut().is_in_transaction) {
             return Ok(());
         }

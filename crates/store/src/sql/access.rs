@@ -81,6 +81,8 @@ pub(crate) struct Dialect {
     pub(crate) has_lower_name: bool,
     /// Records that secret `?1` was used at `?2`, unless a later use is recorded.
     pub(crate) record_use: &'static str,
+    /// Deletes old rows that only other nodes read, if the database has such rows.
+    pub(crate) purge: Option<&'static str>,
     /// Before a column, keeps a condition from choosing the index.
     pub(crate) without_index: &'static str,
 }

@@ -21,6 +21,9 @@ pub(crate) fn purge(
 ) -> Result<(), Failure> {
     let before = values![replays_before.as_micros()];
     transaction.sql().execute("DELETE FROM replay WHERE created_at < ?1", before)?;
+    if let Some(statement) = transaction.sql().dialect().purge {
+        transaction.sql().execute(statement, values![])?;
+    }
     denial::delete_expired(transaction, now)?;
     signing_key::delete_expired(transaction, now)?;
     for client_id in owners(transaction.sql(), secrets_before)? {

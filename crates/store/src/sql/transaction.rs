@@ -1,6 +1,7 @@
 //! [`Transaction`]: the unit of work. The calls of a batch share one, each in a savepoint.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -124,6 +125,7 @@ impl<'a> Transaction<'a> {
 
     /// Appends an entry to the ledger.
     pub(crate) fn append(&mut self, entry: &NewEntry) -> Result<(), Failure> {
+        let entry = &*without_nul(entry);
         let state = self.digest()?.entry_mac(&self.seal_key);
         let head = self.head.follow(&self.ledger_key, entry, Some(&state));
         self.session.execute(
@@ -402,6 +404,19 @@ impl<'a> Transaction<'a> {
         }
         state::put_state(self.session, &self.seal_key, &state)
     }
+}
+
+/// An entry in which U+FFFD replaces each NUL. PostgreSQL refuses a NUL, and with it the batch.
+fn without_nul(entry: &NewEntry) -> Cow<'_, NewEntry> {
+    let NewEntry { at: _, actor, action, target, detail, request_id, peer, user_agent } = entry;
+    let all = [actor, action, target, detail, request_id, peer, user_agent];
+    if !all.iter().any(|text| text.contains('\0')) {
+        return Cow::Borrowed(entry);
+    }
+    let [actor, action, target, detail, request_id, peer, user_agent] =
+        all.map(|text| text.replace('\0', "\u{fffd}"));
+    let at = entry.at;
+    Cow::Owned(NewEntry { at, actor, action, target, detail, request_id, peer, user_agent })
 }
 
 fn not_sealed() -> Failure {

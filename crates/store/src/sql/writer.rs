@@ -363,7 +363,7 @@ impl Worker {
         session.begin(keys)?;
         let head = ledger_head(session)?;
         let seal_keys = self.seals.keys();
-        // Not what this program knows: a rotation whose commit was reported as failed can be durable.
+        // Read from the database: a rotation whose commit was reported as failed can be durable.
         let seal_key = state::newest_key(session, &seal_keys)?.clone();
         let stored = state::state(session, &seal_key)?;
         let found = Content::new(head, stored.as_ref());

@@ -26,6 +26,7 @@ pub(super) static DIALECT: Dialect = Dialect {
     has_lower_name: false,
     record_use: "UPDATE secret SET last_used_at = ?2
          WHERE secret_id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+    purge: None,
     without_index: "+",
 };
 

@@ -12,6 +12,7 @@ use crate::world::{ENV, NOW, World, entry, later};
 for_each_store!(
     an_empty_ledger_has_an_empty_head,
     an_entry_is_stored_unchanged,
+    an_entry_with_a_nul_is_stored_without,
     entries_are_read_in_ordered_pages,
     the_chain_continues_after_a_restart,
     the_chain_verifies_only_under_its_own_key,
@@ -26,6 +27,11 @@ for_each_store!(
 async fn an_empty_ledger_has_an_empty_head(world: &mut World) {
     assert_eq!(world.store().ledger_head().await.unwrap(), LedgerHead::EMPTY);
     assert_eq!(world.store().ledger_entries(0, 10).await.unwrap(), []);
+}
+
+async fn an_entry_with_a_nul_is_stored_without(world: &mut World) {
+    world.store().append_entry(entry(NOW, "a\0b")).await.unwrap();
+    assert_eq!(world.ledger_targets().await, ["a\u{fffd}b"]);
 }
 
 async fn an_entry_is_stored_unchanged(world: &mut World) {

@@ -99,6 +99,20 @@ async fn changes_have_numbers_without_gaps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_changes_are_purged_except_the_last() {
+    let Some(database) = PostgresDatabase::new() else { return };
+    let store = database.open_postgres(Arc::new(Mirror::default()));
+    for id in ["one", "two"] {
+        create(&store, id).await.unwrap();
+    }
+    database.database.run("UPDATE change SET at = at - INTERVAL '2 hours'");
+    store.purge(NOW, NOW, NOW).await.unwrap();
+    // The last of the old ones, and that of the purge.
+    let left = database.database.run("SELECT sequence FROM change ORDER BY sequence");
+    assert_eq!(left, "3\n4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_that_arrive_together_share_commits() {
     let Some(database) = PostgresDatabase::new() else { return };
     let store = database.open_postgres(Arc::new(Mirror::default()));

@@ -2,6 +2,8 @@
 
 mod commit;
 mod lease;
+mod pooler;
 mod proxy;
 mod schema;
 mod snapshot;
+mod tls;
