@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.flyte_stand_in import flyte
+from support.flyte_stand_in import Flyte, flyte
 from support.gatekey import Credentials, Server, serve
 from support.public_clients import VERSION, Calls, log_in
 
@@ -22,10 +22,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def backend() -> Iterator[Flyte]:
+    """Flyte, behind the gate of the server."""
+    with flyte() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(backend: Flyte, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on port 443, the only one that works with the public clients' keys."""
     data_dir = tmp_path_factory.mktemp("server") / "data"
-    with flyte() as upstream, serve(data_dir, listen="127.0.0.1:443", upstream=upstream) as running:
+    with serve(data_dir, listen="127.0.0.1:443", upstream=backend.url) as running:
         yield running
 
 

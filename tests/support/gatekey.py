@@ -153,7 +153,13 @@ class Server:
 
     def create_with_role(self, caller: Credentials, name: str, *role: str) -> Credentials:
         """Creates a key with a role, or with the default one."""
-        flags = ("--role", *role) if role else ()
+        return self._create(caller, name, *(("--role", *role) if role else ()))
+
+    def create_without_role(self, caller: Credentials, name: str) -> Credentials:
+        """Creates a key that may only view and rotate itself."""
+        return self._create(caller, name, "--no-role")
+
+    def _create(self, caller: Credentials, name: str, *flags: str) -> Credentials:
         return self._credentials(self.command(caller, "key", "create", name, *flags, "--output", "json"))
 
     def role(self, caller: Credentials, client_id: str) -> str | None:
