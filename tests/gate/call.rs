@@ -1,6 +1,6 @@
 //! Calls whose bodies are streams.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, path::Path};
 
 use futures::stream;
 use http::{HeaderMap, Method, Request, Response};
@@ -41,12 +41,17 @@ impl Ended {
 impl Caller {
     /// Over HTTP/2, or over HTTP/1.1.
     pub(crate) fn new(server: &ServerProcess, http2: bool) -> Self {
-        let tls = trusting(Some(&server.ca_file()));
+        Self::of(&server.reached_at, &server.ca_file(), http2)
+    }
+
+    /// Of a URL, trusting one CA.
+    pub(crate) fn of(url: &str, ca_file: &Path, http2: bool) -> Self {
+        let tls = trusting(Some(ca_file));
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
         let connector =
             if http2 { builder.enable_http2().build() } else { builder.enable_http1().build() };
         let client = Client::builder(TokioExecutor::new()).http2_only(http2).build(connector);
-        Self { url: server.reached_at.clone(), client }
+        Self { url: url.to_owned(), client }
     }
 
     /// Sends a request.
@@ -57,11 +62,22 @@ impl Caller {
         headers: &[(&str, &str)],
         body: Sent,
     ) -> Response<Incoming> {
+        self.try_send(method, path, headers, body).await.unwrap()
+    }
+
+    /// Sends a request, if the server receives all of it.
+    pub(crate) async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Sent,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.client.request(request.body(body).unwrap()).await.unwrap()
+        self.client.request(request.body(body).unwrap()).await
     }
 
     /// Makes a call of gRPC.
@@ -81,10 +97,20 @@ impl Caller {
         headers: &[(&str, &str)],
         body: Sent,
     ) -> Response<Incoming> {
+        self.try_grpc_with(path, token, headers, body).await.unwrap()
+    }
+
+    pub(crate) async fn try_grpc_with(
+        &self,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: Sent,
+    ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
         let bearer = format!("Bearer {token}");
         let grpc =
             [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", &bearer)];
-        self.send(Method::POST, path, &[&grpc, headers].concat(), body).await
+        self.try_send(Method::POST, path, &[&grpc, headers].concat(), body).await
     }
 }
 

@@ -1,9 +1,10 @@
 //! The gate in front of a backend, through the built-in proxy and through proxies that ask it.
 
-mod call;
+pub(crate) mod call;
 mod cors;
 mod decisions;
 mod ext_authz;
+mod flyte;
 mod forward_auth;
 mod forwarding;
 mod identity;

@@ -6,13 +6,13 @@ use serde_json::json;
 use super::kind::{Behind, Kind, Setup, key};
 use crate::support::Response;
 
-const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
+pub(super) const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
 const WRITE: &str = "/flyteidl2.project.ProjectService/UpdateProject";
-const RUN: &str = "/flyteidl2.workflow.RunService/CreateRun";
+pub(super) const RUN: &str = "/flyteidl2.workflow.RunService/CreateRun";
 const INTERNAL: &str = "/flyteidl2.actions.ActionsService/Enqueue";
 
 /// The proxies that are installed.
-async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
+pub(super) async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
     for kind in Kind::ALL {
         if let Some(mut behind) = Behind::start(kind, Setup::Flyte2).await {
             println!("{kind:?}");
@@ -21,7 +21,7 @@ async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
     }
 }
 
-async fn call(behind: &Behind, path: &str, headers: &[(&str, &str)]) -> Response {
+pub(super) async fn call(behind: &Behind, path: &str, headers: &[(&str, &str)]) -> Response {
     let all = [&[("content-type", "application/json")], headers].concat();
     behind.http.send(Method::POST, path, &all, "{}").await
 }

@@ -1,6 +1,10 @@
 //! A stand-in for Flyte, which answers every call with what it saw of the request.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
@@ -14,28 +18,37 @@ use hyper_util::{
 };
 use tokio::task::JoinHandle;
 
+/// Methods and paths of the requests that reached it.
+pub(super) type Reached = Arc<Mutex<Vec<String>>>;
+
 /// Serves until the task is aborted.
-pub(super) async fn serve() -> (JoinHandle<()>, SocketAddr) {
+pub(super) async fn serve() -> (JoinHandle<()>, SocketAddr, Reached) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let reached = Reached::default();
+    let recorded = reached.clone();
     let task = tokio::spawn(async move {
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            let recorded = recorded.clone();
             connections.spawn(async move {
+                let service = service_fn(|request| respond(request, recorded.clone()));
                 let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service_fn(respond))
+                    .serve_connection(TokioIo::new(stream), service)
                     .await;
             });
         }
     });
-    (task, address)
+    (task, address, reached)
 }
 
 async fn respond(
     request: Request<Incoming>,
+    reached: Reached,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (parts, body) = request.into_parts();
+    reached.lock().unwrap().push(format!("{} {}", parts.method, parts.uri.path()));
     let _ = body.collect().await;
     let mut response = Response::builder().header("seen-path", parts.uri.path());
     let host = parts.uri.authority().map(ToString::to_string);

@@ -5,10 +5,10 @@ use http::Method;
 use serde_json::json;
 
 use super::{
-    flyteadmin::SESSION,
+    flyteadmin::{self, SESSION},
     kind::{Behind, Kind, Setup, key},
 };
-use crate::support::Response;
+use crate::support::{Http, Response, Server};
 
 const READ: &str = "/flyteidl.service.AdminService/ListProjects";
 const WRITE: &str = "/flyteidl.service.AdminService/CreateExecution";
@@ -25,16 +25,16 @@ async fn each(mut test: impl AsyncFnMut(&mut Behind)) {
 }
 
 /// Calls by gRPC. Returns the response and its status in gRPC, or that which follows from HTTP's.
-async fn grpc(behind: &Behind, path: &str, headers: &[(&str, &str)]) -> (Response, &'static str) {
+async fn grpc(http: &Http, path: &str, headers: &[(&str, &str)]) -> (Response, &'static str) {
     let headers = [&[("content-type", "application/grpc"), ("te", "trailers")], headers].concat();
-    let called = behind.http.send(Method::POST, path, &headers, &[0, 0, 0, 0, 0][..]).await;
+    let called = http.send(Method::POST, path, &headers, &[0, 0, 0, 0, 0][..]).await;
     let in_trailers = called.trailers.get("grpc-status").map(|value| value.to_str().unwrap());
     let status = match (called.status.as_u16(), in_trailers.unwrap_or(called.header("grpc-status")))
     {
         (_, "0") => "OK",
         (_, "16") | (401, "") => "UNAUTHENTICATED",
         (_, "7") | (403, "") => "PERMISSION_DENIED",
-        other => panic!("{:?}: {other:?} {path}", behind.kind),
+        other => panic!("{other:?} {path}"),
     };
     (called, status)
 }
@@ -48,7 +48,7 @@ async fn flyteadmin_gets_calls_on_both_ports() {
         // Flyte 1's clients send the token in either header.
         for name in ["authorization", "flyte-authorization"] {
             let sent = [(name, &*bearer), ("x-auth-request-user", "root")];
-            let (called, status) = grpc(behind, READ, &sent).await;
+            let (called, status) = grpc(&behind.http, READ, &sent).await;
             assert_eq!(status, "OK", "{kind:?} {name}: {called:?}");
             let got = behind.http1.get("/api/v1/projects", &sent).await;
             assert_eq!(got.status, 200, "{kind:?} {name}: {}", got.text());
@@ -61,7 +61,7 @@ async fn flyteadmin_gets_calls_on_both_ports() {
         }
         // flyteadmin knows no roles.
         for path in [WRITE, ADMIN] {
-            let (refused, status) = grpc(behind, path, &[("authorization", &bearer)]).await;
+            let (refused, status) = grpc(&behind.http, path, &[("authorization", &bearer)]).await;
             assert_eq!(
                 (status, refused.header("seen-path")),
                 ("PERMISSION_DENIED", ""),
@@ -71,11 +71,71 @@ async fn flyteadmin_gets_calls_on_both_ports() {
         let headers = [("authorization", &*bearer), ("content-type", "application/json")];
         let refused = behind.http1.send(Method::POST, "/api/v1/executions", &headers, "{}").await;
         assert_eq!(refused.status, 403, "{kind:?}");
-        assert_eq!(grpc(behind, READ, &[]).await.1, "UNAUTHENTICATED", "{kind:?}");
+        assert_eq!(grpc(&behind.http, READ, &[]).await.1, "UNAUTHENTICATED", "{kind:?}");
         assert_eq!(behind.http.get("/api/v1/projects", &[]).await.status, 401, "{kind:?}");
         behind.gatekey.admin_call("Delete", json!({ "clientId": "viewer" })).await;
-        let (_, status) = grpc(behind, READ, &headers[..1]).await;
+        let (_, status) = grpc(&behind.http, READ, &headers[..1]).await;
         assert_eq!(status, "UNAUTHENTICATED", "{kind:?}, at the next call");
+    })
+    .await;
+}
+
+/// Gatekey is the proxy, with an upstream for each port.
+#[tokio::test]
+async fn flyteadmin_is_behind_the_built_in_proxy() {
+    let (grpc_port, http_port) = (flyteadmin::serve_grpc().await, flyteadmin::serve_http().await);
+    let audience = flyteadmin::AUDIENCE;
+    let server = Server::with_config(&format!(
+        "[tokens]\nauthorization_metadata_key = \"flyte-authorization\"\n\
+         [[gate.upstreams]]\nurl = \"http://{}\"\nmatch = [\"grpc\"]\naudience = \"{audience}\"\n\
+         [[gate.upstreams]]\nurl = \"http://{}\"\npass = [\"/me\"]\naudience = \"{audience}\"\n",
+        grpc_port.1, http_port.1
+    ))
+    .await;
+    let viewer = server.create_key_with("viewer", json!({ "role": "ROLE_VIEWER" })).await;
+    let bearer = format!("Bearer {}", server.token(&viewer).await);
+    let none = server.create_key_with("none", json!({ "withoutRole": true })).await;
+    let none = format!("Bearer {}", server.token(&none).await);
+    for name in ["authorization", "flyte-authorization"] {
+        let (called, status) = grpc(&server.http, READ, &[(name, &bearer)]).await;
+        assert_eq!((status, called.header("seen-user")), ("OK", "viewer"), "{name}");
+        assert_eq!(called.header("seen-flyte-authorization"), "", "{name}");
+        for path in ["/api/v1/projects", "/me"] {
+            let got = server.http.get(path, &[(name, &bearer)]).await;
+            assert_eq!((got.status.as_u16(), got.header("seen-user")), (200, "viewer"), "{path}");
+        }
+        // flyteadmin would pass both: it asks for the scope of a token only.
+        assert_eq!(grpc(&server.http, WRITE, &[(name, &bearer)]).await.1, "PERMISSION_DENIED");
+        assert_eq!(grpc(&server.http, ADMIN, &[(name, &bearer)]).await.1, "PERMISSION_DENIED");
+        assert_eq!(grpc(&server.http, READ, &[(name, &none)]).await.1, "PERMISSION_DENIED");
+    }
+    assert_eq!(grpc(&server.http, READ, &[]).await.1, "UNAUTHENTICATED");
+    server.admin_call("Delete", json!({ "clientId": "viewer" })).await;
+    let deleted = [("authorization", &*bearer)];
+    assert_eq!(grpc(&server.http, READ, &deleted).await.1, "UNAUTHENTICATED");
+    assert_eq!(server.http.get("/api/v1/projects", &deleted).await.status, 401);
+    grpc_port.0.abort();
+    http_port.0.abort();
+}
+
+/// grpc-gateway makes metadata of some headers, and another method of a form.
+#[tokio::test]
+async fn flyteadmin_gets_no_metadata_from_clients() {
+    each(async |behind| {
+        let kind = behind.kind;
+        let (_, viewer) = key(behind, "viewer", "ROLE_VIEWER").await;
+        let bearer = format!("Bearer {viewer}");
+        for name in [
+            "grpc-metadata-authorization",
+            "grpc-metadata-flyte-authorization",
+            "x-http-method-override",
+            "from_http",
+        ] {
+            let headers = [("authorization", &*bearer), (name, "forged")];
+            let got = behind.http1.get("/api/v1/projects", &headers).await;
+            assert!(got.status == 200 || got.status == 400, "{kind:?} {name}: {}", got.status);
+            assert_eq!(got.header(&format!("seen-{name}")), "", "{kind:?}");
+        }
     })
     .await;
 }

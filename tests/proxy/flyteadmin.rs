@@ -85,7 +85,16 @@ fn respond(request: &Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> 
 /// A response with what the request was, and who is believed to have sent it.
 fn described(request: &Request<Incoming>) -> http::response::Builder {
     let mut response = Response::builder().header("seen-path", request.uri().path());
-    let shown = ["x-auth-request-user", "x-auth-request-roles", "flyte-authorization", "cookie"];
+    let shown = [
+        "x-auth-request-user",
+        "x-auth-request-roles",
+        "flyte-authorization",
+        "cookie",
+        "grpc-metadata-authorization",
+        "grpc-metadata-flyte-authorization",
+        "x-http-method-override",
+        "from_http",
+    ];
     for name in shown {
         if let Some(value) = request.headers().get(name) {
             response = response.header(format!("seen-{name}"), value);

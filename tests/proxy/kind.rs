@@ -5,14 +5,28 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
 use http::Method;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsConnector;
 
-use super::{flyte, flyteadmin, nginx::free_port};
-use crate::support::{Credentials, Http, Server, eventually, not_proven};
+use super::{
+    flyte::{self, Reached},
+    flyteadmin,
+    nginx::free_port,
+};
+use crate::{
+    gate::call::Caller,
+    support::{Credentials, Http, Server, eventually, not_proven, trusting},
+};
 
 /// A proxy, from where it is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +133,11 @@ pub(super) struct Behind {
     pub(super) http: Http,
     pub(super) http1: Http,
     pub(super) gatekey: Server,
+    /// What reached Flyte 2.
+    reached: Reached,
+    address: String,
+    /// The certificate of the proxy.
+    chain: PathBuf,
     flyte: Vec<JoinHandle<()>>,
     proxy: Child,
     _directory: TempDir,
@@ -141,9 +160,11 @@ impl Behind {
 
         let port = free_port();
         let url = format!("https://localhost:{port}");
+        let mut reached = Reached::default();
         let (flyte, addresses) = match setup {
             Setup::Flyte2 | Setup::InFront => {
-                let (flyte, address) = flyte::serve().await;
+                let (flyte, address, recorded) = flyte::serve().await;
+                reached = recorded;
                 (vec![flyte], vec![("127.0.0.1:8090", address.to_string())])
             }
             Setup::Flyte1 => {
@@ -177,7 +198,49 @@ impl Behind {
             response.is_ok_and(|response| response.status == 200)
         };
         eventually(&format!("{kind:?} serves"), serves).await;
-        Some(Self { kind, http, http1, gatekey, flyte, proxy, _directory: directory })
+        let address = format!("127.0.0.1:{port}");
+        Some(Self {
+            kind,
+            http,
+            http1,
+            gatekey,
+            reached,
+            address,
+            chain,
+            flyte,
+            proxy,
+            _directory: directory,
+        })
+    }
+}
+
+impl Behind {
+    /// The requests that reached Flyte 2 since the last call of this method.
+    pub(super) fn reached(&self) -> Vec<String> {
+        std::mem::take(&mut *self.reached.lock().unwrap())
+    }
+
+    /// A client of the proxy whose bodies are streams.
+    pub(super) fn caller(&self) -> Caller {
+        let url = format!("https://localhost:{}", self.address.rsplit_once(':').unwrap().1);
+        Caller::of(&url, &self.chain, true)
+    }
+
+    /// Sends bytes to the proxy on a new connection, and reads until it closes the connection. A
+    /// proxy that waits for more gets a second.
+    pub(super) async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut tls = trusting(Some(&self.chain));
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        // The proxy may close before it has read everything.
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.flush().await;
+        let mut response = Vec::new();
+        let read = stream.read_to_end(&mut response);
+        let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+        String::from_utf8_lossy(&response).into_owned()
     }
 }
 

@@ -9,6 +9,7 @@ mod gate;
 mod in_front;
 mod kind;
 mod nginx;
+mod tricks;
 
 use http::Method;
 use serde_json::json;

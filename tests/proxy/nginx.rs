@@ -55,7 +55,7 @@ impl Proxied {
         );
         let gatekey = Server::with_config(&toml).await;
         let behind = gatekey.process.reached_at.strip_prefix("http://").unwrap();
-        let (flyte, address) = flyte::serve().await;
+        let (flyte, address, _) = flyte::serve().await;
 
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(configuration);
         let mut text = fs::read_to_string(file).unwrap();
