@@ -1,6 +1,8 @@
 //! The routes of the public listener.
 
-use std::{collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::BTreeSet, convert::Infallible, panic::AssertUnwindSafe, pin::pin, sync::Arc,
+};
 
 use axum::{
     Router,
@@ -16,7 +18,7 @@ use gatekey_gate::{Proxy, proxy::FromUpstream};
 use gatekey_listener::{Lasting, RequestService};
 use gatekey_telemetry::{ClientAddresses, Record, Route};
 use serde_json::json;
-use tower::{ServiceExt as _, service_fn};
+use tower::{Service as _, service_fn};
 
 use crate::{
     endpoint::{Credential, Endpoint, Methods},
@@ -54,18 +56,20 @@ pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<
 /// Answers a request, even when its handler panics. Responses are `no-store` unless the handler
 /// sets a cache policy, and never another type than they claim.
 async fn guard(
-    router: Router,
+    mut router: Router,
     proxy: Option<Arc<Proxy>>,
     strict_transport: bool,
     request: Request,
 ) -> Result<Response, Infallible> {
     let is_head = request.method() == Method::HEAD;
-    let answered = async {
+    // Pinned where it is made: each move would copy all that a handler holds.
+    let answered = pin!(async {
         match proxy.filter(|proxy| proxy.takes(request.uri().path())) {
             Some(proxy) => Ok(pass(&proxy, request).await),
-            None => router.oneshot(request).await,
+            // axum's routers are always ready.
+            None => router.call(request).await,
         }
-    };
+    });
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
@@ -171,7 +175,8 @@ async fn pass(proxy: &Proxy, mut request: Request) -> Response {
         lasting.set();
     }
     let record = request.extensions().get::<Arc<Record>>().cloned().unwrap_or_default();
-    proxy.answer(&record, request).await
+    // On the heap: the requests that Gatekey answers itself need not have room for a proxied one.
+    Box::pin(proxy.answer(&record, request)).await
 }
 
 fn not_found(
@@ -250,6 +255,13 @@ mod tests {
         fn make_writer(&self) -> Self {
             self.clone()
         }
+    }
+
+    /// It is copied a few times for each request.
+    #[test]
+    fn a_request_in_progress_takes_little_memory() {
+        let size = size_of_val(&guard(Router::new(), None, false, Request::default()));
+        assert!(size <= 2048, "{size} bytes");
     }
 
     fn faulty(near: &str) -> Response {

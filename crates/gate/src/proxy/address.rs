@@ -61,15 +61,18 @@ impl Address {
     }
 
     /// Opens a connection; over TLS, the server may choose HTTP/2 if that is offered.
+    ///
+    /// On the heap, like the handshakes that follow: most calls find a connection, and need not
+    /// have room for what opens one.
     pub(super) async fn connect(&self, http2: bool) -> Result<Stream, Failed> {
-        let connect = async {
+        let connect = Box::pin(async {
             let stream = TcpStream::connect((&*self.host, self.port)).await?;
             let _ = stream.set_nodelay(true);
             let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
             let connector = if http2 { &tls.any } else { &tls.http1 };
             let stream = connector.connect(tls.name.clone(), stream).await?;
             Ok(Stream::Tls(Box::new(stream)))
-        };
+        });
         let connected = timeout(CONNECT_TIMEOUT, connect).await;
         let connected = connected.unwrap_or_else(|_| Err(io::Error::other(TIMED_OUT)));
         connected.map_err(|error| Failed::Unreachable(with_causes(&error)))

@@ -114,8 +114,8 @@ impl Http1 {
         slot: Slot,
     ) -> Result<Lease, Failed> {
         let connection = match stream {
-            Stream::Plain(stream) => handshake(TokioIo::new(stream), slot).await,
-            Stream::Tls(stream) => handshake(TokioIo::new(stream), slot).await,
+            Stream::Plain(stream) => Box::pin(handshake(TokioIo::new(stream), slot)).await,
+            Stream::Tls(stream) => Box::pin(handshake(TokioIo::new(stream), slot)).await,
         };
         let connection = connection.map_err(|error| Failed::Unreachable(error.to_string()))?;
         Ok(Lease { connection: Some(connection), pool: self.clone() })
@@ -128,8 +128,8 @@ impl Http1 {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Failed> {
         let response = match stream {
-            Stream::Plain(stream) => upgrade(TokioIo::new(stream), slot, request).await,
-            Stream::Tls(stream) => upgrade(TokioIo::new(stream), slot, request).await,
+            Stream::Plain(stream) => Box::pin(upgrade(TokioIo::new(stream), slot, request)).await,
+            Stream::Tls(stream) => Box::pin(upgrade(TokioIo::new(stream), slot, request)).await,
         };
         response.map_err(|error| Failed::Lost(with_causes(&error)))
     }

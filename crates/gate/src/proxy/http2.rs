@@ -142,8 +142,8 @@ impl Http2 {
     /// Begins HTTP/2 on a connection, and waits for the upstream's settings.
     pub(super) async fn handshake(stream: Stream) -> Result<Connection, Failed> {
         match stream {
-            Stream::Plain(stream) => handshake(TokioIo::new(stream)).await,
-            Stream::Tls(stream) => handshake(TokioIo::new(stream)).await,
+            Stream::Plain(stream) => Box::pin(handshake(TokioIo::new(stream))).await,
+            Stream::Tls(stream) => Box::pin(handshake(TokioIo::new(stream))).await,
         }
     }
 }
