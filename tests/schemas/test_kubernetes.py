@@ -181,7 +181,8 @@ def own_paths() -> set[str]:
     """The paths that clients call at Gatekey, apart from those that Flyte serves as well."""
     rules = json.loads(run(BINARY, "gate", "rules", "--output", "json"))
     own = {rule["pattern"] for rule in rules if rule["access"] == "own"}
-    return {path for path in own if not path.startswith(("/gate/", "/flyteidl", "/grpc."))}
+    of_flyte = ("/gate/", "/flyteidl.", "/flyteidl2.auth.IdentityService/", "/grpc.")
+    return {path for path in own if not path.startswith(of_flyte)}
 
 
 def routed(file: str) -> list[tuple[str, str]]:
