@@ -532,3 +532,12 @@ async fn doctor_reads_upstreams_from_the_configuration() {
     assert_eq!(steps["gate"]["state"], "ok", "{}", steps["gate"]);
     assert_found(&steps["upstream"], "ok", &upstream.url);
 }
+
+/// Flyte 2 without anything in front of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_a_missing_gate_without_login() {
+    let flyte = Upstream::start().await;
+    let steps = doctor(&flyte.url, None, &[]);
+    assert_eq!(steps["token"]["state"], "skipped");
+    assert_failed(&steps, "gate", "Flyte answers calls without a key", "gatekey serve --upstream");
+}

@@ -86,10 +86,11 @@ ok Created the admin key; its secret is in DATA/admin.secret
 ok Created the API key ci-pipeline; its secret is shown once and stored as a hash
 ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
 ok Called an RPC with the token; the server identified the caller as ci-pipeline
-ok Called a backend through the gate: it saw the caller ci-pipeline, not the token; a stranger was refused
+ok Called a backend behind the gate: a stranger was refused
+ok The key called it as well; the backend saw the caller ci-pipeline, and no token
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created, used and deleted another key; its token and secret stopped working at once, at the gate as well
+ok Created, used and deleted another key; server and gate refused it at once
 ";
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -118,10 +119,11 @@ ok The admin key exists from an earlier run
 ok The API key ci-pipeline exists from an earlier run; gave it a new secret
 ok Exchanged its secret for an access token of SIZE bytes; tokens are not stored in the database
 ok Called an RPC with the token; the server identified the caller as ci-pipeline
-ok Called a backend through the gate: it saw the caller ci-pipeline, not the token; a stranger was refused
+ok Called a backend behind the gate: a stranger was refused
+ok The key called it as well; the backend saw the caller ci-pipeline, and no token
 ok Listed the keys: admin, ci-pipeline
 ok The key rotated its own secret; the old one stays valid for 24 hours
-ok Created, used and deleted another key; its token and secret stopped working at once, at the gate as well
+ok Created, used and deleted another key; server and gate refused it at once
 ";
     let output = quickstart(&data_dir).arg("--once").output().unwrap();
     assert_eq!(settled(&stdout(&output), &data_dir), format!("{steps}{INSTRUCTIONS}"));
@@ -183,6 +185,24 @@ fn the_printed_lines_work_as_they_are() {
     let pid = serving.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_backend_can_be_called_as_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = Serving::start(&directory.path().join("data"));
+    let used = serving.text.split("Use the key with Flyte's tools").nth(1).unwrap();
+    let exports = used.lines().filter(|line| line.starts_with("export "));
+    let call = used.lines().find(|line| line.starts_with("curl ")).unwrap();
+    let with_key: String = exports.chain([call]).map(|line| format!("{line}\n")).collect();
+    for (lines, expected) in
+        [(&*with_key, "\"caller\":\"ci-pipeline\""), (call, "\"code\":\"unauthenticated\"")]
+    {
+        let mut bash = Command::new("bash");
+        bash.env_clear().env("PATH", "/usr/bin:/bin").args(["-ec", lines]);
+        let answered = stdout(&bash.output().unwrap());
+        assert!(answered.contains(expected), "{answered}");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ def lines_to_copy(printed: str) -> str:
     """The commands: behind the tour, each heading is followed by a paragraph of them."""
     _tour, *paragraphs = printed.split("\n\n")
     headings, blocks = paragraphs[0:-1:2], paragraphs[1:-1:2]
-    assert len(headings) == len(blocks) == 3, printed
+    assert len(headings) == len(blocks) == (4 if "Serving until" in printed else 3), printed
     assert all(heading.endswith(":") for heading in headings), printed
     return "\n".join(blocks) + "\n"
 
@@ -56,7 +56,9 @@ def test_its_lines_work_on_port_443(tmp_path: Path) -> None:
 def test_its_lines_work_on_another_port(tmp_path: Path) -> None:
     with quickstart("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0") as printed:
         assert "flyte --endpoint 127.0.0.1:" in printed
-        assert_complete(run_as_copied(printed))
+        output = run_as_copied(printed)
+        assert_complete(output)
+        assert '"caller":"ci-pipeline"' in output
 
 
 def test_its_lines_work_in_another_working_directory(tmp_path: Path) -> None:

@@ -41,10 +41,12 @@ pub(super) async fn check(mut arguments: ServerCheck) -> anyhow::Result<Report> 
     let mut target = Target::new(&url, ca_file, proxies)?;
     let mut report = Report::new(target.issuer());
     let reached = reach(&mut target, &mut report).await;
-    let mut seen = Seen::Nothing;
-    if reached {
-        seen = log_in(&arguments, &target, client, &mut report).await;
-    }
+    let seen = match reached {
+        Reached::Nothing => Seen::Nothing,
+        // A gate that is missing matters more than a login that fails.
+        Reached::Server => ask_gate(&target, None, &mut report).await,
+        Reached::Login => log_in(&arguments, &target, client, &mut report).await,
+    };
     for one in &upstreams {
         report.add(upstream::check(one, &target, seen).await?);
     }
@@ -66,8 +68,16 @@ pub(super) async fn check(mut arguments: ServerCheck) -> anyhow::Result<Report> 
     Ok(report)
 }
 
-/// Runs the steps from the name to login discovery. Returns whether a login can be tried.
-async fn reach(target: &mut Target, report: &mut Report) -> bool {
+/// How far the first steps came.
+enum Reached {
+    Nothing,
+    Server,
+    /// What a client must know to log in.
+    Login,
+}
+
+/// Runs the steps from the name to login discovery.
+async fn reach(target: &mut Target, report: &mut Report) -> Reached {
     const REST: [&str; 8] = [
         "TCP",
         "TLS",
@@ -81,7 +91,7 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     let (step, addresses) = address::look_up(target).await;
     if !report.add(step) {
         report.skip(&REST, "the server's name does not resolve");
-        return false;
+        return Reached::Nothing;
     }
     let step = if let Some(proxy) = target.proxy() {
         address::connect_through(target, proxy).await
@@ -92,7 +102,7 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     };
     if !report.add(step) {
         report.skip(&REST[1..], "the server cannot be reached");
-        return false;
+        return Reached::Nothing;
     }
     if target.is_plaintext() {
         report.add(Step::warning(
@@ -103,7 +113,7 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     } else {
         if !report.add(tls::shake_hands(target).await) {
             report.skip(&REST[2..], "there is no TLS connection");
-            return false;
+            return Reached::Nothing;
         }
         report.add(tls::offered_protocols(target).await);
     }
@@ -112,7 +122,7 @@ async fn reach(target: &mut Target, report: &mut Report) -> bool {
     if !over_https || !over_rpc {
         report.skip(&REST[5..], "clients cannot discover how to log in");
     }
-    over_https && over_rpc
+    if over_https && over_rpc { Reached::Login } else { Reached::Server }
 }
 
 /// Fetches a token, and makes calls with it. Returns what the gate does.

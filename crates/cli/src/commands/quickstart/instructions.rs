@@ -6,7 +6,10 @@ use anyhow::Context as _;
 use gatekey_client::PlainSecret;
 use zeroize::Zeroizing;
 
-use super::steps::{ADMIN_SECRET, KEY};
+use super::{
+    backend::PROCEDURE,
+    steps::{ADMIN_SECRET, KEY},
+};
 use crate::{
     atomic_file,
     data_dir::CA_FILE,
@@ -17,8 +20,13 @@ use crate::{
 /// Flyte's configuration for the admin key. The user's own files stay as they are.
 const FLYTE_CONFIG: &str = "flyte-admin.yaml";
 
-/// Returns lines to paste, which depend on the port, and writes the file that they use.
-pub(super) fn write(running: &RunningServer, secret: &PlainSecret) -> anyhow::Result<String> {
+/// Returns lines to paste, which depend on the port, and writes the file that they use. The backend
+/// can be called only while quickstart serves.
+pub(super) fn write(
+    running: &RunningServer,
+    secret: &PlainSecret,
+    goes_on: bool,
+) -> anyhow::Result<String> {
     let endpoint = running.server.config.server.endpoint();
     let admin_secret = fs::read_to_string(running.data_dir.file(ADMIN_SECRET)).map(Zeroizing::new);
     let admin_secret = admin_secret.context("cannot read the secret of the admin key")?;
@@ -41,6 +49,10 @@ pub(super) fn write(running: &RunningServer, secret: &PlainSecret) -> anyhow::Re
     writeln!(text, "\n{}\n", output::bold(title))?;
     text.push_str(&credentials(KEY, secret.expose()).flyte_lines()?);
     writeln!(text, "flyte {flags}get api-key {KEY}")?;
+    if goes_on {
+        let title = "Call the small backend behind the gate; without the key it is refused:";
+        writeln!(text, "\n{}\n\n{}", output::bold(title), call_of_backend(running))?;
+    }
     writeln!(text, "\n{}\n", output::bold("Manage keys with Flyte's tools, as admin:"))?;
     writeln!(text, "unset FLYTE_API_KEY")?;
     writeln!(text, "flyte -c {config} get api-key")?;
@@ -48,6 +60,17 @@ pub(super) fn write(running: &RunningServer, secret: &PlainSecret) -> anyhow::Re
     text.push_str(&credentials("admin", admin_secret.trim()).gatekey_lines()?);
     write!(text, "{} key list", program())?;
     Ok(text)
+}
+
+/// Returns the line that calls the backend with the key that the other lines export.
+fn call_of_backend(running: &RunningServer) -> String {
+    let url = format!("{}{PROCEDURE}", running.address.url);
+    let ca_file = running.address.ca_file.as_deref();
+    let ca_file = ca_file.map(|file| output::shell_quoted(&file.display().to_string()));
+    let ca_file = ca_file.map_or_else(String::new, |file| format!(" --cacert {file}"));
+    format!(
+        "curl{ca_file} -H \"authorization: Bearer $FLYTE_API_KEY\" -H 'content-type: application/json' -d '{{}}' {url}"
+    )
 }
 
 /// This program as it was called, because it need not be on `PATH`.

@@ -69,7 +69,7 @@ pub(crate) async fn run(arguments: args::Quickstart) -> anyhow::Result<()> {
             return Err(not_printed(error));
         }
     };
-    let lines = instructions::write(&running, &secret)?;
+    let lines = instructions::write(&running, &secret, !arguments.once)?;
     let made = format!("the key {} has a new secret, which", steps::KEY);
     output::print_once(&lines, &made, "run `gatekey quickstart` again")?;
     if arguments.once {

@@ -96,10 +96,7 @@ async fn reject_deleted(
     );
     match client.whoami().await {
         Err(error) if error.is_unauthenticated() => {
-            step(
-                "Created, used and deleted another key; its token and secret stopped working at once, at \
-                 the gate as well",
-            )?;
+            step("Created, used and deleted another key; server and gate refused it at once")?;
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -116,10 +113,8 @@ async fn call_through_the_gate(behind: &Target, token: &str) -> anyhow::Result<(
             && seen == backend::seen(KEY, false),
         "the gate answered a stranger with {stranger}, and {KEY} with {status} {seen}; please report this"
     );
-    step(&format!(
-        "Called a backend through the gate: it saw the caller {KEY}, not the token; a stranger was \
-         refused"
-    ))?;
+    step("Called a backend behind the gate: a stranger was refused")?;
+    step(&format!("The key called it as well; the backend saw the caller {KEY}, and no token"))?;
     Ok(())
 }
 
