@@ -21,7 +21,7 @@ use crate::support::{Server, eventually};
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// A request as Envoy describes it.
-fn post(path: &str, headers: &[(&str, &str)]) -> HttpRequest {
+pub(super) fn post(path: &str, headers: &[(&str, &str)]) -> HttpRequest {
     let pseudo = [(":method", "POST"), (":path", path), (":authority", "flyte.example.com")];
     let headers = pseudo.iter().chain(headers);
     HttpRequest {
@@ -33,7 +33,7 @@ fn post(path: &str, headers: &[(&str, &str)]) -> HttpRequest {
 }
 
 /// Asks over gRPC.
-async fn check(server: &Server, http: HttpRequest) -> CheckResponse {
+pub(super) async fn check(server: &Server, http: HttpRequest) -> CheckResponse {
     let request = Request { http: http.into(), ..Request::default() };
     let attributes = AttributeContext { request: request.into(), ..AttributeContext::default() };
     let request = CheckRequest { attributes: attributes.into(), ..CheckRequest::default() };

@@ -7,7 +7,7 @@ use super::{ADMIN, READ};
 use crate::support::{Http, Response, Server, decoded};
 
 /// What a proxy sends of a request, as its headers.
-type Family<'f> = Vec<(&'f str, &'f str)>;
+pub(super) type Family<'f> = Vec<(&'f str, &'f str)>;
 
 /// The endpoints that read headers.
 const ENDPOINTS: [&str; 2] = ["/gate/nginx", "/gate/forward"];
@@ -22,7 +22,7 @@ pub(super) async fn asked() -> Server {
     Server::with_config(&format!("{server}{tokens}[gate]\nforward_auth = true\n")).await
 }
 
-fn family<'f>(endpoint: &str, method: &'f str, target: &'f str) -> Family<'f> {
+pub(super) fn family<'f>(endpoint: &str, method: &'f str, target: &'f str) -> Family<'f> {
     match endpoint {
         "/gate/nginx" => vec![("x-original-method", method), ("x-original-uri", target)],
         "/gate/forward" => vec![

@@ -398,6 +398,7 @@ async fn metrics_count_decisions_and_calls() {
             "gatekey_gate_upstream_connections{{upstream=\"{upstream}\",protocol=\"http1\"}} 1"
         ),
         format!("gatekey_gate_calls{{upstream=\"{upstream}\"}} 0"),
+        format!("gatekey_gate_tunnels{{upstream=\"{upstream}\"}} 0"),
         "gatekey_requests_total{route=\"gate\",outcome=\"ok\"} 1".to_owned(),
     ] {
         assert!(metrics.lines().any(|one| one == line), "{line} is not in {metrics}");

@@ -10,6 +10,7 @@ mod forwarding;
 mod identity;
 mod issuers;
 mod key_limits;
+mod metrics;
 mod paths;
 mod refusals;
 mod rules;

@@ -49,7 +49,8 @@ impl Authenticator {
         Self { issuers: Some(issuers), ..self }
     }
 
-    pub(crate) fn issuers(&self) -> Option<&Issuers> {
+    /// The issuers whose tokens are accepted at the gate.
+    pub fn issuers(&self) -> Option<&Issuers> {
         self.issuers.as_deref()
     }
 

@@ -7,13 +7,26 @@ use std::{
 
 use crate::reason::Reason;
 
-/// Counts decisions. Every label is known at start.
+/// Why a call that was allowed may be ended.
+const ENDS: [Reason; 8] = [
+    Reason::Credential,
+    Reason::Role,
+    Reason::Scope,
+    Reason::Network,
+    Reason::Changed,
+    Reason::Deadline,
+    Reason::Stopping,
+    Reason::Unavailable,
+];
+
+/// Counts decisions, and the calls that the gate ends. Every label is known at start.
 #[derive(Debug, Default)]
 pub struct Decisions {
     /// Requests of known callers.
     by_key: AtomicU64,
     anonymous: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
+    ended: [AtomicU64; ENDS.len()],
 }
 
 impl Decisions {
@@ -23,9 +36,16 @@ impl Decisions {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a request that is refused. Outages are counted elsewhere.
+    /// Counts a request that is refused, or fails.
     pub(crate) fn refuse(&self, reason: Reason) {
         self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that was allowed and may not go on.
+    pub(crate) fn end(&self, reason: Reason) {
+        if let Some(index) = ENDS.iter().position(|listed| *listed == reason) {
+            self.ended[index].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Writes the counters in Prometheus' text format.
@@ -39,10 +59,16 @@ impl Decisions {
             let count = count.load(Ordering::Relaxed);
             writeln!(text, "{name}{{outcome=\"allowed\",reason=\"{reason}\"}} {count}")?;
         }
-        let refused = Reason::ALL.iter().zip(&self.refused);
-        for (reason, count) in refused.filter(|(reason, _)| reason.is_of_caller()) {
+        for (reason, count) in Reason::ALL.iter().zip(&self.refused) {
+            let outcome = if reason.is_of_caller() { "refused" } else { "failed" };
             let (reason, count) = (reason.as_str(), count.load(Ordering::Relaxed));
-            writeln!(text, "{name}{{outcome=\"refused\",reason=\"{reason}\"}} {count}")?;
+            writeln!(text, "{name}{{outcome=\"{outcome}\",reason=\"{reason}\"}} {count}")?;
+        }
+        let name = "gatekey_gate_calls_ended_total";
+        writeln!(text, "# HELP {name} Allowed calls that the gate ended.\n# TYPE {name} counter")?;
+        for (reason, count) in ENDS.iter().zip(&self.ended) {
+            let (reason, count) = (reason.as_str(), count.load(Ordering::Relaxed));
+            writeln!(text, "{name}{{reason=\"{reason}\"}} {count}")?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use gatekey_authn::{Credential, Presented, Proof};
 use gatekey_core::{
     ApiKeys, Env, SecretId, Timestamp, Tokens,
     api_key::KeyFacts,
+    memory::Lookups,
     token::{PersonClaims, Persona, TokenError},
 };
 use quick_cache::{Equivalent, sync::Cache};
@@ -31,6 +32,7 @@ pub struct UpstreamTokens {
     api_keys: ApiKeys,
     persona: Persona,
     cache: Cache<Key, Arc<Minted>>,
+    lookups: Lookups,
     env: Env,
 }
 
@@ -45,7 +47,13 @@ struct Minted {
 impl UpstreamTokens {
     pub fn new(tokens: Arc<Tokens>, api_keys: ApiKeys, persona: &Persona, env: Env) -> Self {
         let persona = persona.without_gaps();
-        Self { tokens, api_keys, persona, cache: Cache::new(CACHED), env }
+        let (cache, lookups) = (Cache::new(CACHED), Lookups::default());
+        Self { tokens, api_keys, persona, cache, lookups, env }
+    }
+
+    /// How often there was a token already.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Returns the `Authorization` that an upstream with this audience gets, for a caller that was
@@ -59,9 +67,10 @@ impl UpstreamTokens {
         audience: &str,
     ) -> Result<HeaderValue, TokenError> {
         let credential = caller.credential();
-        if let Some(minted) = self.cache.get(&Wanted { credential, audience })
-            && minted.is_for(caller, self.env.now())
-        {
+        let now = self.env.now();
+        let cached = self.cache.get(&Wanted { credential, audience });
+        let cached = cached.filter(|minted| minted.is_for(caller, now));
+        if let Some(minted) = self.lookups.count(cached) {
             return Ok(minted.authorization.clone());
         }
         let person = self.person(caller).await;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest;
-use gatekey_core::Env;
+use gatekey_core::{Env, memory::Lookups};
 use gatekey_credentials::jwt::InvalidToken;
 use gatekey_outbound::Proxies;
 
@@ -20,24 +20,34 @@ use crate::{
 /// finds the key of another.
 pub struct Issuers {
     issuers: Vec<Issuer>,
+    lookups: Arc<Lookups>,
     env: Env,
 }
 
 struct Issuer {
     settings: Arc<IssuerSettings>,
     keys: Arc<Keys>,
+    /// Of all issuers.
+    lookups: Arc<Lookups>,
 }
 
 impl Issuers {
     /// Fetches nothing yet: keys are fetched when a token needs them.
     pub fn new(issuers: Vec<IssuerSettings>, proxies: &Proxies, env: &Env) -> Self {
         let fetcher = Arc::new(Fetcher::new(proxies.clone()));
+        let lookups = Arc::<Lookups>::default();
         let issuer = |settings| {
             let settings = Arc::new(settings);
             let keys = Arc::new(Keys::new(Arc::clone(&settings), fetcher.clone(), env.clone()));
-            Issuer { settings, keys }
+            Issuer { settings, keys, lookups: lookups.clone() }
         };
-        Self { issuers: issuers.into_iter().map(issuer).collect(), env: env.clone() }
+        let issuers = issuers.into_iter().map(issuer).collect();
+        Self { issuers, lookups, env: env.clone() }
+    }
+
+    /// How often a token was verified before.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Verifies a token; `None` if it names none of the issuers.
@@ -62,7 +72,8 @@ impl Issuer {
     async fn verify(&self, token: &str) -> Result<VerifiedSubject, Refused> {
         let digest = digest::digest(&digest::SHA256, token.as_bytes());
         let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        if let Some(subject) = self.keys.recent().and_then(|keys| keys.verified.get(&digest)) {
+        let known = self.keys.recent().and_then(|keys| keys.verified.get(&digest));
+        if let Some(subject) = self.lookups.count(known) {
             return Ok(subject);
         }
         let parsed = Token::parse(token)?;

@@ -18,8 +18,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use gatekey_core::{Directory, Env, KeyRing, Store};
-use gatekey_gate::{ForwardAuth, Gate, Proxy};
+use gatekey_authn::Authenticator;
+use gatekey_core::{Directory, Env, KeyRing, Store, Tokens};
+use gatekey_gate::{ForwardAuth, Gate, Proxy, token::UpstreamTokens};
 use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
 use serde_json::json;
@@ -39,6 +40,9 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub key_ring: Arc<KeyRing>,
+    pub tokens: Arc<Tokens>,
+    pub authenticator: Arc<Authenticator>,
+    pub upstream_tokens: Arc<UpstreamTokens>,
     pub telemetry: Arc<Telemetry>,
     /// Set once the server begins to shut down.
     pub stopping: Arc<AtomicBool>,
@@ -99,12 +103,21 @@ fn write_gate(admin: &Admin, text: &mut String) -> fmt::Result {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let mut caches = vec![
+        ("access_token", admin.key_ring.lookups().read()),
+        ("encoded_credentials", admin.tokens.lookups().read()),
+        ("upstream_token", admin.upstream_tokens.lookups().read()),
+    ];
+    if let Some(issuers) = admin.authenticator.issuers() {
+        caches.push(("issuer_token", issuers.lookups().read()));
+    }
     let gauges = Gauges {
         keys: admin.directory.count(admin.env.now()),
         denied_tokens: admin.directory.denied_tokens(),
         store_queue_depth: admin.store.queue_depth(),
         certificate_expires_at: admin.served.as_ref().and_then(|served| served.expires_at()),
         log_lines_dropped: admin.telemetry.request_log.dropped(),
+        caches: &caches,
         spans: admin.telemetry.traces.as_ref().map(Traces::counts),
     };
     let mut text = admin.telemetry.metrics.render(&gauges);

@@ -62,6 +62,8 @@ pub struct Gauges<'a> {
     /// When the first certificate of the served chain expires; `None` without TLS.
     pub certificate_expires_at: Option<Timestamp>,
     pub log_lines_dropped: u64,
+    /// Hits and misses of each cache.
+    pub caches: &'a [(&'static str, (u64, u64))],
     /// `None` when no traces are exported.
     pub spans: Option<&'a Counts>,
 }
@@ -187,6 +189,12 @@ impl Metrics {
         }
         family(text, "gatekey_denied_tokens", "gauge", "Tokens on the deny-list.")?;
         writeln!(text, "gatekey_denied_tokens {denied_tokens}")?;
+        let name = "gatekey_cache_lookups_total";
+        family(text, name, "counter", "Lookups in caches of credentials and tokens.")?;
+        for (cache, (hits, misses)) in gauges.caches {
+            writeln!(text, "{name}{{cache=\"{cache}\",outcome=\"hit\"}} {hits}")?;
+            writeln!(text, "{name}{{cache=\"{cache}\",outcome=\"miss\"}} {misses}")?;
+        }
         family(text, "gatekey_store_queue_depth", "gauge", "Store calls that wait for a commit.")?;
         writeln!(text, "gatekey_store_queue_depth {}", gauges.store_queue_depth)?;
         if let Some(expires_at) = gauges.certificate_expires_at {

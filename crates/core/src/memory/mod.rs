@@ -2,6 +2,8 @@
 
 mod directory;
 mod last_used;
+mod lookups;
 
 pub use directory::{Directory, KeyCounts};
 pub use last_used::LastUsed;
+pub use lookups::Lookups;

@@ -13,6 +13,7 @@ use quick_cache::sync::Cache;
 use super::{SealedSigningKey, SigningKeyDates, signing_at};
 use crate::{
     RootKey, Timestamp,
+    memory::Lookups,
     root_key::CannotOpen,
     store::{Change, ChangeObserver},
 };
@@ -59,12 +60,18 @@ struct Held {
 pub struct KeyRing {
     root_key: Arc<RootKey>,
     ring: ArcSwap<Ring>,
+    lookups: Lookups,
 }
 
 impl KeyRing {
     /// An empty ring; the store's changes fill it.
     pub fn new(root_key: Arc<RootKey>) -> Self {
-        Self { root_key, ring: ArcSwap::default() }
+        Self { root_key, ring: ArcSwap::default(), lookups: Lookups::default() }
+    }
+
+    /// How often a token was verified before.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// The key that signs; `None` before the first one was created.
@@ -107,7 +114,7 @@ impl KeyRing {
         let ring = self.ring.load();
         let digest = digest::digest(&digest::SHA256, token.as_bytes());
         let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        if let Some(claims) = ring.verified.get(&digest) {
+        if let Some(claims) = self.lookups.count(ring.verified.get(&digest)) {
             return Ok(claims);
         }
         let mut used = None;

@@ -22,7 +22,7 @@ impl Tokens {
             secret: key.secret.id,
             noted_at: AtomicI64::new(now.as_seconds()),
         };
-        self.remembered.0.insert(sha256(encoded), Arc::new(entry));
+        self.remembered.entries.insert(sha256(encoded), Arc::new(entry));
     }
 
     /// The key of encoded credentials that authenticated it before, if they still do. Notes the use
@@ -32,7 +32,7 @@ impl Tokens {
     /// since, and those whose secret must be hashed under a newer version of the root key.
     pub fn recall(&self, encoded: &str) -> Option<AuthenticatedKey> {
         let digest = sha256(encoded);
-        let entry = self.remembered.0.get(&digest)?;
+        let entry = self.remembered.lookups.count(self.remembered.entries.get(&digest))?;
         let now = self.env.now();
         let same = self
             .directory
@@ -41,7 +41,7 @@ impl Tokens {
         let key = same.and_then(|facts| self.usable(facts, entry.secret));
         let Some(key) = key.filter(|key| key.secret.hash.pepper_version == self.root_key.version())
         else {
-            self.remembered.0.remove(&digest);
+            self.remembered.entries.remove(&digest);
             return None;
         };
         // Uses are written at most once a minute anyway.

@@ -8,14 +8,17 @@ use std::{
 use gatekey_credentials::ClientId;
 use quick_cache::sync::Cache;
 
-use crate::{KeyId, SecretId};
+use crate::{KeyId, SecretId, memory::Lookups};
 
 /// Encoded credentials that are remembered. An entry takes about 200 bytes, so they take at most
 /// 2 MiB; only credentials that authenticated their key enter.
 const REMEMBERED: usize = 8192;
 
 /// Encoded credentials by their SHA-256, which has as many bits as their secret needs: 184.
-pub(super) struct Remembered(pub(super) Cache<[u8; 32], Arc<Entry>>);
+pub(super) struct Remembered {
+    pub(super) entries: Cache<[u8; 32], Arc<Entry>>,
+    pub(super) lookups: Lookups,
+}
 
 /// The key and secret that encoded credentials authenticated.
 pub(super) struct Entry {
@@ -29,12 +32,12 @@ pub(super) struct Entry {
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
+        Self { entries: Cache::new(REMEMBERED), lookups: Lookups::default() }
     }
 }
 
 impl fmt::Debug for Remembered {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Remembered({})", self.0.len())
+        write!(formatter, "Remembered({})", self.entries.len())
     }
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, Timestamp, api_key::KeyFacts,
+    memory::Lookups,
 };
 
 /// Authenticates keys; issues, verifies, introspects and revokes their tokens.
@@ -41,6 +42,11 @@ pub struct TokenParts {
 }
 
 impl Tokens {
+    /// How often encoded credentials had authenticated their key before.
+    pub fn lookups(&self) -> &Lookups {
+        &self.remembered.lookups
+    }
+
     pub fn new(settings: TokenSettings, parts: TokenParts, env: Env) -> Self {
         let TokenParts { directory, key_ring, last_used, store, root_key } = parts;
         let throttle = Throttle::new(settings.failed_authentications_per_minute, &env);

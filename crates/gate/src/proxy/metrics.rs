@@ -3,7 +3,7 @@
 use std::{
     fmt::{self, Write as _},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -28,19 +28,20 @@ pub(super) struct Metrics {
     failures: [AtomicU64; Failed::REASONS.len()],
     /// Calls in progress.
     calls: AtomicUsize,
+    tunnels: AtomicUsize,
     /// When a failure was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
 /// A call in progress, until it is dropped.
 pub(super) struct Call {
-    metrics: std::sync::Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Its place among the calls of its caller.
     _place: Place,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: &std::sync::Arc<Metrics>, place: Place) -> Self {
+    pub(super) fn begin(metrics: &Arc<Metrics>, place: Place) -> Self {
         metrics.calls.fetch_add(1, Ordering::Relaxed);
         Self { metrics: metrics.clone(), _place: place }
     }
@@ -73,6 +74,22 @@ impl Drop for Call {
     }
 }
 
+/// An open websocket, until it is dropped.
+pub(super) struct OpenTunnel(Arc<Metrics>);
+
+impl OpenTunnel {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.tunnels.fetch_add(1, Ordering::Relaxed);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The metrics of one upstream.
 pub(super) struct Snapshot<'a> {
     /// Host and port.
@@ -83,7 +100,7 @@ pub(super) struct Snapshot<'a> {
 }
 
 /// Writes everything.
-pub(super) fn write(text: &mut String, tunnels: usize, upstreams: &[Snapshot<'_>]) -> fmt::Result {
+pub(super) fn write(text: &mut String, upstreams: &[Snapshot<'_>]) -> fmt::Result {
     let name = "gatekey_gate_upstream_duration_seconds";
     family(text, name, "histogram", "Time until the headers of the upstream's response.")?;
     for Snapshot { name: upstream, metrics, .. } in upstreams {
@@ -120,8 +137,13 @@ pub(super) fn write(text: &mut String, tunnels: usize, upstreams: &[Snapshot<'_>
         let calls = metrics.calls.load(Ordering::Relaxed);
         writeln!(text, "{name}{{upstream=\"{upstream}\"}} {calls}")?;
     }
-    family(text, "gatekey_gate_tunnels", "gauge", "Open websockets.")?;
-    writeln!(text, "gatekey_gate_tunnels {tunnels}")
+    let name = "gatekey_gate_tunnels";
+    family(text, name, "gauge", "Open websockets, which are calls in progress as well.")?;
+    for Snapshot { name: upstream, metrics, .. } in upstreams {
+        let tunnels = metrics.tunnels.load(Ordering::Relaxed);
+        writeln!(text, "{name}{{upstream=\"{upstream}\"}} {tunnels}")?;
+    }
+    Ok(())
 }
 
 pub(super) fn family(text: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {

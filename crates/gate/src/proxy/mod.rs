@@ -51,7 +51,7 @@ use tokio::time::{Instant, timeout};
 use self::{
     callers::Callers,
     failed::Failed,
-    metrics::{Call, Metrics, Snapshot},
+    metrics::{Call, Metrics, OpenTunnel, Snapshot},
     ongoing::{Calls, Ongoing, Passed},
     request_body::{Cut, RequestBody},
     response_body::ResponseBody,
@@ -155,7 +155,7 @@ impl Proxy {
             let (name, connections) = (target.upstream.name(), target.upstream.connections());
             Snapshot { name, metrics, connections }
         });
-        metrics::write(text, self.tunnels.count(), &snapshots.collect::<Vec<_>>())
+        metrics::write(text, &snapshots.collect::<Vec<_>>())
     }
 
     /// Answers a request: by the upstream's response, or by a refusal in the protocol of the
@@ -255,9 +255,10 @@ impl Proxy {
         head.extensions.insert(FromUpstream);
         if let (Some(switched), Some((client, place))) = (switched, tunnel) {
             tunnel::set_upgrade(&mut head.headers);
+            let open = OpenTunnel::new(&self.metrics[index]);
             tokio::spawn(async move {
                 tunnel::run(client, switched, watch, place).await;
-                drop(call);
+                drop((call, open));
             });
             return Ok(Response::from_parts(head, Body::empty()));
         }

@@ -96,6 +96,10 @@ impl Watch {
     }
 
     fn check(&mut self, now: Instant) -> Option<Refusal> {
+        self.judge(now).inspect(|refusal| self.gate.decisions.end(refusal.reason))
+    }
+
+    fn judge(&mut self, now: Instant) -> Option<Refusal> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             let message = "the call took longer than its client allows";
             return Some(Refusal::new(Kind::DeadlineExceeded, Reason::Deadline, message));
