@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::kind::{Behind, Kind, Setup, key};
+use super::kind::{ADDED, Behind, Kind, Setup, key};
 use crate::support::Response;
 
 pub(super) const READ: &str = "/flyteidl2.project.ProjectService/GetProject";
@@ -225,4 +225,24 @@ async fn an_outage_of_the_gate_passes_nothing() {
         assert_eq!(down.status, expected, "{kind:?}: {}", down.text());
     })
     .await;
+}
+
+/// The header that `tokens.authorization_metadata_key` names, with the lines for it.
+#[tokio::test]
+async fn a_custom_header_never_reaches_flyte() {
+    let documented = include_str!("../../docs/gate/credentials.md");
+    for (file, _, line) in ADDED {
+        let row = documented.lines().find(|one| one.contains(&format!("[{file}]")));
+        assert!(row.is_some_and(|row| row.contains(&format!("`{line}`"))), "{file}: {row:?}");
+    }
+    for kind in Kind::ALL {
+        let Some(behind) = Behind::start(kind, Setup::CustomHeader).await else { continue };
+        let (_, token) = key(&behind, "ci", "ROLE_VIEWER").await;
+        let bearer = format!("Bearer {token}");
+        let answer = call(&behind, READ, &[("x-flyte-token", &bearer)]).await;
+        assert_eq!(answer.status, 200, "{kind:?}: {}", answer.text());
+        assert_eq!(answer.header("seen-x-auth-request-user"), "ci", "{kind:?}");
+        assert_eq!(answer.header("seen-x-flyte-token"), "", "{kind:?}");
+        assert!(!format!("{:?}", answer.headers).contains(&token), "{kind:?}");
+    }
 }

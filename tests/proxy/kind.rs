@@ -88,6 +88,8 @@ pub(super) enum Setup {
     Flyte2,
     /// flyteadmin, with two ports.
     Flyte1,
+    /// Flyte 2, with a header for tokens that no configuration knows.
+    CustomHeader,
     /// Gatekey's own proxy: only nginx, which then asks nothing.
     InFront,
 }
@@ -96,7 +98,7 @@ impl Setup {
     /// The folder of the configurations.
     fn folder(self) -> &'static str {
         match self {
-            Self::Flyte2 | Self::InFront => "",
+            Self::Flyte2 | Self::CustomHeader | Self::InFront => "",
             Self::Flyte1 => "flyte-1/",
         }
     }
@@ -105,6 +107,9 @@ impl Setup {
     fn settings(self, flyte: &str) -> String {
         match self {
             Self::Flyte2 => "[gate]\nforward_auth = true\n".to_owned(),
+            Self::CustomHeader => "[tokens]\nauthorization_metadata_key = \"x-flyte-token\"\n\
+                 [gate]\nforward_auth = true\n"
+                .to_owned(),
             Self::Flyte1 => format!(
                 "[tokens]\nauthorization_metadata_key = \"flyte-authorization\"\n\
                  [gate]\nforward_auth = true\naudience = \"{}\"\n",
@@ -114,6 +119,19 @@ impl Setup {
         }
     }
 }
+
+/// What `docs/gate/credentials.md` says to add to a file for a header for tokens, and beside what.
+pub(super) const ADDED: [(&str, &str, &str); 5] = [
+    (
+        "nginx.conf",
+        "grpc_set_header Flyte-Authorization         \"\";",
+        "grpc_set_header X-Flyte-Token \"\";",
+    ),
+    ("haproxy.lua", "\"flyte-authorization\",", "\"x-flyte-token\","),
+    ("Caddyfile", "copy_headers Authorization", "X-Flyte-Token"),
+    ("traefik.yaml", "- Flyte-Authorization", "- X-Flyte-Token"),
+    ("envoy-http.yaml", "- { exact: flyte-authorization }", "- { exact: x-flyte-token }"),
+];
 
 /// A path in the virtual environment of the proxies.
 fn installed(path: &str) -> PathBuf {
@@ -162,7 +180,7 @@ impl Behind {
         let url = format!("https://localhost:{port}");
         let mut reached = Reached::default();
         let (flyte, addresses) = match setup {
-            Setup::Flyte2 | Setup::InFront => {
+            Setup::Flyte2 | Setup::CustomHeader | Setup::InFront => {
                 let (flyte, address, recorded) = flyte::serve().await;
                 reached = recorded;
                 (vec![flyte], vec![("127.0.0.1:8090", address.to_string())])
@@ -272,6 +290,17 @@ impl Place<'_> {
         let documented = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/gate");
         let file = documented.join(folder).join(name);
         let mut text = fs::read_to_string(file).unwrap();
+        let added = ADDED.iter().filter(|(file, ..)| *file == name);
+        for (_, beside, line) in added.filter(|_| self.setup == Setup::CustomHeader) {
+            assert!(text.contains(beside), "{name} lacks {beside}");
+            let indented = text.lines().find(|line| line.contains(beside)).unwrap();
+            let indent = &indented[..indented.len() - indented.trim_start().len()];
+            let with = match name {
+                "Caddyfile" => format!("{beside} {line}"),
+                _ => format!("{beside}\n{indent}{line}"),
+            };
+            text = text.replace(beside, &with);
+        }
         for (documented, here) in further {
             assert!(text.contains(documented), "{name} lacks {documented}");
             text = text.replace(documented, here);
