@@ -7,12 +7,15 @@ use std::sync::LazyLock;
 
 use gatekey_core::api_key::{Roles, Scope};
 use gatekey_credentials::Role;
-use gatekey_gate::{Access, Caller, Path, Procedure, Rules, decide, rules::Pattern};
+use gatekey_gate::{Access, Caller, OwnPaths, Path, Procedure, Rules, decide, rules::Pattern};
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode_str;
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new(Vec::new(), false));
+
+const OWN_PATH: &str = "/oauth2/token";
+static OWN: LazyLock<OwnPaths> = LazyLock::new(|| OwnPaths::new([OWN_PATH]));
 
 fuzz_target!(|text: &str| {
     let (method, target) = text.split_once(' ').unwrap_or(("POST", text));
@@ -26,6 +29,9 @@ fuzz_target!(|text: &str| {
     assert_eq!(parsed.as_str().as_bytes(), once);
     assert!(percent_decode_str(parsed.as_str()).eq(once.iter().copied()));
     assert!(!parsed.as_str().contains(['\\', ';', '#', '?', '%', '\0', '\t', '\r', '\n']));
+    if parsed.as_str().eq_ignore_ascii_case(OWN_PATH) {
+        assert_eq!(OWN.has_respelled(&parsed, path), path != OWN_PATH, "{path}");
+    }
     let mut segments = parsed.as_str().split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         assert!(!segment.is_empty() || segments.peek().is_none(), "{path}");

@@ -145,6 +145,8 @@ async fn no_spelling_of_own_paths_passes() {
         "/oauth2/token.",
         "/oauth2./token",
         "/oauth2/token%20",
+        "/oauth2/%20token",
+        "/oauth2/%EF%BD%94oken",
         "//oauth2/token",
         "/oauth2//token",
         "/oauth2/./token",

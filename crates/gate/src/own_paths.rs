@@ -50,22 +50,24 @@ impl OwnPaths {
 
     /// Whether Gatekey answers a path, if only to refuse the method.
     pub fn contains(&self, path: &str) -> bool {
-        self.find(path, |text, segment| text == segment)
+        let own = self.beginning_as(path).unwrap_or_default();
+        own.iter().any(|own| own.matches(&path[1..], |text, segment| text == segment))
     }
 
     /// Whether a path is a spelling of one that Gatekey answers, and not the one that it knows.
     pub fn has_respelled(&self, path: &Path<'_>, as_sent: &str) -> bool {
         let is_same = |text: &str, segment: &str| text == segment || fold(text) == fold(segment);
         let trimmed = path.as_str().trim_end_matches(['/', '.', ' ']);
-        let is_own = self.find(trimmed, is_same) || self.find(&format!("{trimmed}/"), is_same);
-        is_own && !self.contains(as_sent)
+        // Nothing of Gatekey's begins as most paths of the upstream do.
+        let Some(own) = self.beginning_as(trimmed) else { return false };
+        let is_own = |path: &str| own.iter().any(|own| own.matches(path, is_same));
+        (is_own(&trimmed[1..]) || is_own(&format!("{}/", &trimmed[1..]))) && !self.contains(as_sent)
     }
 
-    fn find(&self, path: &str, is_same: impl Fn(&str, &str) -> bool) -> bool {
-        let Some(path) = path.strip_prefix('/') else { return false };
-        let start = path.split('/').next().unwrap_or_default();
-        let own = self.by_start.get(&*fold(start));
-        own.is_some_and(|own| own.iter().any(|own| own.matches(path, &is_same)))
+    /// The paths whose first segment is that of a path, in any spelling.
+    fn beginning_as(&self, path: &str) -> Option<&[OwnPath]> {
+        let start = path.strip_prefix('/')?.split('/').next()?;
+        self.by_start.get(&*fold(start)).map(Vec::as_slice)
     }
 }
 
@@ -81,15 +83,24 @@ impl OwnPath {
     }
 }
 
-/// Maps a segment to what every spelling of it has in common: neither case, nor dots and spaces at
-/// the end.
+/// Maps a segment to what every spelling of it has in common: neither case, nor spaces around it,
+/// nor dots at its end, nor letters of full width.
 fn fold(segment: &str) -> String {
-    let kept = segment.trim_end_matches(['.', ' ']);
+    let kept = segment.trim_end_matches(['.', ' ']).trim_start_matches(' ');
     if kept.is_ascii() {
         return kept.to_ascii_lowercase();
     }
     // Twice, because some letters differ in one direction only, such as the long s.
-    kept.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    let kept = kept.chars().map(narrow).flat_map(char::to_uppercase);
+    kept.flat_map(char::to_lowercase).collect()
+}
+
+/// Maps a character of full width to the one in ASCII (Unicode Standard Annex 15).
+fn narrow(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        _ => c,
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +136,8 @@ mod tests {
             "/oauth2/token.",
             "/oauth2./token",
             "/oauth2/token%20",
+            "/oauth2/%20token",
+            "/oauth2/%EF%BD%94oken",
             "/oauth2/to%E2%84%AAen",
             "/oauth2/to%6Ben./",
             "/ME",
