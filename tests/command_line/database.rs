@@ -93,6 +93,10 @@ async fn a_stopped_servers_database_can_be_administered() {
     stdout(&run(&["root-key", "rotate", "--data-dir", data_dir]));
     assert!(stdout(&run(&["ledger", "verify", "--data-dir", data_dir])).contains("chain intact"));
     assert_eq!(place.database.run("SELECT count(*) FROM api_key"), "2");
+    let followed = fails(&run(&["ledger", "follow", "--data-dir", data_dir]), 2);
+    assert!(followed.contains("the data is in postgres://"), "{followed}");
+    let checked = stdout(&run(&["doctor", "--data-dir", data_dir]));
+    assert!(checked.contains("the data is in postgres://"), "{checked}");
     let serve = gatekey()
         .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "text", "--data-dir", data_dir])
         .output()

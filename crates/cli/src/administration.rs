@@ -190,12 +190,16 @@ impl Administration {
 
 /// Checks that a directory has a database, unless the data is in PostgreSQL.
 fn must_have_database(path: &DataDirPath, settings: &Settings) -> anyhow::Result<()> {
-    let last_start = data_dir::find(path).ok().and_then(|(path, _)| LastStart::read(&path));
-    let is_elsewhere = last_start.is_some_and(|last| last.database.is_some());
-    if settings.database().is_some() || is_elsewhere {
+    if settings.database().is_some() || last_database(path).is_some() {
         return Ok(());
     }
     must_exist(path).map(drop)
+}
+
+/// Returns the URL of the PostgreSQL database that the last server with a directory used.
+fn last_database(path: &DataDirPath) -> Option<String> {
+    let (path, _) = data_dir::find(path).ok()?;
+    LastStart::read(&path)?.database
 }
 
 /// Checks that a directory has a database, and returns the path of the database.
@@ -204,7 +208,12 @@ pub(crate) fn must_exist(path: &DataDirPath) -> anyhow::Result<PathBuf> {
     // Not `exists`, which takes a directory that may not be entered for an empty one.
     match database.symlink_metadata() {
         Ok(_) => Ok(database),
-        Err(error) => Err(data_dir::unreadable(path.path(), &error)),
+        Err(error) => match last_database(path) {
+            Some(database) => Err(exit::usage(format!(
+                "the data is in {database}; this command reads only the embedded database"
+            ))),
+            None => Err(data_dir::unreadable(path.path(), &error)),
+        },
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Commit {
 }
 
 /// Commits, and looks for the transaction's last row. A server that rolled back answers COMMIT
-/// without an error, and only the row tells.
+/// without an error; only the row proves the commit.
 pub(super) fn request(Commit { sequence, tag }: Commit) -> Request {
     let tag = u128::from_be_bytes(tag);
     Request::Batch(format!(
@@ -32,8 +32,8 @@ pub(super) fn request(Commit { sequence, tag }: Commit) -> Request {
     ))
 }
 
-/// What the answers to a transaction's last requests mean. [`PostgresError::Unknown`] if nobody
-/// knows.
+/// What the answers to a transaction's last requests mean. [`PostgresError::Unknown`] if they leave
+/// the outcome open.
 pub(super) fn judge(
     sent: Result<Vec<Result<Answer, PostgresError>>, PostgresError>,
     was_not_replicated: bool,

@@ -16,7 +16,7 @@ pub(crate) enum PostgresError {
     Failed(#[source] tokio_postgres::Error),
     #[error("PostgreSQL did not answer within {} seconds", .0.as_secs())]
     TimedOut(Duration),
-    /// Nobody knows whether a commit took effect.
+    /// A commit may or may not have taken effect.
     #[error("the connection to PostgreSQL failed during a commit")]
     Unknown,
     /// The server ended a transaction that was to be committed.

@@ -45,6 +45,7 @@ use crate::sql::{
     access::{self, Sql},
     failure::Failure,
     known_seals::Seals,
+    load,
     root_key::{self, SettleError},
     store::{Backend, SqlStore},
     writer::{Open, Writer},
@@ -129,6 +130,7 @@ impl SqlStore<Postgres> {
             ledger_keys,
             seals.clone(),
             Arc::clone(&observer),
+            load::reload,
         )
         .map_err(|error| refused(PostgresError::Io(error).into(), &database))?;
         let backend = Postgres { readers: Readers::new(url, env), lost, directory };

@@ -73,7 +73,7 @@ fn take(
             Some(connection) => match begin(&connection) {
                 Ok(()) => return Ok(connection),
                 Err(error) => {
-                    tracing::debug!(%error, "an idle connection to PostgreSQL was closed")
+                    tracing::debug!(%error, "an idle connection to PostgreSQL was closed");
                 }
             },
             None => {

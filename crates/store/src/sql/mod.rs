@@ -8,7 +8,7 @@
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with
 //!   its statements.
 //! - `state`, `seal`, `known_seals`: the seals of rows. `denial`: the rows of the deny-list.
-//! - `load`, `purge`, `copy`: the calls that concern the whole store.
+//! - `whole`, with `load`, `purge` and `copy`: the calls that concern the whole store.
 //! - `columns`, `failure`, `touched`: values, errors and what a transaction changed.
 
 pub(crate) mod access;
@@ -29,4 +29,5 @@ pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod touched;
 pub(crate) mod transaction;
+mod whole;
 pub(crate) mod writer;

@@ -2,10 +2,8 @@
 
 use std::{fmt, fs::File, sync::Arc};
 
-use async_trait::async_trait;
 use gatekey_core::{
-    Store, StoreError, Timestamp,
-    seal::SealReport,
+    StoreError,
     store::{ChangeObserver, StoreTracer, traced},
 };
 use gatekey_credentials::ClientId;
@@ -14,7 +12,6 @@ use super::{
     access::{Session, Sql},
     failure::Failure,
     known_seals::Seals,
-    load, purge,
     transaction::Transaction,
     writer::{Scope, Writer},
 };
@@ -112,7 +109,11 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// Runs work on the writer's connection, between two transactions.
-    async fn exclusively<T, F>(&self, span: &'static str, work: F) -> Result<T, StoreError>
+    pub(crate) async fn exclusively<T, F>(
+        &self,
+        span: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&dyn Session) -> Result<T, Failure> + Send + 'static,
@@ -155,6 +156,19 @@ impl<B: Backend> SqlStore<B> {
         traced(self.tracer.as_deref(), span, read).await
     }
 
+    /// A copy of everything at one moment, as an unlinked file.
+    pub(crate) async fn copy(&self, span: &'static str) -> Result<File, StoreError> {
+        traced(self.tracer.as_deref(), span, self.backend.snapshot()).await
+    }
+
+    pub(crate) fn observer(&self) -> Arc<dyn ChangeObserver> {
+        Arc::clone(&self.observer)
+    }
+
+    pub(crate) fn seals(&self) -> Seals {
+        self.seals.clone()
+    }
+
     pub(crate) fn backend(&self) -> &B {
         &self.backend
     }
@@ -167,43 +181,6 @@ impl<B: Backend> SqlStore<B> {
     #[doc(hidden)]
     pub fn commits(&self) -> u64 {
         self.writer.commits()
-    }
-}
-
-#[async_trait]
-impl<B: Backend> Store for SqlStore<B> {
-    async fn load(&self) -> Result<(), StoreError> {
-        let (observer, seals) = (Arc::clone(&self.observer), self.seals.clone());
-        // On the writer's thread: the facts must not be older than a change reported before.
-        self.exclusively("store.load", move |session| {
-            session.read_all(&mut |sql| load::load(sql, &seals, &*observer))
-        })
-        .await
-    }
-
-    async fn verify_seals(&self) -> Result<SealReport, StoreError> {
-        let keys = self.seals.keys();
-        self.read("store.verify_seals", move |sql| load::verify(sql, &keys)).await
-    }
-
-    async fn purge(
-        &self,
-        now: Timestamp,
-        replays_before: Timestamp,
-        secrets_before: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write("store.purge", move |transaction| {
-            purge::purge(transaction, now, replays_before, secrets_before)
-        })
-        .await
-    }
-
-    async fn snapshot(&self) -> Result<File, StoreError> {
-        traced(self.tracer.as_deref(), "store.snapshot", self.backend.snapshot()).await
-    }
-
-    fn queue_depth(&self) -> usize {
-        self.writer.queue_depth()
     }
 }
 

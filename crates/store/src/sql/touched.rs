@@ -3,7 +3,7 @@
 use gatekey_core::{KeyId, store::Change};
 use gatekey_credentials::ClientId;
 
-/// What a transaction changed, but not how: whoever needs it reads it again.
+/// What a transaction changed, but not how: a reader that needs the new state reads it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// A key, its secrets or its denials.

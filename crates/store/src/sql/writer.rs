@@ -26,15 +26,18 @@ use gatekey_credentials::ClientId;
 use tokio::sync::oneshot;
 
 use super::{
-    access::Session,
+    access::{Session, Sql},
     failure::{CommitFailed, Failure},
     known_seals::Seals,
-    load, state,
+    state,
     transaction::{Content, Finished, Transaction, ledger_head},
 };
 
 /// The most calls that share a commit. Bounds how long the first of them waits for the others.
 const BATCH: usize = 256;
+
+/// Reads everything an observer holds, after a commit that was reported as failed proved durable.
+pub(crate) type Reload = fn(&dyn Sql, &Seals) -> Result<Vec<Change>, Failure>;
 
 /// Opens another connection that writes, after the last one broke. Dropped with the writer.
 pub(crate) trait Open: Send {
@@ -130,6 +133,7 @@ impl Writer {
         ledger_keys: LedgerKeys,
         seals: Seals,
         observer: Arc<dyn ChangeObserver>,
+        reload: Reload,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
@@ -142,6 +146,7 @@ impl Writer {
                 ledger_keys,
                 seals,
                 observer,
+                reload,
                 commits: counted,
             };
             worker.work(&queue);
@@ -230,6 +235,7 @@ struct Worker {
     ledger_keys: LedgerKeys,
     seals: Seals,
     observer: Arc<dyn ChangeObserver>,
+    reload: Reload,
     commits: Arc<AtomicU64>,
 }
 
@@ -378,7 +384,7 @@ impl Worker {
                 )));
             }
             tracing::warn!("a commit reported as failed is durable; reloading all state");
-            self.notify(&load::reload(session, &self.seals)?);
+            self.notify(&(self.reload)(session, &self.seals)?);
         }
         self.reported = Some(found);
         Transaction::new(session, &mut self.ledger_keys, &self.seals, head, stored, seal_key)

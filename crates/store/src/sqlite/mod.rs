@@ -39,7 +39,7 @@ use crate::sql::{
     access::{Session, Sql},
     failure::Failure,
     known_seals::Seals,
-    root_key,
+    load, root_key,
     store::{Backend, SqlStore},
     writer::{Open, Writer},
 };
@@ -83,6 +83,7 @@ impl SqlStore<Sqlite> {
             ledger_keys,
             seals.clone(),
             Arc::clone(&observer),
+            load::reload,
         )
         .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let sqlite = Sqlite { readers: Readers::new(path.clone()), path };

@@ -16,7 +16,7 @@ use crate::sql::{
     access::{Session, values},
     failure::Failure,
     known_seals::Seals,
-    ledger, root_key,
+    ledger, load, root_key,
     transaction::{Transaction, ledger_head},
     writer::{Scope, Writer},
 };
@@ -52,8 +52,15 @@ fn writer(directory: &TempDir, observer: Arc<dyn ChangeObserver>) -> Writer {
     let root_key = RootKey::new(&[1; 32]);
     let seals = Seals::new(root_key.seal_keys());
     let ledger_keys = root_key::settle(&connection, &root_key).ok().unwrap();
-    Writer::start(Box::new(connection), Box::new(Opener(path)), ledger_keys, seals, observer)
-        .unwrap()
+    Writer::start(
+        Box::new(connection),
+        Box::new(Opener(path)),
+        ledger_keys,
+        seals,
+        observer,
+        load::reload,
+    )
+    .unwrap()
 }
 
 fn entry(target: &str) -> NewEntry {

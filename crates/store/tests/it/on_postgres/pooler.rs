@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, which gives each transaction another session.
+//! A pooler in transaction mode, which gives each transaction another session.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::world::{
 };
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
-/// PgBouncer refuses to run as root, as PostgreSQL does.
+/// The pooler refuses to run as root, as PostgreSQL does.
 const PLAIN_USER: u32 = 65_534;
 
 struct Pooler {
