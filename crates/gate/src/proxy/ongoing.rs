@@ -156,16 +156,11 @@ pub(super) struct Registration {
 impl Calls {
     pub(super) fn register(&self, call: Arc<Ongoing>) -> Registration {
         let mut registered = lock(&self.0);
-        let at = match registered.free.pop() {
-            Some(at) => {
-                registered.calls[at] = Some(call);
-                at
-            }
-            None => {
-                registered.calls.push(Some(call));
-                registered.calls.len() - 1
-            }
-        };
+        let at = registered.free.pop().unwrap_or_else(|| {
+            registered.calls.push(None);
+            registered.calls.len() - 1
+        });
+        registered.calls[at] = Some(call);
         if !std::mem::replace(&mut registered.is_swept, true) {
             tokio::spawn(sweep(Arc::downgrade(&self.0)));
         }

@@ -25,7 +25,8 @@ pub(super) struct RequestBody {
 /// may have ended, or nobody may read it.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
-    is_cut: AtomicBool,
+    /// Whether nothing more is passed on.
+    done: AtomicBool,
     /// Whether the body has ended, or nobody wants it.
     is_over: AtomicBool,
     /// The task that waits for a part of the body.
@@ -35,7 +36,7 @@ pub(super) struct Cut {
 impl Cut {
     /// Nothing more of the body is passed on.
     pub(super) fn cut(&self) {
-        self.is_cut.store(true, Ordering::Release);
+        self.done.store(true, Ordering::Release);
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waiting) = waiting {
             waiting.wake();
@@ -47,7 +48,7 @@ impl Cut {
     }
 
     fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::Acquire)
+        self.done.load(Ordering::Acquire)
     }
 
     /// Has the task woken when the body is cut off.
