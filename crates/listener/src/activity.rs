@@ -206,45 +206,25 @@ impl Activity {
     /// Returns what is due next, and when; `None` if it is time to look again.
     pub(crate) fn due(&self, idle: Duration) -> (Instant, Option<Due>) {
         let state = self.lock();
-        let is_idle = state.requests.is_empty();
-        let open = is_idle && state.closing_since.is_none();
-        let abort = |since: Option<Instant>, limit, reason| {
-            Some((since? + limit, Some(Due::Abort(reason))))
-        };
         let waits_for_headers =
             state.headers_since.or((!state.http2 && !state.answered).then_some(state.idle_since));
-        let due = [
-            state.stalled(),
-            if open {
-                abort(waits_for_headers, HEADER_TIMEOUT, "timed out in the headers of a request")
-            } else {
-                None
-            },
-            (open && waits_for_headers.is_none())
-                .then(|| (state.idle_since + idle, Some(Due::Close))),
-            if is_idle {
-                abort(
-                    state.since_last_response(state.closing_since),
-                    CLOSE_TIMEOUT,
-                    "timed out closing",
-                )
-            } else {
-                None
-            },
-            if state.is_working() {
-                None
-            } else {
-                abort(
-                    state.since_last_response(state.draining_since),
-                    CLOSE_TIMEOUT,
-                    "waited for the client while the server stops",
-                )
-            },
+        let mut next = if !state.requests.is_empty() {
             // Requests begin to wait for the client without notice.
-            (!is_idle).then(|| (Instant::now() + CLOSE_TIMEOUT, None)),
-        ];
-        let next = due.into_iter().flatten().min_by_key(|(at, _)| *at);
-        next.unwrap_or_else(|| (Instant::now() + CLOSE_TIMEOUT, None))
+            (Instant::now() + CLOSE_TIMEOUT, None)
+        } else if let Some(closing) = state.since_last_response(state.closing_since) {
+            (closing + CLOSE_TIMEOUT, Some(Due::Abort("timed out closing")))
+        } else if let Some(since) = waits_for_headers {
+            let reason = "timed out in the headers of a request";
+            (since + HEADER_TIMEOUT, Some(Due::Abort(reason)))
+        } else {
+            (state.idle_since + idle, Some(Due::Close))
+        };
+        for other in [state.stalled(), state.ends_draining()].into_iter().flatten() {
+            if other.0 < next.0 {
+                next = other;
+            }
+        }
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -267,6 +247,13 @@ impl State {
     fn since_last_response(&self, since: Option<Instant>) -> Option<Instant> {
         let parts = self.requests.iter().filter_map(|request| request.unread_since);
         Some(parts.chain([self.idle_since]).fold(since?, Instant::max))
+    }
+
+    /// What is due because the server stops. Requests that it works on are answered first.
+    fn ends_draining(&self) -> Option<(Instant, Option<Due>)> {
+        let since = self.since_last_response(self.draining_since)?;
+        let due = Due::Abort("waited for the client while the server stops");
+        (!self.is_working()).then_some((since + CLOSE_TIMEOUT, Some(due)))
     }
 
     /// What is due because the client accepts nothing. Other requests are answered first.

@@ -60,7 +60,8 @@ fn is_authority(text: &[u8]) -> bool {
         )
     } else {
         let (name, port) = text.split_once(':').unwrap_or((text, ""));
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         (!name.is_empty() && name.bytes().all(allowed), Some(port))
     };
     let is_port = |port: &str| {

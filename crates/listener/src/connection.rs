@@ -154,7 +154,7 @@ impl<S: RequestService> Connection<S> {
         let noted = activity.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let (activity, service) = (noted.clone(), service.clone());
+            let (activity, mut service) = (noted.clone(), service.clone());
             let progress = InProgress::begin(&activity);
             request.extensions_mut().insert(progress.lasting());
             async move {
@@ -167,7 +167,7 @@ impl<S: RequestService> Connection<S> {
                     drop(body);
                     (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response()
                 } else {
-                    service.oneshot(Request::from_parts(head, body)).await?
+                    service.ready().await?.call(Request::from_parts(head, body)).await?
                 };
                 progress.drop_rest(is_sent_whole).await;
                 // A connection that becomes a tunnel is not closed.

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -70,7 +71,7 @@ impl Telemetry {
     async fn answer<S>(
         self: Arc<Self>,
         mut request: Request,
-        service: S,
+        mut service: S,
     ) -> Result<Response, Infallible>
     where
         S: Service<Request, Response = Response, Error = Infallible>,
@@ -85,7 +86,9 @@ impl Telemetry {
         let span = traces.and_then(|traces| {
             traces.begin_request(method, self.metrics.route(&path).route(), request.headers())
         });
-        let mut response = RequestSpan::within(span.as_ref(), service.oneshot(request)).await?;
+        // Pinned where it is made: each move would copy all that a handler holds.
+        let answered = pin!(service.ready().await?.call(request));
+        let mut response = RequestSpan::within(span.as_ref(), answered).await?;
         if let Ok(value) = HeaderValue::from_str(&record.request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
