@@ -35,9 +35,9 @@ fn decode(encoded: &str) -> Option<ClientCredentials> {
 }
 
 fn form_decode(text: &str) -> Option<String> {
-    let has_separator = text.contains(['&', '=']);
+    let has_escape = text.bytes().any(|byte| matches!(byte, b'%' | b'+'));
     // Encoding escapes separators: a part that has one but no `%` was not encoded.
-    if !text.contains(['%', '+']) || (has_separator && !text.contains('%')) {
+    if !has_escape || (text.contains(['&', '=']) && !text.contains('%')) {
         return Some(text.to_owned());
     }
     // Decoded as the only name of a form, in which separators would end it.

@@ -19,8 +19,7 @@ pub fn read(
     form: &FormCredentials<'_>,
 ) -> Result<Option<ClientCredentials>, TokenError> {
     let credentials = read_any(headers, form)?;
-    let blank = |character: char| character.is_whitespace() || character.is_control();
-    if credentials.as_ref().is_some_and(|sent| sent.client_secret.contains(blank)) {
+    if credentials.as_ref().is_some_and(|sent| has_blank(&sent.client_secret)) {
         return Err(invalid(
             "the client secret contains white space or control characters; was it copied whole and alone?",
         ));
@@ -56,6 +55,15 @@ fn read_any(
         return Err(invalid("client_id in the body differs from the one in the header"));
     }
     Ok(credentials)
+}
+
+/// Whether a secret contains white space or control characters.
+fn has_blank(secret: &str) -> bool {
+    if secret.is_ascii() {
+        // `is_ascii_whitespace` lacks the vertical tab, which is a control character.
+        return secret.bytes().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control());
+    }
+    secret.chars().any(|character| character.is_whitespace() || character.is_control())
 }
 
 fn invalid(description: &str) -> TokenError {

@@ -18,7 +18,13 @@ const MAX_CREDENTIAL: usize = 256;
 /// assert_eq!(redact("/me/eyJhbGciOiJFUzI1NiJ9.e30.c2ln", 3), "[credential]");
 /// ```
 pub fn redact(text: &str, limit: usize) -> String {
-    let end = |length: usize| text.char_indices().nth(length).map_or(text.len(), |(at, _)| at);
+    // A character has at least one byte, so most texts need no counting.
+    let end = |length: usize| {
+        if text.len() <= length {
+            return text.len();
+        }
+        text.char_indices().nth(length).map_or(text.len(), |(at, _)| at)
+    };
     if holds_credential(&text[..end(limit + MAX_CREDENTIAL)]) {
         return REDACTED.to_owned();
     }
