@@ -34,7 +34,7 @@ async fn a_serving_server_is_healthy_and_ready() {
     assert_eq!(server.probe("/healthz").await.text(), "ok\n");
     let ready = server.probe("/readyz").await;
     assert_eq!(ready.status, 200, "{}", ready.text());
-    let expected = json!({ "ready": true, "store": true, "signing_key": true, "stopping": false });
+    let expected = json!({ "ready": true, "store": true, "signing_key": true, "fresh": true, "stopping": false });
     assert_eq!(ready.json(), expected);
     assert_eq!(server.probe("/").await.status, 404);
 }

@@ -97,6 +97,7 @@ impl Authenticator {
     /// [`TokenError::InvalidClient`] for any wrong credential, whatever the reason, or
     /// [`TokenError::TooManyFailures`] when one address sends too many of them.
     /// [`TokenError::Limited`] for a right one, when the key's limits do not permit its use.
+    /// [`TokenError::CannotDecide`] while the state in memory is not fresh.
     pub fn client(
         &self,
         record: &Record,

@@ -27,6 +27,7 @@ pub(crate) fn authenticate(
             TokenError::TooManyFailures { retry_after, first: _ } => {
                 Refusal::TooManyFailures { retry_after }
             }
+            TokenError::CannotDecide => Refusal::Unavailable,
             _ => Refusal::ApiKey,
         })?;
         tokens.remember(encoded, &key);

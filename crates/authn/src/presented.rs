@@ -159,7 +159,7 @@ impl Authenticator {
             Err(refusal) => refusal,
         };
         if let Some(issuers) = self.issuers()
-            && refusal.is_of_unsigned()
+            && refusal.may_be_of_another_issuer()
             && let Some(verified) = issuers.verify(token).await
         {
             return Ok(Proof::Subject(verified?));
@@ -179,7 +179,7 @@ impl Authenticator {
                 Proof::Subject(subject.clone())
             }
             Proof::EncodedCredentials(key) => {
-                let key = self.tokens().authenticate_again(key).ok_or(Refusal::ApiKey)?;
+                let key = self.tokens().authenticate_again(key)?.ok_or(Refusal::ApiKey)?;
                 Proof::EncodedCredentials(encoded::with_grant(key)?)
             }
         };

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use gatekey_core::token::{Limited, TokenRefusal, VerifiedToken};
+use gatekey_core::{
+    feed::Unavailable,
+    token::{Limited, TokenRefusal, VerifiedToken},
+};
 use gatekey_credentials::encoded_credentials::InvalidEncodedCredentials;
 
 /// The caller of a request, by its access token.
@@ -42,7 +45,7 @@ pub enum Refusal {
     #[error("the credential is not a Bearer token")]
     NotBearer,
     #[error(transparent)]
-    Token(#[from] TokenRefusal),
+    Token(TokenRefusal),
     #[error(transparent)]
     EncodedCredentials(#[from] InvalidEncodedCredentials),
     /// Encoded credentials of another server.
@@ -73,6 +76,22 @@ pub enum Refusal {
     /// The credential cannot be checked now.
     #[error("the credential cannot be checked now, try again")]
     Unavailable,
+}
+
+impl From<TokenRefusal> for Refusal {
+    fn from(refusal: TokenRefusal) -> Self {
+        match refusal {
+            TokenRefusal::CannotDecide(unavailable) => unavailable.into(),
+            refusal => Self::Token(refusal),
+        }
+    }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::debug!(%unavailable, "cannot decide about a credential");
+        Self::Unavailable
+    }
 }
 
 impl From<gatekey_issuers::Refused> for Refusal {

@@ -119,6 +119,9 @@ pub fn refusal(error: TokenError) -> Refusal {
             let message = "the credential expires now; send one that lasts longer";
             Refusal::new(Kind::Unauthenticated { sent: true }, Reason::Credential, message)
         }
+        TokenError::CannotDecide => {
+            Refusal::of_credential(Some(gatekey_authn::Refusal::Unavailable))
+        }
         error => {
             tracing::error!(%error, "failed to sign a token for the upstream");
             Refusal::new(Kind::Internal, Reason::Internal, "internal error")

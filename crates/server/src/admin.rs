@@ -19,7 +19,7 @@ use axum::{
     routing::get,
 };
 use gatekey_authn::Authenticator;
-use gatekey_core::{Directory, Env, KeyRing, Store, Tokens};
+use gatekey_core::{Directory, Env, KeyRing, Store, Tokens, feed::Freshness};
 use gatekey_gate::{ForwardAuth, Gate, Proxy, token::UpstreamTokens};
 use gatekey_listener::tls::ServedCertificate;
 use gatekey_telemetry::{Telemetry, Traces, metrics::Gauges};
@@ -31,7 +31,8 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Liveness probe: succeeds while the process runs.
 pub const HEALTH: &str = "/healthz";
-/// Readiness probe: succeeds while the server accepts requests and the store answers.
+/// Readiness probe: succeeds while the server accepts requests, the store answers, and the state in
+/// memory is fresh.
 pub const READINESS: &str = "/readyz";
 /// Metrics in Prometheus' text format.
 pub const METRICS: &str = "/metrics";
@@ -40,6 +41,7 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
     pub key_ring: Arc<KeyRing>,
+    pub freshness: Freshness,
     pub tokens: Arc<Tokens>,
     pub authenticator: Arc<Authenticator>,
     pub upstream_tokens: Arc<UpstreamTokens>,
@@ -85,10 +87,16 @@ async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
             false
         }
     };
-    let ready = store && signing_key && !stopping;
+    let fresh = admin.freshness.state().is_ready;
+    let ready = store && signing_key && fresh && !stopping;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body =
-        json!({ "ready": ready, "store": store, "signing_key": signing_key, "stopping": stopping });
+    let body = json!({
+        "ready": ready,
+        "store": store,
+        "signing_key": signing_key,
+        "fresh": fresh,
+        "stopping": stopping,
+    });
     (status, Json(body)).into_response()
 }
 

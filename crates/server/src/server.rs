@@ -10,6 +10,7 @@ use connectrpc_health::StaticChecker;
 use gatekey_authn::Authenticator;
 use gatekey_core::{
     ApiKeys, Directory, Env, KeyRing, LastUsed, Operations, Organization, RootKey, Store, Tokens,
+    feed::Freshness,
     store::{ChangeObserver, Observers},
     token::{TokenParts, TokenSettings},
 };
@@ -38,12 +39,20 @@ use crate::{
 pub struct Caches {
     pub directory: Arc<Directory>,
     pub key_ring: Arc<KeyRing>,
+    /// Whether the others are fresh enough to decide by.
+    pub freshness: Freshness,
 }
 
 impl Caches {
-    /// Starts empty; the store fills them.
+    /// Starts empty; the store fills them, and keeps them current.
     pub fn new(root_key: Arc<RootKey>) -> Self {
-        Self { directory: Arc::default(), key_ring: Arc::new(KeyRing::new(root_key)) }
+        Self::following(root_key, Freshness::current())
+    }
+
+    /// Starts empty; the store fills them, and publishes their age.
+    pub fn following(root_key: Arc<RootKey>, freshness: Freshness) -> Self {
+        let key_ring = Arc::new(KeyRing::new(root_key));
+        Self { directory: Arc::default(), key_ring, freshness }
     }
 
     /// Returns both caches as the store's observer.
@@ -101,7 +110,7 @@ impl Server {
             upstream_authorities,
             proxies,
         } = parts;
-        let Caches { directory, key_ring } = &caches;
+        let Caches { directory, key_ring, freshness } = &caches;
         let organization =
             Organization::new(&config.server.organization, config.server.public_host());
         let last_used = Arc::new(LastUsed::new(store.clone()));
@@ -121,6 +130,7 @@ impl Server {
                 last_used: last_used.clone(),
                 store: store.clone(),
                 root_key: root_key.clone(),
+                freshness: freshness.clone(),
             },
             env.clone(),
         ));
@@ -193,6 +203,7 @@ impl Server {
             store: self.store.clone(),
             directory: self.caches.directory.clone(),
             key_ring: self.caches.key_ring.clone(),
+            freshness: self.caches.freshness.clone(),
             tokens: self.tokens.clone(),
             authenticator: self.authenticator.clone(),
             upstream_tokens: self.upstream_tokens.clone(),

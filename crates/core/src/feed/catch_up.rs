@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_poll_given_up_serves_nothing_later() {
+    fn an_abandoned_poll_serves_nothing() {
         let mut catch_up = catch_up();
         catch_up.ended(1, false);
         let ticket = catch_up.request(ms(2000));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_is_proven_once_its_changes_are_applied() {
+    fn an_unapplied_poll_is_not_proven() {
         let mut primary = Primary::default();
         let beat = |number| Beat { number, at: Timestamp::MIN };
         primary.note(FORMER, moment(1), 100, beat(7));

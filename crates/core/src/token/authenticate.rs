@@ -6,6 +6,7 @@ use super::{TokenError, Tokens, throttle::Throttled};
 use crate::{
     Actor, SecretHash, SecretId, Timestamp,
     api_key::{KeyFacts, MAX_ENDED, MAX_SECRETS, SecretFacts},
+    feed::Unavailable,
 };
 
 /// A key that authenticated with one of its secrets.
@@ -63,6 +64,9 @@ pub enum FailureCause {
     SecretRetired,
     #[error("the secret is not valid yet")]
     SecretNotYetValid,
+    /// The secret was not checked.
+    #[error(transparent)]
+    CannotDecide(#[from] Unavailable),
 }
 
 impl Tokens {
@@ -74,13 +78,18 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::InvalidClient`] for an unknown, disabled or expired key, and for a wrong,
     /// retired or expired secret. [`TokenError::TooManyFailures`] if that happens too often from
-    /// one address.
+    /// one address. [`TokenError::CannotDecide`] while the state in memory is not fresh; then the
+    /// secret is not compared.
     pub fn authenticate(
         &self,
         client_id: &str,
         secret: &str,
         from: Option<IpAddr>,
     ) -> Result<AuthenticatedKey, FailedAuthentication> {
+        if let Err(unavailable) = self.freshness.check() {
+            let (error, cause) = (unavailable.into(), unavailable.into());
+            return Err(FailedAuthentication { error, cause, actor: None });
+        }
         let now = self.env.now();
         let found = self.directory.find(client_id);
         let facts = found.as_ref().unwrap_or(&self.nobody);

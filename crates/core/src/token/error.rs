@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatekey_credentials::jwt::InvalidToken;
 
 use super::{Limited, TooManyChanges};
-use crate::StoreError;
+use crate::{StoreError, feed::Unavailable};
 
 /// Why a token request was refused or failed, by the names of RFC 6749 section 5.2.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,9 @@ pub enum TokenError {
     /// The resource or audience is unknown (RFC 8707 section 2).
     #[error("{0}")]
     InvalidTarget(String),
+    /// The state in memory is not fresh enough to decide about a credential.
+    #[error("credentials cannot be checked now, try again")]
+    CannotDecide,
     /// The store is unavailable; the same call may succeed later.
     #[error("the server is temporarily unavailable, try again")]
     Unavailable(#[source] StoreError),
@@ -68,6 +71,13 @@ impl From<StoreError> for TokenError {
             | StoreError::Corrupt(_)
             | StoreError::Tampered(_) => Self::Internal(Box::new(error)),
         }
+    }
+}
+
+impl From<Unavailable> for TokenError {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::debug!(%unavailable, "cannot decide about a credential");
+        Self::CannotDecide
     }
 }
 
@@ -95,16 +105,19 @@ pub enum TokenRefusal {
     Secret,
     #[error("the token was revoked")]
     Revoked,
+    /// Not a refusal: whether the token is valid cannot be decided now.
+    #[error(transparent)]
+    CannotDecide(#[from] Unavailable),
 }
 
 impl TokenRefusal {
-    /// Whether this server did not sign the token, so that another issuer may have.
-    pub fn is_of_unsigned(self) -> bool {
+    /// Whether it is possible that this server did not sign the token, but another issuer.
+    pub fn may_be_of_another_issuer(self) -> bool {
         matches!(
             self,
             Self::Invalid(
                 InvalidToken::Malformed | InvalidToken::UnknownKey | InvalidToken::BadSignature
-            )
+            ) | Self::CannotDecide(_)
         )
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{
 use aws_lc_rs::digest;
 
 use super::{AuthenticatedKey, Tokens, remembered::Entry};
-use crate::{SecretId, api_key::KeyFacts};
+use crate::{SecretId, api_key::KeyFacts, feed::Unavailable};
 
 impl Tokens {
     /// Remembers that encoded credentials authenticated a key.
@@ -29,8 +29,10 @@ impl Tokens {
     /// of their secret.
     ///
     /// `None` for credentials that must authenticate: unknown ones, those of a key that was changed
-    /// since, and those whose secret must be hashed under a newer version of the root key.
+    /// since, and those whose secret must be hashed under a newer version of the root key. Also
+    /// while the state in memory is not fresh, which [`Self::authenticate`] reports.
     pub fn recall(&self, encoded: &str) -> Option<AuthenticatedKey> {
+        self.freshness.check().ok()?;
         let digest = sha256(encoded);
         let entry = self.remembered.lookups.count(self.remembered.entries.get(&digest))?;
         let now = self.env.now();
@@ -52,10 +54,18 @@ impl Tokens {
     }
 
     /// Checks again, during a long call, a key that authenticated by its secret at the beginning.
-    pub fn authenticate_again(&self, key: &AuthenticatedKey) -> Option<AuthenticatedKey> {
-        let present = self.directory.find(key.facts.client_id.as_str())?;
-        let same = present.key_id == key.facts.key_id;
-        same.then(|| self.usable(present, key.secret.id)).flatten()
+    /// `None` if it is not valid any more.
+    ///
+    /// # Errors
+    /// While the state in memory is not fresh.
+    pub fn authenticate_again(
+        &self,
+        key: &AuthenticatedKey,
+    ) -> Result<Option<AuthenticatedKey>, Unavailable> {
+        self.freshness.check()?;
+        let present = self.directory.find(key.facts.client_id.as_str());
+        let same = present.filter(|present| present.key_id == key.facts.key_id);
+        Ok(same.and_then(|present| self.usable(present, key.secret.id)))
     }
 
     /// A key with one of its secrets, if both are valid now.

@@ -19,13 +19,15 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::UnauthorizedClient`] for a valid token of another key,
     /// [`TokenError::TooManyChanges`] if the key revokes too often, [`TokenError::Unavailable`] if
-    /// the revocation could not be stored.
+    /// the revocation could not be stored, [`TokenError::CannotDecide`] while the state in memory
+    /// is not fresh.
     pub async fn revoke(
         &self,
         caller: &Caller,
         key: &KeyFacts,
         token: &str,
     ) -> Result<(), TokenError> {
+        self.freshness.check()?;
         let now = self.env.now();
         let known =
             self.claims_of(token, now).and_then(|claims| Ok((self.key_of(&claims)?, claims)));

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Directory, Env, KeyId, KeyRing, LastUsed, RootKey, Store, Timestamp, api_key::KeyFacts,
-    memory::Lookups,
+    feed::Freshness, memory::Lookups,
 };
 
 /// Authenticates keys; issues, verifies, introspects and revokes their tokens.
@@ -23,6 +23,7 @@ pub struct Tokens {
     pub(super) last_used: Arc<LastUsed>,
     pub(super) store: Arc<dyn Store>,
     pub(super) root_key: Arc<RootKey>,
+    pub(super) freshness: Freshness,
     pub(super) throttle: Throttle,
     pub(super) own_changes: OwnChanges,
     pub(super) remembered: Remembered,
@@ -39,6 +40,8 @@ pub struct TokenParts {
     pub last_used: Arc<LastUsed>,
     pub store: Arc<dyn Store>,
     pub root_key: Arc<RootKey>,
+    /// Of the directory and the key ring.
+    pub freshness: Freshness,
 }
 
 impl Tokens {
@@ -48,7 +51,7 @@ impl Tokens {
     }
 
     pub fn new(settings: TokenSettings, parts: TokenParts, env: Env) -> Self {
-        let TokenParts { directory, key_ring, last_used, store, root_key } = parts;
+        let TokenParts { directory, key_ring, last_used, store, root_key, freshness } = parts;
         let throttle = Throttle::new(settings.failed_authentications_per_minute, &env);
         let own_changes = OwnChanges::new(settings.own_changes_per_minute);
         let nobody = Arc::new(KeyFacts::nobody(&env));
@@ -59,6 +62,7 @@ impl Tokens {
             last_used,
             store,
             root_key,
+            freshness,
             throttle,
             own_changes,
             remembered: Remembered::default(),

@@ -8,6 +8,7 @@ use super::{TokenRefusal, Tokens};
 use crate::{
     Actor, SecretId, Timestamp,
     api_key::KeyFacts,
+    feed::Unavailable,
     policy::{Action, Principal, Resource, decide},
 };
 
@@ -66,11 +67,22 @@ impl Tokens {
     }
 
     /// A token, if it is valid and `caller` may introspect it (RFC 7662 section 2.2).
-    pub fn introspect(&self, caller: &KeyFacts, token: &str) -> Option<VerifiedToken> {
-        let verified = self.verify_for_any_audience(token).ok()?;
+    ///
+    /// # Errors
+    /// While the state in memory is not fresh: caches would keep that the token is not active.
+    pub fn introspect(
+        &self,
+        caller: &KeyFacts,
+        token: &str,
+    ) -> Result<Option<VerifiedToken>, Unavailable> {
+        let verified = match self.verify_for_any_audience(token) {
+            Ok(verified) => verified,
+            Err(TokenRefusal::CannotDecide(unavailable)) => return Err(unavailable),
+            Err(_) => return Ok(None),
+        };
         let resource = Resource::TokenOf(verified.facts.key_id);
         let decision = decide(Principal::Key(caller), Action::IntrospectToken, resource);
-        decision.is_allowed().then_some(verified)
+        Ok(decision.is_allowed().then_some(verified))
     }
 
     fn verify_for_any_audience(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
@@ -84,6 +96,8 @@ impl Tokens {
         token: &str,
         now: Timestamp,
     ) -> Result<Arc<AccessTokenClaims>, TokenRefusal> {
+        // A signing key that is unknown here may be new.
+        self.freshness.check()?;
         let claims = self.key_ring.verify(token, now)?;
         if claims.iss == self.settings.issuer { Ok(claims) } else { Err(TokenRefusal::Issuer) }
     }
@@ -102,6 +116,7 @@ impl Tokens {
         claims: Arc<AccessTokenClaims>,
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenRefusal> {
+        self.freshness.check()?;
         if claims.nbf > now.as_seconds() {
             return Err(InvalidToken::NotYetValid.into());
         }

@@ -15,6 +15,7 @@ use gatekey_core::{
     RootKey, Timestamp, Tokens,
     api_key::{CreateApiKey, LastAdmin},
     env::{Clock, SystemEntropy},
+    feed::Freshness,
     signing_key::{SigningKeys, Start},
     store::Observers,
     token::{Persona, TokenParts, TokenSettings},
@@ -90,6 +91,7 @@ impl Server {
             last_used: last_used.clone(),
             store: store.clone(),
             root_key: root_key.clone(),
+            freshness: Freshness::current(),
         };
         let tokens = Arc::new(Tokens::new(settings, parts, env.clone()));
         let organization = Organization::new("acme", "keys.example.com");

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatekey_authn::{bearer, rate_limit};
-use gatekey_core::token::{Limited, TokenError};
+use gatekey_core::{
+    feed::Unavailable,
+    token::{Limited, TokenError},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -90,6 +93,11 @@ impl IntoResponse for OAuthError {
                 }
                 TokenError::InvalidScope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
                 TokenError::InvalidTarget(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
+                // RFC 6749 section 4.1.2.1 has it for the status 503. Never `invalid_client`, for
+                // which clients drop their credentials.
+                TokenError::CannotDecide => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+                }
                 TokenError::Unavailable(cause) => {
                     tracing::error!(%cause, source = cause.source().map(tracing::field::display), "the store is unavailable");
                     (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
@@ -126,6 +134,7 @@ impl IntoResponse for OAuthError {
             | Self::ClientIdIsPort {
                 cause: TokenError::TooManyFailures { retry_after, .. }, ..
             } => Some(retry_after.as_secs()),
+            Self::Token(TokenError::CannotDecide) => Some(Unavailable::RETRY_AFTER.as_secs()),
             Self::Token(_)
             | Self::ClientIdIsPort { .. }
             | Self::TooLarge(_)

@@ -8,7 +8,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use gatekey_authn::{Authenticator, Principal};
+use gatekey_authn::{Authenticator, Principal, Refusal};
 use gatekey_core::{api_key::KeyFacts, token::TokenError};
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
@@ -72,6 +72,7 @@ pub async fn handle(
 ) -> Result<Response, OAuthError> {
     let caller = authenticate(&oauth.authenticator, &request)?;
     let token = oauth.tokens.introspect(&caller, request.form.require("token")?);
+    let token = token.map_err(TokenError::from)?;
     let token = token.as_ref().map(|token| ActiveToken {
         token_type: "Bearer",
         scope: &token.claims.scope,
@@ -104,6 +105,7 @@ fn authenticate(
         }
         Principal::Key(token) => Ok(token.facts),
         Principal::Limited(_, limited) => Err(TokenError::from(limited).into()),
+        Principal::Refused(Refusal::Unavailable) => Err(TokenError::CannotDecide.into()),
         Principal::Refused(_) => Err(TokenError::InvalidClient.into()),
         Principal::Nobody => Ok(request.authenticate(authenticator)?.facts),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State};
-use gatekey_authn::{NoKey, Principal};
+use gatekey_authn::{NoKey, Principal, Refusal};
 use gatekey_core::token::TokenError;
 use gatekey_credentials::Role;
 use schemars::JsonSchema;
@@ -104,6 +104,7 @@ async fn read(oauth: &OAuth, principal: &Principal) -> Result<UserInfo, OAuthErr
     let sent = !matches!(principal, Principal::Nobody);
     let token = principal.key().map_err(|reason| match reason {
         NoKey::Limited(limited) => OAuthError::Limited(limited),
+        NoKey::Refused(Refusal::Unavailable) => TokenError::CannotDecide.into(),
         NoKey::Nobody | NoKey::Refused(_) => {
             oauth.telemetry.metrics.count_unauthenticated();
             OAuthError::Bearer { reason: reason.to_string(), sent }

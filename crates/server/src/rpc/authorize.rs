@@ -11,11 +11,11 @@ use axum::{
     response::Response,
 };
 use connectrpc::{ConnectError, RequestContext};
-use gatekey_authn::{NoKey, Principal};
+use gatekey_authn::{NoKey, Principal, Refusal};
 use gatekey_core::{
     Caller, Error, KeyId, SecretId,
     policy::{self, Action, Decision, Resource, decide},
-    token::{TokenError, VerifiedToken},
+    token::{TokenError, TokenRefusal, VerifiedToken},
 };
 use gatekey_telemetry::Record;
 
@@ -71,11 +71,15 @@ pub async fn middleware(State(rpc): State<Arc<Rpc>>, request: Request, next: Nex
 ///
 /// # Errors
 /// UNAUTHENTICATED when there is none, or its token is no longer valid; `PERMISSION_DENIED` or
-/// `RESOURCE_EXHAUSTED` when its limits do not permit its use.
+/// `RESOURCE_EXHAUSTED` when its limits do not permit its use; UNAVAILABLE while the state in
+/// memory is not fresh.
 pub fn authenticated(rpc: &Rpc, context: &RequestContext) -> Result<VerifiedToken, ConnectError> {
     let principal = context.extensions().get::<Principal>().unwrap_or(&Principal::Nobody);
     let token = require_key(rpc, principal)?;
-    rpc.tokens.verify_again(token).map_err(error::unauthenticated)
+    rpc.tokens.verify_again(token).map_err(|refusal| match refusal {
+        TokenRefusal::CannotDecide(_) => error::cannot_decide(),
+        refusal => error::unauthenticated(refusal),
+    })
 }
 
 /// Permission for an action.
@@ -141,6 +145,7 @@ pub async fn prove(
             let reason = "current_secret is wrong, too often from this address".to_owned();
             return Err(error::render(Error::TooManyRequests { reason, retry_after }));
         }
+        Err(TokenError::CannotDecide) => return Err(error::cannot_decide()),
         Ok(_) | Err(_) => "current_secret is not a valid secret of the API key",
     };
     let caller = record.caller(authenticated(rpc, context)?.actor());
@@ -163,6 +168,7 @@ fn record(context: &RequestContext) -> Result<&Record, ConnectError> {
 fn require_key<'p>(rpc: &Rpc, principal: &'p Principal) -> Result<&'p VerifiedToken, ConnectError> {
     principal.key().map_err(|reason| match reason {
         NoKey::Limited(limited) => error::limited(&limited),
+        NoKey::Refused(Refusal::Unavailable) => error::cannot_decide(),
         NoKey::Nobody | NoKey::Refused(_) => {
             rpc.telemetry.metrics.count_unauthenticated();
             error::unauthenticated(reason)

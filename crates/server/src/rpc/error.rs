@@ -9,12 +9,25 @@ use axum::{
 };
 use connectrpc::{ConnectError, ErrorCode};
 use gatekey_authn::rate_limit;
-use gatekey_core::{Error, token::Limited};
+use gatekey_core::{
+    Error,
+    feed::Unavailable,
+    token::{Limited, TokenError},
+};
 use gatekey_telemetry::Record;
 
 /// UNAUTHENTICATED, which makes public clients log in and call again.
 pub fn unauthenticated(reason: impl std::fmt::Display) -> ConnectError {
     ConnectError::unauthenticated(format!("unauthenticated: {reason}"))
+}
+
+/// UNAVAILABLE: whether the credential is valid cannot be decided now. Never UNAUTHENTICATED, for
+/// which clients fetch another token.
+pub fn cannot_decide() -> ConnectError {
+    let mut error = ConnectError::unavailable(TokenError::CannotDecide.to_string());
+    let seconds = Unavailable::RETRY_AFTER.as_secs();
+    error.response_headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    error
 }
 
 /// Renders the error of a use case. Its private cause goes only to the log.
