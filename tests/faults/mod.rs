@@ -3,4 +3,3 @@
 mod clock;
 mod crash;
 pub(crate) mod disk;
-mod stale_node;
