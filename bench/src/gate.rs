@@ -1,5 +1,5 @@
 //! The gate: its decisions for other proxies beside a bare handler, and its own proxy beside a
-//! forwarder that checks nothing and beside nginx.
+//! forwarder that checks nothing and beside other proxies.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,9 @@ use crate::{
     load::{Requests, Transport},
     nginx::{self, Check},
     process::Server,
+    proxies::{Place, Proxy},
     report::{Bar, Line, Plot, Section},
-    request, upstream,
+    request, streams, upstream,
 };
 
 /// A decision, relative to a floor that does nothing.
@@ -25,6 +26,10 @@ const PROXY_BAR: Bar = Bar::AtMost(1.15);
 const NGINX_BAR: Bar = Bar::AtMost(2.0);
 /// A call through the proxy, relative to nginx that asks us, with our part.
 const ASKING_BAR: Bar = Bar::AtMost(0.3);
+/// A call through the proxy, relative to Envoy without a check.
+const ENVOY_BAR: Bar = Bar::AtMost(1.0);
+/// A call through the proxy, relative to oauth2-proxy.
+const OAUTH2_PROXY_BAR: Bar = Bar::AtMost(0.1);
 
 /// Where nginx asks about a request.
 const DECISION_PATH: &str = "/gate/nginx";
@@ -46,7 +51,7 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         callers.map(|caller| request::encoded_credentials("127.0.0.1", caller)).collect();
 
     let decisions = decisions(bench, &server, &tokens, &raw).await?;
-    let h1 = over_http1(bench, upstream, &server, &tokens).await?;
+    let (h1, left_out) = over_http1(bench, upstream, &server, &tokens).await?;
     let grpc = over_grpc(bench, upstream, &server, &tokens).await?;
 
     let mut section = Section::new("The gate");
@@ -63,20 +68,8 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
         floor,
         DECISION_BAR,
     ));
-    let [forwarder, ours, ..] = &h1[..] else { unreachable!("two were measured") };
-    section.lines.push(Line::cost("A small call through the gate", ours, forwarder, PROXY_BAR));
-    if let [_, _, unchecked, asking, asking_floor] = &h1[..] {
-        section.lines.push(Line::cost("A small call through the gate", ours, unchecked, NGINX_BAR));
-        section.lines.push(Line::cost("A small call through the gate", ours, asking, ASKING_BAR));
-        section.lines.push(Line::cost(
-            "nginx and us, asked about each call",
-            asking,
-            asking_floor,
-            Bar::None,
-        ));
-    } else {
-        section.notes.push("Left out: nginx is not installed.".to_owned());
-    }
+    section.lines.extend(beside_proxies(&h1));
+    section.notes.extend(left_out);
     let [forwarder, ours] = &grpc[..] else { unreachable!("two were measured") };
     section.lines.push(Line::cost(
         "A small gRPC call through the gate",
@@ -86,10 +79,21 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Section> {
     ));
     section.notes.push(format!(
         "{CALLERS} keys, each with a token that was seen before, call a method that answers {} bytes. The \
-         upstream runs in the process of the load. Beside nginx, the CPU is that of everything between \
-         client and upstream.",
+         upstream runs in the process of the load. Beside other proxies, the CPU is that of everything \
+         between client and upstream.",
         upstream::ANSWER.len()
     ));
+    let unchecked = nginx::start(bench.directory(), "streams", upstream, &Check::Nothing);
+    let (calls, bearer) = (small_calls(&tokens), bearer(&tokens[0]));
+    let nginx = unchecked.as_ref().ok();
+    match streams::long_bodies(&bench.options, PROCEDURE, &bearer, &server, nginx).await {
+        Ok(lines) => section.lines.extend(lines),
+        Err(error) => section.notes.push(format!("Left out: long bodies: {error:#}.")),
+    }
+    match streams::open_streams(&bench.options, PROCEDURE, &bearer, &server, &calls).await {
+        Ok(line) => section.lines.push(line),
+        Err(error) => section.notes.push(format!("Left out: open streams: {error:#}.")),
+    }
     section.figures = decisions.into_iter().chain(h1).chain(grpc).collect();
     section.plots.push(Plot::cost("gate", &section.figures));
     Ok(section)
@@ -116,40 +120,103 @@ async fn decisions(
     Ok(entrants.into_iter().map(|entrant| entrant.figures).collect())
 }
 
-/// Calls over HTTP/1.1: the forwarder, Gatekey, and if nginx is installed: nginx without a check,
-/// nginx that asks Gatekey, nginx that asks a bare handler.
+/// Calls over HTTP/1.1: the forwarder, Gatekey, and the proxies that are installed, each without a
+/// check and asking Gatekey. nginx asks a bare handler as well, and oauth2-proxy asks nobody.
+/// Returns also what was left out.
 async fn over_http1(
     bench: &Bench,
     upstream: SocketAddr,
     server: &Server,
     tokens: &[String],
-) -> anyhow::Result<Vec<Figures>> {
-    let body = json!({ "id": { "name": "flytesnacks" } }).to_string();
-    let call = |token: &String| request::post(PROCEDURE, &bearer(token), "application/json", &body);
-    let calls = Requests::again(tokens.iter().map(call).collect());
+) -> anyhow::Result<(Vec<Figures>, Vec<String>)> {
+    let calls = small_calls(tokens);
     let forwarder = forwarder::start(upstream, false)?;
     let handler = Work::nothing(0).start()?;
     let start =
         |name: &str, check: &Check<'_>| nginx::start(bench.directory(), name, upstream, check);
     let asks = |address| Check::Asks { address, path: DECISION_PATH };
-    let proxies = [
-        start("unchecked", &Check::Nothing),
-        start("asking", &asks(&server.address)),
-        start("asking-floor", &asks(&handler.address)),
+    // A name, a process, and another that takes part.
+    let mut started: Vec<(String, anyhow::Result<Server>, Option<&Server>)> = vec![
+        ("nginx, no check".to_owned(), start("unchecked", &Check::Nothing), None),
+        ("nginx asking Gatekey".to_owned(), start("asking", &asks(&server.address)), Some(server)),
+        (
+            "nginx asking a floor".to_owned(),
+            start("asking-floor", &asks(&handler.address)),
+            Some(&handler),
+        ),
     ];
+    let upstream = upstream.to_string();
+    let place = Place {
+        directory: bench.directory(),
+        installed: &bench.options.proxies,
+        peers: &bench.options.peers,
+        upstream: &upstream,
+        gatekey: &server.address,
+        call: &calls.all[0],
+    };
+    for proxy in Proxy::ASKING {
+        let name = proxy.name();
+        started.push((format!("{name}, no check"), proxy.start(&place, false).await, None));
+        let asking = proxy.start(&place, true).await;
+        started.push((format!("{name} asking Gatekey"), asking, Some(server)));
+    }
+    let checking = Proxy::OAuth2Proxy;
+    started.push((checking.name().to_owned(), checking.start(&place, true).await, None));
+
     let mut entrants = vec![
         Entrant::new("floor, forwarder", &forwarder, calls.clone()),
         Entrant::new("Gatekey, proxy", server, calls.clone()),
     ];
-    if let [Ok(unchecked), Ok(asking), Ok(asking_floor)] = &proxies {
-        entrants.extend([
-            Entrant::new("nginx, no check", unchecked, calls.clone()),
-            Entrant::new("nginx asking Gatekey", asking, calls.clone()).with_help_of(server),
-            Entrant::new("nginx asking a floor", asking_floor, calls).with_help_of(&handler),
-        ]);
+    let mut left_out = Vec::new();
+    for (name, proxy, helper) in &started {
+        match proxy {
+            Ok(proxy) => {
+                let entrant = Entrant::new(name, proxy, calls.clone());
+                entrants.push(match helper {
+                    Some(helper) => entrant.with_help_of(helper),
+                    None => entrant,
+                });
+            }
+            Err(error) => left_out.push(format!("Left out: {name}: {error:#}.")),
+        }
     }
     contest::run(&mut entrants, &bench.options).await?;
-    Ok(entrants.into_iter().map(|entrant| entrant.figures).collect())
+    Ok((entrants.into_iter().map(|entrant| entrant.figures).collect(), left_out))
+}
+
+/// Our proxy beside those that were measured.
+fn beside_proxies(figures: &[Figures]) -> Vec<Line> {
+    let named = |name: &str| figures.iter().find(|figures| figures.name == name);
+    let ours = named("Gatekey, proxy");
+    let rows = [
+        ("floor, forwarder", PROXY_BAR),
+        ("nginx, no check", NGINX_BAR),
+        ("Envoy, no check", ENVOY_BAR),
+        ("Traefik, no check", Bar::None),
+        ("Caddy, no check", Bar::None),
+        ("nginx asking Gatekey", ASKING_BAR),
+        ("Envoy asking Gatekey", Bar::None),
+        ("Traefik asking Gatekey", Bar::None),
+        ("Caddy asking Gatekey", Bar::None),
+        ("oauth2-proxy", OAUTH2_PROXY_BAR),
+    ];
+    let line =
+        |(name, bar)| Some(Line::cost("A small call through the gate", ours?, named(name)?, bar));
+    let mut lines: Vec<_> = rows.into_iter().filter_map(line).collect();
+    if let (Some(asking), Some(floor)) =
+        (named("nginx asking Gatekey"), named("nginx asking a floor"))
+    {
+        let what = "nginx and us, asked about each call";
+        lines.push(Line::cost(what, asking, floor, Bar::None));
+    }
+    lines
+}
+
+/// A small call with each token, in Connect's JSON.
+fn small_calls(tokens: &[String]) -> Requests {
+    let body = json!({ "id": { "name": "flytesnacks" } }).to_string();
+    let call = |token: &String| request::post(PROCEDURE, &bearer(token), "application/json", &body);
+    Requests::again(tokens.iter().map(call).collect())
 }
 
 /// gRPC over HTTP/2 on both sides: the forwarder, Gatekey.

@@ -7,8 +7,9 @@
 //! - [`contest`]: measures servers in turn, round by round, by CPU time.
 //! - [`load`]: a closed loop of connections; [`grpc_connection`]: those with gRPC.
 //! - [`process`]: servers pinned to one CPU, and their CPU time as the kernel accounts it.
-//! - [`gatekey`], [`floor`], [`forwarder`], [`nginx`], [`peers`]: the servers; [`certificate`]:
-//!   their TLS certificate. [`upstream`]: where proxies lead.
+//! - [`gatekey`], [`floor`], [`forwarder`], [`nginx`], [`proxies`], [`peers`]: the servers;
+//!   [`certificate`]: their TLS certificate. [`upstream`]: where proxies lead. [`streams`]: long
+//!   bodies and open streams through the gate.
 //! - [`request`]: the HTTP requests.
 //! - [`options`]: the arguments. [`report`], [`page`], [`plot`], [`unit`](mod@unit), [`machine`]:
 //!   the table, and docs/performance.md.
@@ -36,8 +37,10 @@ mod page;
 mod peers;
 mod plot;
 mod process;
+mod proxies;
 mod report;
 mod request;
+mod streams;
 mod tokens;
 mod unit;
 mod upstream;

@@ -103,6 +103,8 @@ fn text(prefix: &Path, listen: SocketAddr, upstream: SocketAddr, check: &Check<'
                     proxy_set_header Connection \"\";
                     proxy_set_header Host $http_host;
                     proxy_buffering off;
+                    proxy_request_buffering off;
+                    client_max_body_size 0;
                 }}
                 {asks}
             }}

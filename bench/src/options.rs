@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// Directory of the peers
     #[arg(long, default_value = "bench/peers", hide = true)]
     pub(crate) peers: PathBuf,
+    /// Virtual environment with the proxies of tests/proxy/requirements.txt
+    #[arg(long, default_value = ".venvs/proxies", hide = true)]
+    pub(crate) proxies: PathBuf,
 }
 
 impl Options {

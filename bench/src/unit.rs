@@ -8,6 +8,7 @@ pub(crate) enum Unit {
     Mebibytes,
     Bytes,
     PerSecond,
+    MebibytesPerSecond,
 }
 
 impl Unit {
@@ -19,6 +20,7 @@ impl Unit {
             Self::Mebibytes => format!("{value:.1} MiB"),
             Self::Bytes => format!("{value:.0} bytes"),
             Self::PerSecond => format!("{value:.0}/s"),
+            Self::MebibytesPerSecond => format!("{value:.0} MiB/s"),
         }
     }
 }
