@@ -27,6 +27,9 @@ pub(super) enum Fault {
 /// What every commit of a change begins with.
 const COMMIT: &[u8] = b"COMMIT; SELECT 1 FROM change";
 
+/// The end of the server's answer to it.
+const COMMITTED: &[u8] = b"COMMIT\0";
+
 pub(super) struct Proxy {
     directory: TempDir,
     fault: Arc<AtomicU8>,
@@ -69,7 +72,13 @@ fn forward(client: &UnixStream, server: &UnixStream, fault: &AtomicU8) {
         let mut answers = answers;
         let mut bytes = vec![0; 65_536];
         while let Ok(length @ 1..) = answers.read(&mut bytes) {
-            if lost.load(Ordering::SeqCst) != 0 || to_client.write_all(&bytes[..length]).is_err() {
+            let answer = &bytes[..length];
+            if lost.load(Ordering::SeqCst) == 0 {
+                if to_client.write_all(answer).is_err() {
+                    break;
+                }
+            // Not earlier: a server that cannot send an answer ends the transaction.
+            } else if answer.windows(COMMITTED.len()).any(|part| part == COMMITTED) {
                 break;
             }
         }
