@@ -72,12 +72,32 @@ pub fn find(text: &str) -> Vec<Secret> {
 /// assert!(!detection::holds_credential("/gatekey.v1.ApiKeyService/RotateSecret"));
 /// ```
 pub fn holds_credential(text: &str) -> bool {
-    // Every credential is longer.
-    if text.len() < JWT_HEADER {
+    if !may_hold_credential(text.as_bytes()) {
         return false;
     }
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     holds_jwt(&decoded) || !find(&decoded).is_empty()
+}
+
+/// Whether a closer look could find a credential. One pass over the bytes: most text that servers
+/// check, such as the path of each request, needs no more.
+fn may_hold_credential(text: &[u8]) -> bool {
+    // Every credential is longer.
+    if text.len() < JWT_HEADER {
+        return false;
+    }
+    let mut run = 0;
+    text.iter().enumerate().any(|(at, byte)| {
+        let is_base64 = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        run = if is_base64 { run + 1 } else { 0 };
+        run >= secret::LENGTH
+            || match byte {
+                b'%' => true,
+                b'J' => text[..at].ends_with(b"ey"),
+                b'_' => text[..=at].ends_with(secret::PREFIX.as_bytes()),
+                _ => false,
+            }
+    })
 }
 
 /// The length of the shortest JWT header, `{"alg":"ES256"}`, in base64.
@@ -133,6 +153,22 @@ mod tests {
             let leak = format!("password: {};", secret.expose());
             prop_assert_eq!(find(&leak).len(), 1);
             prop_assert!(patterns()[0].is_match(&leak));
+        }
+
+        #[test]
+        fn the_quick_look_misses_nothing(
+            random: [u8; secret::RANDOM_BYTES], before in "(ey|J|gk|_|[a-z+/.% -]){0,12}", kind in 0..3,
+        ) {
+            let secret = Secret::from_random(&random);
+            let secret = secret.expose();
+            let text = match kind {
+                0 => format!("{before}{secret}"),
+                1 => format!("{before}{}", BASE64_STANDARD.encode(format!("e:ci:{secret}:None"))),
+                _ => format!("{before}eyJhbGciOiJFUzI1NiJ9.{before}"),
+            };
+            prop_assert!(may_hold_credential(text.as_bytes()), "{text}");
+            let finds = holds_jwt(&before) || !find(&before).is_empty();
+            prop_assert!(!finds || may_hold_credential(before.as_bytes()), "{before}");
         }
 
         #[test]
