@@ -2,10 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gatekey_core::{Env, Timestamp};
+use gatekey_core::{
+    Timestamp,
+    env::{Clock as _, SystemClock},
+};
 
 pub(crate) fn now() -> SystemTime {
-    system_time(Env::system().now())
+    system_time(SystemClock.now())
 }
 
 pub(crate) fn system_time(at: Timestamp) -> SystemTime {

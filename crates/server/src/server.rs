@@ -18,7 +18,9 @@ use gatekey_gate::{ForwardAuth, Proxy, token::UpstreamTokens};
 use gatekey_issuers::Issuers;
 use gatekey_listener::{RequestService, tls::ServedCertificate};
 use gatekey_outbound::Proxies;
-use gatekey_telemetry::{ClientAddresses, Metrics, RequestLog, Telemetry, Traces};
+use gatekey_telemetry::{
+    ClientAddresses, Metrics, RequestLog, Telemetry, Traces, request_id::RequestIds,
+};
 
 pub use crate::gate::UpstreamAuthorities;
 use crate::{
@@ -149,7 +151,7 @@ impl Server {
         let token_header = HeaderName::try_from(config.tokens.authorization_metadata_key.as_str())
             .expect("the configuration was checked");
         let telemetry = Telemetry {
-            env: env.clone(),
+            request_ids: RequestIds::new(env.clone()),
             client_addresses: ClientAddresses::new(
                 config.server.trusted_proxies.clone(),
                 config.server.forwarded_header.into(),

@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderValue, StatusCode, Version},
     response::Response,
 };
-use gatekey_core::{Env, redact};
+use gatekey_core::redact;
 use tower::{Service, ServiceExt as _, service_fn};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     outcome::{GrpcStatus, Outcome},
     record::Record,
-    request_id::REQUEST_ID,
+    request_id::{REQUEST_ID, RequestIds},
     request_log::{RequestLine, RequestLog, known_method},
     traces::{Traces, span::RequestSpan},
 };
@@ -33,8 +33,7 @@ const MAX_PATH: usize = 256;
 const MAX_UNKNOWN_PATH: usize = 32;
 
 pub struct Telemetry {
-    /// Time and randomness, for request ids.
-    pub env: Env,
+    pub request_ids: RequestIds,
     /// Finds the addresses of clients behind proxies.
     pub client_addresses: ClientAddresses,
     pub request_log: Arc<dyn RequestLog>,
@@ -77,7 +76,7 @@ impl Telemetry {
         S: Service<Request, Response = Response, Error = Infallible>,
     {
         let started = Instant::now();
-        let record = Arc::new(Record::new(&request, &self.client_addresses, &self.env));
+        let record = Arc::new(Record::new(&request, &self.client_addresses, &self.request_ids));
         let method = known_method(request.method());
         let path = redact(request.uri().path(), MAX_PATH);
         let version = request.version();

@@ -9,10 +9,14 @@ use axum::{
     extract::{ConnectInfo, Request},
     http::{HeaderMap, header},
 };
-use gatekey_core::{Actor, Caller, Env, redact, token::FailureCause};
+use gatekey_core::{Actor, Caller, redact, token::FailureCause};
 use gatekey_credentials::{ClientId, detection::holds_credential};
 
-use crate::{client_address::ClientAddresses, outcome::GrpcStatus, request_id};
+use crate::{
+    client_address::ClientAddresses,
+    outcome::GrpcStatus,
+    request_id::{self, RequestIds},
+};
 
 /// Characters of a user agent that are kept.
 const MAX_USER_AGENT: usize = 200;
@@ -47,13 +51,13 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of a request.
-    pub fn new(request: &Request, addresses: &ClientAddresses, env: &Env) -> Self {
+    pub fn new(request: &Request, addresses: &ClientAddresses, ids: &RequestIds) -> Self {
         let headers = request.headers();
         let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = connection.map(|connection| connection.0.ip());
         let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Self {
-            request_id: request_id::of(headers).unwrap_or_else(|| request_id::generate(env)),
+            request_id: request_id::of(headers).unwrap_or_else(|| ids.generate()),
             peer: peer.map(|peer| addresses.of(peer, headers)),
             user_agent: redact(user_agent.unwrap_or_default(), MAX_USER_AGENT),
             ..Self::default()
