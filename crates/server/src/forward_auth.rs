@@ -32,12 +32,12 @@ const MAX_QUESTION: usize = 1 << 20;
 
 /// Answers nginx.
 pub async fn nginx(State(questions): State<Questions>, request: Request) -> Response {
-    answer(questions, Family::Nginx, request).await
+    answer(questions.as_deref(), Family::Nginx, request).await
 }
 
 /// Answers Traefik, Caddy and HAProxy.
 pub async fn forward(State(questions): State<Questions>, request: Request) -> Response {
-    answer(questions, Family::Forward, request).await
+    answer(questions.as_deref(), Family::Forward, request).await
 }
 
 /// Answers Envoy.
@@ -45,10 +45,11 @@ pub async fn envoy(State(questions): State<Questions>, request: Request) -> Resp
     if let Some(record) = request.extensions().get::<Arc<Record>>() {
         record.set_route(path::GATE_ENVOY);
     }
-    answer(questions, Family::Envoy, request).await
+    answer(questions.as_deref(), Family::Envoy, request).await
 }
 
-async fn answer(questions: Questions, family: Family, request: Request) -> Response {
+/// Answers a kind of proxies.
+pub async fn answer(questions: Option<&ForwardAuth>, family: Family, request: Request) -> Response {
     let Some(forward_auth) = questions else {
         let description = "set gate.forward_auth to let proxies ask about requests";
         let body = json!({ "error": "not_found", "error_description": description });

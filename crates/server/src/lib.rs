@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`server`]: builds a server from its parts. Each group of endpoints has its own state.
+//! - `doors`: finds what answers a request: the gate, or the router.
 //! - [`router`]: all routes. [`endpoints`]: the table of plain HTTP endpoints, and [`openapi`],
 //!   which documents them. [`endpoint`] defines their types, [`state`] their shared state.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.
@@ -19,6 +20,7 @@
 pub mod admin;
 pub mod config;
 pub mod control;
+mod doors;
 pub mod endpoint;
 pub mod endpoints;
 pub mod forward_auth;

@@ -15,12 +15,13 @@ use axum::{
 use futures::FutureExt as _;
 use gatekey_authn::Authenticator;
 use gatekey_gate::{Proxy, proxy::FromUpstream};
-use gatekey_listener::{Lasting, RequestService};
+use gatekey_listener::RequestService;
 use gatekey_telemetry::{ClientAddresses, Record, Route};
 use serde_json::json;
-use tower::{Service as _, service_fn};
+use tower::service_fn;
 
 use crate::{
+    doors::{self, Doors},
     endpoint::{Credential, Endpoint, Methods},
     endpoints::ENDPOINTS,
     forward_auth,
@@ -45,38 +46,30 @@ pub fn routes() -> impl Iterator<Item = Route> {
 /// Returns the service of the public listener: every route, observed by telemetry.
 pub fn service(state: ServerState, rpc: &Arc<Rpc>) -> impl RequestService + use<> {
     let telemetry = rpc.telemetry.clone();
-    let proxy = state.proxy.clone();
-    let router = router(state, rpc);
+    let (proxy, questions) = (state.proxy.clone(), state.forward_auth.clone());
+    let paths = routes().map(|route| route.path);
+    let doors = Arc::new(Doors::new(router(state, rpc), proxy, questions, paths));
     let strict_transport = rpc.config.server.has_public_name();
-    telemetry.observe(service_fn(move |request| {
-        guard(router.clone(), proxy.clone(), strict_transport, request)
-    }))
+    telemetry.observe(service_fn(move |request| guard(doors.clone(), strict_transport, request)))
 }
 
 /// Answers a request, even when its handler panics. Responses are `no-store` unless the handler
 /// sets a cache policy, and never another type than they claim.
 async fn guard(
-    mut router: Router,
-    proxy: Option<Arc<Proxy>>,
+    doors: Arc<Doors>,
     strict_transport: bool,
     request: Request,
 ) -> Result<Response, Infallible> {
     let is_head = request.method() == Method::HEAD;
     // Pinned where it is made: each move would copy all that a handler holds.
-    let answered = pin!(async {
-        match proxy.filter(|proxy| proxy.takes(request.uri().path())) {
-            Some(proxy) => Ok(pass(&proxy, request).await),
-            // axum's routers are always ready.
-            None => router.call(request).await,
-        }
-    });
+    let answered = pin!(doors.answer(request));
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|panic| {
         tracing::error!(panic = gatekey_core::panic_message(&*panic), "a handler panicked");
         let body =
             json!({ "code": "internal", "message": "internal error", "error": "server_error" });
-        Ok((StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response())
-    })?;
+        (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+    });
     if response.extensions().get::<FromUpstream>().is_some() {
         return Ok(response);
     }
@@ -161,22 +154,11 @@ async fn otherwise(
     request: Request,
 ) -> Response {
     if let Some(proxy) = proxy {
-        pass(&proxy, request).await
+        doors::pass(&proxy, request).await
     } else {
         let record = request.extensions().get::<Arc<Record>>().map(|record| &**record);
         not_found(&oauth, record, request.method(), request.uri(), request.headers())
     }
-}
-
-/// Answers by an upstream.
-async fn pass(proxy: &Proxy, mut request: Request) -> Response {
-    // The proxy ends it in time.
-    if let Some(lasting) = request.extensions_mut().remove::<Lasting>() {
-        lasting.set();
-    }
-    let record = request.extensions().get::<Arc<Record>>().cloned().unwrap_or_default();
-    // On the heap: the requests that Gatekey answers itself need not have room for a proxied one.
-    Box::pin(proxy.answer(&record, request)).await
 }
 
 fn not_found(
@@ -209,7 +191,7 @@ mod tests {
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
-    use crate::{openapi, server::tests::server};
+    use crate::{doors::first_segment, openapi, server::tests::server};
 
     #[tokio::test]
     async fn the_document_has_every_route_except_rpc() {
@@ -231,6 +213,22 @@ mod tests {
         // OpenAPI has no wildcards.
         let routed: BTreeSet<_> = routed.iter().map(|path| path.replace("{*", "{")).collect();
         assert_eq!(documented, routed);
+        assert!(routed.len() > 10, "{routed:?}");
+    }
+
+    /// Otherwise an upstream would get requests for it.
+    #[tokio::test]
+    async fn the_router_gets_all_of_its_paths() {
+        let own: BTreeSet<_> = routes().map(|route| first_segment(route.path)).collect();
+        // axum exposes its routes only through `Debug`.
+        let shown = format!("{:?}", server().router());
+        let routed = shown.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
+        let routed: Vec<_> =
+            routed.filter(|path| *path != "/" && !path.contains("__private__")).collect();
+        for path in &routed {
+            let first = first_segment(path);
+            assert!(own.contains(first) && !first.contains('{'), "{path}");
+        }
         assert!(routed.len() > 10, "{routed:?}");
     }
 
@@ -276,7 +274,8 @@ mod tests {
         let _logging = tracing::subscriber::set_default(subscriber);
         let near = secret.expose().to_owned();
         let router = Router::new().fallback(async move || faulty(&near));
-        let Ok(answered) = guard(router, None, false, Request::default()).await;
+        let doors = Arc::new(Doors::new(router, None, None, std::iter::empty()));
+        let Ok(answered) = guard(doors, false, Request::default()).await;
         assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let lines = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
         assert!(lines.contains("a handler panicked") && lines.contains("[credential]"), "{lines}");
