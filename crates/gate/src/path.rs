@@ -77,8 +77,25 @@ impl<'a> Path<'a> {
 /// Whether a byte can be part of a path as it was received: RFC 3986 section 3.3 without `;`,
 /// which begins parameters for some servers.
 fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/%-._~!$&'()*+,=:@".contains(&byte)
+    ALLOWED[usize::from(byte)]
 }
+
+/// A table: every byte of every path is looked up in it.
+const ALLOWED: [bool; 256] = {
+    let marks = b"/%-._~!$&'()*+,=:@";
+    let mut allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        allowed[marks[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
 
 /// Decodes escapes, once. An escape that another decoding would change, and one of a character that
 /// divides or ends a path, is refused.
@@ -121,10 +138,10 @@ pub(crate) fn is_decoded_path(text: &str) -> bool {
 
 /// Whether no segment but the last is empty, and none consists of dots: servers remove them.
 fn has_plain_segments(path: &str) -> bool {
-    !path.contains("//")
-        && path
-            .split('/')
-            .all(|segment| segment.is_empty() || segment.bytes().any(|byte| byte != b'.'))
+    let is_plain = |segment: &str| segment.is_empty() || segment.bytes().any(|byte| byte != b'.');
+    let mut before = 0;
+    !path.bytes().any(|byte| std::mem::replace(&mut before, byte) == b'/' && byte == b'/')
+        && path.split('/').all(is_plain)
 }
 
 /// Whether a path has the form `/package.Service/Method` of procedures.

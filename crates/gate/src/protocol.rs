@@ -63,6 +63,10 @@ impl Protocol {
             start.eq_ignore_ascii_case(name) && matches!(rest, [] | [b'+', ..])
         };
         let repeated = |otherwise: &'static str| {
+            // The common spelling needs no copy.
+            if media_type == otherwise.as_bytes() {
+                return HeaderValue::from_static(otherwise);
+            }
             let short = media_type.len() <= MAX_CONTENT_TYPE;
             short
                 .then(|| HeaderValue::from_bytes(media_type).ok())
