@@ -27,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
     ours.remove(&mut headers);
     assert!(headers.keys().all(|name| !ours.is_removed(name)));
     let identity = Identity { user: HeaderValue::from_static("ci"), ..Identity::nobody() };
-    identity_headers::set(&mut headers, &identity, None);
-    for (name, value) in identity.headers() {
+    identity_headers::set(&mut headers, identity.clone(), None);
+    for (name, value) in identity.into_headers() {
         assert!(headers.get_all(&name).iter().eq([&value]));
     }
     // Read as CGI reads names.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use gatekey_authn::{Authenticator, Presented, Proof, rate_limit};
-use gatekey_core::api_key::{Limits, Rate, Remaining};
+use gatekey_core::api_key::{Limits, Rate, Remaining, Roles};
 use gatekey_core::{
     ApiKeys,
     token::{Limited, Persona},
@@ -226,18 +226,20 @@ impl Gate {
     /// Returns the identity of the caller for the upstream.
     pub fn identity(&self, admitted: &Admitted) -> Identity {
         let Some(presented) = &admitted.presented else { return Identity::nobody() };
-        let roles: Vec<_> = presented.roles().iter().map(Role::as_str).collect();
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or(EMPTY);
         let email = match presented.proof() {
-            Proof::Subject(subject) => subject.email.clone(),
+            Proof::Subject(subject) => value(&subject.email),
+            Proof::Token(_) | Proof::EncodedCredentials(_) if self.persona.email.is_empty() => {
+                EMPTY
+            }
             Proof::Token(_) | Proof::EncodedCredentials(_) => {
-                self.persona.email_of(presented.user())
+                value(&self.persona.email_of(presented.user()))
             }
         };
         Identity {
             user: value(presented.user()),
-            email: value(&email),
-            roles: value(&roles.join(",")),
+            email,
+            roles: roles(presented.roles()),
             organization: self.organization.clone(),
         }
     }
@@ -261,6 +263,20 @@ fn target_of_entry(rules: &Rules, method: &Method, path: &Path<'_>) -> String {
     match rules.find(method, path) {
         Some(rule) => rule.pattern.to_string(),
         None => "a path without a rule".to_owned(),
+    }
+}
+
+/// Returns roles as the value of a header, the highest first.
+fn roles(roles: Roles) -> HeaderValue {
+    let mut roles = roles.iter().map(Role::as_str);
+    let (first, second) = (roles.next(), roles.next());
+    match (first, second) {
+        (None, _) => EMPTY,
+        (Some(only), None) => HeaderValue::from_static(only),
+        (Some(first), Some(second)) => {
+            let all: Vec<_> = [first, second].into_iter().chain(roles).collect();
+            HeaderValue::from_str(&all.join(",")).unwrap_or(EMPTY)
+        }
     }
 }
 

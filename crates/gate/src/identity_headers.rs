@@ -66,6 +66,22 @@ const PREFIXES: &[&str] = &[
     "cf-access-",
 ];
 
+/// The bytes that a name in [`NAMES`] or [`PREFIXES`] begins with.
+const INITIALS: [bool; 256] = {
+    let mut initials = [false; 256];
+    let mut at = 0;
+    while at < NAMES.len() {
+        initials[NAMES[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    at = 0;
+    while at < PREFIXES.len() {
+        initials[PREFIXES[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    initials
+};
+
 /// A name that would be removed by its start, but that Flyte's clients send about themselves: the
 /// organization that they work in.
 const KEPT: &str = "x-user-active-org";
@@ -89,7 +105,11 @@ const NOT_IN_TRAILERS: &[&str] = &[
 ];
 
 /// Headers that can have a credential.
-const CREDENTIALS: [&str; 3] = ["authorization", "flyte-authorization", "proxy-authorization"];
+const CREDENTIALS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("flyte-authorization"),
+    header::PROXY_AUTHORIZATION,
+];
 
 /// Starts of normalized names that proxies set themselves.
 const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-", "x-real-ip", "x-envoy-"];
@@ -120,22 +140,18 @@ impl Identity {
 
     /// Returns the headers and their values: always all of them, so that no copy of a client
     /// survives in a proxy that only replaces what is there.
-    pub fn headers(&self) -> [(HeaderName, HeaderValue); 4] {
-        [
-            (USER, self.user.clone()),
-            (EMAIL, self.email.clone()),
-            (ROLES, self.roles.clone()),
-            (ORGANIZATION, self.organization.clone()),
-        ]
+    pub fn into_headers(self) -> [(HeaderName, HeaderValue); 4] {
+        let Self { user, email, roles, organization } = self;
+        [(USER, user), (EMAIL, email), (ROLES, roles), (ORGANIZATION, organization)]
     }
 }
 
 /// Removes the identity and credential headers of clients.
 #[derive(Debug, Clone)]
 pub struct IdentityHeaders {
+    /// The headers that can have a credential.
+    credentials: Box<[HeaderName]>,
     /// The header that clients are told to send their token in, normalized.
-    token_header: HeaderName,
-    /// The same name, normalized.
     normalized: Box<str>,
 }
 
@@ -143,13 +159,16 @@ impl IdentityHeaders {
     /// `token_header` is the header that clients are told to send their token in.
     pub fn new(token_header: &HeaderName) -> Self {
         let normalized = token_header.as_str().bytes().map(normalized).map(char::from);
-        Self { token_header: token_header.clone(), normalized: normalized.collect() }
+        let mut credentials = CREDENTIALS.to_vec();
+        if !credentials.contains(token_header) {
+            credentials.push(token_header.clone());
+        }
+        Self { credentials: credentials.into(), normalized: normalized.collect() }
     }
 
     /// Returns the headers that can have a credential.
-    pub fn credentials(&self) -> impl Iterator<Item = &str> {
-        let further = self.token_header.as_str();
-        CREDENTIALS.into_iter().chain((!CREDENTIALS.contains(&further)).then_some(further))
+    pub fn credentials(&self) -> &[HeaderName] {
+        &self.credentials
     }
 
     /// Returns whether a header of a client must not reach the upstream.
@@ -167,6 +186,10 @@ impl IdentityHeaders {
     }
 
     fn is_listed(&self, name: &str) -> bool {
+        // Most headers are in no list, and their first letter shows it.
+        if !name.bytes().next().is_some_and(|first| self.begins_a_listed(normalized(first))) {
+            return false;
+        }
         let equals = |listed: &str| listed.len() == name.len() && starts_with(name, listed);
         if equals(KEPT) {
             return false;
@@ -174,6 +197,11 @@ impl IdentityHeaders {
         PREFIXES.iter().any(|prefix| starts_with(name, prefix))
             || NAMES.iter().any(|listed| equals(listed))
             || equals(&self.normalized)
+    }
+
+    /// Returns whether a name in a list begins with this normalized byte.
+    fn begins_a_listed(&self, first: u8) -> bool {
+        INITIALS[usize::from(first)] || self.normalized.as_bytes().first() == Some(&first)
     }
 
     /// Removes headers that the upstream must not get from a client: credentials, identities,
@@ -209,8 +237,8 @@ impl IdentityHeaders {
 
 /// Sets the identity of the caller, and the token that replaces its credential. Must come after
 /// [`IdentityHeaders::remove`].
-pub fn set(headers: &mut HeaderMap, identity: &Identity, token: Option<HeaderValue>) {
-    for (name, value) in identity.headers() {
+pub fn set(headers: &mut HeaderMap, identity: Identity, token: Option<HeaderValue>) {
+    for (name, value) in identity.into_headers() {
         headers.insert(name, value);
     }
     if let Some(token) = token {
@@ -382,7 +410,7 @@ mod tests {
             }
             ours().remove(&mut headers);
             let identity = Identity { user: HeaderValue::from_static("ci"), ..Identity::nobody() };
-            set(&mut headers, &identity, None);
+            set(&mut headers, identity, None);
             for (name, value) in &headers {
                 prop_assert!(!is_removed(name.as_str()) || SET.contains(name), "{name}");
                 prop_assert!(value != "forged" || !SET.contains(name), "{name}");

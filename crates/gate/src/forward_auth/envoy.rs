@@ -56,7 +56,7 @@ pub(super) fn to_remove<'h>(
     client: &'h HeaderMap,
     set: &HeaderMap,
 ) -> Vec<&'h str> {
-    let mut names: Vec<&str> = ours.credentials().collect();
+    let mut names: Vec<&str> = ours.credentials().iter().map(HeaderName::as_str).collect();
     for name in client.keys().filter(|name| ours.is_claimed(name)) {
         if !names.contains(&name.as_str()) {
             names.push(name.as_str());

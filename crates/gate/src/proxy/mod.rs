@@ -352,7 +352,7 @@ impl Proxy {
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        identity_headers::set(headers, &self.gate.identity(admitted), token);
+        identity_headers::set(headers, self.gate.identity(admitted), token);
         forwarded::set(headers, record.peer, &self.settings.public_scheme, host);
         if let Ok(id) = HeaderValue::from_str(&record.request_id) {
             headers.insert(REQUEST_ID, id);
