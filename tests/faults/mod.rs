@@ -3,3 +3,4 @@
 mod clock;
 mod crash;
 pub(crate) mod disk;
+mod stale_node;
