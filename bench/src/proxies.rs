@@ -14,6 +14,7 @@ use crate::{load::Connection, process::Server};
 
 /// A proxy, from where it is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "OAuth2Proxy is a name")]
 pub(crate) enum Proxy {
     Envoy,
     Traefik,

@@ -194,7 +194,7 @@ fn the_backend_can_be_called_as_printed() {
     let used = serving.text.split("Use the key with Flyte's tools").nth(1).unwrap();
     let exports = used.lines().filter(|line| line.starts_with("export "));
     let call = used.lines().find(|line| line.starts_with("curl ")).unwrap();
-    let with_key: String = exports.chain([call]).map(|line| format!("{line}\n")).collect();
+    let with_key = exports.chain([call]).collect::<Vec<_>>().join("\n");
     for (lines, expected) in
         [(&*with_key, "\"caller\":\"ci-pipeline\""), (call, "\"code\":\"unauthenticated\"")]
     {

@@ -30,21 +30,22 @@ async fn start(further: &str) -> Gated {
     Gated { server: Server::with_config(&toml).await, upstream }
 }
 
-/// Every sample of the gate and of caches by its name with labels, without the upstream's address.
-async fn samples(gated: &Gated) -> BTreeMap<String, f64> {
+/// Every count of the gate and of caches by its name with labels, without the upstream's address.
+async fn samples(gated: &Gated) -> BTreeMap<String, u64> {
     let admin = Http::new(gated.server.process.admin_url.as_ref().unwrap(), None);
     let text = admin.get("/metrics", &[]).await.text();
     let address = gated.upstream.url.strip_prefix("http://").unwrap();
     let of_gate =
         |line: &&str| line.starts_with("gatekey_gate_") || line.starts_with("gatekey_cache_");
-    let samples = text.lines().filter(of_gate).map(|line| {
-        let (name, value) = line.rsplit_once(' ').unwrap();
-        (name.replace(address, "UPSTREAM"), value.parse().unwrap())
+    // Sums of seconds are not counts.
+    let samples = text.lines().filter(of_gate).filter_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.replace(address, "UPSTREAM"), value.parse().ok()?))
     });
     samples.collect()
 }
 
-async fn decisions(gated: &Gated, outcome: &str, reason: &str) -> f64 {
+async fn decisions(gated: &Gated, outcome: &str, reason: &str) -> u64 {
     let name = format!("gatekey_gate_decisions_total{{outcome=\"{outcome}\",reason=\"{reason}\"}}");
     samples(gated).await[&name]
 }
@@ -67,11 +68,11 @@ async fn every_door_counts_its_decisions() {
             server.http.send(Method::POST, &path, &[credential], "").await;
         }
     }
-    assert_eq!(decisions(&gated, "allowed", "key").await, 5.0);
-    assert_eq!(decisions(&gated, "refused", "role").await, 5.0);
-    assert_eq!(decisions(&gated, "refused", "path").await, 5.0);
+    assert_eq!(decisions(&gated, "allowed", "key").await, 5);
+    assert_eq!(decisions(&gated, "refused", "role").await, 5);
+    assert_eq!(decisions(&gated, "refused", "path").await, 5);
     server.http.get("/gate/nginx", &[]).await;
-    assert_eq!(decisions(&gated, "refused", "question").await, 1.0);
+    assert_eq!(decisions(&gated, "refused", "question").await, 1);
 }
 
 #[tokio::test]
@@ -89,12 +90,12 @@ async fn hits_of_caches_are_counted() {
             format!("gatekey_cache_lookups_total{{cache=\"{cache}\",outcome=\"{outcome}\"}}");
         samples[&name]
     };
-    assert_eq!(counted("encoded_credentials", "miss"), 1.0);
-    assert_eq!(counted("encoded_credentials", "hit"), 2.0);
+    assert_eq!(counted("encoded_credentials", "miss"), 1);
+    assert_eq!(counted("encoded_credentials", "hit"), 2);
     // One for each credential.
-    assert_eq!(counted("upstream_token", "miss"), 2.0);
-    assert_eq!(counted("upstream_token", "hit"), 4.0);
-    assert!(counted("access_token", "hit") >= 2.0);
+    assert_eq!(counted("upstream_token", "miss"), 2);
+    assert_eq!(counted("upstream_token", "hit"), 4);
+    assert!(counted("access_token", "hit") >= 2);
 }
 
 #[tokio::test]
@@ -112,14 +113,14 @@ async fn streams_and_tunnels_are_gauges() {
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     tunnel.write_all(handshake.as_bytes()).await.unwrap();
-    eventually("the tunnel is open", async || gauge("gatekey_gate_tunnels").await == 1.0).await;
-    assert_eq!(gauge("gatekey_gate_calls").await, 2.0);
+    eventually("the tunnel is open", async || gauge("gatekey_gate_tunnels").await == 1).await;
+    assert_eq!(gauge("gatekey_gate_calls").await, 2);
     // A key that is disabled ends both.
     gated.server.admin_call("Disable", json!({ "clientId": "viewer" })).await;
-    eventually("the tunnel has ended", async || gauge("gatekey_gate_tunnels").await == 0.0).await;
-    eventually("the stream has ended", async || gauge("gatekey_gate_calls").await == 0.0).await;
+    eventually("the tunnel has ended", async || gauge("gatekey_gate_tunnels").await == 0).await;
+    eventually("the stream has ended", async || gauge("gatekey_gate_calls").await == 0).await;
     let ended = samples(&gated).await["gatekey_gate_calls_ended_total{reason=\"credential\"}"];
-    assert!(ended >= 2.0, "{ended}");
+    assert!(ended >= 2, "{ended}");
     drop(stream);
 }
 
@@ -131,7 +132,7 @@ async fn failures_of_the_upstream_are_counted() {
     let headers = [("authorization", &*bearer), (DO, "die")];
     assert_eq!(gated.server.http.send(Method::POST, READ, &headers, "").await.status, 502);
     let name = "gatekey_gate_upstream_failures_total{upstream=\"UPSTREAM\",reason=\"lost\"}";
-    assert_eq!(samples(&gated).await[name], 1.0);
+    assert_eq!(samples(&gated).await[name], 1);
 }
 
 /// Prometheus keeps each label value for good.

@@ -114,7 +114,7 @@ async fn a_revoked_key_ends_blocked_websockets() {
     stream.write_all(handshake("/ws", &token, "websocket").as_bytes()).await.unwrap();
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 101 "));
     let sending =
-        tokio::spawn(async move { while stream.write_all(&[b'x'; 65536]).await.is_ok() {} });
+        tokio::spawn(async move { while stream.write_all(&[b'x'; 16384]).await.is_ok() {} });
     server.admin_call("Disable", json!({ "clientId": key.client_id })).await;
     eventually("the upstream learns it", async || upstream.open() == 0).await;
     tokio::time::timeout(Duration::from_secs(5), sending).await.expect("the tunnel ends").unwrap();

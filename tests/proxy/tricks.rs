@@ -203,9 +203,9 @@ async fn several_credentials_pass_no_proxy() {
 
 /// A request with a request line and further lines, as bytes.
 fn request(line: &[u8], headers: &[&str]) -> Vec<u8> {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers = [headers, &["", "{}"]].concat().join("\r\n");
     let rest = format!(
-        "content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n{headers}\r\n{{}}"
+        "content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n{headers}"
     );
     [line, b" HTTP/1.1\r\n", rest.as_bytes()].concat()
 }
@@ -288,10 +288,10 @@ fn smuggling(bearer: &str) -> Vec<(&'static str, String)> {
     let (after_end, whole) = (format!("0\r\n\r\n{inner}"), format!("{{}}{inner}"));
     let lengths = |body: &str| format!("content-length: {}", body.len());
     let post = |version: &str, headers: &[&str], body: &str| {
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let rest = [headers, &["", body]].concat().join("\r\n");
         format!(
             "POST {READ} HTTP/{version}\r\nhost: localhost\r\nauthorization: {bearer}\r\n\
-             content-type: application/json\r\n{headers}\r\n{body}"
+             content-type: application/json\r\n{rest}"
         )
     };
     let chunked = "transfer-encoding: chunked";

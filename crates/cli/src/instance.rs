@@ -86,17 +86,13 @@ impl Instance {
             OpenMode::Serve | OpenMode::Initialize | OpenMode::Administer => root_key,
         });
         let caches = Caches::new(root_key.clone());
-        let Opened { store, taken_over } = match &config.database {
-            Some(named) => {
-                let observer = caches.observer();
-                let path = data_dir.path();
-                database::open(named, path, &root_key, observer, &env, traces.as_ref())?
-            }
-            None => {
-                let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
-                    .with_tracer(traces.as_ref().map(Traces::store_tracer));
-                Opened { store: Arc::new(store), taken_over: Box::pin(std::future::pending()) }
-            }
+        let observer = caches.observer();
+        let Opened { store, taken_over } = if let Some(named) = &config.database {
+            database::open(named, data_dir.path(), &root_key, observer, &env, traces.as_ref())?
+        } else {
+            let store = SqliteStore::open(&data_dir.database(), &root_key, observer)?
+                .with_tracer(traces.as_ref().map(Traces::store_tracer));
+            Opened { store: Arc::new(store), taken_over: Box::pin(std::future::pending()) }
         };
         let place = match &config.database {
             Some(named) => named.url.clone(),

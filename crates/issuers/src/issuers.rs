@@ -19,7 +19,7 @@ use crate::{
 /// All configured issuers. Keys are cached for each issuer, so that a `kid` of one issuer never
 /// finds the key of another.
 pub struct Issuers {
-    issuers: Vec<Issuer>,
+    all: Vec<Issuer>,
     lookups: Arc<Lookups>,
     env: Env,
 }
@@ -41,8 +41,8 @@ impl Issuers {
             let keys = Arc::new(Keys::new(Arc::clone(&settings), fetcher.clone(), env.clone()));
             Issuer { settings, keys, lookups: lookups.clone() }
         };
-        let issuers = issuers.into_iter().map(issuer).collect();
-        Self { issuers, lookups, env: env.clone() }
+        let all = issuers.into_iter().map(issuer).collect();
+        Self { all, lookups, env: env.clone() }
     }
 
     /// How often a token was verified before.
@@ -55,11 +55,11 @@ impl Issuers {
     /// # Errors
     /// [`Refused`], by the first rule that the token breaks.
     pub async fn verify(&self, token: &str) -> Option<Result<VerifiedSubject, Refused>> {
-        if self.issuers.is_empty() {
+        if self.all.is_empty() {
             return None;
         }
         let named = token::issuer(token)?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == named)?;
+        let issuer = self.all.iter().find(|issuer| issuer.settings.issuer == named)?;
         let subject = issuer.verify(token).await;
         Some(subject.and_then(|subject| {
             subject.check_dates(self.env.now())?;
@@ -95,7 +95,7 @@ impl Issuer {
 
 impl fmt::Debug for Issuers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers = self.issuers.iter().map(|issuer| &issuer.settings.issuer);
+        let issuers = self.all.iter().map(|issuer| &issuer.settings.issuer);
         formatter.debug_list().entries(issuers).finish()
     }
 }

@@ -47,8 +47,9 @@ impl Doors {
     pub(crate) async fn answer(&self, request: Request) -> Response {
         match self.door(request.uri().path()) {
             Door::Upstream(proxy) => pass(proxy, request).await,
+            // On the heap, as in `pass`.
             Door::Question(family) => {
-                forward_auth::answer(self.questions.as_deref(), family, request).await
+                Box::pin(forward_auth::answer(self.questions.as_deref(), family, request)).await
             }
             // axum's routers are always ready.
             Door::Router => match self.router.clone().call(request).await {

@@ -244,9 +244,8 @@ impl Explanation {
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let own = own_paths::all();
-        let parsed = Path::parse(path).and_then(|parsed| match own.has_respelled(&parsed, path) {
-            true => Err(InvalidPath::Respelled),
-            false => Ok(parsed),
+        let parsed = Path::parse(path).and_then(|parsed| {
+            if own.has_respelled(&parsed, path) { Err(InvalidPath::Respelled) } else { Ok(parsed) }
         });
         let rules = config.gate.rules();
         let (rule, is_own) = match &parsed {

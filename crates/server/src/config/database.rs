@@ -11,7 +11,7 @@ use super::invalid_setting::Problems;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Section {
-    /// URL of a PostgreSQL database, such as postgres://gatekey@db.example.com/gatekey, without a
+    /// URL of a PostgreSQL database, such as `postgres://gatekey@db.example.com/gatekey`, without a
     /// password.
     ///
     /// The server's certificate is verified, unless the server is on this machine. The file of the
@@ -24,7 +24,7 @@ pub(super) struct Section {
     pub(super) url: Option<String>,
     /// File that contains the password of the database.
     ///
-    /// The variable GATEKEY_DATABASE_PASSWORD contains the password itself.
+    /// The variable `GATEKEY_DATABASE_PASSWORD` contains the password itself.
     #[schemars(extend(
         "x-flag" = "--database-password-file",
         "x-value" = "FILE",
