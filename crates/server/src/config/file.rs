@@ -190,7 +190,7 @@ mod tests {
                     [limits]\nfailed_authentications_per_minute = 10001";
         assert_eq!(
             errors(text),
-            "gatekey.toml, line 1: lisen is not a setting; sections are [server], [tls], [tokens], [keys], \
+            "gatekey.toml, line 1: lisen is not a setting; sections are [server], [tls], [tokens], [keys], [database], \
              [identity], [limits], [log], [traces], [gate]\n\
              gatekey.toml, line 2: server is a section; write [server] and its settings below\n\
              gatekey.toml, line 4: tokens.lifetime_seconds must be a whole number from 60 to 86400\n\

@@ -86,7 +86,7 @@ pub(super) struct Section {
     /// and after decompression.
     ///
     /// A longer one is refused. All such bodies together take at most 64 MiB.
-    #[schemars(range(min = 1024, max = 33_554_432))]
+    #[schemars(range(min = MIN_MESSAGE, max = HIGHEST_MAX_MESSAGE))]
     pub(super) max_message_bytes: usize,
     /// Seconds that streams and tunnels through the gate may last once the server stops.
     #[schemars(range(min = 0, max = 3600))]
@@ -257,10 +257,6 @@ impl Section {
                 Ok(origin) => _ = cors_origins.insert(origin),
                 Err(invalid) => problems.add(CORS_ORIGINS, format!("{text:?} {invalid}")),
             }
-        }
-        if !(MIN_MESSAGE..=HIGHEST_MAX_MESSAGE).contains(&self.max_message_bytes) {
-            let rule = format!("must be {MIN_MESSAGE} to {HIGHEST_MAX_MESSAGE}");
-            problems.add("gate.max_message_bytes", rule);
         }
         let own = others.first().copied().unwrap_or_default();
         let issuers = issuers::check(&self.issuers, own).unwrap_or_else(|rule| {
