@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{fails, stdout};
 use crate::support::{
-    PUBLIC_URL, Server, ServerProcess, gatekey,
+    PUBLIC_URL, Server, ServerProcess, eventually, gatekey,
     on_postgres::{self, Database},
     run,
 };
@@ -47,11 +47,24 @@ impl Place {
 
     /// A server with an admin, on a data directory of its own.
     async fn server(&self) -> Server {
+        self.server_at(self.database.url()).await
+    }
+
+    /// The same, with another URL of the database.
+    async fn server_at(&self, url: String) -> Server {
         self.new_root_key();
-        let (url, root_key) = (self.database.url(), self.data_dir().join("root.key"));
+        let root_key = self.data_dir().join("root.key");
         let root_key = root_key.to_str().unwrap();
         let flags = ["--database", &url, "--root-key-file", root_key, "--public-url", PUBLIC_URL];
         Server::start_in(tempfile::tempdir().unwrap(), &flags, &[]).await
+    }
+
+    /// Ends the connections of servers.
+    fn disconnect(&self) {
+        self.database.run(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
     }
 
     /// What `gatekey serve` prints when it must fail with that code.
@@ -231,10 +244,26 @@ async fn a_lost_connection_costs_no_request() {
     let Some(place) = Place::new() else { return };
     let server = place.server().await;
     for name in ["one", "two", "three"] {
-        place.database.run(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        );
+        place.disconnect();
         server.create_key(name).await;
     }
+}
+
+/// Another server could have taken the database over, and revoked what this one would accept.
+#[tokio::test]
+async fn a_server_without_its_database_decides_nothing() {
+    let Some(place) = Place::new() else { return };
+    let sockets = tempfile::tempdir().unwrap();
+    let socket = |directory: &Path| directory.join(".s.PGSQL.5432");
+    let (real, link) = (socket(place.database.directory()), socket(sockets.path()));
+    symlink(&real, &link).unwrap();
+    let server = place.server_at(place.database.url_at(sockets.path())).await;
+    let key = server.create_key("ci").await;
+    let status = async || server.http.token(&key, &[]).await.status;
+    fs::remove_file(&link).unwrap();
+    place.disconnect();
+    assert_eq!(status().await, 200);
+    eventually("the server decides nothing", async || status().await == 503).await;
+    symlink(&real, &link).unwrap();
+    eventually("the server decides again", async || status().await == 200).await;
 }

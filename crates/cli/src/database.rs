@@ -3,8 +3,8 @@
 use std::{path::Path, pin::Pin, sync::Arc};
 
 use anyhow::{Context as _, anyhow, bail};
-use gatekey_core::{Env, RootKey, Store, store::ChangeObserver};
-use gatekey_server::config::database::Database;
+use gatekey_core::{Env, RootKey, Store};
+use gatekey_server::{config::database::Database, server::Caches};
 use gatekey_store::{
     DatabaseUrl, PostgresStore,
     postgres::{Password, PostgresOpenError, PostgresOptions},
@@ -47,7 +47,7 @@ pub(crate) fn open(
     database: &Database,
     data_dir: &Path,
     root_key: &RootKey,
-    observer: Arc<dyn ChangeObserver>,
+    caches: &Caches,
     env: &Env,
     traces: Option<&Traces>,
 ) -> anyhow::Result<Opened> {
@@ -56,13 +56,15 @@ pub(crate) fn open(
         node_name: process::host_name(),
         directory: data_dir.to_owned(),
         env: env.clone(),
+        freshness: caches.freshness.clone(),
     };
-    let store = PostgresStore::open(options, root_key, observer).map_err(|error| match error {
-        PostgresOpenError::InUse { .. } => {
-            Coded { code: exit::IN_USE, message: error.to_string() }.into()
-        }
-        error => anyhow::Error::new(error),
-    })?;
+    let store =
+        PostgresStore::open(options, root_key, caches.observer()).map_err(|error| match error {
+            PostgresOpenError::InUse { .. } => {
+                Coded { code: exit::IN_USE, message: error.to_string() }.into()
+            }
+            error => anyhow::Error::new(error),
+        })?;
     let store = store.with_tracer(traces.map(Traces::store_tracer));
     let taken_over = Box::pin(store.taken_over());
     Ok(Opened { store: Arc::new(store), taken_over })

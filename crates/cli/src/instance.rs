@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::anyhow;
 use gatekey_core::{
     Env, RootKey, StoreError,
+    feed::{Freshness, FreshnessLimits, SystemMoments},
     seal::Sealed,
     signing_key::{SigningKeyError, Start},
 };
@@ -85,12 +86,15 @@ impl Instance {
             OpenMode::AdministerOlder => root_key.for_an_older_store(),
             OpenMode::Serve | OpenMode::Initialize | OpenMode::Administer => root_key,
         });
-        let caches = Caches::new(root_key.clone());
-        let observer = caches.observer();
+        let freshness = match &config.database {
+            Some(_) => Freshness::following(Arc::new(SystemMoments), FreshnessLimits::default()),
+            None => Freshness::current(),
+        };
+        let caches = Caches::following(root_key.clone(), freshness);
         let Opened { store, taken_over } = if let Some(named) = &config.database {
-            database::open(named, data_dir.path(), &root_key, observer, &env, traces.as_ref())?
+            database::open(named, data_dir.path(), &root_key, &caches, &env, traces.as_ref())?
         } else {
-            let store = SqliteStore::open(&data_dir.database(), &root_key, observer)?
+            let store = SqliteStore::open(&data_dir.database(), &root_key, caches.observer())?
                 .with_tracer(traces.as_ref().map(Traces::store_tracer));
             Opened { store: Arc::new(store), taken_over: Box::pin(std::future::pending()) }
         };

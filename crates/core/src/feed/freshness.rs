@@ -96,6 +96,12 @@ impl Freshness {
         }
     }
 
+    /// Begins a proof that no other node has written, on a database that one node at a time writes.
+    pub fn begin_proof(&self) -> Proof {
+        let shared = self.0.as_ref();
+        Proof { freshness: self.clone(), began: shared.map(|shared| shared.moments.now()) }
+    }
+
     /// Whether a decision can be made.
     ///
     /// # Errors
@@ -140,6 +146,22 @@ impl Freshness {
         };
         let is_ready = age.is_some_and(|age| age <= shared.limits.unready_after);
         NodeState { age, is_ready, unavailable: self.check().err() }
+    }
+}
+
+/// A proof that has begun. See [`Freshness::begin_proof`].
+#[must_use]
+pub struct Proof {
+    freshness: Freshness,
+    began: Option<Moment>,
+}
+
+impl Proof {
+    /// Publishes that memory has every change that was acknowledged before the proof began.
+    pub fn succeed(self) {
+        if let Some(began) = self.began {
+            self.freshness.publish(Published::FreshAsOf(began));
+        }
     }
 }
 

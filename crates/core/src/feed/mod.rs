@@ -25,7 +25,7 @@ mod skew;
 pub use answer::{Answer, BEAT_INTERVAL, Beat, Changed, Found, KeyState, Named, Row, ServerId};
 pub use catch_up::{CATCH_UP_INTERVAL, CATCH_UP_WAIT, CatchUp, Ticket};
 pub use cursor::{Feed, Ignored, Outcome, Question};
-pub use freshness::{Freshness, FreshnessLimits, NodeState, Published, Unavailable};
+pub use freshness::{Freshness, FreshnessLimits, NodeState, Proof, Published, Unavailable};
 pub use history::{LostHistory, Repair, RepairStep};
 pub use moment::{Moment, Moments, SystemMoments};
 pub use position::{Position, Tag};

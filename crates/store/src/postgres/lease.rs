@@ -3,6 +3,7 @@
 //! Nodes do not read each other's changes yet, so a second one would issue and accept tokens by an
 //! old state. The holder proves that it lives every two seconds. A node takes over when the proofs
 //! end; the former holder, should it wake up, finds another name in the head and can write nothing.
+//! Without a proof for as long, it decides nothing by its memory either.
 
 use std::{
     sync::{Arc, mpsc},
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatekey_core::Env;
+use gatekey_core::{Env, feed::Freshness};
 use tokio::sync::watch;
 
 use super::{
@@ -57,11 +58,19 @@ pub(super) struct Node {
 }
 
 /// Takes the lease. Waits for one that is about to expire.
-pub(super) fn take(connection: &Connection, node: &Node) -> Result<(), PostgresError> {
+pub(super) fn take(
+    connection: &Connection,
+    node: &Node,
+    freshness: &Freshness,
+) -> Result<(), PostgresError> {
     let began = Instant::now();
     let mut seen: Option<String> = None;
     loop {
-        let Some(Holder { name, proven_at }) = try_take(connection, node)? else { return Ok(()) };
+        let proof = freshness.begin_proof();
+        let Some(Holder { name, proven_at }) = try_take(connection, node)? else {
+            proof.succeed();
+            return Ok(());
+        };
         let lives = seen.as_ref().is_some_and(|seen| *seen != proven_at);
         if lives || began.elapsed().as_secs() > EXPIRY_SECONDS.unsigned_abs() + 2 {
             return Err(PostgresError::Displaced(name));
@@ -120,10 +129,15 @@ fn try_take_in_transaction(
 
 impl Lease {
     /// Keeps a lease that was taken.
-    pub(super) fn keep(url: Arc<DatabaseUrl>, env: Env, node: Node) -> std::io::Result<Self> {
+    pub(super) fn keep(
+        url: Arc<DatabaseUrl>,
+        env: Env,
+        node: Node,
+        freshness: Freshness,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let (lose, lost) = watch::channel(false);
-        let keeper = Keeper { url, env, node, connection: None };
+        let keeper = Keeper { url, env, node, freshness, connection: None };
         let thread = thread::Builder::new()
             .name("gatekey-lease".to_owned())
             .spawn(move || keeper.keep(&stopped, &lose))?;
@@ -150,6 +164,7 @@ struct Keeper {
     url: Arc<DatabaseUrl>,
     env: Env,
     node: Node,
+    freshness: Freshness,
     connection: Option<Connection>,
 }
 
@@ -157,13 +172,16 @@ impl Keeper {
     fn keep(mut self, stopped: &mpsc::Receiver<()>, lose: &watch::Sender<bool>) {
         while stopped.recv_timeout(PROOF) == Err(mpsc::RecvTimeoutError::Timeout) {
             let prove = "UPDATE node SET seen_at = clock_timestamp() WHERE id = $1 RETURNING id";
+            let proof = self.freshness.begin_proof();
             match self.run(prove) {
-                Ok(0) if !lose.send_replace(true) => {
-                    tracing::error!(
-                        "another server took the database over; this one can write nothing"
-                    );
+                Ok(0) => {
+                    if !lose.send_replace(true) {
+                        tracing::error!(
+                            "another server took the database over; this one can write nothing"
+                        );
+                    }
                 }
-                Ok(_) => {}
+                Ok(_) => proof.succeed(),
                 Err(error) => {
                     tracing::warn!(%error, "cannot prove to the database that this server lives");
                     self.connection = None;
@@ -184,7 +202,25 @@ impl Keeper {
             _ => reconnect::open(&self.url, &self.env)?,
         };
         let rows = connection.rows(statement, vec![Parameter::Text(self.node.id.clone())])?.len();
+        // A former primary answers too, but no standby has what it commits.
+        let was_not_replicated = connection.take_not_replicated();
         self.connection = Some(connection);
-        Ok(rows)
+        if was_not_replicated { Err(PostgresError::Unknown) } else { Ok(rows) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gatekey_core::feed::FreshnessLimits;
+
+    use super::EXPIRY_SECONDS;
+
+    /// Otherwise a node could take over while the former one still decides.
+    #[test]
+    fn a_lease_outlives_its_holders_last_decision() {
+        let expiry = Duration::from_secs(EXPIRY_SECONDS.unsigned_abs());
+        assert!(FreshnessLimits::default().max_staleness <= expiry);
     }
 }

@@ -36,7 +36,8 @@ use std::{
 pub use address::{DatabaseUrl, InvalidDatabaseUrl, Password};
 use error::PostgresError;
 use gatekey_core::{
-    Env, LedgerKeys, RootKey, StoreError, root_key::RootKeyMismatch, store::ChangeObserver,
+    Env, LedgerKeys, RootKey, StoreError, feed::Freshness, root_key::RootKeyMismatch,
+    store::ChangeObserver,
 };
 use lease::{Lease, Node};
 use reader::Readers;
@@ -70,6 +71,9 @@ pub struct PostgresOptions {
     /// For the files of backups, while they are made.
     pub directory: PathBuf,
     pub env: Env,
+    /// Learns when this node proved that it alone writes, and so that what it has in memory is
+    /// current.
+    pub freshness: Freshness,
 }
 
 /// Why a database was not opened. Names it without its password.
@@ -109,15 +113,16 @@ impl SqlStore<Postgres> {
         root_key: &RootKey,
         observer: Arc<dyn ChangeObserver>,
     ) -> Result<Self, PostgresOpenError> {
-        let PostgresOptions { url, node_name, directory, env } = options;
+        let PostgresOptions { url, node_name, directory, env, freshness } = options;
         let database = url.to_string();
         let url = Arc::new(url);
         let node =
             Node { id: format!("{:032x}", u128::from_be_bytes(env.random())), name: node_name };
         // On a thread of its own: the caller's can belong to a runtime, which must not be blocked
         // by another one.
-        let opened =
-            thread::scope(|scope| scope.spawn(|| first(&url, &env, &node, root_key)).join());
+        let opened = thread::scope(|scope| {
+            scope.spawn(|| first(&url, &env, &node, root_key, &freshness)).join()
+        });
         let opened = opened.unwrap_or(Err(SettleError::Failure(Failure::Panicked)));
         let (session, lease, ledger_keys) = opened.map_err(|error| refused(error, &database))?;
         let lost = lease.lost();
@@ -175,12 +180,13 @@ fn first(
     env: &Env,
     node: &Node,
     root_key: &RootKey,
+    freshness: &Freshness,
 ) -> Result<(session::Session, Lease, LedgerKeys), SettleError> {
     let connection = connection::Connection::open(url)?;
     schema::migrate(&connection, env)?;
-    lease::take(&connection, node)?;
-    let lease =
-        Lease::keep(Arc::clone(url), env.clone(), node.clone()).map_err(PostgresError::Io)?;
+    lease::take(&connection, node, freshness)?;
+    let lease = Lease::keep(Arc::clone(url), env.clone(), node.clone(), freshness.clone())
+        .map_err(PostgresError::Io)?;
     let session = session::Session::new(Arc::clone(url), env.clone(), node.id.clone(), connection);
     let ledger_keys = root_key::settle(&session, root_key)?;
     Ok((session, lease, ledger_keys))

@@ -17,6 +17,7 @@ use gatekey_core::{
     StoredSecret, Timestamp,
     api_key::{Limits, Replay, Rotation},
     env::{Clock, Entropy},
+    feed::Freshness,
     ledger::{ArchivedRange, LedgerBase, LedgerEntry, LedgerHead, NewEntry, verify_chain},
     root_key::{FileError, RootKeyFile, RootKeyVersions},
     signing_key::{SealedSigningKey, SigningKeyAdded},
@@ -126,6 +127,7 @@ impl PostgresDatabase {
             node_name: "test".to_owned(),
             directory: self.directory.path().to_owned(),
             env: Env::system(),
+            freshness: Freshness::current(),
         }
     }
 
