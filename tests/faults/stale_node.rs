@@ -130,14 +130,11 @@ impl Node {
             self.beats += 1;
             let now = self.clock.now();
             let question = self.feed.ask(now);
-            let found = match question.after {
-                None => {
-                    Found::All { keys: Vec::new(), signing_keys: Vec::new(), root_keys: Vec::new() }
-                }
-                Some(_) => {
-                    let (rows, named) = (Vec::new(), Named::default());
-                    Found::Changes { at_cursor: None, oldest: 0, rows, named }
-                }
+            let found = if question.after.is_none() {
+                Found::All { keys: Vec::new(), signing_keys: Vec::new(), root_keys: Vec::new() }
+            } else {
+                let (rows, named) = (Vec::new(), Named::default());
+                Found::Changes { at_cursor: None, oldest: 0, rows, named }
             };
             let answer = Answer {
                 server: ServerId([1; 16]),

@@ -38,9 +38,10 @@ async fn samples(gated: &Gated) -> BTreeMap<String, u64> {
     let of_gate =
         |line: &&str| line.starts_with("gatekey_gate_") || line.starts_with("gatekey_cache_");
     // Sums of seconds are not counts.
-    let samples = text.lines().filter(of_gate).filter_map(|line| {
-        let (name, value) = line.rsplit_once(' ')?;
-        Some((name.replace(address, "UPSTREAM"), value.parse().ok()?))
+    let is_count = |line: &&str| !line.contains("_seconds_sum{");
+    let samples = text.lines().filter(of_gate).filter(is_count).map(|line| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.replace(address, "UPSTREAM"), value.parse().unwrap())
     });
     samples.collect()
 }
