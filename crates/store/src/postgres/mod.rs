@@ -3,7 +3,7 @@
 //! # Layout
 //! - `address`, `tls`: which servers, and how they are verified.
 //! - `connection`, `reconnect`, `error`: a connection that blocks its thread for a limited time.
-//! - `value`, `dialect`: the statements of [`sql`](crate::sql) on PostgreSQL.
+//! - `value`, `dialect`: the statements of `sql` on PostgreSQL.
 //! - `session`, `change`, `commit`: transactions that write.
 //! - `reader`: transactions that read.
 //! - `schema`: the tables, and their versions.

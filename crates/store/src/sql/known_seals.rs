@@ -135,7 +135,7 @@ impl KnownSeals {
 /// Changes to the known seals by a transaction. Undone on drop, unless they are kept.
 ///
 /// Readers see them before the commit. That refuses a row that they would have accepted, and
-/// [`SqliteStore::read_verified`](super::SqliteStore::read_verified) reads it again.
+/// `SqlStore::read_verified` reads it again.
 pub(crate) struct SealChanges<'s> {
     seals: &'s Seals,
     /// The tag that each changed place had, the first change first.

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `access`: what statements need of a database, and what differs between databases.
-//! - `store`: [`SqlStore`], through which the files below reach writer and readers.
+//! - `store`: `SqlStore`, through which the files below reach writer and readers.
 //! - `writer`: the thread that owns the writing connection and commits calls in groups.
 //! - `transaction`: the unit of work.
 //! - `api_key`, `token`, `signing_key`, `root_key`, `ledger`: one of the store's traits each, with

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - `open`, `connection`, `migrations`: from a path to a database with the current schema.
-//! - `access`: the statements of [`sql`](crate::sql) on a connection.
+//! - `access`: the statements of `sql` on a connection.
 //! - `reader`: the connections that read.
 //! - `snapshot`: copies a database that is in use. `draft`: makes a file of another database.
 //! - [`inspection`]: reads a database without changing it.
