@@ -122,7 +122,7 @@ async fn decisions(
 
 /// Calls over HTTP/1.1: the forwarder, Gatekey, and the proxies that are installed, each without a
 /// check and asking Gatekey. nginx asks a bare handler as well, and oauth2-proxy asks nobody.
-/// Returns also what was left out.
+/// Also returns notes about servers that were left out.
 async fn over_http1(
     bench: &Bench,
     upstream: SocketAddr,

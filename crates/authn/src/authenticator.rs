@@ -111,9 +111,9 @@ impl Authenticator {
         Ok(key)
     }
 
-    /// Counts a use of a key that proved itself, if its limits permit it. Returns what is left of
-    /// its rate, if it has one. What the limits do not permit
-    /// is recorded in the ledger, at most once a minute for each key and limit.
+    /// Counts a use of an authenticated key, if its limits permit it. Returns the rest of its rate,
+    /// if it has one. A use that exceeds a limit is recorded in the ledger, at most once a minute
+    /// for each key and limit.
     ///
     /// # Errors
     /// [`Limited`].

@@ -119,8 +119,8 @@ impl Instance {
             upstream_authorities,
             proxies: proxies(),
         });
-        // A server that never ran has published nothing that a verifier could have cached. Whether
-        // others have run on a database, only the database tells.
+        // A server that never ran has published nothing that a verifier could have cached. Another
+        // server may have run on the same database, which only the database shows.
         let has_run = LastStart::read(data_dir.path()).is_some()
             || server.config.database.is_some() && has_signing_keys(&server).await?;
         let start = if has_run { Start::Ahead } else { Start::Now };
@@ -149,8 +149,8 @@ impl Instance {
     }
 }
 
-/// Reads the CA certificates that upstreams are checked with. Those for issuers are read whenever
-/// keys are fetched, and here only so that a start tells what is wrong with them.
+/// Reads the CA certificates that upstreams are checked with. Those of issuers are read again
+/// whenever keys are fetched; reading them here reports an unusable file at the start.
 fn upstream_authorities(config: &Config) -> anyhow::Result<UpstreamAuthorities> {
     let files = config.gate.upstreams.iter().filter_map(|upstream| upstream.ca_file.as_ref());
     let read = |file: &PathBuf| {

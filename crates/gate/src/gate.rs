@@ -134,8 +134,8 @@ impl Gate {
         }
     }
 
-    /// Counts the use of a key, if its limits on network and rate permit it. Returns what is left
-    /// of its rate, if it has one.
+    /// Counts the use of a key, if its limits on network and rate permit it. Returns the rest of
+    /// its rate, if it has one.
     ///
     /// Rules come later, so that a stolen key that is used from elsewhere tells nothing about its
     /// role, and so that refused requests count as well.

@@ -83,8 +83,8 @@ impl OwnPath {
     }
 }
 
-/// Maps a segment to what every spelling of it has in common: neither case, nor spaces around it,
-/// nor dots at its end, nor letters of full width.
+/// Normalizes a segment, so that all its spellings are equal: in lower case, without spaces around
+/// it or dots at its end, and with ASCII for letters of full width.
 fn fold(segment: &str) -> String {
     let kept = segment.trim_end_matches(['.', ' ']).trim_start_matches(' ');
     if kept.is_ascii() {

@@ -188,7 +188,7 @@ impl Refusal {
         self
     }
 
-    /// Tells the caller what is left of its rate.
+    /// Adds the rest of the caller's rate to the headers.
     #[must_use]
     pub(crate) fn with_rate(mut self, rate: Option<(Rate, Remaining)>) -> Self {
         if let Some((rate, remaining)) = rate {

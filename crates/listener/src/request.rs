@@ -38,7 +38,7 @@ impl InProgress {
         Self { activity: activity.clone(), id: activity.begin_request() }
     }
 
-    /// Returns what lets the request wait for its body while the server stops.
+    /// Returns the mark that lets the request wait for its body while the server stops.
     pub(crate) fn lasting(&self) -> Lasting {
         Lasting { activity: self.activity.clone(), id: self.id }
     }

@@ -1,4 +1,4 @@
-//! [`Doors`]: finds what answers a request of the public listener.
+//! [`Doors`]: hands each request of the public listener to the proxy, the gate or the router.
 //!
 //! Requests for an upstream and the questions of proxies are most of a gate's load. They go to the
 //! gate directly: axum's router puts a request on the heap several times before its fallback.
@@ -16,7 +16,7 @@ use crate::{
     path,
 };
 
-/// What answers the requests of the public listener.
+/// The proxy, the gate and the router behind the public listener.
 pub(crate) struct Doors {
     router: Router,
     proxy: Option<Arc<Proxy>>,

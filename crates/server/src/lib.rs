@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`server`]: builds a server from its parts. Each group of endpoints has its own state.
-//! - `doors`: finds what answers a request: the gate, or the router.
+//! - `doors`: hands each request to the proxy, the gate or the router.
 //! - [`router`]: all routes. [`endpoints`]: the table of plain HTTP endpoints, and [`openapi`],
 //!   which documents them. [`endpoint`] defines their types, [`state`] their shared state.
 //! - [`oauth`]: token, introspection, revocation, keys, user info and metadata.

@@ -85,7 +85,7 @@ pub enum Changed {
     Everything,
 }
 
-/// The state of what rows name, in the same snapshot or a later one.
+/// The state of the keys that rows name, in the same snapshot or a later one.
 #[derive(Debug, Clone, Default)]
 pub struct Named {
     /// The key that has each client id now, if one does.

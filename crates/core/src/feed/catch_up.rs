@@ -18,9 +18,9 @@ pub struct Ticket {
 
 /// Decides when polls are sent: regularly, and earlier if a request is about to be refused.
 ///
-/// What is too new for a node is not wrong: a key that was created on one node is used on another
-/// at once. So a refusal that a newer state could turn around waits for a poll that was sent after
-/// the request came, and then is decided again.
+/// A key that was created on one node is used on another at once, so an unknown key may just be too
+/// new. A refusal that a newer state could reverse therefore waits for a poll that is sent after
+/// the request arrived, and the request is decided again.
 ///
 /// Instants are by the clock since the start of the machine.
 #[derive(Debug)]

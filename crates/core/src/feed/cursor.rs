@@ -1,4 +1,4 @@
-//! [`Feed`]: what a node asks the database, and what it does with the answer.
+//! [`Feed`]: makes the polls of a node, and applies their answers.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{Timestamp, root_key::StoredRootKey, store::ChangeObserver};
 
-/// What a poll asks: head, beat, and the changes after the cursor with what they name. All of it
-/// in one snapshot of the primary.
+/// A poll: it reads the head, the beat, the changes after the cursor and the rows that they name,
+/// all in one snapshot of the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     /// Rises with each poll.

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::{Moment, Moments};
 
-/// From which age of its state a node does what.
+/// The ages of its state at which a node becomes unready, and at which it stops deciding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshnessLimits {
     /// It is not ready, so that load balancers leave it, and refuses nothing that a newer state
@@ -34,7 +34,7 @@ pub enum Unavailable {
     HistoryLost,
     #[error("this node's clock differs from the database's by {} s", .0.as_secs())]
     ClockSkew(Duration),
-    /// Only a refusal is impossible: a newer state could permit what this one refuses.
+    /// The node can accept, but not refuse: a newer state could permit the request.
     #[error("this node could not read the latest changes in time")]
     CatchUp,
 }

@@ -1,5 +1,5 @@
-//! How a node follows a database that several nodes share: what it asks, when its state in memory
-//! is fresh enough to decide by, and what it does if the database lost changes.
+//! How a node follows a database that several nodes share: its polls, the freshness of its state in
+//! memory, and the repair after the database lost changes.
 //!
 //! Nothing here does I/O. A store sends a [`Question`] and passes the [`Answer`] to [`Feed`], which
 //! notifies the state in memory and publishes its age in [`Freshness`]. Every decision about a

@@ -1,4 +1,4 @@
-//! [`Revoked`]: what this node saw being revoked within the last hour.
+//! [`Revoked`]: the revocations that this node saw within the last hour.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,7 +21,7 @@ const REMEMBERED: Duration = Duration::from_hours(1);
 /// The most keys that are remembered. Beyond, the oldest are not.
 const MAX_KEYS: usize = 10_000;
 
-/// What was revoked of one key.
+/// A revocation of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {
     Deleted,
@@ -50,7 +50,7 @@ impl Revoked {
         Self { directory, env, remembered: Mutex::default() }
     }
 
-    /// What was revoked of each key, in the order of their ids.
+    /// The revocations of each key, by key id.
     pub fn keys(&self) -> BTreeMap<KeyId, (ClientId, Revocation)> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         remembered.keys.clone()

@@ -1,4 +1,4 @@
-//! Commits, and what became of those whose answer was lost.
+//! Commits, and finds the outcome of those whose answer was lost.
 
 use std::time::{Duration, Instant};
 

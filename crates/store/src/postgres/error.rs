@@ -19,6 +19,9 @@ pub(crate) enum PostgresError {
     /// A commit may or may not have taken effect.
     #[error("the connection to PostgreSQL failed during a commit")]
     Unknown,
+    /// A commit took effect on the server alone, and can be lost with it.
+    #[error("PostgreSQL committed without the standby that it waits for")]
+    NotReplicated,
     /// The server ended a transaction that was to be committed.
     #[error("PostgreSQL rolled the transaction back")]
     RolledBack,
@@ -41,15 +44,14 @@ impl PostgresError {
             Self::Failed(_)
             | Self::TimedOut(_)
             | Self::Unknown
+            | Self::NotReplicated
             | Self::RolledBack
             | Self::Displaced(_)
             | Self::Unusable(_)
             | Self::Io(_) => true,
         }
     }
-}
 
-impl PostgresError {
     /// Whether another connection may succeed: the server was lost, is ending or starting, is no
     /// longer the primary, or has no connection left.
     pub(crate) fn is_of_connection(&self) -> bool {
@@ -60,7 +62,11 @@ impl PostgresError {
                 matches!(code.get(..2), Some("08" | "53"))
                     || matches!(code, "25006" | "57P01" | "57P02" | "57P03" | "25P03")
             }
-            Self::Unknown | Self::RolledBack | Self::Displaced(_) | Self::Unusable(_) => false,
+            Self::Unknown
+            | Self::NotReplicated
+            | Self::RolledBack
+            | Self::Displaced(_)
+            | Self::Unusable(_) => false,
         }
     }
 }

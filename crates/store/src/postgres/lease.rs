@@ -68,7 +68,10 @@ pub(super) fn take(
     loop {
         let proof = freshness.begin_proof();
         let Some(Holder { name, proven_at }) = try_take(connection, node)? else {
-            proof.succeed();
+            // Otherwise the next proof decides: see `Keeper::run`.
+            if !connection.take_not_replicated() {
+                proof.succeed();
+            }
             return Ok(());
         };
         let lives = seen.as_ref().is_some_and(|seen| *seen != proven_at);
@@ -205,7 +208,7 @@ impl Keeper {
         // A former primary answers too, but no standby has what it commits.
         let was_not_replicated = connection.take_not_replicated();
         self.connection = Some(connection);
-        if was_not_replicated { Err(PostgresError::Unknown) } else { Ok(rows) }
+        if was_not_replicated { Err(PostgresError::NotReplicated) } else { Ok(rows) }
     }
 }
 

@@ -71,8 +71,7 @@ pub struct PostgresOptions {
     /// For the files of backups, while they are made.
     pub directory: PathBuf,
     pub env: Env,
-    /// Learns when this node proved that it alone writes, and so that what it has in memory is
-    /// current.
+    /// Updated whenever this node proves that it alone writes, so that its memory is current.
     pub freshness: Freshness,
 }
 

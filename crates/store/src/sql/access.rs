@@ -1,7 +1,7 @@
 //! [`Sql`]: what the statements of this crate need of a database.
 //!
 //! Statements are in the SQL that SQLite and PostgreSQL share, with parameters `?1`, `?2` and so
-//! on; a [`Dialect`] has what differs. Names of columns are always listed, never `*`.
+//! on; a [`Dialect`] has the differences. Names of columns are always listed, never `*`.
 
 use gatekey_core::{ApiKey, ledger::LedgerHead};
 use gatekey_credentials::ClientId;
@@ -67,7 +67,7 @@ pub(crate) trait Session: Sql {
     }
 }
 
-/// What differs between databases in statements that they share.
+/// The differences between databases in statements that they share.
 pub(crate) struct Dialect {
     /// The secrets with their last use, as the source of a statement.
     pub(crate) secrets: &'static str,

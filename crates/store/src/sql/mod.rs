@@ -1,7 +1,7 @@
 //! The store on any SQL database: everything but connections, schemas and commits.
 //!
 //! # Layout
-//! - `access`: what statements need of a database, and what differs between databases.
+//! - `access`: the interface to a database, and the differences between databases.
 //! - `store`: `SqlStore`, through which the files below reach writer and readers.
 //! - `writer`: the thread that owns the writing connection and commits calls in groups.
 //! - `transaction`: the unit of work.

@@ -313,7 +313,7 @@ impl<'a> Transaction<'a> {
         self.changes.push(change);
     }
 
-    /// Notes what the call changes, beside what it reports.
+    /// Notes a change that the call does not report to the observer.
     pub(crate) fn touch(&mut self, touched: Touched) {
         self.touched.push(touched);
     }

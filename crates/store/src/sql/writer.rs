@@ -126,7 +126,7 @@ where
 }
 
 impl Writer {
-    /// Starts the thread, with its first connection and what opens further ones.
+    /// Starts the thread with its first connection, and with an opener for further ones.
     pub(crate) fn start(
         first: Box<dyn Session + Send>,
         opener: Box<dyn Open>,

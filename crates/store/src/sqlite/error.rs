@@ -1,4 +1,4 @@
-//! Which of SQLite's errors mean what.
+//! Classifies SQLite's errors.
 
 use gatekey_core::StoreError;
 use rusqlite::ErrorCode;

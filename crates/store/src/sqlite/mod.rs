@@ -6,7 +6,7 @@
 //! - `reader`: the connections that read.
 //! - `snapshot`: copies a database that is in use. `draft`: makes a file of another database.
 //! - [`inspection`]: reads a database without changing it.
-//! - `error`: which of SQLite's errors mean what.
+//! - `error`: classifies SQLite's errors.
 
 mod access;
 mod connection;
